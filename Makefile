@@ -1,0 +1,227 @@
+# libpeft.  `make` builds the library and the `peft` command, `make test` and
+# `make demo` first install what is missing (`make deps`).
+#
+#   MODE    release (default), asan (address and undefined), tsan
+#   WERROR  1 = warnings are errors          V  1 = print the commands
+#   PREFIX DESTDIR LIBDIR INCLUDEDIR BINDIR  where `make install` puts things
+#   PYTHONDIR  if given, the Python module is installed there
+#
+# Objects lie in build/$(MODE)/.  Nothing depends on the processor of the
+# building machine: kernels for newer processors lie in files of their own and
+# are chosen at run time.
+
+VERSION = 0.1.0
+SOVERSION = 0
+
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+
+MODE ?= release
+B := build/$(MODE)
+# What `make test` runs its programs in.
+MODES ?= release asan
+
+ifeq ($(filter release asan tsan,$(MODE)),)
+$(error MODE is "$(MODE)", expected release, asan or tsan)
+endif
+OPT_release = -O2 -g
+OPT_asan = -O1 -g
+OPT_tsan = -O1 -g
+SAN_asan = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+SAN_tsan = -fsanitize=thread
+CFLAGS ?= $(OPT_$(MODE))
+
+PKG_CONFIG ?= pkg-config
+PKG_CFLAGS ?= $(shell $(PKG_CONFIG) --cflags libcjson libutf8proc 2>/dev/null)
+PKG_LIBS ?= $(shell $(PKG_CONFIG) --libs libcjson libutf8proc 2>/dev/null || \
+    echo -lcjson -lutf8proc)
+OBJCOPY ?= objcopy
+WARN = -Wall -Wextra -Wshadow $(if $(filter 1,$(WERROR)),-Werror)
+LIBS = $(PKG_LIBS) -lm -lpthread $(LIBS_$(OS))
+CCALL = $(CC) -std=c11 $(WARN) -D_GNU_SOURCE -Iinclude $(PKG_CFLAGS) $(CPPFLAGS) -fPIC \
+    -fvisibility=hidden -ffp-contract=off $(CFLAGS) $(SAN_$(MODE)) -MMD -MP -MF $@.d -MT $@
+LINK = $(CC) $(CFLAGS) $(SAN_$(MODE)) $(LDFLAGS)
+
+# --- the operating system
+OS := $(shell uname -s)
+LIBS_Linux = -ldl
+ifeq ($(OS),Darwin)
+SO = libpeft.dylib
+SO_MAJOR = libpeft.$(SOVERSION).dylib
+SO_FULL = libpeft.$(VERSION).dylib
+SOFLAGS = -dynamiclib -install_name $(LIBDIR)/$(SO_MAJOR)
+else
+SO = libpeft.so
+SO_MAJOR = libpeft.so.$(SOVERSION)
+SO_FULL = libpeft.so.$(VERSION)
+# A sanitizer's own symbols come from the program, so -z defs is for release.
+SOFLAGS = -shared -Wl,-soname,$(SO_MAJOR) $(if $(SAN_$(MODE)),,-Wl$(comma)-z$(comma)defs)
+comma := ,
+endif
+
+# --- sources
+SRCS := $(filter-out lib/all.c,$(wildcard lib/*/*.c lib/*/*/*.c))
+OBJS := $(SRCS:lib/%.c=$(B)/%.o)
+CMD_OBJS := $(patsubst tools/%.c,$(B)/tools/%.o,$(wildcard tools/*.c))
+TESTS := $(addprefix $(B)/,$(basename $(notdir $(wildcard tests/*/test_*.c))))
+EXAMPLES := $(patsubst examples/%.c,$(B)/example_%,$(wildcard examples/*.c))
+BENCHES := $(patsubst bench/%.c,$(B)/bench_%,$(wildcard bench/*.c))
+CMD := $(if $(CMD_OBJS),$(B)/peft)
+vpath test_%.c $(wildcard tests/*)
+
+# Kernels are plain-C sources (*.inc) compiled once for each processor level;
+# *_avx2.c and *_avx512.c are empty on other processors.  The loops of level_*.c
+# are written so that reordering sums and ignoring the sign of zero is right, and
+# nothing there tests for NaN.
+LEVEL = $(LEVEL_$(lastword $(subst _, ,$*)))
+$(B)/kernel/%.o: EXTRA = -O3 $(LEVEL)
+$(B)/kernel/sgemm_%.o: EXTRA = -O3 $(LEVEL) -ffp-contract=fast
+$(B)/kernel/level_%.o: EXTRA = -O3 $(LEVEL) -ffp-contract=fast -fno-math-errno \
+    -fno-trapping-math -ffinite-math-only -fno-signed-zeros
+ifneq ($(filter x86_64% amd64% i_86%,$(shell $(CC) -dumpmachine)),)
+LEVEL_avx2 = -mavx2 -mfma -mf16c
+LEVEL_avx512 = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512cd -mfma -mf16c \
+    -mprefer-vector-width=512
+endif
+
+# --- rules
+ifneq ($(V),1)
+.SILENT:
+endif
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: lib $(CMD)
+lib: $(B)/libpeft.a $(B)/$(SO)
+
+# `make` by itself installs nothing; it says what to do.
+$(B)/packages:
+	mkdir -p $(B)
+	printf '#include <cJSON.h>\n#include <utf8proc.h>\n' | \
+	    $(CC) $(PKG_CFLAGS) $(CPPFLAGS) -fsyntax-only -x c - 2>/dev/null || { \
+	    echo "cJSON or utf8proc is missing: run 'make deps', or install" >&2; \
+	    echo "libcjson-dev libutf8proc-dev pkg-config" >&2; exit 1; }
+	touch $@
+
+$(B)/%.o: lib/%.c | $(B)/packages
+	mkdir -p $(@D)
+	echo "CC $@"
+	$(CCALL) $(EXTRA) -Ilib -c -o $@ $<
+
+$(B)/tools/%.o: tools/%.c | $(B)/packages
+	mkdir -p $(@D)
+	echo "CC $@"
+	$(CCALL) -c -o $@ $<
+
+# Every object, for the tests, which also look inside.
+$(B)/internal.a: $(OBJS)
+	rm -f $@
+	$(AR) rcs $@ $(OBJS)
+
+# The archive for users is one object whose only global names are peft_*: a
+# host's function with the name of one of ours cannot take its place.
+$(B)/libpeft.a: $(OBJS)
+	echo "AR $@"
+	rm -f $@
+ifeq ($(OS),Darwin)
+	$(LD) -r -exported_symbol '_peft_*' -o $(B)/libpeft.o $(OBJS)
+else
+	$(LD) -r -o $(B)/libpeft.o $(OBJS)
+	$(OBJCOPY) --wildcard --keep-global-symbol='peft_*' $(B)/libpeft.o
+endif
+	$(AR) rcs $@ $(B)/libpeft.o
+
+$(B)/$(SO): $(OBJS)
+	echo "LD $@"
+	$(LINK) $(SOFLAGS) -o $@ $(OBJS) $(LIBS)
+	ln -sf $(SO) $(B)/$(SO_MAJOR)
+
+# All programs lie in $(B)/ itself, from where the library finds ../deps/libpeft.
+# The command and the examples use what a user has: the archive and peft.h.
+$(B)/peft: $(CMD_OBJS) $(B)/libpeft.a
+	echo "LD $@"
+	$(LINK) -o $@ $^ $(LIBS)
+$(B)/example_%: examples/%.c $(B)/libpeft.a
+	echo "LD $@"
+	$(CCALL) $(LDFLAGS) -o $@ $< $(B)/libpeft.a $(LIBS)
+$(B)/test_%: test_%.c $(B)/internal.a
+	echo "LD $@"
+	$(CCALL) $(LDFLAGS) -Ilib -Itests -o $@ $< $(B)/internal.a $(LIBS)
+$(B)/bench_%: bench/%.c $(B)/internal.a
+	echo "LD $@"
+	$(CCALL) $(LDFLAGS) -Ilib -o $@ $< $(B)/internal.a $(LIBS)
+
+# --- tasks
+deps:
+	tools/setup.sh
+
+test: deps
+	for mode in $(MODES); do $(MAKE) MODE=$$mode test-programs || exit 1; done
+	$(MAKE) MODE=release all examples
+	tools/runtests.sh $(MODES)
+test-programs: $(TESTS)
+examples: $(EXAMPLES)
+
+check-style:
+	tests/style.sh && tests/layers.sh
+
+demo: deps
+	$(MAKE) MODE=release all examples
+	BUILD=build/release DEMO_STEPS=$(DEMO_STEPS) tools/demo.sh
+bench: deps
+	$(MAKE) MODE=release all benches
+	BUILD=build/release bench/bench.sh
+benches: $(BENCHES)
+
+# lib/all.c is the library as one unit, without the files of processor levels,
+# which need flags of their own.  `make amalgam` writes it, `make unity` checks
+# that it is complete and compiles: two files may not share a static name.
+LAYERS = base kernel graph store text model adapt data train api
+UNIT = $(foreach d,$(LAYERS),$(filter $d/%,$(filter-out kernel/level_% kernel/quant_% \
+    kernel/sgemm_%,$(SRCS:lib/%=%))))
+amalgam:
+	sed '/^#include/d' lib/all.c >build/all.head
+	{ cat build/all.head; printf '#include "%s"\n' $(UNIT); } >lib/all.c
+unity: | $(B)/packages
+	printf '#include "%s"\n' $(UNIT) >$(B)/all.want
+	grep '^#include' lib/all.c | diff - $(B)/all.want || { \
+	    echo "lib/all.c is out of date: run 'make amalgam'" >&2; exit 1; }
+	echo "CC $(B)/all.o"
+	$(CCALL) -Ilib -c -o $(B)/all.o lib/all.c
+
+install: all
+	install -d $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(BINDIR)
+	install -m 644 include/peft.h $(DESTDIR)$(INCLUDEDIR)/peft.h
+	install -m 644 $(B)/libpeft.a $(DESTDIR)$(LIBDIR)/libpeft.a
+	install -m 755 $(B)/$(SO) $(DESTDIR)$(LIBDIR)/$(SO_FULL)
+	ln -sf $(SO_FULL) $(DESTDIR)$(LIBDIR)/$(SO_MAJOR)
+	ln -sf $(SO_MAJOR) $(DESTDIR)$(LIBDIR)/$(SO)
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
+	    -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+	    pkgconfig/libpeft.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/libpeft.pc
+	$(if $(CMD),install -m 755 $(CMD) $(DESTDIR)$(BINDIR)/peft)
+	if [ -d build/deps/libpeft ]; then \
+	    install -d $(DESTDIR)$(LIBDIR)/libpeft && \
+	    install -m 755 build/deps/libpeft/* $(DESTDIR)$(LIBDIR)/libpeft/; fi
+	if [ -n "$(PYTHONDIR)" ]; then \
+	    install -d $(DESTDIR)$(PYTHONDIR)/libpeft && \
+	    install -m 644 bindings/python/libpeft/*.py $(DESTDIR)$(PYTHONDIR)/libpeft/; fi
+
+uninstall:
+	rm -f $(DESTDIR)$(INCLUDEDIR)/peft.h $(DESTDIR)$(LIBDIR)/libpeft.a \
+	    $(addprefix $(DESTDIR)$(LIBDIR)/,$(SO_FULL) $(SO_MAJOR) $(SO)) \
+	    $(DESTDIR)$(LIBDIR)/pkgconfig/libpeft.pc $(DESTDIR)$(BINDIR)/peft
+	rm -rf $(DESTDIR)$(LIBDIR)/libpeft $(if $(PYTHONDIR),$(DESTDIR)$(PYTHONDIR)/libpeft)
+
+# build/deps holds what was downloaded; `make distclean` drops it too.
+clean:
+	rm -rf build/release build/asan build/tsan
+distclean:
+	rm -rf build
+
+.PHONY: all lib deps test test-programs examples check-style demo bench benches amalgam unity install \
+    uninstall clean distclean
+
+-include $(addsuffix .d,$(OBJS) $(CMD_OBJS) $(TESTS) $(EXAMPLES) $(BENCHES))

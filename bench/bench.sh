@@ -1,0 +1,38 @@
+#!/bin/sh
+# make bench: libpeft against PyTorch + transformers + PEFT.
+#
+# Both train the same model, adapter and batches, float32, with the same number
+# of threads, one after the other in turns.  The peer lives in its own
+# environment, build/bench-venv (3 GB, fetched once).
+#   BENCH_PYTHON=...  a python that has torch, transformers and peft already
+#   BENCH_THREADS=N BENCH_STEPS=N BENCH_ROUNDS=N
+set -eu
+cd "$(dirname "$0")/.."
+BUILD=${BUILD:-build/release}
+VENV=build/bench-venv
+
+model=$(tools/fetch_model.sh)
+python=${BENCH_PYTHON:-}
+if [ -z "$python" ]; then
+    python=$VENV/bin/python
+    if [ ! -e $VENV/ready ]; then
+        echo "bench: installing torch, transformers and peft into $VENV" >&2
+        python3 -m venv $VENV
+        if $VENV/bin/pip install --quiet --disable-pip-version-check torch transformers peft
+        then touch $VENV/ready
+        else
+            echo "bench: the peer cannot be installed; libpeft runs alone" >&2
+            python=
+        fi
+    fi
+fi
+
+# The peer gets the very weights that libpeft reads, as floats.
+folder=build/bench/model-f32
+if [ -n "$python" ] && [ ! -e $folder/config.json ]; then
+    mkdir -p build/bench
+    "$BUILD/peft" merge "$model" --out $folder --dtype f32
+fi
+exec python3 bench/bench.py --peft "$BUILD/peft" --model "$model" --folder $folder \
+    --python "$python" --out build/bench --threads "${BENCH_THREADS:-$(getconf _NPROCESSORS_ONLN)}" \
+    --steps "${BENCH_STEPS:-6}" --rounds "${BENCH_ROUNDS:-2}"

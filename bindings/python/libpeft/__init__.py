@@ -1,0 +1,444 @@
+"""libpeft: fine-tuning of pre-trained models, through the C library.
+
+    import libpeft
+    with libpeft.Model("model.gguf") as model:
+        model.add_adapter(rank=16)
+        data = model.dataset("chats.jsonl")
+        for step in model.trainer(data, epochs=3):
+            print(step.step, step.loss)
+        model.save_adapter("adapter")
+        print(model.generate("What is the capital of France?"))
+
+Options have the names of peft.h's struct fields.  Failures are exceptions:
+PeftError and its subclasses, with the library's own reason.
+"""
+import ctypes
+import math
+import queue
+import threading
+from array import array
+from types import SimpleNamespace
+
+from . import _api
+from ._api import lib
+
+__version__ = "%d.%d.%d" % (lib.peft_version() // 10000, lib.peft_version() // 100 % 100,
+                            lib.peft_version() % 100)
+SLICE = 100_000  # microseconds between two looks at Ctrl-C
+
+
+class PeftError(Exception):
+    """A call of the library failed; `code` is its PEFT_E* number."""
+    code = 0
+
+
+class ArgumentError(PeftError, ValueError):
+    pass
+
+
+class OutOfMemory(PeftError, MemoryError):
+    pass
+
+
+class FileError(PeftError, OSError):
+    pass
+
+
+class FormatError(PeftError, ValueError):
+    pass
+
+
+class Unsupported(PeftError):
+    pass
+
+
+class NotFound(PeftError, LookupError):
+    pass
+
+
+class StateError(PeftError):
+    pass
+
+
+class NonFinite(PeftError, ArithmeticError):
+    pass
+
+
+class Cancelled(PeftError):
+    pass
+
+
+class DataError(PeftError, ValueError):
+    pass
+
+
+_ERRORS = {-1: ArgumentError, -2: OutOfMemory, -3: FileError, -4: FormatError, -5: Unsupported,
+           -6: NotFound, -7: StateError, -8: NonFinite, -9: Cancelled, -11: DataError}
+_END = -10
+REASONS = ("eos", "length", "stop", "callback", "context")
+
+
+def _check(result):
+    """Passes a result on, or raises what a negative one stands for."""
+    if result < 0:
+        error = _ERRORS.get(result, PeftError)(lib.peft_errmsg().decode("utf-8", "replace"))
+        error.code = result
+        raise error
+    return result
+
+
+def _bytes(text):
+    return None if text is None else str(text).encode()
+
+
+def _options(kind, options):
+    """Keyword arguments as an options struct; text becomes UTF-8."""
+    known = {name for name, _ in kind._fields_}
+    for name in options:
+        if name not in known or name == "size":
+            raise TypeError("%s has no option %r" % (kind.__name__, name))
+    return kind(**{k: v.encode() if isinstance(v, str) else v for k, v in options.items()})
+
+
+def _record(struct):
+    """A result struct as plain Python values."""
+    values = {name: getattr(struct, name) for name, _ in struct._fields_ if name != "size"}
+    return SimpleNamespace(**{k: v.decode("utf-8", "replace") if isinstance(v, bytes) else v
+                              for k, v in values.items()})
+
+
+def _texts(values):
+    """A C array of texts, NULL for none."""
+    return (ctypes.c_char_p * len(values))(*[v.encode() for v in values]) if values else None
+
+
+def _floats(n):
+    data = array("f", bytes(4 * n))
+    return data, (ctypes.c_float * n).from_buffer(data)
+
+
+def _ids(ids):
+    return (ctypes.c_int32 * len(ids))(*ids)
+
+
+def system():
+    """What the library found on this machine."""
+    out = _api.System()
+    _check(lib.peft_system_info(ctypes.byref(out)))
+    return _record(out)
+
+
+class _Handle:
+    """Owns one object of the library; close() or `with` releases it."""
+    _free = None
+
+    def __init__(self, handle, owner=None):
+        self._handle, self._owner, self._children = handle, owner, []
+        if owner is not None:
+            owner._children.append(self)
+
+    @property
+    def _c(self):
+        """The C pointer."""
+        if not self._handle:
+            raise StateError("%s is closed" % type(self).__name__)
+        return self._handle
+
+    def close(self):
+        # Trainers are made after their data: the newest go first.
+        while self._children:
+            self._children[-1].close()
+        if self._handle:
+            type(self)._free(self._handle)
+        self._handle = None
+        if self._owner is not None:
+            self._owner._children.remove(self)
+            self._owner = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def __del__(self):
+        if getattr(self, "_handle", None) and self._owner is None:
+            self.close()
+
+
+class Dataset(_Handle):
+    """Rows as tokens; made by Model.dataset()."""
+    _free = lib.peft_dataset_free
+
+    def split(self, share, seed=0):
+        """Moves a share of the rows into a data set that is returned."""
+        out = ctypes.c_void_p()
+        _check(lib.peft_dataset_split(self._c, share, seed, ctypes.byref(out)))
+        return Dataset(out, self._owner)
+
+    @property
+    def info(self):
+        out = _api.DatasetStats()
+        _check(lib.peft_dataset_info(self._c, ctypes.byref(out)))
+        return _record(out)
+
+    @property
+    def labels(self):
+        return [lib.peft_dataset_label(self._c, i).decode() for i in range(self.info.labels)]
+
+    def __len__(self):
+        return self.info.rows
+
+
+class Trainer(_Handle):
+    """An iterator over training steps; made by Model.trainer()."""
+    _free = lib.peft_trainer_free
+
+    @property
+    def plan(self):
+        """Bytes by kind, steps and work, before anything runs."""
+        out = _api.Plan()
+        _check(lib.peft_trainer_plan(self._c, ctypes.byref(out)))
+        return _record(out)
+
+    def step(self, microseconds=None):
+        """One step, or None after the last.  With `microseconds` it works for
+        about that long; the result's `more` is 1 when the step goes on."""
+        out = _api.Step()
+        while True:
+            rc = lib.peft_train_run_for(self._c, microseconds or SLICE, ctypes.byref(out))
+            if rc == _END:
+                return None
+            _check(rc)
+            if microseconds or not out.more:
+                return _record(out)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        step = self.step()
+        if step is None:
+            raise StopIteration
+        return step
+
+    def cancel(self):
+        """From any thread: the step in flight raises Cancelled and is undone."""
+        lib.peft_trainer_cancel(self._c)
+
+    def save(self, path):
+        """A checkpoint that resume() goes on from with the same bits."""
+        _check(lib.peft_trainer_save(self._c, _bytes(path)))
+
+    def resume(self, path):
+        _check(lib.peft_trainer_resume(self._c, _bytes(path)))
+
+
+class Model(_Handle):
+    """A model file or folder; options: threads, level, blas, no_map."""
+    _free = lib.peft_model_free
+
+    def __init__(self, path, **options):
+        out = ctypes.c_void_p()
+        opts = _options(_api.LoadOpts, options)
+        _check(lib.peft_model_load(_bytes(path), ctypes.byref(opts), ctypes.byref(out)))
+        super().__init__(out)
+
+    def save(self, path, **options):
+        """A Hugging Face folder, or one file when path ends in .gguf."""
+        opts = _options(_api.SaveOpts, options)
+        _check(lib.peft_model_save(self._c, _bytes(path), ctypes.byref(opts)))
+
+    @property
+    def info(self):
+        out = _api.Info()
+        _check(lib.peft_model_info(self._c, ctypes.byref(out)))
+        return _record(out)
+
+    def params(self):
+        """Every tensor: name, type, rows, cols, layer, trainable."""
+        for i in range(self.info.n_tensors):
+            out = _api.Param()
+            _check(lib.peft_model_param(self._c, i, ctypes.byref(out)))
+            yield _record(out)
+
+    def read(self, name):
+        """A tensor's values as float32."""
+        n = _check(lib.peft_model_read(self._c, _bytes(name), None, 0))
+        data, to = _floats(n)
+        _check(lib.peft_model_read(self._c, _bytes(name), to, n))
+        return data
+
+    # ------------------------------------------------------- what is trained
+
+    def freeze_layers(self, first, last):
+        _check(lib.peft_freeze_layers(self._c, first, last))
+
+    def freeze(self, glob="*"):
+        _check(lib.peft_freeze(self._c, _bytes(glob)))
+
+    def unfreeze(self, glob):
+        _check(lib.peft_unfreeze(self._c, _bytes(glob)))
+
+    def to_float(self, glob, only_cost=False):
+        """Makes tensors float32, the form that trains; returns the bytes."""
+        out = ctypes.c_int64()
+        _check(lib.peft_to_float(self._c, _bytes(glob), only_cost, ctypes.byref(out)))
+        return out.value
+
+    def add_head(self, labels, **options):
+        """A classification head; labels: their names, or how many."""
+        names = None if isinstance(labels, int) else _texts(labels)
+        opts = _options(_api.HeadOpts, options)
+        opts.labels = labels if isinstance(labels, int) else len(labels)
+        opts.names = ctypes.cast(names, ctypes.c_void_p)
+        _check(lib.peft_head_add(self._c, ctypes.byref(opts)))
+
+    @property
+    def labels(self):
+        return [lib.peft_label_name(self._c, i).decode() for i in range(self.info.labels)]
+
+    def add_adapter(self, name="default", **options):
+        """Options: rank, alpha, dropout, rslora, targets, seed, ..."""
+        if isinstance(options.get("rslora"), bool):
+            options["rslora"] = 1 if options["rslora"] else -1
+        opts = _options(_api.AdapterOpts, options)
+        _check(lib.peft_adapter_add(self._c, _bytes(name), ctypes.byref(opts)))
+
+    def load_adapter(self, path, name="default"):
+        _check(lib.peft_adapter_load(self._c, _bytes(name), _bytes(path)))
+
+    def save_adapter(self, path, name="default"):
+        _check(lib.peft_adapter_save(self._c, _bytes(name), _bytes(path)))
+
+    def enable_adapter(self, name="default"):
+        _check(lib.peft_adapter_enable(self._c, _bytes(name)))
+
+    def disable_adapter(self, name="default"):
+        _check(lib.peft_adapter_disable(self._c, _bytes(name)))
+
+    def remove_adapter(self, name="default"):
+        _check(lib.peft_adapter_remove(self._c, _bytes(name)))
+
+    def merge(self, name="default"):
+        _check(lib.peft_adapter_merge(self._c, _bytes(name)))
+
+    # ------------------------------------------------------- data, training
+
+    def dataset(self, path, **options):
+        """JSONL or CSV; options: max_len, system, train_on_prompt, limit."""
+        out = ctypes.c_void_p()
+        opts = _options(_api.DatasetOpts, options)
+        _check(lib.peft_dataset_load(self._c, _bytes(path), ctypes.byref(opts), ctypes.byref(out)))
+        return Dataset(out, self)
+
+    def trainer(self, data, **options):
+        """Options: lr, epochs, steps, batch, schedule, clip, seed, ..."""
+        out = ctypes.c_void_p()
+        opts = _options(_api.TrainOpts, options)
+        _check(lib.peft_trainer_new(self._c, data._c, ctypes.byref(opts), ctypes.byref(out)))
+        return Trainer(out, self)
+
+    def evaluate(self, data, batch=0):
+        """Loss and accuracies; `confusion` is a list of rows with a head."""
+        n = self.info.labels
+        cells = (ctypes.c_int64 * (n * n))() if n > 1 else None
+        opts = _api.EvalOpts(batch=batch, confusion=ctypes.cast(cells, ctypes.c_void_p))
+        out = _api.Evaluation()
+        _check(lib.peft_eval(self._c, data._c, ctypes.byref(opts), ctypes.byref(out)))
+        result = _record(out)
+        result.confusion = [list(cells[i * n:i * n + n]) for i in range(n)] if cells else None
+        return result
+
+    # --------------------------------------------------------- text, logits
+
+    def tokenize(self, text, special=True, plain=False):
+        data = text.encode() if isinstance(text, str) else text
+        flags = (1 if special else 0) | (2 if plain else 0)
+        n = _check(lib.peft_tokenize(self._c, data, len(data), flags, None, 0))
+        ids = (ctypes.c_int32 * n)()
+        _check(lib.peft_tokenize(self._c, data, len(data), flags, ids, n))
+        return list(ids)
+
+    def detokenize(self, ids, skip_special=False):
+        n = _check(lib.peft_detokenize(self._c, _ids(ids), len(ids), skip_special, None, 0))
+        text = ctypes.create_string_buffer(n + 1)
+        _check(lib.peft_detokenize(self._c, _ids(ids), len(ids), skip_special, text, n))
+        return text.raw[:n].decode("utf-8", "replace")
+
+    def forward(self, ids):
+        """Logits [len(ids)][vocab], or [labels] with a head, as a memoryview
+        that numpy.asarray() takes without a copy."""
+        info = self.info
+        shape = [info.labels] if info.labels else [len(ids), info.vocab]
+        data, to = _floats(math.prod(shape))
+        _check(lib.peft_forward(self._c, _ids(ids), len(ids), to))
+        return memoryview(data).cast("B").cast("f", shape)
+
+    def embed(self, text, normalize=True):
+        """A sentence embedding of a text or of token ids."""
+        ids = self.tokenize(text) if isinstance(text, str) else text
+        data, to = _floats(self.info.dim)
+        _check(lib.peft_embed(self._c, _ids(ids), len(ids), normalize, to))
+        return data
+
+    def _generate(self, prompt, on_piece, options):
+        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        items = (_api.Message * len(messages))(
+            *[_api.Message(role=_bytes(m["role"]), content=_bytes(m["content"]))
+              for m in messages])
+        raised = []
+
+        def on_text(_ctx, piece, n):
+            try:
+                return 1 if on_piece(ctypes.string_at(piece, n).decode()) else 0
+            except BaseException as error:  # Ctrl-C too: it must not be lost in C
+                raised.append(error)
+                return 1
+
+        callback = _api.OnText(on_text)
+        stop = options.pop("stop", None) or []
+        texts = _texts([stop] if isinstance(stop, str) else stop)
+        opts = _options(_api.GenerateOpts, options)
+        opts.stop, opts.n_stop = ctypes.cast(texts, ctypes.c_void_p), len(texts or ())
+        opts.on_text = ctypes.cast(callback, ctypes.c_void_p)
+        out = _api.Generated()
+        rc = lib.peft_generate(self._c, items, len(messages), ctypes.byref(opts), ctypes.byref(out))
+        if raised:
+            raise raised[0]
+        _check(rc)
+        return out
+
+    def generate(self, prompt, **options):
+        """The answer to a prompt, or to messages [{"role", "content"}, ...].
+        Options: max_tokens, temperature, top_k, top_p, min_p, seed, stop, raw."""
+        pieces = []
+        self._generate(prompt, pieces.append, options)
+        return "".join(pieces)
+
+    def stream(self, prompt, **options):
+        """As generate(), piece by piece.  The model is busy until the iterator
+        is at its end or closed."""
+        pieces, stop = queue.Queue(), threading.Event()
+
+        def on_piece(piece):
+            pieces.put(piece)
+            return stop.is_set()
+
+        def work():
+            try:
+                self._generate(prompt, on_piece, options)
+                pieces.put(None)
+            except BaseException as error:
+                pieces.put(error)
+
+        worker = threading.Thread(target=work, daemon=True)
+        worker.start()
+        try:
+            while (piece := pieces.get()) is not None:
+                if isinstance(piece, BaseException):
+                    raise piece
+                yield piece
+        finally:
+            stop.set()
+            worker.join()

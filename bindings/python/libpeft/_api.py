@@ -1,0 +1,167 @@
+"""peft.h for ctypes: the structs, the functions, and where the library is found.
+
+The names and the order of the fields are those of peft.h.  A struct that has a
+`size` fills it in itself, so `TrainOpts(lr=1e-3)` is all that a call needs.
+"""
+import ctypes
+import ctypes.util
+import os
+import sys
+from ctypes import (CFUNCTYPE, POINTER, c_char, c_char_p, c_double, c_float, c_int32, c_int64,
+                    c_size_t, c_uint64, c_void_p)
+
+VERSION = 100
+
+_KINDS = {"i32": c_int32, "i64": c_int64, "u64": c_uint64, "f32": c_float, "f64": c_double,
+          "size": c_size_t, "str": c_char_p, "ptr": c_void_p}
+
+
+def _fields(text):
+    """'lr:f32 name:char[64]' -> ctypes fields."""
+    for word in text.split():
+        name, kind = word.split(":")
+        if kind.startswith("char["):
+            yield name, c_char * int(kind[5:-1])
+        else:
+            yield name, _KINDS[kind]
+
+
+def _struct(name, text):
+    def __init__(self, **values):
+        ctypes.Structure.__init__(self, **values)
+        if hasattr(self, "size"):
+            self.size = ctypes.sizeof(self)
+    return type(name, (ctypes.Structure,), {"_fields_": list(_fields(text)),
+                                            "__init__": __init__})
+
+
+System = _struct("System", "size:size cpu:char[64] level:char[16] cores:i32 blas:char[160] "
+                 "blas_core:char[32] advice:char[320] gflops:f64 memory_total:i64 "
+                 "memory_available:i64")
+LoadOpts = _struct("LoadOpts", "size:size threads:i32 no_map:i32 level:str blas:str alloc:ptr "
+                   "alloc_ctx:ptr io:ptr log:ptr log_ctx:ptr")
+SaveOpts = _struct("SaveOpts", "size:size dtype:str shard_bytes:i64")
+Info = _struct("Info", "size:size family:char[32] name:char[96] format:char[32] types:char[96] "
+               "layers:i32 dim:i32 heads:i32 kv_heads:i32 head_dim:i32 ff_dim:i32 vocab:i32 "
+               "max_len:i32 labels:i32 has_tokenizer:i32 has_chat_template:i32 causal:i32 "
+               "params:i64 trainable:i64 params_total:i64 weight_bytes:i64 n_tensors:i32 "
+               "n_adapters:i32 bos:i32 eos:i32 pad:i32")
+Param = _struct("Param", "size:size name:str type:str rows:i64 cols:i64 layer:i32 trainable:i32")
+HeadOpts = _struct("HeadOpts", "size:size labels:i32 names:ptr pool:str dropout:f32 seed:u64")
+AdapterOpts = _struct("AdapterOpts", "size:size method:str targets:str rank:i32 alpha:f32 "
+                      "dropout:f32 rslora:i32 modules_to_save:str seed:u64")
+Message = _struct("Message", "role:str content:str")
+GenerateOpts = _struct("GenerateOpts", "size:size max_tokens:i32 temperature:f32 top_k:i32 "
+                       "top_p:f32 min_p:f32 repeat_penalty:f32 seed:u64 stop:ptr n_stop:i32 "
+                       "raw:i32 on_text:ptr ctx:ptr")
+Generated = _struct("Generated", "size:size prompt_tokens:i32 tokens:i32 reason:i32 "
+                    "prompt_seconds:f64 seconds:f64")
+DatasetOpts = _struct("DatasetOpts", "size:size max_len:i32 train_on_prompt:i32 system:str "
+                      "limit:i32")
+DatasetStats = _struct("DatasetStats", "size:size schema:char[32] rows:i64 tokens:i64 "
+                       "trained_tokens:i64 min_len:i32 median_len:i32 mean_len:i32 p95_len:i32 "
+                       "max_len:i32 truncated:i64 skipped:i64 labels:i32")
+TrainOpts = _struct("TrainOpts", "size:size optimizer:str schedule:str lr:f32 beta1:f32 "
+                    "beta2:f32 eps:f32 weight_decay:f32 no_decay:str warmup:f32 clip:f32 "
+                    "batch:i32 accumulate:i32 packing:i32 max_len:i32 epochs:i32 steps:i32 "
+                    "no_shuffle:i32 recompute:i32 feature_cache:i64 seed:u64")
+Step = _struct("Step", "size:size step:i64 steps:i64 epoch:f64 loss:f64 grad_norm:f64 lr:f64 "
+               "tokens:i64 trained_tokens:i64 tokens_seen:i64 seconds:f64 more:i32")
+Plan = _struct("Plan", "size:size weights:i64 trainable:i64 gradients:i64 optimizer:i64 "
+               "activations:i64 scratch:i64 data:i64 features:i64 process:i64 peak:i64 steps:i64 "
+               "tokens_per_step:i64 flops_per_step:f64 trainable_params:i64 total_params:i64")
+EvalOpts = _struct("EvalOpts", "size:size batch:i32 confusion:ptr progress:ptr ctx:ptr")
+Evaluation = _struct("Evaluation", "size:size rows:i64 tokens:i64 loss:f64 perplexity:f64 "
+                     "token_accuracy:f64 accuracy:f64 f1:f64 seconds:f64")
+
+STRUCTS = {"peft_system": System, "peft_load_opts": LoadOpts, "peft_save_opts": SaveOpts,
+           "peft_info": Info, "peft_param": Param, "peft_head_opts": HeadOpts,
+           "peft_adapter_opts": AdapterOpts, "peft_message": Message,
+           "peft_generate_opts": GenerateOpts, "peft_generated": Generated,
+           "peft_dataset_opts": DatasetOpts, "peft_dataset_stats": DatasetStats,
+           "peft_train_opts": TrainOpts, "peft_step": Step, "peft_plan": Plan,
+           "peft_eval_opts": EvalOpts, "peft_evaluation": Evaluation}
+
+OnText = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t)
+
+# name: result, arguments.  "p" is any pointer, "s" a NUL-terminated text.
+_FUNCTIONS = """
+peft_version i32
+peft_errname s i32
+peft_errmsg s
+peft_system_info i32 p
+peft_model_load i32 s p p
+peft_model_free - p
+peft_model_save i32 p s p
+peft_model_info i32 p p
+peft_model_param i32 p i32 p
+peft_model_read i64 p s p i64
+peft_freeze_layers i32 p i32 i32
+peft_freeze i32 p s
+peft_unfreeze i32 p s
+peft_to_float i32 p s i32 p
+peft_head_add i32 p p
+peft_label_name s p i32
+peft_adapter_add i32 p s p
+peft_adapter_load i32 p s s
+peft_adapter_save i32 p s s
+peft_adapter_enable i32 p s
+peft_adapter_disable i32 p s
+peft_adapter_remove i32 p s
+peft_adapter_merge i32 p s
+peft_tokenize i64 p s size i32 p i64
+peft_detokenize i64 p p i64 i32 p i64
+peft_chat_render i64 p p i32 i32 p i64
+peft_forward i32 p p i32 p
+peft_embed i32 p p i32 i32 p
+peft_generate i32 p p i32 p p
+peft_dataset_load i32 p s p p
+peft_dataset_free - p
+peft_dataset_split i32 p f64 u64 p
+peft_dataset_info i32 p p
+peft_dataset_label s p i32
+peft_trainer_new i32 p p p p
+peft_trainer_free - p
+peft_trainer_plan i32 p p
+peft_train_step i32 p p
+peft_train_run_for i32 p i64 p
+peft_trainer_cancel i32 p
+peft_trainer_save i32 p s
+peft_trainer_resume i32 p s
+peft_eval i32 p p p p
+"""
+
+
+def _candidates():
+    here = os.path.dirname(os.path.abspath(__file__))
+    name = "libpeft.dylib" if sys.platform == "darwin" else "libpeft.so"
+    if os.environ.get("LIBPEFT_LIBRARY"):
+        return [os.environ["LIBPEFT_LIBRARY"]]
+    paths = [os.path.join(here, name),
+             os.path.join(here, "..", "..", "..", "build", "release", name)]
+    found = [p for p in paths if os.path.exists(p)]
+    return found or [ctypes.util.find_library("peft") or name]
+
+
+def _load():
+    path = _candidates()[0]
+    try:
+        lib = ctypes.CDLL(path)
+    except OSError as error:
+        raise ImportError("libpeft cannot be loaded (%s); build it with `make`, or name it in "
+                          "LIBPEFT_LIBRARY" % error) from None
+    kinds = dict(_KINDS, p=c_void_p, s=c_char_p)
+    kinds["-"] = None
+    for line in _FUNCTIONS.split("\n"):
+        if line:
+            name, result, *arguments = line.split()
+            function = getattr(lib, name)
+            function.restype = kinds[result]
+            function.argtypes = [kinds[a] for a in arguments]
+    version = lib.peft_version()
+    if version // 100 != VERSION // 100:
+        raise ImportError("%s is version %d, this module is for %d" % (path, version, VERSION))
+    return lib
+
+
+lib = _load()

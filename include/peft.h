@@ -1,0 +1,471 @@
+/* libpeft: parameter-efficient fine-tuning as an embeddable C library.
+ *
+ * The header follows the flow of the data: file -> model -> what is trained
+ * -> data set -> trainer -> adapter or model file -> generation.
+ *
+ * Threads    A function taking `const T *` may run concurrently with other
+ *            such functions on the same object; a function taking `T *` needs
+ *            the object for itself.  Distinct models share no mutable state.
+ *            Data sets and trainers belong to the model they were made from.
+ * Ownership  What `*_load` and `*_new` return is yours; release it with the
+ *            matching `*_free`, which accepts NULL.  Strings and views that
+ *            are returned live as long as the object they came from.  Free
+ *            trainers before their data sets, and both before their model.
+ * Errors     Every function that can fail returns PEFT_OK (0) or a negative
+ *            PEFT_E* code and leaves a one-line reason in peft_errmsg() of
+ *            the calling thread.  A failed call leaves its objects and files
+ *            as they were.  The library never prints, exits, aborts, reads
+ *            environment variables or installs signal handlers.
+ * Options    An options struct begins with `size_t size` = sizeof(struct);
+ *            zero in any other field means its default, and a NULL pointer
+ *            means all defaults.  Result structs begin with `size` too and
+ *            are filled up to the size that the caller gives.
+ * Text       UTF-8, by pointer and length or NUL-terminated as stated.
+ */
+#ifndef PEFT_H
+#define PEFT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef PEFT_API
+#if defined(__GNUC__)
+#define PEFT_API __attribute__((visibility("default")))
+#else
+#define PEFT_API
+#endif
+#endif
+
+#define PEFT_VERSION 100 /* 0.1.0: major * 10000 + minor * 100 + patch */
+
+enum {
+    PEFT_OK = 0,
+    PEFT_EARG = -1,          /* an argument is out of its documented range */
+    PEFT_ENOMEM = -2,        /* the allocator returned NULL, or a limit was met */
+    PEFT_EIO = -3,           /* a file could not be read or written */
+    PEFT_EFORMAT = -4,       /* a file's content breaks its format */
+    PEFT_EUNSUPPORTED = -5,  /* well formed, but not something we can do */
+    PEFT_ENOTFOUND = -6,     /* no such file, tensor, adapter, label ... */
+    PEFT_ESTATE = -7,        /* the call does not fit the object's state */
+    PEFT_ENONFINITE = -8,    /* a loss or gradient is NaN or infinite */
+    PEFT_ECANCELLED = -9,    /* peft_trainer_cancel or a callback asked to stop */
+    PEFT_EEND = -10,         /* there is no further training step */
+    PEFT_EDATA = -11         /* a training row cannot be used */
+};
+
+/* The version of the library that is linked, as PEFT_VERSION.  Any thread. */
+PEFT_API int32_t peft_version(void);
+/* The name of a code, "PEFT_EIO"; "PEFT_E?" for an unknown one.  Any thread. */
+PEFT_API const char *peft_errname(int32_t code);
+/* The reason of the last failure in this thread; "" when there was none.
+ * Valid until the next libpeft call in this thread. */
+PEFT_API const char *peft_errmsg(void);
+
+/* ------------------------------------------------------------------ host */
+
+/* File access for hosts with their own file system; also what the fault
+ * tests replace.  Every function returns a negative errno value on failure
+ * (open: through *err).  Functions may be called from one thread at a time. */
+typedef struct peft_io {
+    size_t size;
+    void *ctx;
+    void *(*open)(void *ctx, const char *path, int32_t write, int32_t *err);
+    int64_t (*length)(void *ctx, void *file);
+    int64_t (*read)(void *ctx, void *file, int64_t offset, void *to, int64_t n);
+    int64_t (*write)(void *ctx, void *file, const void *from, int64_t n);
+    int32_t (*sync)(void *ctx, void *file);
+    int32_t (*close)(void *ctx, void *file);
+    /* Maps a whole file read-only; NULL function or NULL result: the library
+     * reads the file into allocated memory. */
+    const void *(*map)(void *ctx, void *file, int64_t n);
+    void (*unmap)(void *ctx, const void *at, int64_t n);
+    int32_t (*rename)(void *ctx, const char *from, const char *to);
+    int32_t (*remove)(void *ctx, const char *path); /* file or empty folder */
+    int32_t (*mkdir)(void *ctx, const char *path);
+    int32_t (*sync_dir)(void *ctx, const char *path);
+    int32_t (*kind)(void *ctx, const char *path); /* 0 none, 1 file, 2 folder */
+    /* Calls `each` with every entry's name; stops when it returns non-zero. */
+    int32_t (*list)(void *ctx, const char *path,
+                    int32_t (*each)(void *arg, const char *name), void *arg);
+} peft_io;
+/* Fills *out (its `size` set by the caller) with the operating system's. */
+PEFT_API int32_t peft_io_default(peft_io *out);
+
+/* ----------------------------------------------------------------- system */
+
+typedef struct peft_system {
+    size_t size;
+    char cpu[64];        /* the processor's own name */
+    char level[16];      /* kernel level in use: "avx512", "avx2", "neon", "c" */
+    int32_t cores;       /* usable ones: affinity and cgroup quota respected */
+    char blas[160];      /* what answers matrix products, and its version */
+    char blas_core[32];  /* the kernel set that it picked for this processor */
+    char advice[320];    /* "" when nothing is wrong; else what to do */
+    double gflops;       /* one thread's sgemm speed, measured in some 30 ms */
+    int64_t memory_total, memory_available; /* bytes, cgroup limit respected */
+} peft_system;
+/* What the library found on this machine.  Any thread. */
+PEFT_API int32_t peft_system_info(peft_system *out);
+
+/* ------------------------------------------------------------------ model */
+
+typedef struct peft_model peft_model;
+typedef struct peft_dataset peft_dataset;
+typedef struct peft_trainer peft_trainer;
+
+typedef struct peft_load_opts {
+    size_t size;
+    int32_t threads;      /* 0 = one per usable core; at most 32 */
+    int32_t no_map;       /* 1 = read the weights into memory instead of mapping */
+    const char *level;    /* kernel level: NULL = best; "c", "avx2", "avx512" */
+    const char *blas;     /* NULL = best found; "none" = built in; or a file */
+    /* realloc-like: new_size 0 frees and returns NULL; NULL on failure. */
+    void *(*alloc)(void *ctx, void *ptr, size_t old_size, size_t new_size);
+    void *alloc_ctx;
+    const peft_io *io;    /* copied */
+    void (*log)(void *ctx, int32_t level, const char *line); /* 1 warn, 2 info */
+    void *log_ctx;
+} peft_load_opts;
+
+/* Loads a GGUF file, a *.safetensors file beside its config.json, or a folder
+ * in Hugging Face layout (config.json, *.safetensors or its sharded index,
+ * tokenizer files if any).  Weights stay as stored and are mapped, so loading
+ * costs little.  As in PyTorch, everything counts as trainable until frozen;
+ * the first adapter freezes the rest.
+ * Errors: PEFT_ENOTFOUND, PEFT_EIO, PEFT_EFORMAT, PEFT_EUNSUPPORTED (unknown
+ * architecture or tensor type, pickles), PEFT_ENOMEM. */
+PEFT_API int32_t peft_model_load(const char *path, const peft_load_opts *opts,
+                                 peft_model **out);
+PEFT_API void peft_model_free(peft_model *model);
+
+typedef struct peft_save_opts {
+    size_t size;
+    const char *dtype;    /* float tensors: NULL = as held, "f32", "f16", "bf16" */
+    int64_t shard_bytes;  /* 0 = 5 GB a file */
+} peft_save_opts;
+/* Writes the model with what was trained or merged: to a folder in Hugging
+ * Face layout, or to one GGUF file when `path` ends in ".gguf".  A folder gets
+ * quantised tensors as floats, since safetensors has no such types.  The old
+ * file or folder is replaced only once the new one is whole. */
+PEFT_API int32_t peft_model_save(const peft_model *model, const char *path,
+                                 const peft_save_opts *opts);
+
+typedef struct peft_info {
+    size_t size;
+    char family[32];         /* "llama", "bert", ... */
+    char name[96];           /* the model's own name, else its file's */
+    char format[32];         /* "gguf", "safetensors" */
+    char types[96];          /* stored types: "Q4_1 x210, F32 x61" */
+    int32_t layers, dim, heads, kv_heads, head_dim, ff_dim;
+    int32_t vocab;           /* rows of the embedding */
+    int32_t max_len;         /* positions the model was made for */
+    int32_t labels;          /* of the classification head; 0 = language model */
+    int32_t has_tokenizer, has_chat_template;
+    int32_t causal;          /* 1 = decoder, 0 = encoder */
+    int64_t params;          /* weights of the model, adapters not counted */
+    int64_t trainable;       /* weights a trainer would change now */
+    int64_t params_total;    /* model, head and adapters together */
+    int64_t weight_bytes;    /* as stored */
+    int32_t n_tensors, n_adapters;
+    int32_t bos, eos, pad;   /* token ids; -1 = none */
+} peft_info;
+PEFT_API int32_t peft_model_info(const peft_model *model, peft_info *out);
+
+typedef struct peft_param {
+    size_t size;
+    const char *name;        /* Hugging Face's name, whatever the file */
+    const char *type;        /* "F32", "Q4_1", ... as held now */
+    int64_t rows, cols;      /* [out, in]; vectors are [1, n] */
+    int32_t layer;           /* 0-based; -1 = not in a layer */
+    int32_t trainable;
+} peft_param;
+/* The i-th tensor, 0 <= i < n_tensors, adapters' tensors after the model's. */
+PEFT_API int32_t peft_model_param(const peft_model *model, int32_t i,
+                                  peft_param *out);
+/* Copies a tensor as float32, row-major; `cap` in floats.  Returns rows*cols,
+ * also when `to` is NULL (to ask for the size). */
+PEFT_API int64_t peft_model_read(const peft_model *model, const char *name,
+                                 float *to, int64_t cap);
+
+/* --------------------------------------------------------- what is trained */
+
+/* Weights of the layers first..last train no more: 0-based, both inclusive,
+ * negative counting from the end (-1 = last).  Embeddings and head are not
+ * part of a layer: freeze them by name. */
+PEFT_API int32_t peft_freeze_layers(peft_model *model, int32_t first, int32_t last);
+/* Globs match Hugging Face names; `*` and `?` cross dots, and commas separate
+ * alternatives: "*.bias", "model.layers.2?.*,lm_head.*".  PEFT_ENOTFOUND when
+ * nothing matches.  Only float tensors train: see peft_to_float. */
+PEFT_API int32_t peft_freeze(peft_model *model, const char *glob);
+PEFT_API int32_t peft_unfreeze(peft_model *model, const char *glob);
+
+/* Turns matching tensors that are not float32 into float32 copies, the form in
+ * which they can train.  *bytes (may be NULL) receives the memory it takes;
+ * with `only_cost` 1 nothing else is done. */
+PEFT_API int32_t peft_to_float(peft_model *model, const char *glob,
+                               int32_t only_cost, int64_t *bytes);
+
+typedef struct peft_head_opts {
+    size_t size;
+    int32_t labels;               /* number of classes, >= 2 (1: regression) */
+    const char *const *names;     /* their names, or NULL */
+    const char *pool;             /* NULL = the family's: "last", "cls", "mean" */
+    float dropout;                /* before the head while training */
+    uint64_t seed;                /* of its initial values */
+} peft_head_opts;
+/* Adds a new last layer that maps the pooled hidden state to `labels` logits
+ * and takes the place of the language-model head.  It is trainable.  The name
+ * is the family's in Hugging Face ("score.weight", "classifier.weight"). */
+PEFT_API int32_t peft_head_add(peft_model *model, const peft_head_opts *opts);
+/* The name of class `i`, or NULL when there is no such class. */
+PEFT_API const char *peft_label_name(const peft_model *model, int32_t i);
+
+typedef struct peft_adapter_opts {
+    size_t size;
+    const char *method;           /* NULL = "lora" */
+    const char *targets;          /* comma-separated module names or globs;
+                                     NULL = every linear layer but the head */
+    int32_t rank;                 /* 0 = 16 */
+    float alpha;                  /* 0 = 2 * rank */
+    float dropout;                /* on the adapter's input while training */
+    int32_t rslora;               /* 0 = default (on), 1 = on, -1 = off */
+    const char *modules_to_save;  /* full modules trained beside; NULL = none,
+                                     the classification head always */
+    uint64_t seed;
+} peft_adapter_opts;
+/* Adds a trainable adapter.  The first one freezes all other weights but the
+ * classification head's, as PEFT does; peft_unfreeze can follow.
+ * Names: letters, digits, '-', '_'; "default" is what PEFT calls its own. */
+PEFT_API int32_t peft_adapter_add(peft_model *model, const char *name,
+                                  const peft_adapter_opts *opts);
+/* Reads adapter_config.json + adapter_model.safetensors as written by PEFT or
+ * by us.  It is enabled and trainable.  Tensors that fit no module, modules
+ * without tensors and shapes that differ are PEFT_EFORMAT. */
+PEFT_API int32_t peft_adapter_load(peft_model *model, const char *name,
+                                   const char *dir);
+/* Writes the folder that Hugging Face PEFT loads. */
+PEFT_API int32_t peft_adapter_save(const peft_model *model, const char *name,
+                                   const char *dir);
+PEFT_API int32_t peft_adapter_enable(peft_model *model, const char *name);
+PEFT_API int32_t peft_adapter_disable(peft_model *model, const char *name);
+PEFT_API int32_t peft_adapter_remove(peft_model *model, const char *name);
+/* Adds the adapter into the weights and removes it.  Quantised tensors become
+ * float32 copies (peft_to_float tells what that costs). */
+PEFT_API int32_t peft_adapter_merge(peft_model *model, const char *name);
+
+/* ------------------------------------------------------------ text, logits */
+
+enum {
+    PEFT_TOK_SPECIAL = 1,  /* add what the tokenizer adds: BOS, [CLS] ... */
+    PEFT_TOK_PLAIN = 2     /* special tokens' names in the text are plain text */
+};
+/* Encodes n bytes.  Returns the number of ids, and writes at most `cap` of
+ * them; `ids` may be NULL to ask.  Invalid UTF-8 is PEFT_EFORMAT. */
+PEFT_API int64_t peft_tokenize(const peft_model *model, const char *text,
+                               size_t n, int32_t flags, int32_t *ids,
+                               int64_t cap);
+enum { PEFT_DETOK_SKIP = 1 /* leave special tokens out */ };
+/* Decodes.  Returns the number of bytes, writes at most `cap` (no NUL). */
+PEFT_API int64_t peft_detokenize(const peft_model *model, const int32_t *ids,
+                                 int64_t n, int32_t flags, char *text,
+                                 int64_t cap);
+
+typedef struct peft_message { const char *role, *content; } peft_message;
+/* Renders a conversation with the model's chat template; with `prompt` 1 it
+ * ends with the opening of the assistant's turn.  Returns bytes as above. */
+PEFT_API int64_t peft_chat_render(const peft_model *model,
+                                  const peft_message *messages, int32_t n,
+                                  int32_t prompt, char *text, int64_t cap);
+
+/* logits [n, vocab], or [labels] with a classification head, for one sequence
+ * of n ids.  Adapters that are enabled take part. */
+PEFT_API int32_t peft_forward(peft_model *model, const int32_t *ids, int32_t n,
+                              float *logits);
+/* The mean of the last hidden states, [dim]: a sentence embedding. */
+PEFT_API int32_t peft_embed(peft_model *model, const int32_t *ids, int32_t n,
+                            int32_t normalize, float *embedding);
+
+typedef struct peft_generate_opts {
+    size_t size;
+    int32_t max_tokens;       /* 0 = 256 */
+    float temperature;        /* 0 = greedy */
+    int32_t top_k;            /* 0 = off */
+    float top_p, min_p;       /* 0 = off */
+    float repeat_penalty;     /* 0 = off; 1.1 is mild */
+    uint64_t seed;
+    const char *const *stop;  /* stop strings, n_stop of them; not emitted */
+    int32_t n_stop;
+    int32_t raw;              /* 1 = prompt as it is, no chat template */
+    /* Called with each piece of whole UTF-8 text; non-zero return stops. */
+    int32_t (*on_text)(void *ctx, const char *piece, size_t n);
+    void *ctx;
+} peft_generate_opts;
+typedef struct peft_generated {
+    size_t size;
+    int32_t prompt_tokens, tokens;
+    int32_t reason;           /* PEFT_STOP_* */
+    double prompt_seconds, seconds;
+} peft_generated;
+enum { PEFT_STOP_EOS = 0, PEFT_STOP_LENGTH = 1, PEFT_STOP_STRING = 2,
+       PEFT_STOP_CALLBACK = 3, PEFT_STOP_CONTEXT = 4 };
+/* Answers a conversation of n messages (or continues messages[n-1].content
+ * when `raw`).  `out` may be NULL. */
+PEFT_API int32_t peft_generate(peft_model *model, const peft_message *messages,
+                               int32_t n, const peft_generate_opts *opts,
+                               peft_generated *out);
+
+/* ------------------------------------------------------------------- data */
+
+typedef struct peft_dataset_opts {
+    size_t size;
+    int32_t max_len;          /* tokens an example; 0 = min(1024, the model's) */
+    int32_t train_on_prompt;  /* 1 = prompt tokens are trained too */
+    const char *system;       /* a system message put before each conversation
+                                 that has none; NULL = none */
+    int32_t limit;            /* rows read; 0 = all */
+} peft_dataset_opts;
+/* Reads JSONL or CSV (by its ending): messages, prompt/completion,
+ * instruction/input/output, text, text/label, or input_ids/labels as Hugging
+ * Face means them (same length, shifted inside, -100 = not trained).  Labels
+ * get the head's ids when there is a head, else ids by sorted name.
+ * Errors: PEFT_EFORMAT with file, line and what was expected; PEFT_EDATA when
+ * nothing would be trained, every answer is cut off, or BOS is doubled. */
+PEFT_API int32_t peft_dataset_load(const peft_model *model, const char *path,
+                                   const peft_dataset_opts *opts,
+                                   peft_dataset **out);
+PEFT_API void peft_dataset_free(peft_dataset *data);
+/* Moves a share (0..1) of the rows, chosen by seed, into *eval. */
+PEFT_API int32_t peft_dataset_split(peft_dataset *data, double share,
+                                    uint64_t seed, peft_dataset **eval);
+typedef struct peft_dataset_stats {
+    size_t size;
+    char schema[32];          /* "messages", "text-label", ... */
+    int64_t rows, tokens, trained_tokens;
+    int32_t min_len, median_len, mean_len, p95_len, max_len; /* in tokens */
+    int64_t truncated;        /* rows cut at max_len */
+    int64_t skipped;          /* rows with nothing left to train */
+    int32_t labels;           /* classes found; 0 = none */
+} peft_dataset_stats;
+PEFT_API int32_t peft_dataset_info(const peft_dataset *data,
+                                   peft_dataset_stats *out);
+PEFT_API const char *peft_dataset_label(const peft_dataset *data, int32_t i);
+typedef struct peft_row {
+    size_t size;
+    int64_t line;             /* in its file, from 1 */
+    int32_t n;                /* tokens */
+    const int32_t *ids;       /* [n] */
+    const int32_t *labels;    /* [n], -100 = not trained; NULL with `label` */
+    int32_t label;            /* class; -1 = none */
+} peft_row;
+PEFT_API int32_t peft_dataset_row(const peft_dataset *data, int64_t i,
+                                  peft_row *out);
+
+/* --------------------------------------------------------------- training */
+
+typedef struct peft_train_opts {
+    size_t size;
+    const char *optimizer;    /* NULL = "adamw" */
+    const char *schedule;     /* NULL = "cosine"; "linear", "constant" */
+    float lr;                 /* 0 = 2e-4 adapters, 1e-3 head, 2e-5 the rest */
+    float beta1, beta2, eps;  /* 0 = 0.9, 0.999, 1e-8 */
+    float weight_decay;       /* decoupled; 0 = none */
+    const char *no_decay;     /* globs of tensors without decay; NULL = none */
+    float warmup;             /* < 1: share of the steps; >= 1: steps; 0 = none */
+    float clip;               /* global gradient norm; 0 = 1.0, < 0 = none */
+    int32_t batch;            /* examples (packs with `packing`); 0 = 4 */
+    int32_t accumulate;       /* batches a step; 0 = 1 */
+    int32_t packing;          /* 1 = fill packs of max_len with whole examples */
+    int32_t max_len;          /* of a pack; 0 = the longest example's */
+    int32_t epochs;           /* 0 = 1, unless steps is given */
+    int32_t steps;            /* 0 = from epochs */
+    int32_t no_shuffle;       /* 1 = rows in file order */
+    int32_t recompute;        /* PEFT_RECOMPUTE_* */
+    int64_t feature_cache;    /* bytes for a frozen part's outputs; 0 = 256 MB,
+                                 < 0 = none */
+    uint64_t seed;
+} peft_train_opts;
+enum {
+    PEFT_RECOMPUTE_AUTO = 0,   /* as CHEAP */
+    PEFT_RECOMPUTE_NONE = 1,   /* keep every activation */
+    PEFT_RECOMPUTE_CHEAP = 2,  /* norms and activations are computed again */
+    PEFT_RECOMPUTE_LAYERS = 3  /* whole layers are: least memory, +1/3 time */
+};
+typedef struct peft_step {
+    size_t size;
+    int64_t step, steps;       /* of this one, from 1; of the whole run */
+    double epoch;              /* passes over the data after this step */
+    double loss;               /* mean over the step's trained tokens or rows */
+    double grad_norm;          /* before clipping */
+    double lr;                 /* used by this step */
+    int64_t tokens;            /* this step's, trained or not */
+    int64_t trained_tokens;
+    int64_t tokens_seen;       /* since the run began */
+    double seconds;            /* this step's own */
+    int32_t more;              /* run_for: 1 = the budget ended within the step */
+} peft_step;
+typedef struct peft_plan {
+    size_t size;
+    int64_t weights;      /* bytes: mapped or read from the model's files */
+    int64_t trainable;    /* float32 copies that train, and adapters */
+    int64_t gradients, optimizer, activations, scratch, data;
+    int64_t features;     /* cached outputs of a frozen part */
+    int64_t process;      /* resident now, beside the above */
+    int64_t peak;         /* the sum: peak resident memory */
+    int64_t steps, tokens_per_step; /* the largest step's tokens */
+    double flops_per_step;
+    int64_t trainable_params, total_params;
+} peft_plan;
+
+/* Prepares a run; the model and the data set must outlive it.  Copies of the
+ * trainable weights, gradients and optimizer states are made at the first
+ * step.  PEFT_ESTATE when nothing is trainable; PEFT_EUNSUPPORTED when a
+ * trainable tensor is quantised; PEFT_EARG when data and head do not fit. */
+PEFT_API int32_t peft_trainer_new(peft_model *model, peft_dataset *data,
+                                  const peft_train_opts *opts,
+                                  peft_trainer **out);
+PEFT_API void peft_trainer_free(peft_trainer *trainer);
+/* Exact bytes by kind, before anything runs. */
+PEFT_API int32_t peft_trainer_plan(const peft_trainer *trainer, peft_plan *out);
+/* One optimizer step; PEFT_EEND after the last.  On PEFT_ENONFINITE and
+ * PEFT_ECANCELLED the weights are those of before the step. */
+PEFT_API int32_t peft_train_step(peft_trainer *trainer, peft_step *out);
+/* Works for about `microseconds` (the budget plus one operation) and returns;
+ * the next call goes on.  out->more is 0 when a step was finished.  The bits
+ * are those of peft_train_step. */
+PEFT_API int32_t peft_train_run_for(peft_trainer *trainer, int64_t microseconds,
+                                    peft_step *out);
+/* From any thread: the step in flight, or the next one, ends with
+ * PEFT_ECANCELLED within one operation and is undone. */
+PEFT_API int32_t peft_trainer_cancel(peft_trainer *trainer);
+/* A checkpoint folder: weights, optimizer states, position.  Replaced whole. */
+PEFT_API int32_t peft_trainer_save(const peft_trainer *trainer, const char *dir);
+/* Into a trainer made with the same model, data and options; the further run
+ * has the bits of one that was never interrupted. */
+PEFT_API int32_t peft_trainer_resume(peft_trainer *trainer, const char *dir);
+
+typedef struct peft_eval_opts {
+    size_t size;
+    int32_t batch;            /* 0 = 4 */
+    int64_t *confusion;       /* [labels * labels], row = true class; or NULL */
+    /* Called after each batch; non-zero ends with PEFT_ECANCELLED. */
+    int32_t (*progress)(void *ctx, int64_t done, int64_t rows);
+    void *ctx;
+} peft_eval_opts;
+typedef struct peft_evaluation {
+    size_t size;
+    int64_t rows, tokens;     /* tokens: those that count */
+    double loss, perplexity, token_accuracy;
+    double accuracy, f1;      /* with a head; f1 is the mean over classes */
+    double seconds;
+} peft_evaluation;
+PEFT_API int32_t peft_eval(peft_model *model, const peft_dataset *data,
+                           const peft_eval_opts *opts, peft_evaluation *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

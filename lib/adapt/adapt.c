@@ -1,0 +1,298 @@
+/* Adapters: choosing sites, making parts, enabling, removing, merging.  Generic
+ * over the methods' tables of parts. */
+#include <stdio.h>
+
+#include "adapt/adapt.h"
+
+#define METHOD(name) extern const struct method method_##name;
+#include "adapt/methods.def"
+#undef METHOD
+#define METHOD(name) &method_##name,
+const struct method *const methods[] = {
+#include "adapt/methods.def"
+    NULL
+};
+#undef METHOD
+
+const struct method *method_by_name(const char *name)
+{
+    for (int i = 0; methods[i]; i++)
+        if (!strcmp(methods[i]->name, name) || !strcmp(methods[i]->peft_type, name))
+            return methods[i];
+    return NULL;
+}
+
+struct adapter *adapter_find(const struct model *m, const char *name)
+{
+    for (struct adapter *a = m->adapters; a; a = a->next)
+        if (!strcmp(a->name, name)) return a;
+    return NULL;
+}
+
+int adapter_new(struct model *m, const char *name, const struct method *method,
+                struct adapter **out)
+{
+    size_t n =
+        name ? strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") : 0;
+    if (!n || n > 64 || name[n])
+        return fail(PEFT_EARG, "adapter name \"%s\", expected 1 to 64 letters, digits, '-' or '_'",
+                    name ? name : "");
+    if (adapter_find(m, name))
+        return fail(PEFT_ESTATE, "the model has an adapter \"%s\" already", name);
+    struct adapter *a = arena_alloc(&m->arena, sizeof(*a));
+    char *kept = arena_strndup(&m->arena, name, (int64_t)n);
+    if (!a || !kept) return PEFT_ENOMEM;
+    a->name = kept;
+    a->method = method;
+    *out = a;
+    return PEFT_OK;
+}
+
+static int64_t part_size(const struct site *s, int dim, int32_t rank)
+{
+    switch (dim) {
+    case PART_IN: return s->w->cols;
+    case PART_OUT: return s->w->rows;
+    case PART_RANK: return rank;
+    default: return 1;
+    }
+}
+
+static struct param *make_part(struct model *m, const struct part *part, const struct site *s,
+                               int32_t rank)
+{
+    char name[240];
+    int n = snprintf(name, sizeof(name), "%s.%s", s->name, part->suffix);
+    struct param *p = arena_alloc(&m->arena, sizeof(*p));
+    char *kept = arena_strndup(&m->arena, name, n);
+    if (!p || !kept) return NULL;
+    *p = (struct param){ .name = kept,
+                         .type = &qtype_f32,
+                         .stored = &qtype_f32,
+                         .layer = s->layer,
+                         .trainable = 1,
+                         .adapter = 1,
+                         .counted = 1 };
+    p->rows = part_size(s, part->rows, rank);
+    p->cols = part_size(s, part->cols, rank);
+    p->n_dims = part->rows == PART_ONE ? 1 : 2;
+    /* What runs along the outputs follows the order of W's rows. */
+    p->rope_rows = s->w->rope_rows &&
+                   (part->rows == PART_OUT || (part->rows == PART_ONE && part->cols == PART_OUT));
+    p->own = mem_zalloc(&m->host.mem, param_len(p) * 4);
+    p->data = p->own;
+    return p->own ? p : NULL;
+}
+
+int adapter_attach(struct model *m, struct adapted *d, struct adapter *owner, struct site *s,
+                   int32_t rank, float alpha)
+{
+    *d = (struct adapted){ .adapter = owner, .site = s, .rank = rank, .alpha = alpha };
+    for (int k = 0; k < PARTS; k++) {
+        const struct part *part = &owner->method->parts[k];
+        if (!part->suffix || (part->optional && !owner->bias)) continue;
+        if (!(d->part[k] = make_part(m, part, s, rank))) return PEFT_ENOMEM;
+    }
+    owner->method->set_scale(d);
+    return PEFT_OK;
+}
+
+/* A target names a module as PEFT does (its last component, or a dotted
+ * ending), or is a glob over the whole name. */
+static int is_target(const char *targets, const char *name)
+{
+    size_t n = strlen(name);
+    if (glob_match(targets, name)) return 1;
+    for (const char *t = targets; *t;) {
+        while (*t == ' ' || *t == ',') t++;
+        size_t k = strcspn(t, ", ");
+        if (k && k < n && name[n - k - 1] == '.' && !strncmp(name + n - k, t, k)) return 1;
+        t += k;
+    }
+    return 0;
+}
+
+static int wanted(const struct adapter *a, const struct site *s, const char *targets)
+{
+    if (!(s->kind & a->method->at)) return 0;
+    if (targets && strcmp(targets, "all-linear")) return is_target(targets, s->name);
+    return !(s->flags & SLOT_HEAD);
+}
+
+int adapter_keep_module(struct model *m, struct adapter *a, struct param *p, float *values)
+{
+    for (int64_t i = 0; i < a->n_saved; i++)
+        if (a->saved[i].p == p) return fail(PEFT_EFORMAT, "tensor %s is saved twice", p->name);
+    struct saved_module *list = arena_alloc(&m->arena, (a->n_saved + 1) * (int64_t)sizeof(*list));
+    if (!list) return PEFT_ENOMEM;
+    if (a->n_saved) memcpy(list, a->saved, (size_t)a->n_saved * sizeof(*list));
+    list[a->n_saved] = (struct saved_module){ .p = p, .mine = values };
+    a->saved = list;
+    a->n_saved++;
+    return PEFT_OK;
+}
+
+/* Copies of the modules that train as a whole beside the adapter. */
+static int keep_modules(struct model *m, struct adapter *a, const char *targets)
+{
+    int64_t hits = 0;
+    for (int64_t i = 0; i < m->n_sites; i++) {
+        struct site *s = m->sites[i];
+        int head = s == m->head;
+        if (!head && !(targets && is_target(targets, s->name))) continue;
+        hits += !head;
+        struct param *list[] = { s->w, s->b };
+        for (int k = 0; k < 2; k++) {
+            if (!list[k]) continue;
+            float *values = mem_alloc(&m->host.mem, param_len(list[k]) * 4);
+            if (!values) return PEFT_ENOMEM;
+            list[k]->type->to_f32(values, list[k]->data, param_len(list[k]));
+            int rc = adapter_keep_module(m, a, list[k], values);
+            if (rc) {
+                mem_free(&m->host.mem, values);
+                return rc;
+            }
+        }
+    }
+    if (targets && !hits)
+        return fail(PEFT_ENOTFOUND, "no module is called \"%s\" (modules_to_save)", targets);
+    return PEFT_OK;
+}
+
+static void swap_module(struct saved_module *s, int on)
+{
+    struct param *p = s->p;
+    if (on) {
+        s->old_data = p->data;
+        s->old_own = p->own;
+        s->old_type = p->type;
+        p->own = s->mine;
+        p->data = s->mine;
+        p->type = &qtype_f32;
+        s->old_stored = p->stored;
+        p->stored = &qtype_f32;
+    } else {
+        s->mine = p->own;
+        p->own = s->old_own;
+        p->data = s->old_data;
+        p->type = s->old_type;
+        p->stored = s->old_stored;
+    }
+}
+
+void adapter_enable(struct model *m, struct adapter *a, int on)
+{
+    (void)m;
+    if (a->enabled == on) return;
+    for (int64_t i = 0; i < a->n_saved; i++) swap_module(&a->saved[i], on);
+    a->enabled = (uint8_t)on;
+}
+
+void adapter_link(struct model *m, struct adapter *a)
+{
+    struct adapter **end = &m->adapters;
+    while (*end) end = &(*end)->next;
+    *end = a;
+    if (!m->adapter_seen)
+        for (int64_t i = 0; i < m->n_params; i++) m->params[i]->trainable = 0;
+    m->adapter_seen = 1;
+    for (int64_t i = 0; i < a->n_sites; i++) {
+        struct adapted **at = &a->sites[i].site->first;
+        while (*at) at = &(*at)->next;
+        *at = &a->sites[i];
+    }
+    adapter_enable(m, a, 1);
+    for (int64_t i = 0; i < a->n_saved; i++) a->saved[i].p->trainable = 1;
+}
+
+void adapter_drop(struct model *m, struct adapter *a)
+{
+    for (int64_t i = 0; i < a->n_sites; i++)
+        for (int k = 0; k < PARTS; k++)
+            if (a->sites[i].part[k]) mem_free(&m->host.mem, a->sites[i].part[k]->own);
+    for (int64_t i = 0; i < a->n_saved; i++) mem_free(&m->host.mem, a->saved[i].mine);
+    a->n_sites = a->n_saved = 0;
+}
+
+void adapter_remove(struct model *m, struct adapter *a)
+{
+    struct adapter **at = &m->adapters;
+    while (*at != a) at = &(*at)->next;
+    *at = a->next;
+    for (int64_t i = 0; i < a->n_sites; i++) {
+        struct adapted **d = &a->sites[i].site->first;
+        while (*d != &a->sites[i]) d = &(*d)->next;
+        *d = (*d)->next;
+    }
+    adapter_enable(m, a, 0);
+    adapter_drop(m, a);
+}
+
+int adapter_add(struct model *m, const char *name, const peft_adapter_opts *o)
+{
+    const struct method *method = method_by_name(o->method ? o->method : "lora");
+    int64_t n = 0, i;
+    int rc = PEFT_OK;
+    if (!method) return fail(PEFT_EUNSUPPORTED, "adapter method \"%s\", expected lora", o->method);
+    if (o->rank < 0 || o->rank > 1 << 16)
+        return fail(PEFT_EARG, "rank %d, expected 1 to 65536", o->rank);
+    if (!(o->dropout >= 0 && o->dropout < 1))
+        return fail(PEFT_EARG, "dropout %g, expected 0 or more and below 1", (double)o->dropout);
+    struct adapter *a;
+    if ((rc = adapter_new(m, name, method, &a))) return rc;
+    a->rank = o->rank ? o->rank : 16;
+    a->alpha = o->alpha != 0 ? o->alpha : 2.0f * (float)a->rank;
+    a->dropout = o->dropout;
+    a->rslora = o->rslora >= 0;
+    a->seed = o->seed;
+    for (i = 0; i < m->n_sites; i++) n += wanted(a, m->sites[i], o->targets);
+    if (!n)
+        return fail(PEFT_ENOTFOUND,
+                    "no linear layer is called \"%s\"; this model has layers such as \"%s\"",
+                    o->targets ? o->targets : "", m->layers[0].at[SLOT_Q]->name);
+    a->sites = arena_alloc(&m->arena, n * (int64_t)sizeof(*a->sites));
+    if (!a->sites) return PEFT_ENOMEM;
+    for (i = 0; i < m->n_sites && !rc; i++) {
+        if (!wanted(a, m->sites[i], o->targets)) continue;
+        struct adapted *d = &a->sites[a->n_sites++];
+        rc = adapter_attach(m, d, a, m->sites[i], a->rank, a->alpha);
+        if (!rc) method->init(d, a->seed, rng_stream(RNG_INIT, (uint32_t)i));
+    }
+    if (!rc) rc = keep_modules(m, a, o->modules_to_save);
+    if (rc) {
+        adapter_drop(m, a);
+        return rc;
+    }
+    adapter_link(m, a);
+    return PEFT_OK;
+}
+
+int adapter_merge(struct model *m, struct adapter *a)
+{
+    int rc = PEFT_OK;
+    if (!a->method->merge)
+        return fail(PEFT_EUNSUPPORTED, "method %s cannot be merged", a->method->name);
+    /* All memory first, so that a failure leaves every weight as it was. */
+    for (int64_t i = 0; i < a->n_sites && !rc; i++) {
+        struct site *s = a->sites[i].site;
+        if (a->bias && !s->b)
+            return fail(PEFT_EUNSUPPORTED,
+                        "the adapter has a bias for %s, which has none, so it cannot be merged",
+                        s->name);
+        rc = param_own(m, s->w);
+        if (!rc && a->bias) rc = param_own(m, s->b);
+    }
+    if (rc) return rc;
+    for (int64_t i = 0; i < a->n_sites; i++) {
+        struct site *s = a->sites[i].site;
+        a->method->merge(&a->sites[i], &m->compute, s->w->own, a->bias ? s->b->own : NULL, 1.0f);
+    }
+    /* Saved modules stay in place: they are the model's now. */
+    for (int64_t i = 0; i < a->n_saved; i++) {
+        adapter_enable(m, a, 1);
+        mem_free(&m->host.mem, a->saved[i].old_own);
+    }
+    a->n_saved = 0;
+    adapter_remove(m, a);
+    return PEFT_OK;
+}

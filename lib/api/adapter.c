@@ -1,0 +1,77 @@
+/* peft_adapter_*. */
+#include "api/api.h"
+
+static int find(const peft_model *model, const char *name, struct adapter **out)
+{
+    *out = name ? adapter_find(model_of(model), name) : NULL;
+    if (*out) return PEFT_OK;
+    return fail(PEFT_ENOTFOUND, "the model has no adapter \"%s\"", name ? name : "");
+}
+
+int32_t peft_adapter_add(peft_model *model, const char *name, const peft_adapter_opts *opts)
+{
+    peft_adapter_opts o;
+    ARG(model, "no model given");
+    int rc = take_options(&o, sizeof(o), opts);
+    if (!rc) rc = no_trainers(model_of(model));
+    return rc ? rc : adapter_add(model_of(model), name, &o);
+}
+
+int32_t peft_adapter_load(peft_model *model, const char *name, const char *dir)
+{
+    ARG(model, "no model given");
+    ARG(dir && *dir, "no folder given");
+    int rc = no_trainers(model_of(model));
+    return rc ? rc : adapter_load(model_of(model), name, dir);
+}
+
+int32_t peft_adapter_save(const peft_model *model, const char *name, const char *dir)
+{
+    struct adapter *a;
+    ARG(model, "no model given");
+    ARG(dir && *dir, "no folder given");
+    int rc = find(model, name, &a);
+    return rc ? rc : adapter_save(model_of(model), a, dir);
+}
+
+static int set_enabled(peft_model *model, const char *name, int on)
+{
+    struct adapter *a;
+    ARG(model, "no model given");
+    int rc = find(model, name, &a);
+    if (!rc) rc = no_trainers(model_of(model));
+    if (!rc) adapter_enable(model_of(model), a, on);
+    return rc;
+}
+
+int32_t peft_adapter_enable(peft_model *model, const char *name)
+{
+    return set_enabled(model, name, 1);
+}
+int32_t peft_adapter_disable(peft_model *model, const char *name)
+{
+    return set_enabled(model, name, 0);
+}
+
+int32_t peft_adapter_remove(peft_model *model, const char *name)
+{
+    struct adapter *a;
+    ARG(model, "no model given");
+    int rc = find(model, name, &a);
+    if (!rc) rc = no_trainers(model_of(model));
+    if (!rc) adapter_remove(model_of(model), a);
+    return rc;
+}
+
+int32_t peft_adapter_merge(peft_model *model, const char *name)
+{
+    struct adapter *a;
+    ARG(model, "no model given");
+    int rc = find(model, name, &a);
+    if (!rc) rc = no_trainers(model_of(model));
+    if (rc) return rc;
+    struct fp_mode fp = fp_enter();
+    rc = adapter_merge(model_of(model), a);
+    fp_leave(fp);
+    return rc;
+}

@@ -1,0 +1,102 @@
+/* peft_dataset_*. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api/api.h"
+
+int32_t peft_dataset_load(const peft_model *model, const char *path, const peft_dataset_opts *opts,
+                          peft_dataset **out)
+{
+    peft_dataset_opts o;
+    ARG(model && path && *path, "no model or path given");
+    ARG(out, "no place for the data set given");
+    *out = NULL;
+    struct model *m = model_of(model);
+    int rc = take_options(&o, sizeof(o), opts);
+    if (rc) return rc;
+    if (o.max_len < 0 || o.limit < 0 || o.max_len > m->hp.max_len)
+        return fail(PEFT_EARG,
+                    "max_len %d, limit %d, expected 0 or more and at most the model's %d",
+                    o.max_len, o.limit, (int)m->hp.max_len);
+    struct data_opts d = { .max_len = o.max_len ? o.max_len : (int32_t)MIN(1024, m->hp.max_len),
+                           .vocab = (int32_t)m->hp.vocab, .train_on_prompt = o.train_on_prompt,
+                           .limit = o.limit, .causal = m->arch->style.causal, .system = o.system,
+                           .labels = (const char *const *)(m->head ? m->labels : NULL),
+                           .n_labels = m->head ? (int32_t)m->hp.labels : 0 };
+    struct dataset *data = NULL;
+    rc = data_load(&m->host, m->tok, path, &d, &data);
+    if (!rc) *out = (peft_dataset *)data;
+    return rc;
+}
+
+void peft_dataset_free(peft_dataset *data) { data_free(dataset_of(data)); }
+
+int32_t peft_dataset_split(peft_dataset *data, double share, uint64_t seed, peft_dataset **eval)
+{
+    ARG(data && eval, "no data set or place for its part given");
+    ARG(share > 0 && share < 1, "share %g, expected a number between 0 and 1", share);
+    struct dataset *part = NULL;
+    *eval = NULL;
+    int rc = data_split(dataset_of(data), share, seed, &part);
+    if (!rc) *eval = (peft_dataset *)part;
+    return rc;
+}
+
+static int compare(const void *a, const void *b)
+{
+    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+int32_t peft_dataset_info(const peft_dataset *data, peft_dataset_stats *out)
+{
+    ARG(data, "no data set given");
+    const struct dataset *d = dataset_of(data);
+    int rc = check_result(out);
+    if (rc) return rc;
+    peft_dataset_stats s = { .rows = d->n, .truncated = d->truncated, .skipped = d->skipped,
+                             .labels = d->n_labels };
+    snprintf(s.schema, sizeof(s.schema), "%s", d->schema);
+    int32_t *len = mem_array(&d->host->mem, d->n + 1, sizeof(*len));
+    if (!len) return PEFT_ENOMEM;
+    for (int64_t i = 0; i < d->n; i++) {
+        const struct example *e = &d->rows[i];
+        len[i] = e->n;
+        s.tokens += e->n;
+        for (int32_t k = 1; e->labels && k < e->n; k++) s.trained_tokens += e->labels[k] >= 0;
+    }
+    qsort(len, (size_t)d->n, sizeof(*len), compare);
+    if (d->n) {
+        s.min_len = len[0];
+        s.median_len = len[d->n / 2];
+        s.mean_len = (int32_t)(s.tokens / d->n);
+        s.p95_len = len[MIN(d->n - 1, d->n * 95 / 100)];
+        s.max_len = len[d->n - 1];
+    }
+    mem_free(&d->host->mem, len);
+    give_result(out, &s, sizeof(s));
+    return PEFT_OK;
+}
+
+const char *peft_dataset_label(const peft_dataset *data, int32_t i)
+{
+    const struct dataset *d = dataset_of(data);
+    return d && d->labels && i >= 0 && i < d->n_labels ? d->labels[i] : NULL;
+}
+
+int32_t peft_dataset_row(const peft_dataset *data, int64_t i, peft_row *out)
+{
+    ARG(data, "no data set given");
+    const struct dataset *d = dataset_of(data);
+    int rc = check_result(out);
+    if (rc) return rc;
+    if (i < 0 || i >= d->n)
+        return fail(PEFT_ENOTFOUND, "row %lld, expected 0 to %lld", (long long)i,
+                    (long long)d->n - 1);
+    const struct example *e = &d->rows[i];
+    peft_row r = {
+        .line = e->line, .n = e->n, .ids = e->ids, .labels = e->labels, .label = e->label
+    };
+    give_result(out, &r, sizeof(r));
+    return PEFT_OK;
+}

@@ -1,0 +1,199 @@
+/* Text, logits and generation. */
+#include <math.h>
+
+#include "api/api.h"
+
+static int need_tokenizer(const struct model *m)
+{
+    if (m->tok) return PEFT_OK;
+    return fail(PEFT_ENOTFOUND,
+                "%s has no tokenizer, expected tokenizer.json, vocab.txt or GGUF metadata",
+                m->path);
+}
+
+/* Copies what fits; the result is the whole length. */
+static int64_t give_bytes(struct buf *b, int rc, char *text, int64_t cap)
+{
+    int64_t n = b->n;
+    if (!rc) rc = buf_check(b);
+    if (!rc && text && cap > 0) memcpy(text, b->data, (size_t)MIN(n, cap));
+    buf_free(b);
+    return rc ? rc : n;
+}
+
+int64_t peft_tokenize(const peft_model *model, const char *text, size_t n, int32_t flags,
+                      int32_t *ids, int64_t cap)
+{
+    ARG(model && (text || !n), "no model or text given");
+    ARG(n <= INT32_MAX, "a text of %zu bytes, expected at most 2 GB", n);
+    struct model *m = model_of(model);
+    struct ids out;
+    int rc = need_tokenizer(m);
+    if (rc) return rc;
+    ids_init(&out, &m->host.mem);
+    rc = tok_encode(&m->host, m->tok, text, (int64_t)n, flags, &out);
+    if (!rc) rc = ids_check(&out);
+    int64_t total = out.n;
+    if (!rc && ids && cap > 0 && total) memcpy(ids, out.v, (size_t)MIN(total, cap) * sizeof(*ids));
+    ids_free(&out);
+    return rc ? rc : total;
+}
+
+int64_t peft_detokenize(const peft_model *model, const int32_t *ids, int64_t n, int32_t flags,
+                        char *text, int64_t cap)
+{
+    ARG(model && (ids || !n) && n >= 0, "no model or ids given");
+    struct model *m = model_of(model);
+    struct buf b;
+    int rc = need_tokenizer(m);
+    if (rc) return rc;
+    buf_init(&b, &m->host.mem);
+    return give_bytes(&b, tok_decode(m->tok, ids, n, flags, &b), text, cap);
+}
+
+int64_t peft_chat_render(const peft_model *model, const peft_message *messages, int32_t n,
+                         int32_t prompt, char *text, int64_t cap)
+{
+    ARG(model && messages && n > 0, "no model or messages given");
+    struct model *m = model_of(model);
+    struct buf b;
+    int rc = need_tokenizer(m);
+    if (rc) return rc;
+    buf_init(&b, &m->host.mem);
+    return give_bytes(&b, chat_render(m->tok, (const struct message *)messages, n, prompt, &b),
+                      text, cap);
+}
+
+/* --- one sequence through the model */
+
+enum output { OUT_LOGITS, OUT_EMBED };
+
+static struct tensor *output_of(struct pass *p, enum output kind)
+{
+    struct tensor *x = model_hidden(p);
+    if (kind == OUT_EMBED) return g_pool_mean(p->g, x, p->start, 1);
+    return p->m->head ? model_classify(p, model_pooled(p, x)) : model_logits(p, x);
+}
+
+static int run_once(struct model *m, const int32_t *ids, int32_t n, enum output kind, float *out)
+{
+    int rc = model_graph(m);
+    if (!rc) rc = rope_reserve(m, n);
+    int32_t start[2] = { 0, n };
+    int32_t *pos = rc ? NULL : mem_array(&m->host.mem, n, sizeof(*pos));
+    if (!pos) return rc ? rc : PEFT_ENOMEM;
+    for (int32_t i = 0; i < n; i++) pos[i] = i;
+    struct pass p = { .m = m,
+                      .g = m->graph,
+                      .mem = m->mem,
+                      .n = n,
+                      .n_seq = 1,
+                      .ids = ids,
+                      .pos = pos,
+                      .start = start };
+    rc = pass_begin(&p);
+    if (!rc) {
+        struct tensor *x = output_of(&p, kind);
+        if (x) graph_keep(x);
+        rc = graph_forward(p.g);
+        if (!rc) memcpy(out, x->x, (size_t)tensor_len(x) * sizeof(float));
+    }
+    mem_free(&m->host.mem, pos);
+    return rc;
+}
+
+static int check_ids(const struct model *m, const int32_t *ids, int32_t n)
+{
+    if (n > m->hp.max_len)
+        return fail(PEFT_EARG, "%d tokens, the model has room for %d", n, (int)m->hp.max_len);
+    for (int32_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= m->hp.vocab)
+            return fail(PEFT_EARG, "token id %d at %d, expected 0 to %d", ids[i], i,
+                        (int)m->hp.vocab - 1);
+    return PEFT_OK;
+}
+
+int32_t peft_forward(peft_model *model, const int32_t *ids, int32_t n, float *logits)
+{
+    ARG(model && ids && logits && n > 0, "no model, ids or room for logits given");
+    struct model *m = model_of(model);
+    int rc = check_ids(m, ids, n);
+    if (rc) return rc;
+    if (!m->head && !model_lm_head(m))
+        return fail(PEFT_ESTATE, "this encoder has no head, expected peft_head_add or peft_embed");
+    struct fp_mode fp = fp_enter();
+    rc = run_once(m, ids, n, OUT_LOGITS, logits);
+    fp_leave(fp);
+    return rc;
+}
+
+int32_t peft_embed(peft_model *model, const int32_t *ids, int32_t n, int32_t normalize,
+                   float *embedding)
+{
+    ARG(model && ids && embedding && n > 0, "no model, ids or room for the embedding given");
+    struct model *m = model_of(model);
+    int rc = check_ids(m, ids, n);
+    if (rc) return rc;
+    struct fp_mode fp = fp_enter();
+    rc = run_once(m, ids, n, OUT_EMBED, embedding);
+    double sum = rc ? 0 : m->compute.k->sum_squares(embedding, m->hp.dim);
+    if (!rc && normalize && sum > 0)
+        m->compute.k->axpy(embedding, embedding, (float)(1.0 / sqrt(sum)), 0, m->hp.dim);
+    fp_leave(fp);
+    return rc;
+}
+
+/* --- generation */
+
+static int render_prompt(struct model *m, const peft_message *messages, int32_t n, int raw,
+                         struct ids *ids)
+{
+    struct buf b;
+    int rc = PEFT_OK;
+    buf_init(&b, &m->host.mem);
+    if (raw) buf_puts(&b, messages[n - 1].content);
+    else rc = chat_render(m->tok, (const struct message *)messages, n, 1, &b);
+    if (!rc) rc = buf_check(&b);
+    if (!rc) rc = tok_encode(&m->host, m->tok, b.data, b.n, TOK_SPECIAL, ids);
+    /* What is to be continued does not end with an end of sequence. */
+    if (!rc && ids->n > 1 && tok_info(m->tok)->adds_eos &&
+        ids->v[ids->n - 1] == tok_info(m->tok)->eos)
+        ids->n--;
+    /* A template that writes BOS itself must not meet another one. */
+    if (!rc && !raw && ids->n > 1 && ids->v[0] == ids->v[1] && ids->v[0] == tok_info(m->tok)->bos) {
+        memmove(ids->v, ids->v + 1, (size_t)(ids->n - 1) * sizeof(*ids->v));
+        ids->n--;
+    }
+    if (!rc) rc = ids_check(ids);
+    buf_free(&b);
+    return rc;
+}
+
+int32_t peft_generate(peft_model *model, const peft_message *messages, int32_t n,
+                      const peft_generate_opts *opts, peft_generated *out)
+{
+    peft_generate_opts o;
+    peft_generated result = { 0 };
+    struct ids ids;
+    ARG(model && messages && n > 0, "no model or messages given");
+    for (int32_t i = 0; i < n; i++)
+        ARG(messages[i].role && messages[i].content, "message %d has no role or content", i);
+    struct model *m = model_of(model);
+    int rc = take_options(&o, sizeof(o), opts);
+    if (!rc && out) rc = check_result(out);
+    if (!rc) rc = need_tokenizer(m);
+    if (rc) return rc;
+    if (!m->arch->style.causal || m->head)
+        return fail(PEFT_ESTATE, "this model has no language-model head to generate with");
+    if (!(o.temperature >= 0 && o.top_p >= 0 && o.min_p >= 0 && o.repeat_penalty >= 0) ||
+        o.max_tokens < 0 || o.top_k < 0 || o.n_stop < 0 || (o.n_stop && !o.stop))
+        return fail(PEFT_EARG, "a generation option is negative or missing");
+    struct fp_mode fp = fp_enter();
+    ids_init(&ids, &m->host.mem);
+    rc = render_prompt(m, messages, n, o.raw, &ids);
+    if (!rc) rc = model_generate(m, ids.v, ids.n, &o, &result);
+    ids_free(&ids);
+    fp_leave(fp);
+    if (!rc && out) give_result(out, &result, sizeof(result));
+    return rc;
+}

@@ -1,0 +1,16 @@
+/* Processor level, chosen at run time. */
+#ifndef BASE_CPU_H
+#define BASE_CPU_H
+
+enum cpu_level { CPU_C, CPU_AVX2, CPU_AVX512, CPU_NEON, CPU_LEVELS };
+extern const char *const cpu_level_names[CPU_LEVELS];   /* "c", "avx2", ... */
+int cpu_has(enum cpu_level l);         /* processor and operating system */
+enum cpu_level cpu_best(void);
+
+/* Floating point modes: the library computes in the default ones and gives the
+ * host its own back (game engines run with flush-to-zero on). */
+struct fp_mode { unsigned csr; };
+struct fp_mode fp_enter(void);
+void fp_leave(struct fp_mode m);
+
+#endif

@@ -1,0 +1,426 @@
+/* JSON by RFC 8259, and stricter.  A scan of our own checks the whole text
+ * first; cJSON then only builds the tree, which it cannot fail to do but for
+ * want of memory. */
+#include "base/json.h"
+
+#include <cJSON.h>
+#include <math.h>
+
+int64_t utf8_check(const char *s, int64_t n)
+{
+    const unsigned char *p = (const unsigned char *)s;
+    int64_t i = 0;
+    while (i < n) {
+        unsigned char c = p[i];
+        if (c < 0x80) {
+            i++;
+            continue;
+        }
+        int more = c >= 0xc2 && c <= 0xdf ? 1 : (c & 0xf0) == 0xe0 ? 2 :
+                   c >= 0xf0 && c <= 0xf4 ? 3 : 0;
+        if (more == 0 || n - i <= more) return i;
+        /* Overlongs, surrogates and what is beyond U+10FFFF show in byte two. */
+        unsigned char lo = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
+        unsigned char hi = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
+        if (p[i + 1] < lo || p[i + 1] > hi) return i;
+        for (int k = 2; k <= more; k++)
+            if ((p[i + k] & 0xc0) != 0x80) return i;
+        i += more + 1;
+    }
+    return n;
+}
+
+/* --- the scan */
+
+enum {
+    JSON_DEPTH = 64,
+    JSON_DIGITS = 63          /* cJSON reads no longer ones */
+};
+struct scan {
+    const char *text;
+    int64_t n, at;
+    const char *what;
+    int depth;
+    char open[JSON_DEPTH];    /* '[' or '{' */
+};
+
+static int scan_fail(const struct scan *s, const char *problem)
+{
+    int64_t line = 1, column = 1;
+    for (int64_t i = 0; i < MIN(s->at, s->n); i++) {
+        column++;
+        if (s->text[i] == '\n') line++, column = 1;
+    }
+    return fail(PEFT_EFORMAT, "%s: line %lld column %lld: %s", s->what, (long long)line,
+                (long long)column, problem);
+}
+
+static int peek(const struct scan *s)
+{
+    return s->at < s->n ? (unsigned char)s->text[s->at] : -1;
+}
+
+static void skip_space(struct scan *s)
+{
+    int c;
+    while ((c = peek(s)) == ' ' || c == '\n' || c == '\r' || c == '\t') s->at++;
+}
+
+/* Four hexadecimal digits, or -1. */
+static int scan_hex4(struct scan *s)
+{
+    int value = 0;
+    for (int i = 0; i < 4; i++, s->at++) {
+        int c = peek(s);
+        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 :
+                    c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        if (digit < 0) return -1;
+        value = value * 16 + digit;
+    }
+    return value;
+}
+
+/* After "\u". */
+static int scan_unicode(struct scan *s)
+{
+    int unit = scan_hex4(s);
+    if (unit < 0) return scan_fail(s, "expected four hexadecimal digits");
+    if (unit == 0) return scan_fail(s, "\\u0000 is not allowed");
+    if (unit >= 0xdc00 && unit <= 0xdfff) return scan_fail(s, "surrogate without its first half");
+    if (unit < 0xd800 || unit > 0xdbff) return PEFT_OK;
+    bool pair = s->n - s->at >= 6 && s->text[s->at] == '\\' && s->text[s->at + 1] == 'u';
+    if (pair) {
+        s->at += 2;
+        unit = scan_hex4(s);
+        pair = unit >= 0xdc00 && unit <= 0xdfff;
+    }
+    return pair ? PEFT_OK : scan_fail(s, "surrogate without its second half");
+}
+
+static int scan_string(struct scan *s)
+{
+    s->at++;
+    for (;;) {
+        int c = peek(s);
+        if (c < 0) return scan_fail(s, "a string has no end");
+        if (c < 0x20) return scan_fail(s, "control character in a string");
+        s->at++;
+        if (c == '"') return PEFT_OK;
+        if (c != '\\') continue;
+        c = peek(s);
+        if (c <= 0 || !strchr("\"\\/bfnrtu", c)) return scan_fail(s, "unknown escape");
+        s->at++;
+        if (c != 'u') continue;
+        int rc = scan_unicode(s);
+        if (rc < 0) return rc;
+    }
+}
+
+static bool scan_digits(struct scan *s)
+{
+    int64_t from = s->at;
+    while (peek(s) >= '0' && peek(s) <= '9') s->at++;
+    return s->at > from;
+}
+
+static int scan_number(struct scan *s)
+{
+    int64_t from = s->at;
+    if (peek(s) == '-') s->at++;
+    bool zero = peek(s) == '0';
+    int64_t first = s->at;
+    bool ok = scan_digits(s) && !(zero && s->at - first > 1);
+    if (ok && peek(s) == '.') {
+        s->at++;
+        ok = scan_digits(s);
+    }
+    if (ok && (peek(s) == 'e' || peek(s) == 'E')) {
+        s->at++;
+        if (peek(s) == '+' || peek(s) == '-') s->at++;
+        ok = scan_digits(s);
+    }
+    if (!ok) return scan_fail(s, "malformed number");
+    return s->at - from > JSON_DIGITS ? scan_fail(s, "number of too many digits") : PEFT_OK;
+}
+
+static int scan_word(struct scan *s)
+{
+    static const char *const words[] = {"true", "false", "null"};
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        int64_t n = (int64_t)strlen(words[i]);
+        if (s->n - s->at >= n && memcmp(s->text + s->at, words[i], (size_t)n) == 0) {
+            s->at += n;
+            return PEFT_OK;
+        }
+    }
+    return scan_fail(s, "expected a value");
+}
+
+static int scan_key(struct scan *s)
+{
+    skip_space(s);
+    if (peek(s) != '"') return scan_fail(s, "expected a key in quotes");
+    int rc = scan_string(s);
+    if (rc < 0) return rc;
+    skip_space(s);
+    if (peek(s) != ':') return scan_fail(s, "expected ':'");
+    s->at++;
+    return PEFT_OK;
+}
+
+/* One value, or the opening of one.  1 = a value is complete, 0 = a member's
+ * value follows. */
+static int scan_value(struct scan *s)
+{
+    skip_space(s);
+    int c = peek(s), rc;
+    if (c == '{' || c == '[') {
+        if (s->depth == JSON_DEPTH) return scan_fail(s, "nested deeper than 64");
+        s->open[s->depth++] = (char)c;
+        s->at++;
+        skip_space(s);
+        if (peek(s) == (c == '{' ? '}' : ']')) {
+            s->at++;
+            s->depth--;
+            return 1;
+        }
+        rc = c == '{' ? scan_key(s) : PEFT_OK;
+        return rc < 0 ? rc : 0;
+    }
+    if (c < 0) return scan_fail(s, "the text ends where a value is expected");
+    rc = c == '"' ? scan_string(s) : c == '-' || (c >= '0' && c <= '9') ? scan_number(s)
+                                                                       : scan_word(s);
+    return rc < 0 ? rc : 1;
+}
+
+/* After a value: closes what ends here.  1 = all is closed, 0 = a further
+ * value follows. */
+static int scan_after(struct scan *s)
+{
+    while (s->depth > 0) {
+        char open = s->open[s->depth - 1];
+        skip_space(s);
+        int c = peek(s);
+        if (c == ',') {
+            s->at++;
+            int rc = open == '{' ? scan_key(s) : PEFT_OK;
+            return rc < 0 ? rc : 0;
+        }
+        if (c != (open == '{' ? '}' : ']'))
+            return scan_fail(s, open == '{' ? "expected ',' or '}'" : "expected ',' or ']'");
+        s->at++;
+        s->depth--;
+    }
+    return 1;
+}
+
+static int scan_text(struct scan *s)
+{
+    for (int done = 0; !done;) {
+        int rc = scan_value(s);
+        if (rc == 1) rc = scan_after(s);
+        if (rc < 0) return rc;
+        done = rc;
+    }
+    skip_space(s);
+    return s->at < s->n ? scan_fail(s, "more text after the value") : PEFT_OK;
+}
+
+/* --- the tree */
+
+enum { FEW_KEYS = 8 };
+
+static int duplicate(const json *member, const char *what)
+{
+    return fail(PEFT_EFORMAT, "%s: key \"%.100s\" occurs twice", what, member->string);
+}
+
+static int check_keys(const json *object, struct mem *m, const char *what)
+{
+    int64_t n = 0;
+    for (const json *a = object->child; a && n <= FEW_KEYS; a = a->next, n++)
+        for (const json *b = object->child; b != a; b = b->next)
+            if (strcmp(a->string, b->string) == 0) return duplicate(a, what);
+    if (n <= FEW_KEYS) return PEFT_OK;
+    struct map keys;
+    map_init(&keys, m);
+    int rc = 1;
+    for (const json *a = object->child; a && rc > 0; a = a->next) {
+        rc = map_add(&keys, a->string, (int64_t)strlen(a->string), 0);
+        if (rc == 0) rc = duplicate(a, what);
+    }
+    map_free(&keys);
+    return MIN(rc, 0);
+}
+
+/* Recursion is bounded by the depth that the scan let through. */
+static int check_tree(const json *j, struct mem *m, const char *what)
+{
+    if (cJSON_IsNumber(j) && !isfinite(j->valuedouble))
+        return fail(PEFT_EFORMAT, "%s: a number is beyond the range of a double", what);
+    if (cJSON_IsObject(j)) {
+        int rc = check_keys(j, m, what);
+        if (rc < 0) return rc;
+    }
+    for (const json *c = j->child; c; c = c->next) {
+        int rc = check_tree(c, m, what);
+        if (rc < 0) return rc;
+    }
+    return PEFT_OK;
+}
+
+int json_parse(const char *text, int64_t n, const char *what, json **out)
+{
+    *out = NULL;
+    if (n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) text += 3, n -= 3;
+    struct scan s = {.text = text, .n = n, .what = what};
+    int64_t bad = utf8_check(text, n);
+    if (bad < n) {
+        s.at = bad;
+        return scan_fail(&s, "invalid UTF-8");
+    }
+    int rc = scan_text(&s);
+    if (rc < 0) return rc;
+    json *tree = cJSON_ParseWithLength(text, (size_t)n);
+    if (!tree) return fail(PEFT_ENOMEM, "%s: out of memory for %lld bytes of JSON", what,
+                           (long long)n);
+    struct mem m;
+    mem_init(&m, NULL, NULL);
+    rc = check_tree(tree, &m, what);
+    if (rc < 0) {
+        cJSON_Delete(tree);
+        return rc;
+    }
+    *out = tree;
+    return PEFT_OK;
+}
+
+void json_free(json *j)
+{
+    cJSON_Delete(j);
+}
+
+/* --- access */
+
+static const struct { int type; enum json_kind kind; const char *name; } json_kinds[] = {
+    {cJSON_NULL, JSON_NULL, "null"},         {cJSON_False, JSON_BOOL, "a boolean"},
+    {cJSON_True, JSON_BOOL, "a boolean"},    {cJSON_Number, JSON_NUMBER, "a number"},
+    {cJSON_String, JSON_STRING, "a string"}, {cJSON_Array, JSON_ARRAY, "an array"},
+    {cJSON_Object, JSON_OBJECT, "an object"},
+};
+
+static size_t kind_row(const json *j)
+{
+    for (size_t i = 0; j && i < ARRAY_LEN(json_kinds); i++)
+        if ((j->type & 0xff) == json_kinds[i].type) return i;
+    return 0;
+}
+
+enum json_kind json_kind(const json *j)
+{
+    return json_kinds[kind_row(j)].kind;
+}
+
+const char *json_kind_name(const json *j)
+{
+    return j ? json_kinds[kind_row(j)].name : "nothing";
+}
+
+static const json *object_member(const json *object, const char *key, size_t n)
+{
+    if (!object || !cJSON_IsObject(object)) return NULL;
+    for (const json *c = object->child; c; c = c->next)
+        if (strncmp(c->string, key, n) == 0 && c->string[n] == 0) return c;
+    return NULL;
+}
+
+const json *json_get(const json *j, const char *path)
+{
+    for (;;) {
+        const json *whole = object_member(j, path, strlen(path));
+        const char *dot = strchr(path, '.');
+        if (whole || !dot) return whole;
+        j = object_member(j, path, (size_t)(dot - path));
+        if (!j) return NULL;
+        path = dot + 1;
+    }
+}
+
+const json *json_first(const json *j)
+{
+    return j ? j->child : NULL;
+}
+
+const json *json_next(const json *j)
+{
+    return j ? j->next : NULL;
+}
+
+const char *json_key(const json *j)
+{
+    return j ? j->string : NULL;
+}
+
+int64_t json_count(const json *j)
+{
+    int64_t n = 0;
+    for (const json *c = json_first(j); c; c = c->next) n++;
+    return n;
+}
+
+const char *json_string(const json *j)
+{
+    return json_kind(j) == JSON_STRING ? j->valuestring : NULL;
+}
+
+double json_number(const json *j, double absent)
+{
+    return json_kind(j) == JSON_NUMBER ? j->valuedouble : absent;
+}
+
+int json_bool(const json *j, int absent)
+{
+    return json_kind(j) == JSON_BOOL ? (j->type & 0xff) == cJSON_True : absent;
+}
+
+int json_int(const json *obj, const char *path, int64_t lo, int64_t hi, int64_t *out)
+{
+    const json *j = json_get(obj, path);
+    if (!j) return 0;
+    if (json_kind(j) != JSON_NUMBER)
+        return fail(PEFT_EFORMAT, "\"%s\" is %s, expected an integer", path, json_kind_name(j));
+    double x = j->valuedouble;
+    /* 2^53 itself is also what 2^53 + 1 is read as. */
+    if (!(fabs(x) < 0x1p53) || x != floor(x))
+        return fail(PEFT_EFORMAT, "\"%s\" is %.17g, expected an exact integer", path, x);
+    int64_t v = (int64_t)x;
+    if (v < lo || v > hi)
+        return fail(PEFT_EFORMAT, "\"%s\" is %lld, expected %lld to %lld", path, (long long)v,
+                    (long long)lo, (long long)hi);
+    *out = v;
+    return 1;
+}
+
+void json_write(struct buf *b, const json *j)
+{
+    const char *between = "";
+    switch (json_kind(j)) {
+    case JSON_NULL: buf_puts(b, "null"); return;
+    case JSON_BOOL: buf_puts(b, json_bool(j, 0) ? "true" : "false"); return;
+    case JSON_NUMBER: buf_number(b, json_number(j, 0)); return;
+    case JSON_STRING: buf_json(b, json_string(j), (int64_t)strlen(json_string(j))); return;
+    default: break;
+    }
+    int object = json_kind(j) == JSON_OBJECT;
+    buf_putc(b, object ? '{' : '[');
+    for (const json *m = json_first(j); m; m = json_next(m)) {
+        buf_puts(b, between);
+        between = ", ";
+        if (object) {
+            buf_json(b, json_key(m), (int64_t)strlen(json_key(m)));
+            buf_puts(b, ": ");
+        }
+        json_write(b, m);
+    }
+    buf_putc(b, object ? '}' : ']');
+}

@@ -1,0 +1,20 @@
+/* Hash map from bytes to int64.  Keys are borrowed: the caller keeps them
+ * alive.  Seeded per map, so that hostile names cannot make it linear. */
+#ifndef BASE_MAP_H
+#define BASE_MAP_H
+
+struct map {
+    struct mem *mem;
+    struct map_slot *slots;
+    int64_t n, cap;
+    uint64_t seed;
+};
+void map_init(struct map *m, struct mem *mem);
+void map_free(struct map *m);
+/* 1 = added, 0 = the key was there (its value is left alone), < 0 = failure. */
+int map_add(struct map *m, const char *key, int64_t n, int64_t value);
+/* The value, or `absent`. */
+int64_t map_get(const struct map *m, const char *key, int64_t n, int64_t absent);
+int64_t map_gets(const struct map *m, const char *key, int64_t absent);
+
+#endif

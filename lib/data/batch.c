@@ -1,0 +1,271 @@
+/* Batches of an epoch.
+ *
+ * An epoch is a permutation of the examples drawn from (seed, epoch).  Without
+ * packing, a batch is the next `batch` examples of it.  With packing, examples
+ * go in that order to the first pack with room for them (first-fit), and a
+ * batch is the next `batch` packs; each example remains a segment of its own.
+ *
+ * A tree of maxima over the free room of the packs finds the first fit in
+ * O(log n): node i has the children 2i and 2i + 1, pack p is leaf width + p. */
+#include "data/row.h"
+
+#include <stdlib.h>
+
+struct batcher {
+    struct mem *mem;
+    const struct dataset *d;
+    struct batch_opts o;
+    int64_t epoch;                  /* of order and end; -1 = none */
+    int64_t n_batches;
+    int32_t *order;                 /* [n] examples, batch after batch */
+    int64_t *end;                   /* [n_batches] of each batch in order */
+    int32_t *targets;               /* [n] trained targets of each example */
+    /* Packing. */
+    int32_t *tree, *pack_of, *shuffled;
+    int64_t width;                  /* leaves: a power of two >= n */
+    struct batch b;
+    /* What b points to. */
+    int32_t *ids, *pos, *start, *rows, *target, *label, *example;
+    float *value;
+};
+
+/* Upper bounds of any batch of any epoch. */
+struct bound { int64_t tokens, targets, seqs; };
+
+static int by_size_down(const void *a, const void *b)
+{
+    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    return (y > x) - (y < x);
+}
+
+/* The sum of the k largest; sorts v. */
+static int64_t sum_largest(int32_t *v, int64_t n, int64_t k)
+{
+    int64_t sum = 0;
+    qsort(v, (size_t)n, sizeof *v, by_size_down);
+    for (int64_t i = 0; i < MIN(n, k); i++) sum += v[i];
+    return sum;
+}
+
+/* Uses b->order as scratch. */
+static struct bound find_bound(struct batcher *b)
+{
+    const struct dataset *d = b->d;
+    struct bound most = {0};
+    int64_t n = d->n, k = b->o.batch;
+    for (int64_t i = 0; i < n; i++) b->order[i] = b->targets[i];
+    int64_t all_targets = sum_largest(b->order, n, n);
+    most.targets = sum_largest(b->order, n, k);
+    for (int64_t i = 0; i < n; i++) b->order[i] = d->rows[i].n;
+    int64_t all_tokens = sum_largest(b->order, n, n);
+    most.tokens = sum_largest(b->order, n, k);
+    most.seqs = MIN(n, k);
+    if (b->o.packing && n > 0) {
+        int64_t room = MIN(k, n) * b->o.max_len, shortest = MAX(b->order[n - 1], 1);
+        most.tokens = MIN(all_tokens, room);
+        most.targets = MIN(all_targets, most.tokens);
+        most.seqs = MIN(n, most.tokens / shortest);
+    }
+    return most;
+}
+
+static int batcher_alloc(struct batcher *b)
+{
+    const struct dataset *d = b->d;
+    struct mem *m = b->mem;
+    int64_t n = d->n, first;
+    b->order = mem_array(m, n, sizeof *b->order);
+    b->end = mem_array(m, n, sizeof *b->end);
+    b->targets = mem_array(m, n, sizeof *b->targets);
+    if (!b->order || !b->end || !b->targets) return PEFT_ENOMEM;
+    for (int64_t i = 0; i < n; i++)
+        if (d->rows[i].labels)
+            b->targets[i] = (int32_t)count_trained(d->rows[i].labels, d->rows[i].n, &first);
+    struct bound most = find_bound(b);
+    if (most.tokens > INT32_MAX)
+        return fail(PEFT_EARG, "a batch of %lld tokens, expected less than 2^31",
+                    (long long)most.tokens);
+    if (b->o.packing) {
+        for (b->width = 1; b->width < n; b->width *= 2) {}
+        b->tree = mem_array(m, 2 * b->width, sizeof *b->tree);
+        b->pack_of = mem_array(m, n, sizeof *b->pack_of);
+        b->shuffled = mem_array(m, n, sizeof *b->shuffled);
+        if (!b->tree || !b->pack_of || !b->shuffled) return PEFT_ENOMEM;
+    }
+    b->ids = mem_array(m, most.tokens, sizeof *b->ids);
+    b->pos = mem_array(m, most.tokens, sizeof *b->pos);
+    b->start = mem_array(m, most.seqs + 1, sizeof *b->start);
+    b->rows = mem_array(m, most.targets, sizeof *b->rows);
+    b->target = mem_array(m, most.targets, sizeof *b->target);
+    b->label = mem_array(m, most.seqs, sizeof *b->label);
+    b->value = mem_array(m, most.seqs, sizeof *b->value);
+    b->example = mem_array(m, most.seqs, sizeof *b->example);
+    bool all = b->ids && b->pos && b->start && b->rows && b->target && b->label && b->value &&
+               b->example;
+    b->b = (struct batch){.ids = b->ids, .pos = b->pos, .start = b->start, .rows = b->rows,
+                          .target = b->target, .label = b->label, .value = b->value,
+                          .example = b->example};
+    return all ? PEFT_OK : PEFT_ENOMEM;
+}
+
+int batcher_new(const struct dataset *d, const struct batch_opts *o, struct batcher **out)
+{
+    *out = NULL;
+    if (o->batch < 1) return fail(PEFT_EARG, "batch is %d, expected at least 1", (int)o->batch);
+    if (o->packing && o->max_len > 0 && o->max_len < d->max_len)
+        return fail(PEFT_EARG, "packs of %d tokens, expected at least %d as in the longest example",
+                    (int)o->max_len, (int)d->max_len);
+    struct batcher *b = mem_zalloc(&d->host->mem, sizeof *b);
+    if (!b) return PEFT_ENOMEM;
+    b->mem = &d->host->mem;
+    b->d = d;
+    b->o = *o;
+    b->epoch = -1;
+    if (b->o.max_len <= 0) b->o.max_len = d->max_len;
+    int rc = batcher_alloc(b);
+    if (rc < 0) {
+        batcher_free(b);
+        return rc;
+    }
+    *out = b;
+    return PEFT_OK;
+}
+
+void batcher_free(struct batcher *b)
+{
+    if (!b) return;
+    void *const parts[] = {b->order, b->end, b->targets, b->tree, b->pack_of, b->shuffled, b->ids,
+                           b->pos, b->start, b->rows, b->target, b->label, b->value, b->example};
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) mem_free(b->mem, parts[i]);
+    mem_free(b->mem, b);
+}
+
+/* The first pack with room for n tokens, which are taken from it. */
+static int32_t first_fit(struct batcher *b, int32_t n)
+{
+    int64_t i = 1;
+    while (i < b->width) {
+        i *= 2;
+        if (b->tree[i] < n) i++;
+    }
+    b->tree[i] -= n;
+    int32_t pack = (int32_t)(i - b->width);
+    while (i > 1) {
+        i /= 2;
+        b->tree[i] = MAX(b->tree[2 * i], b->tree[2 * i + 1]);
+    }
+    return pack;
+}
+
+/* Reorders `order` pack after pack, and ends a batch every `batch` packs. */
+static void make_packs(struct batcher *b)
+{
+    int64_t n = b->d->n, packs = 0, before = 0;
+    for (int64_t i = 0; i < 2 * b->width; i++) b->tree[i] = b->o.max_len;
+    memset(b->end, 0, (size_t)n * sizeof *b->end);
+    for (int64_t i = 0; i < n; i++) {
+        b->shuffled[i] = b->order[i];
+        b->pack_of[i] = first_fit(b, b->d->rows[b->order[i]].n);
+        b->end[b->pack_of[i]]++;
+        packs = MAX(packs, (int64_t)b->pack_of[i] + 1);
+    }
+    /* A counting sort by pack: counts, then beginnings, then ends. */
+    for (int64_t p = 0; p < packs; p++) {
+        int64_t count = b->end[p];
+        b->end[p] = before;
+        before += count;
+    }
+    for (int64_t i = 0; i < n; i++) b->order[b->end[b->pack_of[i]]++] = b->shuffled[i];
+    b->n_batches = div_up(packs, b->o.batch);
+    for (int64_t j = 0; j < b->n_batches; j++)
+        b->end[j] = b->end[MIN((j + 1) * b->o.batch, packs) - 1];
+}
+
+static void prepare(struct batcher *b, int64_t epoch)
+{
+    int64_t n = b->d->n;
+    if (b->epoch == epoch) return;
+    /* Only the order differs between epochs. */
+    bool same = b->epoch >= 0 && !b->o.shuffle;
+    b->epoch = epoch;
+    if (same) return;
+    for (int64_t i = 0; i < n; i++) b->order[i] = (int32_t)i;
+    if (b->o.shuffle)
+        rng_shuffle(b->order, n, b->o.seed, rng_stream(RNG_SHUFFLE, (uint32_t)epoch));
+    if (b->o.packing) {
+        make_packs(b);
+        return;
+    }
+    b->n_batches = div_up(n, b->o.batch);
+    for (int64_t j = 0; j < b->n_batches; j++) b->end[j] = MIN((j + 1) * b->o.batch, n);
+}
+
+/* The i-th batch is order[from, to). */
+static void range_of(struct batcher *b, int64_t epoch, int64_t i, int64_t *from, int64_t *to)
+{
+    prepare(b, epoch);
+    *from = i > 0 ? b->end[i - 1] : 0;
+    *to = b->end[i];
+}
+
+int64_t batcher_count(struct batcher *b, int64_t epoch)
+{
+    prepare(b, epoch);
+    return b->n_batches;
+}
+
+void batcher_size(struct batcher *b, int64_t epoch, int64_t i, int64_t *tokens, int64_t *targets,
+                  int64_t *seqs)
+{
+    int64_t from, to;
+    range_of(b, epoch, i, &from, &to);
+    *tokens = *targets = 0;
+    *seqs = to - from;
+    for (int64_t k = from; k < to; k++) {
+        *tokens += b->d->rows[b->order[k]].n;
+        *targets += b->targets[b->order[k]];
+    }
+}
+
+const struct batch *batcher_get(struct batcher *b, int64_t epoch, int64_t i)
+{
+    int64_t from, to;
+    range_of(b, epoch, i, &from, &to);
+    struct batch *out = &b->b;
+    out->n = out->n_target = 0;
+    out->n_seq = to - from;
+    for (int64_t k = from; k < to; k++) {
+        const struct example *x = &b->d->rows[b->order[k]];
+        int64_t s = k - from;
+        b->start[s] = (int32_t)out->n;
+        b->example[s] = b->order[k];
+        b->label[s] = x->label;
+        b->value[s] = x->value;
+        memcpy(b->ids + out->n, x->ids, (size_t)x->n * sizeof *x->ids);
+        for (int32_t p = 0; p < x->n; p++) b->pos[out->n + p] = p;
+        for (int32_t p = 0; x->labels && p + 1 < x->n; p++) {
+            if (x->labels[p + 1] == NOT_TRAINED) continue;
+            b->rows[out->n_target] = (int32_t)out->n + p;
+            b->target[out->n_target++] = x->labels[p + 1];
+        }
+        out->n += x->n;
+    }
+    b->start[out->n_seq] = (int32_t)out->n;
+    return out;
+}
+
+void batcher_max(struct batcher *b, int64_t epochs, int64_t *tokens, int64_t *targets,
+                 int64_t *seqs)
+{
+    *tokens = *targets = *seqs = 0;
+    if (!b->o.shuffle) epochs = MIN(epochs, 1);
+    for (int64_t e = 0; e < epochs; e++) {
+        for (int64_t i = 0; i < batcher_count(b, e); i++) {
+            int64_t t, g, s;
+            batcher_size(b, e, i, &t, &g, &s);
+            *tokens = MAX(*tokens, t);
+            *targets = MAX(*targets, g);
+            *seqs = MAX(*seqs, s);
+        }
+    }
+}

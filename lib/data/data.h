@@ -1,0 +1,86 @@
+/* Rank 5: from files to batches.  file -> rows -> schema -> tokens -> batches. */
+#ifndef DATA_DATA_H
+#define DATA_DATA_H
+
+#include "base/rng.h"
+#include "text/text.h"
+
+struct example {
+    int32_t *ids;                   /* [n] */
+    int32_t *labels;                /* [n], -100 = not trained; NULL for classification rows */
+    int32_t n;
+    int32_t label;                  /* class; -1 = none */
+    float value;                    /* regression target */
+    int64_t line;
+};
+struct dataset {
+    struct host *host;
+    struct arena arena;             /* all examples and names */
+    struct example *rows;
+    int64_t n, cap;
+    char schema[32];
+    const char **labels;            /* class names, sorted or as given */
+    int32_t n_labels;
+    int32_t max_len;                /* tokens of the longest example */
+    int64_t truncated, skipped;
+    int32_t classify;               /* 1 = text/label rows */
+    struct dataset *parent;         /* of a split: its arena holds the rows */
+    int32_t users;                  /* of the arena: itself and its splits */
+};
+struct data_opts {
+    int32_t max_len;                /* tokens an example; > 0 */
+    int32_t vocab;                  /* ids must be below */
+    int32_t train_on_prompt, limit;
+    int32_t causal;                 /* 0: encoder */
+    const char *system;
+    const char *const *labels;      /* names of an existing head, or NULL */
+    int32_t n_labels;
+};
+/* `tok` may be NULL: then only input_ids rows work, and others are
+ * PEFT_ENOTFOUND with "no tokenizer". */
+int data_load(struct host *h, const struct tokenizer *tok, const char *path,
+              const struct data_opts *o, struct dataset **out);
+/* A data set and its splits are freed in any order: the last one frees the
+ * examples. */
+void data_free(struct dataset *d);
+/* Moves round(share * n) rows, at least one and not all, into *eval; both keep
+ * their rows in file order. */
+int data_split(struct dataset *d, double share, uint64_t seed, struct dataset **eval);
+
+/* --- batches.  The order of an epoch is a permutation by (seed, epoch), so a
+ * position (epoch, index) is all that a checkpoint needs. */
+struct batch {
+    int64_t n;                      /* tokens of all its examples */
+    int64_t n_seq;                  /* examples */
+    const int32_t *ids, *pos;       /* [n]; pos from 0 in each example */
+    const int32_t *start;           /* [n_seq + 1] first row of each example */
+    /* language model: rows whose next token is trained, and that token */
+    const int32_t *rows, *target;   /* [n_target] */
+    int64_t n_target;
+    const int32_t *label;           /* [n_seq], classification */
+    const float *value;             /* [n_seq], regression */
+    const int32_t *example;         /* [n_seq] index into the data set */
+};
+struct batcher;
+struct batch_opts {
+    int32_t batch;                  /* examples, or packs with `packing` */
+    int32_t packing, max_len;       /* pack length; 0 = longest example */
+    int32_t shuffle;
+    uint64_t seed;
+};
+/* Makes the batches of any epoch; holds one batch at a time, in memory that is
+ * allocated once for the largest. */
+int batcher_new(const struct dataset *d, const struct batch_opts *o, struct batcher **out);
+void batcher_free(struct batcher *b);
+/* Batches in epoch `epoch` (>= 0), in which each example occurs exactly once. */
+int64_t batcher_count(struct batcher *b, int64_t epoch);
+/* Tokens and trained targets of a batch without making it. */
+void batcher_size(struct batcher *b, int64_t epoch, int64_t i, int64_t *tokens, int64_t *targets,
+                  int64_t *seqs);
+/* The i-th batch; valid until the next call. */
+const struct batch *batcher_get(struct batcher *b, int64_t epoch, int64_t i);
+/* Upper bounds over all batches of the epochs [0, epochs). */
+void batcher_max(struct batcher *b, int64_t epochs, int64_t *tokens, int64_t *targets,
+                 int64_t *seqs);
+
+#endif

@@ -1,0 +1,258 @@
+/* Loading a file into examples, and splitting them. */
+#include "data/row.h"
+
+#include <math.h>
+#include <stdio.h>
+
+/* Where a load stands. */
+struct loading {
+    struct dataset *d;
+    const char *path;
+    struct row_source *source;
+    const struct schema *schema;
+    struct coder e;
+    struct labels labels;
+    int64_t line, read;             /* of the present row; rows so far */
+    int64_t cut;                    /* rows whose answer was cut off wholly */
+    int64_t shortest, shortest_line;
+    int64_t empty_line;             /* first row with nothing to train, or 0 */
+    char empty[100];                /* its beginning */
+};
+
+static int add_row(struct loading *l, int64_t n)
+{
+    struct dataset *d = l->d;
+    struct coder *e = &l->e;
+    struct example x = e->row;
+    int64_t bytes = n * (int64_t)sizeof *x.ids;
+    if (d->n == d->cap) {
+        int64_t cap = MAX(d->cap * 2, 64), size;
+        if (d->n >= INT32_MAX / 2) return fail(PEFT_EUNSUPPORTED, "more than 2^30 rows");
+        if (!mul_ok(cap, (int64_t)sizeof x, &size)) return fail(PEFT_ENOMEM, "too many rows");
+        struct example *rows = mem_realloc(&d->host->mem, d->rows, size);
+        if (!rows) return PEFT_ENOMEM;
+        d->rows = rows;
+        d->cap = cap;
+    }
+    x.n = (int32_t)n;
+    x.ids = arena_alloc(&d->arena, bytes);
+    if (!x.ids) return PEFT_ENOMEM;
+    memcpy(x.ids, e->ids.v, (size_t)bytes);
+    if (e->labels.n) {
+        x.labels = arena_alloc(&d->arena, bytes);
+        if (!x.labels) return PEFT_ENOMEM;
+        memcpy(x.labels, e->labels.v, (size_t)bytes);
+        x.labels[0] = NOT_TRAINED;  /* nothing comes before it */
+    }
+    d->rows[d->n++] = x;
+    d->max_len = MAX(d->max_len, x.n);
+    return PEFT_OK;
+}
+
+/* Remembers why a row is left out. */
+static void skip_row(struct loading *l, bool cut, int64_t prompt)
+{
+    l->d->skipped++;
+    if (cut) {
+        if (!l->cut++ || prompt < l->shortest) {
+            l->shortest = prompt;
+            l->shortest_line = l->line;
+        }
+    } else if (!l->empty_line) {
+        l->empty_line = l->line;
+        snprintf(l->empty, sizeof l->empty, "%s", source_excerpt(l->source));
+    }
+}
+
+/* Cuts the encoded row at max_len and keeps it when something of it trains. */
+static int take_row(struct loading *l)
+{
+    struct coder *e = &l->e;
+    int64_t n = e->ids.n, max = e->o->max_len, first = 0;
+    bool cut = n > max;
+    if (n > 1 && e->info && e->info->bos >= 0 && e->ids.v[0] == e->info->bos &&
+        e->ids.v[1] == e->info->bos)
+        return fail(PEFT_EDATA, "begins with two BOS tokens (id %d), expected one: %s",
+                    (int)e->info->bos, source_excerpt(l->source));
+    if (l->d->classify) {
+        if (n == 0) {
+            skip_row(l, false, 0);
+            return PEFT_OK;
+        }
+        if (cut && e->keep_last) e->ids.v[max - 1] = e->ids.v[n - 1];
+    } else {
+        bool any = count_trained(e->labels.v, n, &first) > 0;
+        if (!any || count_trained(e->labels.v, MIN(n, max), &first) == 0) {
+            if (any) count_trained(e->labels.v, n, &first);
+            skip_row(l, any, first);
+            return PEFT_OK;
+        }
+    }
+    l->d->truncated += cut;
+    return add_row(l, MIN(n, max));
+}
+
+static int read_row(struct loading *l, const json *row)
+{
+    struct coder *e = &l->e;
+    int rc = PEFT_OK;
+    e->row = (struct example){.label = -1, .line = l->line};
+    e->keep_last = 0;
+    if (!l->schema) {
+        if ((rc = schema_find(row, &l->schema)) < 0) return rc;
+        snprintf(l->d->schema, sizeof l->d->schema, "%s", l->schema->name);
+        if (l->schema->needs_tokenizer && !e->tok)
+            return fail(PEFT_ENOTFOUND, "rows of \"%s\" need a tokenizer, and the model has none; "
+                        "expected input_ids", l->schema->name);
+    }
+    if ((rc = schema_encode(l->schema, e, row)) < 0) return rc;
+    int classify = l->labels.kind != LABEL_NONE;
+    if (l->read == 0) l->d->classify = classify;
+    /* Rows of ids are classified when they have one label. */
+    if (classify != l->d->classify || (classify && e->labels.n))
+        return fail(PEFT_EFORMAT, "expected %s as in the first row", l->d->classify ?
+                    "one label for the row" : "a label for each token, or none");
+    return take_row(l);
+}
+
+/* A file that leaves no row at all. */
+static int nothing_left(const struct loading *l)
+{
+    if (l->read == 0)
+        return fail(PEFT_EDATA, "%s: no rows", l->path);
+    if (l->cut)
+        return fail(PEFT_EDATA, "%s: every answer is cut off at max_len %d: shortest prompt is "
+                    "%lld tokens (%s line %lld)", l->path, (int)l->e.o->max_len,
+                    (long long)l->shortest, l->path, (long long)l->shortest_line);
+    return fail(PEFT_EDATA, "%s: no row has anything to train, as line %lld: %s", l->path,
+                (long long)l->empty_line, l->empty);
+}
+
+static int read_all(struct loading *l)
+{
+    const struct data_opts *o = l->e.o;
+    json *row = NULL;
+    int rc = source_open(l->d->host, l->path, &l->source);
+    while (rc >= 0 && !(o->limit > 0 && l->read >= o->limit)) {
+        rc = source_next(l->source, &row, &l->line);
+        if (rc <= 0) break;
+        rc = read_row(l, row);
+        json_free(row);
+        if (rc < 0) fail_in(rc, "%s line %lld: ", l->path, (long long)l->line);
+        l->read++;
+    }
+    if (rc >= 0 && l->d->n == 0) rc = nothing_left(l);
+    if (rc >= 0) rc = labels_finish(&l->labels, l->path, l->d);
+    source_close(l->source);
+    return rc < 0 ? rc : PEFT_OK;
+}
+
+static struct dataset *dataset_new(struct host *h)
+{
+    struct dataset *d = mem_zalloc(&h->mem, sizeof *d);
+    if (!d) return NULL;
+    d->host = h;
+    d->users = 1;
+    arena_init(&d->arena, &h->mem);
+    return d;
+}
+
+int data_load(struct host *h, const struct tokenizer *tok, const char *path,
+              const struct data_opts *o, struct dataset **out)
+{
+    *out = NULL;
+    if (o->max_len < 1 || o->vocab < 1)
+        return fail(PEFT_EARG, "max_len %d, vocabulary %d: expected at least 1", (int)o->max_len,
+                    (int)o->vocab);
+    struct dataset *d = dataset_new(h);
+    if (!d) return PEFT_ENOMEM;
+    struct loading l = {.d = d, .path = path};
+    struct coder *e = &l.e;
+    *e = (struct coder){.host = h, .tok = tok, .info = tok ? tok_info(tok) : NULL, .o = o,
+                          .label_set = &l.labels};
+    arena_init(&e->scratch, &h->mem);
+    buf_init(&e->text, &h->mem);
+    ids_init(&e->part, &h->mem);
+    ids_init(&e->ids, &h->mem);
+    ids_init(&e->labels, &h->mem);
+    int rc = labels_init(&l.labels, h, &d->arena, o);
+    if (rc == PEFT_OK) rc = read_all(&l);
+    labels_free(&l.labels);
+    arena_free(&e->scratch);
+    buf_free(&e->text);
+    ids_free(&e->part);
+    ids_free(&e->ids);
+    ids_free(&e->labels);
+    if (rc < 0) {
+        data_free(d);
+        return rc;
+    }
+    *out = d;
+    return PEFT_OK;
+}
+
+void data_free(struct dataset *d)
+{
+    if (!d) return;
+    struct mem *m = &d->host->mem;
+    struct dataset *root = d->parent ? d->parent : d;
+    mem_free(m, d->rows);
+    d->rows = NULL;
+    d->n = d->cap = 0;
+    if (d != root) mem_free(m, d);
+    if (--root->users > 0) return;
+    arena_free(&root->arena);
+    mem_free(m, root);
+}
+
+/* Removes the rows marked in `moved` into e, both in file order. */
+static void move_rows(struct dataset *d, struct dataset *e, const uint8_t *moved)
+{
+    int64_t kept = 0, n = d->n;
+    d->max_len = e->max_len = 0;
+    for (int64_t i = 0; i < n; i++) {
+        struct dataset *to = moved[i] ? e : d;
+        struct example x = d->rows[i];
+        if (moved[i]) e->rows[e->n++] = x;
+        else d->rows[kept++] = x;
+        to->max_len = MAX(to->max_len, x.n);
+    }
+    d->n = kept;
+}
+
+int data_split(struct dataset *d, double share, uint64_t seed, struct dataset **eval)
+{
+    *eval = NULL;
+    if (!(share > 0 && share < 1))
+        return fail(PEFT_EARG, "share is %g, expected more than 0 and less than 1", share);
+    if (d->n < 2)
+        return fail(PEFT_EARG, "%lld row cannot be split, expected at least 2", (long long)d->n);
+    int64_t k = llround(share * (double)d->n);
+    k = MIN(MAX(k, 1), d->n - 1);
+    struct mem *m = &d->host->mem;
+    struct dataset *e = mem_zalloc(m, sizeof *e);
+    struct example *rows = mem_array(m, k, sizeof *rows);
+    int32_t *order = mem_array(m, d->n, sizeof *order);
+    uint8_t *moved = mem_zalloc(m, d->n);
+    if (!e || !rows || !order || !moved) {
+        mem_free(m, e);
+        mem_free(m, rows);
+        mem_free(m, order);
+        mem_free(m, moved);
+        return PEFT_ENOMEM;
+    }
+    for (int64_t i = 0; i < d->n; i++) order[i] = (int32_t)i;
+    rng_shuffle(order, d->n, seed, rng_stream(RNG_SPLIT, 0));
+    for (int64_t i = 0; i < k; i++) moved[order[i]] = 1;
+    *e = (struct dataset){.host = d->host, .rows = rows, .cap = k, .labels = d->labels,
+                          .n_labels = d->n_labels, .classify = d->classify,
+                          .parent = d->parent ? d->parent : d};
+    arena_init(&e->arena, m);
+    memcpy(e->schema, d->schema, sizeof e->schema);
+    e->parent->users++;
+    move_rows(d, e, moved);
+    mem_free(m, order);
+    mem_free(m, moved);
+    *eval = e;
+    return PEFT_OK;
+}

@@ -1,0 +1,162 @@
+/* Rows to tokens and loss masks.
+ *
+ * What is trained in a conversation is found by rendering prefixes: answer i
+ * is what stands in render(messages[..i], with its text) behind
+ * render(messages[..i-1], with the opening of the assistant's turn), so it
+ * needs no support by the template.  The comparison is made in tokens of the
+ * whole text.  The end-of-turn token is trained, else the model never stops;
+ * what a template puts behind it is not. */
+#include "data/row.h"
+
+int64_t count_trained(const int32_t *labels, int64_t n, int64_t *first)
+{
+    int64_t count = 0;
+    *first = n;
+    for (int64_t i = n - 1; i >= 1; i--) {
+        if (labels[i] == NOT_TRAINED) continue;
+        count++;
+        *first = i;
+    }
+    return count;
+}
+
+/* Encodes into `out`, which is emptied first, behind the BOS if the tokenizer
+ * adds one.  A chat template may have written it already. */
+static int encode(struct coder *e, const char *text, int64_t n, bool chat, struct ids *out)
+{
+    bool bos = e->info->adds_bos && e->info->bos >= 0;
+    out->n = 0;
+    if (bos) ids_push(out, e->info->bos);
+    int rc = tok_encode(e->host, e->tok, text, n, 0, out);
+    if (rc == PEFT_OK) rc = ids_check(out);
+    if (rc == PEFT_OK && chat && bos && out->n > 1 && out->v[1] == out->v[0]) {
+        out->n--;
+        memmove(out->v, out->v + 1, (size_t)out->n * sizeof *out->v);
+    }
+    return rc;
+}
+
+static int64_t common_prefix(const struct ids *a, const struct ids *b)
+{
+    int64_t n = MIN(a->n, b->n), i = 0;
+    while (i < n && a->v[i] == b->v[i]) i++;
+    return i;
+}
+
+/* Labels for all of e->ids. */
+static int label_all(struct coder *e, bool trained)
+{
+    e->labels.n = 0;
+    for (int64_t i = 0; i < e->ids.n; i++)
+        ids_push(&e->labels, trained ? e->ids.v[i] : NOT_TRAINED);
+    return ids_check(&e->labels);
+}
+
+static void label_span(struct coder *e, int64_t start, int64_t end)
+{
+    for (int64_t i = start; i < end; i++) e->labels.v[i] = e->ids.v[i];
+}
+
+static int push_eos(struct coder *e)
+{
+    if (e->info->eos < 0) return PEFT_OK;
+    ids_push(&e->ids, e->info->eos);
+    ids_push(&e->labels, e->info->eos);
+    int rc = ids_check(&e->ids);
+    return rc < 0 ? rc : ids_check(&e->labels);
+}
+
+/* How many tokens of the whole text are those of its first n messages.  Where
+ * a token reaches over the border, it counts as behind it. */
+static int prefix_tokens(struct coder *e, const struct chat *c, int64_t n, int prompt,
+                         int64_t *out)
+{
+    /* An answer that opens the conversation: its role without its text. */
+    const struct message empty = {c->m[0].role, ""};
+    const struct message *m = n > 0 ? c->m : &empty;
+    buf_clear(&e->text);
+    int rc = chat_render(e->tok, m, MAX(n, 1), n > 0 && prompt, &e->text);
+    if (rc == PEFT_OK) rc = buf_check(&e->text);
+    if (rc == PEFT_OK) rc = encode(e, buf_str(&e->text), e->text.n, true, &e->part);
+    if (rc == PEFT_OK) *out = common_prefix(&e->ids, &e->part);
+    return rc;
+}
+
+/* The span's end behind its end-of-turn token, where generation stops too;
+ * *stops is whether there is one. */
+static int64_t trim_turn(const struct coder *e, int64_t start, int64_t end, bool *stops)
+{
+    int64_t i = start;
+    while (i < end && !tok_is_eot(e->tok, e->ids.v[i])) i++;
+    *stops = i < end;
+    return *stops ? i + 1 : end;
+}
+
+int coder_chat(struct coder *e, const struct chat *c)
+{
+    bool stops = true;
+    buf_clear(&e->text);
+    int rc = chat_render(e->tok, c->m, c->n, 0, &e->text);
+    if (rc == PEFT_OK) rc = buf_check(&e->text);
+    if (rc == PEFT_OK) rc = encode(e, buf_str(&e->text), e->text.n, true, &e->ids);
+    if (rc == PEFT_OK) rc = label_all(e, e->o->train_on_prompt);
+    /* What lies behind the cut needs no rendering, which bounds the work. */
+    int64_t start = 0, end = 0;
+    for (int64_t i = 0; rc == PEFT_OK && i < c->n && end < e->o->max_len; i++) {
+        if (!c->train[i]) continue;
+        rc = prefix_tokens(e, c, i, 1, &start);
+        if (rc == PEFT_OK) rc = prefix_tokens(e, c, i + 1, 0, &end);
+        if (rc < 0) return rc;
+        end = trim_turn(e, start, end, &stops);
+        label_span(e, start, end);
+        if (i < c->n - 1) stops = true;
+    }
+    return rc == PEFT_OK && !stops ? push_eos(e) : rc;
+}
+
+int coder_text(struct coder *e, const char *text)
+{
+    int64_t n = (int64_t)strlen(text);
+    int rc;
+    if (!e->o->causal) {
+        rc = tok_encode(e->host, e->tok, text, n, TOK_SPECIAL, &e->ids);
+        return rc < 0 ? rc : label_all(e, true);
+    }
+    rc = encode(e, text, n, false, &e->ids);
+    if (rc == PEFT_OK) rc = label_all(e, true);
+    bool open = e->ids.n && e->ids.v[e->ids.n - 1] != e->info->eos;
+    return rc == PEFT_OK && n && open ? push_eos(e) : rc;
+}
+
+int coder_answer(struct coder *e, const char *prompt, const char *answer)
+{
+    int64_t n = (int64_t)strlen(prompt);
+    struct buf *b = &e->text;
+    int rc = encode(e, prompt, n, false, &e->part);
+    if (rc < 0) return rc;
+    buf_clear(b);
+    buf_puts(b, prompt);
+    buf_puts(b, answer);
+    if ((rc = buf_check(b)) < 0) return rc;
+    rc = encode(e, buf_str(b), b->n, false, &e->ids);
+    if (rc == PEFT_OK) rc = label_all(e, e->o->train_on_prompt);
+    if (rc < 0 || !answer[0]) return rc;
+    label_span(e, common_prefix(&e->ids, &e->part), e->ids.n);
+    bool open = e->ids.n && e->ids.v[e->ids.n - 1] != e->info->eos;
+    return open ? push_eos(e) : PEFT_OK;
+}
+
+int coder_class(struct coder *e, const char *text, const char *pair)
+{
+    int64_t n = (int64_t)strlen(text);
+    int rc;
+    if (pair && e->o->causal)
+        return fail(PEFT_EUNSUPPORTED, "a second text in a row needs an encoder model");
+    if (pair) rc = tok_encode_pair(e->host, e->tok, text, n, pair, (int64_t)strlen(pair), &e->ids,
+                                   NULL);
+    else rc = tok_encode(e->host, e->tok, text, n, TOK_SPECIAL, &e->ids);
+    if (rc == PEFT_OK) rc = ids_check(&e->ids);
+    e->keep_last = rc == PEFT_OK && !e->o->causal && e->ids.n > 0 &&
+                   tok_is_special(e->tok, e->ids.v[e->ids.n - 1]);
+    return rc;
+}

@@ -1,0 +1,81 @@
+/* Inside data/: a file's rows, what a row means, and its tokens. */
+#ifndef DATA_ROW_H
+#define DATA_ROW_H
+
+#include "base/json.h"
+#include "data/data.h"
+
+enum { NOT_TRAINED = -100 };
+
+/* --- source.c: a file as a stream of JSON objects, one row in memory at a
+ * time.  The cells of a CSV file become members named by its header row. */
+struct row_source;
+int source_open(struct host *h, const char *path, struct row_source **out);
+/* 1 = a row, which the caller frees; 0 = end of file; < 0 failure, named by
+ * file and line. */
+int source_next(struct row_source *s, json **row, int64_t *line);
+/* The beginning of the present row for a message. */
+const char *source_excerpt(struct row_source *s);
+void source_close(struct row_source *s);
+
+/* --- labels.c: names and numbers of classes, settled when all rows are read */
+enum label_kind { LABEL_NONE, LABEL_NAME, LABEL_NUMBER };
+struct labels {
+    const struct data_opts *o;
+    struct arena *arena;
+    struct map index;               /* name -> its place in `names` */
+    const char **names;
+    int32_t n, cap;
+    enum label_kind kind;
+    int fraction;                   /* some number is no integer */
+    int64_t odd_line;               /* first row whose integer is no class, or 0 */
+    double odd;
+};
+int labels_init(struct labels *l, struct host *h, struct arena *a, const struct data_opts *o);
+void labels_free(struct labels *l);
+/* Puts the row's label into ex->label (a provisional place) and ex->value. */
+int labels_read(struct labels *l, const json *value, struct example *ex);
+/* Gives the rows their final ids and the data set its names. */
+int labels_finish(struct labels *l, const char *path, struct dataset *d);
+
+/* --- encode.c: text to tokens and what of them is trained */
+struct coder {
+    struct host *host;
+    const struct tokenizer *tok;    /* NULL: rows must be ids */
+    const struct tok_info *info;
+    const struct data_opts *o;
+    struct labels *label_set;
+    struct arena scratch;           /* of one row */
+    struct buf text;
+    struct ids part;                /* tokens of a beginning of the text */
+    /* The row: labels.n is ids.n, or 0 for a classification row. */
+    struct ids ids, labels;
+    struct example row;             /* its class or value */
+    int32_t keep_last;              /* cutting keeps the closing [SEP] */
+};
+struct chat {
+    struct message *m;              /* [n] */
+    uint8_t *train;                 /* [n] */
+    int64_t n;
+};
+/* Each fills e->ids and e->labels. */
+int coder_chat(struct coder *e, const struct chat *c);
+int coder_text(struct coder *e, const char *text);
+int coder_answer(struct coder *e, const char *prompt, const char *answer);
+int coder_class(struct coder *e, const char *text, const char *pair);
+/* Positions p >= 1 that are trained; *first is the first of them. */
+int64_t count_trained(const int32_t *labels, int64_t n, int64_t *first);
+
+/* --- schema.c: which columns mean what */
+struct schema {
+    const char *name;
+    const char *need[4];            /* columns that make a row one of these */
+    int needs_tokenizer;
+    int (*encode)(const struct schema *s, struct coder *e, const json *row);
+};
+/* The first row decides; PEFT_EFORMAT when its columns fit no schema. */
+int schema_find(const json *row, const struct schema **out);
+/* Encodes one row of this schema into `e`. */
+int schema_encode(const struct schema *s, struct coder *e, const json *row);
+
+#endif

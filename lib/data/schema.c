@@ -1,0 +1,366 @@
+/* Schemas: which columns a row must have, and how they become tokens.  The
+ * first row decides by the first table row whose columns it all has; other
+ * columns are ignored. */
+#include "data/row.h"
+
+#include <stdio.h>
+
+/* Member `key` of a row; null counts as absent. */
+static const json *member(const json *row, const char *key)
+{
+    const json *v = json_get(row, key);
+    return v && json_kind(v) != JSON_NULL ? v : NULL;
+}
+
+/* A string column; "" when an optional one is absent. */
+static int text_of(const json *row, const char *key, bool optional, const char **out)
+{
+    const json *v = member(row, key);
+    *out = "";
+    if (!v && optional) return PEFT_OK;
+    if (json_kind(v) != JSON_STRING)
+        return fail(PEFT_EFORMAT, "\"%s\": expected a string, found %s", key, json_kind_name(v));
+    *out = json_string(v);
+    return PEFT_OK;
+}
+
+/* --- conversations */
+
+static int chat_alloc(struct coder *e, struct chat *c, int64_t cap)
+{
+    int64_t bytes;
+    *c = (struct chat){0};
+    if (!mul_ok(cap, (int64_t)sizeof *c->m, &bytes))
+        return fail(PEFT_ENOMEM, "%lld messages", (long long)cap);
+    c->m = arena_alloc(&e->scratch, bytes);
+    c->train = arena_alloc(&e->scratch, cap);
+    return c->m && c->train ? PEFT_OK : PEFT_ENOMEM;
+}
+
+/* An answer without text has nothing to learn. */
+static void chat_add(struct chat *c, const char *role, const char *content, bool train)
+{
+    c->m[c->n] = (struct message){role, content};
+    c->train[c->n++] = train && strcmp(role, "assistant") == 0 && content[0];
+}
+
+/* The system message of the options goes before a conversation without one. */
+static void chat_begin(const struct coder *e, struct chat *c, const char *system, bool has_one)
+{
+    if (has_one) return;
+    if (!system[0] && e->o->system) system = e->o->system;
+    if (system[0]) chat_add(c, "system", system, false);
+}
+
+/* Content is a string, or a list of parts of which only text is known. */
+static int content_of(struct coder *e, const json *message, const char **out)
+{
+    const json *v = json_get(message, "content");
+    if (json_kind(v) == JSON_STRING) {
+        *out = json_string(v);
+        return PEFT_OK;
+    }
+    if (!v || json_kind(v) != JSON_ARRAY)
+        return fail(PEFT_EFORMAT, "\"content\" of a message: expected a string, found %s",
+                    json_kind_name(v));
+    buf_clear(&e->text);
+    for (const json *part = json_first(v); part; part = json_next(part)) {
+        const char *type = json_string(json_get(part, "type"));
+        const char *text = json_string(json_get(part, "text"));
+        if (!type || strcmp(type, "text") != 0 || !text)
+            return fail(PEFT_EUNSUPPORTED, "a message part of type \"%.40s\", expected \"text\"",
+                        type ? type : "?");
+        buf_puts(&e->text, text);
+    }
+    int rc = buf_check(&e->text);
+    if (rc < 0) return rc;
+    *out = arena_strndup(&e->scratch, buf_str(&e->text), e->text.n);
+    return *out ? PEFT_OK : PEFT_ENOMEM;
+}
+
+static const struct { const char *name, *role; } roles[] = {
+    {"system", "system"}, {"user", "user"}, {"assistant", "assistant"}, {"tool", "tool"},
+    {"developer", "system"}, {"human", "user"}, {"gpt", "assistant"},
+};
+
+static int role_of(const json *message, const char *key, const char **out)
+{
+    int rc = text_of(message, key, false, out);
+    if (rc < 0) return rc;
+    for (size_t i = 0; i < ARRAY_LEN(roles); i++) {
+        if (strcmp(*out, roles[i].name) == 0) {
+            *out = roles[i].role;
+            return PEFT_OK;
+        }
+    }
+    return fail(PEFT_EFORMAT, "\"%s\" is \"%.40s\", expected \"system\", \"user\", \"assistant\" "
+                "or \"tool\"", key, *out);
+}
+
+static int add_messages(struct coder *e, const json *row, const char *key, struct chat *c,
+                        bool train)
+{
+    const json *list = json_get(row, key);
+    for (const json *m = json_first(list); m; m = json_next(m)) {
+        const char *role, *content = "";
+        if (json_kind(m) != JSON_OBJECT)
+            return fail(PEFT_EFORMAT, "\"%s\": expected a list of objects, found %s in it", key,
+                        json_kind_name(m));
+        int rc = role_of(m, "role", &role);
+        if (rc == PEFT_OK) rc = content_of(e, m, &content);
+        if (rc < 0) return rc;
+        const json *flag = member(m, "train");
+        if (flag && json_kind(flag) != JSON_BOOL)
+            return fail(PEFT_EFORMAT, "\"train\": expected true or false, found %s",
+                        json_kind_name(flag));
+        chat_add(c, role, content, train && json_bool(flag, 1));
+    }
+    return PEFT_OK;
+}
+
+static int list_of(const json *row, const char *key, const json **out)
+{
+    *out = json_get(row, key);
+    if (json_kind(*out) != JSON_ARRAY || !json_first(*out))
+        return fail(PEFT_EFORMAT, "\"%s\": expected a list of messages, found %s", key,
+                    json_kind(*out) == JSON_ARRAY ? "an empty one" : json_kind_name(*out));
+    return PEFT_OK;
+}
+
+static bool begins_with_system(const json *list, const char *key)
+{
+    const char *role = json_string(json_get(json_first(list), key));
+    return role && (strcmp(role, "system") == 0 || strcmp(role, "developer") == 0);
+}
+
+static int encode_messages(const struct schema *s, struct coder *e, const json *row)
+{
+    struct chat c;
+    const json *list;
+    int rc = list_of(row, s->need[0], &list);
+    if (rc == PEFT_OK) rc = chat_alloc(e, &c, json_count(list) + 1);
+    if (rc < 0) return rc;
+    chat_begin(e, &c, "", begins_with_system(list, "role"));
+    rc = add_messages(e, row, s->need[0], &c, true);
+    return rc < 0 ? rc : coder_chat(e, &c);
+}
+
+static int encode_sharegpt(const struct schema *s, struct coder *e, const json *row)
+{
+    struct chat c;
+    const json *list;
+    const char *system, *role, *content;
+    int rc = list_of(row, s->need[0], &list);
+    if (rc == PEFT_OK) rc = text_of(row, "system", true, &system);
+    if (rc == PEFT_OK) rc = chat_alloc(e, &c, json_count(list) + 1);
+    if (rc < 0) return rc;
+    chat_begin(e, &c, system, begins_with_system(list, "from"));
+    for (const json *m = json_first(list); m; m = json_next(m)) {
+        rc = role_of(m, "from", &role);
+        if (rc == PEFT_OK) rc = text_of(m, "value", false, &content);
+        if (rc < 0) return rc;
+        chat_add(&c, role, content, true);
+    }
+    return coder_chat(e, &c);
+}
+
+/* Two strings are joined as they are; two lists are one conversation. */
+static int encode_completion(const struct schema *s, struct coder *e, const json *row)
+{
+    const json *prompt, *answer;
+    const char *a, *b;
+    int rc;
+    if (json_kind(json_get(row, s->need[0])) != JSON_ARRAY) {
+        rc = text_of(row, s->need[0], false, &a);
+        if (rc == PEFT_OK) rc = text_of(row, s->need[1], false, &b);
+        return rc < 0 ? rc : coder_answer(e, a, b);
+    }
+    struct chat c;
+    rc = list_of(row, s->need[0], &prompt);
+    if (rc == PEFT_OK) rc = list_of(row, s->need[1], &answer);
+    if (rc == PEFT_OK) rc = chat_alloc(e, &c, json_count(prompt) + json_count(answer) + 1);
+    if (rc < 0) return rc;
+    chat_begin(e, &c, "", begins_with_system(prompt, "role"));
+    rc = add_messages(e, row, s->need[0], &c, false);
+    if (rc == PEFT_OK) rc = add_messages(e, row, s->need[1], &c, true);
+    return rc < 0 ? rc : coder_chat(e, &c);
+}
+
+/* A model with a chat template sees a conversation, others the text form of
+ * Stanford Alpaca. */
+static int encode_alpaca(const struct schema *s, struct coder *e, const json *row)
+{
+    const char *task, *input, *answer, *system;
+    int rc = text_of(row, s->need[0], false, &task);
+    if (rc == PEFT_OK) rc = text_of(row, "input", true, &input);
+    if (rc == PEFT_OK) rc = text_of(row, s->need[1], false, &answer);
+    if (rc == PEFT_OK) rc = text_of(row, "system", true, &system);
+    if (rc < 0) return rc;
+    bool chat = e->info->chat_template || chat_template_name(e->tok);
+    struct buf *b = &e->text;
+    buf_clear(b);
+    if (chat) {
+        buf_printf(b, "%s%s%s", task, input[0] ? "\n" : "", input);
+    } else {
+        if (!system[0] && e->o->system) system = e->o->system;
+        buf_printf(b, "%s%s### Instruction:\n%s\n\n", system, system[0] ? "\n\n" : "", task);
+        if (input[0]) buf_printf(b, "### Input:\n%s\n\n", input);
+        buf_puts(b, "### Response:\n");
+    }
+    if ((rc = buf_check(b)) < 0) return rc;
+    const char *prompt = arena_strndup(&e->scratch, buf_str(b), b->n);
+    if (!prompt) return PEFT_ENOMEM;
+    if (!chat) return coder_answer(e, prompt, answer);
+    struct chat c;
+    if ((rc = chat_alloc(e, &c, 3)) < 0) return rc;
+    chat_begin(e, &c, system, false);
+    chat_add(&c, "user", prompt, false);
+    chat_add(&c, "assistant", answer, true);
+    return coder_chat(e, &c);
+}
+
+/* --- text, classes, ids */
+
+static int encode_plain(const struct schema *s, struct coder *e, const json *row)
+{
+    const char *text;
+    int rc = text_of(row, s->need[0], false, &text);
+    return rc < 0 ? rc : coder_text(e, text);
+}
+
+/* Columns: label, text, and the second text, which may be absent. */
+static int encode_labelled(const struct schema *s, struct coder *e, const json *row)
+{
+    const char *text, *pair_key = s->need[2] ? s->need[2] : "text_pair", *pair = NULL;
+    int rc = text_of(row, s->need[1], false, &text);
+    if (rc == PEFT_OK && member(row, pair_key)) rc = text_of(row, pair_key, false, &pair);
+    if (rc == PEFT_OK) rc = labels_read(e->label_set, json_get(row, s->need[0]), &e->row);
+    return rc < 0 ? rc : coder_class(e, text, pair);
+}
+
+/* Reads a list of integers in [lo, hi], or `other`. */
+static int read_ids(const json *list, const char *key, int64_t lo, int64_t hi, int64_t other,
+                    struct ids *out)
+{
+    if (json_kind(list) != JSON_ARRAY)
+        return fail(PEFT_EFORMAT, "\"%s\": expected a list of integers, found %s", key,
+                    json_kind_name(list));
+    for (const json *v = json_first(list); v; v = json_next(v)) {
+        if (json_kind(v) != JSON_NUMBER)
+            return fail(PEFT_EFORMAT, "\"%s\": element %lld: expected an integer, found %s", key,
+                        (long long)out->n, json_kind_name(v));
+        double x = json_number(v, 0);
+        bool valid = (x >= (double)lo && x <= (double)hi) || x == (double)other;
+        if (!valid || x != (double)(int64_t)x)
+            return fail(PEFT_EFORMAT, "\"%s\": element %lld is %.17g, expected an integer of "
+                        "%lld to %lld", key, (long long)out->n, x, (long long)lo, (long long)hi);
+        ids_push(out, (int32_t)x);
+    }
+    return ids_check(out);
+}
+
+/* Padding at the end is dropped; a hole elsewhere has no meaning here. */
+static int drop_padding(struct coder *e, const json *mask)
+{
+    e->part.n = 0;
+    int rc = read_ids(mask, "attention_mask", 0, 1, 1, &e->part);
+    if (rc < 0) return rc;
+    if (e->part.n != e->ids.n)
+        return fail(PEFT_EFORMAT, "\"attention_mask\": %lld elements, expected %lld as in "
+                    "\"input_ids\"", (long long)e->part.n, (long long)e->ids.n);
+    int64_t n = e->part.n;
+    while (n > 0 && e->part.v[n - 1] == 0) n--;
+    for (int64_t i = 0; i < n; i++)
+        if (e->part.v[i] == 0)
+            return fail(PEFT_EFORMAT, "\"attention_mask\": element %lld is 0 before a 1, expected "
+                        "zeros at the end only", (long long)i);
+    e->ids.n = n;
+    if (e->labels.n) e->labels.n = n;
+    return PEFT_OK;
+}
+
+static int encode_ids(const struct schema *s, struct coder *e, const json *row)
+{
+    int64_t last = (int64_t)e->o->vocab - 1;
+    const json *labels = member(row, "labels"), *label = member(row, "label");
+    if (!label && labels && json_kind(labels) != JSON_ARRAY) label = labels;
+    int rc = read_ids(json_get(row, s->need[0]), s->need[0], 0, last, 0, &e->ids);
+    if (rc < 0) return rc;
+    if (label) {
+        rc = labels_read(e->label_set, label, &e->row);
+    } else if (labels) {
+        rc = read_ids(labels, "labels", 0, last, NOT_TRAINED, &e->labels);
+        if (rc == PEFT_OK && e->labels.n != e->ids.n)
+            rc = fail(PEFT_EFORMAT, "\"labels\": %lld elements, expected %lld as in \"%s\"",
+                      (long long)e->labels.n, (long long)e->ids.n, s->need[0]);
+    } else {
+        for (int64_t i = 0; i < e->ids.n; i++) ids_push(&e->labels, e->ids.v[i]);
+        rc = ids_check(&e->labels);
+    }
+    const json *mask = member(row, "attention_mask");
+    if (rc == PEFT_OK && mask) rc = drop_padding(e, mask);
+    return rc;
+}
+
+/* --- the table */
+
+static const struct schema schemas[] = {
+    {"input_ids", {"input_ids"}, 0, encode_ids},
+    {"messages", {"messages"}, 1, encode_messages},
+    {"sharegpt", {"conversations"}, 1, encode_sharegpt},
+    {"prompt-completion", {"prompt", "completion"}, 1, encode_completion},
+    {"alpaca", {"instruction", "output"}, 1, encode_alpaca},
+    {"text-label", {"label", "text"}, 1, encode_labelled},
+    {"text-label", {"label", "sentence"}, 1, encode_labelled},
+    {"text-label", {"label", "sentence1", "sentence2"}, 1, encode_labelled},
+    {"text", {"text"}, 1, encode_plain},
+};
+
+static bool has_columns(const struct schema *s, const json *row)
+{
+    for (size_t i = 0; i < ARRAY_LEN(s->need) && s->need[i]; i++)
+        if (!member(row, s->need[i])) return false;
+    return true;
+}
+
+/* Appends `word` to a list, or dots and false when it is full. */
+static bool list_add(char *list, size_t cap, const char *sep, const char *word)
+{
+    size_t at = strlen(list);
+    if (!at) sep = "";
+    bool fits = at + strlen(sep) + strlen(word) + 8 < cap;
+    snprintf(list + at, cap - at, "%s%s", sep, fits ? word : "...");
+    return fits;
+}
+
+/* PEFT_EFORMAT that lists the columns of the row. */
+static int wrong_columns(const json *row, const char *expected)
+{
+    char found[160] = "";
+    const json *v = json_first(row);
+    while (v && list_add(found, sizeof found, ", ", json_key(v))) v = json_next(v);
+    return fail(PEFT_EFORMAT, "expected %s; found %s", expected, found[0] ? found : "no columns");
+}
+
+int schema_find(const json *row, const struct schema **out)
+{
+    for (size_t i = 0; i < ARRAY_LEN(schemas); i++) {
+        if (!has_columns(&schemas[i], row)) continue;
+        *out = &schemas[i];
+        return PEFT_OK;
+    }
+    return wrong_columns(row, "messages, conversations, prompt and completion, instruction and "
+                         "output, text and label, text, or input_ids");
+}
+
+int schema_encode(const struct schema *s, struct coder *e, const json *row)
+{
+    char expected[120] = "";
+    e->ids.n = e->labels.n = 0;
+    arena_reset(&e->scratch);
+    if (has_columns(s, row)) return s->encode(s, e, row);
+    for (size_t i = 0; i < ARRAY_LEN(s->need) && s->need[i]; i++)
+        list_add(expected, sizeof expected, " and ", s->need[i]);
+    list_add(expected, sizeof expected, " ", "as in the first row");
+    return wrong_columns(row, expected);
+}

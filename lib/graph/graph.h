@@ -1,0 +1,148 @@
+/* Rank 2: automatic differentiation.  Knows no model.
+ *
+ * A graph is an append-only array of nodes; creation order is forward order
+ * and its reverse is backward order.  Life of a graph:
+ *
+ *     graph_reset -> g_*() builders -> graph_plan -> graph_start -> graph_run
+ *
+ * Builders never fail loudly: a wrong shape gives NULL, NULL operands give
+ * NULL, and graph_plan reports the first reason.  Once planned, running cannot
+ * fail and allocates nothing.
+ *
+ * Tensors are matrices [rows, cols], row-major and contiguous.  Tokens of all
+ * sequences of a batch follow each other in the rows ([N, dim]); which rows
+ * see each other is told to attention by ranges, so padding does not exist.
+ */
+#ifndef GRAPH_GRAPH_H
+#define GRAPH_GRAPH_H
+
+#include "kernel/kernel.h"
+
+enum { GRAPH_IN = 5 };                   /* operands of an op, at most */
+
+struct op;
+struct tensor {
+    const struct op *op;                 /* NULL = leaf */
+    struct tensor *in[GRAPH_IN];         /* NULL = absent */
+    void *args;                          /* the op's own, in the graph's arena */
+    const struct qtype *type;            /* F32 for all nodes; leaves any */
+    int64_t rows, cols;
+    void *x;                             /* value */
+    float *g;                            /* gradient, or NULL */
+    void *aux;                           /* what forward leaves for backward */
+    int64_t aux_bytes;
+    int64_t temp_bytes;                  /* memory of one backward call, zero-filled never */
+    int64_t work_bytes;                  /* the same of one forward call */
+    void *temp;                          /* that memory, while the call lasts */
+    const char *name;
+    int32_t id, segment;
+    uint8_t needs_grad;
+    uint8_t adds;                        /* bit k: the gradient of in[k] is added to, not stored */
+    uint8_t keep;                        /* the value stays readable after the run */
+    uint8_t external;                    /* x is memory of the caller's */
+};
+static inline int64_t tensor_len(const struct tensor *t) { return t->rows * t->cols; }
+static inline float *tensor_f32(const struct tensor *t) { return t->x; }
+
+struct graph;
+int graph_new(struct host *h, struct compute *c, struct graph **out);
+void graph_free(struct graph *g);
+/* Forgets all nodes, keeps the memory. */
+void graph_reset(struct graph *g);
+
+/* A leaf of any stored type; `grad` NULL = frozen, else rows*cols floats that
+ * backward adds to (the caller zeroes them).  Only F32 leaves may have one. */
+struct tensor *graph_leaf(struct graph *g, const char *name, const struct qtype *type,
+                          int64_t rows, int64_t cols, const void *data, float *grad);
+/* Names the next node for messages and profiles; and the recompute segment
+ * (a layer's index; -1 = none) of the nodes that follow. */
+void graph_name(struct graph *g, const char *name);
+void graph_segment(struct graph *g, int32_t segment);
+/* Asks for a node's value to stay readable after the run. */
+void graph_keep(struct tensor *t);
+
+enum recompute { RECOMPUTE_NONE, RECOMPUTE_CHEAP, RECOMPUTE_LAYERS };
+struct plan_report {
+    int64_t slab;                        /* bytes: values, gradients, aux, temp */
+    int64_t scratch;                     /* bytes a worker */
+    int32_t nodes, backward_nodes, replayed;
+    double flops;                        /* forward + backward + replayed */
+};
+/* Plans forward and, with `loss` non-NULL, backward from it; the loss (NULL:
+ * the last node) is kept.  Nodes that no kept node needs are not run.  report
+ * may be NULL.  The previous plan is used again when nothing has changed. */
+int graph_plan(struct graph *g, struct tensor *loss, enum recompute policy,
+               struct plan_report *report);
+/* Gets the memory of the present plan (or of `slab`/`scratch` bytes if that is
+ * more); the only call that allocates large memory.  Scratch goes to the
+ * compute, which graphs may share: whoever made the compute frees it. */
+int graph_reserve(struct graph *g, int64_t slab, int64_t scratch);
+/* Begins a run; the loss gradient is 1.  graph_reserve must have succeeded. */
+void graph_start(struct graph *g);
+/* Works until the end (1), the deadline in os_seconds (0; <= 0: none; at least
+ * one node is run), or until *stop is non-zero (0).  stop may be NULL. */
+int graph_run(struct graph *g, double deadline, const _Atomic int *stop);
+/* plan + reserve + start + run without backward. */
+int graph_forward(struct graph *g);
+/* First value or gradient that is not finite, for the message: NULL = none.
+ * Most values of a finished run are overwritten, so the run is repeated and
+ * looked at node by node; gradients and loss_stats are worthless afterwards. */
+const char *graph_find_nonfinite(struct graph *g);
+int graph_error(const struct graph *g);          /* the sticky code */
+struct host *graph_host(const struct graph *g);
+/* Time per op since graph_new, for `peft bench`: calls each(ctx, op name, seconds, calls). */
+void graph_profile(const struct graph *g, void (*each)(void *, const char *, double, int64_t),
+                   void *ctx);
+void graph_profile_enable(struct graph *g, int on);
+
+/* ------------------------------------------------------------- builders
+ * N tokens (rows), D columns.  Index arrays are the caller's and must live
+ * until the run is over. */
+typedef struct graph graph;
+typedef struct tensor tensor;
+
+tensor *g_linear(graph *g, tensor *x, tensor *w);                 /* [N,in],[out,in] -> [N,out] */
+/* y + scale * x W^T, in y's memory when nobody else reads y. */
+tensor *g_linear_add(graph *g, tensor *y, tensor *x, tensor *w, float scale);
+tensor *g_embed(graph *g, tensor *w, const int32_t *ids, int64_t n);     /* rows of w */
+tensor *g_bias(graph *g, tensor *x, tensor *b);                   /* b [1,D] */
+tensor *g_add(graph *g, tensor *a, tensor *b);
+tensor *g_mul(graph *g, tensor *a, tensor *b);                    /* b [N,D], or [1,D] for each row */
+tensor *g_scale(graph *g, tensor *x, float s);
+tensor *g_act(graph *g, tensor *x, enum act kind);
+tensor *g_glu(graph *g, tensor *gate, tensor *up, enum act kind); /* act(gate) * up */
+tensor *g_rmsnorm(graph *g, tensor *x, tensor *w, float eps, float plus);
+tensor *g_layernorm(graph *g, tensor *x, tensor *w, tensor *b, float eps);
+/* pos[N] indexes `table`: rows of rot/2 cosines then rot/2 sines. */
+struct rope_args { const float *table; const int32_t *pos; int32_t heads, head_dim, rot, pair; };
+tensor *g_rope(graph *g, tensor *x, const struct rope_args *a);
+tensor *g_attention(graph *g, tensor *q, tensor *k, tensor *v, const struct attn *a);
+/* Inverted dropout; the mask is Philox(seed, stream) at the element's index, so
+ * replaying gives it again. */
+tensor *g_dropout(graph *g, tensor *x, float p, uint64_t seed, uint64_t stream);
+/* Gathers rows; indices may repeat. */
+tensor *g_rows(graph *g, tensor *x, const int32_t *index, int64_t n);
+/* Mean over the rows [start[s], start[s+1]) of each of n segments -> [n, D]. */
+tensor *g_pool_mean(graph *g, tensor *x, const int32_t *start, int64_t n);
+tensor *g_concat_rows(graph *g, tensor *a, tensor *b);
+tensor *g_concat_cols(graph *g, tensor *a, tensor *b);
+tensor *g_slice_cols(graph *g, tensor *x, int64_t first, int64_t n);
+tensor *g_reshape(graph *g, tensor *x, int64_t rows, int64_t cols);      /* same memory */
+/* Copies x's rows into `cache` (external memory, [cap, D]) at row `at`; the
+ * result is rows 0..at+N of the cache.  Inference only. */
+tensor *g_cache(graph *g, tensor *x, float *cache, int64_t at);
+/* What a loss reports beside its value; sums over the run. */
+struct loss_stats { double loss; int64_t count, hits; };
+/* Language-model head, softmax and cross entropy in one: rows[n] of h (NULL: all n) are
+ * multiplied with w [V,D] in chunks, so [N,V] never exists.  Value [1,1] =
+ * scale * sum of -log p(target); the gradient of h, and of w when it trains,
+ * is made in the same pass, for which the node must be the loss of the graph
+ * when w or b trains. b: [1,V] or NULL. stats (may be NULL) += unscaled sums. */
+tensor *g_xent_head(graph *g, tensor *h, tensor *w, tensor *b, const int32_t *rows,
+                    const int32_t *target, int64_t n, float scale, struct loss_stats *stats);
+/* The same from logits [n,C]. */
+tensor *g_xent(graph *g, tensor *logits, const int32_t *target, float scale,
+               struct loss_stats *stats);
+/* scale * sum (x - y)^2 with target[n] for x [n,1]. */
+tensor *g_mse(graph *g, tensor *x, const float *target, float scale, struct loss_stats *stats);
+#endif

@@ -1,0 +1,83 @@
+/* Softmax attention over key ranges: row i of a head gives
+ * sum over lo[i] <= j < hi[i] of softmax(scale * q_i k_j) v_j.
+ * Never T x T: see kernel.h's attn_forward.
+ * q, y [nq, heads * head_dim], k and v [nk, kv_heads * head_dim];
+ * aux = log-sum-exp [nq, heads], temp = delta [nq, heads]. */
+#include "graph/op.h"
+
+static int check_attention(const struct tensor *t, const struct attn *a)
+{
+    if (a->heads < 1 || a->kv_heads < 1 || a->head_dim < 1 || a->heads % a->kv_heads)
+        return fail(PEFT_EARG, "%d heads on %d key heads of %d", (int)a->heads, (int)a->kv_heads,
+                    (int)a->head_dim);
+    for (int k = 0; k < 3; k++) {
+        const struct tensor *u = t->in[k];
+        int64_t rows = k ? a->nk : a->nq;
+        int64_t cols = (int64_t)(k ? a->kv_heads : a->heads) * a->head_dim;
+        if (u->rows != rows || u->cols != cols)
+            return fail(PEFT_EARG, "%c is [%lld, %lld], expected [%lld, %lld]", "qkv"[k],
+                        (long long)u->rows, (long long)u->cols, (long long)rows, (long long)cols);
+    }
+    for (int64_t i = 0; i < a->nq; i++)
+        if (a->lo[i] < 0 || a->hi[i] > a->nk)
+            return fail(PEFT_EARG, "row %lld attends to [%d, %d), expected within %lld keys",
+                        (long long)i, (int)a->lo[i], (int)a->hi[i], (long long)a->nk);
+    return PEFT_OK;
+}
+
+static int shape_attention(struct tensor *t, struct graph *g)
+{
+    const struct attn *a = t->args;
+    (void)g;
+    t->rows = t->in[0]->rows;
+    t->cols = t->in[0]->cols;
+    t->aux_bytes = t->temp_bytes = a->nq * a->heads * 4;
+    return check_attention(t, a);
+}
+
+static int64_t scratch_attention(const struct tensor *t)
+{
+    return attn_scratch(t->args);
+}
+
+static void forward_attention(const struct tensor *t, const struct run *r)
+{
+    attn_forward(r->c, t->x, t->aux, t->in[0]->x, t->in[1]->x, t->in[2]->x, t->args);
+}
+
+static float *attention_gradient(const struct tensor *t, int k)
+{
+    return wants(t, k) ? t->in[k]->g : NULL;
+}
+
+static void backward_attention(const struct tensor *t, const struct run *r)
+{
+    attn_backward(r->c, attention_gradient(t, 0), attention_gradient(t, 1),
+                  attention_gradient(t, 2), t->g, t->in[0]->x, t->in[1]->x, t->in[2]->x, t->x,
+                  t->aux, t->temp, adds(t, 0), adds(t, 1), adds(t, 2), t->args);
+}
+
+/* The two products q k^T and p v over the pairs that are attended to. */
+static double flops_attention(const struct tensor *t)
+{
+    const struct attn *a = t->args;
+    double pairs = 0;
+    for (int64_t i = 0; i < a->nq; i++) pairs += MAX(0, a->hi[i] - a->lo[i]);
+    return 4.0 * pairs * (double)t->cols;
+}
+
+enum { ATTENTION_SAVE = SAVE_IN0 | SAVE_IN1 | SAVE_IN2 | SAVE_OUT | SAVE_AUX };
+const struct op op_attention = {
+    .name = "attention",
+    .save = { ATTENTION_SAVE, ATTENTION_SAVE, ATTENTION_SAVE },
+    .shape = shape_attention,
+    .scratch = scratch_attention,
+    .forward = forward_attention,
+    .backward = backward_attention,
+    .flops = flops_attention,
+};
+
+tensor *g_attention(graph *g, tensor *q, tensor *k, tensor *v, const struct attn *a)
+{
+    return graph_node(g, &op_attention, (tensor *[]){ q, k, v }, 3, 0, a, sizeof *a);
+}

@@ -1,0 +1,56 @@
+/* Squared error: scale * sum of (x[i] - target[i])^2.
+ * dx = 2 scale (x - target) dy.   x [n, 1], value [1, 1]. */
+#include "graph/op.h"
+
+struct mse_args { const float *target; float scale; struct loss_stats *stats; };
+
+static int shape_mse(struct tensor *t, struct graph *g)
+{
+    (void)g;
+    t->rows = t->cols = 1;
+    t->segment = -1;
+    if (t->in[0]->cols == 1) return PEFT_OK;
+    return fail(PEFT_EARG, "x has %lld columns, expected 1", (long long)t->in[0]->cols);
+}
+
+static void forward_mse(const struct tensor *t, const struct run *r)
+{
+    const struct mse_args *a = t->args;
+    const float *x = t->in[0]->x;
+    double sum = 0;
+    (void)r;
+    for (int64_t i = 0; i < t->in[0]->rows; i++) {
+        double d = (double)x[i] - (double)a->target[i];
+        sum += d * d;
+    }
+    tensor_f32(t)[0] = (float)(a->scale * sum);
+    if (!a->stats) return;
+    a->stats->loss += sum;
+    a->stats->count += t->in[0]->rows;
+}
+
+static void backward_mse(const struct tensor *t, const struct run *r)
+{
+    const struct mse_args *a = t->args;
+    const float *x = t->in[0]->x;
+    float *dx = t->in[0]->g;
+    (void)r;
+    for (int64_t i = 0; i < t->in[0]->rows; i++) {
+        float d = 2.0f * a->scale * (x[i] - a->target[i]) * t->g[0];
+        dx[i] = adds(t, 0) ? dx[i] + d : d;
+    }
+}
+
+const struct op op_mse = {
+    .name = "mse",
+    .save = { SAVE_IN0 },
+    .shape = shape_mse,
+    .forward = forward_mse,
+    .backward = backward_mse,
+};
+
+tensor *g_mse(graph *g, tensor *x, const float *target, float scale, struct loss_stats *stats)
+{
+    return graph_node(g, &op_mse, (tensor *[]){ x }, 1, 0,
+                      &(struct mse_args){ target, scale, stats }, sizeof(struct mse_args));
+}

@@ -1,0 +1,174 @@
+/* Language-model head, softmax and cross entropy in one: with z = h[rows] W^T
+ * + b, the value is scale * sum over i of -log softmax(z_i)[target[i]].
+ *
+ * Forward takes the rows in chunks, so that z never exists as a whole, and
+ * makes the gradients at once, dz = scale (softmax(z) - onehot(target)):
+ *     dh = dz W  into aux [n, D], which backward scatters,
+ *     dW += dz^T h[rows],  db += sum of dz  where they train.
+ * The latter two are right only for a node that is the loss (`root`).
+ * A chunk is a step: a run can stop between chunks.
+ *
+ * h [N, D], W [V, D] of any stored type, b [1, V] or absent, value [1, 1];
+ * rows [n], or NULL for all of h: then n = N. */
+#include "graph/op.h"
+
+struct xent_head_args {
+    const int32_t *rows, *target;
+    int64_t n;
+    float scale;
+    struct loss_stats *stats;
+    int64_t chunk;                       /* rows at a time */
+};
+
+/* What a call works on, laid out in temp. */
+struct head_chunk {
+    double *sum;                         /* loss and hits so far */
+    float *z, *loss, *h;                 /* [chunk, V], [chunk], [chunk, D] */
+    uint8_t *hit;
+    int64_t begin, n;
+};
+enum { HEAD_SUMS = 64, HEAD_ROWS_MIN = 16, HEAD_BYTES = 16 << 20 };
+
+/* Rows at a time.  Every chunk expands a W that is not F32 anew, so chunks are larger then. */
+static int64_t head_chunk_rows(const struct tensor *w, int64_t n)
+{
+    int64_t bytes = w->type == &qtype_f32 ? HEAD_BYTES : 2 * HEAD_BYTES;
+    return MAX(1, MIN(n, MAX(HEAD_ROWS_MIN, bytes / (w->rows * 4))));
+}
+
+static struct head_chunk head_chunk_of(const struct tensor *t, int64_t step)
+{
+    const struct xent_head_args *a = t->args;
+    struct head_chunk c = { .sum = t->temp, .begin = step * a->chunk };
+    int64_t d = t->in[0]->cols;
+    c.z = (float *)t->temp + HEAD_SUMS / 4;
+    c.loss = c.z + a->chunk * t->in[1]->rows;
+    c.h = a->rows ? c.loss + a->chunk : tensor_f32(t->in[0]) + c.begin * d;
+    c.hit = (uint8_t *)(c.loss + a->chunk * (a->rows ? 1 + d : 1));
+    c.n = MIN(a->chunk, a->n - c.begin);
+    return c;
+}
+
+static int shape_xent_head(struct tensor *t, struct graph *g)
+{
+    struct xent_head_args *a = t->args;
+    const struct tensor *h = t->in[0], *w = t->in[1], *b = t->in[2];
+    int64_t v = w->rows;
+    int rc = op_blockwise(w);
+    (void)g;
+    if (!rc && h->cols != w->cols)
+        rc = fail(PEFT_EARG, "h has %lld columns, W %lld, expected equal", (long long)h->cols,
+                  (long long)w->cols);
+    if (!rc && b) rc = op_vector(b, v);
+    if (!rc && ((wants(t, 1) && w->op) || (wants(t, 2) && b->op)))
+        rc = fail(PEFT_EARG, "W or b is computed, expected leaves when they train");
+    if (!rc && (a->rows ? a->n < 0 : a->n != h->rows))
+        rc = fail(PEFT_EARG, "%lld targets on %lld rows", (long long)a->n, (long long)h->rows);
+    if (!rc && a->rows) rc = op_index(a->rows, a->n, h->rows, "row");
+    if (!rc) rc = op_index(a->target, a->n, v, "target");
+    a->chunk = head_chunk_rows(w, a->n);
+    t->rows = t->cols = 1;
+    t->segment = -1;
+    if (wants(t, 0)) t->aux_bytes = a->n * h->cols * 4;
+    t->work_bytes = HEAD_SUMS + a->chunk * (v * 4 + 4 + (a->rows ? h->cols * 4 : 0) + 1);
+    return rc;
+}
+
+static int64_t scratch_xent_head(const struct tensor *t)
+{
+    const struct xent_head_args *a = t->args;
+    const struct matrix w = op_matrix(t->in[1]);
+    return linear_scratch(&w, a->chunk);
+}
+
+static int64_t steps_xent_head(const struct tensor *t)
+{
+    const struct xent_head_args *a = t->args;
+    return MAX(1, div_up(a->n, a->chunk));
+}
+
+static void xent_head_part(const struct tensor *t, const struct run *r, int64_t begin, int64_t end,
+                           int worker)
+{
+    const struct xent_head_args *a = t->args;
+    const struct head_chunk c = head_chunk_of(t, r->step);
+    int64_t v = t->in[1]->rows;
+    float scale = r->training ? a->scale : 0.0f;
+    (void)worker;
+    for (int64_t i = begin; i < end; i++) {
+        float *z = c.z + i * v;
+        if (t->in[2]) r->k->add(z, z, t->in[2]->x, v);
+        r->k->xent(z, c.loss + i, c.hit + i, a->target + c.begin + i, 1, v, v, scale);
+        if (scale == 0.0f && r->training) r->k->fill(z, 0.0f, v);
+    }
+}
+
+static void xent_head_gradients(const struct tensor *t, const struct run *r,
+                                const struct head_chunk *c, const struct matrix *w)
+{
+    float *dh = (float *)t->aux + c->begin * w->cols;
+    if (wants(t, 0)) linear_dx(r->c, dh, c->z, w, c->n, 1.0f, 0.0f);
+    if (wants(t, 1))
+        linear_dw(r->c, t->in[1]->g, c->z, c->h, c->n, w->rows, w->cols, 1.0f);
+    if (wants(t, 2)) op_sum_rows(r, t->in[2]->g, c->z, NULL, c->n, w->rows, 1);
+}
+
+static void forward_xent_head(const struct tensor *t, const struct run *r)
+{
+    const struct xent_head_args *a = t->args;
+    const struct head_chunk c = head_chunk_of(t, r->step);
+    const struct matrix h = op_matrix(t->in[0]), w = op_matrix(t->in[1]);
+    if (!r->step) c.sum[0] = c.sum[1] = 0;
+    if (a->rows) op_gather(r, c.h, &h, a->rows + c.begin, c.n);
+    linear_forward(r->c, c.z, c.h, &w, c.n, 1.0f, 0.0f);
+    op_parallel(t, r, c.n, op_grain(w.rows), xent_head_part);
+    if (r->training) xent_head_gradients(t, r, &c, &w);
+    for (int64_t i = 0; i < c.n; i++) {
+        c.sum[0] += (double)c.loss[i];
+        c.sum[1] += c.hit[i];
+    }
+    if (c.begin + c.n < a->n) return;
+    tensor_f32(t)[0] = (float)(a->scale * c.sum[0]);
+    if (!a->stats) return;
+    a->stats->loss += c.sum[0];
+    a->stats->count += a->n;
+    a->stats->hits += (int64_t)c.sum[1];
+}
+
+static void backward_xent_head(const struct tensor *t, const struct run *r)
+{
+    const struct xent_head_args *a = t->args;
+    if (!wants(t, 0)) return;
+    if (a->rows) {
+        op_clear(t, r, 0);
+        op_scatter_add(r, t->in[0]->g, t->aux, a->rows, a->n, t->in[0]->cols, t->g[0]);
+    } else {
+        op_axpy(r, t->in[0]->g, t->aux, t->g[0], adds(t, 0), tensor_len(t->in[0]));
+    }
+}
+
+static double flops_xent_head(const struct tensor *t)
+{
+    const struct xent_head_args *a = t->args;
+    return 2.0 * (double)a->n * (double)tensor_len(t->in[1]);
+}
+
+const struct op op_xent_head = {
+    .name = "xent_head",
+    .save = { SAVE_AUX },
+    .stored = 1 << 1,
+    .root = 1 << 1 | 1 << 2,
+    .shape = shape_xent_head,
+    .scratch = scratch_xent_head,
+    .steps = steps_xent_head,
+    .forward = forward_xent_head,
+    .backward = backward_xent_head,
+    .flops = flops_xent_head,
+};
+
+tensor *g_xent_head(graph *g, tensor *h, tensor *w, tensor *b, const int32_t *rows,
+                    const int32_t *target, int64_t n, float scale, struct loss_stats *stats)
+{
+    const struct xent_head_args a = { rows, target, n, scale, stats, 0 };
+    return graph_node(g, &op_xent_head, (tensor *[]){ h, w, b }, 3, 1 << 2, &a, sizeof a);
+}

@@ -1,0 +1,167 @@
+/* From a plan to results: memory, the event loop, profiles, and the search
+ * for the first value that is not finite. */
+#include "graph/plan.h"
+
+#include <stdio.h>
+
+int graph_reserve(struct graph *g, int64_t slab, int64_t scratch)
+{
+    struct mem *m = &g->host->mem;
+    struct compute *c = g->compute;
+    if (g->planned) {
+        slab = MAX(slab, g->report.slab);
+        scratch = MAX(scratch, g->report.scratch);
+    }
+    if (slab > g->slab_bytes) {
+        /* Freed first, so that the old and the new never add up. */
+        mem_free(m, g->slab);
+        g->slab_bytes = 0;
+        if (!(g->slab = mem_alloc(m, slab))) return PEFT_ENOMEM;
+        g->slab_bytes = slab;
+    }
+    if (scratch > c->scratch_each) {
+        int64_t each, all;
+        mem_free(m, c->scratch);
+        c->scratch = NULL;
+        c->scratch_each = 0;
+        if (!align_ok(scratch, 64, &each) || !mul_ok(each, pool_threads(c->pool), &all))
+            return fail(PEFT_ENOMEM, "scratch of %lld bytes", (long long)scratch);
+        if (!(c->scratch = mem_alloc(m, all))) return PEFT_ENOMEM;
+        c->scratch_each = each;
+    }
+    return PEFT_OK;
+}
+
+static void *buffer_at(const struct graph *g, int32_t i)
+{
+    return i < 0 ? NULL : g->slab + g->plan.buffer[i].offset;
+}
+
+void graph_start(struct graph *g)
+{
+    const struct plan *p = &g->plan;
+    for (int64_t i = 0; i < g->n; i++) {
+        struct tensor *t = g->node[i];
+        if (!t->op) continue;
+        const struct tensor *base = g->node[p->node[i].base];
+        t->adds = p->node[i].adds;
+        t->g = base->op ? buffer_at(g, p->node[i].grad) : base->g;
+    }
+    g->at = g->step = 0;
+}
+
+/* Runs one event, or one step of it.  Pointers move as the plan says. */
+static void run_event(struct graph *g)
+{
+    const struct event *ev = &g->plan.event[g->at];
+    struct tensor *t = g->node[ev->node];
+    const struct run r = { g->compute, g->compute->k, g->plan.loss >= 0, g->step };
+    int64_t steps = 1;
+    t->temp = buffer_at(g, ev->temp);
+    if (ev->kind == EVENT_BACKWARD) {
+        if (ev->node == g->plan.loss) t->g[0] = 1.0f;
+        t->op->backward(t, &r);
+    } else if (t->op->view) {
+        t->x = t->in[0]->x;
+    } else {
+        if (ev->value >= 0) t->x = buffer_at(g, ev->value);
+        if (ev->aux >= 0) t->aux = buffer_at(g, ev->aux);
+        if (t->op->steps) steps = t->op->steps(t);
+        t->op->forward(t, &r);
+    }
+    if (++g->step < steps) return;
+    g->step = 0;
+    g->at++;
+}
+
+static void run_timed(struct graph *g)
+{
+    const struct op *op = g->node[g->plan.event[g->at].node]->op;
+    double begin = os_seconds();
+    run_event(g);
+    for (int i = 0; i < PROFILE_OPS; i++) {
+        struct profile *p = &g->profile[i];
+        if (p->op && p->op != op) continue;
+        p->op = op;
+        p->seconds += os_seconds() - begin;
+        p->calls++;
+        return;
+    }
+}
+
+int graph_run(struct graph *g, double deadline, const _Atomic int *stop)
+{
+    while (g->at < g->plan.n_events) {
+        if (stop && *stop) return 0;
+        if (g->profiling) run_timed(g);
+        else run_event(g);
+        if (deadline > 0 && os_seconds() >= deadline) return g->at == g->plan.n_events;
+    }
+    return 1;
+}
+
+int graph_forward(struct graph *g)
+{
+    int rc = graph_plan(g, NULL, RECOMPUTE_NONE, NULL);
+    if (!rc) rc = graph_reserve(g, 0, 0);
+    if (rc) return rc;
+    graph_start(g);
+    graph_run(g, 0, NULL);
+    return PEFT_OK;
+}
+
+void graph_profile_enable(struct graph *g, int on)
+{
+    g->profiling = on;
+}
+
+void graph_profile(const struct graph *g, void (*each)(void *, const char *, double, int64_t),
+                   void *ctx)
+{
+    for (int i = 0; i < PROFILE_OPS && g->profile[i].op; i++)
+        each(ctx, g->profile[i].op->name, g->profile[i].seconds, g->profile[i].calls);
+}
+
+static bool is_finite(const struct graph *g, const void *x, const struct tensor *t)
+{
+    return !x || t->type != &qtype_f32 || g->compute->k->finite(x, tensor_len(t));
+}
+
+static const char *name_bad(struct graph *g, const char *what, const struct tensor *t)
+{
+    snprintf(g->bad, sizeof g->bad, "%s%s%s%s%s", what, t->op ? t->op->name : "",
+             t->op && t->name ? " " : "", t->name ? t->name : "", t->op || t->name ? "" : "a leaf");
+    return g->bad;
+}
+
+/* What the event that has just run read and wrote. */
+static const char *first_bad(struct graph *g, const struct event *ev)
+{
+    const struct tensor *t = g->node[ev->node];
+    for (int k = 0; k < GRAPH_IN; k++) {
+        const struct tensor *u = t->in[k];
+        if (u && !u->op && !is_finite(g, u->x, u)) return name_bad(g, "", u);
+        if (ev->kind == EVENT_BACKWARD && wants(t, k) && !is_finite(g, u->g, u))
+            return name_bad(g, "the gradient of ", u);
+    }
+    if (ev->kind != EVENT_BACKWARD && !is_finite(g, t->x, t)) return name_bad(g, "", t);
+    return NULL;
+}
+
+const char *graph_find_nonfinite(struct graph *g)
+{
+    const char *bad = NULL;
+    if (!g->planned || !g->slab) return NULL;
+    for (int64_t i = 0; i < g->n; i++) {
+        const struct tensor *t = g->node[i];
+        if (!t->op && t->g) memset(t->g, 0, (size_t)tensor_len(t) * sizeof *t->g);
+    }
+    graph_start(g);
+    while (!bad && g->at < g->plan.n_events) {
+        const struct event *ev = &g->plan.event[g->at];
+        do run_event(g);
+        while (g->step);
+        bad = first_bad(g, ev);
+    }
+    return bad;
+}

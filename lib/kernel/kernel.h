@@ -1,0 +1,144 @@
+/* Rank 1: mathematics on raw pointers.  Nothing here allocates or fails.
+ *
+ * `struct kernels` is a table of single-threaded bodies, one per processor
+ * level, compiled from the same plain C (vec.inc, row.inc) with the level's
+ * flags.  `struct compute` adds threads, BLAS and scratch; the functions that
+ * take it split their work by shape alone, so the bits do not depend on the
+ * number of threads. */
+#ifndef KERNEL_KERNEL_H
+#define KERNEL_KERNEL_H
+
+#include "base/base.h"
+#include "base/cpu.h"
+#include "base/pool.h"
+#include "kernel/quant.h"
+
+enum act {
+    ACT_NONE,
+    ACT_SILU,
+    ACT_GELU,
+    ACT_GELU_TANH,
+    ACT_RELU,
+    ACT_TANH,
+    ACT_SIGMOID,
+    ACT_COUNT
+};
+extern const char *const act_names[ACT_COUNT];
+
+/* Contracts: pointers are 4-byte aligned; n >= 0 of any value; outputs may be
+ * the same pointer as an input of the same shape but not overlap otherwise.
+ * `add` 0 stores into the gradient, 1 adds to it. */
+struct adamw;
+struct kernels {
+    const char *name;
+    /* --- vectors of n */
+    void (*fill)(float *y, float a, int64_t n);
+    void (*add)(float *y, const float *a, const float *b, int64_t n);     /* y = a + b */
+    void (*axpy)(float *y, const float *x, float a, int add, int64_t n);  /* y (+)= a x */
+    void (*mul)(float *y, const float *a, const float *b, int add, int64_t n);
+    float (*dot)(const float *a, const float *b, int64_t n);
+    double (*sum_squares)(const float *x, int64_t n);    /* accumulated in double */
+    int (*finite)(const float *x, int64_t n);            /* 1 = no NaN, no Inf */
+    void (*act)(float *y, const float *x, int64_t n, enum act kind);
+    /* dx (+)= dy * act'(x) */
+    void (*act_back)(float *dx, const float *dy, const float *x, int add, int64_t n, enum act kind);
+    /* y = act(gate) * up */
+    void (*glu)(float *y, const float *gate, const float *up, int64_t n, enum act kind);
+    /* either of dgate, dup may be NULL */
+    void (*glu_back)(float *dgate, float *dup, const float *dy, const float *gate, const float *up,
+                     int add_gate, int add_up, int64_t n, enum act kind);
+    /* One AdamW update (Loshchilov & Hutter 2019) as torch computes it:
+     * w -= lr*wd*w;  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;
+     * w -= lr/(1-b1^t) * m / (sqrt(v)/sqrt(1-b2^t) + eps), with g scaled by gscale first. */
+    void (*adamw)(float *w, const float *g, float *m, float *v, int64_t n, const struct adamw *h);
+    /* --- rows of n columns; one call handles `rows` rows */
+    /* y = x * rstd * (w + plus); rstd[rows] kept.  eps inside the root. */
+    void (*rmsnorm)(float *y, float *rstd, const float *x, const float *w, int64_t rows, int64_t n,
+                    float eps, float plus);
+    /* dx (+)=; dw (NULL = frozen) is always added to. */
+    void (*rmsnorm_back)(float *dx, float *dw, const float *dy, const float *x, const float *w,
+                         const float *rstd, int add, int64_t rows, int64_t n, float plus);
+    /* y = (x - mean) * rstd * w + b; w or b may be NULL; stats[rows][2] = mean, rstd. */
+    void (*layernorm)(float *y, float *stats, const float *x, const float *w, const float *b,
+                      int64_t rows, int64_t n, float eps);
+    void (*layernorm_back)(float *dx, float *dw, float *db, const float *dy, const float *x,
+                           const float *w, const float *stats, int add, int64_t rows, int64_t n);
+    /* In place: row <- softmax(row); returns nothing.  For attention and sampling. */
+    void (*softmax)(float *x, int64_t rows, int64_t n, int64_t stride);
+    /* For each row of logits z: loss[r] = logsumexp(z) - z[target]; hit[r] = argmax == target;
+     * z <- (softmax(z) - onehot(target)) * scale.  With scale 0 z is left undefined. */
+    void (*xent)(float *z, float *loss, uint8_t *hit, const int32_t *target, int64_t rows,
+                 int64_t n, int64_t stride, float scale);
+    /* Rotary embedding (Su et al. 2021) on `heads` heads of head_dim in each row, first `rot`
+     * elements of a head; tab[row] points at rot/2 cosines then rot/2 sines of the row's
+     * position.  pair 0: (i, i + rot/2) as Hugging Face; 1: (2i, 2i+1) as GGUF's llama.
+     * dir -1 turns back (the gradient).  y (+)= rotated x; y may be x when add is 0. */
+    void (*rope)(float *y, const float *x, const float *const *tab, int64_t rows, int64_t heads,
+                 int64_t head_dim, int64_t rot, int pair, int dir, int add, int64_t stride);
+};
+struct adamw { float lr, beta1, beta2, eps, decay, gscale; double bias1, bias2; /* 1 - beta^t */ };
+
+/* The table of a level, or NULL when it is not compiled in. */
+const struct kernels *kernels_get(enum cpu_level level);
+
+/* A matrix product: the BLAS that was found, or the built-in one.
+ * C[m,n] = alpha op(A)[m,k] op(B)[k,n] + beta C, row-major, leading dimensions in elements. */
+struct blas {
+    char name[160], core[32];
+    void *lib;                                          /* NULL = built in */
+    void (*sgemm)(int ta, int tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
+                  int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+};
+/* `wish`: NULL = best found, "none" = built in, else a file.  Never fails for NULL and "none":
+ * what cannot be used (too old, not single-threaded, broken 0.3.30) is passed over, and
+ * *advice says what would be better ("" = nothing). */
+int blas_open(struct host *h, const char *wish, struct blas **out, char *advice, size_t cap);
+void blas_close(struct host *h, struct blas *b);
+
+struct compute {
+    const struct kernels *k;
+    const struct blas *blas;
+    struct pool *pool;
+    float *scratch;                 /* scratch_each bytes for every worker */
+    int64_t scratch_each;
+};
+float *compute_scratch(const struct compute *c, int worker);
+/* fn(arg, begin, end, worker) over [0, n) in pieces of `grain`. */
+typedef void range_fn(void *arg, int64_t begin, int64_t end, int worker);
+void compute_rows(const struct compute *c, int64_t n, int64_t grain, range_fn *fn, void *arg);
+
+/* --- linear layers: W [out, in] in any stored type, x [n, in], y [n, out] (leading dimensions are
+ * the column counts).  A quantised or 16-bit W is expanded panel by panel into scratch. */
+struct matrix { const struct qtype *type; const void *data; int64_t rows, cols; };
+int64_t linear_scratch(const struct matrix *w, int64_t n);       /* bytes a worker needs */
+/* y = alpha x W^T + beta y */
+void linear_forward(const struct compute *c, float *y, const float *x, const struct matrix *w,
+                    int64_t n, float alpha, float beta);
+/* dx = alpha dy W + beta dx */
+void linear_dx(const struct compute *c, float *dx, const float *dy, const struct matrix *w,
+               int64_t n, float alpha, float beta);
+/* dw [out, in] += alpha dy^T x */
+void linear_dw(const struct compute *c, float *dw, const float *dy, const float *x, int64_t n,
+               int64_t out, int64_t in, float alpha);
+
+/* --- attention, blockwise with the row log-sum-exp kept (Dao et al. 2022): never T x T.
+ * q [nq, heads*head_dim], k and v [nk, kv_heads*head_dim], out like q, lse [nq, heads].
+ * Query row i attends to keys lo[i] <= j < hi[i]; both arrays are non-decreasing within a segment
+ * and segments follow each other, so causal, bidirectional, packed, windowed, cached and cross
+ * attention are one case.  An empty range gives zeros. */
+struct attn {
+    int64_t nq, nk;
+    int32_t heads, kv_heads, head_dim;
+    float scale;
+    float softcap;                  /* 0 = none; else scores = cap * tanh(scores / cap) */
+    const int32_t *lo, *hi;         /* [nq] */
+};
+int64_t attn_scratch(const struct attn *a);                      /* bytes a worker needs */
+void attn_forward(const struct compute *c, float *out, float *lse, const float *q, const float *k,
+                  const float *v, const struct attn *a);
+/* dq, dk, dv may be NULL; add_* as above.  delta [nq, heads] is temporary memory. */
+void attn_backward(const struct compute *c, float *dq, float *dk, float *dv, const float *dout,
+                   const float *q, const float *k, const float *v, const float *out,
+                   const float *lse, float *delta, int add_q, int add_k, int add_v,
+                   const struct attn *a);
+#endif

@@ -1,0 +1,6 @@
+/* Kernels for any processor: no flags beyond the compiler's own target. */
+#include "kernel/level.h"
+
+#define LEVEL c
+#include "kernel/vec.inc"
+#include "kernel/row.inc"

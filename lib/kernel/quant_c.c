@@ -1,0 +1,3 @@
+/* Expansion of stored types: any processor. */
+#define UNPACK unpack_c
+#include "kernel/quant.inc"

@@ -1,0 +1,119 @@
+/* Rank 4: what the network is.  file -> parameters -> sites -> graph. */
+#ifndef MODEL_MODEL_H
+#define MODEL_MODEL_H
+
+#include "model/arch.h"
+#include "model/site.h"
+#include "base/rng.h"
+#include "text/text.h"
+
+struct layer { struct site *at[SLOT_COUNT]; };     /* indexed by slot; NULL = absent */
+
+struct model {
+    struct host host;
+    struct arena arena;             /* names, sites, params: the model's lifetime */
+    struct pool *pool;
+    struct blas *blas;
+    struct compute compute;
+    char blas_advice[320];
+    enum cpu_level level;
+    char *path;
+    struct store *store;
+    struct tokenizer *tok;          /* or NULL */
+    const struct arch *arch;
+    struct hparams hp;
+    struct site **sites;            /* all, in forward order */
+    int64_t n_sites, cap_sites;
+    struct param **params;          /* of the sites */
+    int64_t n_params, cap_params;
+    struct site *global[SLOT_LAYER];
+    struct layer *layers;           /* [hp.layers] */
+    struct site *head;              /* classification, or NULL */
+    int32_t pool_kind;              /* POOL_* of that head */
+    float head_dropout;
+    const char **labels;            /* [hp.labels] or NULL */
+    int rope_pair;                  /* 1 = interleaved */
+    float *rope_table;              /* [rope_len][rot]: cosines then sines */
+    int64_t rope_len;
+    struct adapter *adapters;
+    int adapter_seen;               /* the first adapter froze the rest */
+    int64_t rss_before;             /* bytes resident before it was loaded */
+    int trainers;                   /* alive: what trains must not change */
+    struct graph *graph;            /* inference; made at first use */
+    struct pass_mem *mem;           /* index arrays of inference passes */
+    const char *name;
+};
+
+/* --- load.c, save.c */
+int model_load(const char *path, const peft_load_opts *opts, struct model **out);
+void model_free(struct model *m);
+int model_save(const struct model *m, const char *path, const peft_save_opts *o);
+/* Label names for `n` classes, copied; NULL names become "LABEL_i". */
+int model_set_labels(struct model *m, int32_t n, const char *const *names);
+int model_head_add(struct model *m, const peft_head_opts *o);
+void model_head_remove(struct model *m);        /* undoes model_head_add; no effect without */
+/* The module that gives the logits of a language model (tied: the embedding). */
+const struct site *model_lm_head(const struct model *m);
+
+/* --- param.c */
+int glob_match(const char *globs, const char *name);
+struct param *model_param(const struct model *m, const char *name);
+/* Parameters of the model, then those of its adapters; NULL after the last. */
+struct param *model_nth_param(const struct model *m, int64_t i);
+int model_freeze(struct model *m, const char *globs, int trainable);
+int model_freeze_layers(struct model *m, int32_t first, int32_t last);
+int64_t param_len(const struct param *p);
+/* A float32 copy of p's values in the order of the file that Hugging Face
+ * would hold (rope rows in its order). */
+void param_read(const struct model *m, const struct param *p, float *to);
+/* Makes p->own, float32; no effect when it is there. */
+int param_own(struct model *m, struct param *p);
+/* Row i of Hugging Face's order is row param_row(i) of ours. */
+int64_t param_row(const struct model *m, const struct param *p, int64_t i);
+int model_to_float(struct model *m, const char *globs, int only_cost, int64_t *bytes);
+
+/* --- passes: one graph over one batch */
+struct pass_mem;                    /* growable index arrays, reused */
+int pass_mem_new(struct host *h, struct pass_mem **out);
+void pass_mem_free(struct pass_mem *m);
+int pass_mem_reserve(struct pass_mem *m, int64_t tokens, int64_t seqs);
+struct kv_cache { float *k, *v; };  /* one layer's: [cap, kv_heads * head_dim] */
+struct pass {
+    struct model *m;
+    struct graph *g;
+    struct pass_mem *mem;
+    int training;                   /* trainable leaves get gradients, dropout is on */
+    uint64_t seed, draw;            /* dropout: seed, and a number unique to the pass */
+    uint32_t dropouts;              /* dropout nodes so far */
+    /* the batch: n tokens of n_seq sequences that begin at rows start[0..n_seq] */
+    int64_t n, n_seq;
+    const int32_t *ids, *pos, *start;
+    const int32_t *lo, *hi;         /* attention ranges, by pass_begin */
+    struct kv_cache *cache;         /* [layers] while generating, else NULL */
+    int64_t past;                   /* rows in the cache before this pass */
+};
+/* Resets the graph and makes the attention ranges. */
+int pass_begin(struct pass *p);
+int32_t *pass_index(struct pass *p);             /* [n_seq], for pooled rows */
+const int32_t *pass_types(struct pass *p);       /* [n] zeros: token types */
+struct tensor *nn_leaf(struct pass *p, struct param *q);   /* NULL gives NULL */
+struct tensor *nn_linear(struct pass *p, const struct site *s, struct tensor *x);
+struct tensor *nn_norm(struct pass *p, const struct site *s, struct tensor *x);
+struct tensor *nn_dropout(struct pass *p, struct tensor *x, float rate);
+/* Final hidden states [n, dim]. */
+struct tensor *model_hidden(struct pass *p);
+/* What the classification head reads, [n_seq, dim]. */
+struct tensor *model_pooled(struct pass *p, struct tensor *hidden);
+struct tensor *model_classify(struct pass *p, struct tensor *pooled);   /* [n_seq, labels] */
+/* Logits of the given rows, [n_rows, vocab]. */
+struct tensor *model_logits(struct pass *p, struct tensor *hidden);
+int rope_reserve(struct model *m, int64_t positions);
+double rope_frequency(const struct hparams *hp, double f);      /* f after the model's scaling */
+/* The inference graph, made at first use. */
+int model_graph(struct model *m);
+
+/* --- generate.c */
+int model_generate(struct model *m, const int32_t *prompt, int64_t n,
+                   const peft_generate_opts *o, peft_generated *out);
+
+#endif

@@ -1,0 +1,50 @@
+/* Table of rotary angles (Su et al. 2021): one row a position, rot/2 cosines
+ * then rot/2 sines.  Scalings: linear divides every frequency; llama3 divides
+ * the low ones and blends between (Llama 3.1's model card); a GGUF file has
+ * llama3's divisors ready in rope_freqs.  Angles are formed in float32 as
+ * Hugging Face does, so that both agree at long positions too. */
+#include <math.h>
+
+#include "model/model.h"
+
+double rope_frequency(const struct hparams *hp, double f)
+{
+    if (hp->rope == ROPE_LINEAR) return f / hp->rope_factor;
+    if (hp->rope != ROPE_LLAMA3) return f;
+    double length = 2.0 * 3.14159265358979323846 / f;
+    if (length < hp->rope_original / hp->rope_high) return f;
+    if (length > hp->rope_original / hp->rope_low) return f / hp->rope_factor;
+    double s = (hp->rope_original / length - hp->rope_low) / (hp->rope_high - hp->rope_low);
+    return (1.0 - s) * f / hp->rope_factor + s * f;
+}
+
+int rope_reserve(struct model *m, int64_t positions)
+{
+    const struct hparams *hp = &m->hp;
+    const struct site *freqs = m->global[SLOT_ROPE_FREQS];
+    int64_t half = hp->rot / 2;
+    if (m->arch->style.pos != POS_ROPE || positions <= m->rope_len) return PEFT_OK;
+    positions = (positions + 255) / 256 * 256;
+    float *table = mem_array(&m->host.mem, positions, hp->rot * 4);
+    float *divide = mem_array(&m->host.mem, half, 4);
+    if (!table || !divide) {
+        mem_free(&m->host.mem, table);
+        mem_free(&m->host.mem, divide);
+        return PEFT_ENOMEM;
+    }
+    if (freqs) freqs->w->type->to_f32(divide, freqs->w->data, half);
+    for (int64_t i = 0; i < half; i++) {
+        double f = rope_frequency(hp, pow(hp->theta, -2.0 * (double)i / (double)hp->rot));
+        float frequency = (float)(freqs ? f / divide[i] : f);
+        for (int64_t p = 0; p < positions; p++) {
+            float angle = (float)p * frequency;
+            table[p * hp->rot + i] = cosf(angle);
+            table[p * hp->rot + half + i] = sinf(angle);
+        }
+    }
+    mem_free(&m->host.mem, divide);
+    mem_free(&m->host.mem, m->rope_table);
+    m->rope_table = table;
+    m->rope_len = positions;
+    return PEFT_OK;
+}

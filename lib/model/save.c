@@ -1,0 +1,420 @@
+/* Model -> file: a Hugging Face folder or a GGUF file, whatever it came from.
+ * Names, settings and row order come from the family's tables. */
+#include <math.h>
+#include <stdio.h>
+
+#include "model/model.h"
+
+/* --- tensors */
+
+struct source {                     /* how one tensor is written */
+    const struct model *m;
+    const struct param *p;
+    float *row;                     /* room for one row, shared */
+    void *packed;                   /* and for it in the target type */
+    int interleave;                 /* rows go into GGUF's rope order */
+};
+
+static int64_t source_row(const struct source *s, int64_t i)
+{
+    int64_t d = s->m->hp.head_dim, head = i / d, r = i % d;
+    int held = s->p->rope_rows && s->m->rope_pair;
+    if (held == s->interleave) return i;
+    if (held) return param_row(s->m, s->p, i);
+    return head * d + r % 2 * (d / 2) + r / 2;
+}
+
+static int put_rows(const struct store_out *o, struct writer *w)
+{
+    const struct source *s = o->arg;
+    const struct param *p = s->p;
+    int64_t rows = p->rows, cols = p->cols, bytes = 0;
+    if (rows == 1 && (p->rope_rows || s->interleave)) {       /* a bias of rope rows */
+        rows = cols;
+        cols = 1;
+    }
+    int64_t from = cols / p->type->block * p->type->bytes;
+    qtype_bytes(o->type, cols, &bytes);
+    for (int64_t i = 0; i < rows; i++) {
+        const char *data = (const char *)p->data + source_row(s, i) * from;
+        if (o->type != p->type) {
+            p->type->to_f32(s->row, data, cols);
+            o->type->from_f32(s->packed, s->row, cols);
+            data = s->packed;
+        }
+        writer_put(w, data, bytes);
+    }
+    return PEFT_OK;
+}
+
+struct save {
+    struct model *m;
+    const struct qtype *dtype;      /* wish for float tensors, or NULL */
+    int gguf;
+    struct arena arena;
+    struct store_out *out;
+    int64_t n;
+    float *row;
+    void *packed;
+};
+
+static const struct qtype *target_type(const struct save *s, const struct param *p)
+{
+    if (s->gguf) {
+        if (p->n_dims < 2) return &qtype_f32;          /* as llama.cpp expects norms and biases */
+        if (s->dtype && (p->type->is_float || p->own) && p->cols % s->dtype->block == 0)
+            return s->dtype;
+        return p->type;
+    }
+    if (s->dtype) return s->dtype;
+    return p->stored->is_float ? p->stored : &qtype_f32;
+}
+
+static const char *gguf_name(struct save *s, const struct site *site, const char *suffix)
+{
+    const struct slot_row *row = s->m->arch->slots;
+    char name[160];
+    while (row->kind && row->slot != site->slot) row++;
+    if (!row->gguf) return NULL;
+    const char *mark = strstr(row->gguf, "%d");
+    if (mark)
+        snprintf(name, sizeof(name), "%.*s%d%s%s", (int)(mark - row->gguf), row->gguf, site->layer,
+                 mark + 2, suffix);
+    else snprintf(name, sizeof(name), "%s%s", row->gguf, suffix);
+    return arena_strndup(&s->arena, name, (int64_t)strlen(name));
+}
+
+static int add_tensor(struct save *s, const struct site *site, const struct param *p,
+                      const char *suffix)
+{
+    struct model *m = s->m;
+    const char *name = p->name;
+    size_t skip = m->arch->prefix ? strlen(m->arch->prefix) : 0;
+    if (s->gguf) name = gguf_name(s, site, suffix);
+    else if (!m->arch->class_lm && !m->head && !strncmp(name, m->arch->prefix, skip)) name += skip;
+    if (!name)
+        return fail(PEFT_EUNSUPPORTED,
+                    "GGUF has no place for %s: save a folder, or merge without a head", p->name);
+    struct source *from = arena_alloc(&s->arena, sizeof(*from));
+    if (!from) return PEFT_ENOMEM;
+    int rope = 0;
+    for (const struct slot_row *r = m->arch->slots; r->kind; r++)
+        if (r->slot == site->slot) rope = r->flags & SLOT_ROPE_ROWS;
+    *from = (struct source){ m, p, s->row, s->packed, s->gguf && rope && m->arch->style.gguf_pair };
+    const struct qtype *type = target_type(s, p);
+    if (!type->from_f32 && type != p->type)
+        return fail(PEFT_EUNSUPPORTED, "type %s cannot be written", type->name);
+    s->out[s->n++] = (struct store_out){ .name = name, .type = type, .n_dims = p->n_dims,
+        .dims = { p->n_dims == 1 ? p->cols : p->rows, p->cols }, .put = put_rows, .arg = from };
+    return PEFT_OK;
+}
+
+static int collect(struct save *s)
+{
+    struct model *m = s->m;
+    int64_t widest = 0;
+    int rc = PEFT_OK;
+    for (int64_t i = 0; i < m->n_params; i++) widest = MAX(widest, m->params[i]->cols);
+    s->out = arena_alloc(&s->arena, (m->n_params + 1) * (int64_t)sizeof(*s->out));
+    s->row = arena_alloc(&s->arena, widest * 4);
+    s->packed = arena_alloc(&s->arena, widest * 8);
+    if (!s->out || !s->row || !s->packed) return PEFT_ENOMEM;
+    for (int64_t i = 0; i < m->n_sites && !rc; i++) {
+        const struct site *site = m->sites[i];
+        if ((site->flags & SLOT_NOT_A_WEIGHT) && !s->gguf) continue;
+        /* A classifier takes the language-model head's place in a folder. */
+        if (site->slot == SLOT_LM_HEAD && m->head && !s->gguf) continue;
+        rc = add_tensor(s, site, site->w, ".weight");
+        if (!rc && site->b) rc = add_tensor(s, site, site->b, ".bias");
+    }
+    return rc;
+}
+
+/* --- Hugging Face's config.json */
+
+static void put_member(struct buf *b, const char *key, int *n)
+{
+    buf_puts(b, (*n)++ ? ",\n  " : "{\n  ");
+    buf_json(b, key, (int64_t)strlen(key));
+    buf_puts(b, ": ");
+}
+
+static void put_string(struct buf *b, const char *key, const char *value, int *n)
+{
+    put_member(b, key, n);
+    buf_json(b, value, (int64_t)strlen(value));
+}
+
+static int is_ours(const char *key)
+{
+    static const char *const keys[] = {
+        "architectures", "torch_dtype",         "dtype",       "id2label", "label2id", "num_labels",
+        "libpeft_pool",  "quantization_config", "problem_type"
+    };
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+        if (!strcmp(keys[i], key)) return 1;
+    return 0;
+}
+
+static void put_labels(const struct model *m, struct buf *b, int *n)
+{
+    put_member(b, "id2label", n);
+    for (int32_t i = 0; i < m->hp.labels; i++) {
+        buf_printf(b, "%s\"%d\": ", i ? ", " : "{", i);
+        buf_json(b, m->labels[i], (int64_t)strlen(m->labels[i]));
+    }
+    buf_puts(b, "}");
+    put_member(b, "label2id", n);
+    for (int32_t i = 0; i < m->hp.labels; i++) {
+        buf_puts(b, i ? ", " : "{");
+        buf_json(b, m->labels[i], (int64_t)strlen(m->labels[i]));
+        buf_printf(b, ": %d", i);
+    }
+    buf_puts(b, "}");
+    static const char *const pools[] = { "last", "cls", "mean" };
+    put_string(b, "libpeft_pool", pools[m->pool_kind], n);
+    if (m->hp.labels == 1) put_string(b, "problem_type", "regression", n);
+}
+
+/* GGUF holds Llama 3's scaling as divisors only; the largest is the factor and
+ * the rest are the constants of every Llama 3.1 and later. */
+static void put_llama3(const struct model *m, struct buf *b, int *n)
+{
+    const struct param *p = m->global[SLOT_ROPE_FREQS]->w;
+    double factor = 1;
+    for (int64_t i = 0; i < p->cols; i++) factor = MAX(factor, (double)((const float *)p->data)[i]);
+    put_member(b, "rope_scaling", n);
+    buf_puts(b, "{\"rope_type\": \"llama3\", \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0, "
+                "\"original_max_position_embeddings\": 8192, \"factor\": ");
+    buf_number(b, factor);
+    buf_puts(b, "}");
+}
+
+/* Settings of a model that came from GGUF, by the family's table of keys. */
+static void put_settings(const struct model *m, struct buf *b, int *n)
+{
+    static const char *const acts[] = { "linear", "silu", "gelu",   "gelu_pytorch_tanh",
+                                        "relu",   "tanh", "sigmoid" };
+    const struct hparams *hp = &m->hp;
+    const struct key *done[64];
+    int64_t n_done = 0;
+    for (const struct key *k = m->arch->keys; k->at != UINT16_MAX && n_done < 64; k++) {
+        int seen = 0;
+        for (int64_t i = 0; i < n_done; i++) seen |= done[i]->at == k->at;
+        if (seen || !k->hf || strchr(k->hf, '.') ||
+            (k->kind == 'i' && !*(const int64_t *)((const char *)hp + k->at)))
+            continue;
+        done[n_done++] = k;
+        put_member(b, k->hf, n);
+        if (k->kind == 'i')
+            buf_printf(b, "%lld", (long long)*(const int64_t *)((const char *)hp + k->at));
+        else buf_number(b, *(const double *)((const char *)hp + k->at));
+    }
+    put_string(b, "model_type", m->arch->name, n);
+    put_string(b, "hidden_act", acts[hp->act], n);
+    put_member(b, "vocab_size", n);
+    buf_printf(b, "%lld", (long long)hp->vocab);
+    put_member(b, "tie_word_embeddings", n);
+    buf_puts(b, m->global[SLOT_LM_HEAD] ? "false" : "true");
+    if (m->global[SLOT_ROPE_FREQS]) put_llama3(m, b, n);
+    if (hp->rope == ROPE_LINEAR) {
+        put_member(b, "rope_scaling", n);
+        buf_puts(b, "{\"rope_type\": \"linear\", \"type\": \"linear\", \"factor\": ");
+        buf_number(b, hp->rope_factor);
+        buf_puts(b, "}");
+    }
+    const struct tok_info *t = m->tok ? tok_info(m->tok) : NULL;
+    const struct { const char *key; int32_t id;
+    } ids[] = { { "bos_token_id", t ? t->bos : -1 },
+                { "eos_token_id", t ? t->eos : -1 },
+                { "pad_token_id", t ? t->pad : -1 } };
+    for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
+        if (ids[i].id < 0) continue;
+        put_member(b, ids[i].key, n);
+        buf_printf(b, "%d", ids[i].id);
+    }
+}
+
+static int put_config(const struct save *s, const char *dir)
+{
+    struct model *m = s->m;
+    const char *class = m->head             ? m->arch->class_cls
+                        : m->arch->class_lm ? m->arch->class_lm
+                                            : m->arch->class_base;
+    const char *dtype = s->dtype == &qtype_bf16  ? "bfloat16"
+                        : s->dtype == &qtype_f16 ? "float16"
+                                                 : "float32";
+    struct buf b;
+    char *path = NULL;
+    int n = 0;
+    buf_init(&b, &m->host.mem);
+    put_member(&b, "architectures", &n);
+    buf_printf(&b, "[\"%s\"]", class);
+    if (store_config(m->store)) {
+        for (const json *j = json_first(store_config(m->store)); j; j = json_next(j)) {
+            if (is_ours(json_key(j))) continue;
+            put_member(&b, json_key(j), &n);
+            json_write(&b, j);
+        }
+    } else {
+        put_settings(m, &b, &n);
+    }
+    if (!s->dtype && m->params[0]->type == &qtype_bf16) dtype = "bfloat16";
+    if (!s->dtype && m->params[0]->type == &qtype_f16) dtype = "float16";
+    put_string(&b, "torch_dtype", dtype, &n);
+    if (m->head) put_labels(m, &b, &n);
+    buf_puts(&b, "\n}\n");
+    int rc = buf_check(&b);
+    if (!rc) rc = path_join(&m->host, dir, "config.json", &path);
+    if (!rc) rc = file_write(&m->host, path, b.data, b.n);
+    mem_free(&m->host.mem, path);
+    buf_free(&b);
+    return rc;
+}
+
+static int save_folder(struct save *s, const char *path, int64_t shard_bytes)
+{
+    struct host *h = &s->m->host;
+    char *tmp;
+    int rc = dir_begin(h, path, &tmp);
+    if (rc) return rc;
+    rc = put_config(s, tmp);
+    if (!rc)
+        rc = safetensors_write_dir(h, tmp, s->out, s->n,
+                                   shard_bytes ? shard_bytes : INT64_C(5000000000));
+    if (!rc && s->m->tok) rc = tok_save_folder(h, s->m->tok, tmp);
+    if (rc) dir_abort(h, tmp);
+    else rc = dir_commit(h, path, tmp);
+    return rc;
+}
+
+/* --- GGUF */
+
+struct kv_list { struct gguf_kv *kv; int64_t n, cap; struct save *s; int rc; };
+
+static void add_kv(struct kv_list *l, const char *key, int type, const struct buf *raw)
+{
+    char *name = arena_strndup(&l->s->arena, key, (int64_t)strlen(key));
+    char *data = arena_strndup(&l->s->arena, raw->data, raw->n);
+    if (l->n == l->cap || !name || !data) {
+        l->rc = fail(PEFT_ENOMEM, "out of memory for GGUF metadata");
+        return;
+    }
+    l->kv[l->n++] = (struct gguf_kv){ name, type, data, raw->n };
+}
+
+static void add_kv_number(struct kv_list *l, const char *key, int type, double x)
+{
+    struct buf b;
+    buf_init(&b, &l->s->m->host.mem);
+    if (type == GGUF_F32) gguf_raw_f32(&b, (float)x);
+    else gguf_raw_u32(&b, (uint32_t)x);
+    add_kv(l, key, type, &b);
+    buf_free(&b);
+}
+
+static void add_kv_string(struct kv_list *l, const char *key, const char *text)
+{
+    struct buf b;
+    buf_init(&b, &l->s->m->host.mem);
+    gguf_raw_string(&b, text, (int64_t)strlen(text));
+    add_kv(l, key, GGUF_STRING, &b);
+    buf_free(&b);
+}
+
+static void copy_kv(struct kv_list *l)
+{
+    for (int64_t i = 0; i < gguf_kv_count(l->s->m->store) && l->n < l->cap; i++) {
+        struct gguf_kv *kv = &l->kv[l->n++];
+        gguf_kv_at(l->s->m->store, i, &kv->key, &kv->type, &kv->raw, &kv->n);
+    }
+}
+
+static void make_kv(struct kv_list *l)
+{
+    const struct model *m = l->s->m;
+    const struct hparams *hp = &m->hp;
+    char key[96];
+    const char *arch = m->arch->gguf ? m->arch->gguf : "llama";
+    add_kv_string(l, "general.architecture", arch);
+    add_kv_string(l, "general.name", m->name);
+    for (const struct key *k = m->arch->keys; k->at != UINT16_MAX; k++) {
+        if (!k->gguf) continue;
+        snprintf(key, sizeof(key), "%s.%s", arch, k->gguf);
+        if (k->kind == 'f')
+            add_kv_number(l, key, GGUF_F32, *(const double *)((const char *)hp + k->at));
+        else if (*(const int64_t *)((const char *)hp + k->at))
+            add_kv_number(l, key, GGUF_U32, (double)*(const int64_t *)((const char *)hp + k->at));
+    }
+    snprintf(key, sizeof(key), "%s.vocab_size", arch);
+    add_kv_number(l, key, GGUF_U32, (double)hp->vocab);
+    if (hp->rope == ROPE_LINEAR) {
+        snprintf(key, sizeof(key), "%s.rope.scaling.type", arch);
+        add_kv_string(l, key, "linear");
+        snprintf(key, sizeof(key), "%s.rope.scaling.factor", arch);
+        add_kv_number(l, key, GGUF_F32, hp->rope_factor);
+    }
+    struct gguf_kv *more = NULL;
+    int64_t n = 0;
+    if (!m->tok || l->rc) return;
+    l->rc = tok_gguf_kv(&l->s->m->host, m->tok, &l->s->arena, &more, &n);
+    for (int64_t i = 0; i < n && !l->rc && l->n < l->cap; i++) l->kv[l->n++] = more[i];
+}
+
+/* Llama 3's rope scaling goes into a GGUF file as divisors of the frequencies. */
+static int add_rope_freqs(struct save *s)
+{
+    const struct hparams *hp = &s->m->hp;
+    int64_t half = hp->rot / 2;
+    if (hp->rope != ROPE_LLAMA3 || s->m->global[SLOT_ROPE_FREQS]) return PEFT_OK;
+    float *divide = arena_alloc(&s->arena, half * 4);
+    if (!divide) return PEFT_ENOMEM;
+    for (int64_t i = 0; i < half; i++) {
+        double f = pow(hp->theta, -2.0 * (double)i / (double)hp->rot);
+        divide[i] = (float)(f / rope_frequency(hp, f));
+    }
+    s->out[s->n++] = (struct store_out){ .name = "rope_freqs.weight",
+                                         .type = &qtype_f32,
+                                         .n_dims = 1,
+                                         .dims = { half },
+                                         .data = divide };
+    return PEFT_OK;
+}
+
+static int save_gguf(struct save *s, const char *path)
+{
+    struct kv_list l = { .cap = 256 + gguf_kv_count(s->m->store), .s = s };
+    if (s->m->head)
+        return fail(PEFT_EUNSUPPORTED,
+                    "GGUF has no place for a classification head: save a folder");
+    l.kv = arena_alloc(&s->arena, l.cap * (int64_t)sizeof(*l.kv));
+    if (!l.kv) return PEFT_ENOMEM;
+    if (store_format(s->m->store) == STORE_GGUF) copy_kv(&l);
+    else make_kv(&l);
+    if (!l.rc) l.rc = add_rope_freqs(s);
+    return l.rc ? l.rc : gguf_write(&s->m->host, path, l.kv, l.n, s->out, s->n);
+}
+
+int model_save(const struct model *cm, const char *path, const peft_save_opts *o)
+{
+    static const struct { const char *name; const char *type;
+    } names[] = { { "f32", "F32" },   { "f16", "F16" },   { "bf16", "BF16" },
+                  { "q8_0", "Q8_0" }, { "q4_0", "Q4_0" }, { "q4_1", "Q4_1" } };
+    struct model *m = (struct model *)(uintptr_t)cm;
+    size_t n = strlen(path);
+    struct save s = { .m = m, .gguf = n > 5 && !strcmp(path + n - 5, ".gguf") };
+    for (size_t i = 0; o->dtype && i < ARRAY_LEN(names); i++)
+        if (!strcmp(o->dtype, names[i].name) && (s.gguf || i < 3))
+            s.dtype = qtype_by_name(names[i].type);
+    if (o->dtype && !s.dtype)
+        return fail(PEFT_EARG,
+                    "type \"%s\", expected f32, f16 or bf16 (in GGUF also q8_0, q4_0 or q4_1)",
+                    o->dtype);
+    if (o->shard_bytes < 0)
+        return fail(PEFT_EARG, "shards of %lld bytes", (long long)o->shard_bytes);
+    arena_init(&s.arena, &m->host.mem);
+    int rc = collect(&s);
+    if (!rc) rc = s.gguf ? save_gguf(&s, path) : save_folder(&s, path, o->shard_bytes);
+    arena_free(&s.arena);
+    return rc;
+}

@@ -1,0 +1,133 @@
+/* Splitting a text into the pieces that the model sees: steps in a row, each
+ * of which cuts or rewrites what the one before it gives. */
+#include "text/tok.h"
+
+struct split_step *split_push(struct tokenizer *t, enum split_kind kind)
+{
+    if (t->n_split == STEPS_MAX) {
+        fail(PEFT_EUNSUPPORTED, "more than %d pre-tokenizer steps", STEPS_MAX);
+        return NULL;
+    }
+    struct split_step *p = &t->split[t->n_split++];
+    *p = (struct split_step){.kind = kind};
+    return p;
+}
+
+int split_push_find(struct tokenizer *t, find_fn *find, enum split_how how)
+{
+    struct split_step *p = split_push(t, SPLIT_FIND);
+    if (!p) return PEFT_EUNSUPPORTED;
+    p->find = find;
+    p->how = how;
+    return PEFT_OK;
+}
+
+int split_push_byte_level(struct tokenizer *t, bool prefix_space, bool use_regex)
+{
+    if (prefix_space && !split_push(t, SPLIT_PREFIX_SPACE)) return PEFT_EUNSUPPORTED;
+    int rc = use_regex ? split_push_find(t, find_gpt2, HOW_ISOLATED) : PEFT_OK;
+    if (rc < 0) return rc;
+    return split_push(t, SPLIT_BYTES) ? PEFT_OK : PEFT_EUNSUPPORTED;
+}
+
+/* How spans join: `held` is the span not yet given on. */
+struct span_state {
+    struct encoder *e;
+    const struct split_step *p;
+    int step;
+    const char *s;
+    int64_t from, to;
+    bool holds, held_match, last;
+};
+
+static int span_emit(struct span_state *st)
+{
+    if (!st->holds) return PEFT_OK;
+    st->holds = false;
+    if (st->from > 0) st->e->first = false;
+    int rc = split_run(st->e, st->step + 1, st->s + st->from, st->to - st->from);
+    st->e->first = false;
+    return rc;
+}
+
+static int span_add(struct span_state *st, int64_t from, int64_t to, bool match)
+{
+    bool join = false;
+    switch (st->p->how) {
+    case HOW_REMOVED:
+        if (match) return PEFT_OK;
+        break;
+    case HOW_CONTIGUOUS: join = st->holds && match == st->last; break;
+    case HOW_MERGED_PREVIOUS: join = st->holds && match && !st->last; break;
+    case HOW_MERGED_NEXT: join = st->holds && !match && st->held_match; break;
+    case HOW_ISOLATED: break;
+    }
+    st->last = match;
+    if (join) {
+        st->to = to;
+        st->held_match = false;
+        return PEFT_OK;
+    }
+    int rc = span_emit(st);
+    st->from = from, st->to = to, st->holds = true, st->held_match = match;
+    return rc;
+}
+
+static int split_find(struct encoder *e, int step, const char *s, int64_t n)
+{
+    const struct split_step *p = &e->t->split[step];
+    struct span_state st = {.e = e, .p = p, .step = step, .s = s};
+    int rc = PEFT_OK;
+    for (int64_t at = 0; at < n && rc == PEFT_OK;) {
+        bool match;
+        int64_t end = p->find(p, s, n, at, &match);
+        rc = span_add(&st, at, end, match != p->invert);
+        at = end;
+    }
+    return rc < 0 ? rc : span_emit(&st);
+}
+
+static void write_bytes(struct buf *b, const char *s, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        char out[4];
+        int len = uni_put(out, uni_of_byte((uint8_t)s[i]));
+        buf_put(b, out, len);
+    }
+}
+
+/* Spaces become the step's character, which also begins the text. */
+static void write_metaspace(struct buf *b, const struct split_step *p, bool first, const char *s,
+                            int64_t n)
+{
+    bool has = s[0] == ' ' || (n >= p->n_text && !memcmp(s, p->text, (size_t)p->n_text));
+    if (!has && (p->prepend == PREPEND_ALWAYS || (p->prepend == PREPEND_FIRST && first)))
+        buf_put(b, p->text, p->n_text);
+    int64_t from = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (s[i] != ' ') continue;
+        buf_put(b, s + from, i - from);
+        buf_put(b, p->text, p->n_text);
+        from = i + 1;
+    }
+    buf_put(b, s + from, n - from);
+}
+
+int split_run(struct encoder *e, int step, const char *s, int64_t n)
+{
+    const struct tokenizer *t = e->t;
+    if (n == 0) return PEFT_OK;
+    if (step == t->n_split)
+        return t->model == MODEL_WORDPIECE ? wordpiece_encode(e, s, n) : bpe_encode(e, s, n);
+    const struct split_step *p = &t->split[step];
+    if (p->kind == SPLIT_FIND) return split_find(e, step, s, n);
+    if (p->kind == SPLIT_PREFIX_SPACE && s[0] == ' ') return split_run(e, step + 1, s, n);
+
+    struct buf *b = &e->step[step];
+    buf_clear(b);
+    if (p->kind == SPLIT_BYTES) write_bytes(b, s, n);
+    if (p->kind == SPLIT_METASPACE) write_metaspace(b, p, e->first, s, n);
+    if (p->kind == SPLIT_PREFIX_SPACE) buf_putc(b, ' '), buf_put(b, s, n);
+    if (buf_check(b) < 0) return PEFT_ENOMEM;
+    return split_run(e, step + 1, b->data, b->n);
+}

@@ -1,0 +1,259 @@
+/* Characters: classes, case, normal forms, and GPT-2's alphabet of bytes. */
+#include "text/unicode.h"
+
+#include <utf8proc.h>
+
+int uni_put(char out[4], int32_t cp)
+{
+    uint32_t c = (uint32_t)cp;
+    if (c < 0x80) return out[0] = (char)c, 1;
+    if (c < 0x800) {
+        out[0] = (char)(0xc0 | c >> 6);
+        out[1] = (char)(0x80 | (c & 63));
+        return 2;
+    }
+    if (c < 0x10000) {
+        out[0] = (char)(0xe0 | c >> 12);
+        out[1] = (char)(0x80 | (c >> 6 & 63));
+        out[2] = (char)(0x80 | (c & 63));
+        return 3;
+    }
+    out[0] = (char)(0xf0 | c >> 18);
+    out[1] = (char)(0x80 | (c >> 12 & 63));
+    out[2] = (char)(0x80 | (c >> 6 & 63));
+    out[3] = (char)(0x80 | (c & 63));
+    return 4;
+}
+
+void uni_append(struct buf *b, int32_t cp)
+{
+    char bytes[4];
+    int n = uni_put(bytes, cp);
+    buf_put(b, bytes, n);
+}
+
+static bool in_categories(int32_t cp, uint32_t set)
+{
+    return set >> utf8proc_category(cp) & 1;
+}
+
+#define CATEGORY(c) (1u << UTF8PROC_CATEGORY_##c)
+#define LETTERS (CATEGORY(LU) | CATEGORY(LL) | CATEGORY(LT) | CATEGORY(LM) | CATEGORY(LO))
+#define NUMBERS (CATEGORY(ND) | CATEGORY(NL) | CATEGORY(NO))
+#define MARKS (CATEGORY(MN) | CATEGORY(MC) | CATEGORY(ME))
+#define PUNCTUATION (CATEGORY(PC) | CATEGORY(PD) | CATEGORY(PS) | CATEGORY(PE) | CATEGORY(PI) | \
+                     CATEGORY(PF) | CATEGORY(PO))
+
+bool uni_letter(int32_t cp)
+{
+    if (cp < 0x80) return (uint32_t)((cp | 32) - 'a') < 26;
+    return in_categories(cp, LETTERS);
+}
+
+bool uni_number(int32_t cp)
+{
+    if (cp < 0x80) return (uint32_t)(cp - '0') < 10;
+    return in_categories(cp, NUMBERS);
+}
+
+bool uni_space(int32_t cp)
+{
+    if (cp < 0x80) return cp == ' ' || (cp >= 9 && cp <= 13);
+    return cp == 0x85 || cp == 0xa0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200a) ||
+           cp == 0x2028 || cp == 0x2029 || cp == 0x202f || cp == 0x205f || cp == 0x3000;
+}
+
+/* Alphabetic, marks, decimal digits, connectors and joiners (UTS 18, annex C).
+ * Letters in circles and squares are alphabetic without being \p{L}. */
+bool uni_word(int32_t cp)
+{
+    if (cp == 0x200c || cp == 0x200d) return true;
+    if ((cp >= 0x24b6 && cp <= 0x24e9) || (cp >= 0x1f130 && cp <= 0x1f149) ||
+        (cp >= 0x1f150 && cp <= 0x1f169) || (cp >= 0x1f170 && cp <= 0x1f189))
+        return true;
+    return in_categories(cp, LETTERS | MARKS | CATEGORY(ND) | CATEGORY(NL) | CATEGORY(PC));
+}
+
+bool uni_punct(int32_t cp)
+{
+    if (cp < 0x80) return cp > ' ' && cp < 0x7f && !uni_letter(cp) && !uni_number(cp);
+    return in_categories(cp, PUNCTUATION);
+}
+
+bool uni_mark(int32_t cp)
+{
+    return in_categories(cp, MARKS);
+}
+
+bool uni_mark_nonspacing(int32_t cp)
+{
+    return cp >= 0x300 && in_categories(cp, CATEGORY(MN));
+}
+
+bool uni_control(int32_t cp)
+{
+    if (cp == '\t' || cp == '\n' || cp == '\r') return false;
+    return in_categories(cp, CATEGORY(CC) | CATEGORY(CF) | CATEGORY(CO));
+}
+
+/* The ranges of BERT, in which 2b820-2b91f is missing. */
+bool uni_han(int32_t cp)
+{
+    static const int32_t ranges[][2] = {
+        {0x3400, 0x4dbf}, {0x4e00, 0x9fff}, {0xf900, 0xfaff}, {0x20000, 0x2a6df},
+        {0x2a700, 0x2b73f}, {0x2b740, 0x2b81f}, {0x2b920, 0x2ceaf}, {0x2f800, 0x2fa1f},
+    };
+    if (cp < 0x3400) return false;
+    for (size_t i = 0; i < ARRAY_LEN(ranges); i++)
+        if (cp >= ranges[i][0] && cp <= ranges[i][1]) return true;
+    return false;
+}
+
+void uni_lower(struct buf *out, int32_t cp)
+{
+    if (cp < 0x80) {
+        buf_putc(out, (char)((uint32_t)(cp - 'A') < 26 ? cp + 32 : cp));
+        return;
+    }
+    /* The only character whose full lower case differs from the simple one. */
+    if (cp == 0x130) {
+        buf_puts(out, "i\xcc\x87");
+        return;
+    }
+    uni_append(out, utf8proc_tolower(cp));
+}
+
+/* Stable sort by combining class of a run of marks: insertion for the usual
+ * few, counting for a hostile many.  `tmp` has room for n. */
+static void sort_marks(int32_t *v, int64_t n, int32_t *tmp)
+{
+    if (n < 16) {
+        for (int64_t i = 1; i < n; i++) {
+            int32_t cp = v[i];
+            int key = utf8proc_get_property(cp)->combining_class;
+            int64_t j = i;
+            for (; j > 0 && utf8proc_get_property(v[j - 1])->combining_class > key; j--)
+                v[j] = v[j - 1];
+            v[j] = cp;
+        }
+        return;
+    }
+    int64_t start[257] = {0};
+    for (int64_t i = 0; i < n; i++) start[utf8proc_get_property(v[i])->combining_class + 1]++;
+    for (int k = 0; k < 256; k++) start[k + 1] += start[k];
+    for (int64_t i = 0; i < n; i++) tmp[start[utf8proc_get_property(v[i])->combining_class]++] = v[i];
+    memcpy(v, tmp, (size_t)n * sizeof *v);
+}
+
+static void order_marks(int32_t *v, int64_t n, int32_t *tmp)
+{
+    for (int64_t i = 0; i < n;) {
+        int64_t end = i;
+        while (end < n && utf8proc_get_property(v[end])->combining_class != 0) end++;
+        if (end - i > 1) sort_marks(v + i, end - i, tmp);
+        i = end + 1;
+    }
+}
+
+/* The longest decomposition, that of U+FDFA, has 18 characters. */
+enum { DECOMPOSED_MAX = 32 };
+
+int uni_normalize(struct mem *m, enum uni_form form, const char *s, int64_t n, struct buf *out)
+{
+    bool ascii = true;
+    for (int64_t i = 0; i < n && ascii; i++) ascii = (uint8_t)s[i] < 0x80;
+    if (ascii) {
+        buf_put(out, s, n);
+        return buf_check(out);
+    }
+    struct ids chars, tmp;
+    ids_init(&chars, m);
+    ids_init(&tmp, m);
+    int options = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE;
+    if (form == UNI_NFKC || form == UNI_NFKD) options |= UTF8PROC_COMPAT;
+    for (int64_t i = 0; i < n && !chars.oom;) {
+        int32_t cp, parts[DECOMPOSED_MAX];
+        int boundclass = 0;
+        i += uni_next(s + i, &cp);
+        int64_t k = utf8proc_decompose_char(cp, parts, DECOMPOSED_MAX, (utf8proc_option_t)options,
+                                            &boundclass);
+        if (k <= 0 || k > DECOMPOSED_MAX) parts[0] = cp, k = 1;
+        for (int64_t j = 0; j < k; j++) ids_push(&chars, parts[j]), ids_push(&tmp, 0);
+    }
+    int rc = ids_check(&chars) < 0 ? PEFT_ENOMEM : ids_check(&tmp);
+    if (rc == PEFT_OK) {
+        order_marks(chars.v, chars.n, tmp.v);
+        int64_t count = chars.n;
+        if (form == UNI_NFC || form == UNI_NFKC)
+            count = utf8proc_normalize_utf32(chars.v, chars.n, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+        for (int64_t i = 0; i < count; i++) uni_append(out, chars.v[i]);
+        rc = buf_check(out);
+    }
+    ids_free(&chars);
+    ids_free(&tmp);
+    return rc;
+}
+
+/* Length of the valid character at s, or 0 and in *bad the length of the part
+ * that can begin no character. */
+static int valid_char(const uint8_t *s, int64_t n, int *bad)
+{
+    static const struct { uint8_t lo, hi, first, last; int len; } rows[] = {
+        {0x00, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
+        {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
+        {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
+    };
+    *bad = 1;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        if (s[0] < rows[i].lo || s[0] > rows[i].hi) continue;
+        for (int k = 1; k < rows[i].len; k++) {
+            uint8_t lo = k == 1 ? rows[i].first : 0x80, hi = k == 1 ? rows[i].last : 0xbf;
+            if (k >= n || s[k] < lo || s[k] > hi) return *bad = k, 0;
+        }
+        return rows[i].len;
+    }
+    return 0;
+}
+
+void uni_append_lossy(struct buf *out, const char *s, int64_t n)
+{
+    int64_t start = 0, i = 0;
+    while (i < n) {
+        int bad, len = valid_char((const uint8_t *)s + i, n - i, &bad);
+        if (len) {
+            i += len;
+            continue;
+        }
+        buf_put(out, s + start, i - start);
+        buf_puts(out, "\xef\xbf\xbd");
+        start = i += bad;
+    }
+    buf_put(out, s + start, n - start);
+}
+
+const char *uni_find(const char *s, int64_t n, const char *what, int64_t n_what)
+{
+    while (n_what > 0 && n >= n_what) {
+        const char *hit = memchr(s, what[0], (size_t)(n - n_what + 1));
+        if (!hit || memcmp(hit, what, (size_t)n_what) == 0) return hit;
+        n -= hit + 1 - s;
+        s = hit + 1;
+    }
+    return NULL;
+}
+
+int32_t uni_of_byte(uint8_t b)
+{
+    if ((b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b != 0xad)) return b;
+    if (b <= 0x20) return 0x100 + b;
+    if (b <= 0xa0) return 0x100 + 33 + (b - 0x7f);
+    return 0x100 + 67;
+}
+
+int uni_to_byte(int32_t cp)
+{
+    if (cp < 0x100) return cp >= 0 && uni_of_byte((uint8_t)cp) == cp ? cp : -1;
+    if (cp <= 0x120) return cp - 0x100;
+    if (cp <= 0x142) return cp - 0x100 - 33 + 0x7f;
+    return cp == 0x143 ? 0xad : -1;
+}

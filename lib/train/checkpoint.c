@@ -1,0 +1,182 @@
+/* Checkpoints: a folder with state.safetensors (weights, optimizer states) and
+ * trainer.json (position, and what must be the same to go on).  Random numbers
+ * are functions of the position, so no generator state is kept.  Resuming
+ * gives the bits of an uninterrupted run. */
+#include <stdio.h>
+
+#include "train/train.h"
+
+static const char *const kinds[] = { "weight", "state0", "state1" };
+
+/* What must agree between the run that saved and the one that resumes. */
+static int64_t fingerprint(const struct trainer *t, int i)
+{
+    switch (i) {
+    case 0: return t->d->n;
+    case 1: return t->n_list;
+    case 2: return t->n_floats;
+    case 3: return t->o.batch;
+    case 4: return t->o.accumulate;
+    case 5: return (int64_t)(t->o.seed & INT64_C(0xfffffffffffff));
+    case 6: return t->steps;
+    case 7: return t->o.packing;
+    case 8: return t->o.no_shuffle;
+    case 9: return t->max_tokens;
+    default: return -1;
+    }
+}
+static const char *const fingerprint_names[] = { "rows", "tensors", "floats", "batch", "accumulate",
+    "seed", "steps", "packing", "no_shuffle", "max_tokens" };
+
+static int put_json(const struct trainer *t, const char *path)
+{
+    int busy = t->stage != STAGE_IDLE, rc;
+    struct buf b;
+    buf_init(&b, &t->m->host.mem);
+    buf_printf(&b,
+               "{\n  \"version\": 1,\n  \"step\": %lld,\n  \"epoch\": %lld,\n  \"index\": %lld,\n"
+               "  \"tokens_seen\": %lld,\n  \"terms_seen\": %lld",
+               (long long)t->step, (long long)(busy ? t->epoch0 : t->epoch),
+               (long long)(busy ? t->index0 : t->index), (long long)t->tokens_seen,
+               (long long)t->terms_seen);
+    for (int i = 0; i < (int)ARRAY_LEN(fingerprint_names); i++)
+        buf_printf(&b, ",\n  \"%s\": %lld", fingerprint_names[i], (long long)fingerprint(t, i));
+    buf_puts(&b, "\n}\n");
+    rc = buf_check(&b);
+    if (!rc) rc = file_write(&t->m->host, path, b.data, b.n);
+    buf_free(&b);
+    return rc;
+}
+
+static int put_state(const struct trainer *t, const char *path)
+{
+    struct arena a;
+    int rc = PEFT_OK;
+    arena_init(&a, &t->m->host.mem);
+    int kinds_n = 1 + t->optimizer->states;
+    int64_t n = 0;
+    struct store_out *out = arena_alloc(&a, t->n_list * kinds_n * (int64_t)sizeof(*out));
+    if (!out) rc = PEFT_ENOMEM;
+    for (int64_t i = 0; i < t->n_list && !rc; i++)
+        for (int k = 0; k < kinds_n && !rc; k++) {
+            char name[300];
+            const struct trained *p = &t->list[i];
+            int len =
+                snprintf(name, sizeof(name), "%s.%lld.%s", kinds[k], (long long)i, p->p->name);
+            char *kept = arena_strndup(&a, name, len);
+            out[n++] = (struct store_out){ .name = kept,
+                                           .type = &qtype_f32,
+                                           .n_dims = 1,
+                                           .dims = { p->n },
+                                           .data = k ? t->state[k - 1] + p->at : p->p->own };
+            if (!kept) rc = PEFT_ENOMEM;
+        }
+    if (!rc) rc = safetensors_write(&t->m->host, path, out, n, NULL, 0);
+    arena_free(&a);
+    return rc;
+}
+
+static int in_dir(struct host *h, const char *dir, const char *name, const struct trainer *t,
+                  int (*put)(const struct trainer *, const char *))
+{
+    char *path;
+    int rc = path_join(h, dir, name, &path);
+    if (rc) return rc;
+    rc = put(t, path);
+    mem_free(&h->mem, path);
+    return rc;
+}
+
+int trainer_save(struct trainer *t, const char *dir)
+{
+    struct host *h = &t->m->host;
+    char *tmp;
+    int rc = trainer_prepare(t);
+    if (!rc) rc = dir_begin(h, dir, &tmp);
+    if (rc) return rc;
+    rc = in_dir(h, tmp, "state.safetensors", t, put_state);
+    if (!rc) rc = in_dir(h, tmp, "trainer.json", t, put_json);
+    if (rc) dir_abort(h, tmp);
+    else rc = dir_commit(h, dir, tmp);
+    return rc;
+}
+
+/* --- reading */
+
+struct position { int64_t step, epoch, index, tokens_seen, terms_seen; };
+
+static int read_json(const struct trainer *t, const char *path, struct position *p)
+{
+    struct file_view v;
+    json *j = NULL;
+    struct { const char *name; int64_t *to; } fields[] = {
+        { "step", &p->step }, { "epoch", &p->epoch }, { "index", &p->index },
+        { "tokens_seen", &p->tokens_seen }, { "terms_seen", &p->terms_seen }
+    };
+    int rc = file_open_view(&t->m->host, path, false, &v);
+    if (rc) return rc;
+    rc = json_parse((const char *)v.data, v.n, "trainer.json", &j);
+    file_close_view(&t->m->host, &v);
+    for (size_t i = 0; i < ARRAY_LEN(fields) && !rc; i++) {
+        rc = json_int(j, fields[i].name, 0, INT64_C(1) << 53, fields[i].to);
+        rc = rc == 1 ? 0 : rc ? rc : fail(PEFT_EFORMAT, "trainer.json has no %s", fields[i].name);
+    }
+    for (int i = 0; i < (int)ARRAY_LEN(fingerprint_names) && !rc; i++) {
+        int64_t found = -1;
+        rc = json_int(j, fingerprint_names[i], 0, INT64_C(1) << 53, &found);
+        if (rc >= 0 && found != fingerprint(t, i))
+            rc = fail(PEFT_ESTATE, "the checkpoint was made with %s %lld, this run has %lld",
+                      fingerprint_names[i], (long long)found, (long long)fingerprint(t, i));
+        rc = MIN(rc, 0);
+    }
+    if (!rc && (p->step > t->steps || p->epoch > t->epochs ||
+                p->index > batcher_count(t->batcher, p->epoch)))
+        rc = fail(PEFT_EFORMAT, "trainer.json: step %lld is beyond this run", (long long)p->step);
+    json_free(j);
+    return rc;
+}
+
+static int read_state(struct trainer *t, const struct store *s, int copy)
+{
+    for (int64_t i = 0; i < t->n_list; i++)
+        for (int k = 0; k < 1 + t->optimizer->states; k++) {
+            char name[300];
+            const struct trained *p = &t->list[i];
+            snprintf(name, sizeof(name), "%s.%lld.%s", kinds[k], (long long)i, p->p->name);
+            const struct store_tensor *x = store_find(s, name);
+            if (!x || x->type != &qtype_f32 || x->count != p->n)
+                return fail(PEFT_EFORMAT, "the checkpoint has no tensor %s of %lld floats", name,
+                            (long long)p->n);
+            if (copy) memcpy(k ? t->state[k - 1] + p->at : p->p->own, x->data, (size_t)p->n * 4);
+        }
+    return PEFT_OK;
+}
+
+int trainer_resume(struct trainer *t, const char *dir)
+{
+    struct host *h = &t->m->host;
+    struct store *s = NULL;
+    struct position p = { 0 };
+    char *path;
+    if (t->stage != STAGE_IDLE)
+        return fail(PEFT_ESTATE, "a step is in flight, expected none while resuming");
+    int rc = path_join(h, dir, "trainer.json", &path);
+    if (rc) return rc;
+    rc = read_json(t, path, &p);
+    mem_free(&h->mem, path);
+    if (!rc) rc = trainer_prepare(t);
+    if (!rc) rc = path_join(h, dir, "state.safetensors", &path);
+    if (rc) return rc;
+    rc = store_open_safetensors(h, path, true, &s);
+    mem_free(&h->mem, path);
+    if (!rc) rc = read_state(t, s, 0);                /* all of it is there */
+    if (!rc) rc = read_state(t, s, 1);
+    store_close(s);
+    if (rc) return rc;
+    t->step = p.step;
+    t->epoch = p.epoch;
+    t->index = p.index;
+    t->tokens_seen = p.tokens_seen;
+    t->terms_seen = p.terms_seen;
+    return PEFT_OK;
+}

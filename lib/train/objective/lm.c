@@ -1,0 +1,25 @@
+/* Language modelling: -log p(next token) over the trained tokens.  The head's
+ * logits never exist as a whole (g_xent_head), unless the head itself carries
+ * an adapter. */
+#include "train/train.h"
+
+static int64_t terms(const struct batch *b) { return b->n_target; }
+
+static struct tensor *features(struct pass *p, const struct batch *b)
+{
+    return g_rows(p->g, model_hidden(p), b->rows, b->n_target);
+}
+
+static struct tensor *loss(struct pass *p, const struct batch *b, struct tensor *x, float scale,
+                           struct loss_stats *stats)
+{
+    const struct site *head = model_lm_head(p->m);
+    for (const struct adapted *a = head->first; a; a = a->next)
+        if (a->adapter->enabled && (head->kind & a->adapter->method->at))
+            return g_xent(p->g, nn_linear(p, head, x), b->target, scale, stats);
+    graph_name(p->g, head->name);
+    return g_xent_head(p->g, x, nn_leaf(p, head->w), nn_leaf(p, head->b), NULL, b->target,
+                       b->n_target, scale, stats);
+}
+
+const struct objective objective_lm = { "lm", terms, terms, features, loss };

@@ -1,0 +1,314 @@
+/* Making a trainer: options checked and filled in, what trains found by
+ * building the largest batch's graph, memory known before anything runs. */
+#include <math.h>
+#include <stdio.h>
+
+#include "train/train.h"
+
+/* --- options */
+
+static int check_options(struct trainer *t)
+{
+    peft_train_opts *o = &t->o;
+    const char *optimizer = o->optimizer ? o->optimizer : "adamw";
+    const char *schedule = o->schedule ? o->schedule : "cosine";
+    for (int i = 0; optimizers[i]; i++)
+        if (!strcmp(optimizers[i]->name, optimizer)) t->optimizer = optimizers[i];
+    for (int i = 0; schedules[i]; i++)
+        if (!strcmp(schedules[i]->name, schedule)) t->schedule = schedules[i];
+    if (!t->optimizer) return fail(PEFT_EARG, "optimizer \"%s\", expected adamw", optimizer);
+    if (!t->schedule)
+        return fail(PEFT_EARG, "schedule \"%s\", expected cosine, linear or constant", schedule);
+    if (o->beta1 == 0) o->beta1 = 0.9f;
+    if (o->beta2 == 0) o->beta2 = 0.999f;
+    if (o->eps == 0) o->eps = 1e-8f;
+    if (o->clip == 0) o->clip = 1.0f;
+    if (o->batch == 0) o->batch = 4;
+    if (o->accumulate == 0) o->accumulate = 1;
+    if (o->epochs == 0) o->epochs = o->steps > 0 ? INT32_MAX : 1;
+    if (!(o->beta1 > 0 && o->beta1 < 1 && o->beta2 > 0 && o->beta2 < 1 && o->eps > 0))
+        return fail(PEFT_EARG,
+                    "beta1 %g, beta2 %g, eps %g, expected betas within 0 and 1 and eps above 0",
+                    (double)o->beta1, (double)o->beta2, (double)o->eps);
+    if (!(o->lr >= 0 && o->lr < 1e6f && o->weight_decay >= 0 && o->warmup >= 0 &&
+          isfinite(o->clip)))
+        return fail(PEFT_EARG, "learning rate %g, weight decay %g, warm-up %g, expected 0 or more",
+                    (double)o->lr, (double)o->weight_decay, (double)o->warmup);
+    if (o->batch < 1 || o->accumulate < 1 || o->epochs < 1 || o->steps < 0 ||
+        o->accumulate > 1 << 15)
+        return fail(PEFT_EARG, "batch %d, accumulate %d, epochs %d, steps %d, expected 1 or more",
+                    o->batch, o->accumulate, o->epochs, o->steps);
+    if (o->recompute < 0 || o->recompute > PEFT_RECOMPUTE_LAYERS)
+        return fail(PEFT_EARG, "recompute %d, expected a PEFT_RECOMPUTE value", o->recompute);
+    return PEFT_OK;
+}
+
+enum recompute trainer_policy(const struct trainer *t)
+{
+    switch (t->o.recompute) {
+    case PEFT_RECOMPUTE_NONE: return RECOMPUTE_NONE;
+    case PEFT_RECOMPUTE_LAYERS: return RECOMPUTE_LAYERS;
+    default: return RECOMPUTE_CHEAP;
+    }
+}
+
+/* Steps of the run: batches of an epoch in groups of `accumulate`, the last
+ * group may be smaller. */
+static void count_steps(struct trainer *t)
+{
+    int64_t epoch = 0;
+    t->steps = 0;
+    while (epoch < t->o.epochs && (!t->o.steps || t->steps < t->o.steps)) {
+        int64_t n = div_up(batcher_count(t->batcher, epoch), t->o.accumulate);
+        int64_t left = t->o.epochs - epoch;
+        /* Without packing all epochs have the same number of batches. */
+        int64_t same = t->o.packing ? 1
+                       : t->o.steps ? MIN(left, div_up(t->o.steps - t->steps, n))
+                                    : left;
+        t->steps += n * same;
+        epoch += same;
+    }
+    if (t->o.steps) t->steps = MIN(t->steps, t->o.steps);
+    t->epochs = epoch;
+}
+
+/* --- the largest batch, with arbitrary content */
+
+struct dummy { struct batch b; int32_t *zeros, *start, *rows; };
+
+static int make_dummy(struct trainer *t, struct arena *a, struct dummy *d)
+{
+    int64_t n = MAX(t->max_tokens, MAX(t->max_targets, t->max_seqs)) + 1;
+    d->zeros = arena_alloc(a, n * 4);
+    d->start = arena_alloc(a, (t->max_seqs + 1) * 4);
+    d->rows = arena_alloc(a, n * 4);
+    if (!d->zeros || !d->start || !d->rows) return PEFT_ENOMEM;
+    int64_t each = t->max_tokens / t->max_seqs;
+    for (int64_t s = 0; s < t->max_seqs; s++) d->start[s] = (int32_t)(s * each);
+    d->start[t->max_seqs] = (int32_t)t->max_tokens;
+    d->b = (struct batch){ .n = t->max_tokens,
+                           .n_seq = t->max_seqs,
+                           .ids = d->zeros,
+                           .pos = d->zeros,
+                           .start = d->start,
+                           .rows = d->rows,
+                           .target = d->zeros,
+                           .n_target = t->max_targets,
+                           .label = d->zeros,
+                           .value = (const float *)d->zeros,
+                           .example = d->zeros };
+    return PEFT_OK;
+}
+
+static void take_max(struct trainer *t, const struct plan_report *r)
+{
+    t->slab = MAX(t->slab, r->slab);
+    t->scratch = MAX(t->scratch, r->scratch);
+    t->flops = MAX(t->flops, r->flops);
+}
+
+/* Plans the graphs that a step builds; finds what trains and whether the part
+ * below the head is frozen. */
+static int plan_graphs(struct trainer *t, const struct batch *b)
+{
+    struct plan_report report;
+    struct tensor *x, *loss;
+    int rc;
+    batch_pass(&t->pass, b);
+    t->pass.training = 1;
+    if ((rc = pass_begin(&t->pass))) return rc;
+    x = t->objective->features(&t->pass, b);
+    loss = t->objective->loss(&t->pass, b, x, 1.0f, NULL);
+    if (loss && !loss->needs_grad) return PEFT_OK;            /* nothing trains: said later */
+    t->features.on = x && !x->needs_grad && t->o.feature_cache >= 0;
+    rc = graph_plan(t->graph, loss, trainer_policy(t), &report);
+    if (rc) return rc;
+    if (!t->features.on) {
+        take_max(t, &report);
+        return PEFT_OK;
+    }
+    if ((rc = pass_begin(&t->pass))) return rc;
+    x = graph_leaf(t->graph, "features", &qtype_f32, t->max_rows, t->m->hp.dim, NULL, NULL);
+    rc = graph_plan(t->graph, t->objective->loss(&t->pass, b, x, 1.0f, NULL), trainer_policy(t),
+                    &report);
+    if (rc) return rc;
+    take_max(t, &report);
+    t->pass.training = 0;
+    if ((rc = pass_begin(&t->pass))) return rc;
+    if ((x = t->objective->features(&t->pass, b))) graph_keep(x);
+    rc = graph_plan(t->graph, NULL, RECOMPUTE_NONE, &report);
+    if (!rc) take_max(t, &report);
+    return rc;
+}
+
+static int is_quantised(const struct trainer *t, const struct param *p)
+{
+    int64_t bytes = 0;
+    if (p->type->is_float) return 0;
+    model_to_float(t->m, p->name, 1, &bytes);
+    fail(PEFT_EUNSUPPORTED,
+         "%s is %s and cannot train: freeze it and add an adapter, or turn it to float (%.1f MB "
+         "more)",
+         p->name, p->type->name, (double)bytes / 1e6);
+    return 1;
+}
+
+static int list_trained(struct trainer *t)
+{
+    struct param *p;
+    int64_t n = 0;
+    int body = 0, adapters = 0;
+    for (int64_t i = 0; (p = model_nth_param(t->m, i)); i++) n += p->used && p->trainable;
+    if (!n)
+        return fail(PEFT_ESTATE,
+                    "nothing is trainable: add an adapter or a head, or unfreeze weights");
+    if (!(t->list = arena_alloc(&t->arena, n * (int64_t)sizeof(*t->list)))) return PEFT_ENOMEM;
+    for (int64_t i = 0; (p = model_nth_param(t->m, i)); i++) {
+        if (!p->used || !p->trainable) continue;
+        if (is_quantised(t, p)) return PEFT_EUNSUPPORTED;
+        int decays = !t->o.no_decay || !glob_match(t->o.no_decay, p->name);
+        t->list[t->n_list++] =
+            (struct trained){ p, t->n_floats, param_len(p), decays ? t->o.weight_decay : 0 };
+        t->n_floats += div_up(param_len(p), 16) * 16;          /* every tensor begins on 64 bytes */
+        adapters += p->adapter;
+        body += !p->adapter && !p->is_new && p->layer >= 0;
+    }
+    if (t->o.lr == 0) t->o.lr = adapters ? 2e-4f : body ? 2e-5f : 1e-3f;
+    return PEFT_OK;
+}
+
+static int plan_run(struct trainer *t)
+{
+    struct param *p;
+    struct arena a;
+    struct dummy d;
+    arena_init(&a, &t->m->host.mem);
+    for (int64_t i = 0; (p = model_nth_param(t->m, i)); i++) p->used = 0;
+    batcher_max(t->batcher, t->epochs, &t->max_tokens, &t->max_targets, &t->max_seqs);
+    t->max_rows = t->objective == &objective_lm ? t->max_targets : t->max_seqs;
+    int rc = pass_mem_reserve(t->mem, t->max_tokens, t->max_seqs);
+    if (!rc) rc = rope_reserve(t->m, t->d->max_len);
+    if (!rc) rc = make_dummy(t, &a, &d);
+    if (!rc) rc = plan_graphs(t, &d.b);
+    if (!rc) rc = list_trained(t);
+    if (!rc) rc = features_plan(t);
+    graph_reset(t->graph);
+    arena_free(&a);
+    return rc;
+}
+
+int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, struct trainer **out)
+{
+    const struct objective *objective = objective_for(m, d);
+    if (!objective) return PEFT_EARG;
+    struct trainer *t = mem_zalloc(&m->host.mem, sizeof(*t));
+    if (!t) return PEFT_ENOMEM;
+    arena_init(&t->arena, &m->host.mem);
+    t->m = m;
+    t->d = d;
+    t->o = *o;
+    t->objective = objective;
+    m->trainers++;
+    int rc = check_options(t);
+    struct batch_opts b = { t->o.batch, t->o.packing, t->o.max_len, !t->o.no_shuffle, t->o.seed };
+    if (!rc) rc = batcher_new(d, &b, &t->batcher);
+    if (!rc) rc = graph_new(&m->host, &m->compute, &t->graph);
+    if (!rc) rc = pass_mem_new(&m->host, &t->mem);
+    t->pass = (struct pass){ .m = m, .g = t->graph, .mem = t->mem, .seed = t->o.seed };
+    if (!rc) count_steps(t);
+    if (!rc) rc = plan_run(t);
+    if (rc) {
+        trainer_free(t);
+        return rc;
+    }
+    *out = t;
+    return PEFT_OK;
+}
+
+int trainer_prepare(struct trainer *t)
+{
+    struct mem *mem = &t->m->host.mem;
+    int64_t dim = t->m->hp.dim;
+    int rc = PEFT_OK;
+    if (t->grads) return PEFT_OK;
+    for (int64_t i = 0; i < t->n_list && !rc; i++) rc = param_own(t->m, t->list[i].p);
+    if (!rc) rc = graph_reserve(t->graph, t->slab, t->scratch);
+    if (rc) return rc;
+    for (int k = 0; k < 2 && k < t->optimizer->states; k++)
+        if (!t->state[k] && !(t->state[k] = mem_array(mem, t->n_floats, 4))) return PEFT_ENOMEM;
+    if (!t->norm_parts && !(t->norm_parts = mem_array(mem, div_up(t->n_floats, NORM_GRAIN), 8)))
+        return PEFT_ENOMEM;
+    if (t->features.on && !t->features.at) {
+        t->features.data = mem_alloc(mem, t->features.cap * 4);
+        t->gather = mem_alloc(mem, t->max_rows * dim * 4);
+        int64_t *at = mem_array(mem, t->d->n, 8);
+        if (!t->features.data || !t->gather || !at) {
+            mem_free(mem, at);
+            return PEFT_ENOMEM;
+        }
+        for (int64_t i = 0; i < t->d->n; i++) at[i] = -1;
+        t->features.at = at;
+    }
+    /* Last, since it marks that all is there. */
+    if (!(t->grads = mem_array(mem, t->n_floats, 4))) return PEFT_ENOMEM;
+    for (int64_t i = 0; i < t->n_list; i++) t->list[i].p->grad = t->grads + t->list[i].at;
+    return PEFT_OK;
+}
+
+int trainer_plan(const struct trainer *t, peft_plan *out)
+{
+    const struct model *m = t->m;
+    struct param *p;
+    int64_t others;
+    for (int64_t i = 0; (p = model_nth_param(m, i)); i++) {
+        if (!p->counted) continue;
+        out->total_params += param_len(p);
+        if (!p->own) out->weights += param_len(p) / p->type->block * p->type->bytes;
+    }
+    for (int64_t i = 0; i < t->n_list; i++) {
+        out->trainable_params += t->list[i].n;
+        out->trainable += t->list[i].n * 4;
+    }
+    out->gradients = t->n_floats * 4;
+    out->optimizer = t->n_floats * 4 * t->optimizer->states;
+    out->activations = t->slab;
+    out->scratch = t->scratch * pool_threads(m->pool);
+    for (int64_t i = 0; i < t->d->n; i++)
+        out->data +=
+            (int64_t)sizeof(t->d->rows[i]) + t->d->rows[i].n * (t->d->rows[i].labels ? 8 : 4);
+    out->features = t->features.on ? t->features.cap * 4 + t->max_rows * m->hp.dim * 4 : 0;
+    /* The process before the model came, and what the library holds by now,
+     * less what the other fields count already. */
+    others = m->rss_before + atomic_load(&m->host.mem.live) - out->data;
+    for (int64_t i = 0; i < t->n_list; i++)
+        if (t->list[i].p->own) others -= t->list[i].n * 4;
+    if (t->grads)
+        others -= out->gradients + out->optimizer + out->activations + out->scratch + out->features;
+    out->process = MAX(0, others);
+    out->peak = out->weights + out->trainable + out->gradients + out->optimizer + out->activations +
+                out->scratch + out->data + out->features + out->process;
+    out->steps = t->steps;
+    out->tokens_per_step = t->max_tokens * t->o.accumulate;
+    out->flops_per_step = t->flops * t->o.accumulate;
+    return PEFT_OK;
+}
+
+void trainer_free(struct trainer *t)
+{
+    if (!t) return;
+    struct mem *mem = &t->m->host.mem;
+    for (int64_t i = 0; i < t->n_list; i++) t->list[i].p->grad = NULL;
+    mem_free(mem, t->grads);
+    mem_free(mem, t->state[0]);
+    mem_free(mem, t->state[1]);
+    mem_free(mem, t->norm_parts);
+    mem_free(mem, t->features.data);
+    mem_free(mem, t->features.at);
+    mem_free(mem, t->gather);
+    batcher_free(t->batcher);
+    graph_free(t->graph);
+    pass_mem_free(t->mem);
+    arena_free(&t->arena);
+    t->m->trainers--;
+    mem_free(mem, t);
+}

@@ -1,0 +1,108 @@
+/* Rank 6: the training loop.  data -> batch -> graph -> loss -> gradients ->
+ * clip -> optimizer; nothing in the loop knows an objective. */
+#ifndef TRAIN_TRAIN_H
+#define TRAIN_TRAIN_H
+
+#include "adapt/adapt.h"
+#include "data/data.h"
+
+/* What is minimised.  `features` is the part that may be frozen and cached
+ * ([rows, dim]; rows(batch) of them), `loss` stands on it. */
+struct objective {
+    const char *name;
+    int64_t (*count)(const struct batch *b);        /* terms of the mean */
+    int64_t (*rows)(const struct batch *b);         /* rows of the features */
+    struct tensor *(*features)(struct pass *p, const struct batch *b);
+    /* Value: scale * sum of the terms' losses. */
+    struct tensor *(*loss)(struct pass *p, const struct batch *b, struct tensor *features,
+                           float scale, struct loss_stats *stats);
+};
+extern const struct objective objective_lm, objective_classify, objective_regress;
+/* By the model's head and the data; NULL with a message when they do not fit. */
+const struct objective *objective_for(const struct model *m, const struct dataset *d);
+void batch_pass(struct pass *p, const struct batch *b);   /* ids, positions, segments */
+
+struct hyper { float lr, beta1, beta2, eps, decay, gscale; int64_t t; };
+struct optimizer {
+    const char *name;
+    int states;                     /* float arrays of the parameter's size */
+    void (*step)(const struct compute *c, float *w, const float *g, float *const *state, int64_t n,
+                 const struct hyper *h);
+};
+extern const struct optimizer *const optimizers[];
+/* Learning rate's factor at step i (0-based) of n, after `warmup` steps. */
+struct schedule {
+    const char *name;
+    double (*factor)(int64_t i, int64_t n, int64_t warmup);
+};
+extern const struct schedule *const schedules[];
+
+/* One trainable parameter's share of the arenas. */
+struct trained { struct param *p; int64_t at, n; float decay; };
+
+/* Outputs of a frozen part, one block per example. */
+struct features {
+    float *data;
+    int64_t *at;                    /* [examples] offset in data, or -1 */
+    int64_t used, cap;              /* floats */
+    int on;
+};
+
+enum stage { STAGE_IDLE, STAGE_MICRO, STAGE_FEATURES, STAGE_RUN };
+struct trainer {
+    struct model *m;
+    struct dataset *d;
+    peft_train_opts o;              /* with its defaults filled in */
+    const struct objective *objective;
+    const struct optimizer *optimizer;
+    const struct schedule *schedule;
+    struct batcher *batcher;
+    struct graph *graph;
+    struct pass_mem *mem;
+    struct arena arena;
+    struct trained *list;
+    int64_t n_list, n_floats;       /* trainable tensors, and their elements */
+    float *grads, *state[2];        /* [n_floats] each, made at the first step */
+    double *norm_parts;             /* [n_floats / NORM_GRAIN] */
+    struct features features;
+    float *gather;                  /* a batch's features, [max rows, dim] */
+    int64_t max_tokens, max_targets, max_seqs, max_rows;
+    int64_t slab, scratch;          /* of the largest batch */
+    double flops;                   /* of the largest step */
+    int64_t steps, step, epochs;    /* of the run; done; epochs begun in the run */
+    int64_t epoch, index;           /* next batch */
+    int64_t tokens_seen, terms_seen;
+    _Atomic int cancel;
+    /* the step in flight */
+    enum stage stage;
+    struct pass pass;
+    int64_t epoch0, index0;         /* where it began */
+    int32_t micro, micros;
+    int64_t terms, tokens;
+    struct loss_stats stats;
+    struct tensor *frozen;          /* the features that a graph is making */
+    double seconds;
+    int64_t rows;
+};
+
+enum { NORM_GRAIN = 65536 };        /* elements of one partial sum of the norm */
+enum recompute trainer_policy(const struct trainer *t);
+/* Float copies, gradients and states: made at the first step. */
+int trainer_prepare(struct trainer *t);
+int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, struct trainer **out);
+void trainer_free(struct trainer *t);
+int trainer_plan(const struct trainer *t, peft_plan *out);
+/* Until the end of a step or the deadline (os_seconds; <= 0 none): 1 = step done. */
+int trainer_run(struct trainer *t, double deadline, peft_step *out);
+int trainer_save(struct trainer *t, const char *dir);
+int trainer_resume(struct trainer *t, const char *dir);
+int eval_run(struct model *m, const struct dataset *d, const peft_eval_opts *o,
+             peft_evaluation *out);
+
+/* --- features.c: the frozen part's outputs for the batch, from the cache or
+ * by running the model; leaves them in t->gather. */
+int features_plan(struct trainer *t);
+int features_begin(struct trainer *t, const struct batch *b);   /* 1 = all cached */
+void features_end(struct trainer *t, const struct batch *b);
+
+#endif

@@ -1,0 +1,227 @@
+/* The one training loop.  A step is: batches -> graph -> loss -> backward ->
+ * clip -> optimizer.  It is a small state machine, so that it can be left
+ * after any node and gone on with later, with the same bits. */
+#include <math.h>
+
+#include "train/train.h"
+
+/* --- a step's gradients become an update */
+
+struct norm { const struct kernels *k; const float *g; double *part; int64_t grain; };
+
+static void norm_piece(void *arg, int64_t begin, int64_t end, int worker)
+{
+    const struct norm *n = arg;
+    (void)worker;
+    n->part[begin / n->grain] = n->k->sum_squares(n->g + begin, end - begin);
+}
+
+static double grad_norm(struct trainer *t)
+{
+    struct norm n = { t->m->compute.k, t->grads, t->norm_parts, NORM_GRAIN };
+    double sum = 0;
+    compute_rows(&t->m->compute, t->n_floats, NORM_GRAIN, norm_piece, &n);
+    for (int64_t i = 0; i < div_up(t->n_floats, NORM_GRAIN); i++) sum += n.part[i];
+    return sqrt(sum);
+}
+
+static int64_t warmup_steps(const struct trainer *t)
+{
+    double w = t->o.warmup;
+    return (int64_t)(w < 1 ? ceil(w * (double)t->steps) : w);
+}
+
+static int update(struct trainer *t, peft_step *out)
+{
+    double norm = grad_norm(t);
+    double lr = t->o.lr * t->schedule->factor(t->step, t->steps, warmup_steps(t));
+    if (!isfinite(norm))
+        return fail(PEFT_ENONFINITE, "step %lld: the gradient is not finite (loss %g)",
+                    (long long)t->step + 1, out->loss);
+    struct hyper h = { .lr = (float)lr, .beta1 = t->o.beta1, .beta2 = t->o.beta2, .eps = t->o.eps,
+                       .gscale = 1.0f, .t = t->step + 1 };
+    /* torch.nn.utils.clip_grad_norm_ */
+    if (t->o.clip > 0 && norm > 0) h.gscale = (float)MIN(1.0, t->o.clip / (norm + 1e-6));
+    for (int64_t i = 0; i < t->n_list; i++) {
+        const struct trained *p = &t->list[i];
+        float *state[2] = { t->state[0] + p->at, t->state[1] + p->at };
+        h.decay = p->decay;
+        t->optimizer->step(&t->m->compute, p->p->own, t->grads + p->at, state, p->n, &h);
+    }
+    out->grad_norm = norm;
+    out->lr = lr;
+    return PEFT_OK;
+}
+
+/* --- building a batch's graph */
+
+static const struct batch *micro_batch(struct trainer *t)
+{
+    return batcher_get(t->batcher, t->epoch, t->index);
+}
+
+static int build(struct trainer *t, const struct batch *b, int from_features)
+{
+    float scale = t->terms ? 1.0f / (float)t->terms : 0.0f;
+    struct tensor *x, *loss;
+    t->pass.training = 1;
+    t->pass.draw = (uint64_t)t->step << 16 | (uint64_t)t->micro;
+    batch_pass(&t->pass, b);
+    int rc = pass_begin(&t->pass);
+    if (rc) return rc;
+    x = from_features ? graph_leaf(t->graph, "features", &qtype_f32, t->objective->rows(b),
+                                   t->m->hp.dim, t->gather, NULL)
+                      : t->objective->features(&t->pass, b);
+    loss = t->objective->loss(&t->pass, b, x, scale, &t->stats);
+    rc = graph_plan(t->graph, loss, trainer_policy(t), NULL);
+    if (!rc) rc = graph_reserve(t->graph, t->slab, t->scratch);
+    if (!rc) graph_start(t->graph);
+    return rc;
+}
+
+static int build_features(struct trainer *t, const struct batch *b)
+{
+    t->pass.training = 0;
+    batch_pass(&t->pass, b);
+    int rc = pass_begin(&t->pass);
+    if (rc) return rc;
+    t->frozen = t->objective->features(&t->pass, b);
+    if (t->frozen) graph_keep(t->frozen);
+    rc = graph_plan(t->graph, NULL, RECOMPUTE_NONE, NULL);
+    if (!rc) rc = graph_reserve(t->graph, t->slab, t->scratch);
+    if (!rc) graph_start(t->graph);
+    return rc;
+}
+
+/* --- the state machine */
+
+/* How many batches the next step has, and their terms and tokens. */
+static void step_size(struct trainer *t)
+{
+    int64_t left, tokens, targets, seqs;
+    if (t->index >= batcher_count(t->batcher, t->epoch)) {
+        t->epoch++;
+        t->index = 0;
+    }
+    left = batcher_count(t->batcher, t->epoch) - t->index;
+    t->micros = (int32_t)MIN(left, t->o.accumulate);
+    t->micro = 0;
+    t->terms = t->tokens = t->rows = 0;
+    for (int32_t i = 0; i < t->micros; i++) {
+        batcher_size(t->batcher, t->epoch, t->index + i, &tokens, &targets, &seqs);
+        t->terms += t->objective == &objective_lm ? targets : seqs;
+        t->tokens += tokens;
+        t->rows += seqs;
+    }
+}
+
+static int begin_step(struct trainer *t)
+{
+    t->epoch0 = t->epoch;
+    t->index0 = t->index;
+    int rc = trainer_prepare(t);
+    if (rc) return rc;
+    step_size(t);
+    t->stats = (struct loss_stats){ 0 };
+    t->seconds = 0;
+    t->m->compute.k->fill(t->grads, 0.0f, t->n_floats);
+    t->stage = STAGE_MICRO;
+    return PEFT_OK;
+}
+
+/* Back to where the step began; the weights have not been touched. */
+static int undo_step(struct trainer *t, int rc)
+{
+    t->epoch = t->epoch0;
+    t->index = t->index0;
+    t->stage = STAGE_IDLE;
+    return rc;
+}
+
+static int finish_step(struct trainer *t, peft_step *out)
+{
+    out->loss = t->stats.count ? t->stats.loss / (double)t->stats.count : 0;
+    int rc = isfinite(out->loss) ? update(t, out) : PEFT_ENONFINITE;
+    if (rc) return undo_step(t, rc);
+    t->step++;
+    t->tokens_seen += t->tokens;
+    t->terms_seen += t->terms;
+    out->step = t->step;
+    out->steps = t->steps;
+    out->epoch = (double)t->epoch + (double)t->index / (double)batcher_count(t->batcher, t->epoch);
+    out->tokens = t->tokens;
+    out->trained_tokens = t->terms;
+    out->tokens_seen = t->tokens_seen;
+    out->seconds = t->seconds;
+    t->stage = STAGE_IDLE;
+    return PEFT_OK;
+}
+
+static int begin_micro(struct trainer *t)
+{
+    const struct batch *b = micro_batch(t);
+    int rc, cached = !t->features.on || features_begin(t, b);
+    if (!cached) rc = build_features(t, b);
+    else rc = build(t, b, t->features.on);
+    t->stage = cached ? STAGE_RUN : STAGE_FEATURES;
+    return rc;
+}
+
+static int end_features(struct trainer *t)
+{
+    const struct batch *b = micro_batch(t);
+    memcpy(t->gather, t->frozen->x, (size_t)tensor_len(t->frozen) * 4);
+    features_end(t, b);
+    t->stage = STAGE_RUN;
+    return build(t, b, 1);
+}
+
+static int end_micro(struct trainer *t)
+{
+    if (!isfinite(t->stats.loss)) {
+        const char *name = graph_find_nonfinite(t->graph);
+        return fail(PEFT_ENONFINITE, "step %lld: the loss is not finite, first seen in %s",
+                    (long long)t->step + 1, name ? name : "the loss");
+    }
+    t->index++;
+    t->micro++;
+    t->stage = STAGE_MICRO;
+    return PEFT_OK;
+}
+
+/* One stretch of work: 1 = the step is done, 0 = more to do. */
+static int advance(struct trainer *t, double deadline, peft_step *out)
+{
+    int rc = PEFT_OK, done;
+    switch (t->stage) {
+    case STAGE_IDLE:
+        return begin_step(t);
+    case STAGE_MICRO:
+        if (t->micro < t->micros) return begin_micro(t);
+        rc = finish_step(t, out);
+        return rc ? rc : 1;
+    default:
+        done = graph_run(t->graph, deadline, &t->cancel);
+        if (!done) return 0;
+        return t->stage == STAGE_FEATURES ? end_features(t) : end_micro(t);
+    }
+}
+
+int trainer_run(struct trainer *t, double deadline, peft_step *out)
+{
+    int rc = 0;
+    if (t->stage == STAGE_IDLE && t->step >= t->steps)
+        return fail(PEFT_EEND, "all %lld steps are done", (long long)t->steps);
+    do {
+        if (atomic_exchange(&t->cancel, 0)) {
+            undo_step(t, 0);
+            return fail(PEFT_ECANCELLED, "cancelled in step %lld", (long long)t->step + 1);
+        }
+        double now = os_seconds();
+        rc = advance(t, deadline, out);
+        t->seconds += os_seconds() - now;
+        if (rc == 1) out->seconds = t->seconds;
+    } while (!rc && (deadline <= 0 || os_seconds() < deadline));
+    if (rc < 0) return undo_step(t, rc);
+    return rc;
+}

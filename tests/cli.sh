@@ -1,0 +1,253 @@
+#!/bin/sh
+# The `peft` command: every sub-command, exit codes, valid JSON, wrong files,
+# options and data, interruption and resume, and a full disk.  Uses the tiny
+# models of tests/golden, which have no tokenizer, and tools/tiny/model if it is
+# there.  Ends with `N passed, N failed`.
+cd "$(dirname "$0")/.." || exit 1
+PEFT=${PEFT:-$PWD/${BUILD:-build/release}/peft}
+GOLDEN=$PWD/tests/golden/tiny
+TEXT=$PWD/tools/tiny/model
+SUPPORT=$PWD/examples/data/support.jsonl
+DIR=$(mktemp -d) || exit 1
+trap 'rm -rf "$DIR"' EXIT
+trap 'exit 1' INT TERM HUP
+cd "$DIR" || exit 1
+passed=0
+failed=0
+
+good() { passed=$((passed + 1)); }
+bad() {
+    failed=$((failed + 1))
+    echo "FAILED $1"
+    [ -s err ] && tail -n 5 err
+}
+
+# run CODE NAME ARGUMENTS...: stdout to `out`, stderr to `err`.
+run() {
+    want=$1 name=$2
+    shift 2
+    "$PEFT" "$@" >out 2>err </dev/null
+    got=$?
+    if [ $got -eq "$want" ]; then good; else bad "$name: exit $got, expected $want: peft $*"; fi
+}
+holds() { # NAME COMMAND...
+    name=$1
+    shift
+    if "$@" >/dev/null 2>&1; then good; else bad "$name"; fi
+}
+says() { # FILE PATTERN
+    if grep -q -e "$2" "$1"; then good; else bad "$1 does not say: $2"; fi
+}
+HAVE_PYTHON=$(command -v python3)
+valid_json() { # FILE KEY: one object with this key
+    [ -n "$HAVE_PYTHON" ] || { grep -q "\"$2\": " "$1"; return; }
+    python3 -c 'import json, sys; sys.exit(sys.argv[2] not in json.load(open(sys.argv[1])))' "$1" "$2"
+}
+valid_rows() { # FILE N: rows with a loss, every line JSON
+    [ -n "$HAVE_PYTHON" ] || { [ "$(grep -c '"loss": ' "$1")" -eq "$2" ]; return; }
+    python3 -c 'import json, sys
+rows = [json.loads(line) for line in open(sys.argv[1])]
+sys.exit(sum("loss" in r for r in rows) != int(sys.argv[2]))' "$1" "$2"
+}
+tree_sum() { find "$1" -type f -exec cksum {} + | sort; }
+size_of() { wc -c <"$1" | tr -d ' '; }
+
+# --------------------------------------------------------------------- data
+i=0
+while [ $i -lt 24 ]; do
+    a=$((i * 7 % 200 + 10))
+    echo "{\"input_ids\": [1, $a, $((a + 3)), $((a + 6)), $((a + 9)), $((a + 12))]," \
+        "\"labels\": [-100, -100, $((a + 3)), $((a + 6)), $((a + 9)), $((a + 12))]}"
+    i=$((i + 1))
+done >ids.jsonl
+head -n 8 ids.jsonl >eval.jsonl
+i=0
+while [ $i -lt 12 ]; do
+    echo "{\"input_ids\": [5, $((i + 30)), $((i % 2 * 9 + 40)), 7], \"label\": \"c$((i % 2))\"}"
+    i=$((i + 1))
+done >classes.jsonl
+sed 's/c0/LABEL_0/; s/c1/LABEL_1/' classes.jsonl >named.jsonl
+
+# --------------------------------------------------------- help and mistakes
+run 0 help --help
+run 0 version --version
+says out '^peft [0-9]*\.[0-9]*\.[0-9]'
+for command in doctor inspect train eval generate chat merge tokenize plan; do
+    run 0 "$command --help" $command --help
+    holds "$command --help begins with examples" sh -c 'head -n 1 out | grep -q Examples'
+done
+run 2 'no command'
+run 2 'unknown command' trian
+says err 'did you mean train'
+run 2 'unknown option' train "$GOLDEN/llama" --ranks 3
+says err 'did you mean --rank'
+run 2 'no value' eval "$GOLDEN/llama" --data
+run 2 'bad number' train "$GOLDEN/llama" --data ids.jsonl --out x --lr fast
+run 2 'out of range' train "$GOLDEN/llama" --data ids.jsonl --out x --rank -1
+run 2 'no model' train --data ids.jsonl --out x
+run 2 'no data' train "$GOLDEN/llama" --out x
+run 2 'no out' train "$GOLDEN/llama" --data ids.jsonl
+run 2 'unknown method' train "$GOLDEN/llama" --data ids.jsonl --out x --method lara
+run 2 'bad range' train "$GOLDEN/llama" --data ids.jsonl --out x --freeze a-b
+run 2 'no such tensor' train "$GOLDEN/llama" --data ids.jsonl --out x --unfreeze 'nothing.*'
+run 2 'two lengths' train "$GOLDEN/llama" --data ids.jsonl --out x --epochs 1 --steps 1
+run 2 'out is the model' train "$GOLDEN/llama" --data ids.jsonl --out "$GOLDEN/llama"
+holds 'mistakes leave nothing behind' test ! -e x
+
+# ---------------------------------------------------------------- bad files
+run 3 'no such model' inspect missing.gguf
+says err 'missing.gguf'
+echo 'this is no model' >junk.gguf
+run 3 'junk model' inspect junk.gguf
+run 3 'no such data' train "$GOLDEN/llama" --data missing.jsonl --out x
+: >empty.jsonl
+run 3 'empty data' train "$GOLDEN/llama" --data empty.jsonl --out x
+{ head -n 2 ids.jsonl; echo '{"input_ids": [1, 2'; } >broken.jsonl
+run 3 'broken line' train "$GOLDEN/llama" --data broken.jsonl --out x
+says err 'line 3'
+echo '{"input_ids": [1, 999999, 3]}' >large.jsonl
+run 3 'id beyond the vocabulary' train "$GOLDEN/llama" --data large.jsonl --out x
+run 3 'no such adapter' eval "$GOLDEN/llama" --data ids.jsonl --adapter missing
+run 3 'text without tokenizer' train "$GOLDEN/llama" --data "$SUPPORT" --out x
+says err 'tokenizer'
+cp -R "$GOLDEN/llama" cut && chmod -R u+w cut
+head -c 60000 "$GOLDEN/llama/model.safetensors" >cut/model.safetensors
+run 3 'truncated model' inspect cut
+holds 'bad files leave nothing behind' test ! -e x
+
+# --------------------------------------------------------- what needs no run
+run 0 doctor doctor
+run 0 'doctor --json' doctor --json
+holds 'doctor json' valid_json out cores
+for model in llama mistral llama_cls bert; do
+    run 0 "inspect $model" inspect "$GOLDEN/$model" --tensors
+    run 0 "inspect $model --json" inspect "$GOLDEN/$model" --tensors --json
+    holds "inspect $model json" valid_json out tensors
+done
+run 0 plan plan "$GOLDEN/llama" --data ids.jsonl
+run 0 'plan --json' plan "$GOLDEN/llama" --data ids.jsonl --method full --json
+holds 'plan json' valid_json out peak_bytes
+run 0 eval eval "$GOLDEN/llama" --data eval.jsonl
+run 0 'eval --json' eval "$GOLDEN/llama" --data eval.jsonl --json
+holds 'eval json' valid_json out token_accuracy
+
+# ------------------------------------------------------------------ training
+run 0 'train lora' train "$GOLDEN/llama" --data ids.jsonl --eval eval.jsonl --epochs 2 \
+    --lr 1e-2 --out lora --json
+says err 'trainable params: [0-9,]* || all params: [0-9,]* || trainable%: [0-9.]*'
+holds 'every row on stdout' valid_rows out 12
+holds 'metrics.jsonl' valid_rows lora/metrics.jsonl 12
+says lora/metrics.jsonl '"eval_loss": '
+says lora/metrics.jsonl '"num_input_tokens_seen": .*"tokens_per_second": .*"rss_bytes": '
+for file in adapter_config.json adapter_model.safetensors report.html training_args.json; do
+    holds "lora/$file" test -s lora/$file
+done
+holds 'the report needs no network' sh -c '! grep -q -e "http" -e "<script" lora/report.html'
+run 0 'eval adapter' eval "$GOLDEN/llama" --data eval.jsonl --adapter lora --json
+run 0 'go on from an adapter' train "$GOLDEN/llama" --data ids.jsonl --adapter lora --steps 2 \
+    --out more --quiet
+holds 'quiet is quiet' test ! -s err
+run 0 'merge to a folder' merge "$GOLDEN/llama" --adapter lora --out merged
+run 0 'eval merged' eval merged --data eval.jsonl --json
+run 0 'merge to a gguf' merge "$GOLDEN/llama" --adapter lora --out merged.gguf --json
+run 0 'eval merged gguf' eval merged.gguf --data eval.jsonl --json
+for method in full head none; do
+    set -- --method $method
+    [ $method = none ] && set -- --method none --unfreeze '*norm*' --freeze 0-0
+    run 0 "train $method" train "$GOLDEN/mistral" --data ids.jsonl --steps 3 --out $method "$@"
+    run 0 "eval $method" eval $method --data eval.jsonl --json
+done
+run 0 'classifier: lora with a head' train "$GOLDEN/llama" --data classes.jsonl --eval 0.25 \
+    --epochs 8 --lr 1e-2 --out classes
+run 0 'classifier: eval' eval "$GOLDEN/llama" --data classes.jsonl --adapter classes --json
+holds 'classifier json' valid_json out confusion
+run 0 'classifier: its own head' train "$GOLDEN/llama_cls" --data named.jsonl --method head \
+    --epochs 2 --out named
+run 0 'classifier: table' eval named --data named.jsonl
+run 0 'encoder head' train "$GOLDEN/bert" --data named.jsonl --method head --epochs 2 --out bert
+run 3 'unknown label' eval "$GOLDEN/bert" --data classes.jsonl
+says err 'c0'
+run 0 'options of all kinds' train "$GOLDEN/llama" --data ids.jsonl --rank 4 --alpha 8 \
+    --no-rslora --dropout 0.1 --targets q_proj,v_proj --schedule linear --warmup 2 \
+    --weight-decay 0.01 --clip 0 --batch 2 --accumulate 2 --max-len 16 --packing --no-shuffle \
+    --steps 4 --seed 7 --threads 1 --recompute layers --freeze -1 --out options
+run 5 'a loss that is not finite' train "$GOLDEN/llama" --data ids.jsonl --steps 40 --lr 1000 \
+    --clip 0 --method full --out nan --json
+says out '"loss": null'
+
+# -------------------------------------------------- same bits, any way there
+fresh() { run 0 "train $1" train "$GOLDEN/llama" --data ids.jsonl --steps 12 --seed 3 --quiet \
+    --dropout 0.1 --out "$@"; }
+fresh a
+fresh b --threads 1
+holds 'same bits at any thread count' cmp a/adapter_model.safetensors b/adapter_model.safetensors
+
+long="train $GOLDEN/llama --data ids.jsonl --eval eval.jsonl --steps 6000 --eval-every 2000"
+$PEFT $long --checkpoint-every 100000 --out stopped >/dev/null 2>err &
+pid=$!
+n=0
+while [ $n -lt 600 ] && [ "$({ wc -l <stopped/metrics.jsonl; } 2>/dev/null || echo 0)" -lt 20 ]; do
+    sleep 0.05
+    n=$((n + 1))
+done
+kill -INT $pid
+wait $pid
+code=$?
+if [ $code -eq 130 ]; then good; else bad "Ctrl-C: exit $code, expected 130"; fi
+says err '--resume$'
+holds 'a checkpoint is there' sh -c 'ls -d stopped/checkpoint-*'
+run 2 'not started anew by accident' $long --out stopped
+run 2 'not resumed with other settings' $long --out stopped --resume --lr 0.5
+says err 'learning_rate'
+run 0 resume $long --out stopped --resume --quiet
+run 0 uninterrupted $long --out whole --quiet
+holds 'resumed has the same bits' cmp stopped/adapter_model.safetensors \
+    whole/adapter_model.safetensors
+holds 'resumed has every row once' valid_rows stopped/metrics.jsonl 6000
+run 1 'nothing to resume' train "$GOLDEN/llama" --data ids.jsonl --out a --resume
+
+# ------------------------------------------------------------------ disk full
+tree_sum lora | grep -e adapter_ >before
+limit=$(($(size_of lora/adapter_model.safetensors) / 512 / 2))
+(ulimit -f $limit; exec "$PEFT" train "$GOLDEN/llama" --data ids.jsonl --steps 2 --lr 1e-3 \
+    --out lora >out 2>err)
+code=$?
+if [ $code -eq 1 ]; then good; else bad "disk full: exit $code, expected 1"; fi
+tree_sum lora | grep -e adapter_ >after
+holds 'disk full: the old adapter stays' cmp before after
+cp merged.gguf old.gguf
+(ulimit -f $limit; exec "$PEFT" merge "$GOLDEN/llama" --adapter a --out merged.gguf >out 2>err)
+code=$?
+if [ $code -eq 1 ]; then good; else bad "disk full: merge: exit $code, expected 1"; fi
+holds 'disk full: the old model stays' cmp merged.gguf old.gguf
+if [ -w /dev/full ]; then
+    "$PEFT" doctor --json >/dev/full 2>err
+    code=$?
+    if [ $code -eq 1 ]; then good; else bad "full stdout: exit $code, expected 1"; fi
+fi
+
+# ----------------------------------------------------------------------- text
+if [ -e "$TEXT/config.json" ]; then
+    run 0 tokenize tokenize "$TEXT" --text 'Hello world' --json
+    holds 'tokenize json' valid_json out ids
+    run 0 'tokenize: table' tokenize "$TEXT" --text 'Hello world' --no-special
+    ids=$(cut -f 1 out | tr '\n' ' ')
+    run 0 decode tokenize "$TEXT" --decode "$ids"
+    holds 'decoded' test "$(cat out)" = 'Hello world'
+    run 0 generate generate "$TEXT" --prompt 'Hello' --max-tokens 8 --json
+    holds 'generate json' valid_json out tokens_per_second
+    run 2 'no prompt' generate "$TEXT"
+    echo Hello | "$PEFT" generate "$TEXT" --max-tokens 4 >out 2>err
+    holds 'prompt from stdin' test $? -eq 0
+    printf 'Hello\n/reset\nHello\n/quit\n' | "$PEFT" chat "$TEXT" --max-tokens 4 >out 2>err
+    holds 'chat' test $? -eq 0
+    printf 'Who are <you>?\n' >questions.txt
+    head -n 20 "$SUPPORT" >few.jsonl
+    run 0 'train on text' train "$TEXT" --data few.jsonl --eval 0.2 --steps 3 \
+        --sample-file questions.txt --sample-tokens 8 --out text
+    says text/report.html 'Who are &#60;you&#62;?'
+    run 0 'generate with adapter' generate "$TEXT" --adapter text --prompt Hello --max-tokens 4
+fi
+
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]

@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+"""Random strings through libpeft's tokenizers and through Hugging Face's.
+
+    fuzz_tokenizers.py TOKENIZE_PROGRAM [N [SEED]] [TOKENIZER.json=PATH ...]
+
+TOKENIZE_PROGRAM is tokenize.c, linked with build/release/internal.a.  Small
+tokenizers of every kind are trained here and compared on N strings each (ids
+with and without special tokens, and decoding); a pair adds a tokenizer.json
+and what libpeft shall read in its place, a folder or a GGUF file.  Needs the
+package `tokenizers`."""
+import glob, os, random, struct, subprocess, sys, sysconfig, tempfile, unicodedata
+from tokenizers import (AddedToken, Regex, Tokenizer, decoders, models, normalizers,
+                        pre_tokenizers as pre, processors, trainers)
+
+LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+          r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+CL100K = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}"
+          r"| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+")
+BLOOM = r" ?[^(\s|[.,!?…。，、।۔،])]+"
+TEXTS = []
+for f in sorted(glob.glob(sysconfig.get_paths()["stdlib"] + "/*.py"))[:40]:
+    TEXTS += open(f, encoding="utf8", errors="replace").read().split("\n")[:400]
+TEXTS += ["日本語のテキスト、東京は首都です。", "Привет, мир! ёлка", "naïve café résumé", "नमस्ते दुनिया",
+          "한국어 각", "مرحبا بالعالم", "Ünïcödé ﬁ Å", "😀👍🏽👨‍👩‍👧 ok", "İstanbul ẞ ſ ŉ", "12 345 ½ Ⅳ ٣٤"] * 20
+
+def bpe(split, vocab=1500, norm=None, **model):
+    t = Tokenizer(models.BPE(**model))
+    if norm: t.normalizer = norm
+    if split: t.pre_tokenizer = split
+    return t, lambda special, alphabet=None: t.train_from_iterator(TEXTS, trainers.BpeTrainer(
+        vocab_size=vocab, special_tokens=special, show_progress=False,
+        initial_alphabet=alphabet or []))
+
+def byte_level(split, norm=None, template=True, ignore=False):
+    t, train = bpe(split, norm=norm, ignore_merges=ignore)
+    train(["<|bos|>", "<|eos|>"], pre.ByteLevel.alphabet())
+    t.decoder = decoders.ByteLevel()
+    if template:
+        t.post_processor = processors.TemplateProcessing(
+            single="<|bos|> $A", pair="<|bos|> $A <|bos|> $B:1", special_tokens=[("<|bos|>", 0)])
+    t.add_tokens([AddedToken("<tool>", special=False, normalized=False),
+                  AddedToken("self", single_word=True, normalized=True),
+                  AddedToken("<left>", lstrip=True, normalized=False),
+                  AddedToken("<both>", lstrip=True, rstrip=True, normalized=False),
+                  AddedToken("<both>x", normalized=False), AddedToken("  ", normalized=False)])
+    t.add_special_tokens([AddedToken("<|eot|>", rstrip=True), "<|e"])
+    return t
+
+def spm(split, norm, decoder, fallback=True, fuse=True):
+    t, train = bpe(split, norm=norm, byte_fallback=fallback, unk_token="<unk>", fuse_unk=fuse)
+    train(["<unk>", "<s>", "</s>"] + ([f"<0x{i:02X}>" for i in range(256)] if fallback else []))
+    t.decoder = decoder
+    t.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> $B:1 </s>:1",
+        special_tokens=[("<s>", 1), ("</s>", 2)])
+    t.add_tokens([AddedToken("▁▁▁", normalized=False), AddedToken("self", normalized=True)])
+    return t
+
+def wordpiece(lower, accents, han=True, split=None, clean=True):
+    t = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    t.normalizer = normalizers.BertNormalizer(clean, han, accents, lower)
+    t.pre_tokenizer = split or pre.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    t.train_from_iterator(TEXTS, trainers.WordPieceTrainer(
+        vocab_size=1500, special_tokens=special, show_progress=False))
+    t.decoder = decoders.WordPiece()
+    t.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    t.add_tokens([AddedToken("Don", single_word=True), AddedToken("[X]", lstrip=True)])
+    return t
+
+def roberta():
+    t = byte_level(pre.ByteLevel(add_prefix_space=True), template=False)
+    t.post_processor = processors.RobertaProcessing(("<|eos|>", 1), ("<|bos|>", 0))
+    return t
+
+isolated = lambda r: pre.Split(Regex(r), "isolated")
+seq = lambda *a: pre.Sequence(list(a))
+raw = pre.ByteLevel(add_prefix_space=False, use_regex=False)
+gpt2 = pre.ByteLevel(add_prefix_space=False)
+space = normalizers.Replace(" ", "▁")
+llama2 = normalizers.Sequence([normalizers.Prepend("▁"), space])
+undo = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
+                          decoders.Strip(" ", 1, 0)])
+KINDS = {
+    "gpt2": lambda: byte_level(gpt2),
+    "gpt2-prefix": lambda: byte_level(pre.ByteLevel(add_prefix_space=True)),
+    "smollm": lambda: byte_level(seq(pre.Digits(individual_digits=True), gpt2)),
+    "llama3": lambda: byte_level(seq(isolated(LLAMA3), raw), ignore=True),
+    "cl100k": lambda: byte_level(seq(pre.Split(Regex(CL100K), "removed", invert=True), raw)),
+    "qwen2": lambda: byte_level(seq(isolated(QWEN2), raw), norm=normalizers.NFC()),
+    "nfkc": lambda: byte_level(gpt2, norm=normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Strip()])),
+    "nfkd": lambda: byte_level(gpt2, norm=normalizers.Sequence(
+        [normalizers.NFKD(), normalizers.StripAccents()])),
+    "bloom": lambda: byte_level(seq(isolated(BLOOM), raw)),
+    "falcon": lambda: byte_level(seq(pre.Punctuation("contiguous"), gpt2, pre.Digits(False),
+                                     isolated("[0-9][0-9][0-9]"))),
+    "roberta": roberta,
+    "llama2": lambda: spm(None, llama2, undo),
+    "metaspace": lambda: spm(pre.Metaspace(prepend_scheme="always"), None,
+                             decoders.Metaspace(prepend_scheme="always")),
+    "metaspace-first": lambda: spm(pre.Metaspace(prepend_scheme="first", split=False), None, undo),
+    "gemma": lambda: spm(pre.Split(" ", "merged_with_previous"), space,
+                         decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(),
+                                            decoders.Fuse()])),
+    "spm-unk": lambda: spm(None, llama2, undo, fallback=False),
+    "spm-unk-each": lambda: spm(pre.WhitespaceSplit(), None, undo, fallback=False, fuse=False),
+    "bert": lambda: wordpiece(True, None),
+    "bert-cased": lambda: wordpiece(False, None),
+    "bert-accents": lambda: wordpiece(True, False, han=False, clean=False),
+    "bert-words": lambda: wordpiece(False, True, split=pre.Whitespace()),
+}
+WORDS = ["the", " quick", "ing", " ", "  ", "   ", "\n", "\t", "\r\n", "\n\n", "\u00a0", "\u3000", "\u2028", "\x85",
+         "\x1c", "é", "e\u0301", "q\u0323\u0307\u0323", "日本", "ラ", "한", "\u1112\u1161\u11ab", "ж", "ß", "ﬁ", "İ", "ſ", "'ſ", "'S",
+         "'ll", "'LL", "'re", "'d", "'", "😀", "👍🏽", "\u200d", "7", "42", "1234567", "½", "Ⅳ", "٣", "²", ".", ",", "...", "!?",
+         "\"", "(", ")", "|", "—", "_", "/", "\\", "A", "Zz", "ا", "क्", "self", "selfish", "Don", "don't", "def f(x):", "##", "▁",
+         "▁▁▁", "#", "==", "<|eot|>", "<|e", "<|eo", "<tool>", "<left>", "<both>", "<both>x", "<both", "[X]", "<|bos|>",
+         "<|im_end|>", "<|im_start|>", "<s>", "</s>", "<unk>", "<0x41>", "[CLS]", "[MASK]", "[UNK]", "\x00", "\ufffd", "\ue000", "\ue001",
+         "\u0378", "\U0010ffff", "\u00ad", "a" * 101, "ab" * 40, " " * 20]
+ASSIGNED = [c for c in range(0x110000) if unicodedata.category(chr(c)) not in ("Cn", "Cs")]
+
+def random_text(r):
+    kind = r.random()
+    if kind < 0.6: return "".join(r.choice(WORDS) for _ in range(r.randrange(0, 12)))
+    if kind < 0.8: return "".join(r.choice(WORDS) if r.random() < .5 else chr(r.choice(ASSIGNED[:30000]))
+                                  for _ in range(r.randrange(1, 10)))
+    if kind < 0.9: return "".join(chr(r.choice(ASSIGNED)) for _ in range(r.randrange(1, 10)))
+    t = r.choice(TEXTS)
+    return t[r.randrange(0, len(t) + 1):]
+
+def ours(program, path, texts):
+    data = b"".join(struct.pack("<i", len(b)) + b for b in (t.encode() for t in texts))
+    p = subprocess.run([program, path], input=data, stdout=subprocess.PIPE)
+    out, at = p.stdout, 0
+    for _ in texts:
+        row = []
+        for size in (4, 4, 1):
+            if at + 4 > len(out): sys.exit(f"{path}: {program} ended early ({p.returncode})")
+            n, = struct.unpack_from("<i", out, at)
+            part = out[at + 4:at + 4 + n * size]
+            at += 4 + n * size
+            row.append(list(struct.unpack(f"<{n}i", part)) if size == 4 else part.decode())
+        yield row
+
+def compare(program, name, t, path, n, seed):
+    r, bad, done = random.Random(seed), 0, 0
+    t.no_padding(); t.no_truncation()
+    while done < n:
+        texts = [random_text(r) for _ in range(min(5000, n - done))]
+        with_special = t.encode_batch(texts)
+        plain = t.encode_batch(texts, add_special_tokens=False)
+        back = t.decode_batch([e.ids for e in plain], skip_special_tokens=False)
+        for s, a, b, c, got in zip(texts, with_special, plain, back, ours(program, path, texts)):
+            want = [a.ids, b.ids, c]
+            if got == want: continue
+            bad += 1
+            if bad <= 5: print(f"{name}: {s!r} {[hex(ord(c)) for c in s]}\n  want {want}\n  got  {got}")
+        done += len(texts)
+    print(f"{name}: {done} strings, {bad} differ", flush=True)
+    return bad
+
+def main():
+    program, rest, pairs = sys.argv[1], [a for a in sys.argv[2:] if "=" not in a], sys.argv[2:]
+    n, seed = int(rest[0]) if rest else 20000, int(rest[1]) if len(rest) > 1 else 1
+    only = os.environ.get("KINDS", "").split()
+    bad = 0
+    for name, make in KINDS.items():
+        if only and name not in only: continue
+        with tempfile.TemporaryDirectory() as d:
+            t = make()
+            t.save(d + "/tokenizer.json")
+            bad += compare(program, name, t, d, n, seed)
+    for pair in pairs:
+        if "=" in pair:
+            reference, path = pair.split("=")
+            bad += compare(program, path, Tokenizer.from_file(reference), path, n, seed)
+    sys.exit(bad > 0)
+
+main()

@@ -1,0 +1,144 @@
+/* Adapters that Hugging Face PEFT wrote: the same logits, the same training
+ * traces; what we write reads back, and merging changes nothing. */
+#include "golden.h"
+
+static peft_model *base(void) { return load_model("tests/golden/peft/base_llama"); }
+
+/* Worst distance of the last token's logits (or the head's) from `want`. */
+static double distance(peft_model *m, const json *expect)
+{
+    int32_t ids[64], n = 0;
+    static float got[64 * 64];
+    double worst = 0;
+    peft_info info = { .size = sizeof(info) };
+    for (const json *j = json_first(json_get(expect, "ids")); j; j = json_next(j))
+        ids[n++] = (int32_t)json_number(j, -1);
+    CHECK_EQ(peft_model_info(m, &info), PEFT_OK);
+    CHECK_EQ(peft_forward(m, ids, n, got), PEFT_OK);
+    const json *want = json_get(expect, "logits_last") ? json_get(expect, "logits_last")
+                                                       : json_get(expect, "logits");
+    int64_t first = info.labels ? 0 : (int64_t)(n - 1) * info.vocab, i = 0;
+    if (want && json_kind(json_first(want)) == JSON_ARRAY) want = json_first(want);
+    for (const json *j = json_first(want); j; j = json_next(j), i++)
+        worst = fmax(worst, fabs(got[first + i] - json_number(j, NAN)));
+    CHECK(i >= 2);
+    return i ? worst : 1e9;
+}
+
+static void check_fixture(const char *name)
+{
+    peft_model *m = base(), *m2 = base();
+    json *expect = read_json_file(at("tests/golden/peft/%s/expect.json", name));
+    CHECK_EQ(peft_adapter_load(m, "default", at("tests/golden/peft/%s", name)), PEFT_OK);
+    CHECK_NEAR(distance(m, expect), 0, 2e-5);
+    /* Off is the base again, on is back. */
+    if (!strstr(name, "seqcls")) {
+        CHECK_EQ(peft_adapter_disable(m, "default"), PEFT_OK);
+        CHECK(distance(m, expect) > 0.01);
+        CHECK_EQ(peft_adapter_enable(m, "default"), PEFT_OK);
+    }
+    CHECK_NEAR(distance(m, expect), 0, 2e-5);
+    CHECK_EQ(peft_adapter_save(m, "default", at("%s/%s", test_dir, name)), PEFT_OK);
+    CHECK_EQ(peft_adapter_load(m2, "again", at("%s/%s", test_dir, name)), PEFT_OK);
+    CHECK_NEAR(distance(m2, expect), 0, 2e-5);
+    if (!strstr(name, "bias")) {
+        CHECK_EQ(peft_adapter_merge(m, "default"), PEFT_OK);
+        CHECK_NEAR(distance(m, expect), 0, 2e-5);
+    } else {
+        CHECK_EQ(peft_adapter_merge(m, "default"), PEFT_EUNSUPPORTED);
+    }
+    json_free(expect);
+    peft_model_free(m);
+    peft_model_free(m2);
+}
+
+static void test_lora(void) { check_fixture("lora"); }
+static void test_rslora(void) { check_fixture("rslora"); }
+static void test_lora_bias(void) { check_fixture("lora_bias"); }
+static void test_lora_mts(void) { check_fixture("lora_mts"); }
+static void test_lora_pattern(void) { check_fixture("lora_pattern"); }
+static void test_lora_seqcls(void) { check_fixture("lora_seqcls"); }
+
+static void test_refused(void)
+{
+    peft_model *m = base();
+    CHECK_EQ(peft_adapter_load(m, "default", "tests/golden/peft/dora"), PEFT_EUNSUPPORTED);
+    CHECK(strstr(peft_errmsg(), "use_dora"));
+    CHECK_EQ(peft_adapter_load(m, "default", "tests/golden/peft/base_llama"), PEFT_ENOTFOUND);
+    CHECK_EQ(peft_adapter_load(m, "bad name", "tests/golden/peft/lora"), PEFT_EARG);
+    CHECK_EQ(peft_adapter_load(m, "default", "tests/golden/tiny/llama/lora_step0"), PEFT_EFORMAT);
+    CHECK_EQ(peft_adapter_save(m, "default", at("%s/none", test_dir)), PEFT_ENOTFOUND);
+    peft_model_free(m);
+}
+
+/* --- ten-step traces, with clipping and accumulation */
+
+static void check_trace(const char *name, int accumulate)
+{
+    json *trace = read_json_file(at("tests/golden/peft/%s/trace.json", name));
+    peft_model *m = base();
+    peft_dataset *d = NULL;
+    peft_trainer *t = NULL;
+    peft_train_opts o = { .size = sizeof(o),
+                          .lr = 0.01f,
+                          .weight_decay = 0.01f,
+                          .clip = 1.0f,
+                          .schedule = "constant",
+                          .batch = 4 / accumulate,
+                          .accumulate = accumulate,
+                          .steps = 10,
+                          .no_shuffle = 1 };
+    peft_step s = { .size = sizeof(s) };
+    char path[160];
+    snprintf(path, sizeof(path), "%s/trace.jsonl", test_dir);
+    FILE *f = fopen(path, "w");
+    struct buf b;
+    buf_init(&b, &test_host.mem);
+    for (const json *j = json_first(json_get(trace, "rows")); j; j = json_next(j)) {
+        json_write(&b, j);
+        buf_putc(&b, '\n');
+    }
+    fwrite(b.data, 1, (size_t)b.n, f);
+    fclose(f);
+    buf_free(&b);
+    if (strcmp(name, "trace_full"))
+        CHECK_EQ(peft_adapter_load(m, "default", at("tests/golden/peft/%s/init", name)), PEFT_OK);
+    CHECK_EQ(peft_dataset_load(m, path, NULL, &d), PEFT_OK);
+    if (d) CHECK_EQ(peft_trainer_new(m, d, &o, &t), PEFT_OK);
+    for (int i = 0; i < 10 && t; i++) {
+        CHECK_EQ(peft_train_step(t, &s), PEFT_OK);
+        CHECK_NEAR(rel(s.loss, number_at(trace, "loss", i)), 0, 2e-5);
+        CHECK_NEAR(rel(s.grad_norm, number_at(trace, "grad_norm", i)), 0, 1e-4);
+    }
+    peft_trainer_free(t);
+    peft_dataset_free(d);
+    peft_model_free(m);
+    json_free(trace);
+}
+
+static void test_trace_lora(void) { check_trace("trace_lora", 1); }
+static void test_trace_accumulate(void)
+{
+    check_trace("trace_lora_accum2", 2);
+    check_trace("trace_lora_accum4", 4);
+}
+static void test_trace_rslora_mts(void) { check_trace("trace_rslora_mts", 1); }
+static void test_trace_full(void) { check_trace("trace_full", 1); }
+
+int main(void)
+{
+    golden_begin();
+    RUN(test_lora);
+    RUN(test_rslora);
+    RUN(test_lora_bias);
+    RUN(test_lora_mts);
+    RUN(test_lora_pattern);
+    RUN(test_lora_seqcls);
+    RUN(test_refused);
+    RUN(test_trace_lora);
+    RUN(test_trace_accumulate);
+    RUN(test_trace_rslora_mts);
+    RUN(test_trace_full);
+    golden_end();
+    return TEST_END();
+}

@@ -1,0 +1,201 @@
+/* Every family against transformers: logits, every gradient's norm, whole
+ * gradients, and ten AdamW steps of full, LoRA and head-only tuning. */
+#include "golden.h"
+
+static const char *family;
+static json *gold;
+static struct store *in, *out;
+
+static void open_family(const char *name)
+{
+    family = name;
+    gold = read_json_file(at("tests/golden/tiny/%s/golden.json", name));
+    in = open_st(at("tests/golden/tiny/%s/inputs.safetensors", name));
+    out = open_st(at("tests/golden/tiny/%s/outputs.safetensors", name));
+}
+static void close_family(void)
+{
+    json_free(gold);
+    store_close(in);
+    store_close(out);
+}
+static int is_cls(void) { return !strcmp(json_string(json_get(gold, "kind")), "cls"); }
+static peft_model *base(void) { return load_model(at("tests/golden/tiny/%s", family)); }
+
+static const int64_t *ints(const char *fmt, char batch, int64_t *cols)
+{
+    const struct store_tensor *t = store_find(in, at(fmt, batch));
+    if (t && cols) *cols = t->dims[t->n_dims - 1];
+    return t ? t->data : NULL;
+}
+static int32_t row_ids(char batch, int r, int32_t *ids)
+{
+    int64_t cols = 0;
+    const int64_t *x = ints("%c.input_ids", batch, &cols),
+                  *mask = ints("%c.attention_mask", batch, NULL);
+    int32_t n = 0;
+    for (int64_t i = 0; i < cols; i++)
+        if (!mask || mask[r * cols + i]) ids[n++] = (int32_t)x[r * cols + i];
+    return n;
+}
+
+/* Both batches as rows of a data file. */
+static const char *data_file(void)
+{
+    static char path[160];
+    snprintf(path, sizeof(path), "%s/%s.jsonl", test_dir, family);
+    FILE *f = fopen(path, "w");
+    for (const char *b = "ac"; *b; b++) {
+        int64_t cols = 0;
+        const int64_t *labels = ints("%c.labels", *b, &cols);
+        for (int r = 0; r < 2; r++) {
+            int32_t ids[64], n = row_ids(*b, r, ids);
+            fprintf(f, "{\"input_ids\": [");
+            for (int i = 0; i < n; i++) fprintf(f, "%s%d", i ? ", " : "", ids[i]);
+            if (is_cls()) {
+                fprintf(f, "], \"label\": %d}\n", (int)labels[r]);
+                continue;
+            }
+            fprintf(f, "], \"labels\": [");
+            for (int i = 0; i < n; i++)
+                fprintf(f, "%s%d", i ? ", " : "", (int)labels[r * cols + i]);
+            fprintf(f, "]}\n");
+        }
+    }
+    fclose(f);
+    return path;
+}
+
+static void check_logits(char batch, int rows, const char *name, peft_model *m)
+{
+    int64_t count, vocab;
+    const float *want = floats(out, name, &count);
+    peft_info info = { .size = sizeof(info) };
+    if (!want || !m) return;
+    peft_model_info(m, &info);
+    vocab = is_cls() ? info.labels : info.vocab;
+    int64_t padded = count / vocab / rows;
+    float *got = malloc(64 * 300 * sizeof(float));
+    for (int r = 0; r < rows; r++) {
+        int32_t ids[64], n = row_ids(batch, r, ids);
+        double worst = 0;
+        CHECK_EQ(peft_forward(m, ids, n, got), PEFT_OK);
+        int64_t len = is_cls() ? vocab : n * vocab,
+                first = is_cls() ? r * vocab : r * padded * vocab;
+        for (int64_t i = 0; i < len; i++) worst = fmax(worst, fabs(got[i] - want[first + i]));
+        CHECK_NEAR(worst, 0, 2e-5);
+        if (worst > 2e-5) printf("  %s %s row %d\n", family, name, r);
+    }
+    free(got);
+}
+
+static peft_trainer *trainer(peft_model *m, peft_dataset **d, double lr)
+{
+    peft_train_opts o = { .size = sizeof(o), .lr = (float)lr, .schedule = "constant", .clip = -1,
+                          .weight_decay = 0.01f, .batch = 2, .steps = 10, .no_shuffle = 1 };
+    peft_trainer *t = NULL;
+    CHECK_EQ(peft_dataset_load(m, data_file(), NULL, d), PEFT_OK);
+    if (*d) CHECK_EQ(peft_trainer_new(m, *d, &o, &t), PEFT_OK);
+    return t;
+}
+
+static void check_losses(const char *part, peft_model *m)
+{
+    peft_dataset *d = NULL;
+    peft_trainer *t = trainer(m, &d, json_number(json_get(gold, at("%s.lr", part)), 0));
+    peft_step s = { .size = sizeof(s) };
+    for (int i = 0; i < 10 && t; i++) {
+        double want = number_at(gold, at("%s.losses", part), i);
+        double norm = number_at(gold, at("%s.grad_norm_per_step", part), i);
+        CHECK_EQ(peft_train_step(t, &s), PEFT_OK);
+        CHECK_NEAR(rel(s.loss, want), 0, 5e-5);
+        CHECK_NEAR(rel(s.grad_norm, norm), 0, 1e-3);
+        if (rel(s.loss, want) > 5e-5)
+            printf("  %s %s step %d: %.7f, expected %.7f\n", family, part, i, s.loss, want);
+    }
+    if (t) CHECK_EQ(peft_train_step(t, &s), PEFT_EEND);
+    peft_trainer_free(t);
+    peft_dataset_free(d);
+}
+
+/* The gradients of the first step stay in the trainer after it. */
+static void check_gradients(void)
+{
+    peft_model *m = base();
+    peft_dataset *d = NULL;
+    peft_trainer *pt = m ? trainer(m, &d, 1e-3) : NULL;
+    peft_step s = { .size = sizeof(s) };
+    if (!pt) return;
+    CHECK_EQ(peft_train_step(pt, &s), PEFT_OK);
+    struct trainer *t = trainer_of(pt);
+    int64_t seen = 0;
+    for (const json *j = json_first(json_get(gold, "grad_norms")); j; j = json_next(j), seen++) {
+        const struct param *p = model_param(t->m, json_key(j));
+        CHECK(p && p->grad);
+        if (!p || !p->grad || strstr(p->name, "key.bias")) continue;
+        double sum = 0, want = json_number(j, NAN);
+        for (int64_t i = 0; i < param_len(p); i++) sum += (double)p->grad[i] * p->grad[i];
+        CHECK_NEAR(rel(sqrt(sum), want), 0, 1e-4);
+        const float *g = floats(out, at("grad.%s", p->name), NULL);
+        double top = 0, worst = 0;
+        for (int64_t i = 0; g && i < param_len(p); i++) top = fmax(top, fabs(g[i]));
+        for (int64_t i = 0; g && i < param_len(p); i++)
+            worst = fmax(worst, fabs(p->grad[i] - g[i]));
+        CHECK(worst <= 1e-4 * top);
+    }
+    CHECK_EQ(seen, t->n_list);
+    peft_trainer_free(pt);
+    peft_dataset_free(d);
+    peft_model_free(m);
+}
+
+static void check_family(const char *name)
+{
+    open_family(name);
+    peft_model *m = base();
+    check_logits('a', 2, "a.logits", m);
+    check_logits('b', 1, "b.logits", m);
+    peft_model_free(m);
+    check_gradients();
+    m = base();
+    check_losses("full", m);
+    peft_model_free(m);
+    m = base();
+    CHECK_EQ(peft_adapter_load(m, "default", at("tests/golden/tiny/%s/lora_step0", name)), PEFT_OK);
+    check_losses("lora", m);
+    check_logits('a', 2, "a.logits_lora10", m);
+    CHECK_EQ(peft_adapter_merge(m, "default"), PEFT_OK);
+    check_logits('a', 2, "a.logits_lora10", m);
+    peft_model_free(m);
+    if (json_get(gold, "head")) {
+        m = base();
+        CHECK_EQ(peft_freeze(m, "*"), PEFT_OK);
+        CHECK_EQ(peft_unfreeze(m, "score.*,classifier.*"), PEFT_OK);
+        check_losses("head", m);
+        peft_model_free(m);
+    }
+    close_family();
+}
+
+#define FAMILY(name) static void test_##name(void) { check_family(#name); }
+FAMILY(llama)
+FAMILY(llama_cls)
+FAMILY(llama_tied_rope3)
+FAMILY(mistral)
+FAMILY(qwen2)
+FAMILY(qwen3)
+FAMILY(bert)
+
+int main(void)
+{
+    golden_begin();
+    RUN(test_llama);
+    RUN(test_llama_cls);
+    RUN(test_llama_tied_rope3);
+    RUN(test_mistral);
+    RUN(test_qwen2);
+    RUN(test_qwen3);
+    RUN(test_bert);
+    golden_end();
+    return TEST_END();
+}

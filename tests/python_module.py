@@ -1,0 +1,155 @@
+"""What tests/python.sh runs: argv[1] is a folder to work in."""
+import json
+import os
+import sys
+import traceback
+
+import libpeft
+from libpeft import _api
+
+DIR = sys.argv[1]
+GOLDEN = "tests/golden/tiny/"
+TEXT = "tools/tiny/model"
+
+
+def write_rows(name, rows):
+    path = os.path.join(DIR, name)
+    with open(path, "w") as f:
+        for row in rows:
+            f.write(json.dumps(row) + "\n")
+    return path
+
+
+IDS = write_rows("ids.jsonl", [{"input_ids": [1] + [(a * 7 + k * 3) % 200 + 9 for k in range(6)]}
+                               for a in range(20)])
+CLASSES = write_rows("classes.jsonl", [{"input_ids": [5, a + 30, a % 2 * 9 + 40, 7],
+                                        "label": "c%d" % (a % 2)} for a in range(12)])
+
+
+def raises(kind, call):
+    try:
+        call()
+    except kind as error:
+        assert str(error), "an empty message"
+        return error
+    raise AssertionError("%s was not raised" % kind.__name__)
+
+
+def test_structs_are_those_of_c():
+    with open(os.path.join(DIR, "sizes.txt")) as f:
+        sizes = dict(line.split() for line in f)
+    assert sizes
+    for name, n in sizes.items():
+        struct, _, field = name.partition(".")
+        kind = _api.STRUCTS[struct]
+        have = getattr(kind, field).offset if field else _api.ctypes.sizeof(kind)
+        assert have == int(n), name
+
+
+def test_train_save_load():
+    out = os.path.join(DIR, "adapter")
+    with libpeft.Model(GOLDEN + "llama") as model:
+        assert model.info.family == "llama" and not model.info.has_tokenizer
+        model.add_adapter(rank=4, rslora=False, seed=3)
+        data = model.dataset(IDS)
+        test = data.split(0.2, seed=1)
+        assert len(data) == 16 and len(test) == 4
+        before = model.evaluate(data).loss
+        trainer = model.trainer(data, epochs=5, lr=1e-2)
+        plan = trainer.plan
+        assert plan.peak > 0 and plan.steps == 20
+        steps = list(trainer)
+        assert [s.step for s in steps] == list(range(1, 21))
+        after = model.evaluate(data).loss
+        assert after < before
+        model.save_adapter(out)
+    with libpeft.Model(GOLDEN + "llama") as model:
+        model.load_adapter(out)
+        assert model.evaluate(model.dataset(IDS)).loss < before
+        model.merge()
+        model.save(os.path.join(DIR, "merged.gguf"))
+        names = [p.name for p in model.params()]
+        assert len(model.read(names[0])) > 0
+
+
+def test_resume():
+    def make(model):
+        model.add_adapter(seed=3)
+        return model.trainer(model.dataset(IDS), steps=6, lr=1e-2)
+    path = os.path.join(DIR, "checkpoint")
+    with libpeft.Model(GOLDEN + "llama") as model:
+        trainer = make(model)
+        for _ in range(3):
+            trainer.step()
+        trainer.save(path)
+        want = [s.loss for s in trainer]
+    with libpeft.Model(GOLDEN + "llama", threads=1) as model:
+        trainer = make(model)
+        trainer.resume(path)
+        assert [s.loss for s in trainer] == want
+        assert trainer.step() is None
+
+
+def test_classes():
+    with libpeft.Model(GOLDEN + "llama") as model:
+        data = model.dataset(CLASSES)
+        model.add_head(data.labels)
+        assert model.labels == ["c0", "c1"]
+        model.freeze("*")
+        model.unfreeze("score.*")
+        for _ in model.trainer(data, epochs=3, lr=1e-2):
+            pass
+        result = model.evaluate(data)
+        assert sum(map(sum, result.confusion)) == 12
+        assert len(model.forward([5, 30, 40, 7])) == 2
+
+
+def test_forward():
+    with libpeft.Model(GOLDEN + "llama") as model:
+        logits = model.forward([1, 5, 9])
+        assert logits.shape == (3, model.info.vocab)
+
+
+def test_errors():
+    error = raises(libpeft.NotFound, lambda: libpeft.Model("missing.gguf"))
+    assert error.code == -6
+    raises(TypeError, lambda: libpeft.Model("missing.gguf", thread=2))
+    with libpeft.Model(GOLDEN + "llama") as model:
+        raises(libpeft.PeftError, lambda: model.tokenize("no tokenizer"))
+        raises(libpeft.ArgumentError, lambda: model.add_adapter(rank=-1))
+        trainer = model.trainer(model.dataset(IDS), steps=2)
+        trainer.cancel()
+        raises(libpeft.Cancelled, trainer.step)
+    raises(libpeft.StateError, lambda: model.info)
+
+
+def test_text():
+    if not os.path.exists(TEXT):
+        return
+    with libpeft.Model(TEXT) as model:
+        ids = model.tokenize("Hello world", special=False)
+        assert model.detokenize(ids) == "Hello world"
+        whole = model.generate("Hello", max_tokens=8)
+        assert "".join(model.stream("Hello", max_tokens=8)) == whole
+        for piece in model.stream([{"role": "user", "content": "Hello"}], max_tokens=50):
+            break
+        assert len(model.embed("Hello")) == model.info.dim
+
+
+def main():
+    passed = failed = 0
+    for name, test in list(globals().items()):
+        if not name.startswith("test_"):
+            continue
+        try:
+            test()
+            passed += 1
+        except Exception:
+            failed += 1
+            print("FAILED", name)
+            traceback.print_exc(file=sys.stdout)
+    print("%d passed, %d failed" % (passed, failed))
+    return failed != 0
+
+
+sys.exit(main())

@@ -1,0 +1,370 @@
+/* Matrix products and linear layers against a double-precision loop: every
+ * transposition, odd sizes, leading dimensions with guarded borders, every
+ * stored type, and equal bits for any number of threads. */
+#include "base/rng.h"
+#include "kernel/kernel.h"
+#include "kernel/sgemm.h"
+#include "test.h"
+
+#include <stdlib.h>
+
+static struct host host;
+static const struct blas *blas;      /* the one under test */
+static const struct kernels *kernels;
+
+static float *numbers(int64_t n, uint64_t stream)
+{
+    float *x = malloc((size_t)MAX(n, 1) * sizeof *x);
+    rng_fill_uniform(x, n, -1, 1, 7, stream);
+    return x;
+}
+
+/* --- sgemm */
+
+struct shape { int ta, tb; int64_t m, n, k; float alpha, beta; };
+
+/* Borders of 3 columns and one row hold `guard`, and so must they after. */
+static void check_sgemm(struct shape s)
+{
+    const float guard = 12345.0f;
+    int64_t ar = s.ta ? s.k : s.m, ac = s.ta ? s.m : s.k, br = s.tb ? s.n : s.k,
+            bc = s.tb ? s.k : s.n, lda = ac + 3, ldb = bc + 3, ldc = s.n + 3;
+    float *a = numbers(ar * lda, 1), *b = numbers(br * ldb, 2), *c = numbers((s.m + 1) * ldc, 3);
+    float *old = malloc((size_t)((s.m + 1) * ldc) * 4);
+    for (int64_t i = 0; i < ar; i++) for (int64_t j = ac; j < lda; j++) a[i * lda + j] = NAN;
+    for (int64_t i = 0; i < br; i++) for (int64_t j = bc; j < ldb; j++) b[i * ldb + j] = NAN;
+    for (int64_t i = 0; i <= s.m; i++)
+        for (int64_t j = i < s.m ? s.n : 0; j < ldc; j++) c[i * ldc + j] = guard;
+    if (s.beta == 0)
+        for (int64_t i = 0; i < s.m; i++) for (int64_t j = 0; j < s.n; j++) c[i * ldc + j] = NAN;
+    memcpy(old, c, (size_t)((s.m + 1) * ldc) * 4);
+    blas->sgemm(s.ta, s.tb, s.m, s.n, s.k, s.alpha, a, lda, b, ldb, s.beta, c, ldc);
+    double worst = 0;
+    int borders = 1;
+    for (int64_t i = 0; i <= s.m; i++) {
+        for (int64_t j = 0; j < ldc; j++) {
+            if (i == s.m || j >= s.n) {
+                borders &= c[i * ldc + j] == guard;
+                continue;
+            }
+            double sum = 0;
+            for (int64_t p = 0; p < s.k; p++)
+                sum += (double)(s.ta ? a[p * lda + i] : a[i * lda + p]) *
+                       (s.tb ? b[j * ldb + p] : b[p * ldb + j]);
+            double want = s.alpha * sum + (s.beta == 0 ? 0 : s.beta * (double)old[i * ldc + j]);
+            double off = fabs(c[i * ldc + j] - want);
+            worst = off <= worst ? worst : off;
+        }
+    }
+    CHECK(borders);
+    CHECK_NEAR(worst, 0, 1e-6 * (double)(s.k + 8));
+    free(a); free(b); free(c); free(old);
+}
+
+static void sgemm_is_right(void)
+{
+    static const int64_t sizes[] = {1, 2, 5, 16, 33, 67};
+    static const float alphas[] = {1, -0.5f}, betas[] = {0, 1, 0.25f};
+    int turn = 0;
+    for (size_t m = 0; m < ARRAY_LEN(sizes); m++)
+        for (size_t n = 0; n < ARRAY_LEN(sizes); n++)
+            for (size_t k = 0; k < ARRAY_LEN(sizes); k++, turn++)
+                for (int t = 0; t < 4; t++)
+                    check_sgemm((struct shape){t & 1, t >> 1, sizes[m], sizes[n], sizes[k],
+                                               alphas[turn % 2], betas[(turn + t) % 3]});
+    for (int t = 0; t < 4; t++) check_sgemm((struct shape){t & 1, t >> 1, 129, 100, 401, 1, 0});
+}
+
+/* The built-in product of every level that this processor has. */
+static void builtin_levels(void)
+{
+    struct blas b = {0};
+    const struct blas *was = blas;
+    blas = &b;
+    b.sgemm = sgemm_c;
+    sgemm_is_right();
+#if defined(__x86_64__) || defined(__i386__)
+    b.sgemm = sgemm_avx2;
+    if (cpu_has(CPU_AVX2)) sgemm_is_right();
+    b.sgemm = sgemm_avx512;
+    if (cpu_has(CPU_AVX512)) sgemm_is_right();
+#endif
+    blas = was;
+}
+
+static void sgemm_of_nothing(void)
+{
+    float c[6] = {1, 2, 3, 4, NAN, 6}, x[4] = {0};
+    blas->sgemm(0, 0, 0, 3, 2, 1, x, 2, x, 3, 0, c, 3);
+    blas->sgemm(0, 0, 2, 0, 2, 1, x, 2, x, 1, 0, c, 3);
+    CHECK(c[0] == 1 && c[5] == 6);
+    blas->sgemm(0, 0, 1, 3, 0, 1, x, 1, x, 3, 2, c, 3);
+    CHECK(c[0] == 2 && c[1] == 4 && c[2] == 6 && c[3] == 4);
+    blas->sgemm(0, 0, 2, 3, 0, 1, x, 1, x, 3, 0, c, 3);
+    for (int i = 0; i < 6; i++) CHECK(c[i] == 0);
+}
+
+/* --- linear layers */
+
+struct bench { struct compute c; };
+
+static struct bench bench_new(int threads, int64_t scratch)
+{
+    struct bench b = {{kernels, blas, NULL, NULL, (scratch + 63) & ~63}};
+    CHECK_EQ(pool_new(&host, threads, &b.c.pool), 0);
+    b.c.scratch = malloc((size_t)(b.c.scratch_each * POOL_MAX + 64));
+    return b;
+}
+
+static void bench_free(struct bench *b)
+{
+    pool_free(b->c.pool);
+    free(b->c.scratch);
+}
+
+/* A weight in a stored type and what it stands for.  Types that cannot be
+ * written get random blocks, with the half floats in them kept small. */
+struct weight { struct matrix w; float *value; };
+
+static void tame_halves(uint8_t *p, const struct qtype *t, int64_t blocks)
+{
+    static const struct { const char *name; int at[2]; } where[] = {
+        {"Q5_0", {0, 0}}, {"Q5_1", {0, 2}}, {"Q4_K", {0, 2}}, {"Q5_K", {0, 2}},
+        {"Q6_K", {208, 208}},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(where); i++) {
+        if (strcmp(where[i].name, t->name)) continue;
+        for (int64_t b = 0; b < blocks; b++) {
+            float d = 0.01f / (t->block == 256 ? 30 : 1);
+            qtype_f16.from_f32(p + b * t->bytes + where[i].at[0], &d, 1);
+            qtype_f16.from_f32(p + b * t->bytes + where[i].at[1], &d, 1);
+        }
+    }
+}
+
+static struct weight weight_new(const struct qtype *t, int64_t rows, int64_t cols)
+{
+    struct weight g = {{t, NULL, rows, cols}, numbers(rows * cols, 11)};
+    int64_t bytes = 0;
+    CHECK(qtype_bytes(t, rows * cols, &bytes));
+    uint8_t *data = malloc((size_t)bytes);
+    if (t->from_f32) {
+        t->from_f32(data, g.value, rows * cols);
+    } else if (!strcmp(t->name, "F64")) {
+        for (int64_t i = 0; i < rows * cols; i++) {
+            double d = g.value[i];
+            memcpy(data + 8 * i, &d, 8);
+        }
+    } else {
+        for (int64_t i = 0; i < bytes; i++) data[i] = (uint8_t)rng_u32(5, 6, (uint64_t)i);
+        tame_halves(data, t, bytes / t->bytes);
+    }
+    t->to_f32(g.value, data, rows * cols);
+    g.w.data = data;
+    return g;
+}
+
+static void weight_free(struct weight *g)
+{
+    free((void *)g->w.data);
+    free(g->value);
+}
+
+static double worst_of(const float *got, const double *want, int64_t n)
+{
+    double worst = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double off = fabs(got[i] - want[i]) / (1 + fabs(want[i]));
+        worst = off <= worst ? worst : off;
+    }
+    return worst;
+}
+
+static void check_linear(const struct qtype *t, int64_t n, int64_t out, int64_t in)
+{
+    const float alpha = 0.5f, beta = n % 2 ? 0 : 2;
+    int bad = test_bad;
+    struct weight g = weight_new(t, out, in);
+    struct bench b = bench_new(2, linear_scratch(&g.w, n));
+    float *x = numbers(n * in, 21), *y = numbers(n * out, 22), *dx = numbers(n * in, 23);
+    float *dw = numbers(out * in, 24);
+    double *wy = malloc((size_t)(n * out) * 8), *wx = malloc((size_t)(n * in) * 8);
+    double *ww = malloc((size_t)(out * in) * 8);
+    float *dy = numbers(n * out, 25);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t o = 0; o < out; o++) {
+            double s = 0;
+            for (int64_t j = 0; j < in; j++) s += (double)x[i * in + j] * g.value[o * in + j];
+            wy[i * out + o] = alpha * s + beta * (double)y[i * out + o];
+        }
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < in; j++) {
+            double s = 0;
+            for (int64_t o = 0; o < out; o++) s += (double)dy[i * out + o] * g.value[o * in + j];
+            wx[i * in + j] = alpha * s + beta * (double)dx[i * in + j];
+        }
+    for (int64_t o = 0; o < out; o++)
+        for (int64_t j = 0; j < in; j++) {
+            double s = 0;
+            for (int64_t i = 0; i < n; i++) s += (double)dy[i * out + o] * x[i * in + j];
+            ww[o * in + j] = alpha * s + (double)dw[o * in + j];
+        }
+    if (beta == 0) {
+        for (int64_t i = 0; i < n * out; i++) y[i] = NAN;
+        for (int64_t i = 0; i < n * in; i++) dx[i] = NAN;
+    }
+    linear_forward(&b.c, y, x, &g.w, n, alpha, beta);
+    linear_dx(&b.c, dx, dy, &g.w, n, alpha, beta);
+    linear_dw(&b.c, dw, dy, x, n, out, in, alpha);
+    CHECK_NEAR(worst_of(y, wy, n * out), 0, 2e-5);
+    CHECK_NEAR(worst_of(dx, wx, n * in), 0, 2e-5);
+    CHECK_NEAR(worst_of(dw, ww, out * in), 0, 2e-5);
+    if (test_bad > bad) printf("  (%s n %d out %d in %d, %s)\n", t->name, (int)n, (int)out, (int)in,
+                               blas->name);
+    bench_free(&b);
+    weight_free(&g);
+    free(x); free(y); free(dx); free(dw); free(wy); free(wx); free(ww); free(dy);
+}
+
+static void linear_every_type(void)
+{
+    for (int i = 0; qtypes[i]; i++) {
+        if (!qtypes[i]->to_f32) continue;
+        int64_t in = qtypes[i]->block == 1 ? 33 : qtypes[i]->block * 2;
+        check_linear(qtypes[i], 1, 37, in);
+        check_linear(qtypes[i], 4, 8, in);
+        check_linear(qtypes[i], 70, 67, in);
+    }
+}
+
+/* Shapes that make several tiles and several panels. */
+static void linear_large(void)
+{
+    check_linear(&qtype_f32, 130, 160, 192);
+    check_linear(&qtype_bf16, 260, 192, 320);
+    check_linear(qtype_by_name("Q8_0"), 129, 600, 512);
+    check_linear(qtype_by_name("Q4_K"), 40, 2100, 512);
+    check_linear(&qtype_f32, 300, 16, 96);
+    check_linear(&qtype_f32, 300, 96, 16);
+}
+
+static void linear_unaligned(void)
+{
+    struct weight g = weight_new(&qtype_f32, 40, 24);
+    char *odd = malloc(40 * 24 * 4 + 1);
+    memcpy(odd + 1, g.w.data, 40 * 24 * 4);
+    struct matrix w = {&qtype_f32, odd + 1, 40, 24};
+    struct bench b = bench_new(1, linear_scratch(&w, 9));
+    float *x = numbers(9 * 24, 1), y[9 * 40], z[9 * 40];
+    linear_forward(&b.c, y, x, &g.w, 9, 1, 0);
+    linear_forward(&b.c, z, x, &w, 9, 1, 0);
+    CHECK(!memcmp(y, z, sizeof y));
+    linear_forward(&b.c, y, x, &g.w, 2, 1, 0);
+    linear_forward(&b.c, z, x, &w, 2, 1, 0);
+    CHECK(!memcmp(y, z, sizeof y));
+    bench_free(&b);
+    weight_free(&g);
+    free(odd);
+    free(x);
+}
+
+/* --- threads */
+
+static void same_bits(const struct qtype *t, int64_t n, int64_t out, int64_t in)
+{
+    static const int threads[] = {1, 2, 3, 8};
+    struct weight g = weight_new(t, out, in);
+    float *x = numbers(n * in, 31), *dy = numbers(n * out, 32);
+    float *first = NULL;
+    int64_t total = n * out + n * in + out * in;
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
+        struct bench b = bench_new(threads[i], linear_scratch(&g.w, n));
+        float *r = numbers(total, 33);
+        linear_forward(&b.c, r, x, &g.w, n, 1, 0);
+        linear_dx(&b.c, r + n * out, dy, &g.w, n, 1, 1);
+        linear_dw(&b.c, r + n * out + n * in, dy, x, n, out, in, 1);
+        if (first) CHECK(!memcmp(first, r, (size_t)total * 4));
+        if (first) free(r);
+        else first = r;
+        bench_free(&b);
+    }
+    free(first);
+    weight_free(&g);
+    free(x);
+    free(dy);
+}
+
+static void bits_do_not_depend_on_threads(void)
+{
+    same_bits(&qtype_f32, 256, 288, 192);
+    same_bits(&qtype_f16, 200, 288, 192);
+    same_bits(qtype_by_name("Q4_K"), 100, 320, 512);
+    same_bits(&qtype_f32, 512, 16, 200);
+    same_bits(qtype_by_name("Q4_1"), 3, 700, 512);
+}
+
+static void mark(void *arg, int64_t begin, int64_t end, int worker)
+{
+    (void)worker;
+    for (int64_t i = begin; i < end; i++) ((int *)arg)[i]++;
+}
+
+static void rows_are_shared_out(void)
+{
+    int seen[100] = {0};
+    struct bench b = bench_new(3, 64);
+    compute_rows(&b.c, 100, 7, mark, seen);
+    compute_rows(&b.c, 0, 7, mark, seen);
+    compute_rows(&b.c, 100, 0, mark, seen);
+    for (int i = 0; i < 100; i++) CHECK_EQ(seen[i], 2);
+    CHECK((char *)compute_scratch(&b.c, 2) == (char *)b.c.scratch + 128);
+    bench_free(&b);
+}
+
+/* --- finding */
+
+static void wishes(void)
+{
+    struct blas *b = NULL;
+    char advice[320];
+    CHECK(blas_open(&host, "./no/such/blas.so", &b, advice, sizeof advice) < 0);
+    CHECK(b == NULL);
+    CHECK(blas_open(&host, "libm.so.6", &b, advice, sizeof advice) < 0);
+    CHECK_EQ(blas_open(&host, "none", &b, advice, sizeof advice), 0);
+    CHECK(b && !b->lib && !advice[0]);
+    CHECK_STR(b ? b->name : "", "built-in");
+    blas_close(&host, b);
+    blas_close(&host, NULL);
+}
+
+static void run_all(void)
+{
+    RUN(sgemm_is_right);
+    RUN(sgemm_of_nothing);
+    RUN(linear_every_type);
+    RUN(linear_large);
+    RUN(linear_unaligned);
+    RUN(bits_do_not_depend_on_threads);
+    RUN(rows_are_shared_out);
+}
+
+int main(void)
+{
+    struct blas *b;
+    char advice[320];
+    host_init(&host, NULL);
+    kernels = kernels_get(cpu_best());
+    RUN(wishes);
+    RUN(builtin_levels);
+    CHECK_EQ(blas_open(&host, "none", &b, advice, sizeof advice), 0);
+    blas = b;
+    run_all();
+    blas_close(&host, b);
+    CHECK_EQ(blas_open(&host, NULL, &b, advice, sizeof advice), 0);
+    blas = b;
+    printf("%s %s%s%s\n", b->name, b->core, advice[0] ? ": " : "", advice);
+    if (b->lib) run_all();
+    blas_close(&host, b);
+    CHECK_EQ(atomic_load(&host.mem.live), 0);
+    return TEST_END();
+}

@@ -1,0 +1,509 @@
+/* The graph as a whole, on a small transformer with adapters: plans that keep
+ * apart what lives at once, equal bits for every policy, number of threads and
+ * way of slicing, no cost for what is frozen, no allocation when repeating,
+ * and errors that stick. */
+#include "unit/graph_check.h"
+
+enum { N = 24, D = 32, HEADS = 4, KV = 2, DIM = 8, FF = 48, RANK = 4, V = 50, LAYERS = 4 };
+
+/* What is trained: adapters from layer `first` on, and everything else if `all`. */
+struct net_opts { int first, all, layers, n; float dropout; };
+struct net {
+    struct rig *rig;
+    struct net_opts o;
+    float *data, *grads;                 /* of all leaves, one behind the other */
+    int64_t used, cap;
+    int32_t *ids, *target, *pos, *lo, *hi, *rows;
+    float *table;
+    struct loss_stats stats;
+};
+
+static void net_open(struct net *net, struct rig *rig, struct net_opts o)
+{
+    *net = (struct net){ .rig = rig, .o = o, .cap = 16384 * (int64_t)(o.layers + 1) };
+    struct arena *a = &rig->arena;
+    net->data = arena_alloc(a, net->cap * 4);
+    net->grads = arena_alloc(a, net->cap * 4);
+    rng_fill_normal(net->data, net->cap, 0.2f, 3, 1);
+    net->table = numbers(a, (int64_t)o.n * DIM, 2);
+    int32_t **arrays[] = { &net->ids, &net->target, &net->pos, &net->lo, &net->hi, &net->rows };
+    for (size_t i = 0; i < ARRAY_LEN(arrays); i++) *arrays[i] = arena_alloc(a, o.n * 4);
+    for (int32_t i = 0; i < o.n; i++) {
+        net->ids[i] = i * 7 % V;
+        net->target[i] = i * 11 % V;
+        net->pos[i] = i % (o.n / 2);
+        net->lo[i] = i / (o.n / 2) * (o.n / 2);      /* two sequences */
+        net->hi[i] = i + 1;
+        net->rows[i] = i;
+    }
+}
+
+static tensor *net_leaf(struct net *net, const char *name, int64_t rows, int64_t cols, int trains)
+{
+    int64_t at = net->used;
+    net->used += rows * cols;
+    CHECK(net->used <= net->cap);
+    if (net->used > net->cap) return NULL;
+    return graph_leaf(net->rig->g, name, &qtype_f32, rows, cols, net->data + at,
+                      trains ? net->grads + at : NULL);
+}
+
+static tensor *net_linear(struct net *net, int layer, tensor *x, int64_t out)
+{
+    graph *g = net->rig->g;
+    int64_t in = x ? x->cols : D;
+    int trains = layer >= net->o.first;
+    tensor *w = net_leaf(net, "w", out, in, net->o.all);
+    tensor *a = net_leaf(net, "lora_a", RANK, in, trains);
+    tensor *b = net_leaf(net, "lora_b", out, RANK, trains);
+    tensor *d = g_dropout(g, x, net->o.dropout, 5, (uint64_t)net->used);
+    return g_linear_add(g, g_linear(g, x, w), g_linear(g, d, a), b, 2.0f);
+}
+
+static tensor *net_norm(struct net *net, tensor *x)
+{
+    return g_rmsnorm(net->rig->g, x, net_leaf(net, "norm", 1, D, net->o.all), 1e-5f, 1.0f);
+}
+
+static tensor *net_block(struct net *net, int layer, tensor *x)
+{
+    graph *g = net->rig->g;
+    int32_t n = net->o.n;
+    struct rope_args rq = { net->table, net->pos, HEADS, DIM, DIM, 0 }, rk = rq;
+    struct attn a = { .nq = n, .nk = n, .heads = HEADS, .kv_heads = KV, .head_dim = DIM,
+                      .scale = 0.35f, .lo = net->lo, .hi = net->hi };
+    rk.heads = KV;
+    tensor *h = net_norm(net, x);
+    tensor *q = g_rope(g, net_linear(net, layer, h, HEADS * DIM), &rq);
+    tensor *k = net_linear(net, layer, h, KV * DIM);
+    k = g_reshape(g, g_scale(g, g_reshape(g, k, n * KV, DIM), 1.5f), n, KV * DIM);
+    k = g_rope(g, k, &rk);
+    tensor *v = net_linear(net, layer, h, KV * DIM);
+    x = g_add(g, x, net_linear(net, layer, g_attention(g, q, k, v, &a), D));
+    h = net_norm(net, x);
+    tensor *gate = net_linear(net, layer, h, FF), *up = net_linear(net, layer, h, FF);
+    return g_add(g, x, net_linear(net, layer, g_glu(g, gate, up, ACT_SILU), D));
+}
+
+static tensor *net_build(struct net *net)
+{
+    graph *g = net->rig->g;
+    graph_reset(g);
+    net->used = 0;
+    memset(net->grads, 0, (size_t)net->cap * 4);
+    tensor *x = g_embed(g, net_leaf(net, "embed", V, D, net->o.all), net->ids, net->o.n);
+    for (int i = 0; i < net->o.layers; i++) {
+        graph_segment(g, i);
+        x = net_block(net, i, x);
+    }
+    graph_segment(g, -1);
+    x = net_norm(net, x);
+    return g_xent_head(g, x, net_leaf(net, "head", V, D, net->o.all), NULL, net->rows,
+                       net->target, net->o.n, 0.05f, &net->stats);
+}
+
+/* Builds and plans; the report. */
+static struct plan_report net_plan(struct net *net, enum recompute policy)
+{
+    struct plan_report report = { 0 };
+    CHECK_EQ(graph_plan(net->rig->g, net_build(net), policy, &report), 0);
+    CHECK_EQ(graph_reserve(net->rig->g, 0, 0), 0);
+    return report;
+}
+
+static struct plan_report net_run(struct net *net, enum recompute policy)
+{
+    struct plan_report report = net_plan(net, policy);
+    graph_start(net->rig->g);
+    CHECK_EQ(graph_run(net->rig->g, 0, NULL), 1);
+    return report;
+}
+
+static int same_gradients(const struct net *a, const struct net *b)
+{
+    return a->used == b->used && !memcmp(a->grads, b->grads, (size_t)a->used * 4);
+}
+
+static const struct net_opts all_opts[] = {
+    { 0, 1, LAYERS, N, 0.0f }, { 0, 0, LAYERS, N, 0.1f }, { 2, 0, LAYERS, N, 0.1f },
+    { 0, 1, LAYERS, N, 0.2f },
+};
+
+static void test_policies(void)
+{
+    for (size_t i = 0; i < ARRAY_LEN(all_opts); i++) {
+        struct rig r;
+        struct net a, b;
+        struct plan_report report[3];
+        rig_open(&r, 2);
+        net_open(&a, &r, all_opts[i]);
+        net_open(&b, &r, all_opts[i]);
+        report[0] = net_run(&a, RECOMPUTE_NONE);
+        for (int policy = 0; policy < 3; policy++) {
+            report[policy] = net_plan(&b, (enum recompute)policy);
+            run_watched(r.g);
+            CHECK(same_gradients(&a, &b));
+            CHECK_EQ(report[policy].replayed > 0, policy > 0);
+            CHECK_EQ(report[policy].backward_nodes, report[0].backward_nodes);
+            CHECK(report[policy].flops >= report[0].flops);
+        }
+        CHECK(report[1].slab < report[0].slab);
+        CHECK(report[2].slab < report[1].slab);
+        rig_close(&r);
+    }
+}
+
+static void test_threads(void)
+{
+    static const int threads[] = { 1, 2, 3, 8 };
+    struct rig first, r;
+    struct net a, b;
+    rig_open(&first, 1);
+    net_open(&a, &first, all_opts[3]);
+    net_run(&a, RECOMPUTE_CHEAP);
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
+        rig_open(&r, threads[i]);
+        net_open(&b, &r, all_opts[3]);
+        net_run(&b, RECOMPUTE_CHEAP);
+        CHECK(same_gradients(&a, &b));
+        CHECK(a.stats.loss == b.stats.loss);
+        rig_close(&r);
+    }
+    rig_close(&first);
+}
+
+static void test_slices(void)
+{
+    struct rig r;
+    struct net a, b;
+    rig_open(&r, 2);
+    net_open(&a, &r, all_opts[1]);
+    net_open(&b, &r, all_opts[1]);
+    net_run(&a, RECOMPUTE_LAYERS);
+    struct plan_report report = net_plan(&b, RECOMPUTE_LAYERS);
+    graph_start(r.g);
+    int32_t calls = 1;
+    while (!graph_run(r.g, 1e-9, NULL)) calls++;
+    CHECK(same_gradients(&a, &b));
+    CHECK_EQ(calls, report.nodes + report.backward_nodes + report.replayed);
+    /* The stop flag, set from the beginning, lets nothing run. */
+    _Atomic int stop = 1;
+    net_plan(&b, RECOMPUTE_LAYERS);
+    graph_start(r.g);
+    CHECK_EQ(graph_run(r.g, 0, &stop), 0);
+    CHECK_EQ(r.g->at, 0);
+    stop = 0;
+    CHECK_EQ(graph_run(r.g, 0, &stop), 1);
+    CHECK(same_gradients(&a, &b));
+    rig_close(&r);
+}
+
+/* Freezing costs nothing: neither backward nodes nor memory. */
+static void test_frozen(void)
+{
+    struct rig r;
+    rig_open(&r, 1);
+    enum { ROWS = 64, WIDE = 256 };
+    float *w = numbers(&r.arena, WIDE * WIDE, 1), *x = numbers(&r.arena, ROWS * WIDE, 2);
+    float *gw = arena_alloc(&r.arena, WIDE * WIDE * 4);
+    float *one = numbers(&r.arena, ROWS * WIDE, 3);
+    struct plan_report report[2];
+    for (int all = 0; all < 2; all++) {
+        graph_reset(r.g);
+        tensor *t = graph_leaf(r.g, "x", &qtype_f32, ROWS, WIDE, x, NULL);
+        for (int i = 0; i < 8; i++) {
+            int trains = all || i == 5;
+            t = g_linear(r.g, t, graph_leaf(r.g, "w", &qtype_f32, WIDE, WIDE, w,
+                                            trains ? gw : NULL));
+        }
+        CHECK_EQ(graph_plan(r.g, g_dot(r.g, t, one, NULL), RECOMPUTE_NONE, &report[all]), 0);
+    }
+    /* Trained layer 5: the loss, layers 7, 6 and 5 go back; only 5's operand
+     * is kept, so three matrices live at once (it, and an operand and a value
+     * going forward or two gradients going back). */
+    int64_t matrix = ROWS * WIDE * 4;
+    CHECK_EQ(report[0].backward_nodes, 4);
+    CHECK(report[0].slab >= 3 * matrix && report[0].slab < 4 * matrix);
+    CHECK_EQ(report[1].backward_nodes, 9);
+    CHECK(report[1].slab >= 9 * matrix && report[1].slab < 10 * matrix);
+    double gemm = 2.0 * ROWS * WIDE * WIDE;
+    CHECK_NEAR(report[0].flops, gemm * (8 + 2 + 1), 1);
+    CHECK_NEAR(report[1].flops, gemm * (8 + 7 + 8), 1);
+    rig_close(&r);
+}
+
+/* A chain of in-place ops and identities runs in one buffer each way. */
+static void test_in_place(void)
+{
+    struct rig r;
+    rig_open(&r, 1);
+    enum { ROWS = 64, WIDE = 256 };
+    float *x = numbers(&r.arena, ROWS * WIDE, 2), *gx = arena_alloc(&r.arena, ROWS * WIDE * 4);
+    float *b = numbers(&r.arena, WIDE, 3);
+    struct plan_report report;
+    tensor *t = graph_leaf(r.g, "x", &qtype_f32, ROWS, WIDE, x, gx);
+    tensor *bias = graph_leaf(r.g, "b", &qtype_f32, 1, WIDE, b, NULL);
+    for (int i = 0; i < 10; i++)
+        t = g_scale(r.g, g_reshape(r.g, g_bias(r.g, t, bias), WIDE, ROWS), 0.5f),
+        t = g_reshape(r.g, t, ROWS, WIDE);
+    tensor *loss = g_dot(r.g, t, x, NULL);
+    CHECK_EQ(graph_plan(r.g, loss, RECOMPUTE_NONE, &report), 0);
+    CHECK(report.slab < ROWS * WIDE * 4 + 512);
+    CHECK_EQ(graph_reserve(r.g, 0, 0), 0);
+    run_watched(r.g);
+    CHECK_NEAR(gx[5], x[5] / 1024, 1e-9);
+    rig_close(&r);
+}
+
+static void test_no_allocation(void)
+{
+    struct rig r;
+    struct net big, small;
+    rig_open(&r, 2);
+    net_open(&big, &r, all_opts[1]);
+    net_open(&small, &r, (struct net_opts){ 0, 0, LAYERS, N / 2, 0.1f });
+    net_run(&big, RECOMPUTE_CHEAP);
+    int64_t calls = r.host.mem.calls;
+    for (int i = 0; i < 4; i++) {
+        net_run(i % 2 ? &small : &big, RECOMPUTE_CHEAP);
+        net_run(i % 2 ? &small : &big, RECOMPUTE_CHEAP);
+    }
+    CHECK_EQ(r.host.mem.calls, calls);
+    rig_close(&r);
+}
+
+/* Small gaps between what must live at once and what is taken. */
+static void test_tight(void)
+{
+    struct rig r;
+    rig_open(&r, 1);
+    double worst = 1;
+    for (int n = 0; n < 4; n++) {
+        for (int policy = 0; policy < 3; policy++) {
+            struct net net;
+            net_open(&net, &r, (struct net_opts){ n % 2 ? 10 : 0, n / 2, 20, 32, 0.1f * (n % 2) });
+            net_plan(&net, (enum recompute)policy);
+            check_layout(r.g);
+            worst = fmax(worst, (double)r.g->plan.slab / (double)r.g->plan.floor);
+        }
+    }
+    CHECK(worst < 1.05);
+    rig_close(&r);
+}
+
+static void test_kept(void)
+{
+    struct rig r;
+    struct net net;
+    rig_open(&r, 1);
+    net_open(&net, &r, all_opts[1]);
+    tensor *loss = net_build(&net), *mid = NULL, *unused;
+    for (int64_t i = 0; i < r.g->n && !mid; i++)
+        if (r.g->node[i]->op == &op_glu) mid = r.g->node[i];
+    graph_keep(mid);
+    unused = g_scale(r.g, mid, 2.0f);
+    CHECK_EQ(graph_plan(r.g, loss, RECOMPUTE_LAYERS, NULL), 0);
+    CHECK(!r.g->plan.node[unused->id].needed);
+    CHECK_EQ(graph_reserve(r.g, 0, 0), 0);
+    run_watched(r.g);
+    float *value = arena_alloc(&r.arena, N * FF * 4);
+    memcpy(value, mid->x, N * FF * 4);
+    CHECK(r.c.k->finite(value, N * FF));
+    graph_forward(r.g);
+    CHECK(!memcmp(value, mid->x, N * FF * 4));
+    rig_close(&r);
+}
+
+/* --- errors */
+static const char *failing(struct rig *r, int which)
+{
+    static float x[64], y[64];
+    static const int32_t bad[] = { 0, 4 }, wide[8] = { 0, 4 }, lo[4], hi[] = { 1, 2, 3, 5 };
+    static const uint8_t carried[16];
+    graph *g = r->g;
+    graph_reset(g);
+    tensor *a = graph_leaf(g, "a", &qtype_f32, 4, 8, x, y);
+    tensor *b = graph_leaf(g, "b", &qtype_f32, 3, 8, x, NULL);
+    tensor *h = graph_leaf(g, "half", &qtype_bf16, 4, 8, carried, NULL);
+    struct attn at = { .nq = 4, .nk = 4, .heads = 2, .kv_heads = 1, .head_dim = 4, .scale = 1,
+                       .lo = lo, .hi = hi };
+    struct rope_args ra = { x, lo, 2, 4, 3, 0 };
+    graph_name(g, "here");
+    switch (which) {
+    case 0: g_linear(g, a, g_reshape(g, b, 7, 4)); return "here reshape: [3, 8] as [7, 4]";
+    case 1: g_linear(g, a, g_scale(g, b, 2)), g_add(g, a, b); return "equal shapes";
+    case 2: g_linear(g, h, b); return "operand 0 is BF16, expected F32";
+    case 3: g_embed(g, b, bad, 2); return "id 4 at 1, expected 0 to 2";
+    case 4: g_rows(g, a, bad, 2); return "row 4 at 1, expected 0 to 3";
+    case 5: g_bias(g, a, b); return "b is [3, 8], expected [1, 8]";
+    case 6: g_slice_cols(g, a, 3, 6); return "columns [3, 9), expected within 8";
+    case 7: g_attention(g, a, g_slice_cols(g, a, 0, 4), g_slice_cols(g, a, 4, 4), &at);
+            return "row 3 attends to [0, 5), expected within 4 keys";
+    case 8: g_rope(g, a, &ra); return "rotation of 3";
+    case 9: g_linear(g, NULL, b); return "operand 0 is absent";
+    case 10: g_scale(g, graph_leaf(g, "q", qtype_by_name("Q8_0"), 4, 32, x, y), 1);
+             return "q is Q8_0 and cannot be trained";
+    case 11: graph_leaf(g, "none", &qtype_f32, 0, 8, x, NULL); return "none is [0, 8]";
+    case 12: g_xent(g, g_reshape(g, a, 8, 4), wide, 1, NULL); return "target 4 at 1";
+    case 13: g_xent_head(g, a, g_scale(g, graph_leaf(g, "w", &qtype_f32, 5, 8, x, y), 1), NULL,
+                         bad, bad, 1, 1, NULL);
+             return "expected leaves when they train";
+    case 14: g_act(g, a, ACT_COUNT); return "activation 7";
+    case 15: g_reshape(g, a, INT64_MAX, INT64_MAX); return "expected as many elements";
+    case 16: g_linear(g, a, graph_leaf(g, "q", qtype_by_name("Q8_0"), 4, 8, carried, NULL));
+             return "expected a multiple of Q8_0's block of 32";
+    case 17: g_mse(g, a, x, 1, NULL); return "x has 8 columns, expected 1";
+    case 18: graph_fail(g, PEFT_EUNSUPPORTED, "no %s", "such thing"); return "no such thing";
+    default: return "";
+    }
+}
+
+static void test_errors(void)
+{
+    struct rig r;
+    struct plan_report report;
+    rig_open(&r, 1);
+    const char *expect;
+    for (int i = 0; *(expect = failing(&r, i)); i++) {
+        int code = graph_error(r.g);
+        CHECK(code < 0);
+        tensor *more = g_scale(r.g, graph_leaf(r.g, "x", &qtype_f32, 1, 1, NULL, NULL), 1);
+        CHECK(more == NULL);
+        CHECK_EQ(fail(PEFT_EIO, "another message"), PEFT_EIO);
+        CHECK_EQ(graph_plan(r.g, more, RECOMPUTE_NONE, &report), code);
+        CHECK(strstr(error_message(), expect) != NULL);
+        if (!strstr(error_message(), expect)) printf("  case %d wants %s\n", i, expect);
+    }
+    rig_close(&r);
+}
+
+static void test_bad_losses(void)
+{
+    struct rig r;
+    rig_open(&r, 1);
+    float x[64] = { 1 }, g[64];
+    int32_t zero[4] = { 0 };
+    graph_reset(r.g);
+    CHECK_EQ(graph_plan(r.g, NULL, RECOMPUTE_NONE, NULL), PEFT_EARG);
+    tensor *a = graph_leaf(r.g, "a", &qtype_f32, 4, 8, x, NULL);
+    tensor *w = graph_leaf(r.g, "w", &qtype_f32, 3, 8, x, g);
+    tensor *many = g_scale(r.g, a, 1), *frozen = g_dot(r.g, a, x, NULL);
+    CHECK_EQ(graph_plan(r.g, many, RECOMPUTE_NONE, NULL), PEFT_EARG);
+    CHECK_EQ(graph_plan(r.g, frozen, RECOMPUTE_NONE, NULL), PEFT_ESTATE);
+    tensor *head = g_xent_head(r.g, a, w, NULL, zero, zero, 4, 1, NULL);
+    tensor *twice = g_scale(r.g, head, 2);
+    CHECK_EQ(graph_plan(r.g, twice, RECOMPUTE_NONE, NULL), PEFT_EARG);
+    CHECK(strstr(error_message(), "must be the loss") != NULL);
+    CHECK_EQ(graph_plan(r.g, g_reshape(r.g, head, 1, 1), RECOMPUTE_NONE, NULL), PEFT_EARG);
+    CHECK_EQ(graph_plan(r.g, head, RECOMPUTE_NONE, NULL), 0);
+    CHECK_EQ(graph_error(r.g), 0);
+    CHECK_EQ(graph_reserve(r.g, (int64_t)1 << 60, 0), PEFT_ENOMEM);
+    CHECK_EQ(graph_reserve(r.g, 0, (int64_t)1 << 62), PEFT_ENOMEM);
+    CHECK_EQ(graph_reserve(r.g, 0, 0), 0);
+    rig_close(&r);
+}
+
+/* Every allocation fails once; nothing is lost and the next try works. */
+static int64_t fail_at;
+static void *failing_alloc(void *ctx, void *ptr, size_t old_size, size_t new_size)
+{
+    (void)ctx, (void)old_size;
+    if (new_size && --fail_at == 0) return NULL;
+    if (new_size) return realloc(ptr, new_size);
+    free(ptr);
+    return NULL;
+}
+
+static void test_out_of_memory(void)
+{
+    int done = 0;
+    for (int64_t n = 1; !done && n < 200; n++) {
+        struct rig r;
+        struct net a;
+        rig_open(&r, 1);
+        net_open(&a, &r, all_opts[1]);
+        graph_free(r.g);
+        CHECK_EQ(graph_new(&r.host, &r.c, &r.g), 0);
+        r.host.mem.alloc = failing_alloc;
+        fail_at = n;
+        tensor *loss = net_build(&a);
+        int rc = graph_plan(r.g, loss, RECOMPUTE_CHEAP, NULL);
+        if (!rc) rc = graph_reserve(r.g, 0, 0);
+        done = !rc;
+        if (rc) CHECK_EQ(rc, PEFT_ENOMEM);
+        fail_at = 0;
+        net_run(&a, RECOMPUTE_CHEAP);
+        rig_close(&r);
+    }
+    CHECK(done);
+}
+
+static void test_nonfinite(void)
+{
+    struct rig r;
+    struct net net;
+    rig_open(&r, 1);
+    net_open(&net, &r, all_opts[0]);
+    net_run(&net, RECOMPUTE_LAYERS);
+    CHECK(graph_find_nonfinite(r.g) == NULL);
+    float was = net.data[V * D];
+    net.data[V * D] = NAN;                           /* the first norm's weight */
+    net_run(&net, RECOMPUTE_LAYERS);
+    CHECK_STR(graph_find_nonfinite(r.g), "norm");
+    net.data[V * D] = was;
+    /* A value that overflows: its node is named. */
+    graph_reset(r.g);
+    float x[4] = { 1e30f, 1, 1, 1 }, g[4] = { 0 };
+    tensor *a = graph_leaf(r.g, "x", &qtype_f32, 1, 4, x, g);
+    graph_name(r.g, "square");
+    tensor *b = g_mul(r.g, a, graph_leaf(r.g, "y", &qtype_f32, 1, 4, x, NULL));
+    tensor *loss = g_dot(r.g, b, x, NULL);
+    CHECK_EQ(graph_plan(r.g, loss, RECOMPUTE_NONE, NULL), 0);
+    CHECK_EQ(graph_reserve(r.g, 0, 0), 0);
+    graph_start(r.g);
+    graph_run(r.g, 0, NULL);
+    CHECK_STR(graph_find_nonfinite(r.g), "mul square");
+    rig_close(&r);
+}
+
+static void count_profile(void *ctx, const char *name, double seconds, int64_t calls)
+{
+    int64_t *sum = ctx;
+    CHECK(name && seconds >= 0);
+    *sum += calls;
+}
+
+static void test_profile(void)
+{
+    struct rig r;
+    struct net net;
+    rig_open(&r, 1);
+    net_open(&net, &r, all_opts[1]);
+    int64_t calls = 0;
+    net_run(&net, RECOMPUTE_NONE);
+    graph_profile(r.g, count_profile, &calls);
+    CHECK_EQ(calls, 0);
+    graph_profile_enable(r.g, 1);
+    struct plan_report report = net_run(&net, RECOMPUTE_LAYERS);
+    graph_profile(r.g, count_profile, &calls);
+    CHECK_EQ(calls, report.nodes + report.backward_nodes + report.replayed);
+    rig_close(&r);
+}
+
+int main(void)
+{
+    RUN(test_policies);
+    RUN(test_threads);
+    RUN(test_slices);
+    RUN(test_frozen);
+    RUN(test_in_place);
+    RUN(test_no_allocation);
+    RUN(test_tight);
+    RUN(test_kept);
+    RUN(test_errors);
+    RUN(test_bad_losses);
+    RUN(test_out_of_memory);
+    RUN(test_nonfinite);
+    RUN(test_profile);
+    return TEST_END();
+}

@@ -1,0 +1,207 @@
+/* What the commands of `peft` share: options, output, the model at hand.
+ *
+ * A command is a row of the table in main.c; its options are rows of tables
+ * too, and one parser fills one struct args from them.  Data goes to stdout,
+ * everything else to stderr. */
+#ifndef CLI_H
+#define CLI_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "peft.h"
+
+enum {
+    EXIT_OK = 0,
+    EXIT_RUNTIME = 1,
+    EXIT_USAGE = 2,
+    EXIT_FILE = 3,        /* a file is missing, broken or not for us */
+    EXIT_MEMORY = 4,
+    EXIT_NONFINITE = 5,
+    EXIT_INTERRUPTED = 130
+};
+
+/* --------------------------------------------------------------- options */
+
+enum { LIST_MAX = 32 };
+struct list {
+    const char *item[LIST_MAX];
+    int32_t n;
+};
+
+/* Every value that some option can set.  Zero is "not given" unless the
+ * defaults in options.c say otherwise. */
+struct args {
+    const char *operand;                 /* MODEL or FILE */
+    int argc;                            /* as typed, for the resume command */
+    char **argv;
+
+    int32_t help, json, quiet;
+    int32_t threads, no_map;
+    const char *level, *blas;
+
+    const char *data, *eval, *system;
+    int32_t max_len, train_on_prompt, limit;
+
+    const char *method, *targets, *adapter, *pool;
+    struct list freeze, unfreeze;
+    int32_t rank, rslora, to_float;
+    double alpha, dropout;
+
+    const char *optimizer, *schedule, *no_decay, *recompute;
+    double lr, warmup, weight_decay, clip;
+    int32_t batch, accumulate, packing, no_shuffle, epochs, steps;
+    uint64_t seed;
+
+    const char *out, *sample_file;
+    int32_t checkpoint_every, eval_every, resume, overwrite, sample_tokens;
+
+    const char *prompt;
+    struct list stop;
+    int32_t max_tokens, top_k, raw;
+    double temperature, top_p, min_p, repeat_penalty;
+
+    const char *text, *decode, *dtype;
+    int32_t no_special, plain, tensors, memory;
+};
+
+enum option_kind {
+    OPT_FLAG,     /* int32: 1 */
+    OPT_SWITCH,   /* int32: --x is 1, --no-x is -1 */
+    OPT_INT,      /* int32 in low..high */
+    OPT_SEED,     /* uint64 */
+    OPT_NUMBER,   /* double in low..high */
+    OPT_TEXT,     /* const char * */
+    OPT_LIST      /* may be given several times */
+};
+
+struct option {
+    const char *name;      /* without the dashes; NULL ends a table */
+    enum option_kind kind;
+    const char *arg;       /* what --help calls the value */
+    const char *help;
+    size_t at;             /* offset of the field in struct args */
+    double low, high;
+};
+
+enum { OPERAND_NONE, OPERAND_NEEDED, OPERAND_OPTIONAL };
+
+struct command {
+    const char *name, *summary, *usage, *examples;
+    int operand;
+    const struct option *groups[5];      /* tables; NULL ends them */
+    int (*run)(const struct args *args);
+};
+
+extern const struct option common_options[], model_options[], data_options[], adapter_options[],
+    train_options[], generate_options[];
+
+/* Fills *args; 0, or EXIT_USAGE after it has said what is wrong. */
+int options_parse(const struct command *cmd, int argc, char **argv, struct args *args);
+void options_help(const struct command *cmd);
+/* The candidate most like `word`, or NULL when none is close. */
+const char *nearest(const char *word, const char *const *candidates, int n);
+
+/* ---------------------------------------------------------------- output */
+
+/* Writes JSON: every call adds one member (with `key`) or element (NULL). */
+struct json {
+    FILE *to;
+    int depth;
+    bool first;
+    char close[16];
+};
+void json_begin(struct json *j, FILE *to);
+void json_open(struct json *j, const char *key, char bracket);   /* '{' or '[' */
+void json_close(struct json *j);         /* ends a line after the outermost */
+void json_text(struct json *j, const char *key, const char *s);
+void json_bytes(struct json *j, const char *key, const char *s, size_t n);
+void json_int(struct json *j, const char *key, int64_t v);
+void json_num(struct json *j, const char *key, double v);        /* NaN: null */
+void json_bool(struct json *j, const char *key, bool v);
+
+/* The next code point of n bytes at s, U+FFFD for a broken sequence; *used
+ * receives the bytes it took (1 or more). */
+uint32_t utf8_next(const char *s, size_t n, size_t *used);
+/* Columns that a text takes on a terminal, counted as code points. */
+int text_columns(const char *s);
+
+/* Allocation in the command ends the process with EXIT_MEMORY on failure. */
+void *grow(void *at, size_t bytes);
+char *format(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* A whole file or stream as text with a NUL; NULL on failure. */
+char *read_stream(FILE *from, size_t *n);
+char *read_file(const char *path, size_t *n);
+
+/* Numbers for people; each call uses one of a few static buffers. */
+const char *show_count(int64_t n);       /* 4,884,480 */
+const char *show_bytes(int64_t n);       /* 1.2 GB */
+const char *show_seconds(double s);      /* 3 min 20 s */
+
+/* A table with a ruler below its head; columns whose head begins with '>' are
+ * set to the right. */
+void table_head(int columns, const char *const *heads);
+void table_row(const char *const *cells);
+void table_end(FILE *to);
+
+/* Two texts beside each other, wrapped at words. */
+void side_by_side(FILE *to, const char *left, const char *right);
+
+enum style { PLAIN, BOLD, DIM, RED, GREEN, YELLOW };
+/* The escape sequence of a style, "" where colours are not wanted. */
+const char *paint(FILE *to, enum style s);
+void quiet_set(bool on);
+/* One line to stderr, unless --quiet. */
+void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* A line that is overwritten in place on a terminal; elsewhere a line every
+ * few seconds.  progress_end moves on from it. */
+void progress(bool last, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void progress_end(void);
+bool stderr_is_live(void);
+
+/* ---------------------------------------------------------------- errors */
+
+/* Print a reason to stderr and return an exit code: of a wrong option, of a
+ * library call, and of one that was writing (a full disk is no bad file). */
+int usage_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+int runtime_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+int library_error(int32_t code, const char *doing);
+int saving_error(int32_t code, const char *doing);
+
+/* ----------------------------------------------------------------- model */
+
+/* Loads what MODEL names with the options' hooks, and --adapter if given. */
+int open_model(const struct args *args, peft_model **model, peft_info *info);
+int open_adapter(const struct args *args, peft_model *model, peft_info *info);
+int open_data(const struct args *args, const peft_model *model, const char *path,
+              peft_dataset **data);
+/* Warnings of the library wait until the first line is on screen. */
+void warnings_hold(void);
+void warnings_show(void);
+
+/* An interruption asked for by SIGINT, SIGTERM or SIGHUP: the flag, and the
+ * trainer (may be NULL) that shall end its step.  A second one ends at once. */
+void interrupt_catch(peft_trainer *trainer);
+void interrupt_release(void);
+bool interrupted(void);
+
+/* Answers a question to memory; for samples and --json. */
+int answer(peft_model *model, const peft_message *messages, int32_t n,
+           const peft_generate_opts *opts, char **text, peft_generated *result);
+/* Options of generation as given on the command line. */
+void generate_setup(const struct args *args, peft_generate_opts *opts);
+
+/* -------------------------------------------------------------- commands */
+
+int run_doctor(const struct args *args);
+int run_inspect(const struct args *args);
+int run_train(const struct args *args);
+int run_eval(const struct args *args);
+int run_generate(const struct args *args);
+int run_chat(const struct args *args);
+int run_merge(const struct args *args);
+int run_tokenize(const struct args *args);
+int run_plan(const struct args *args);
+
+#endif

@@ -1,0 +1,137 @@
+/* peft eval: loss and token accuracy of a language model; accuracy, F1 and
+ * the confusion matrix of a classifier. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "cli.h"
+
+static int32_t on_batch(void *ctx, int64_t done, int64_t rows)
+{
+    (void)ctx;
+    if (stderr_is_live())
+        progress(false, "evaluating %lld of %lld rows", (long long)done, (long long)rows);
+    return interrupted();
+}
+
+static void eval_json(const peft_model *model, const peft_evaluation *e, const int64_t *confusion,
+                      int32_t labels)
+{
+    struct json j;
+    json_begin(&j, stdout);
+    json_open(&j, NULL, '{');
+    json_int(&j, "rows", e->rows);
+    json_num(&j, "loss", e->loss);
+    if (labels < 2) {
+        json_int(&j, "tokens", e->tokens);
+        json_num(&j, "perplexity", e->perplexity);
+        json_num(&j, "token_accuracy", e->token_accuracy);
+    } else {
+        json_num(&j, "accuracy", e->accuracy);
+        json_num(&j, "f1", e->f1);
+        json_open(&j, "labels", '[');
+        for (int32_t i = 0; i < labels; i++)
+            json_text(&j, NULL, peft_label_name(model, i));
+        json_close(&j);
+        json_open(&j, "confusion", '[');
+        for (int32_t i = 0; i < labels; i++) {
+            json_open(&j, NULL, '[');
+            for (int32_t k = 0; k < labels; k++)
+                json_int(&j, NULL, confusion[i * labels + k]);
+            json_close(&j);
+        }
+        json_close(&j);
+    }
+    json_num(&j, "seconds", e->seconds);
+    json_close(&j);
+}
+
+static void confusion_table(const peft_model *model, const int64_t *confusion, int32_t labels)
+{
+    const char *cells[16];
+    char text[16][24];
+    printf("\nrows: the true class, columns: what the model said\n");
+    cells[0] = "";
+    for (int32_t i = 0; i < labels; i++) {
+        char *head = format(">%s", peft_label_name(model, i));
+        cells[i + 1] = head;
+    }
+    table_head(labels + 1, cells);
+    for (int32_t i = 0; i < labels; i++)
+        free((char *)cells[i + 1]);
+    for (int32_t i = 0; i < labels; i++) {
+        cells[0] = peft_label_name(model, i);
+        for (int32_t k = 0; k < labels; k++) {
+            snprintf(text[k], sizeof text[k], "%lld", (long long)confusion[i * labels + k]);
+            cells[k + 1] = text[k];
+        }
+        table_row(cells);
+    }
+    table_end(stdout);
+}
+
+static void eval_table(const peft_model *model, const peft_evaluation *e,
+                       const int64_t *confusion, int32_t labels)
+{
+    printf("rows            %s\nloss            %.4f\n", show_count(e->rows), e->loss);
+    if (labels < 2) {
+        printf("perplexity      %.3f\ntoken accuracy  %.2f %% of %s tokens\n", e->perplexity,
+               100 * e->token_accuracy, show_count(e->tokens));
+        return;
+    }
+    printf("accuracy        %.2f %%\nF1 (macro)      %.4f\n", 100 * e->accuracy, e->f1);
+    if (labels < 16)
+        confusion_table(model, confusion, labels);
+    else
+        printf("--json shows the confusion matrix of the %d classes\n", labels);
+}
+
+static int evaluate(const struct args *args, peft_model *model, const peft_info *info,
+                    const peft_dataset *data)
+{
+    int32_t labels = info->labels;
+    int64_t *confusion = NULL;
+    if (labels > 1)
+        confusion = grow(NULL, (size_t)labels * (size_t)labels * sizeof *confusion);
+    peft_eval_opts opts = {.size = sizeof opts, .batch = args->batch, .confusion = confusion,
+                           .progress = on_batch};
+    peft_evaluation result = {.size = sizeof result};
+    interrupt_catch(NULL);
+    int32_t rc = peft_eval(model, data, &opts, &result);
+    interrupt_release();
+    if (stderr_is_live())
+        fprintf(stderr, "\r\033[K");
+    if (rc)
+        rc = library_error(rc, "cannot evaluate");
+    else if (args->json)
+        eval_json(model, &result, confusion, labels);
+    else
+        eval_table(model, &result, confusion, labels);
+    free(confusion);
+    return rc;
+}
+
+int run_eval(const struct args *args)
+{
+    if (!args->data)
+        return usage_error("which data?  --data FILE");
+    peft_model *model = NULL;
+    peft_dataset *data = NULL;
+    peft_dataset_stats stats = {.size = sizeof stats};
+    peft_info info;
+    int rc = open_model(args, &model, &info);
+    if (!rc)
+        rc = open_adapter(args, model, &info);
+    if (!rc)
+        rc = open_data(args, model, args->data, &data);
+    if (!rc)
+        rc = peft_dataset_info(data, &stats);
+    if (!rc && stats.labels && !info.labels) {
+        rc = EXIT_FILE;
+        runtime_error("the data has %d classes, but the model has no classification head; "
+                      "train one, or name its --adapter", stats.labels);
+    } else if (!rc)
+        rc = evaluate(args, model, &info, data);
+    peft_dataset_free(data);
+    peft_model_free(model);
+    return rc;
+}

@@ -1,0 +1,355 @@
+/* The training loop: steps, the progress line, evaluations, checkpoints, and
+ * what happens on Ctrl-C: the step in flight is undone, a checkpoint written
+ * and the command shown that goes on from it. */
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "train.h"
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ----------------------------------------------------------------- samples */
+
+static int read_questions(struct run *run)
+{
+    const char *path = run->args->sample_file;
+    if (!path)
+        return 0;
+    if (!run->info.has_tokenizer || !run->info.causal || run->info.labels)
+        return usage_error("--sample-file: %s cannot answer questions", run->info.name);
+    char *text = read_file(path, NULL);
+    if (!text) {
+        runtime_error("--sample-file: %s cannot be read", path);
+        return EXIT_FILE;
+    }
+    for (char *line = strtok(text, "\r\n"); line; line = strtok(NULL, "\r\n")) {
+        run->sample = grow(run->sample, (size_t)(run->n_samples + 1) * sizeof *run->sample);
+        run->sample[run->n_samples++] = (struct sample){format("%s", line), NULL, NULL};
+    }
+    free(text);
+    return 0;
+}
+
+static int ask_questions(struct run *run, bool after)
+{
+    peft_generate_opts opts;
+    peft_generated result;
+    generate_setup(run->args, &opts);
+    opts.max_tokens = run->args->sample_tokens ? run->args->sample_tokens : 64;
+    for (int i = 0; i < run->n_samples && !interrupted(); i++) {
+        struct sample *s = &run->sample[i];
+        peft_message m[2] = {{"system", run->args->system}, {"user", s->prompt}};
+        int32_t skip = !run->args->system;
+        progress(false, "asking question %d of %d", i + 1, run->n_samples);
+        int32_t rc = answer(run->model, m + skip, 2 - skip, &opts, after ? &s->after : &s->before,
+                            &result);
+        if (rc)
+            return library_error(rc, "cannot answer a question of --sample-file");
+    }
+    return 0;
+}
+
+static void show_samples(const struct run *run)
+{
+    if (run->args->quiet)
+        return;
+    for (int i = 0; i < run->n_samples; i++) {
+        const struct sample *s = &run->sample[i];
+        fprintf(stderr, "\n%s%s%s\n", paint(stderr, BOLD), s->prompt, paint(stderr, PLAIN));
+        if (!i)
+            side_by_side(stderr, "(before)", "(after)");
+        side_by_side(stderr, s->before, s->after);
+    }
+}
+
+/* -------------------------------------------------------------- evaluation */
+
+static int32_t on_batch(void *ctx, int64_t done, int64_t rows)
+{
+    (void)ctx;
+    if (stderr_is_live())
+        progress(false, "evaluating %lld of %lld rows", (long long)done, (long long)rows);
+    return interrupted();
+}
+
+static int evaluate(struct run *run, int64_t step, double epoch)
+{
+    if (!run->eval)
+        return 0;
+    peft_eval_opts opts = {.size = sizeof opts, .batch = run->args->batch, .progress = on_batch};
+    peft_evaluation e = {.size = sizeof e};
+    int32_t rc = peft_eval(run->model, run->eval, &opts, &e);
+    if (rc == PEFT_ECANCELLED)
+        return 0;
+    if (rc)
+        return library_error(rc, "cannot evaluate");
+    struct eval_row row = {step, epoch, e.loss, e.perplexity, e.token_accuracy, e.accuracy, e.f1};
+    bool classes = run->info.labels > 0;
+    history_add_eval(&run->history, &row);
+    write_eval_row(run->metrics, &row, classes);
+    if (run->args->json)
+        write_eval_row(stdout, &row, classes);
+    if (classes)
+        note("step %lld  eval loss %.4f  accuracy %.2f %%  F1 %.4f", (long long)step, e.loss,
+             100 * e.accuracy, e.f1);
+    else
+        note("step %lld  eval loss %.4f  perplexity %.3f  token accuracy %.2f %%",
+             (long long)step, e.loss, e.perplexity, 100 * e.token_accuracy);
+    return 0;
+}
+
+static bool evaluated(const struct run *run, int64_t step)
+{
+    const struct history *h = &run->history;
+    return h->n_evals && h->eval[h->n_evals - 1].step == step;
+}
+
+static void note_evaluations(const struct run *run)
+{
+    const struct history *h = &run->history;
+    if (!h->n_evals)
+        return;
+    const struct eval_row *first = h->eval, *last = &h->eval[h->n_evals - 1], *best = first;
+    for (int64_t i = 1; i < h->n_evals; i++)
+        if (h->eval[i].loss < best->loss)
+            best = &h->eval[i];
+    bool classes = run->info.labels > 0;
+    note("\n%-10s %12s %12s", "", "before", "after");
+    note("%-10s %12.4f %12.4f", "eval loss", first->loss, last->loss);
+    if (classes) {
+        note("%-10s %12.4f %12.4f", "accuracy", first->accuracy, last->accuracy);
+        note("%-10s %12.4f %12.4f", "F1", first->f1, last->f1);
+    } else
+        note("%-10s %12.3f %12.3f", "perplexity", first->perplexity, last->perplexity);
+    if (best != last)
+        note("the best evaluation was %.4f at step %lld; the last state is what is saved",
+             best->loss, (long long)best->step);
+}
+
+/* -------------------------------------------------------------------- steps */
+
+static void show_step(const struct run *run, const peft_step *s, const struct step_row *row)
+{
+    const struct history *h = &run->history;
+    double left = (now() - run->seconds) / (double)(s->step - run->first_step) *
+                  (double)(s->steps - s->step);
+    progress(s->step == s->steps,
+             "step %lld/%lld  loss %.3f (smooth %.3f)  |g| %.3g  lr %.2e  %.0f tok/s  %s  ETA %s",
+             (long long)s->step, (long long)s->steps, s->loss, h->step[h->n_steps - 1].smooth,
+             s->grad_norm, s->lr, row->speed, show_bytes(row->rss), show_seconds(left));
+}
+
+static void log_step(struct run *run, const peft_step *s)
+{
+    struct step_row row = {.step = s->step, .epoch = s->epoch, .loss = s->loss,
+                           .grad_norm = s->grad_norm, .lr = s->lr, .seen = s->tokens_seen,
+                           .speed = s->seconds > 0 ? (double)s->tokens / s->seconds : 0,
+                           .rss = memory_resident()};
+    history_add_step(&run->history, &row);
+    write_step_row(run->metrics, &row);
+    if (run->args->json)
+        write_step_row(stdout, &row);
+    if (!run->args->quiet)
+        show_step(run, s, &row);
+}
+
+static int broken_step(struct run *run, int32_t rc, int64_t last)
+{
+    if (rc != PEFT_ENONFINITE)
+        return library_error(rc, "cannot train");
+    struct step_row row = {.step = last + 1, .loss = NAN, .grad_norm = NAN, .lr = NAN,
+                           .epoch = NAN, .rss = memory_resident()};
+    write_step_row(run->metrics, &row);
+    if (run->args->json)
+        write_step_row(stdout, &row);
+    rc = library_error(rc, "training stopped");
+    note("a smaller --lr, --clip 1 or --warmup 0.1 often help");
+    return rc;
+}
+
+/* Steps until the end, an interruption (rc 0, interrupted()) or a failure. */
+static int train(struct run *run, int64_t *step)
+{
+    const struct args *a = run->args;
+    double epoch = 0;
+    while (!interrupted()) {
+        peft_step s = {.size = sizeof s};
+        int32_t rc = peft_train_step(run->trainer, &s);
+        if (rc == PEFT_EEND || rc == PEFT_ECANCELLED)
+            break;
+        if (rc)
+            return broken_step(run, rc, *step);
+        *step = s.step;
+        log_step(run, &s);
+        bool new_epoch = floor(s.epoch + 1e-9) > floor(epoch + 1e-9);
+        bool due = a->eval_every ? s.step % a->eval_every == 0 : new_epoch;
+        epoch = s.epoch;
+        if (due && !interrupted() && (rc = evaluate(run, s.step, s.epoch)) != 0)
+            return rc;
+        if (a->checkpoint_every && s.step % a->checkpoint_every == 0 &&
+            (rc = folder_checkpoint(run, s.step)) != 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* --------------------------------------------------------- before and after */
+
+static void show_first_line(const struct run *run)
+{
+    const peft_plan *p = &run->plan;
+    note("%s%s%s  trainable params: %s || all params: %s || trainable%%: %.4f  "
+         "predicted peak memory: %s  predicted time: %s",
+         paint(stderr, BOLD), run->info.name, paint(stderr, PLAIN),
+         show_count(p->trainable_params), show_count(p->total_params),
+         p->total_params ? 100.0 * (double)p->trainable_params / (double)p->total_params : 0.0,
+         show_bytes(p->peak), show_seconds(run->predicted_seconds));
+    warnings_show();
+    note("%s rows, %s tokens (%s trained), longest %d; %lld steps on %d threads",
+         show_count(run->stats.rows), show_count(run->stats.tokens),
+         show_count(run->stats.trained_tokens), run->stats.max_len, (long long)p->steps,
+         run->threads);
+    if (run->stats.truncated || run->stats.skipped)
+        note("%lld rows are cut at --max-len, %lld have nothing left to train",
+             (long long)run->stats.truncated, (long long)run->stats.skipped);
+    if (run->sys.memory_available && p->peak > run->sys.memory_available)
+        note("%swarning:%s only %s of memory are available; --recompute layers, a smaller "
+             "--batch or --max-len need less", paint(stderr, YELLOW), paint(stderr, PLAIN),
+             show_bytes(run->sys.memory_available));
+}
+
+static void put_shell_word(const char *s)
+{
+    if (*s && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                        "-_./=,:+%@") == strlen(s)) {
+        fputs(s, stderr);
+        return;
+    }
+    putc('\'', stderr);
+    for (; *s; s++)
+        if (*s == '\'')
+            fputs("'\\''", stderr);
+        else
+            putc(*s, stderr);
+    putc('\'', stderr);
+}
+
+/* The state is saved even with --quiet, and so is the way back shown. */
+static int stop_here(struct run *run, int64_t step)
+{
+    progress_end();
+    if (!step) {
+        fprintf(stderr, "interrupted before the first step; nothing to resume\n");
+        return EXIT_INTERRUPTED;
+    }
+    int rc = step > run->first_step ? folder_checkpoint(run, step) : 0;
+    if (rc)
+        return rc;
+    fprintf(stderr, "interrupted after step %lld; the state is saved.  To go on:\n ",
+            (long long)step);
+    for (int i = 0; i < run->args->argc; i++) {
+        if (!strcmp(run->args->argv[i], "--overwrite"))
+            continue;
+        putc(' ', stderr);
+        put_shell_word(run->args->argv[i]);
+    }
+    fputs(run->args->resume ? "\n" : " --resume\n", stderr);
+    return EXIT_INTERRUPTED;
+}
+
+static int start(struct run *run, int64_t step)
+{
+    int rc = 0;
+    char *path = folder_path(run, "metrics.jsonl");
+    if (step) {
+        char *from = format("%s/checkpoint-%lld", run->args->out, (long long)step);
+        rc = peft_trainer_resume(run->trainer, from);
+        if (rc)
+            rc = library_error(rc, "cannot resume");
+        else
+            rc = history_resume(&run->history, path, step);
+        if (!rc)
+            note("resumed after step %lld from %s", (long long)step, from);
+        free(from);
+    }
+    if (!rc && !(run->metrics = fopen(path, step ? "a" : "w")))
+        rc = runtime_error("cannot write %s", path);
+    free(path);
+    return rc;
+}
+
+static int finish(struct run *run, int64_t step)
+{
+    int rc = evaluated(run, step) ? 0 : evaluate(run, step, run->history.n_steps ?
+             run->history.step[run->history.n_steps - 1].epoch : 0);
+    if (!rc && !interrupted())
+        rc = ask_questions(run, true);
+    if (rc)
+        return rc;
+    if (interrupted())
+        return stop_here(run, step);
+    if ((rc = folder_save_result(run)) != 0 || (rc = report_write(run)) != 0)
+        return rc;
+    show_samples(run);
+    note_evaluations(run);
+    bool adapter = !strcmp(run->method, "lora");
+    note("\n%s in %s  (%s, peak memory %s)", adapter ? "adapter" : "model", run->args->out,
+         show_seconds(run->seconds), show_bytes(memory_peak()));
+    if (run->base_trains)
+        note("weights of the base trained too: %s/model is the adapter's base now",
+             run->args->out);
+    note("report  %s/report.html", run->args->out);
+    return ferror(run->metrics) ? runtime_error("metrics.jsonl could not be written") : EXIT_OK;
+}
+
+int run_loop(struct run *run)
+{
+    int64_t step = 0;
+    int rc = read_questions(run);
+    if (!rc)
+        rc = folder_open(run, &step);
+    if (rc)
+        return rc;
+    show_first_line(run);
+    signal(SIGPIPE, SIG_IGN);  /* a closed stdout does not cost the training */
+    interrupt_catch(run->trainer);
+    rc = ask_questions(run, false);
+    if (!rc)
+        rc = start(run, step);
+    if (!rc && !step && !interrupted())
+        rc = evaluate(run, 0, 0);
+    run->first_step = step;
+    run->seconds = now();      /* the beginning, until the loop has ended */
+    if (!rc)
+        rc = train(run, &step);
+    run->seconds = now() - run->seconds;
+    progress_end();
+    if (!rc)
+        rc = interrupted() ? stop_here(run, step) : finish(run, step);
+    interrupt_release();
+    return rc;
+}
+
+int run_train(const struct args *args)
+{
+    if (!args->out)
+        return usage_error("where to?  --out DIR");
+    struct run run = {.args = args};
+    warnings_hold();
+    int rc = run_setup(&run);
+    if (!rc) {
+        settings_make(&run);
+        rc = run_loop(&run);
+    }
+    warnings_show();
+    run_release(&run);
+    return rc;
+}

@@ -1,0 +1,179 @@
+/* peft: adapts pre-trained models from the command line.  This file is the
+ * table of the commands. */
+#include <signal.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "cli.h"
+
+#define AT(field) offsetof(struct args, field)
+
+static const struct option run_options[] = {
+    {"out", OPT_TEXT, "DIR", "adapter or model, metrics.jsonl, report.html", AT(out), 0, 0},
+    {"eval-every", OPT_INT, "N", "steps between evaluations (default: an epoch)", AT(eval_every),
+     1, 2147483647},
+    {"checkpoint-every", OPT_INT, "N", "steps between checkpoints (default: none)",
+     AT(checkpoint_every), 1, 2147483647},
+    {"resume", OPT_FLAG, NULL, "go on from the newest checkpoint in --out", AT(resume), 0, 0},
+    {"overwrite", OPT_FLAG, NULL, "start anew where an unfinished run lies", AT(overwrite), 0, 0},
+    {"sample-file", OPT_TEXT, "FILE", "questions, one a line, asked before and after",
+     AT(sample_file), 0, 0},
+    {"sample-tokens", OPT_INT, "N", "length of those answers (default 64)", AT(sample_tokens), 1,
+     65536},
+    {0}};
+static const struct option inspect_options[] = {
+    {"tensors", OPT_FLAG, NULL, "every tensor: name, type, shape", AT(tensors), 0, 0}, {0}};
+static const struct option eval_options[] = {
+    {"batch", OPT_INT, "N", "examples at a time (default 4)", AT(batch), 1, 65536}, {0}};
+static const struct option prompt_options[] = {
+    {"prompt", OPT_TEXT, "TEXT", "the question; without it, stdin is read", AT(prompt), 0, 0},
+    {"raw", OPT_FLAG, NULL, "continue the text, without chat template", AT(raw), 0, 0},
+    {0}};
+static const struct option merge_options[] = {
+    {"out", OPT_TEXT, "PATH", "a folder, or a file that ends in .gguf", AT(out), 0, 0},
+    {"dtype", OPT_TEXT, "NAME", "of float tensors: f32, f16, bf16 (default: as held)", AT(dtype),
+     0, 0},
+    {0}};
+static const struct option tokenize_options[] = {
+    {"text", OPT_TEXT, "TEXT", "what to encode; without it, stdin is read", AT(text), 0, 0},
+    {"decode", OPT_TEXT, "IDS", "decode these ids instead: \"1 2 3\"", AT(decode), 0, 0},
+    {"no-special", OPT_FLAG, NULL, "do not add or show special tokens", AT(no_special), 0, 0},
+    {"plain", OPT_FLAG, NULL, "names of special tokens are plain text", AT(plain), 0, 0},
+    {0}};
+
+static const struct command commands[] = {
+    {"doctor", "Says what was found on this machine, and what to do about it.",
+     "peft doctor [--json]",
+     "  peft doctor\n", OPERAND_NONE, {common_options}, run_doctor},
+    {"inspect", "Shows what a model file or folder holds.", "peft inspect MODEL [options]",
+     "  peft inspect model.gguf\n"
+     "  peft inspect folder --tensors --json\n",
+     OPERAND_NEEDED, {inspect_options, model_options, common_options}, run_inspect},
+    {"train", "Adapts a model to a data set.", "peft train MODEL --data FILE --out DIR [options]",
+     "  peft train model.gguf --data chats.jsonl --out run\n"
+     "  peft train model.gguf --data chats.jsonl --eval 0.1 --epochs 3 --rank 8 --out run\n"
+     "  peft train encoder --data reviews.csv --method head --epochs 5 --out run\n"
+     "  peft train folder --data text.jsonl --method none --unfreeze '*.29.*' --out run\n"
+     "  peft train model.gguf --data chats.jsonl --out run --resume\n",
+     OPERAND_NEEDED,
+     {data_options, train_options, run_options, model_options, common_options}, run_train},
+    {"eval", "Measures a model on a data set.", "peft eval MODEL --data FILE [options]",
+     "  peft eval model.gguf --data test.jsonl\n"
+     "  peft eval model.gguf --data test.jsonl --adapter run --json\n",
+     OPERAND_NEEDED,
+     {data_options, adapter_options, eval_options, model_options, common_options}, run_eval},
+    {"generate", "Answers one prompt.", "peft generate MODEL --prompt TEXT [options]",
+     "  peft generate model.gguf --prompt \"What is the capital of France?\"\n"
+     "  peft generate model.gguf --adapter run --prompt Hello --temperature 0.7 --seed 1\n"
+     "  echo \"Once upon a time\" | peft generate model.gguf --raw --max-tokens 40\n",
+     OPERAND_NEEDED,
+     {prompt_options, generate_options, adapter_options, model_options, common_options},
+     run_generate},
+    {"chat", "Talks with a model.", "peft chat MODEL [options]",
+     "  peft chat model.gguf\n"
+     "  peft chat model.gguf --adapter run --system \"Answer in one sentence.\"\n",
+     OPERAND_NEEDED, {generate_options, adapter_options, model_options, common_options},
+     run_chat},
+    {"merge", "Adds an adapter into the weights, or converts a model without one.",
+     "peft merge MODEL [--adapter DIR] --out PATH [options]",
+     "  peft merge model.gguf --adapter run --out merged.gguf\n"
+     "  peft merge model.gguf --out folder --dtype f32\n",
+     OPERAND_NEEDED, {merge_options, adapter_options, model_options, common_options}, run_merge},
+    {"tokenize", "Shows how a text becomes tokens.", "peft tokenize MODEL --text TEXT [options]",
+     "  peft tokenize model.gguf --text \"Hello world\"\n"
+     "  peft tokenize model.gguf --json < page.txt\n"
+     "  peft tokenize model.gguf --decode \"19556 905\"\n",
+     OPERAND_NEEDED, {tokenize_options, model_options, common_options}, run_tokenize},
+    {"plan", "Tells the memory and time that a training would take.",
+     "peft plan MODEL --data FILE [options of train]",
+     "  peft plan model.gguf --data chats.jsonl --batch 8 --max-len 512\n"
+     "  peft plan folder --data chats.jsonl --method full --json\n",
+     OPERAND_NEEDED, {data_options, train_options, model_options, common_options}, run_plan},
+};
+enum { N_COMMANDS = sizeof commands / sizeof *commands };
+
+static void print_overview(FILE *to)
+{
+    fprintf(to,
+            "%speft%s adapts pre-trained language models on the CPU.\n\n"
+            "  peft train model.gguf --data chats.jsonl --out run\n"
+            "  peft generate model.gguf --adapter run --prompt \"...\"\n\n",
+            paint(to, BOLD), paint(to, PLAIN));
+    for (int i = 0; i < N_COMMANDS; i++)
+        fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].summary);
+    fprintf(to, "\npeft COMMAND --help tells more; peft --version.\n");
+}
+
+static int print_version(void)
+{
+    peft_system sys = {.size = sizeof sys};
+    int32_t v = peft_version();
+    printf("peft %d.%d.%d\n", v / 10000, v / 100 % 100, v % 100);
+    if (!peft_system_info(&sys))
+        printf("%s kernels, %s (%s), %d threads\n", sys.level, sys.blas, sys.blas_core,
+               sys.cores);
+    return EXIT_OK;
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (int i = 0; i < N_COMMANDS; i++)
+        if (!strcmp(name, commands[i].name))
+            return &commands[i];
+    return NULL;
+}
+
+static int unknown_command(const char *name)
+{
+    const char *names[N_COMMANDS];
+    for (int i = 0; i < N_COMMANDS; i++)
+        names[i] = commands[i].name;
+    const char *hint = nearest(name, names, N_COMMANDS);
+    if (hint)
+        return usage_error("there is no command \"%s\"; did you mean %s?", name, hint);
+    return usage_error("there is no command \"%s\"; see peft --help", name);
+}
+
+static int run_command(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "";
+    if (!*name) {
+        print_overview(stderr);
+        return EXIT_USAGE;
+    }
+    bool help = !strcmp(name, "help");
+    if (help && argc > 2)
+        name = argv[2];
+    else if (help || !strcmp(name, "--help") || !strcmp(name, "-h")) {
+        print_overview(stdout);
+        return EXIT_OK;
+    } else if (!strcmp(name, "--version"))
+        return print_version();
+
+    const struct command *cmd = find_command(name);
+    if (!cmd)
+        return unknown_command(name);
+    struct args args = {0};
+    if (!help) {
+        int rc = options_parse(cmd, argc, argv, &args);
+        if (rc)
+            return rc;
+    }
+    if (help || args.help) {
+        options_help(cmd);
+        return EXIT_OK;
+    }
+    quiet_set(args.quiet);
+    return cmd->run(&args);
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGXFSZ, SIG_IGN);  /* a file size limit then is a failed write */
+    int rc = run_command(argc, argv);
+    if (fflush(stdout) || ferror(stdout)) {
+        fprintf(stderr, "peft: the result could not be written to stdout\n");
+        return rc ? rc : EXIT_RUNTIME;
+    }
+    return rc;
+}

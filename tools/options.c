@@ -1,0 +1,293 @@
+/* One table-driven parser for all commands: `--name VALUE`, `--name=VALUE`,
+ * `--flag`, `--no-switch`; options and the operand in any order, `--` ends the
+ * options.  A value may begin with '-', as in `--freeze -2:-1`. */
+#include <errno.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+#define AT(field) offsetof(struct args, field)
+#define BIG 2147483647.0
+
+const struct option common_options[] = {
+    {"json", OPT_FLAG, NULL, "machine-readable result on stdout", AT(json), 0, 0},
+    {"quiet", OPT_FLAG, NULL, "no messages on stderr but errors", AT(quiet), 0, 0},
+    {"help", OPT_FLAG, NULL, "this text", AT(help), 0, 0},
+    {0}};
+
+const struct option model_options[] = {
+    {"threads", OPT_INT, "N", "worker threads (default: one per usable core)", AT(threads), 1, 32},
+    {"level", OPT_TEXT, "NAME", "kernels: c, avx2, avx512 (default: the best)", AT(level), 0, 0},
+    {"blas", OPT_TEXT, "FILE", "BLAS library, or `none` for the built-in one", AT(blas), 0, 0},
+    {"no-map", OPT_FLAG, NULL, "read the weights instead of mapping them", AT(no_map), 0, 0},
+    {0}};
+
+const struct option data_options[] = {
+    {"data", OPT_TEXT, "FILE", "JSONL or CSV", AT(data), 0, 0},
+    {"max-len", OPT_INT, "N", "tokens an example, and a pack (default 1024)", AT(max_len), 1, BIG},
+    {"system", OPT_TEXT, "TEXT", "system message for conversations without one", AT(system), 0,
+     0},
+    {"train-on-prompt", OPT_FLAG, NULL, "prompts count too, not only answers",
+     AT(train_on_prompt), 0, 0},
+    {"limit", OPT_INT, "N", "read only the first N rows", AT(limit), 1, BIG},
+    {0}};
+
+const struct option adapter_options[] = {
+    {"adapter", OPT_TEXT, "DIR", "adapter folder, ours or Hugging Face PEFT's", AT(adapter), 0, 0},
+    {0}};
+
+const struct option train_options[] = {
+    {"eval", OPT_TEXT, "FILE|RATIO", "evaluation data, or the share to set aside", AT(eval), 0, 0},
+    {"method", OPT_TEXT, "NAME", "lora (default), full, head, none", AT(method), 0, 0},
+    {"freeze", OPT_LIST, "A-B", "layers that do not train; from the end: -2:-1", AT(freeze), 0, 0},
+    {"unfreeze", OPT_LIST, "GLOB", "tensors that train in any case", AT(unfreeze), 0, 0},
+    {"to-float", OPT_FLAG, NULL, "turn quantised tensors that train into float32", AT(to_float),
+     0, 0},
+    {"rank", OPT_INT, "N", "LoRA rank (default 16)", AT(rank), 1, 65536},
+    {"alpha", OPT_NUMBER, "X", "LoRA scale (default 2 * rank)", AT(alpha), 0, 1e9},
+    {"rslora", OPT_SWITCH, NULL, "scale by alpha / sqrt(rank) (default on)", AT(rslora), 0, 0},
+    {"dropout", OPT_NUMBER, "X", "on the adapter's or the head's input", AT(dropout), 0, 0.999},
+    {"targets", OPT_TEXT, "GLOBS", "modules that get LoRA (default: all linear)", AT(targets), 0,
+     0},
+    {"adapter", OPT_TEXT, "DIR", "go on from this adapter", AT(adapter), 0, 0},
+    {"pool", OPT_TEXT, "NAME", "what a new head reads: last, cls, mean", AT(pool), 0, 0},
+    {"optimizer", OPT_TEXT, "NAME", "adamw", AT(optimizer), 0, 0},
+    {"lr", OPT_NUMBER, "X", "learning rate (default by method)", AT(lr), 0, 1e6},
+    {"schedule", OPT_TEXT, "NAME", "cosine (default), linear, constant", AT(schedule), 0, 0},
+    {"warmup", OPT_NUMBER, "X", "share of the steps, or steps from 1 on", AT(warmup), 0, BIG},
+    {"weight-decay", OPT_NUMBER, "X", "decoupled (default 0)", AT(weight_decay), 0, 1e6},
+    {"no-decay", OPT_TEXT, "GLOBS", "tensors without decay", AT(no_decay), 0, 0},
+    {"clip", OPT_NUMBER, "X", "gradient norm limit (default 1, 0 = none)", AT(clip), 0, 1e30},
+    {"batch", OPT_INT, "N", "examples at a time (default 4)", AT(batch), 1, 65536},
+    {"accumulate", OPT_INT, "N", "batches a step (default 1)", AT(accumulate), 1, 65536},
+    {"packing", OPT_FLAG, NULL, "fill packs of --max-len tokens", AT(packing), 0, 0},
+    {"no-shuffle", OPT_FLAG, NULL, "rows in file order", AT(no_shuffle), 0, 0},
+    {"epochs", OPT_INT, "N", "passes over the data (default 1)", AT(epochs), 1, BIG},
+    {"steps", OPT_INT, "N", "optimizer steps, instead of --epochs", AT(steps), 1, BIG},
+    {"seed", OPT_SEED, "N", "of everything random (default 0)", AT(seed), 0, 0},
+    {"recompute", OPT_TEXT, "HOW", "none, cheap (default), layers: less memory", AT(recompute), 0,
+     0},
+    {0}};
+
+const struct option generate_options[] = {
+    {"system", OPT_TEXT, "TEXT", "system message", AT(system), 0, 0},
+    {"max-tokens", OPT_INT, "N", "length of an answer (default 256)", AT(max_tokens), 1, BIG},
+    {"temperature", OPT_NUMBER, "X", "0 (default) takes the likeliest token", AT(temperature), 0,
+     100},
+    {"top-k", OPT_INT, "N", "sample among the N likeliest", AT(top_k), 0, BIG},
+    {"top-p", OPT_NUMBER, "X", "sample within this probability mass", AT(top_p), 0, 1},
+    {"min-p", OPT_NUMBER, "X", "drop tokens below X times the likeliest", AT(min_p), 0, 1},
+    {"repeat-penalty", OPT_NUMBER, "X", "1.1 is mild (default off)", AT(repeat_penalty), 0, 100},
+    {"seed", OPT_SEED, "N", "of the sampling (default 0)", AT(seed), 0, 0},
+    {"stop", OPT_LIST, "TEXT", "end before this text; may be repeated", AT(stop), 0, 0},
+    {0}};
+
+/* ---------------------------------------------------------------- nearest */
+
+/* Levenshtein's distance, for words shorter than 32 bytes. */
+static int distance(const char *a, const char *b)
+{
+    enum { MAX = 32 };
+    size_t na = strlen(a), nb = strlen(b);
+    if (na >= MAX || nb >= MAX)
+        return MAX;
+    int row[MAX + 1];
+    for (size_t j = 0; j <= nb; j++)
+        row[j] = (int)j;
+    for (size_t i = 1; i <= na; i++) {
+        int diagonal = row[0];
+        row[0] = (int)i;
+        for (size_t j = 1; j <= nb; j++) {
+            int best = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            if (row[j] + 1 < best)
+                best = row[j] + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            row[j] = best;
+        }
+    }
+    return row[nb];
+}
+
+const char *nearest(const char *word, const char *const *candidates, int n)
+{
+    const char *best = NULL;
+    int least = (int)strlen(word) / 3 + 2;
+    for (int i = 0; i < n; i++) {
+        int d = distance(word, candidates[i]);
+        if (d < least) {
+            least = d;
+            best = candidates[i];
+        }
+    }
+    return best;
+}
+
+static const struct option *find_option(const struct command *cmd, const char *name, size_t n,
+                                        bool *negated)
+{
+    for (int g = 0; g < 5 && cmd->groups[g]; g++)
+        for (const struct option *o = cmd->groups[g]; o->name; o++) {
+            *negated = false;
+            if (strlen(o->name) == n && !memcmp(o->name, name, n))
+                return o;
+            *negated = true;
+            if (o->kind == OPT_SWITCH && n == strlen(o->name) + 3 && !memcmp(name, "no-", 3) &&
+                !memcmp(name + 3, o->name, n - 3))
+                return o;
+        }
+    return NULL;
+}
+
+static int unknown_option(const struct command *cmd, const char *word, size_t n)
+{
+    const char *names[128], *hint;
+    int count = 0;
+    for (int g = 0; g < 5 && cmd->groups[g]; g++)
+        for (const struct option *o = cmd->groups[g]; o->name && count < 128; o++)
+            names[count++] = o->name;
+    char name[40];
+    snprintf(name, sizeof name, "%.*s", (int)n, word);
+    hint = nearest(name, names, count);
+    if (hint)
+        return usage_error("%s has no option --%.*s; did you mean --%s?", cmd->name, (int)n,
+                           word, hint);
+    return usage_error("%s has no option --%.*s; see peft %s --help", cmd->name, (int)n, word,
+                       cmd->name);
+}
+
+/* ------------------------------------------------------------------ values */
+
+static int parse_number(const struct option *o, const char *value, double *out)
+{
+    char *end;
+    errno = 0;
+    *out = strtod(value, &end);
+    if (end == value || *end || !isfinite(*out))
+        return usage_error("--%s is \"%s\", expected a number", o->name, value);
+    if (*out < o->low || *out > o->high)
+        return usage_error("--%s is %s, expected %g to %g", o->name, value, o->low, o->high);
+    return 0;
+}
+
+static int parse_int(const struct option *o, const char *value, int32_t *out)
+{
+    char *end;
+    errno = 0;
+    long long v = strtoll(value, &end, 10);
+    if (end == value || *end)
+        return usage_error("--%s is \"%s\", expected a whole number", o->name, value);
+    if (errno || (double)v < o->low || (double)v > o->high)
+        return usage_error("--%s is %s, expected %.0f to %.0f", o->name, value, o->low, o->high);
+    *out = (int32_t)v;
+    return 0;
+}
+
+static int parse_seed(const struct option *o, const char *value, uint64_t *out)
+{
+    char *end;
+    errno = 0;
+    unsigned long long v = strtoull(value, &end, 10);
+    if (end == value || *end || errno || *value == '-')
+        return usage_error("--%s is \"%s\", expected a whole number from 0", o->name, value);
+    *out = v;
+    return 0;
+}
+
+static int set_value(const struct option *o, const char *value, struct args *args)
+{
+    void *to = (char *)args + o->at;
+    struct list *list = to;
+    switch (o->kind) {
+    case OPT_INT:
+        return parse_int(o, value, to);
+    case OPT_SEED:
+        return parse_seed(o, value, to);
+    case OPT_NUMBER:
+        return parse_number(o, value, to);
+    case OPT_TEXT:
+        *(const char **)to = value;
+        return 0;
+    case OPT_LIST:
+        if (list->n == LIST_MAX)
+            return usage_error("--%s is given more than %d times", o->name, LIST_MAX);
+        list->item[list->n++] = value;
+        return 0;
+    default:
+        return 0;
+    }
+}
+
+/* Takes one option, and its value if it has one; *i moves on. */
+static int take_option(const struct command *cmd, int argc, char **argv, int *i,
+                       struct args *args)
+{
+    const char *word = argv[*i] + 2, *equals = strchr(word, '=');
+    size_t n = equals ? (size_t)(equals - word) : strlen(word);
+    bool negated;
+    const struct option *o = find_option(cmd, word, n, &negated);
+    if (!o)
+        return unknown_option(cmd, word, n);
+    if (o->kind == OPT_FLAG || o->kind == OPT_SWITCH) {
+        if (equals)
+            return usage_error("--%s takes no value", o->name);
+        *(int32_t *)((char *)args + o->at) = negated ? -1 : 1;
+        return 0;
+    }
+    if (equals)
+        return set_value(o, equals + 1, args);
+    if (*i + 1 >= argc)
+        return usage_error("--%s needs a value: --%s %s", o->name, o->name, o->arg);
+    return set_value(o, argv[++*i], args);
+}
+
+int options_parse(const struct command *cmd, int argc, char **argv, struct args *args)
+{
+    memset(args, 0, sizeof *args);
+    args->clip = 1;
+    args->argc = argc;
+    args->argv = argv;
+    bool options = true;
+    for (int i = 2; i < argc; i++) {
+        const char *word = argv[i];
+        int rc = 0;
+        if (options && !strcmp(word, "--"))
+            options = false;
+        else if (options && !strcmp(word, "-h"))
+            args->help = 1;
+        else if (options && !strncmp(word, "--", 2))
+            rc = take_option(cmd, argc, argv, &i, args);
+        else if (options && *word == '-' && word[1])
+            rc = usage_error("unknown option %s; options are written --name", word);
+        else if (cmd->operand == OPERAND_NONE)
+            rc = usage_error("%s takes no file, found \"%s\"", cmd->name, word);
+        else if (args->operand)
+            rc = usage_error("%s takes one model, found \"%s\" after \"%s\"", cmd->name, word,
+                             args->operand);
+        else
+            args->operand = word;
+        if (rc)
+            return rc;
+    }
+    if (cmd->operand == OPERAND_NEEDED && !args->operand && !args->help)
+        return usage_error("which model?  usage: %s", cmd->usage);
+    return 0;
+}
+
+void options_help(const struct command *cmd)
+{
+    printf("%sExamples%s\n%s\n", paint(stdout, BOLD), paint(stdout, PLAIN), cmd->examples);
+    printf("%sUsage%s\n  %s\n\n%s\n\n%sOptions%s\n", paint(stdout, BOLD), paint(stdout, PLAIN),
+           cmd->usage, cmd->summary, paint(stdout, BOLD), paint(stdout, PLAIN));
+    for (int g = 0; g < 5 && cmd->groups[g]; g++)
+        for (const struct option *o = cmd->groups[g]; o->name; o++) {
+            char left[64];
+            snprintf(left, sizeof left, "--%s%s%s%s", o->kind == OPT_SWITCH ? "[no-]" : "",
+                     o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+            printf("  %-22s %s\n", left, o->help);
+        }
+}

@@ -1,0 +1,437 @@
+/* From options to a trainer: the model, the data, what is trained.
+ *
+ * The order matters: an adapter may bring a classification head; the data's
+ * classes make one where there is none; the method freezes; --freeze and
+ * --unfreeze have the last word. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "train.h"
+
+static const char head_tensors[] = "score.*,classifier.*";
+
+/* ------------------------------------------------------------ what trains */
+
+static int add_head(struct run *run)
+{
+    const struct args *a = run->args;
+    int32_t n = run->stats.labels;
+    const char **names = grow(NULL, (size_t)n * sizeof *names);
+    for (int32_t i = 0; i < n; i++)
+        names[i] = peft_dataset_label(run->data, i);
+    bool lora = !strcmp(run->method, "lora");
+    peft_head_opts opts = {.size = sizeof opts, .labels = n, .names = names, .pool = a->pool,
+                           .dropout = lora ? 0 : (float)a->dropout, .seed = a->seed};
+    int32_t rc = peft_head_add(run->model, &opts);
+    free(names);
+    if (!rc)
+        rc = peft_model_info(run->model, &run->info);
+    return rc ? library_error(rc, "cannot add a classification head") : 0;
+}
+
+/* The name of the output layer of a language model: its own tensor, or the
+ * embedding when both are one. */
+static char *output_layer(const struct run *run)
+{
+    char *name = NULL;
+    peft_param p = {.size = sizeof p};
+    for (int32_t i = 0; i < run->info.n_tensors && !peft_model_param(run->model, i, &p); i++) {
+        bool own = !strcmp(p.name, "lm_head.weight");
+        bool tied = !name && p.layer < 0 && p.rows == run->info.vocab;
+        if (!own && !tied)
+            continue;
+        free(name);
+        name = format("%s", p.name);
+        if (own)
+            break;
+    }
+    return name;
+}
+
+static int freeze_all_but(struct run *run, const char *glob)
+{
+    int32_t rc = peft_freeze(run->model, "*");
+    if (!rc && glob)
+        rc = peft_unfreeze(run->model, glob);
+    return rc ? library_error(rc, "cannot choose what trains") : 0;
+}
+
+static int method_lora(struct run *run)
+{
+    const struct args *a = run->args;
+    if (a->adapter)
+        return 0;
+    peft_adapter_opts opts = {.size = sizeof opts, .targets = a->targets, .rank = a->rank,
+                              .alpha = (float)a->alpha, .dropout = (float)a->dropout,
+                              .rslora = a->rslora, .seed = a->seed};
+    int32_t rc = peft_adapter_add(run->model, "default", &opts);
+    return rc ? library_error(rc, "cannot add the adapter") : 0;
+}
+
+static int method_head(struct run *run)
+{
+    if (run->info.labels)
+        return freeze_all_but(run, head_tensors);
+    if (!run->info.causal)
+        return usage_error("--method head needs data with labels for the encoder %s",
+                           run->info.name);
+    char *name = output_layer(run);
+    int rc = name ? freeze_all_but(run, name) :
+             runtime_error("the model has no output layer that could train");
+    free(name);
+    return rc;
+}
+
+static int method_full(struct run *run)
+{
+    (void)run;
+    return 0;
+}
+
+static int method_none(struct run *run)
+{
+    if (!run->args->unfreeze.n)
+        return usage_error("--method none trains nothing without --unfreeze GLOB");
+    return freeze_all_but(run, NULL);
+}
+
+static const struct method {
+    const char *name;
+    int (*choose)(struct run *run);
+} methods[] = {
+    {"lora", method_lora}, {"full", method_full}, {"head", method_head}, {"none", method_none}};
+enum { N_METHODS = sizeof methods / sizeof *methods };
+
+static const struct method *find_method(const char *name)
+{
+    const char *names[N_METHODS];
+    for (int i = 0; i < N_METHODS; i++) {
+        names[i] = methods[i].name;
+        if (!strcmp(name, names[i]))
+            return &methods[i];
+    }
+    const char *hint = nearest(name, names, N_METHODS);
+    usage_error("--method is \"%s\", expected lora, full, head or none%s%s", name,
+                hint ? "; did you mean " : "", hint ? hint : "");
+    return NULL;
+}
+
+/* One range of --freeze: "3", "0-11", "-2:-1". */
+static int freeze_range(struct run *run, const char *text, const char **end)
+{
+    char *at;
+    long first = strtol(text, &at, 10), last = first;
+    bool good = at != text;
+    if (good && (*at == '-' || *at == ':')) {
+        const char *second = at + 1;
+        last = strtol(second, &at, 10);
+        good = at != second;
+    }
+    if (!good || (*at && *at != ',') || labs(first) > 1000000 || labs(last) > 1000000)
+        return usage_error("--freeze is \"%s\", expected layers such as 0-11, 3 or -2:-1", text);
+    *end = *at ? at + 1 : at;
+    int32_t rc = peft_freeze_layers(run->model, (int32_t)first, (int32_t)last);
+    return rc ? library_error(rc, "--freeze") : 0;
+}
+
+static int apply_globs(struct run *run)
+{
+    const struct args *a = run->args;
+    for (int32_t i = 0; i < a->freeze.n; i++)
+        for (const char *p = a->freeze.item[i]; *p;) {
+            int rc = freeze_range(run, p, &p);
+            if (rc)
+                return rc;
+        }
+    for (int32_t i = 0; i < a->unfreeze.n; i++) {
+        int32_t rc = peft_unfreeze(run->model, a->unfreeze.item[i]);
+        if (rc == PEFT_ENOTFOUND)
+            return usage_error("--unfreeze: %s", peft_errmsg());
+        if (rc)
+            return library_error(rc, "--unfreeze");
+    }
+    return 0;
+}
+
+static bool is_quantised(const char *type)
+{
+    static const char *const floats[] = {"F32", "F16", "BF16", "F64"};
+    for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
+        if (!strcmp(type, floats[i]))
+            return false;
+    return true;
+}
+
+/* Quantised tensors cannot train.  Says what turning them into floats costs,
+ * and does it when --to-float is given. */
+static int floats_for_training(struct run *run)
+{
+    int64_t bytes = 0;
+    int32_t tensors = 0;
+    peft_param p = {.size = sizeof p};
+    for (int32_t i = 0; i < run->info.n_tensors && !peft_model_param(run->model, i, &p); i++) {
+        int64_t cost = 0;
+        if (!p.trainable || !is_quantised(p.type))
+            continue;
+        char *name = format("%s", p.name);
+        int32_t rc = peft_to_float(run->model, name, !run->args->to_float, &cost);
+        free(name);
+        if (rc)
+            return library_error(rc, "cannot turn a tensor into floats");
+        bytes += cost;
+        tensors++;
+    }
+    if (tensors && !run->args->to_float)
+        return usage_error("%d quantised tensors would train, which only floats can: --to-float "
+                           "turns them into float32 for %s of memory", tensors,
+                           show_bytes(bytes));
+    if (tensors)
+        note("%d quantised tensors are float32 now: %s", tensors, show_bytes(bytes));
+    return 0;
+}
+
+static void look_at_base(struct run *run)
+{
+    peft_param p = {.size = sizeof p};
+    if (strcmp(run->method, "lora") != 0)
+        return;
+    for (int32_t i = 0; i < run->base_tensors && !peft_model_param(run->model, i, &p); i++)
+        if (p.trainable && strncmp(p.name, "score.", 6) && strncmp(p.name, "classifier.", 11))
+            run->base_trains = true;
+}
+
+/* ------------------------------------------------------------------- data */
+
+static int open_training_data(struct run *run)
+{
+    const struct args *a = run->args;
+    char *end = NULL;
+    double share = a->eval ? strtod(a->eval, &end) : 0;
+    bool ratio = a->eval && end != a->eval && !*end;
+    if (ratio && !(share > 0 && share < 1))
+        return usage_error("--eval is %s, expected a share between 0 and 1, or a file", a->eval);
+
+    int rc = open_data(a, run->model, a->data, &run->data);
+    if (!rc && ratio) {
+        rc = peft_dataset_split(run->data, share, a->seed, &run->eval);
+        if (rc)
+            return library_error(rc, "cannot set evaluation data aside");
+    }
+    run->stats.size = sizeof run->stats;
+    if (!rc && (rc = peft_dataset_info(run->data, &run->stats)) != 0)
+        return library_error(rc, "cannot use the data");
+    if (!rc && run->stats.labels && !run->info.labels)
+        rc = add_head(run);
+    if (!rc && a->eval && !ratio)
+        rc = open_data(a, run->model, a->eval, &run->eval);
+    run->eval_stats.size = sizeof run->eval_stats;
+    if (!rc && run->eval)
+        peft_dataset_info(run->eval, &run->eval_stats);
+    return rc;
+}
+
+static int recompute_code(const char *name, int32_t *code)
+{
+    static const char *const names[] = {"auto", "none", "cheap", "layers"};
+    for (int32_t i = 0; name && i < 4; i++)
+        if (!strcmp(name, names[i])) {
+            *code = i;
+            return 0;
+        }
+    return name ? usage_error("--recompute is \"%s\", expected none, cheap or layers", name) : 0;
+}
+
+static int make_trainer(struct run *run)
+{
+    const struct args *a = run->args;
+    peft_train_opts opts = {
+        .size = sizeof opts, .optimizer = a->optimizer, .schedule = a->schedule,
+        .lr = (float)a->lr, .weight_decay = (float)a->weight_decay, .no_decay = a->no_decay,
+        .warmup = (float)a->warmup, .clip = a->clip > 0 ? (float)a->clip : -1,
+        .batch = a->batch, .accumulate = a->accumulate, .packing = a->packing,
+        .max_len = a->packing ? a->max_len : 0, .epochs = a->epochs, .steps = a->steps,
+        .no_shuffle = a->no_shuffle, .seed = a->seed};
+    int rc = recompute_code(a->recompute, &opts.recompute);
+    if (rc)
+        return rc;
+    rc = peft_trainer_new(run->model, run->data, &opts, &run->trainer);
+    if (!rc) {
+        run->plan.size = sizeof run->plan;
+        rc = peft_trainer_plan(run->trainer, &run->plan);
+    }
+    if (!rc)
+        rc = peft_model_info(run->model, &run->info);
+    return rc ? library_error(rc, "cannot train") : 0;
+}
+
+static void predict(struct run *run)
+{
+    run->sys.size = sizeof run->sys;
+    if (peft_system_info(&run->sys))
+        return;
+    run->threads = run->args->threads ? run->args->threads : run->sys.cores;
+    double usable = run->threads < run->sys.cores ? run->threads : run->sys.cores;
+    double rate = run->sys.gflops * 1e9 * usable * 0.75;
+    if (rate > 0)
+        run->predicted_seconds = run->plan.flops_per_step * (double)run->plan.steps / rate;
+}
+
+static int check_options(struct run *run)
+{
+    const struct args *a = run->args;
+    run->method = a->method ? a->method : "lora";
+    if (!a->data)
+        return usage_error("which data?  --data FILE");
+    if (!find_method(run->method))
+        return EXIT_USAGE;
+    if (a->adapter && strcmp(run->method, "lora") != 0)
+        return usage_error("--adapter goes on from an adapter: --method %s has none",
+                           run->method);
+    if (a->adapter && (a->rank || a->alpha > 0 || a->targets || a->rslora))
+        return usage_error("--adapter brings its own rank, alpha, targets and rslora");
+    if (a->epochs && a->steps)
+        return usage_error("give --epochs or --steps, not both");
+    return 0;
+}
+
+int run_setup(struct run *run)
+{
+    int rc = check_options(run);
+    if (!rc)
+        rc = open_model(run->args, &run->model, &run->info);
+    run->base_tensors = run->info.n_tensors;
+    if (!rc)
+        rc = open_adapter(run->args, run->model, &run->info);
+    if (!rc)
+        rc = open_training_data(run);
+    if (!rc)
+        rc = find_method(run->method)->choose(run);
+    if (!rc && (rc = peft_model_info(run->model, &run->info)) != 0)
+        rc = library_error(rc, "cannot look at the model");
+    if (!rc)
+        rc = apply_globs(run);
+    if (!rc)
+        rc = floats_for_training(run);
+    if (!rc)
+        rc = make_trainer(run);
+    if (!rc) {
+        look_at_base(run);
+        predict(run);
+    }
+    return rc;
+}
+
+void run_release(struct run *run)
+{
+    for (int i = 0; i < run->settings.n; i++)
+        free(run->settings.item[i].value);
+    for (int i = 0; i < run->n_samples; i++) {
+        free(run->sample[i].prompt);
+        free(run->sample[i].before);
+        free(run->sample[i].after);
+    }
+    free(run->sample);
+    history_free(&run->history);
+    if (run->metrics)
+        fclose(run->metrics);
+    peft_trainer_free(run->trainer);
+    peft_dataset_free(run->eval);
+    peft_dataset_free(run->data);
+    peft_model_free(run->model);
+}
+
+/* --------------------------------------------------------------- settings */
+
+static void add_setting(struct settings *s, const char *key, char *value, bool loose)
+{
+    s->item[s->n++] = (struct setting){key, value, loose};
+}
+
+static char *quoted(const char *text)
+{
+    char *s = NULL;
+    size_t n;
+    if (!text)
+        return format("null");
+    FILE *f = open_memstream(&s, &n);
+    struct json j;
+    if (!f)
+        return format("null");
+    json_begin(&j, f);
+    json_text(&j, NULL, text);
+    fclose(f);
+    return s;
+}
+
+static char *joined(const struct list *list)
+{
+    char *all = format("%s", "");
+    for (int32_t i = 0; i < list->n; i++) {
+        char *more = format("%s%s%s", all, i ? "," : "", list->item[i]);
+        free(all);
+        all = more;
+    }
+    char *s = quoted(list->n ? all : NULL);
+    free(all);
+    return s;
+}
+
+static char *number(double v)
+{
+    return format("%.9g", v);
+}
+
+static char *number_or_auto(double v)
+{
+    return v > 0 ? number(v) : quoted("auto");
+}
+
+static void method_settings(struct settings *s, const struct run *run)
+{
+    const struct args *a = run->args;
+    int32_t rank = a->rank ? a->rank : 16;
+    add_setting(s, "method", quoted(run->method), false);
+    add_setting(s, "freeze", joined(&a->freeze), false);
+    add_setting(s, "unfreeze", joined(&a->unfreeze), false);
+    if (!strcmp(run->method, "lora") && a->adapter)
+        add_setting(s, "from_adapter", quoted(a->adapter), true);
+    else if (!strcmp(run->method, "lora")) {
+        add_setting(s, "rank", number(rank), false);
+        add_setting(s, "alpha", number(a->alpha > 0 ? a->alpha : 2 * rank), false);
+        add_setting(s, "rslora", format("%s", a->rslora < 0 ? "false" : "true"), false);
+        add_setting(s, "targets", quoted(a->targets ? a->targets : "all linear layers"), false);
+    }
+    add_setting(s, "dropout", number(a->dropout), false);
+    add_setting(s, "trainable_params", number((double)run->plan.trainable_params), false);
+}
+
+void settings_make(struct run *run)
+{
+    struct settings *s = &run->settings;
+    const struct args *a = run->args;
+    add_setting(s, "model", quoted(a->operand), true);
+    add_setting(s, "data", quoted(a->data), true);
+    add_setting(s, "eval", quoted(a->eval), true);
+    add_setting(s, "rows", number((double)run->stats.rows), false);
+    add_setting(s, "tokens", number((double)run->stats.tokens), false);
+    add_setting(s, "system", quoted(a->system), false);
+    add_setting(s, "train_on_prompt", format("%s", a->train_on_prompt ? "true" : "false"), false);
+    method_settings(s, run);
+    add_setting(s, "optimizer", quoted(a->optimizer ? a->optimizer : "adamw"), false);
+    add_setting(s, "learning_rate", number_or_auto(a->lr), false);
+    add_setting(s, "schedule", quoted(a->schedule ? a->schedule : "cosine"), false);
+    add_setting(s, "warmup", number(a->warmup), false);
+    add_setting(s, "weight_decay", number(a->weight_decay), false);
+    add_setting(s, "no_decay", quoted(a->no_decay), false);
+    add_setting(s, "clip", number(a->clip), false);
+    add_setting(s, "batch", number(a->batch ? a->batch : 4), false);
+    add_setting(s, "accumulate", number(a->accumulate ? a->accumulate : 1), false);
+    add_setting(s, "max_len", number_or_auto(a->max_len), false);
+    add_setting(s, "packing", format("%s", a->packing ? "true" : "false"), false);
+    add_setting(s, "shuffle", format("%s", a->no_shuffle ? "false" : "true"), false);
+    add_setting(s, "steps", number((double)run->plan.steps), false);
+    add_setting(s, "seed", format("%llu", (unsigned long long)a->seed), false);
+    add_setting(s, "recompute", quoted(a->recompute ? a->recompute : "cheap"), true);
+    add_setting(s, "threads", number(run->threads), true);
+    add_setting(s, "version", number(peft_version()), true);
+}

@@ -1,0 +1,121 @@
+/* What the parts of `peft train` and `peft plan` share.
+ *
+ * setup.c makes a run from the options, loop.c trains it, history.c keeps and
+ * logs its figures, folder.c owns the files in --out, report.c and chart.c
+ * draw the report. */
+#ifndef TRAIN_H
+#define TRAIN_H
+
+#include "cli.h"
+
+struct step_row {
+    int64_t step;
+    double epoch, loss, smooth, grad_norm, lr, speed;
+    int64_t seen, rss;
+};
+struct eval_row {
+    int64_t step;
+    double epoch, loss, perplexity, token_accuracy, accuracy, f1;
+};
+struct history {
+    struct step_row *step;
+    struct eval_row *eval;
+    int64_t n_steps, n_evals;
+};
+
+/* What a run was made of: one line of training_args.json each.  `loose` ones
+ * may differ when a run is resumed, since the result has the same bits. */
+struct setting {
+    const char *key;
+    char *value;               /* as JSON */
+    bool loose;
+};
+struct settings {
+    struct setting item[48];
+    int n;
+};
+
+struct sample {
+    char *prompt, *before, *after;
+};
+
+struct run {
+    const struct args *args;
+    const char *method;
+    peft_model *model;
+    peft_dataset *data, *eval;
+    peft_trainer *trainer;
+    peft_info info;
+    peft_dataset_stats stats, eval_stats;
+    peft_plan plan;
+    peft_system sys;
+    int32_t threads;
+    double predicted_seconds;  /* of all steps */
+    int32_t base_tensors;      /* tensors of the model without its adapter */
+    bool base_trains;          /* an adapter, and weights of its base too */
+
+    struct settings settings;
+    struct history history;
+    struct sample *sample;
+    int n_samples;
+    FILE *metrics;
+    double seconds;            /* of this process's training loop */
+    int64_t first_step;        /* resumed after this step */
+};
+
+/* setup.c */
+int run_setup(struct run *run);
+void run_release(struct run *run);
+void settings_make(struct run *run);
+
+/* history.c */
+void history_add_step(struct history *h, const struct step_row *row);
+void history_add_eval(struct history *h, const struct eval_row *row);
+void write_step_row(FILE *to, const struct step_row *row);
+void write_eval_row(FILE *to, const struct eval_row *row, bool classes);
+/* Reads the rows up to `last` and drops the others from the file. */
+int history_resume(struct history *h, const char *path, int64_t last);
+void history_free(struct history *h);
+int64_t memory_resident(void);
+int64_t memory_peak(void);
+
+/* folder.c */
+char *folder_path(const struct run *run, const char *name);
+/* Checks what lies in --out and makes it ready; with --resume *step is that
+ * of the newest checkpoint, else 0. */
+int folder_open(struct run *run, int64_t *step);
+int folder_settings_check(const struct run *run);
+int folder_settings_write(const struct run *run);
+int folder_checkpoint(const struct run *run, int64_t step);
+int folder_save_result(const struct run *run);
+/* A file of --out that appears whole; close returns an exit code. */
+FILE *folder_create(const char *path);
+int folder_close(FILE *file, const char *path);
+
+/* loop.c */
+int run_loop(struct run *run);
+
+/* report.c */
+int report_write(const struct run *run);
+
+/* chart.c */
+struct series {
+    const char *name;          /* in the legend; NULL = none */
+    const char *style;         /* CSS class */
+    const double *x, *y;
+    int64_t n;
+    bool dots;
+};
+struct chart {
+    const char *title, *x_label;
+    const struct series *series;
+    int n_series;
+    bool from_zero;
+};
+void html_text(FILE *to, const char *s);
+void chart_draw(FILE *to, const struct chart *chart);
+/* Bars: count[i] of values in low + i * width. */
+void chart_bars(FILE *to, const char *title, const char *x_label, const int64_t *count, int n,
+                double low, double width);
+
+#endif
