@@ -415,6 +415,7 @@ typedef struct peft_plan {
     int64_t features;     /* cached outputs of a frozen part */
     int64_t process;      /* resident now, beside the above */
     int64_t peak;         /* the sum: peak resident memory */
+    int64_t evaluation;   /* what peft_eval with the same batch adds meanwhile */
     int64_t steps, tokens_per_step; /* the largest step's tokens */
     double flops_per_step;
     int64_t trainable_params, total_params;

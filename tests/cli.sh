@@ -171,8 +171,10 @@ run 0 'options of all kinds' train "$GOLDEN/llama" --data ids.jsonl --rank 4 --a
     --no-rslora --dropout 0.1 --targets q_proj,v_proj --schedule linear --warmup 2 \
     --weight-decay 0.01 --clip 0 --batch 2 --accumulate 2 --max-len 16 --packing --no-shuffle \
     --steps 4 --seed 7 --threads 1 --recompute layers --freeze -1 --out options
-run 5 'a loss that is not finite' train "$GOLDEN/llama" --data ids.jsonl --steps 40 --lr 1000 \
-    --clip 0 --method full --out nan --json
+size=$(size_of "$GOLDEN/llama/model.safetensors")
+{ head -c $((size - 16)) "$GOLDEN/llama/model.safetensors"; printf '\377%.0s' 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6
+} >cut/model.safetensors
+run 5 'a loss that is not finite' train cut --data ids.jsonl --steps 4 --out nan --json
 says out '"loss": null'
 
 # -------------------------------------------------- same bits, any way there

@@ -25,7 +25,7 @@ struct batcher {
     int64_t width;                  /* leaves: a power of two >= n */
     struct batch b;
     /* What b points to. */
-    int32_t *ids, *pos, *start, *rows, *target, *label, *example;
+    int32_t *ids, *pos, *types, *start, *rows, *target, *label, *example;
     float *value;
 };
 
@@ -94,17 +94,24 @@ static int batcher_alloc(struct batcher *b)
     }
     b->ids = mem_array(m, most.tokens, sizeof *b->ids);
     b->pos = mem_array(m, most.tokens, sizeof *b->pos);
+    b->types = mem_array(m, most.tokens, sizeof *b->types);
     b->start = mem_array(m, most.seqs + 1, sizeof *b->start);
     b->rows = mem_array(m, most.targets, sizeof *b->rows);
     b->target = mem_array(m, most.targets, sizeof *b->target);
     b->label = mem_array(m, most.seqs, sizeof *b->label);
     b->value = mem_array(m, most.seqs, sizeof *b->value);
     b->example = mem_array(m, most.seqs, sizeof *b->example);
-    bool all = b->ids && b->pos && b->start && b->rows && b->target && b->label && b->value &&
-               b->example;
-    b->b = (struct batch){.ids = b->ids, .pos = b->pos, .start = b->start, .rows = b->rows,
-                          .target = b->target, .label = b->label, .value = b->value,
-                          .example = b->example};
+    bool all = b->ids && b->pos && b->types && b->start && b->rows && b->target && b->label &&
+               b->value && b->example;
+    b->b = (struct batch){ .ids = b->ids,
+                           .pos = b->pos,
+                           .types = b->types,
+                           .start = b->start,
+                           .rows = b->rows,
+                           .target = b->target,
+                           .label = b->label,
+                           .value = b->value,
+                           .example = b->example };
     return all ? PEFT_OK : PEFT_ENOMEM;
 }
 
@@ -134,8 +141,9 @@ int batcher_new(const struct dataset *d, const struct batch_opts *o, struct batc
 void batcher_free(struct batcher *b)
 {
     if (!b) return;
-    void *const parts[] = {b->order, b->end, b->targets, b->tree, b->pack_of, b->shuffled, b->ids,
-                           b->pos, b->start, b->rows, b->target, b->label, b->value, b->example};
+    void *const parts[] = { b->order,    b->end,    b->targets, b->tree,  b->pack_of,
+                            b->shuffled, b->ids,    b->pos,     b->types, b->start,
+                            b->rows,     b->target, b->label,   b->value, b->example };
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) mem_free(b->mem, parts[i]);
     mem_free(b->mem, b);
 }
@@ -242,7 +250,10 @@ const struct batch *batcher_get(struct batcher *b, int64_t epoch, int64_t i)
         b->label[s] = x->label;
         b->value[s] = x->value;
         memcpy(b->ids + out->n, x->ids, (size_t)x->n * sizeof *x->ids);
-        for (int32_t p = 0; p < x->n; p++) b->pos[out->n + p] = p;
+        for (int32_t p = 0; p < x->n; p++) {
+            b->pos[out->n + p] = p;
+            b->types[out->n + p] = x->second && p >= x->second;
+        }
         for (int32_t p = 0; x->labels && p + 1 < x->n; p++) {
             if (x->labels[p + 1] == NOT_TRAINED) continue;
             b->rows[out->n_target] = (int32_t)out->n + p;

@@ -9,6 +9,7 @@ struct example {
     int32_t *ids;                   /* [n] */
     int32_t *labels;                /* [n], -100 = not trained; NULL for classification rows */
     int32_t n;
+    int32_t second;                 /* where the second text of a pair begins; 0 = no pair */
     int32_t label;                  /* class; -1 = none */
     float value;                    /* regression target */
     int64_t line;
@@ -53,6 +54,7 @@ struct batch {
     int64_t n;                      /* tokens of all its examples */
     int64_t n_seq;                  /* examples */
     const int32_t *ids, *pos;       /* [n]; pos from 0 in each example */
+    const int32_t *types;           /* [n], 1 = of the second text of a pair */
     const int32_t *start;           /* [n_seq + 1] first row of each example */
     /* language model: rows whose next token is trained, and that token */
     const int32_t *rows, *target;   /* [n_target] */

@@ -152,10 +152,15 @@ int coder_class(struct coder *e, const char *text, const char *pair)
     int rc;
     if (pair && e->o->causal)
         return fail(PEFT_EUNSUPPORTED, "a second text in a row needs an encoder model");
+    e->part.n = 0;
     if (pair) rc = tok_encode_pair(e->host, e->tok, text, n, pair, (int64_t)strlen(pair), &e->ids,
-                                   NULL);
+                                   &e->part);
     else rc = tok_encode(e->host, e->tok, text, n, TOK_SPECIAL, &e->ids);
     if (rc == PEFT_OK) rc = ids_check(&e->ids);
+    if (rc == PEFT_OK) rc = ids_check(&e->part);
+    e->row.second = 0;
+    while (pair && rc == PEFT_OK && e->row.second < e->part.n && !e->part.v[e->row.second])
+        e->row.second++;
     e->keep_last = rc == PEFT_OK && !e->o->causal && e->ids.n > 0 &&
                    tok_is_special(e->tok, e->ids.v[e->ids.n - 1]);
     return rc;

@@ -109,7 +109,7 @@ int plan_grow(struct mem *m, void *array, int64_t *cap, int64_t n, int64_t size)
 }
 
 /* The next tensor, not yet in the list. */
-static struct tensor *add_tensor(struct graph *g, int64_t args_size)
+static struct tensor *new_node(struct graph *g, int64_t args_size)
 {
     int rc = plan_grow(&g->host->mem, &g->node, &g->cap, g->n + 1, sizeof *g->node);
     struct tensor *t = rc ? NULL : arena_alloc(&g->arena, sizeof *t);
@@ -136,7 +136,7 @@ struct tensor *graph_leaf(struct graph *g, const char *name, const struct qtype 
     if (grad && type != &qtype_f32)
         return graph_fail(g, PEFT_EARG, "%s is %s and cannot be trained, expected F32",
                           name ? name : "a leaf", type->name);
-    struct tensor *t = add_tensor(g, 0);
+    struct tensor *t = new_node(g, 0);
     if (!t) return NULL;
     t->name = name ? arena_strndup(&g->arena, name, (int64_t)strlen(name)) : NULL;
     t->type = type;
@@ -202,7 +202,7 @@ struct tensor *graph_node(struct graph *g, const struct op *op, struct tensor *c
     if (g->error) return NULL;
     for (int k = 0; k < n; k++)
         use[k] = in[k] ? distinct_operand(g, in, k) : NULL;
-    struct tensor *t = add_tensor(g, (int64_t)args_size);
+    struct tensor *t = new_node(g, (int64_t)args_size);
     if (!t) return NULL;
     if (args_size) memcpy(t->args, args, args_size);
     memcpy(t->in, use, sizeof use);

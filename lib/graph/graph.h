@@ -107,7 +107,7 @@ tensor *g_linear_add(graph *g, tensor *y, tensor *x, tensor *w, float scale);
 tensor *g_embed(graph *g, tensor *w, const int32_t *ids, int64_t n);     /* rows of w */
 tensor *g_bias(graph *g, tensor *x, tensor *b);                   /* b [1,D] */
 tensor *g_add(graph *g, tensor *a, tensor *b);
-tensor *g_mul(graph *g, tensor *a, tensor *b);                    /* b [N,D], or [1,D] for each row */
+tensor *g_mul(graph *g, tensor *a, tensor *b);                    /* b [N,D] or [1,D] */
 tensor *g_scale(graph *g, tensor *x, float s);
 tensor *g_act(graph *g, tensor *x, enum act kind);
 tensor *g_glu(graph *g, tensor *gate, tensor *up, enum act kind); /* act(gate) * up */

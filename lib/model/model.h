@@ -88,6 +88,7 @@ struct pass {
     /* the batch: n tokens of n_seq sequences that begin at rows start[0..n_seq] */
     int64_t n, n_seq;
     const int32_t *ids, *pos, *start;
+    const int32_t *types;           /* token types, or NULL = all 0 */
     const int32_t *lo, *hi;         /* attention ranges, by pass_begin */
     struct kv_cache *cache;         /* [layers] while generating, else NULL */
     int64_t past;                   /* rows in the cache before this pass */

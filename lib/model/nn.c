@@ -116,4 +116,4 @@ struct tensor *nn_dropout(struct pass *p, struct tensor *x, float rate)
 }
 
 int32_t *pass_index(struct pass *p) { return p->mem->index; }
-const int32_t *pass_types(struct pass *p) { return p->mem->types; }
+const int32_t *pass_types(struct pass *p) { return p->types ? p->types : p->mem->types; }

@@ -89,7 +89,7 @@ static int make_dummy(struct trainer *t, struct arena *a, struct dummy *d)
     d->b = (struct batch){ .n = t->max_tokens,
                            .n_seq = t->max_seqs,
                            .ids = d->zeros,
-                           .pos = d->zeros,
+                           .pos = d->zeros, .types = d->zeros,
                            .start = d->start,
                            .rows = d->rows,
                            .target = d->zeros,
@@ -138,6 +138,21 @@ static int plan_graphs(struct trainer *t, const struct batch *b)
     if ((x = t->objective->features(&t->pass, b))) graph_keep(x);
     rc = graph_plan(t->graph, NULL, RECOMPUTE_NONE, &report);
     if (!rc) take_max(t, &report);
+    return rc;
+}
+
+/* What an evaluation between steps needs beside the training graph. */
+static int plan_evaluation(struct trainer *t, const struct batch *b)
+{
+    struct plan_report report = { 0 };
+    t->pass.training = 0;
+    batch_pass(&t->pass, b);
+    int rc = pass_begin(&t->pass);
+    if (rc) return rc;
+    struct tensor *x = t->objective->features(&t->pass, b);
+    if ((x = t->objective->loss(&t->pass, b, x, 1.0f, NULL))) graph_keep(x);
+    rc = graph_plan(t->graph, NULL, RECOMPUTE_NONE, &report);
+    t->eval_slab = report.slab;
     return rc;
 }
 
@@ -190,6 +205,7 @@ static int plan_run(struct trainer *t)
     if (!rc) rc = rope_reserve(t->m, t->d->max_len);
     if (!rc) rc = make_dummy(t, &a, &d);
     if (!rc) rc = plan_graphs(t, &d.b);
+    if (!rc) rc = plan_evaluation(t, &d.b);
     if (!rc) rc = list_trained(t);
     if (!rc) rc = features_plan(t);
     graph_reset(t->graph);
@@ -287,6 +303,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
     out->process = MAX(0, others);
     out->peak = out->weights + out->trainable + out->gradients + out->optimizer + out->activations +
                 out->scratch + out->data + out->features + out->process;
+    out->evaluation = t->eval_slab;
     out->steps = t->steps;
     out->tokens_per_step = t->max_tokens * t->o.accumulate;
     out->flops_per_step = t->flops * t->o.accumulate;

@@ -68,6 +68,7 @@ struct trainer {
     float *gather;                  /* a batch's features, [max rows, dim] */
     int64_t max_tokens, max_targets, max_seqs, max_rows;
     int64_t slab, scratch;          /* of the largest batch */
+    int64_t eval_slab;              /* of evaluating one as large */
     double flops;                   /* of the largest step */
     int64_t steps, step, epochs;    /* of the run; done; epochs begun in the run */
     int64_t epoch, index;           /* next batch */

@@ -515,6 +515,12 @@ static void test_dropout(void)
         both += v > 0 && tensor_f32(z)[i] > 0;
         odd += v > 0 && fabsf(v - 4.0f / 3) > 1e-6f;
     }
+    for (uint32_t i = 0; i < N * D; i += 37) {       /* the documented draw */
+        uint32_t q = i % 512, counter[4] = { i / 512 * 64 + q % 64, 0, 1, 0 }, u[4];
+        philox4x32(counter, (uint32_t[2]){ 7, 0 }, u);
+        odd += (u[q % 256 / 64] >> q / 256 * 16 & 0xffff) < 0x4000 ? tensor_f32(y)[i] > 0
+                                                                  : tensor_f32(y)[i] <= 0;
+    }
     CHECK_NEAR((double)kept / (N * D), 0.75, 0.01);
     CHECK_NEAR((double)both / (N * D), 0.5625, 0.01);
     CHECK_EQ(odd, 0);

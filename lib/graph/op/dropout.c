@@ -1,13 +1,15 @@
 /* Inverted dropout (Srivastava et al. 2014): y = x * keep / (1 - p),
- * dx = dy * keep / (1 - p).  Element i is kept when 16 bits of Philox, half
- * word i % 8 of the block with counter (i / 8, stream) and key `seed`, are not
- * below p * 2^16; so p is exact to 2^-17, and a replay gives the same mask.
- * x, y [N, D]. */
-#include "base/rng.h"
+ * dx = dy * keep / (1 - p).   x, y [N, D].
+ *
+ * An element is kept when 16 random bits are not below p * 2^16; they depend
+ * on its index alone, so a replay gives the same mask.  A piece of 512 elements
+ * takes 64 blocks of Philox4x32-10 (base/rng.h): element q of piece i has the
+ * half q / 256 of word q % 256 / 64 of the block with counter (64 i + q % 64,
+ * stream) and key `seed`.  That order lets the compiler vectorise. */
 #include "graph/op.h"
 
 struct dropout_args { uint64_t seed, stream; float scale; uint32_t limit; };
-enum { DRAWS = 8, DROPOUT_MASK = 512 };          /* elements of a block, of a piece */
+enum { DROP_BLOCKS = 64, DROP_PIECE = 8 * DROP_BLOCKS };
 
 static int shape_dropout(struct tensor *t, struct graph *g)
 {
@@ -17,29 +19,50 @@ static int shape_dropout(struct tensor *t, struct graph *g)
     return PEFT_OK;
 }
 
-/* The factors of elements [at, at + n); `at` is a multiple of DRAWS. */
-static void dropout_mask(const struct dropout_args *a, float *mask, int64_t at, int64_t n)
+/* philox4x32 of many counters side by side: w[k][i] is word k of block first + i. */
+static void philox_blocks(const struct dropout_args *a, uint64_t first,
+                          uint32_t w[4][DROP_BLOCKS])
 {
-    const uint32_t key[2] = { (uint32_t)a->seed, (uint32_t)(a->seed >> 32) };
-    uint32_t u[4];
-    for (int64_t i = 0; i < n; i += DRAWS) {
-        uint64_t block = (uint64_t)(at + i) / DRAWS;
-        const uint32_t counter[4] = { (uint32_t)block, (uint32_t)(block >> 32),
-                                      (uint32_t)a->stream, (uint32_t)(a->stream >> 32) };
-        philox4x32(counter, key, u);
-        for (int64_t j = 0; j < MIN(DRAWS, n - i); j++)
-            mask[i + j] = (u[j / 2] >> 16 * (j & 1) & 0xffff) < a->limit ? 0.0f : a->scale;
+    uint32_t k0 = (uint32_t)a->seed, k1 = (uint32_t)(a->seed >> 32);
+    for (int i = 0; i < DROP_BLOCKS; i++) {
+        w[0][i] = (uint32_t)(first + (uint64_t)i);
+        w[1][i] = (uint32_t)((first + (uint64_t)i) >> 32);
+        w[2][i] = (uint32_t)a->stream;
+        w[3][i] = (uint32_t)(a->stream >> 32);
+    }
+    for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
+        for (int i = 0; i < DROP_BLOCKS; i++) {
+            uint64_t p0 = (uint64_t)0xD2511F53u * w[0][i], p1 = (uint64_t)0xCD9E8D57u * w[2][i];
+            w[0][i] = (uint32_t)(p1 >> 32) ^ w[1][i] ^ k0;
+            w[2][i] = (uint32_t)(p0 >> 32) ^ w[3][i] ^ k1;
+            w[1][i] = (uint32_t)p1;
+            w[3][i] = (uint32_t)p0;
+        }
     }
 }
 
+static void dropout_mask(const struct dropout_args *a, float *mask, int64_t piece)
+{
+    uint32_t w[4][DROP_BLOCKS];
+    const uint32_t limit = a->limit;
+    const float scale = a->scale;
+    philox_blocks(a, (uint64_t)piece * DROP_BLOCKS, w);
+    for (int k = 0; k < 4; k++, mask += DROP_BLOCKS) {
+        for (int i = 0; i < DROP_BLOCKS; i++) {
+            mask[i] = (w[k][i] & 0xffff) < limit ? 0.0f : scale;
+            mask[i + DROP_PIECE / 2] = w[k][i] >> 16 < limit ? 0.0f : scale;
+        }
+    }
+}
+
+/* OP_TASK, and so every `begin`, is a multiple of DROP_PIECE. */
 static void dropout_apply(const struct tensor *t, const struct run *r, float *y, const float *x,
                           int add, int64_t begin, int64_t end)
 {
-    float mask[DROPOUT_MASK];
-    for (int64_t at = begin, n; at < end; at += n) {
-        n = MIN(end - at, DROPOUT_MASK);
-        dropout_mask(t->args, mask, at, n);
-        r->k->mul(y + at, x + at, mask, add, n);
+    float mask[DROP_PIECE];
+    for (int64_t at = begin; at < end; at += DROP_PIECE) {
+        dropout_mask(t->args, mask, at / DROP_PIECE);
+        r->k->mul(y + at, x + at, mask, add, MIN(end - at, DROP_PIECE));
     }
 }
 

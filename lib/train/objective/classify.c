@@ -50,5 +50,6 @@ void batch_pass(struct pass *p, const struct batch *b)
     p->n_seq = b->n_seq;
     p->ids = b->ids;
     p->pos = b->pos;
+    p->types = b->types;
     p->start = b->start;
 }
