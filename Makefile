@@ -89,10 +89,12 @@ endif
 # --- rules
 ifneq ($(V),1)
 .SILENT:
+MAKEFLAGS += --no-print-directory
 endif
 .DELETE_ON_ERROR:
 .SECONDARY:
 
+.DEFAULT_GOAL := all
 all: lib $(CMD)
 lib: $(B)/libpeft.a $(B)/$(SO)
 
@@ -148,7 +150,7 @@ $(B)/example_%: examples/%.c $(B)/libpeft.a
 	$(CCALL) $(LDFLAGS) -o $@ $< $(B)/libpeft.a $(LIBS)
 $(B)/test_%: test_%.c $(B)/internal.a
 	echo "LD $@"
-	$(CCALL) $(LDFLAGS) -Ilib -Itests -o $@ $< $(B)/internal.a $(LIBS)
+	$(CCALL) $(LDFLAGS) -Wno-unused-function -Ilib -Itests -o $@ $< $(B)/internal.a $(LIBS)
 $(B)/bench_%: bench/%.c $(B)/internal.a
 	echo "LD $@"
 	$(CCALL) $(LDFLAGS) -Ilib -o $@ $< $(B)/internal.a $(LIBS)

@@ -71,6 +71,8 @@
 #include "text/load_parts.c"
 #include "text/normal.c"
 #include "text/pre.c"
+#include "text/save.c"
+#include "text/save_gguf.c"
 #include "text/split.c"
 #include "text/template.c"
 #include "text/tokenizer.c"

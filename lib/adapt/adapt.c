@@ -1,5 +1,6 @@
 /* Adapters: choosing sites, making parts, enabling, removing, merging.  Generic
  * over the methods' tables of parts. */
+#include <math.h>
 #include <stdio.h>
 
 #include "adapt/adapt.h"
@@ -159,32 +160,71 @@ static int keep_modules(struct model *m, struct adapter *a, const char *targets)
     return PEFT_OK;
 }
 
-static void swap_module(struct saved_module *s, int on)
+/* Several enabled adapters may keep the same module.  The one that was enabled
+ * last counts, and each remembers what it took the place of: a chain from the
+ * parameter, over the copies, down to the model's own values. */
+static struct saved_module *copy_where(struct model *m, const struct param *p, const float *mine,
+                                       const float *old)
+{
+    for (struct adapter *a = m->adapters; a; a = a->next)
+        for (int64_t i = 0; a->enabled && i < a->n_saved; i++) {
+            struct saved_module *s = &a->saved[i];
+            if (s->p == p && ((mine && s->mine == mine) || (old && s->old_own == old))) return s;
+        }
+    return NULL;
+}
+
+static void put_module(struct saved_module *s)
 {
     struct param *p = s->p;
-    if (on) {
-        s->old_data = p->data;
-        s->old_own = p->own;
-        s->old_type = p->type;
-        p->own = s->mine;
-        p->data = s->mine;
-        p->type = &qtype_f32;
-        s->old_stored = p->stored;
-        p->stored = &qtype_f32;
+    s->old_data = p->data;
+    s->old_own = p->own;
+    s->old_type = p->type;
+    s->old_stored = p->stored;
+    p->data = p->own = s->mine;
+    p->type = p->stored = &qtype_f32;
+}
+
+static void take_module(struct model *m, const struct saved_module *s)
+{
+    struct param *p = s->p;
+    struct saved_module *above = copy_where(m, p, NULL, s->mine);
+    if (above) {
+        above->old_data = s->old_data;
+        above->old_own = s->old_own;
+        above->old_type = s->old_type;
+        above->old_stored = s->old_stored;
     } else {
-        s->mine = p->own;
-        p->own = s->old_own;
         p->data = s->old_data;
+        p->own = s->old_own;
         p->type = s->old_type;
         p->stored = s->old_stored;
     }
 }
 
+/* The adapter's copy becomes the model's own values, below other adapters'. */
+static void give_module(struct model *m, const struct saved_module *s)
+{
+    struct param *p = s->p;
+    struct saved_module *lowest = NULL, *next = copy_where(m, p, p->own, NULL);
+    for (; next; next = copy_where(m, p, next->old_own, NULL)) lowest = next;
+    mem_free(&m->host.mem, lowest ? lowest->old_own : p->own);
+    if (lowest) {
+        lowest->old_data = lowest->old_own = s->mine;
+        lowest->old_type = lowest->old_stored = &qtype_f32;
+    } else {
+        p->data = p->own = s->mine;
+        p->type = p->stored = &qtype_f32;
+    }
+}
+
 void adapter_enable(struct model *m, struct adapter *a, int on)
 {
-    (void)m;
     if (a->enabled == on) return;
-    for (int64_t i = 0; i < a->n_saved; i++) swap_module(&a->saved[i], on);
+    for (int64_t i = 0; i < a->n_saved; i++) {
+        if (on) put_module(&a->saved[i]);
+        else take_module(m, &a->saved[i]);
+    }
     a->enabled = (uint8_t)on;
 }
 
@@ -236,6 +276,8 @@ int adapter_add(struct model *m, const char *name, const peft_adapter_opts *o)
     if (!method) return fail(PEFT_EUNSUPPORTED, "adapter method \"%s\", expected lora", o->method);
     if (o->rank < 0 || o->rank > 1 << 16)
         return fail(PEFT_EARG, "rank %d, expected 1 to 65536", o->rank);
+    if (!isfinite(o->alpha))
+        return fail(PEFT_EARG, "alpha %g, expected a finite number", (double)o->alpha);
     if (!(o->dropout >= 0 && o->dropout < 1))
         return fail(PEFT_EARG, "dropout %g, expected 0 or more and below 1", (double)o->dropout);
     struct adapter *a;
@@ -269,29 +311,30 @@ int adapter_add(struct model *m, const char *name, const peft_adapter_opts *o)
 
 int adapter_merge(struct model *m, struct adapter *a)
 {
-    int rc = PEFT_OK;
+    int rc = PEFT_OK, enabled = a->enabled;
     if (!a->method->merge)
         return fail(PEFT_EUNSUPPORTED, "method %s cannot be merged", a->method->name);
-    /* All memory first, so that a failure leaves every weight as it was. */
-    for (int64_t i = 0; i < a->n_sites && !rc; i++) {
-        struct site *s = a->sites[i].site;
-        if (a->bias && !s->b)
+    for (int64_t i = 0; i < a->n_sites && a->bias; i++)
+        if (!a->sites[i].site->b)
             return fail(PEFT_EUNSUPPORTED,
                         "the adapter has a bias for %s, which has none, so it cannot be merged",
-                        s->name);
-        rc = param_own(m, s->w);
-        if (!rc && a->bias) rc = param_own(m, s->b);
+                        a->sites[i].site->name);
+    adapter_enable(m, a, 1);
+    /* All memory first, so that a failure leaves every weight as it was. */
+    for (int64_t i = 0; i < a->n_sites && !rc; i++) {
+        rc = param_own(m, a->sites[i].site->w);
+        if (!rc && a->bias) rc = param_own(m, a->sites[i].site->b);
     }
-    if (rc) return rc;
+    if (rc) {
+        adapter_enable(m, a, enabled);
+        return rc;
+    }
     for (int64_t i = 0; i < a->n_sites; i++) {
         struct site *s = a->sites[i].site;
         a->method->merge(&a->sites[i], &m->compute, s->w->own, a->bias ? s->b->own : NULL, 1.0f);
     }
-    /* Saved modules stay in place: they are the model's now. */
-    for (int64_t i = 0; i < a->n_saved; i++) {
-        adapter_enable(m, a, 1);
-        mem_free(&m->host.mem, a->saved[i].old_own);
-    }
+    adapter_enable(m, a, 0);
+    for (int64_t i = 0; i < a->n_saved; i++) give_module(m, &a->saved[i]);
     a->n_saved = 0;
     adapter_remove(m, a);
     return PEFT_OK;

@@ -1,6 +1,8 @@
 /* Adapter files as Hugging Face PEFT writes and reads them: adapter_config.json
  * and adapter_model.safetensors, whose tensors are called
  * base_model.model.<module>.<part>.  Generic over the methods' parts. */
+#include <float.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -79,8 +81,9 @@ static int read_config(struct load *l, const char *name, const char *dir, json *
     a->dropout = (float)json_number(json_get(c, "lora_dropout"), 0);
     a->rslora = (uint8_t)json_bool(json_get(c, "use_rslora"), 0);
     a->bias = (uint8_t)json_bool(json_get(c, "lora_bias"), 0);
-    if (!(a->dropout >= 0 && a->dropout < 1))
-        return fail(PEFT_EFORMAT, "adapter_config.json: lora_dropout %g", (double)a->dropout);
+    if (!(a->dropout >= 0 && a->dropout < 1) || !isfinite(a->alpha))
+        return fail(PEFT_EFORMAT, "adapter_config.json: lora_dropout %g, lora_alpha %g",
+                    (double)a->dropout, (double)a->alpha);
     const char *base = json_string(json_get(c, "base_model_name_or_path"));
     if (base && !(a->base = arena_strndup(&l->m->arena, base, (int64_t)strlen(base))))
         return PEFT_ENOMEM;
@@ -142,11 +145,13 @@ static int load_part(struct load *l, const struct store_tensor *t, int64_t site,
         return fail(PEFT_EUNSUPPORTED, "tensor %s: method %s does not adapt this kind of module",
                     t->name, l->a->method->name);
     if (!l->at[site]) {
-        int32_t rank = (int32_t)pattern(l->config, "rank_pattern", s->name, l->a->rank);
-        float alpha = (float)pattern(l->config, "alpha_pattern", s->name, l->a->alpha);
-        if (rank < 1 || rank > 1 << 16)
-            return fail(PEFT_EFORMAT, "rank_pattern gives %s rank %d", s->name, rank);
-        int rc = adapter_attach(l->m, &l->a->sites[l->a->n_sites], l->a, s, rank, alpha);
+        double rank = pattern(l->config, "rank_pattern", s->name, l->a->rank);
+        double alpha = pattern(l->config, "alpha_pattern", s->name, l->a->alpha);
+        if (!(rank >= 1 && rank <= 1 << 16) || rank != floor(rank) || !(fabs(alpha) < FLT_MAX))
+            return fail(PEFT_EFORMAT, "adapter_config.json gives %s rank %g and alpha %g", s->name,
+                        rank, alpha);
+        int rc = adapter_attach(l->m, &l->a->sites[l->a->n_sites], l->a, s, (int32_t)rank,
+                                (float)alpha);
         l->at[site] = ++l->a->n_sites;
         if (rc) return rc;
     }
@@ -443,7 +448,7 @@ static int put_files(struct model *m, const struct adapter *a, const char *dir, 
         }
     for (int64_t i = 0; i < a->n_saved && !rc; i++) {
         const struct saved_module *s = &a->saved[i];
-        rc = add_out(m, t, &out[n++], s->p, a->enabled ? s->p->own : s->mine);
+        rc = add_out(m, t, &out[n++], s->p, s->mine);
     }
     if (rc || (rc = path_join(&m->host, dir, "adapter_config.json", &path))) return rc;
     rc = file_write(&m->host, path, b->data, b->n);

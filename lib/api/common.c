@@ -1,6 +1,9 @@
 /* Options and results by size. */
 #include "api/api.h"
 
+/* No struct of this library will be that large: the field was not filled in. */
+enum { SIZE_LIMIT = 1 << 16 };
+
 int take_options(void *mine, size_t size, const void *theirs)
 {
     size_t given;
@@ -8,7 +11,7 @@ int take_options(void *mine, size_t size, const void *theirs)
     memcpy(mine, &size, sizeof(size));
     if (!theirs) return PEFT_OK;
     memcpy(&given, theirs, sizeof(given));
-    if (given < sizeof(size_t))
+    if (given < sizeof(size_t) || given > SIZE_LIMIT)
         return fail(PEFT_EARG,
                     "options with size %zu, expected sizeof of their struct in the first field",
                     given);
@@ -26,7 +29,7 @@ int check_result(const void *theirs)
     size_t given;
     if (!theirs) return fail(PEFT_EARG, "no struct for the result given");
     memcpy(&given, theirs, sizeof(given));
-    if (given < sizeof(size_t) || given > 1 << 16)
+    if (given < sizeof(size_t) || given > SIZE_LIMIT)
         return fail(PEFT_EARG,
                     "a result struct with size %zu, expected its sizeof in the first field", given);
     return PEFT_OK;

@@ -3,6 +3,14 @@
 
 #include "api/api.h"
 
+static int check_messages(const peft_message *messages, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++)
+        if (!messages[i].role || !messages[i].content)
+            return fail(PEFT_EARG, "message %d has no role or content", i);
+    return PEFT_OK;
+}
+
 static int need_tokenizer(const struct model *m)
 {
     if (m->tok) return PEFT_OK;
@@ -57,7 +65,8 @@ int64_t peft_chat_render(const peft_model *model, const peft_message *messages, 
     ARG(model && messages && n > 0, "no model or messages given");
     struct model *m = model_of(model);
     struct buf b;
-    int rc = need_tokenizer(m);
+    int rc = check_messages(messages, n);
+    if (!rc) rc = need_tokenizer(m);
     if (rc) return rc;
     buf_init(&b, &m->host.mem);
     return give_bytes(&b, chat_render(m->tok, (const struct message *)messages, n, prompt, &b),
@@ -176,10 +185,9 @@ int32_t peft_generate(peft_model *model, const peft_message *messages, int32_t n
     peft_generated result = { 0 };
     struct ids ids;
     ARG(model && messages && n > 0, "no model or messages given");
-    for (int32_t i = 0; i < n; i++)
-        ARG(messages[i].role && messages[i].content, "message %d has no role or content", i);
     struct model *m = model_of(model);
-    int rc = take_options(&o, sizeof(o), opts);
+    int rc = check_messages(messages, n);
+    if (!rc) rc = take_options(&o, sizeof(o), opts);
     if (!rc && out) rc = check_result(out);
     if (!rc) rc = need_tokenizer(m);
     if (rc) return rc;
@@ -188,6 +196,8 @@ int32_t peft_generate(peft_model *model, const peft_message *messages, int32_t n
     if (!(o.temperature >= 0 && o.top_p >= 0 && o.min_p >= 0 && o.repeat_penalty >= 0) ||
         o.max_tokens < 0 || o.top_k < 0 || o.n_stop < 0 || (o.n_stop && !o.stop))
         return fail(PEFT_EARG, "a generation option is negative or missing");
+    for (int32_t i = 0; i < o.n_stop; i++)
+        if (!o.stop[i]) return fail(PEFT_EARG, "stop string %d is NULL", i);
     struct fp_mode fp = fp_enter();
     ids_init(&ids, &m->host.mem);
     rc = render_prompt(m, messages, n, o.raw, &ids);

@@ -11,6 +11,7 @@
 
 #include <stdlib.h>
 
+struct bound { int64_t tokens, targets, seqs; };
 struct batcher {
     struct mem *mem;
     const struct dataset *d;
@@ -23,14 +24,12 @@ struct batcher {
     /* Packing. */
     int32_t *tree, *pack_of, *shuffled;
     int64_t width;                  /* leaves: a power of two >= n */
+    struct bound most;              /* of any batch of any epoch */
     struct batch b;
     /* What b points to. */
     int32_t *ids, *pos, *types, *start, *rows, *target, *label, *example;
     float *value;
 };
-
-/* Upper bounds of any batch of any epoch. */
-struct bound { int64_t tokens, targets, seqs; };
 
 static int by_size_down(const void *a, const void *b)
 {
@@ -81,7 +80,7 @@ static int batcher_alloc(struct batcher *b)
     for (int64_t i = 0; i < n; i++)
         if (d->rows[i].labels)
             b->targets[i] = (int32_t)count_trained(d->rows[i].labels, d->rows[i].n, &first);
-    struct bound most = find_bound(b);
+    struct bound most = b->most = find_bound(b);
     if (most.tokens > INT32_MAX)
         return fail(PEFT_EARG, "a batch of %lld tokens, expected less than 2^31",
                     (long long)most.tokens);
@@ -268,8 +267,15 @@ const struct batch *batcher_get(struct batcher *b, int64_t epoch, int64_t i)
 void batcher_max(struct batcher *b, int64_t epochs, int64_t *tokens, int64_t *targets,
                  int64_t *seqs)
 {
+    enum { MOST_WORK = 1 << 24 };   /* rows to be shuffled: about a second */
     *tokens = *targets = *seqs = 0;
     if (!b->o.shuffle) epochs = MIN(epochs, 1);
+    if (epochs > MOST_WORK / MAX(b->d->n, 1)) {
+        *tokens = b->most.tokens;
+        *targets = b->most.targets;
+        *seqs = b->most.seqs;
+        return;
+    }
     for (int64_t e = 0; e < epochs; e++) {
         for (int64_t i = 0; i < batcher_count(b, e); i++) {
             int64_t t, g, s;

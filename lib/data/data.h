@@ -11,7 +11,7 @@ struct example {
     int32_t n;
     int32_t second;                 /* where the second text of a pair begins; 0 = no pair */
     int32_t label;                  /* class; -1 = none */
-    float value;                    /* regression target */
+    float value;                    /* regression target; NAN = the label is a name */
     int64_t line;
 };
 struct dataset {
@@ -27,6 +27,7 @@ struct dataset {
     int32_t classify;               /* 1 = text/label rows */
     struct dataset *parent;         /* of a split: its arena holds the rows */
     int32_t users;                  /* of the arena: itself and its splits */
+    int32_t trainers;               /* alive: the rows must stay */
 };
 struct data_opts {
     int32_t max_len;                /* tokens an example; > 0 */
@@ -81,7 +82,8 @@ void batcher_size(struct batcher *b, int64_t epoch, int64_t i, int64_t *tokens, 
                   int64_t *seqs);
 /* The i-th batch; valid until the next call. */
 const struct batch *batcher_get(struct batcher *b, int64_t epoch, int64_t i);
-/* Upper bounds over all batches of the epochs [0, epochs). */
+/* Upper bounds over all batches of the epochs [0, epochs): the exact maxima
+ * unless it would take too long to go through all of them. */
 void batcher_max(struct batcher *b, int64_t epochs, int64_t *tokens, int64_t *targets,
                  int64_t *seqs);
 

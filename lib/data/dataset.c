@@ -225,6 +225,8 @@ int data_split(struct dataset *d, double share, uint64_t seed, struct dataset **
     *eval = NULL;
     if (!(share > 0 && share < 1))
         return fail(PEFT_EARG, "share is %g, expected more than 0 and less than 1", share);
+    if (d->trainers)
+        return fail(PEFT_ESTATE, "a trainer is alive on this data set, expected it to be freed");
     if (d->n < 2)
         return fail(PEFT_EARG, "%lld row cannot be split, expected at least 2", (long long)d->n);
     int64_t k = llround(share * (double)d->n);

@@ -70,6 +70,7 @@ static int read_name(struct labels *l, const char *name, struct example *ex)
         if (rc < 0) return rc;
     }
     ex->label = (int32_t)at;
+    ex->value = NAN;
     return PEFT_OK;
 }
 

@@ -96,9 +96,12 @@ static int rope_settings(struct model *m)
     }
     for (size_t i = 0; i < ARRAY_LEN(at); i++) {
         const json *r = json_get(store_config(m->store), at[i]);
-        if (!r || json_kind(r) != JSON_OBJECT) continue;
-        const char *type = json_string(json_get(r, "rope_type"));
-        if (!type) type = json_string(json_get(r, "type"));
+        if (json_kind(r) == JSON_NULL) continue;
+        const json *kind = json_get(r, "rope_type");
+        if (json_kind(kind) == JSON_NULL) kind = json_get(r, "type");
+        const char *type = json_string(kind);
+        if (json_kind(r) != JSON_OBJECT || (json_kind(kind) != JSON_NULL && !type))
+            return fail(PEFT_EFORMAT, "%s: \"%s\" is no object with a type", m->path, at[i]);
         if (!type || !strcmp(type, "default")) continue;
         hp->rope_factor = json_number(json_get(r, "factor"), 0);
         hp->rope_low = json_number(json_get(r, "low_freq_factor"), 0);
@@ -123,9 +126,10 @@ static int activation(struct model *m)
         { "gelu_new", ACT_GELU_TANH }, { "gelu_pytorch_tanh", ACT_GELU_TANH },
         { "gelu_fast", ACT_GELU_TANH }
     };
-    const char *s = json_string(json_get(store_config(m->store), "hidden_act"));
+    const char *s;
+    int rc = store_config(m->store) ? store_string(m->store, "hidden_act", &s, NULL) : 0;
     m->hp.act = m->arch->style.gated ? ACT_SILU : ACT_GELU;
-    if (!s) return PEFT_OK;
+    if (rc <= 0) return rc;
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
         if (!strcmp(s, table[i].name)) {
             m->hp.act = table[i].act;
@@ -166,10 +170,11 @@ static int read_settings(struct model *m)
     hp->tied = 1;
     if (store_config(m->store)) {
         int64_t labels = json_count(json_get(store_config(m->store), "id2label"));
-        hp->tied = json_bool(json_get(store_config(m->store), "tie_word_embeddings"), 0);
+        hp->tied = 0;
+        rc = store_bool(m->store, "tie_word_embeddings", &hp->tied);
         hp->labels = labels > 0 ? labels : 0;
     }
-    return PEFT_OK;
+    return MIN(rc, PEFT_OK);
 }
 
 /* --- parameters */
@@ -310,6 +315,12 @@ static int bind_params(struct model *m)
     m->hp.vocab = m->global[SLOT_EMBED]->w->rows;
     if (m->hp.vocab > INT32_MAX)
         return fail(PEFT_EFORMAT, "%s: vocabulary of %lld", m->path, (long long)m->hp.vocab);
+    int64_t told = m->hp.vocab;
+    if (store_config(m->store) && (rc = store_int(m->store, "vocab_size", 1, INT32_MAX, &told)) < 0)
+        return rc;
+    if (told != m->hp.vocab)
+        return fail(PEFT_EFORMAT, "%s: vocab_size is %lld, the embedding has %lld rows", m->path,
+                    (long long)told, (long long)m->hp.vocab);
     if (m->global[SLOT_LM_HEAD] && m->global[SLOT_LM_HEAD]->w->rows != m->hp.vocab)
         return fail(PEFT_EFORMAT, "%s: the head has %lld rows, the embedding %lld", m->path,
                     (long long)m->global[SLOT_LM_HEAD]->w->rows, (long long)m->hp.vocab);
@@ -333,10 +344,13 @@ static int bind_head(struct model *m)
     labels = arena_alloc(&m->arena, (int64_t)sizeof(*labels) * n);
     if (!labels) return PEFT_ENOMEM;
     for (const json *j = json_first(names); j; j = json_next(j)) {
+        const char *key = json_key(j), *c = key ? key : "";
         int64_t id = 0;
-        for (const char *c = json_key(j); *c >= '0' && *c <= '9' && id <= n; c++)
-            id = id * 10 + *c - '0';
-        if (id < n && json_string(j)) labels[id] = json_string(j);
+        for (; *c >= '0' && *c <= '9' && id <= n; c++) id = id * 10 + *c - '0';
+        if (!key || !*key || *c || id >= n || !json_string(j))
+            return fail(PEFT_EFORMAT, "%s: id2label, expected names for \"0\" to \"%d\"", m->path,
+                        n - 1);
+        labels[id] = json_string(j);
     }
     const char *pool = json_string(json_get(store_config(m->store), "libpeft_pool"));
     m->head = s;

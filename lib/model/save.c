@@ -295,7 +295,7 @@ struct kv_list { struct gguf_kv *kv; int64_t n, cap; struct save *s; int rc; };
 static void add_kv(struct kv_list *l, const char *key, int type, const struct buf *raw)
 {
     char *name = arena_strndup(&l->s->arena, key, (int64_t)strlen(key));
-    char *data = arena_strndup(&l->s->arena, raw->data, raw->n);
+    char *data = raw->oom ? NULL : arena_strndup(&l->s->arena, raw->data, raw->n);
     if (l->n == l->cap || !name || !data) {
         l->rc = fail(PEFT_ENOMEM, "out of memory for GGUF metadata");
         return;

@@ -86,11 +86,12 @@ struct adapter {
     char *base;                     /* base_model_name_or_path of its file, or NULL */
 };
 /* A tensor that the adapter replaces as a whole (modules_to_save): while the
- * adapter is enabled the model's parameter holds `mine`. */
+ * adapter is enabled the model's parameter holds `mine`, or a copy that another
+ * adapter, enabled later, put above it. */
 struct saved_module {
     struct param *p;
     float *mine;
-    const void *old_data;
+    const void *old_data;           /* what was there before; while enabled */
     float *old_own;
     const struct qtype *old_type, *old_stored;
 };

@@ -10,7 +10,7 @@
 
 #include <math.h>
 
-enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE_BYTE };
+enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER };
 
 struct gguf_tokens {
     struct gguf_array text, type, score, merges;
@@ -186,9 +186,8 @@ static int gguf_llama(struct tokenizer *t, const struct gguf_tokens *g)
     float *score = mem_array(&t->host->mem, t->n, sizeof *score);
     if (!score) return PEFT_ENOMEM;
     for (int64_t i = 0; i < t->n; i++) {
-        int64_t type = type_of(g, i);
-        bool joins = (type == TYPE_NORMAL || type == TYPE_USER) &&
-                     (t->tokens[i].flags & TOKEN_MODEL);
+        /* User defined tokens are found whole, and only then. */
+        bool joins = type_of(g, i) == TYPE_NORMAL && (t->tokens[i].flags & TOKEN_MODEL);
         score[i] = joins ? store_array_f32(&g->score, i) : NAN;
     }
     rc = bpe_set_scores(t, score);
@@ -227,6 +226,7 @@ static int gguf_special_ids(struct tokenizer *t)
     if (info->cls < 0) info->cls = info->bos >= 0 ? info->bos : tok_lookup(t, "[CLS]");
     if (info->sep < 0) info->sep = info->eos >= 0 ? info->eos : tok_lookup(t, "[SEP]");
     if (info->unk < 0) info->unk = t->wp.unk;
+    info->bos = info->eos = -1;
     return PEFT_OK;
 }
 

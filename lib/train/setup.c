@@ -26,18 +26,21 @@ static int check_options(struct trainer *t)
     if (o->batch == 0) o->batch = 4;
     if (o->accumulate == 0) o->accumulate = 1;
     if (o->epochs == 0) o->epochs = o->steps > 0 ? INT32_MAX : 1;
-    if (!(o->beta1 > 0 && o->beta1 < 1 && o->beta2 > 0 && o->beta2 < 1 && o->eps > 0))
+    if (!(o->beta1 > 0 && o->beta1 < 1 && o->beta2 > 0 && o->beta2 < 1 && o->eps > 0 &&
+          o->eps < 1))
         return fail(PEFT_EARG,
-                    "beta1 %g, beta2 %g, eps %g, expected betas within 0 and 1 and eps above 0",
+                    "beta1 %g, beta2 %g, eps %g, expected numbers within 0 and 1",
                     (double)o->beta1, (double)o->beta2, (double)o->eps);
-    if (!(o->lr >= 0 && o->lr < 1e6f && o->weight_decay >= 0 && o->warmup >= 0 &&
-          isfinite(o->clip)))
+    if (!(o->lr >= 0 && o->lr < 1e6f && o->weight_decay >= 0 && o->weight_decay < 1e6f &&
+          o->warmup >= 0 && o->warmup < 1e9f && isfinite(o->clip)))
         return fail(PEFT_EARG, "learning rate %g, weight decay %g, warm-up %g, expected 0 or more",
                     (double)o->lr, (double)o->weight_decay, (double)o->warmup);
     if (o->batch < 1 || o->accumulate < 1 || o->epochs < 1 || o->steps < 0 ||
-        o->accumulate > 1 << 15)
-        return fail(PEFT_EARG, "batch %d, accumulate %d, epochs %d, steps %d, expected 1 or more",
-                    o->batch, o->accumulate, o->epochs, o->steps);
+        o->accumulate > 1 << 15 || o->max_len < 0)
+        return fail(PEFT_EARG, "batch %d, accumulate %d, epochs %d, steps %d, max_len %d, expected "
+                    "1 or more", o->batch, o->accumulate, o->epochs, o->steps, o->max_len);
+    if (!o->steps && o->epochs > 1 << 20)
+        return fail(PEFT_EARG, "%d epochs, expected at most %d", o->epochs, 1 << 20);
     if (o->recompute < 0 || o->recompute > PEFT_RECOMPUTE_LAYERS)
         return fail(PEFT_EARG, "recompute %d, expected a PEFT_RECOMPUTE value", o->recompute);
     return PEFT_OK;
@@ -225,6 +228,7 @@ int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, st
     t->o = *o;
     t->objective = objective;
     m->trainers++;
+    d->trainers++;
     int rc = check_options(t);
     struct batch_opts b = { t->o.batch, t->o.packing, t->o.max_len, !t->o.no_shuffle, t->o.seed };
     if (!rc) rc = batcher_new(d, &b, &t->batcher);
@@ -327,5 +331,6 @@ void trainer_free(struct trainer *t)
     pass_mem_free(t->mem);
     arena_free(&t->arena);
     t->m->trainers--;
+    t->d->trainers--;
     mem_free(mem, t);
 }

@@ -129,9 +129,11 @@ static int begin_step(struct trainer *t)
     return PEFT_OK;
 }
 
-/* Back to where the step began; the weights have not been touched. */
+/* Back to where the step in flight, if any, began; the weights have not been
+ * touched. */
 static int undo_step(struct trainer *t, int rc)
 {
+    if (t->stage == STAGE_IDLE) return rc;
     t->epoch = t->epoch0;
     t->index = t->index0;
     t->stage = STAGE_IDLE;

@@ -8,7 +8,7 @@ tokenizers of every kind are trained here and compared on N strings each (ids
 with and without special tokens, and decoding); a pair adds a tokenizer.json
 and what libpeft shall read in its place, a folder or a GGUF file.  Needs the
 package `tokenizers`."""
-import glob, os, random, struct, subprocess, sys, sysconfig, tempfile, unicodedata
+import glob, json, os, random, struct, subprocess, sys, sysconfig, tempfile, unicodedata
 from tokenizers import (AddedToken, Regex, Tokenizer, decoders, models, normalizers,
                         pre_tokenizers as pre, processors, trainers)
 
@@ -52,6 +52,9 @@ def byte_level(split, norm=None, template=True, ignore=False):
 def spm(split, norm, decoder, fallback=True, fuse=True):
     t, train = bpe(split, norm=norm, byte_fallback=fallback, unk_token="<unk>", fuse_unk=fuse)
     train(["<unk>", "<s>", "</s>"] + ([f"<0x{i:02X}>" for i in range(256)] if fallback else []))
+    parts = json.loads(t.to_str())
+    parts["added_tokens"] = parts["added_tokens"][:3]  # bytes are no special tokens
+    t = Tokenizer.from_str(json.dumps(parts))
     t.decoder = decoder
     t.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> $B:1 </s>:1",
@@ -121,10 +124,11 @@ WORDS = ["the", " quick", "ing", " ", "  ", "   ", "\n", "\t", "\r\n", "\n\n", "
          "<|im_end|>", "<|im_start|>", "<s>", "</s>", "<unk>", "<0x41>", "[CLS]", "[MASK]", "[UNK]", "\x00", "\ufffd", "\ue000", "\ue001",
          "\u0378", "\U0010ffff", "\u00ad", "a" * 101, "ab" * 40, " " * 20]
 def newer(c):
-    """Marks and punctuation younger than the tables of `tokenizers` (Unicode 8) are
-    letters to it; utf8proc knows them."""
+    """What is younger than the tables of `tokenizers` (Unicode 8): marks and punctuation
+    are letters to it, and there are no decompositions.  utf8proc knows them."""
     kind = unicodedata.category(chr(c))[0]
-    return kind == "M" and normalizers.StripAccents().normalize_str(chr(c)) != "" or \
+    return normalizers.NFKC().normalize_str(chr(c)) != unicodedata.normalize("NFKC", chr(c)) or \
+        kind == "M" and normalizers.StripAccents().normalize_str(chr(c)) != "" or \
         kind == "P" and len(pre.Punctuation().pre_tokenize_str("a" + chr(c))) == 1
 
 ASSIGNED = [c for c in range(0x110000)

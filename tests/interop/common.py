@@ -4,9 +4,11 @@ import json
 import math
 import os
 import sys
+import warnings
 import zlib
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+warnings.filterwarnings("ignore")
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(ROOT, "bindings", "python"))
@@ -147,15 +149,19 @@ def read(model, name):
 
 
 def our_gradients(model, data, batch, names):
-    """Gradients of one batch.  With an enormous eps AdamW's first step is
-    lr / eps times the gradient; 1e7 of it leaves nothing of the weight but
-    rounding, which is taken off by what was there before."""
-    lr, eps = 1e16, 1e9
+    """Gradients of one batch, from AdamW's first step, which is
+    lr g / (|g| + eps): with these two it is some 1e4 g, and what was the
+    weight is lost in its rounding."""
+    lr, eps = 9e5, 1e2
     before = {n: read(model, n).astype(np.float64) for n in names}
     with model.trainer(data, lr=lr, eps=eps, batch=batch, steps=1, schedule="constant",
                        clip=-1, no_shuffle=1) as trainer:
         step = trainer.step()
-    return step, {n: (before[n] - read(model, n)) * (eps / lr) for n in names}
+    found = {}
+    for n in names:
+        x = (before[n] - read(model, n)) / lr
+        found[n] = x * eps / (1 - np.abs(x))
+    return step, found
 
 
 def logits(model, ids):

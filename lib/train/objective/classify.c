@@ -1,5 +1,7 @@
 /* Sequence classification (cross entropy over the head's classes) and, with a
  * single output, regression (squared error). */
+#include <math.h>
+
 #include "train/train.h"
 
 static int64_t terms(const struct batch *b) { return b->n_seq; }
@@ -27,7 +29,8 @@ const struct objective objective_regress = { "regress", terms, terms, features, 
 
 const struct objective *objective_for(const struct model *m, const struct dataset *d)
 {
-    if (!d->n) fail(PEFT_EARG, "the data set has no rows");
+    if (d->host != &m->host) fail(PEFT_EARG, "the data set was made from another model");
+    else if (!d->n) fail(PEFT_EARG, "the data set has no rows");
     else if (d->classify && !m->head)
         fail(PEFT_EARG,
              "the data set has labels but the model has no head, expected peft_head_add first");
@@ -39,6 +42,11 @@ const struct objective *objective_for(const struct model *m, const struct datase
     else if (d->classify && m->hp.labels > 1 && d->n_labels > m->hp.labels)
         fail(PEFT_EARG, "the data set has %d classes, the model's head %d", d->n_labels,
              (int)m->hp.labels);
+    else if (d->classify && m->hp.labels > 1 && !d->n_labels)
+        fail(PEFT_EARG, "the data set's labels are no classes, the model's head has %d",
+             (int)m->hp.labels);
+    else if (d->classify && m->hp.labels == 1 && isnan(d->rows[0].value))
+        fail(PEFT_EARG, "the data set's labels are names, the model's head gives one number");
     else if (!d->classify) return &objective_lm;
     else return m->hp.labels == 1 ? &objective_regress : &objective_classify;
     return NULL;
