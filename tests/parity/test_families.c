@@ -177,6 +177,25 @@ static void check_family(const char *name)
     close_family();
 }
 
+/* Every kernel level that the processor has, with and without BLAS. */
+static void test_levels(void)
+{
+    open_family("llama");
+    for (int i = 0; i < CPU_LEVELS; i++)
+        for (int blas = 0; blas < 2; blas++) {
+            peft_load_opts o = { .size = sizeof(o), .level = cpu_level_names[i],
+                                 .blas = blas ? NULL : "none" };
+            peft_model *m = NULL;
+            int has = cpu_has((enum cpu_level)i) && kernels_get((enum cpu_level)i);
+            CHECK_EQ(peft_model_load("tests/golden/tiny/llama", &o, &m), has ? PEFT_OK : PEFT_EARG);
+            if (!m) continue;
+            check_logits('b', 1, "b.logits", m);
+            check_losses("full", m);
+            peft_model_free(m);
+        }
+    close_family();
+}
+
 #define FAMILY(name) static void test_##name(void) { check_family(#name); }
 FAMILY(llama)
 FAMILY(llama_cls)
@@ -196,6 +215,7 @@ int main(void)
     RUN(test_qwen2);
     RUN(test_qwen3);
     RUN(test_bert);
+    RUN(test_levels);
     golden_end();
     return TEST_END();
 }

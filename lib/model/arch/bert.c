@@ -4,7 +4,7 @@
 
 #define AT(field) offsetof(struct hparams, field)
 
-static const struct key keys[] = {
+static const struct key bert_keys[] = {
     { AT(layers), 'i', 'r', "num_hidden_layers", "block_count", 0, 4096 },
     { AT(dim), 'i', 'r', "hidden_size", "embedding_length", 0, 1 << 20 },
     { AT(heads), 'i', 'r', "num_attention_heads", "attention.head_count", 0, 1 << 16 },
@@ -16,7 +16,7 @@ static const struct key keys[] = {
 };
 
 #define LAYER "bert.encoder.layer.%d."
-static const struct slot_row slots[] = {
+static const struct slot_row bert_slots[] = {
     { SLOT_EMBED, SITE_EMBED, SLOT_NO_BIAS, DIM_VOCAB, DIM_MODEL, "bert.embeddings.word_embeddings",
       "token_embd" },
     { SLOT_POS, SITE_EMBED, SLOT_NO_BIAS, DIM_POS, DIM_MODEL, "bert.embeddings.position_embeddings",
@@ -45,5 +45,5 @@ static const struct slot_row slots[] = {
 
 const struct arch arch_bert = {
     "bert", "bert", NULL, "BertForSequenceClassification", "BertModel", "bert.",
-    { NORM_LAYER, NORM_POST, POS_LEARNED, 0, 0, POOL_CLS, 0 }, keys, slots
+    { NORM_LAYER, NORM_POST, POS_LEARNED, 0, 0, POOL_CLS, 0 }, bert_keys, bert_slots
 };

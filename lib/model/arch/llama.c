@@ -7,7 +7,7 @@
 
 /* Qwen takes the rows after the first: its config.json carries a
  * sliding_window that the model does not use. */
-static const struct key keys[] = {
+static const struct key llama_keys[] = {
     { AT(window), 'i', 'o', "sliding_window", "attention.sliding_window", 0, 1 << 30 },
     { AT(layers), 'i', 'r', "num_hidden_layers", "block_count", 0, 4096 },
     { AT(dim), 'i', 'r', "hidden_size", "embedding_length", 0, 1 << 20 },
@@ -23,7 +23,7 @@ static const struct key keys[] = {
     { UINT16_MAX, 0, 0, NULL, NULL, 0, 0 }
 };
 
-static const struct slot_row slots[] = {
+static const struct slot_row llama_slots[] = {
     { SLOT_EMBED, SITE_EMBED, SLOT_NO_BIAS, DIM_VOCAB, DIM_MODEL, "model.embed_tokens",
       "token_embd" },
     { SLOT_ATTN_NORM, SITE_NORM, SLOT_NO_BIAS, DIM_ONE, DIM_MODEL,
@@ -62,17 +62,17 @@ static const struct slot_row slots[] = {
 
 const struct arch arch_llama = {
     "llama", "llama", "LlamaForCausalLM", "LlamaForSequenceClassification", "LlamaModel", "model.",
-    LLAMA_STYLE(1), keys, slots
+    LLAMA_STYLE(1), llama_keys, llama_slots
 };
 const struct arch arch_mistral = {
     "mistral", NULL, "MistralForCausalLM", "MistralForSequenceClassification", "MistralModel",
-    "model.", LLAMA_STYLE(1), keys, slots
+    "model.", LLAMA_STYLE(1), llama_keys, llama_slots
 };
 const struct arch arch_qwen2 = {
     "qwen2", "qwen2", "Qwen2ForCausalLM", "Qwen2ForSequenceClassification", "Qwen2Model", "model.",
-    LLAMA_STYLE(0), keys + 1, slots
+    LLAMA_STYLE(0), llama_keys + 1, llama_slots
 };
 const struct arch arch_qwen3 = {
     "qwen3", "qwen3", "Qwen3ForCausalLM", "Qwen3ForSequenceClassification", "Qwen3Model", "model.",
-    LLAMA_STYLE(0), keys + 1, slots
+    LLAMA_STYLE(0), llama_keys + 1, llama_slots
 };
