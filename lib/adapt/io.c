@@ -58,7 +58,8 @@ static int check_kinds(const json *c)
 {
     static const struct { const char *key; enum json_kind kind; } keys[] = {
         { "lora_alpha", JSON_NUMBER }, { "lora_dropout", JSON_NUMBER }, { "use_rslora", JSON_BOOL },
-        { "lora_bias", JSON_BOOL }, { "rank_pattern", JSON_OBJECT }, { "alpha_pattern", JSON_OBJECT }
+        { "lora_bias", JSON_BOOL }, { "rank_pattern", JSON_OBJECT },
+        { "alpha_pattern", JSON_OBJECT }
     };
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         const json *j = json_get(c, keys[i].key), *k;
@@ -378,7 +379,8 @@ static void put_pattern(struct buf *b, const struct model *m, const struct adapt
     buf_puts(b, "},\n");
 }
 
-static int put_adapter_config(struct model *m, const struct adapter *a, struct buf *b, struct arena *t)
+static int put_adapter_config(struct model *m, const struct adapter *a, struct buf *b,
+                              struct arena *t)
 {
     const char **names = arena_alloc(t, (a->n_sites + a->n_saved + 1) * (int64_t)sizeof(*names));
     if (!names) return PEFT_ENOMEM;

@@ -138,6 +138,20 @@ static int activation(struct model *m)
     return fail(PEFT_EUNSUPPORTED, "activation \"%s\", expected silu, gelu, gelu_new or relu", s);
 }
 
+/* Qwen can give a window to the layers from max_window_layers on. */
+static int refuse_mixed_windows(struct model *m)
+{
+    int windows = 0;
+    int64_t first = 28;
+    int rc = store_config(m->store) ? store_bool(m->store, "use_sliding_window", &windows) : 0;
+    if (rc > 0 && windows) rc = store_int(m->store, "max_window_layers", 0, 1 << 30, &first);
+    if (rc < 0) return rc;
+    if (windows && !m->hp.window && first < m->hp.layers)
+        return fail(PEFT_EUNSUPPORTED, "%s: windows from layer %d on, expected full attention in "
+                    "every layer", m->path, (int)first);
+    return PEFT_OK;
+}
+
 static int read_settings(struct model *m)
 {
     struct hparams *hp = &m->hp;
@@ -145,7 +159,9 @@ static int read_settings(struct model *m)
     for (const struct key *k = m->arch->keys; k->at != UINT16_MAX && !rc; k++) rc = read_key(m, k);
     if (!rc && m->arch->style.pos == POS_ROPE) rc = rope_settings(m);
     if (!rc) rc = activation(m);
+    if (!rc) rc = refuse_mixed_windows(m);
     if (rc) return rc;
+    if (hp->window && m->arch == &arch_llama) m->arch = &arch_mistral;
     if (!hp->kv_heads) hp->kv_heads = hp->heads;
     if (hp->layers < 1 || hp->dim < 1 || hp->heads < 1 || hp->ff < 1 || hp->max_len < 1)
         return fail(

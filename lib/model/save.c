@@ -408,6 +408,9 @@ static int save_gguf(struct save *s, const char *path)
     if (s->m->head)
         return fail(PEFT_EUNSUPPORTED,
                     "GGUF has no place for a classification head: save a folder");
+    if (s->m->hp.act != (s->m->arch->style.gated ? ACT_SILU : ACT_GELU))
+        return fail(PEFT_EUNSUPPORTED,
+                    "GGUF has no place for this model's activation: save a folder");
     l.kv = arena_alloc(&s->arena, l.cap * (int64_t)sizeof(*l.kv));
     if (!l.kv) return PEFT_ENOMEM;
     if (store_format(s->m->store) == STORE_GGUF) copy_kv(&l);

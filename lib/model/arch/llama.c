@@ -5,10 +5,12 @@
 
 #define AT(field) offsetof(struct hparams, field)
 
-/* Qwen takes the rows after the first: its config.json carries a
- * sliding_window that the model does not use. */
+/* Mistral takes all rows, Llama those after the first, Qwen those after the
+ * second: other config.json's carry a sliding_window that the model does not
+ * use, and in GGUF a llama with a window is Mistral. */
 static const struct key llama_keys[] = {
-    { AT(window), 'i', 'o', "sliding_window", "attention.sliding_window", 0, 1 << 30 },
+    { AT(window), 'i', 'o', "sliding_window", NULL, 0, 1 << 30 },
+    { AT(window), 'i', 'o', NULL, "attention.sliding_window", 0, 1 << 30 },
     { AT(layers), 'i', 'r', "num_hidden_layers", "block_count", 0, 4096 },
     { AT(dim), 'i', 'r', "hidden_size", "embedding_length", 0, 1 << 20 },
     { AT(heads), 'i', 'r', "num_attention_heads", "attention.head_count", 0, 1 << 16 },
@@ -62,7 +64,7 @@ static const struct slot_row llama_slots[] = {
 
 const struct arch arch_llama = {
     "llama", "llama", "LlamaForCausalLM", "LlamaForSequenceClassification", "LlamaModel", "model.",
-    LLAMA_STYLE(1), llama_keys, llama_slots
+    LLAMA_STYLE(1), llama_keys + 1, llama_slots
 };
 const struct arch arch_mistral = {
     "mistral", NULL, "MistralForCausalLM", "MistralForSequenceClassification", "MistralModel",
@@ -70,9 +72,9 @@ const struct arch arch_mistral = {
 };
 const struct arch arch_qwen2 = {
     "qwen2", "qwen2", "Qwen2ForCausalLM", "Qwen2ForSequenceClassification", "Qwen2Model", "model.",
-    LLAMA_STYLE(0), llama_keys + 1, llama_slots
+    LLAMA_STYLE(0), llama_keys + 2, llama_slots
 };
 const struct arch arch_qwen3 = {
     "qwen3", "qwen3", "Qwen3ForCausalLM", "Qwen3ForSequenceClassification", "Qwen3Model", "model.",
-    LLAMA_STYLE(0), llama_keys + 1, llama_slots
+    LLAMA_STYLE(0), llama_keys + 2, llama_slots
 };
