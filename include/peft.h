@@ -234,7 +234,9 @@ typedef struct peft_adapter_opts {
     float dropout;                /* on the adapter's input while training */
     int32_t rslora;               /* 0 = default (on), 1 = on, -1 = off */
     const char *modules_to_save;  /* full modules trained beside; NULL = none,
-                                     the classification head always */
+                                     the classification head always; of several
+                                     enabled adapters that keep the same module
+                                     the one enabled last counts */
     uint64_t seed;
 } peft_adapter_opts;
 /* Adds a trainable adapter.  The first one freezes all other weights but the
@@ -244,7 +246,8 @@ PEFT_API int32_t peft_adapter_add(peft_model *model, const char *name,
                                   const peft_adapter_opts *opts);
 /* Reads adapter_config.json + adapter_model.safetensors as written by PEFT or
  * by us.  It is enabled and trainable.  Tensors that fit no module, modules
- * without tensors and shapes that differ are PEFT_EFORMAT. */
+ * without tensors, shapes that differ and values that are not finite are
+ * PEFT_EFORMAT. */
 PEFT_API int32_t peft_adapter_load(peft_model *model, const char *name,
                                    const char *dir);
 /* Writes the folder that Hugging Face PEFT loads. */
