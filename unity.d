@@ -8,8 +8,9 @@ unity: lib/all.c lib/base/buf.c lib/base/base.h include/peft.h \
  lib/base/windows.c lib/kernel/attn.c lib/kernel/level.h \
  lib/kernel/kernel.h lib/kernel/quant.h lib/kernel/blas.c \
  lib/kernel/sgemm.h lib/kernel/compute.c lib/kernel/gemm.c \
- lib/kernel/tile.h lib/kernel/kernels.c lib/kernel/quant.c \
- lib/kernel/unpack.h lib/graph/graph.c lib/graph/plan.h lib/base/host.h \
+ lib/kernel/tile.h lib/kernel/kernels.c lib/kernel/pack.c \
+ lib/kernel/pack.h lib/kernel/pack_k.c lib/kernel/unpack.h \
+ lib/kernel/quant.c lib/graph/graph.c lib/graph/plan.h lib/base/host.h \
  lib/graph/op.h lib/graph/graph.h lib/graph/ops.def lib/graph/layout.c \
  lib/graph/live.c lib/graph/plan.c lib/graph/run.c lib/graph/schedule.c \
  lib/graph/op/act.c lib/graph/op/add.c lib/graph/op/attention.c \
@@ -82,8 +83,11 @@ lib/kernel/compute.c:
 lib/kernel/gemm.c:
 lib/kernel/tile.h:
 lib/kernel/kernels.c:
-lib/kernel/quant.c:
+lib/kernel/pack.c:
+lib/kernel/pack.h:
+lib/kernel/pack_k.c:
 lib/kernel/unpack.h:
+lib/kernel/quant.c:
 lib/graph/graph.c:
 lib/graph/plan.h:
 lib/base/host.h:
