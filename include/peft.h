@@ -144,7 +144,10 @@ PEFT_API void peft_model_free(peft_model *model);
 
 typedef struct peft_save_opts {
     size_t size;
-    const char *dtype;    /* float tensors: NULL = as held, "f32", "f16", "bf16" */
+    const char *dtype;    /* float tensors: NULL = as held, "f32", "f16", "bf16";
+                             in GGUF also "q8_0", "q6_k", "q5_k", "q5_1", "q5_0",
+                             "q4_k", "q4_1", "q4_0" (rows that are no whole blocks
+                             get a larger type, as in llama.cpp) */
     int64_t shard_bytes;  /* 0 = 5 GB a file */
 } peft_save_opts;
 /* Writes the model with what was trained or merged: to a folder in Hugging

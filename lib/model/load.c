@@ -246,6 +246,22 @@ static int check_shape(struct model *m, const struct slot_row *row, const struct
     return PEFT_OK;
 }
 
+/* Checkpoints in FP8 often keep scales beside the weights; without them the
+ * numbers would be wrong. */
+static int check_unscaled(const struct model *m, const struct store_tensor *t)
+{
+    static const char *const suffixes[] = { "_scale", "_scale_inv" };
+    char name[256];
+    if (t->type->bytes > 1 || t->type->block > 1) return PEFT_OK;
+    for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
+        snprintf(name, sizeof(name), "%s%s", t->name, suffixes[i]);
+        if (store_find(m->store, name))
+            return fail(PEFT_EUNSUPPORTED, "%s: tensor %s has its scales in %s, expected weights "
+                        "without: convert the model to bf16", m->path, t->name, name);
+    }
+    return PEFT_OK;
+}
+
 static int add_param(struct model *m, const struct slot_row *row, const struct store_tensor *t,
                      const char *hf_module, const char *suffix, int64_t layer, struct param **out)
 {
@@ -262,6 +278,8 @@ static int add_param(struct model *m, const struct slot_row *row, const struct s
     if (!t->type->to_f32)
         return fail(PEFT_EUNSUPPORTED, "%s: tensor %s has type %s, expected floats", m->path,
                     t->name, t->type->name);
+    rc = check_unscaled(m, t);
+    if (rc) return rc;
     struct param *p = arena_alloc(&m->arena, sizeof(*p));
     char name[200];
     snprintf(name, sizeof(name), "%s%s", *hf_module ? hf_module : t->name,
