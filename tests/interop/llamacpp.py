@@ -38,10 +38,8 @@ def server(path):
 def theirs(llama, ids):
     reply = llama.handle_completions(dict(
         prompt=ids, n_predict=TOKENS, temperature=0.0, top_k=1, ignore_eos=True,
-        return_tokens=True, cache_prompt=False, n_probs=2, post_sampling_probs=False))
-    if isinstance(reply, list):
-        reply = reply[0]
-    return reply["tokens"], reply.get("completion_probabilities", [])
+        cache_prompt=False, n_probs=2))
+    return reply["choices"][0]["logprobs"]["content"]
 
 
 def main():
@@ -53,28 +51,21 @@ def main():
             for prompt in PROMPTS:
                 ids = m.tokenize(prompt) if m.info.has_tokenizer else [
                     5 + ord(c) % (m.info.vocab - 5) for c in prompt]
-                got, probs = theirs(llama, ids)
-                mine, at = list(ids), None
-                for i, token in enumerate(got):
-                    row = np.asarray(m.forward(mine))[-1]
-                    best = int(row.argmax())
-                    if best != token:
-                        at = (i, best, token, float(row[best] - row[token]))
-                        break
-                    mine.append(token)
-                if at is None:
+                steps = theirs(llama, ids)
+                got = [t["id"] for t in steps]
+                rows = np.asarray(m.forward(ids + got[:-1]))[len(ids) - 1:]
+                i = next((i for i, row in enumerate(rows) if int(row.argmax()) != got[i]), None)
+                if i is None:
                     text = m.detokenize(got) if m.info.has_tokenizer else got[:8]
                     print("ok   %d tokens equal: %r" % (len(got), text[:60]))
                     continue
-                near = at[3] < NEAR
-                failed += not near
-                gap = ""
-                if len(probs) > at[0]:
-                    top = probs[at[0]].get("top_logprobs", [])
-                    if len(top) > 1:
-                        gap = ", llama.cpp's gap %.3f" % (top[0]["logprob"] - top[1]["logprob"])
-                print("%-4s token %d of %r: ours %d, llama.cpp's %d, our gap %.3f%s" % (
-                    "near" if near else "FAIL", at[0], prompt[:24], at[1], at[2], at[3], gap))
+                best, gap = int(rows[i].argmax()), float(rows[i].max() - rows[i][got[i]])
+                top = steps[i]["top_logprobs"]
+                failed += gap >= NEAR
+                print("%-4s token %d of %r: ours %d, llama.cpp's %d; gap of the two best: ours "
+                      "%.3f, llama.cpp's %.3f" % (
+                          "FAIL" if gap >= NEAR else "near", i, prompt[:24], best, got[i], gap,
+                          top[0]["logprob"] - top[1]["logprob"]))
         del llama
     print("%d failed" % failed)
     return 1 if failed else 0
