@@ -4,9 +4,11 @@ environment with xllamacpp (llama.cpp prebuilt for Python) and numpy.
 
     python tests/interop/llamacpp.py MODEL.gguf [OTHER.gguf ...]
 
-llama.cpp rounds activations to 8 bits before it multiplies quantised weights.
-Where the texts part, the gap between the two candidates in our logits is
-shown: it must be no larger than what that rounding does to logits.
+llama.cpp rounds activations to 8 bits before it multiplies quantised weights
+(to 16 bits with F16 weights), and its texts never end here (EOS is barred in
+both).  Where the texts part, the gap between the two candidates is shown, and
+for each file how far the log probabilities of llama.cpp's two best tokens are
+from ours at all positions before that: the one must explain the other.
 """
 import os
 import sys
@@ -46,15 +48,21 @@ def main():
     failed = 0
     for path in sys.argv[1:]:
         print("--", os.path.basename(path))
-        llama = server(path)
+        llama, apart = server(path), []
         with libpeft.Model(path) as m:
             for prompt in PROMPTS:
                 ids = m.tokenize(prompt) if m.info.has_tokenizer else [
                     5 + ord(c) % (m.info.vocab - 5) for c in prompt]
                 steps = theirs(llama, ids)
                 got = [t["id"] for t in steps]
-                rows = np.asarray(m.forward(ids + got[:-1]))[len(ids) - 1:]
+                rows = np.array(m.forward(ids + got[:-1]), np.float64)[len(ids) - 1:]
+                if m.info.eos >= 0:
+                    rows[:, m.info.eos] = -np.inf
                 i = next((i for i, row in enumerate(rows) if int(row.argmax()) != got[i]), None)
+                for row, step in list(zip(rows, steps))[:i]:
+                    total = np.logaddexp.reduce(row)
+                    apart += [abs(row[t["id"]] - total - t["logprob"])
+                              for t in step["top_logprobs"][:2]]
                 if i is None:
                     text = m.detokenize(got) if m.info.has_tokenizer else got[:8]
                     print("ok   %d tokens equal: %r" % (len(got), text[:60]))
@@ -66,6 +74,8 @@ def main():
                       "%.3f, llama.cpp's %.3f" % (
                           "FAIL" if gap >= NEAR else "near", i, prompt[:24], best, got[i], gap,
                           top[0]["logprob"] - top[1]["logprob"]))
+        print("     log probabilities apart: median %.4f, largest %.4f" % (
+            np.median(apart), max(apart)))
         del llama
     print("%d failed" % failed)
     return 1 if failed else 0
