@@ -140,6 +140,10 @@ struct loss_stats { double loss; int64_t count, hits; };
  * when w or b trains. b: [1,V] or NULL. stats (may be NULL) += unscaled sums. */
 tensor *g_xent_head(graph *g, tensor *h, tensor *w, tensor *b, const int32_t *rows,
                     const int32_t *target, int64_t n, float scale, struct loss_stats *stats);
+/* The same with logits z replaced by cap * tanh(z / cap) (Gemma 2); 0 = not. */
+tensor *g_xent_head_capped(graph *g, tensor *h, tensor *w, tensor *b, const int32_t *rows,
+                           const int32_t *target, int64_t n, float scale, float cap,
+                           struct loss_stats *stats);
 /* The same from logits [n,C]. */
 tensor *g_xent(graph *g, tensor *logits, const int32_t *target, float scale,
                struct loss_stats *stats);

@@ -1,78 +1,54 @@
-/* Llama 1-3, SmolLM2, TinyLlama, Mistral, and Qwen 2 and 3, which add biases
- * (Qwen 2) or norms of q and k (Qwen 3): pre-norm RMS blocks with rotary
+/* Llama 1-3, SmolLM2, TinyLlama, Mistral, SmolLM 3, and Qwen 2 and 3, which add
+ * biases (Qwen 2) or norms of q and k (Qwen 3): pre-norm RMS blocks with rotary
  * positions, grouped heads and a gated SiLU feed-forward. */
-#include "model/arch.h"
+#include "model/arch/rows.h"
 
-#define AT(field) offsetof(struct hparams, field)
+static const struct key llama_keys[] = { KEY_WINDOW, KEYS_LLAMA, KEYS_END };
 
-/* Qwen takes the rows after the first: its config.json carries a
- * sliding_window that the model does not use. */
-static const struct key keys[] = {
-    { AT(window), 'i', 'o', "sliding_window", "attention.sliding_window", 0, 1 << 30 },
-    { AT(layers), 'i', 'r', "num_hidden_layers", "block_count", 0, 4096 },
-    { AT(dim), 'i', 'r', "hidden_size", "embedding_length", 0, 1 << 20 },
-    { AT(heads), 'i', 'r', "num_attention_heads", "attention.head_count", 0, 1 << 16 },
-    { AT(kv_heads), 'i', 'o', "num_key_value_heads", "attention.head_count_kv", 0, 1 << 16 },
-    { AT(head_dim), 'i', 'o', "head_dim", "attention.key_length", 0, 1 << 16 },
-    { AT(ff), 'i', 'r', "intermediate_size", "feed_forward_length", 0, 1 << 24 },
-    { AT(max_len), 'i', 'o', "max_position_embeddings", "context_length", 2048, 1 << 30 },
-    { AT(rot), 'i', 'o', NULL, "rope.dimension_count", 0, 1 << 16 },
-    { AT(eps), 'f', 'o', "rms_norm_eps", "attention.layer_norm_rms_epsilon", 1e-6, 0 },
-    { AT(theta), 'f', 'o', "rope_parameters.rope_theta", "rope.freq_base", 0, 0 },
-    { AT(theta), 'f', 'o', "rope_theta", NULL, 10000, 0 },
-    { UINT16_MAX, 0, 0, NULL, NULL, 0, 0 }
+/* Qwen's config.json carries a sliding_window that is used only on request. */
+static const struct key qwen_keys[] = { KEYS_LLAMA, KEY_OFF("use_sliding_window"), KEYS_END };
+
+/* Every fourth layer has no rotary positions, or as no_rope_layers says. */
+static const struct key smollm3_keys[] = {
+    KEYS_LLAMA,
+    KEY_OFF("use_sliding_window"),
+    { AT(nope_period), 'i', 'o', "no_rope_layer_interval", NULL, 4, 4096 },
+    KEYS_END
 };
 
-static const struct slot_row slots[] = {
-    { SLOT_EMBED, SITE_EMBED, SLOT_NO_BIAS, DIM_VOCAB, DIM_MODEL, "model.embed_tokens",
-      "token_embd" },
-    { SLOT_ATTN_NORM, SITE_NORM, SLOT_NO_BIAS, DIM_ONE, DIM_MODEL,
-      "model.layers.%d.input_layernorm", "blk.%d.attn_norm" },
-    { SLOT_Q, SITE_LINEAR, SLOT_ROPE_ROWS, DIM_Q, DIM_MODEL, "model.layers.%d.self_attn.q_proj",
-      "blk.%d.attn_q" },
-    { SLOT_K, SITE_LINEAR, SLOT_ROPE_ROWS, DIM_KV, DIM_MODEL, "model.layers.%d.self_attn.k_proj",
-      "blk.%d.attn_k" },
-    { SLOT_V, SITE_LINEAR, 0, DIM_KV, DIM_MODEL, "model.layers.%d.self_attn.v_proj",
-      "blk.%d.attn_v" },
-    { SLOT_Q_NORM, SITE_NORM, SLOT_OPTIONAL | SLOT_NO_BIAS, DIM_ONE, DIM_HEAD,
-      "model.layers.%d.self_attn.q_norm", "blk.%d.attn_q_norm" },
-    { SLOT_K_NORM, SITE_NORM, SLOT_OPTIONAL | SLOT_NO_BIAS, DIM_ONE, DIM_HEAD,
-      "model.layers.%d.self_attn.k_norm", "blk.%d.attn_k_norm" },
-    { SLOT_O, SITE_LINEAR, 0, DIM_MODEL, DIM_Q, "model.layers.%d.self_attn.o_proj",
-      "blk.%d.attn_output" },
-    { SLOT_FFN_NORM, SITE_NORM, SLOT_NO_BIAS, DIM_ONE, DIM_MODEL,
-      "model.layers.%d.post_attention_layernorm", "blk.%d.ffn_norm" },
-    { SLOT_GATE, SITE_LINEAR, 0, DIM_FF, DIM_MODEL, "model.layers.%d.mlp.gate_proj",
-      "blk.%d.ffn_gate" },
-    { SLOT_UP, SITE_LINEAR, 0, DIM_FF, DIM_MODEL, "model.layers.%d.mlp.up_proj", "blk.%d.ffn_up" },
-    { SLOT_DOWN, SITE_LINEAR, 0, DIM_MODEL, DIM_FF, "model.layers.%d.mlp.down_proj",
-      "blk.%d.ffn_down" },
-    { SLOT_FINAL_NORM, SITE_NORM, SLOT_NO_BIAS, DIM_ONE, DIM_MODEL, "model.norm", "output_norm" },
-    { SLOT_LM_HEAD, SITE_LINEAR, SLOT_OPTIONAL | SLOT_HEAD, DIM_VOCAB, DIM_MODEL, "lm_head",
-      "output" },
-    { SLOT_CLASSIFIER, SITE_LINEAR, SLOT_OPTIONAL | SLOT_HEAD | SLOT_NO_BIAS, DIM_LABELS, DIM_MODEL,
-      "score", NULL },
-    { SLOT_ROPE_FREQS, SITE_NORM, SLOT_OPTIONAL | SLOT_NO_BIAS | SLOT_NOT_A_WEIGHT, DIM_ONE,
-      DIM_ROT_HALF, NULL, "rope_freqs" },
-    { 0, 0, 0, 0, 0, NULL, NULL }
+#define LLAMA_NORM(slot, hf, gguf) ROW_NORM(slot, NB, DIM_MODEL, LLAMA_LAYER hf, "blk.%d." gguf)
+
+static const struct slot_row llama_slots[] = {
+    ROW_EMBED("model.embed_tokens"),
+    LLAMA_NORM(SLOT_ATTN_NORM, "input_layernorm", "attn_norm"),
+    ROWS_LLAMA_QKV(SLOT_ROPE_ROWS),
+    ROWS_LLAMA_QK_NORM(DIM_HEAD, DIM_HEAD),
+    ROW_LLAMA_O,
+    LLAMA_NORM(SLOT_FFN_NORM, "post_attention_layernorm", "ffn_norm"),
+    ROWS_LLAMA_FFN,
+    ROWS_LLAMA_TOP,
+    ROW_NORM(SLOT_ROPE_FREQS, SLOT_OPTIONAL | NB | SLOT_NOT_A_WEIGHT, DIM_ROT_HALF, NULL,
+             "rope_freqs"),
+    ROWS_END
 };
 
 #define LLAMA_STYLE(pair) \
-    { NORM_RMS, NORM_PRE, POS_ROPE, 1, 1, POOL_LAST, pair }
+    { .norm = NORM_RMS, .pos = POS_ROPE, .gated = 1, .act = ACT_SILU, .causal = 1, \
+      .pool = POOL_LAST, .gguf_pair = pair }
 
 const struct arch arch_llama = {
-    "llama", "llama", "LlamaForCausalLM", "LlamaForSequenceClassification", "LlamaModel", "model.",
-    LLAMA_STYLE(1), keys, slots
+    "llama", "llama", CLASSES("Llama"), "model.", LLAMA_STYLE(1), llama_keys, llama_slots, NULL
 };
 const struct arch arch_mistral = {
-    "mistral", NULL, "MistralForCausalLM", "MistralForSequenceClassification", "MistralModel",
-    "model.", LLAMA_STYLE(1), keys, slots
+    "mistral", "llama", CLASSES("Mistral"), "model.", LLAMA_STYLE(1), llama_keys, llama_slots, NULL
+};
+const struct arch arch_smollm3 = {
+    "smollm3", "smollm3", CLASSES("SmolLM3"), "model.", LLAMA_STYLE(1), smollm3_keys, llama_slots,
+    NULL
 };
 const struct arch arch_qwen2 = {
-    "qwen2", "qwen2", "Qwen2ForCausalLM", "Qwen2ForSequenceClassification", "Qwen2Model", "model.",
-    LLAMA_STYLE(0), keys + 1, slots
+    "qwen2", "qwen2", CLASSES("Qwen2"), "model.", LLAMA_STYLE(0), qwen_keys, llama_slots, NULL
 };
 const struct arch arch_qwen3 = {
-    "qwen3", "qwen3", "Qwen3ForCausalLM", "Qwen3ForSequenceClassification", "Qwen3Model", "model.",
-    LLAMA_STYLE(0), keys + 1, slots
+    "qwen3", "qwen3", CLASSES("Qwen3"), "model.", LLAMA_STYLE(0), qwen_keys, llama_slots, NULL
 };
