@@ -37,6 +37,8 @@ PKG_CONFIG ?= pkg-config
 PKG_CFLAGS ?= $(shell $(PKG_CONFIG) --cflags libcjson libutf8proc 2>/dev/null)
 PKG_LIBS ?= $(shell $(PKG_CONFIG) --libs libcjson libutf8proc 2>/dev/null || \
     echo -lcjson -lutf8proc)
+PKG_CFLAGS := $(PKG_CFLAGS)
+PKG_LIBS := $(PKG_LIBS)
 OBJCOPY ?= objcopy
 WARN = -Wall -Wextra -Wshadow $(if $(filter 1,$(WERROR)),-Werror)
 LIBS = $(PKG_LIBS) -lm -lpthread $(LIBS_$(OS))

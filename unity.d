@@ -8,19 +8,20 @@ unity: lib/all.c lib/base/buf.c lib/base/base.h include/peft.h \
  lib/base/windows.c lib/kernel/attn.c lib/kernel/level.h \
  lib/kernel/kernel.h lib/kernel/quant.h lib/kernel/blas.c \
  lib/kernel/sgemm.h lib/kernel/compute.c lib/kernel/gemm.c \
- lib/kernel/kernels.c lib/kernel/quant.c lib/kernel/unpack.h \
- lib/graph/graph.c lib/graph/plan.h lib/base/host.h lib/graph/op.h \
- lib/graph/graph.h lib/graph/ops.def lib/graph/layout.c lib/graph/live.c \
- lib/graph/plan.c lib/graph/run.c lib/graph/schedule.c lib/graph/op/act.c \
- lib/graph/op/add.c lib/graph/op/attention.c lib/graph/op/bias.c \
- lib/graph/op/cache.c lib/graph/op/common.c lib/graph/op/concat_cols.c \
- lib/graph/op/concat_rows.c lib/graph/op/dropout.c lib/graph/op/embed.c \
- lib/graph/op/glu.c lib/graph/op/layernorm.c lib/graph/op/linear.c \
- lib/graph/op/linear_add.c lib/graph/op/mse.c lib/graph/op/mul.c \
- lib/graph/op/pool_mean.c lib/graph/op/reshape.c lib/graph/op/rmsnorm.c \
- lib/graph/op/rope.c lib/graph/op/rows.c lib/graph/op/scale.c \
- lib/graph/op/slice_cols.c lib/graph/op/xent.c lib/graph/op/xent_head.c \
- lib/store/folder.c lib/store/impl.h lib/store/store.h lib/store/gguf.c \
+ lib/kernel/tile.h lib/kernel/kernels.c lib/kernel/quant.c \
+ lib/kernel/unpack.h lib/graph/graph.c lib/graph/plan.h lib/base/host.h \
+ lib/graph/op.h lib/graph/graph.h lib/graph/ops.def lib/graph/layout.c \
+ lib/graph/live.c lib/graph/plan.c lib/graph/run.c lib/graph/schedule.c \
+ lib/graph/op/act.c lib/graph/op/add.c lib/graph/op/attention.c \
+ lib/graph/op/bias.c lib/graph/op/cache.c lib/graph/op/common.c \
+ lib/graph/op/concat_cols.c lib/graph/op/concat_rows.c \
+ lib/graph/op/dropout.c lib/graph/op/embed.c lib/graph/op/glu.c \
+ lib/graph/op/layernorm.c lib/graph/op/linear.c lib/graph/op/linear_add.c \
+ lib/graph/op/mse.c lib/graph/op/mul.c lib/graph/op/pool_mean.c \
+ lib/graph/op/reshape.c lib/graph/op/rmsnorm.c lib/graph/op/rope.c \
+ lib/graph/op/rows.c lib/graph/op/scale.c lib/graph/op/slice_cols.c \
+ lib/graph/op/xent.c lib/graph/op/xent_head.c lib/store/folder.c \
+ lib/store/impl.h lib/store/store.h lib/store/gguf.c \
  lib/store/gguf_write.c lib/store/safetensors.c \
  lib/store/safetensors_write.c lib/store/settings.c lib/store/store.c \
  lib/store/write.c lib/text/added.c lib/text/tok.h lib/text/text.h \
@@ -79,6 +80,7 @@ lib/kernel/blas.c:
 lib/kernel/sgemm.h:
 lib/kernel/compute.c:
 lib/kernel/gemm.c:
+lib/kernel/tile.h:
 lib/kernel/kernels.c:
 lib/kernel/quant.c:
 lib/kernel/unpack.h:

@@ -1,6 +1,7 @@
 /* One table-driven parser for all commands: `--name VALUE`, `--name=VALUE`,
  * `--flag`, `--no-switch`; options and the operand in any order, `--` ends the
- * options.  A value may begin with '-', as in `--freeze -2:-1`. */
+ * options.  A value may begin with '-', as in `--freeze -2:-1`; one that begins
+ * with "--" needs the form with '='. */
 #include <errno.h>
 #include <math.h>
 #include <stddef.h>
@@ -240,7 +241,7 @@ static int take_option(const struct command *cmd, int argc, char **argv, int *i,
     }
     if (equals)
         return set_value(o, equals + 1, args);
-    if (*i + 1 >= argc)
+    if (*i + 1 >= argc || !strncmp(argv[*i + 1], "--", 2))
         return usage_error("--%s needs a value: --%s %s", o->name, o->name, o->arg);
     return set_value(o, argv[++*i], args);
 }

@@ -19,7 +19,7 @@ static const char style[] =
     ".cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(165px,1fr));gap:12px;"
     "margin-top:24px}.cards div,figure,.qa{background:var(--card);border:1px solid var(--rule);"
     "border-radius:10px;padding:14px 16px}\n"
-    ".cards b{display:block;font-size:1.3rem;font-weight:600;font-variant-numeric:tabular-nums}"
+    ".cards b{display:block;font-size:1.2rem;font-weight:600;white-space:nowrap}"
     ".cards span{color:var(--soft);font-size:.85rem}\n"
     ".grid2{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(430px,100%),1fr));"
     "gap:14px}figure{margin:0}figcaption{font-weight:600;font-size:.95rem;margin-bottom:6px}"

@@ -54,6 +54,25 @@ static int refuse_unknown(const json *c)
     return PEFT_OK;
 }
 
+/* The kinds of the settings that are read; null counts as absent. */
+static int check_kinds(const json *c)
+{
+    static const struct { const char *key; enum json_kind kind; } keys[] = {
+        { "lora_alpha", JSON_NUMBER }, { "lora_dropout", JSON_NUMBER }, { "use_rslora", JSON_BOOL },
+        { "lora_bias", JSON_BOOL }, { "rank_pattern", JSON_OBJECT }, { "alpha_pattern", JSON_OBJECT }
+    };
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        const json *j = json_get(c, keys[i].key), *k;
+        if (json_kind(j) == JSON_NULL) continue;
+        int ok = json_kind(j) == keys[i].kind;
+        for (k = json_first(j); k; k = json_next(k)) ok = ok && json_kind(k) == JSON_NUMBER;
+        if (!ok)
+            return fail(PEFT_EFORMAT, "adapter_config.json: %s has the wrong kind of value",
+                        keys[i].key);
+    }
+    return PEFT_OK;
+}
+
 static int read_config(struct load *l, const char *name, const char *dir, json **root)
 {
     struct file_view v;
@@ -73,7 +92,7 @@ static int read_config(struct load *l, const char *name, const char *dir, json *
     if (!method)
         return fail(PEFT_EUNSUPPORTED, "adapter_config.json: peft_type \"%s\", expected LORA",
                     type ? type : "(none)");
-    if ((rc = refuse_unknown(c))) return rc;
+    if ((rc = refuse_unknown(c)) || (rc = check_kinds(c))) return rc;
     if ((rc = json_int(c, "r", 1, 1 << 16, &r)) < 0) return rc;
     if ((rc = adapter_new(l->m, name, method, &l->a))) return rc;
     struct adapter *a = l->a;
@@ -128,6 +147,14 @@ static int split_name(struct load *l, const char *name, int64_t *site, int *part
     return 0;
 }
 
+static int check_finite(const struct store_tensor *t, const float *x)
+{
+    for (int64_t i = 0; i < t->count; i++)
+        if (!isfinite(x[i]))
+            return fail(PEFT_EFORMAT, "tensor %s holds values that are not finite", t->name);
+    return PEFT_OK;
+}
+
 static int load_part(struct load *l, const struct store_tensor *t, int64_t site, int part)
 {
     struct site *s = l->m->sites[site];
@@ -163,7 +190,7 @@ static int load_part(struct load *l, const struct store_tensor *t, int64_t site,
                     t->type->name);
     param_write(l->m, p, p->own, t->type, t->data);
     p->is_new = 1;                  /* seen; see check_complete */
-    return PEFT_OK;
+    return check_finite(t, p->own);
 }
 
 /* A whole tensor of the model (modules_to_save). */
@@ -188,7 +215,8 @@ static int load_module(struct load *l, const struct store_tensor *t, const char 
     float *values = mem_alloc(&m->host.mem, param_len(p) * 4);
     if (!values) return PEFT_ENOMEM;
     param_write(m, p, values, t->type, t->data);
-    int rc = adapter_keep_module(m, l->a, p, values);
+    int rc = check_finite(t, values);
+    if (!rc) rc = adapter_keep_module(m, l->a, p, values);
     if (rc) mem_free(&m->host.mem, values);
     return rc;
 }
@@ -342,7 +370,8 @@ static void put_pattern(struct buf *b, const struct model *m, const struct adapt
     buf_puts(b, "},\n");
 }
 
-static int put_config(struct model *m, const struct adapter *a, struct buf *b, struct arena *t)
+static int put_adapter_config(struct model *m, const struct adapter *a, struct buf *b,
+                              struct arena *t)
 {
     const char **names = arena_alloc(t, (a->n_sites + a->n_saved + 1) * (int64_t)sizeof(*names));
     if (!names) return PEFT_ENOMEM;
@@ -417,7 +446,7 @@ static int put_files(struct model *m, const struct adapter *a, const char *dir, 
         arena_alloc(t, (a->n_sites * PARTS + a->n_saved) * (int64_t)sizeof(*out));
     int64_t n = 0;
     char *path;
-    int rc = out ? put_config(m, a, b, t) : PEFT_ENOMEM;
+    int rc = out ? put_adapter_config(m, a, b, t) : PEFT_ENOMEM;
     for (int64_t i = 0; i < a->n_sites && !rc; i++)
         for (int k = 0; k < PARTS && !rc; k++) {
             const struct param *p = a->sites[i].part[k];

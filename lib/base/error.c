@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 enum { MESSAGE_CAP = 512 };
-static _Thread_local char message[MESSAGE_CAP];
+static _Thread_local char last_message[MESSAGE_CAP];
 
 /* Makes text one printable line.  A cut by the capacity may fall inside a
  * UTF-8 character, whose first bytes are then dropped. */
@@ -38,7 +38,7 @@ static void set_message(const char *tail, const char *fmt, va_list args)
     memcpy(text + at, tail, left);
     text[at + left] = 0;
     clean_line(text, cut);
-    memcpy(message, text, strlen(text) + 1);
+    memcpy(last_message, text, strlen(text) + 1);
 }
 
 int fail(int code, const char *fmt, ...)
@@ -53,7 +53,7 @@ int fail(int code, const char *fmt, ...)
 int fail_in(int code, const char *fmt, ...)
 {
     char old[MESSAGE_CAP];
-    memcpy(old, message, sizeof old);
+    memcpy(old, last_message, sizeof old);
     va_list args;
     va_start(args, fmt);
     set_message(old, fmt, args);
@@ -63,10 +63,10 @@ int fail_in(int code, const char *fmt, ...)
 
 const char *error_message(void)
 {
-    return message;
+    return last_message;
 }
 
 void error_clear(void)
 {
-    message[0] = 0;
+    last_message[0] = 0;
 }

@@ -159,10 +159,10 @@ static bool remove_entry(struct host *h, struct tree *t, int depth)
 {
     struct peft_io *io = &h->io;
     if (io->remove(io->ctx, t->path) >= 0) return true;
-    if (path_kind(h, t->path) != 2 || depth == TREE_DEPTH) return false;
+    if (depth == TREE_DEPTH) return false;
     for (;;) {
         char first[TREE_NAME] = "";
-        io->list(io->ctx, t->path, take_first, first);
+        if (io->list(io->ctx, t->path, take_first, first) < 0) return false;
         size_t n = t->n, add = strlen(first);
         if (add == 0 || n + 1 + add >= TREE_PATH) break;
         t->path[n] = '/';

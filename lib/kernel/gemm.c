@@ -1,25 +1,43 @@
 /* Linear layers: products of activations with a weight of any stored type.
  *
- * The result is cut into tiles, one task each; the cut depends on the shape
- * alone.  OpenBLAS copies both operands of every call into its own order, which
- * costs about as much as 16 rows or columns of the tile, so tiles are few and
- * nearly square.  A weight that BLAS cannot read is expanded in panels of at
- * most PANEL bytes into the worker's scratch; a tile that is taller than wide
- * then makes up for expanding the same panel once for each row of tiles. */
+ * The result is cut into tiles, one task each.  A float32 weight goes to BLAS,
+ * which copies both operands of every call into its own order; that costs about
+ * as much as 16 rows or columns of the tile, so tiles are few and nearly square,
+ * and their cut depends on the shape alone.  A weight that BLAS cannot read is
+ * expanded straight into the order that the register tiles want (tile.h). */
 #include "kernel/kernel.h"
+#include "kernel/level.h"
+#include "kernel/tile.h"
 
 #include <math.h>
 
 enum {
-    PANEL = 1 << 20,                 /* bytes of expanded weights */
     TASKS = 8,                       /* for products of ordinary size */
-    FEW_ROWS = 4                          /* rows for which dot products win */
+    FEW_ROWS = 4,                    /* rows for which dot products win */
+    /* A stored weight is worked off in blocks of the depth, of x's rows and of
+     * columns; these bound a worker's scratch (in floats where not said). */
+    DEPTH = 384,
+    ROWS = 512,
+    STRIPS = 65536,                  /* expanded columns of one block of depth */
+    SCRATCH = ROWS * DEPTH + STRIPS + 48 * DEPTH + 64
 };
 /* Multiplications of a task: enough to pay for waking a thread, and few enough
  * that threads finish at about the same time. */
 static const double task_min = 1 << 20, task_max = 1 << 28;
 
 struct tiles { int64_t rows, cols, down, across; };
+
+/* The tiles of the level that a table of kernels belongs to. */
+static const struct tile *tile_of(const struct kernels *k)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    const struct level *l = level_of(k);
+    if (l == level_avx512) return &tile_avx512;
+    if (l == level_avx2) return &tile_avx2;
+#endif
+    (void)k;
+    return &tile_c;
+}
 
 static int64_t even_out(int64_t n, int64_t pieces, int64_t unit)
 {
@@ -62,7 +80,7 @@ static void expand(float *to, const struct matrix *w, int64_t row, int64_t col, 
 int64_t linear_scratch(const struct matrix *w, int64_t n)
 {
     (void)n;
-    return direct(w) ? 0 : PANEL;
+    return direct(w) ? 0 : SCRATCH * (int64_t)sizeof(float);
 }
 
 /* -------------------------------------------------- the large products */
@@ -72,62 +90,129 @@ int64_t linear_scratch(const struct matrix *w, int64_t n)
 struct product {
     const struct compute *c;
     const struct matrix *w;
+    const struct tile *tile;
     float *out;
     const float *a;
     int64_t n, cols, depth;
     int transposed;
     float alpha, beta;
     struct tiles t;
+    int64_t step, wide;              /* depth and columns of an expanded block */
 };
-
-/* The part of op(W) for `depth` from p and `cols` from j, expanded. */
-static void expand_panel(const struct product *g, float *to, int64_t p, int64_t depth, int64_t j,
-                         int64_t cols)
-{
-    if (g->transposed)
-        for (int64_t i = 0; i < cols; i++) expand(to + i * depth, g->w, j + i, p, depth);
-    else
-        for (int64_t i = 0; i < depth; i++) expand(to + i * cols, g->w, p + i, j, cols);
-}
 
 static void product_tile(void *arg, int64_t task, int worker)
 {
     const struct product *g = arg;
-    const struct blas *blas = g->c->blas;
     int64_t i = task / g->t.across * g->t.rows, j = task % g->t.across * g->t.cols;
     int64_t rows = MIN(g->t.rows, g->n - i), cols = MIN(g->t.cols, g->cols - j);
-    const float *a = g->a + i * g->depth;
-    float *out = g->out + i * g->cols + j;
-    if (direct(g->w) || g->depth == 0) {
-        const float *w = (const float *)g->w->data + (g->transposed ? j * g->depth : j);
-        blas->sgemm(0, g->transposed, rows, cols, g->depth, g->alpha, a, g->depth, w,
-                    g->w->cols, g->beta, out, g->cols);
+    const float *w = (const float *)g->w->data + (g->transposed ? j * g->depth : j);
+    (void)worker;
+    g->c->blas->sgemm(0, g->transposed, rows, cols, g->depth, g->alpha, g->a + i * g->depth,
+                      g->depth, w, g->w->cols, g->beta, g->out + i * g->cols + j, g->cols);
+}
+
+/* --- stored weights */
+
+/* op(W)'s rows [p, p + depth) and columns [j, j + cols) as strips of the tiles'
+ * columns: strip[p][nr], one strip after another. */
+static void expand_strips(const struct product *g, float *to, float *temp, int64_t p,
+                          int64_t depth, int64_t j, int64_t cols)
+{
+    int64_t nr = g->tile->nr, block = g->w->type->block;
+    if (g->transposed) {
+        for (int64_t s = 0; s < cols; s += nr, to += nr * depth) {
+            int64_t n = MIN(nr, cols - s);
+            for (int64_t i = 0; i < n; i++) expand(temp + i * depth, g->w, j + s + i, p, depth);
+            g->tile->turn(to, temp, depth, n, depth);
+        }
         return;
     }
-    float *panel = compute_scratch(g->c, worker), beta = g->beta;
-    int64_t block = g->transposed ? g->w->type->block : 1;
-    int64_t most = MAX(PANEL / (int64_t)sizeof(float) / cols / block, 1) * block;
-    for (int64_t p = 0; p < g->depth; p += most, beta = 1) {
-        int64_t depth = MIN(most, g->depth - p);
-        expand_panel(g, panel, p, depth, j, cols);
-        blas->sgemm(0, g->transposed, rows, cols, depth, g->alpha, a + p, g->depth, panel,
-                    g->transposed ? depth : cols, beta, out, g->cols);
+    /* j is a multiple of the block; the end is rounded up to one. */
+    int64_t whole = MIN(div_up(cols, block) * block, g->w->cols - j);
+    for (int64_t i = 0; i < depth; i++) {
+        expand(temp, g->w, p + i, j, whole);
+        for (int64_t s = 0; s < cols; s += nr) {
+            int64_t n = MIN(nr, cols - s);
+            float *row = to + s * depth + i * nr;
+            memcpy(row, temp + s, (size_t)n * sizeof *row);
+            if (n < nr) memset(row + n, 0, (size_t)(nr - n) * sizeof *row);
+        }
+    }
+}
+
+static void stored_block(const struct product *g, float *scratch, int64_t i, int64_t rows,
+                         int64_t j, int64_t cols)
+{
+    const struct tile *tile = g->tile;
+    float *a = scratch, *b = a + ROWS * DEPTH, *temp = b + STRIPS;
+    for (int64_t p = 0; p < g->depth; p += g->step) {
+        int64_t depth = MIN(g->step, g->depth - p);
+        float beta = p ? 1.0f : g->beta;
+        tile->pack(a, g->a + i * g->depth + p, g->depth, rows, depth);
+        for (int64_t q = 0; q < cols; q += g->wide) {
+            int64_t n = MIN(g->wide, cols - q);
+            expand_strips(g, b, temp, p, depth, j + q, n);
+            for (int64_t s = 0; s < n; s += tile->nr)
+                for (int64_t r = 0; r < rows; r += tile->mr)
+                    tile->sum(depth, a + r * depth, b + s * depth,
+                              g->out + (i + r) * g->cols + j + q + s, g->cols,
+                              MIN(tile->mr, rows - r), MIN(tile->nr, n - s), g->alpha, beta);
+        }
+    }
+}
+
+static void stored_tile(void *arg, int64_t task, int worker)
+{
+    const struct product *g = arg;
+    int64_t i = task / g->t.across * g->t.rows, j = task % g->t.across * g->t.cols;
+    int64_t end = MIN(i + g->t.rows, g->n), cols = MIN(g->t.cols, g->cols - j);
+    for (; i < end; i += ROWS)
+        stored_block(g, compute_scratch(g->c, worker), i, MIN(ROWS, end - i), j, cols);
+}
+
+static int64_t multiple(int64_t a, int64_t b)
+{
+    int64_t x = a, y = b;
+    while (y) {
+        int64_t r = x % y;
+        x = y;
+        y = r;
+    }
+    return a / x * b;
+}
+
+/* Every element is summed in the order of the depth, wherever its tile lies, so
+ * this cut may depend on the number of threads.  Each row of tasks expands the
+ * weight anew and each column of tasks packs x anew; an element of either costs
+ * about the same, so the cheapest cut is the one with the fewest of them. */
+static void cut_stored(struct product *g)
+{
+    int64_t nr = g->tile->nr, block = g->w->type->block;
+    double work = (double)g->n * (double)g->cols * (double)g->depth, best = INFINITY;
+    int64_t most = (int64_t)MIN(2.0 * pool_threads(g->c->pool), work / task_min + 1);
+    g->wide = g->transposed ? nr : multiple(nr, block);
+    g->step = g->transposed ? MAX(DEPTH / block, 1) * block : MIN(DEPTH, STRIPS / g->wide / 8 * 8);
+    g->step = even_out(g->depth, div_up(g->depth, g->step), g->transposed ? block : 8);
+    for (int64_t across = 1; across <= most; across++) {
+        int64_t down = div_up(most, across);
+        int64_t rows = even_out(g->n, down, g->tile->mr);
+        int64_t cols = even_out(g->cols, across, g->wide);
+        double cost =
+            (double)across * (double)g->n + (double)div_up(g->n, MIN(rows, ROWS)) * (double)g->cols;
+        if (cost >= best) continue;
+        best = cost;
+        g->t = (struct tiles){ rows, cols, div_up(g->n, rows), div_up(g->cols, cols) };
     }
 }
 
 static void multiply(struct product *g)
 {
-    bool expands = !direct(g->w);
     if (g->n <= 0 || g->cols <= 0) return;
-    g->t = cut(g->n, g->cols, g->depth, expands && !g->transposed ? MAX(g->w->type->block, 32) : 32,
-               expands ? 2 : 1);
-    /* A panel must hold the tile's columns for one block of depth at least. */
-    int64_t widest = PANEL / (int64_t)sizeof(float) / 256;
-    if (expands && g->t.cols > widest) {
-        g->t.cols = widest;
-        g->t.across = div_up(g->cols, widest);
-    }
-    pool_run(g->c->pool, g->t.down * g->t.across, product_tile, g);
+    bool stored = !direct(g->w) && g->depth > 0;
+    g->tile = tile_of(g->c->k);
+    if (stored) cut_stored(g);
+    else g->t = cut(g->n, g->cols, g->depth, 32, 1);
+    pool_run(g->c->pool, g->t.down * g->t.across, stored ? stored_tile : product_tile, g);
 }
 
 /* ------------------------------------------------------------ few rows */
@@ -146,7 +231,7 @@ static void decode_outputs(void *arg, int64_t begin, int64_t end, int worker)
 {
     const struct decode *d = arg;
     int64_t in = d->w->cols, out = d->w->rows;
-    const int64_t most = PANEL / (int64_t)sizeof(float);
+    const int64_t most = STRIPS;
     bool as_is = direct(d->w);
     for (int64_t o = begin; o < end; o++) {
         float sum[FEW_ROWS] = {0};
@@ -179,14 +264,14 @@ void linear_forward(const struct compute *c, float *y, const float *x, const str
         if (n > 0) compute_rows(c, w->rows, grain, decode_outputs, &d);
         return;
     }
-    struct product g = {c, w, y, x, n, w->rows, w->cols, 1, alpha, beta, {0}};
+    struct product g = { c, w, NULL, y, x, n, w->rows, w->cols, 1, alpha, beta, { 0 }, 0, 0 };
     multiply(&g);
 }
 
 void linear_dx(const struct compute *c, float *dx, const float *dy, const struct matrix *w,
                int64_t n, float alpha, float beta)
 {
-    struct product g = {c, w, dx, dy, n, w->cols, w->rows, 0, alpha, beta, {0}};
+    struct product g = { c, w, NULL, dx, dy, n, w->cols, w->rows, 0, alpha, beta, { 0 }, 0, 0 };
     multiply(&g);
 }
 

@@ -108,7 +108,7 @@ typedef void range_fn(void *arg, int64_t begin, int64_t end, int worker);
 void compute_rows(const struct compute *c, int64_t n, int64_t grain, range_fn *fn, void *arg);
 
 /* --- linear layers: W [out, in] in any stored type, x [n, in], y [n, out] (leading dimensions are
- * the column counts).  A quantised or 16-bit W is expanded panel by panel into scratch. */
+ * the column counts).  A quantised or 16-bit W is expanded block by block into scratch. */
 struct matrix { const struct qtype *type; const void *data; int64_t rows, cols; };
 int64_t linear_scratch(const struct matrix *w, int64_t n);       /* bytes a worker needs */
 /* y = alpha x W^T + beta y */

@@ -1,5 +1,5 @@
 /* Inside of the kernel tables: what each level_*.c defines.  Only kernels.c,
- * attn.c and the tests of these include this. */
+ * attn.c, gemm.c and the tests of these include this. */
 #ifndef KERNEL_LEVEL_H
 #define KERNEL_LEVEL_H
 

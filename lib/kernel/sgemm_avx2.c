@@ -1,8 +1,11 @@
-/* Built-in matrix product: AVX2, 12 of 16 registers hold sums. */
+/* Register tiles and the built-in matrix product for AVX2: 12 of the 16
+ * registers hold sums. */
 #include "base/base.h"
 #ifdef __AVX2__
 #define SGEMM sgemm_avx2
+#define TILE tile_avx2
 #define LANES 8
-#define MR 6
+#define MR 4
+#define NV 3
 #include "kernel/sgemm.inc"
 #endif

@@ -1,8 +1,11 @@
-/* Built-in matrix product: AVX-512, 24 of 32 registers hold sums. */
+/* Register tiles and the built-in matrix product for AVX-512: 24 of the 32
+ * registers hold sums. */
 #include "base/base.h"
 #ifdef __AVX512F__
 #define SGEMM sgemm_avx512
+#define TILE tile_avx512
 #define LANES 16
-#define MR 12
+#define MR 8
+#define NV 3
 #include "kernel/sgemm.inc"
 #endif

@@ -1,9 +1,13 @@
-/* Built-in matrix product: any processor, 16-byte vectors. */
+/* Register tiles and the built-in matrix product for any processor, with
+ * 16-byte vectors. */
 #define SGEMM sgemm_c
+#define TILE tile_c
 #define LANES 4
 #ifdef __aarch64__
 #define MR 8
+#define NV 3
 #else
 #define MR 4
+#define NV 2
 #endif
 #include "kernel/sgemm.inc"

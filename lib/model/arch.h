@@ -16,6 +16,7 @@ struct hparams {
     /* attention */
     int64_t window;              /* keys that a local layer sees (bidirectional: to each side);
                                     0 = all */
+    int64_t full_layers;         /* so many layers at the beginning are global */
     int64_t period;              /* every period-th layer is global, 0 = none (see global_first) */
     double attn_scalar;          /* scores are divided by its root; 0 = head_dim */
     double attn_cap, logit_cap;  /* soft caps, 0 = none */
@@ -100,6 +101,8 @@ struct style {
 struct arch {
     const char *name;            /* config.json's model_type */
     const char *gguf;            /* general.architecture, or NULL */
+    const char *gguf_if;         /* of families that share it the first counts whose setting of this
+                                    name is there and not 0; NULL = any */
     const char *class_lm, *class_cls, *class_base;   /* "LlamaForCausalLM", ... */
     const char *prefix;          /* of the body's names; absent in files of the bare body */
     struct style style;

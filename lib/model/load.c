@@ -154,6 +154,17 @@ static struct site **site_at(struct model *m, int slot, int64_t layer, int64_t e
     return &m->layers[layer].experts[expert].at[slot - SLOT_EXPERT];
 }
 
+/* A folder may hold a tied head once more.  As in transformers it is the
+ * embedding then, and only other values make it a weight of its own. */
+static int tied_copy(const struct model *m, const struct slot_row *row,
+                     const struct store_tensor *w)
+{
+    if (row->slot != SLOT_LM_HEAD || !m->hp.tied || !store_config(m->store)) return 0;
+    const struct param *embed = m->global[SLOT_EMBED]->w;
+    return embed->type == w->type && w->n_dims == 2 && w->dims[0] == embed->rows &&
+        w->dims[1] == embed->cols && !memcmp(w->data, embed->data, (size_t)w->bytes);
+}
+
 static int add_site(struct model *m, const struct slot_row *row, int64_t layer, int64_t expert)
 {
     char hf[160], module[160];
@@ -165,7 +176,7 @@ static int add_site(struct model *m, const struct slot_row *row, int64_t layer, 
     const struct store_tensor *w = *module ? find_tensor(m, module, ".weight") : NULL;
     const struct store_tensor *b =
         *module && !(row->flags & SLOT_NO_BIAS) ? find_tensor(m, module, ".bias") : NULL;
-    if (!w && (row->flags & SLOT_OPTIONAL)) return PEFT_OK;
+    if ((!w || tied_copy(m, row, w)) && (row->flags & SLOT_OPTIONAL)) return PEFT_OK;
     if (!w)
         return fail(PEFT_EFORMAT, "%s has no tensor %s.weight, which %d layers of \"%s\" need",
                     m->path, module, (int)m->hp.layers, m->arch->name);

@@ -184,22 +184,42 @@ static void put_labels(const struct model *m, struct buf *b, int *n)
     if (m->hp.labels == 1) put_string(b, "problem_type", "regression", n);
 }
 
-/* GGUF holds Llama 3's scaling as divisors only; the largest is the factor and
- * the rest are the constants of every Llama 3.1 and later. */
-static void put_llama3(const struct model *m, struct buf *b, int *n)
+/* GGUF holds Llama 3's scaling as divisors only.  The largest is the factor,
+ * and one within the blend tells the original length; low 1 and high 4 are the
+ * constants of every Llama 3.1 and later.  What these do not give back has no
+ * place in config.json. */
+static int put_llama3(const struct model *m, struct buf *b, int *n)
 {
     const struct param *p = m->global[SLOT_ROPE_FREQS]->w;
-    double factor = 1;
-    for (int64_t i = 0; i < p->cols; i++) factor = MAX(factor, (double)((const float *)p->data)[i]);
+    const float *divide = p->data;
+    struct hparams hp = m->hp;
+    hp.rope = ROPE_LLAMA3;
+    hp.rope_factor = hp.rope_low = 1;
+    hp.rope_high = 4;
+    hp.rope_original = 8192;
+    for (int64_t i = 0; i < p->cols; i++) hp.rope_factor = MAX(hp.rope_factor, (double)divide[i]);
+    for (int pass = 0; pass < 2; pass++)
+        for (int64_t i = 0; i < p->cols; i++) {
+            double d = (double)divide[i], factor = hp.rope_factor;
+            double f = pow(hp.theta, -2.0 * (double)i / (double)hp.rot);
+            if (pass && !(fabs(f / rope_frequency(&hp, f) - d) <= 1e-3 * d))
+                return fail(PEFT_EUNSUPPORTED, "%s: rope_freqs are not Llama 3's scaling, which "
+                            "config.json could hold", m->path);
+            if (!pass && d > 1.001 && d < 0.999 * factor)
+                hp.rope_original = round((3.0 * (1.0 / d - 1.0 / factor) / (1.0 - 1.0 / factor) +
+                                          1.0) * 2.0 * 3.14159265358979323846 / f);
+        }
     put_member(b, "rope_scaling", n);
     buf_puts(b, "{\"rope_type\": \"llama3\", \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0, "
-                "\"original_max_position_embeddings\": 8192, \"factor\": ");
-    buf_number(b, factor);
+                "\"original_max_position_embeddings\": ");
+    buf_printf(b, "%lld, \"factor\": ", (long long)hp.rope_original);
+    buf_number(b, hp.rope_factor);
     buf_puts(b, "}");
+    return PEFT_OK;
 }
 
 /* Settings of a model that came from GGUF, by the family's table of keys. */
-static void put_settings(const struct model *m, struct buf *b, int *n)
+static int put_settings(const struct model *m, struct buf *b, int *n)
 {
     static const char *const acts[] = { "linear", "silu", "gelu",   "gelu_pytorch_tanh",
                                         "relu",   "tanh", "sigmoid" };
@@ -226,7 +246,7 @@ static void put_settings(const struct model *m, struct buf *b, int *n)
     buf_printf(b, "%lld", (long long)hp->vocab);
     put_member(b, "tie_word_embeddings", n);
     buf_puts(b, m->global[SLOT_LM_HEAD] ? "false" : "true");
-    if (m->global[SLOT_ROPE_FREQS]) put_llama3(m, b, n);
+    int rc = m->global[SLOT_ROPE_FREQS] ? put_llama3(m, b, n) : PEFT_OK;
     if (hp->rope == ROPE_LINEAR) {
         put_member(b, "rope_scaling", n);
         buf_puts(b, "{\"rope_type\": \"linear\", \"type\": \"linear\", \"factor\": ");
@@ -243,6 +263,7 @@ static void put_settings(const struct model *m, struct buf *b, int *n)
         put_member(b, ids[i].key, n);
         buf_printf(b, "%d", ids[i].id);
     }
+    return rc;
 }
 
 static int put_config(const struct save *s, const char *dir)
@@ -256,7 +277,7 @@ static int put_config(const struct save *s, const char *dir)
                                                  : "float32";
     struct buf b;
     char *path = NULL;
-    int n = 0;
+    int n = 0, rc = PEFT_OK;
     buf_init(&b, &m->host.mem);
     put_member(&b, "architectures", &n);
     buf_printf(&b, "[\"%s\"]", class);
@@ -267,14 +288,14 @@ static int put_config(const struct save *s, const char *dir)
             json_write(&b, j);
         }
     } else {
-        put_settings(m, &b, &n);
+        rc = put_settings(m, &b, &n);
     }
     if (!s->dtype && m->params[0]->type == &qtype_bf16) dtype = "bfloat16";
     if (!s->dtype && m->params[0]->type == &qtype_f16) dtype = "float16";
     put_string(&b, "torch_dtype", dtype, &n);
     if (m->head) put_labels(m, &b, &n);
     buf_puts(&b, "\n}\n");
-    int rc = buf_check(&b);
+    if (!rc) rc = buf_check(&b);
     if (!rc) rc = path_join(&m->host, dir, "config.json", &path);
     if (!rc) rc = file_write(&m->host, path, b.data, b.n);
     mem_free(&m->host.mem, path);
@@ -371,7 +392,7 @@ static void make_kv(struct kv_list *l)
     struct gguf_kv *more = NULL;
     int64_t n = 0;
     if (!m->tok || l->rc) return;
-    l->rc = tok_gguf_kv(&l->s->m->host, m->tok, &l->s->arena, &more, &n);
+    l->rc = tok_gguf_kv_rows(&l->s->m->host, m->tok, hp->vocab, &l->s->arena, &more, &n);
     for (int64_t i = 0; i < n && !l->rc && l->n < l->cap; i++) l->kv[l->n++] = more[i];
 }
 
@@ -404,6 +425,9 @@ static int save_gguf(struct save *s, const char *path)
     if (s->m->irregular || !s->m->arch->gguf)
         return fail(PEFT_EUNSUPPORTED, "GGUF has no words for this model (family %s%s): save a "
                     "folder", s->m->arch->name, s->m->irregular ? ", irregular layers" : "");
+    if (s->m->hp.act != (enum act)s->m->arch->style.act)
+        return fail(PEFT_EUNSUPPORTED,
+                    "GGUF has no place for this model's activation: save a folder");
     l.kv = arena_alloc(&s->arena, l.cap * (int64_t)sizeof(*l.kv));
     if (!l.kv) return PEFT_ENOMEM;
     if (store_format(s->m->store) == STORE_GGUF) copy_kv(&l);

@@ -25,6 +25,16 @@ static int known_archs(const char *found)
     return fail(PEFT_EUNSUPPORTED, "architecture \"%s\", expected one of: %s", found, list);
 }
 
+static int has_setting(struct model *m, const struct arch *a)
+{
+    char key[96];
+    int64_t value = 0;
+    if (!a->gguf_if) return 1;
+    snprintf(key, sizeof(key), "%s.%s", a->gguf, a->gguf_if);
+    int rc = store_int(m->store, key, 0, INT64_MAX, &value);
+    return rc < 0 ? rc : value > 0;
+}
+
 int load_arch(struct model *m)
 {
     const char *s;
@@ -37,10 +47,11 @@ int load_arch(struct model *m)
                     gguf ? "general.architecture" : "model_type");
     for (int i = 0; archs[i]; i++) {
         const char *name = gguf ? archs[i]->gguf : archs[i]->name;
-        if (name && (int64_t)strlen(name) == n && !memcmp(name, s, (size_t)n)) {
-            m->arch = archs[i];
-            return PEFT_OK;
-        }
+        if (!name || (int64_t)strlen(name) != n || memcmp(name, s, (size_t)n)) continue;
+        if ((rc = gguf ? has_setting(m, archs[i]) : 1) < 0) return rc;
+        if (!rc) continue;
+        m->arch = archs[i];
+        return PEFT_OK;
     }
     char found[48];
     snprintf(found, sizeof(found), "%.*s", (int)MIN(n, 40), s);
@@ -236,7 +247,7 @@ int load_layers(struct model *m)
 {
     struct hparams *hp = &m->hp;
     const json *root = store_config(m->store);
-    const json *kinds = hp->period ? json_get(root, "layer_types") : NULL;
+    const json *kinds = hp->period || hp->full_layers ? json_get(root, "layer_types") : NULL;
     const json *ropes = hp->nope_period ? json_get(root, "no_rope_layers") : NULL;
     const json *kind = json_first(kinds), *rope = json_first(ropes);
     if ((kind && json_count(kinds) != hp->layers) || (rope && json_count(ropes) != hp->layers))
@@ -247,7 +258,7 @@ int load_layers(struct model *m)
     for (int64_t i = 0; i < hp->layers; i++) {
         struct layer *l = &m->layers[i];
         int64_t at = m->arch->style.global_first ? i : i + 1;
-        l->local = !hp->period || at % hp->period != 0;
+        l->local = (!hp->period || at % hp->period != 0) && i >= hp->full_layers;
         if (kind && local_by_name(m, kind, i)) return PEFT_EUNSUPPORTED;
         l->rope = hp->nope_period && (i + 1) % hp->nope_period == 0 ? -1 : 0;
         if (rope) {
@@ -259,6 +270,7 @@ int load_layers(struct model *m)
         kind = json_next(kind);
         rope = json_next(rope);
     }
-    if (kinds) hp->period = find_period(m);
+    if (hp->full_layers && hp->window) m->irregular = 1;
+    else if (kinds && hp->period) hp->period = find_period(m);
     return PEFT_OK;
 }

@@ -177,7 +177,10 @@ static void flush_bytes(struct texts *out, struct buf *run)
         buf_put(&out->chars, run->data, run->n);
         texts_close(out);
     } else {
-        for (int64_t i = 0; i < run->n; i++) buf_puts(&out->chars, "\xef\xbf\xbd"), texts_close(out);
+        for (int64_t i = 0; i < run->n; i++) {
+            buf_puts(&out->chars, "\xef\xbf\xbd");
+            texts_close(out);
+        }
     }
     buf_clear(run);
 }

@@ -181,7 +181,7 @@ static void read_adds(struct tokenizer *t, const json *config)
         post_simple(t, bos ? t->info.bos : -1, eos ? t->info.eos : -1);
 }
 
-static int read_settings(struct tokenizer *t, const char *dir, struct folder_config *c)
+static int read_folder_settings(struct tokenizer *t, const char *dir, struct folder_config *c)
 {
     char *path;
     struct file_view view;
@@ -204,7 +204,7 @@ static int read_folder(struct tokenizer *t, const char *dir, struct folder_confi
 {
     json *root;
     int rc = open_files(t, dir);
-    if (rc == PEFT_OK) rc = read_settings(t, dir, c);
+    if (rc == PEFT_OK) rc = read_folder_settings(t, dir, c);
     if (rc < 0) return rc;
     rc = folder_json(t, "tokenizer.json", &root);
     if (rc > 0) rc = tok_read_json(t, root);

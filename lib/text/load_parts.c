@@ -11,7 +11,7 @@ struct part_type {
 };
 
 /* A component that is a table row; `what` names the kind in messages. */
-static int read_part(struct tokenizer *t, const json *j, const char *what,
+static int read_component(struct tokenizer *t, const json *j, const char *what,
                      const struct part_type *rows, size_t n, int depth)
 {
     if (!j || json_kind(j) == JSON_NULL) return PEFT_OK;
@@ -150,7 +150,7 @@ static int read_normalizer(struct tokenizer *t, const json *j, int depth)
         {"Prepend", norm_prepend}, {"Replace", norm_replace_read},
         {"BertNormalizer", norm_bert_read},
     };
-    return read_part(t, j, "normalizer", rows, ARRAY_LEN(rows), depth);
+    return read_component(t, j, "normalizer", rows, ARRAY_LEN(rows), depth);
 }
 
 /* --- pre-tokenizers */
@@ -269,7 +269,7 @@ static int read_splitter(struct tokenizer *t, const json *j, int depth)
         {"BertPreTokenizer", split_bert}, {"Whitespace", split_whitespace},
         {"WhitespaceSplit", split_whitespace_only}, {"Metaspace", split_metaspace},
     };
-    return read_part(t, j, "pre_tokenizer", rows, ARRAY_LEN(rows), depth);
+    return read_component(t, j, "pre_tokenizer", rows, ARRAY_LEN(rows), depth);
 }
 
 /* --- post-processors */
@@ -374,7 +374,7 @@ static int read_post(struct tokenizer *t, const json *j, int depth)
         {"TemplateProcessing", post_template}, {"BertProcessing", post_bert_read},
         {"RobertaProcessing", post_roberta_read},
     };
-    return read_part(t, j, "post_processor", rows, ARRAY_LEN(rows), depth);
+    return read_component(t, j, "post_processor", rows, ARRAY_LEN(rows), depth);
 }
 
 /* --- decoders */
@@ -439,7 +439,7 @@ static int read_decoder(struct tokenizer *t, const json *j, int depth)
         {"ByteFallback", decode_plain}, {"WordPiece", decode_wordpiece},
         {"Metaspace", decode_metaspace}, {"Replace", decode_replace}, {"Strip", decode_strip},
     };
-    return read_part(t, j, "decoder", rows, ARRAY_LEN(rows), depth);
+    return read_component(t, j, "decoder", rows, ARRAY_LEN(rows), depth);
 }
 
 int tok_read_parts(struct tokenizer *t, const json *root)

@@ -267,7 +267,7 @@ static void put_special_names(struct buf *b, const struct tokenizer *t)
     if (!any) buf_puts(b, "\n  \"additional_special_tokens\": []");
 }
 
-static void put_config(struct buf *b, const struct tokenizer *t)
+static void put_tok_config(struct buf *b, const struct tokenizer *t)
 {
     buf_puts(b, "{");
     put_special_names(b, t);
@@ -305,7 +305,7 @@ int tok_save_folder(struct host *h, const struct tokenizer *t, const char *dir)
     rc = put_tokenizer_json(&b, t);
     if (rc == PEFT_OK) rc = write_in(h, dir, "tokenizer.json", b.data, b.n);
     buf_clear(&b);
-    if (rc == PEFT_OK) put_config(&b, t), rc = buf_check(&b);
+    if (rc == PEFT_OK) put_tok_config(&b, t), rc = buf_check(&b);
     if (rc == PEFT_OK) rc = write_in(h, dir, "tokenizer_config.json", b.data, b.n);
     buf_clear(&b);
     if (rc == PEFT_OK) {

@@ -7,7 +7,7 @@ enum { KV_MAX = 24 };
 enum { OUT_NORMAL = 1, OUT_UNKNOWN, OUT_CONTROL, OUT_USER, OUT_UNUSED, OUT_BYTE };
 #define OUT_KEY(name) "tokenizer.ggml." name
 
-struct kv_list {
+struct tok_kv_list {
     struct arena *arena;
     struct gguf_kv *kv;
     int64_t n;
@@ -16,7 +16,7 @@ struct kv_list {
 };
 
 /* Takes what `raw` holds as the value of a key. */
-static void kv_take(struct kv_list *l, const char *key, int type)
+static void kv_take(struct tok_kv_list *l, const char *key, int type)
 {
     void *raw = l->rc == PEFT_OK ? arena_alloc(l->arena, l->raw.n) : NULL;
     if (l->rc == PEFT_OK && (l->raw.oom || !raw)) l->rc = PEFT_ENOMEM;
@@ -27,19 +27,19 @@ static void kv_take(struct kv_list *l, const char *key, int type)
     buf_clear(&l->raw);
 }
 
-static void kv_string(struct kv_list *l, const char *key, const char *s)
+static void kv_string(struct tok_kv_list *l, const char *key, const char *s)
 {
     gguf_raw_string(&l->raw, s, (int64_t)strlen(s));
     kv_take(l, key, GGUF_STRING);
 }
 
-static void kv_flag(struct kv_list *l, const char *key, bool value)
+static void kv_flag(struct tok_kv_list *l, const char *key, bool value)
 {
     gguf_raw_bool(&l->raw, value);
     kv_take(l, key, GGUF_BOOL);
 }
 
-static void kv_id(struct kv_list *l, const char *key, int32_t id)
+static void kv_id(struct tok_kv_list *l, const char *key, int32_t id)
 {
     if (id < 0) return;
     gguf_raw_u32(&l->raw, (uint32_t)id);
@@ -94,7 +94,7 @@ static void put_bert_token(struct buf *b, const struct token *k)
     }
 }
 
-static void kv_tokens(struct kv_list *l, const struct tokenizer *t, int64_t rows)
+static void kv_tokens(struct tok_kv_list *l, const struct tokenizer *t, int64_t rows)
 {
     gguf_raw_array(&l->raw, GGUF_STRING, rows);
     for (int64_t i = 0; i < rows; i++) {
@@ -114,7 +114,7 @@ static void kv_tokens(struct kv_list *l, const struct tokenizer *t, int64_t rows
     kv_take(l, OUT_KEY("tokens"), GGUF_ARRAY);
 }
 
-static void kv_types(struct kv_list *l, const struct tokenizer *t, int64_t rows,
+static void kv_types(struct tok_kv_list *l, const struct tokenizer *t, int64_t rows,
                      const float *score)
 {
     gguf_raw_array(&l->raw, GGUF_I32, rows);
@@ -125,7 +125,7 @@ static void kv_types(struct kv_list *l, const struct tokenizer *t, int64_t rows,
 
 /* --- models */
 
-static void kv_byte_level(struct kv_list *l, const struct tokenizer *t, int64_t rows)
+static void kv_byte_level(struct tok_kv_list *l, const struct tokenizer *t, int64_t rows)
 {
     const char *pre = split_pre_name(t);
     if (!pre) {
@@ -163,7 +163,7 @@ static void merge_scores(const struct tokenizer *t, float *score)
     }
 }
 
-static void kv_spm(struct kv_list *l, const struct tokenizer *t, int64_t rows)
+static void kv_spm(struct tok_kv_list *l, const struct tokenizer *t, int64_t rows)
 {
     bool spaces = false, prefix = false;
     for (int i = 0; i < t->n_norm; i++) {
@@ -194,7 +194,7 @@ static void kv_spm(struct kv_list *l, const struct tokenizer *t, int64_t rows)
     kv_flag(l, OUT_KEY("add_space_prefix"), prefix);
 }
 
-static void kv_bert(struct kv_list *l, const struct tokenizer *t, int64_t rows)
+static void kv_bert(struct tok_kv_list *l, const struct tokenizer *t, int64_t rows)
 {
     bool lower = t->n_norm == 1 && t->norm[0].kind == NORM_BERT && t->norm[0].lower &&
                  t->norm[0].accents;
@@ -208,7 +208,7 @@ static void kv_bert(struct kv_list *l, const struct tokenizer *t, int64_t rows)
     kv_types(l, t, rows, NULL);
 }
 
-static void kv_settings(struct kv_list *l, const struct tokenizer *t)
+static void kv_settings(struct tok_kv_list *l, const struct tokenizer *t)
 {
     const struct tok_info *i = &t->info;
     bool bert = t->model == MODEL_WORDPIECE;
@@ -230,7 +230,7 @@ int tok_gguf_kv_rows(struct host *h, const struct tokenizer *t, int64_t rows, st
     *kv = NULL;
     *n = 0;
     if (t->store) return copy_from_store(t->store, a, kv, n);
-    struct kv_list l = {.arena = a, .kv = arena_alloc(a, KV_MAX * (int64_t)sizeof *l.kv)};
+    struct tok_kv_list l = {.arena = a, .kv = arena_alloc(a, KV_MAX * (int64_t)sizeof *l.kv)};
     if (!l.kv) return PEFT_ENOMEM;
     buf_init(&l.raw, &h->mem);
     rows = MAX(rows, t->n);

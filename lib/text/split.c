@@ -242,6 +242,8 @@ int64_t find_literal(const struct split_step *p, const char *s, int64_t n, int64
 /* The same language as LLAMA3, as tiktoken writes it. */
 #define CL100K CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}{1,3}" \
     "| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"
+#define BLOOM " ?[^(\\s|[.,!?\xe2\x80\xa6\xe3\x80\x82\xef\xbc\x8c" \
+    "\xe3\x80\x81\xe0\xa5\xa4\xdb\x94\xd8\x8c])]+"
 
 static const struct { const char *regex; find_fn *find; } split_regexes[] = {
     {GPT2, find_gpt2},
@@ -254,8 +256,7 @@ static const struct { const char *regex; find_fn *find; } split_regexes[] = {
     {"\\s+", find_spaces},
     {"\\s", find_space},
     {"\\w+|[^\\w\\s]+", find_words},
-    {" ?[^(\\s|[.,!?\xe2\x80\xa6\xe3\x80\x82\xef\xbc\x8c\xe3\x80\x81\xe0\xa5\xa4\xdb\x94\xd8\x8c])]+",
-     find_bloom},
+    {BLOOM, find_bloom},
 };
 
 find_fn *split_regex(const char *regex)

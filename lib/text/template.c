@@ -40,61 +40,93 @@ struct chat_template {
 #define SMOLLM_SYSTEM "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 #define QWEN25_SYSTEM "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 
+#define CHATML_TURN "+ '\n' + message['content'] + '<|im_end|>' + '\n'"
+#define CHATML_TURN2 "+ '\n' + message['content'] + '<|im_end|>\n'"
+#define LLAMA2_ROLES {{"user", BOS "[INST] ", " [/INST]"}, {"assistant", " ", " " EOS}}
+#define LLAMA2_SYSTEM "'<<SYS>>\n' + system_message + '\n<</SYS>>\n\n'"
+#define MISTRAL_USER "{{ '[INST] ' + message['content'] + ' [/INST]' }}"
+#define PHI3_PAIR "'<|user|>' + '\n' + message['content'] + '<|end|>' + '\n' + " \
+    "'<|assistant|>' + '\n'"
+#define PHI3_PAIR_ROLES {{"user", "<|user|>\n", "<|end|>\n<|assistant|>\n"}, \
+                         {"assistant", "", "<|end|>\n"}}
+#define PHI3_ROLES {{NULL, "<|" ROLE "|>\n", "<|end|>\n"}}
+#define GEMMA_TURN "'<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n'"
+
 static const struct chat_template chat_rows[] = {
-    {.name = "smollm2", .all = {"<|im_start|>", SMOLLM_SYSTEM}, .none = {CHATML_NONE},
+    {.name = "smollm2", .all = {CHATML_TURN, SMOLLM_SYSTEM}, .none = {CHATML_NONE},
      .roles = CHATML_ROLES, .prompt = CHATML_PROMPT, .default_system = SMOLLM_SYSTEM},
-    {.name = "qwen2.5", .all = {"<|im_start|>", QWEN25_SYSTEM}, .none = {CHATML_NONE},
+    {.name = "qwen2.5", .all = {"+ '\n' + message.content + '<|im_end|>' + '\n'", QWEN25_SYSTEM},
+     .none = {CHATML_NONE},
      .roles = CHATML_ROLES, .prompt = CHATML_PROMPT, .default_system = QWEN25_SYSTEM},
-    {.name = "qwen2", .all = {"<|im_start|>system\nYou are a helpful assistant.<|im_end|>"},
+    {.name = "qwen2", .all = {CHATML_TURN,
+                              "<|im_start|>system\nYou are a helpful assistant.<|im_end|>"},
      .none = {CHATML_NONE}, .roles = CHATML_ROLES, .prompt = CHATML_PROMPT,
      .default_system = "You are a helpful assistant."},
-    {.name = "qwen1.5", .all = {"<|im_start|>system\nYou are a helpful assistant<|im_end|>"},
+    {.name = "qwen1.5", .all = {CHATML_TURN,
+                                "<|im_start|>system\nYou are a helpful assistant<|im_end|>"},
      .none = {CHATML_NONE}, .roles = CHATML_ROLES, .prompt = CHATML_PROMPT,
      .default_system = "You are a helpful assistant"},
-    {.name = "chatml", .all = {"<|im_start|>", "<|im_end|>"},
+    {.name = "chatml", .all = {"<|im_start|>", CHATML_TURN},
+     .none = {CHATML_NONE, "You are", "<|im_start|>system"},
+     .roles = CHATML_ROLES, .prompt = CHATML_PROMPT},
+    {.name = "chatml", .all = {"<|im_start|>", CHATML_TURN2},
      .none = {CHATML_NONE, "You are", "<|im_start|>system"},
      .roles = CHATML_ROLES, .prompt = CHATML_PROMPT},
     {.name = "llama3.1", .all = {"<|start_header_id|>", "Cutting Knowledge Date: December 2023",
-                                 "26 Jul 2024"},
+                                 "26 Jul 2024", "message['content'] | trim + '<|eot_id|>'"},
      .begin = BOS, .roles = LLAMA3_ROLES, .prompt = LLAMA3_PROMPT, .default_system = "",
      .system_before = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n",
      .trim = true},
-    {.name = "llama3", .all = {"<|start_header_id|>", "<|eot_id|>", "bos_token"},
+    {.name = "llama3", .all = {"'<|start_header_id|>' + message['role']", "bos_token + content",
+                               "message['content'] | trim + '<|eot_id|>'"},
      .none = {"Cutting Knowledge", "<think>", "You are"},
      .begin = BOS, .roles = LLAMA3_ROLES, .prompt = LLAMA3_PROMPT, .trim = true},
-    {.name = "llama2", .all = {"[INST] ", " [/INST]", "<<SYS>>\n", "\n<</SYS>>\n\n"},
-     .none = {"You are"},
-     .roles = {{"user", BOS "[INST] ", " [/INST]"}, {"assistant", " ", " " EOS}},
+    {.name = "llama2", .all = {"bos_token + '[INST] ' + content.strip() + ' [/INST]'",
+                               "content.strip() + ' ' + eos_token", LLAMA2_SYSTEM},
+     .none = {"You are"}, .roles = LLAMA2_ROLES,
      .prompt = "", .system_open = "<<SYS>>\n", .system_close = "\n<</SYS>>\n\n", .trim = true,
      .system_joined = true, .alternate = true},
-    {.name = "mistral-v3", .all = {"[AVAILABLE_TOOLS]", "+ \"[/INST]\"",
+    {.name = "llama2", .all = {"bos_token + '[INST] ' + content | trim + ' [/INST]'",
+                               "content | trim + ' ' + eos_token", LLAMA2_SYSTEM},
+     .none = {"You are"}, .roles = LLAMA2_ROLES,
+     .prompt = "", .system_open = "<<SYS>>\n", .system_close = "\n<</SYS>>\n\n", .trim = true,
+     .system_joined = true, .alternate = true},
+    {.name = "mistral-v3", .all = {"[AVAILABLE_TOOLS]",
+                                   "\"[INST] \" + message[\"content\"] + \"[/INST]\"",
                                    "\" \" + message[\"content\"]|trim + eos_token"},
      .begin = BOS,
      .roles = {{"user", "[INST] ", "[/INST]"}, {"assistant", " ", EOS}}, .prompt = "",
      .system_open = "", .system_close = "\n\n", .system_last = true, .alternate = true},
-    {.name = "mistral-v1", .all = {"'[INST] ' + message['content'] + ' [/INST]'",
-                                   "{{ message['content'] + eos_token + ' ' }}"},
+    {.name = "mistral-v1", .all = {MISTRAL_USER, "{{ message['content'] + eos_token + ' ' }}"},
      .none = {"<<SYS>>"}, .begin = BOS,
      .roles = {{"user", "[INST] ", " [/INST]"}, {"assistant", "", EOS " "}}, .prompt = "",
      .alternate = true},
-    {.name = "mistral", .all = {"'[INST] ' + message['content'] + ' [/INST]'",
-                                "{{ message['content'] + eos_token}}"},
+    {.name = "mistral", .all = {MISTRAL_USER, "{{ message['content'] + eos_token}}"},
      .none = {"<<SYS>>"}, .begin = BOS,
      .roles = {{"user", "[INST] ", " [/INST]"}, {"assistant", "", EOS}}, .prompt = "",
      .alternate = true},
-    {.name = "phi3", .all = {"<|user|>\n", "<|assistant|>\n", "<|system|>\n", "<|end|>\n"},
-     .none = {"bos_token", "trim"},
-     .roles = {{NULL, "<|" ROLE "|>\n", "<|end|>\n"}}, .prompt = "<|assistant|>\n", .end = EOS},
-    {.name = "zephyr", .all = {"<|user|>\n", "<|assistant|>", "<|system|>\n",
-                               "message['content'] + eos_token"},
+    {.name = "phi3", .all = {"'<|user|>\n' + message['content'] + '<|end|>\n'", "<|system|>\n",
+                             "{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}"},
+     .none = {"bos_token", "trim"}, .roles = PHI3_ROLES, .prompt = "<|assistant|>\n", .end = EOS},
+    {.name = "phi3-small", .all = {"{{ bos_token }}", "'<|' + message['role'] + '|>' + '\n' + "
+                                   "message['content'] + '<|end|>\n'",
+                                   "{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}"},
+     .begin = BOS, .roles = PHI3_ROLES, .prompt = "<|assistant|>\n", .end = EOS},
+    {.name = "phi3-mini", .all = {"{{ bos_token }}", PHI3_PAIR},
+     .begin = BOS, .roles = PHI3_PAIR_ROLES, .prompt = ""},
+    {.name = "phi3-medium", .all = {PHI3_PAIR}, .roles = PHI3_PAIR_ROLES, .prompt = ""},
+    {.name = "zephyr", .all = {"'<|user|>\n' + message['content'] + eos_token }}\n", "<|system|>\n",
+                               "{{ '<|assistant|>' }}\n"},
      .none = {"<|end|>", "trim"},
      .roles = {{NULL, "<|" ROLE "|>\n", EOS "\n"}}, .prompt = "<|assistant|>\n"},
-    {.name = "gemma3", .all = {"<start_of_turn>", "first_user_prefix"},
+    {.name = "gemma3", .all = {"<start_of_turn>", "first_user_prefix", "{{ bos_token }}"},
      .begin = BOS, .roles = GEMMA_ROLES, .prompt = "<start_of_turn>model\n",
      .system_open = "", .system_close = "\n\n", .trim = true, .alternate = true},
-    {.name = "gemma", .all = {"<start_of_turn>", "System role not supported"},
+    {.name = "gemma", .all = {GEMMA_TURN, "System role not supported", "{{ bos_token }}"},
      .begin = BOS, .roles = GEMMA_ROLES, .prompt = "<start_of_turn>model\n", .trim = true,
      .alternate = true},
+    {.name = "gemma", .all = {GEMMA_TURN, "System role not supported"},
+     .roles = GEMMA_ROLES, .prompt = "<start_of_turn>model\n", .trim = true, .alternate = true},
 };
 
 /* For models without a template. */
@@ -219,7 +251,7 @@ static void put_default_system(struct buf *out, const struct tokenizer *t,
     put_marked(out, t, r->close, "system");
 }
 
-static int check_messages(const struct tokenizer *t, const struct chat_template *c,
+static int check_turns(const struct tokenizer *t, const struct chat_template *c,
                           const struct message *m, int64_t n)
 {
     if (!c)
@@ -254,7 +286,7 @@ int chat_render(const struct tokenizer *t, const struct message *m, int64_t n, i
                 struct buf *out)
 {
     const struct chat_template *c = chat_of(t);
-    int rc = check_messages(t, c, m, n);
+    int rc = check_turns(t, c, m, n);
     if (rc < 0) return rc;
     bool has_system = !strcmp(m[0].role, "system");
     const char *system = has_system && c->system_open ? m[0].content : NULL;

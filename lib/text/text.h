@@ -47,11 +47,13 @@ int tok_encode(struct host *h, const struct tokenizer *t, const char *text, int6
 int tok_encode_pair(struct host *h, const struct tokenizer *t, const char *a, int64_t na,
                     const char *b, int64_t nb, struct ids *out, struct ids *types);
 enum { DETOK_SKIP = 1 /* leave special tokens out */ };
-int tok_decode(const struct tokenizer *t, const int32_t *ids, int64_t n, int flags, struct buf *out);
+int tok_decode(const struct tokenizer *t, const int32_t *ids, int64_t n, int flags,
+               struct buf *out);
 /* The bytes that one token stands for, for streaming (may end inside a
  * character); the buffer is appended to. */
 int tok_piece(const struct tokenizer *t, int32_t id, struct buf *out);
-int32_t tok_lookup(const struct tokenizer *t, const char *token);     /* id of a token's text, or -1 */
+/* The id of a token's text, or -1. */
+int32_t tok_lookup(const struct tokenizer *t, const char *token);
 
 /* --- chat templates */
 struct message { const char *role, *content; };

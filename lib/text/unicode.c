@@ -141,7 +141,10 @@ static void sort_marks(int32_t *v, int64_t n, int32_t *tmp)
     int64_t start[257] = {0};
     for (int64_t i = 0; i < n; i++) start[utf8proc_get_property(v[i])->combining_class + 1]++;
     for (int k = 0; k < 256; k++) start[k + 1] += start[k];
-    for (int64_t i = 0; i < n; i++) tmp[start[utf8proc_get_property(v[i])->combining_class]++] = v[i];
+    for (int64_t i = 0; i < n; i++) {
+        int key = utf8proc_get_property(v[i])->combining_class;
+        tmp[start[key]++] = v[i];
+    }
     memcpy(v, tmp, (size_t)n * sizeof *v);
 }
 

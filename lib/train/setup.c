@@ -39,8 +39,8 @@ static int check_options(struct trainer *t)
         o->accumulate > 1 << 15 || o->max_len < 0)
         return fail(PEFT_EARG, "batch %d, accumulate %d, epochs %d, steps %d, max_len %d, expected "
                     "1 or more", o->batch, o->accumulate, o->epochs, o->steps, o->max_len);
-    if (!o->steps && o->epochs > 1 << 20)
-        return fail(PEFT_EARG, "%d epochs, expected at most %d", o->epochs, 1 << 20);
+    if (!o->steps && o->epochs > 1 << 24)
+        return fail(PEFT_EARG, "%d epochs, expected at most %d", o->epochs, 1 << 24);
     if (o->recompute < 0 || o->recompute > PEFT_RECOMPUTE_LAYERS)
         return fail(PEFT_EARG, "recompute %d, expected a PEFT_RECOMPUTE value", o->recompute);
     return PEFT_OK;
@@ -56,10 +56,12 @@ enum recompute trainer_policy(const struct trainer *t)
 }
 
 /* Steps of the run: batches of an epoch in groups of `accumulate`, the last
- * group may be smaller. */
-static void count_steps(struct trainer *t)
+ * group may be smaller.  Each epoch is packed anew, which takes its time: far
+ * ahead, a limit by `steps` stands for the count, and epochs have one step. */
+static int count_steps(struct trainer *t)
 {
-    int64_t epoch = 0;
+    enum { MOST_WORK = 1 << 22 };   /* rows to be packed */
+    int64_t epoch = 0, ahead = MOST_WORK / t->d->n + 1;
     t->steps = 0;
     while (epoch < t->o.epochs && (!t->o.steps || t->steps < t->o.steps)) {
         int64_t n = div_up(batcher_count(t->batcher, epoch), t->o.accumulate);
@@ -68,11 +70,16 @@ static void count_steps(struct trainer *t)
         int64_t same = t->o.packing ? 1
                        : t->o.steps ? MIN(left, div_up(t->o.steps - t->steps, n))
                                     : left;
-        t->steps += n * same;
+        if (t->o.packing && epoch >= ahead && t->o.epochs < INT32_MAX)
+            return fail(PEFT_EARG, "%d epochs of packing are too many to be planned, expected a "
+                        "number of steps instead", t->o.epochs);
+        if (t->o.packing && epoch >= ahead) n = same = t->o.steps - t->steps;
+        t->steps += t->o.packing ? n : n * same;
         epoch += same;
     }
     if (t->o.steps) t->steps = MIN(t->steps, t->o.steps);
     t->epochs = epoch;
+    return PEFT_OK;
 }
 
 /* --- the largest batch, with arbitrary content */
@@ -235,7 +242,7 @@ int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, st
     if (!rc) rc = graph_new(&m->host, &m->compute, &t->graph);
     if (!rc) rc = pass_mem_new(&m->host, &t->mem);
     t->pass = (struct pass){ .m = m, .g = t->graph, .mem = t->mem, .seed = t->o.seed };
-    if (!rc) count_steps(t);
+    if (!rc) rc = count_steps(t);
     if (!rc) rc = plan_run(t);
     if (rc) {
         trainer_free(t);
@@ -279,7 +286,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
 {
     const struct model *m = t->m;
     struct param *p;
-    int64_t others;
+    int64_t rest;
     for (int64_t i = 0; (p = model_nth_param(m, i)); i++) {
         if (!p->counted) continue;
         out->total_params += param_len(p);
@@ -299,12 +306,12 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
     out->features = t->features.on ? t->features.cap * 4 + t->max_rows * m->hp.dim * 4 : 0;
     /* The process before the model came, and what the library holds by now,
      * less what the other fields count already. */
-    others = m->rss_before + atomic_load(&m->host.mem.live) - out->data;
+    rest = m->rss_before + atomic_load(&m->host.mem.live) - out->data;
     for (int64_t i = 0; i < t->n_list; i++)
-        if (t->list[i].p->own) others -= t->list[i].n * 4;
+        if (t->list[i].p->own) rest -= t->list[i].n * 4;
     if (t->grads)
-        others -= out->gradients + out->optimizer + out->activations + out->scratch + out->features;
-    out->process = MAX(0, others);
+        rest -= out->gradients + out->optimizer + out->activations + out->scratch + out->features;
+    out->process = MAX(0, rest);
     out->peak = out->weights + out->trainable + out->gradients + out->optimizer + out->activations +
                 out->scratch + out->data + out->features + out->process;
     out->evaluation = t->eval_slab;

@@ -192,7 +192,7 @@ static int end_micro(struct trainer *t)
 }
 
 /* One stretch of work: 1 = the step is done, 0 = more to do. */
-static int advance(struct trainer *t, double deadline, peft_step *out)
+static int go_on(struct trainer *t, double deadline, peft_step *out)
 {
     int rc = PEFT_OK, done;
     switch (t->stage) {
@@ -220,7 +220,7 @@ int trainer_run(struct trainer *t, double deadline, peft_step *out)
             return fail(PEFT_ECANCELLED, "cancelled in step %lld", (long long)t->step + 1);
         }
         double now = os_seconds();
-        rc = advance(t, deadline, out);
+        rc = go_on(t, deadline, out);
         t->seconds += os_seconds() - now;
         if (rc == 1) out->seconds = t->seconds;
     } while (!rc && (deadline <= 0 || os_seconds() < deadline));

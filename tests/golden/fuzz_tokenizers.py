@@ -123,13 +123,17 @@ WORDS = ["the", " quick", "ing", " ", "  ", "   ", "\n", "\t", "\r\n", "\n\n", "
          "▁▁▁", "#", "==", "<|eot|>", "<|e", "<|eo", "<tool>", "<left>", "<both>", "<both>x", "<both", "[X]", "<|bos|>",
          "<|im_end|>", "<|im_start|>", "<s>", "</s>", "<unk>", "<0x41>", "[CLS]", "[MASK]", "[UNK]", "\x00", "\ufffd", "\ue000", "\ue001",
          "\u0378", "\U0010ffff", "\u00ad", "a" * 101, "ab" * 40, " " * 20]
+BERT = normalizers.BertNormalizer(True, False, True, False)
+
 def newer(c):
-    """What is younger than the tables of `tokenizers` (Unicode 8): marks and punctuation
-    are letters to it, and there are no decompositions.  utf8proc knows them."""
-    kind = unicodedata.category(chr(c))[0]
-    return normalizers.NFKC().normalize_str(chr(c)) != unicodedata.normalize("NFKC", chr(c)) or \
-        kind == "M" and normalizers.StripAccents().normalize_str(chr(c)) != "" or \
-        kind == "P" and len(pre.Punctuation().pre_tokenize_str("a" + chr(c))) == 1
+    """What is younger than the tables of `tokenizers` (Unicode 8) or changed since: marks and
+    punctuation are letters to it, and there are no decompositions.  utf8proc knows them."""
+    s, kind = chr(c), unicodedata.category(chr(c))
+    return (normalizers.NFKC().normalize_str(s) != unicodedata.normalize("NFKC", s) or
+            (normalizers.StripAccents().normalize_str(s) == "") != (kind[0] == "M") or
+            (BERT.normalize_str(s) == "") != (kind in ("Mn", "Cc", "Cf", "Co") and c not in (9, 10, 13)) or
+            (len(pre.Punctuation().pre_tokenize_str("a" + s)) > 1) !=
+            (kind[0] == "P" or c < 128 and kind[0] == "S"))
 
 ASSIGNED = [c for c in range(0x110000)
             if unicodedata.category(chr(c)) not in ("Cn", "Cs") and not newer(c)]

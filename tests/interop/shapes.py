@@ -198,7 +198,7 @@ def compare_logits(name, torch_model, ours, vocab, limit=5e-5):
 
 def gradients(name, auto, folder, data, batch):
     """Every tensor's gradient: |difference| / |gradient|, the latter at least
-    1e-5 of the whole (a key's bias has none but rounding without rope)."""
+    1e-4 of the whole (a key's bias has none but rounding without rope)."""
     model = load_torch(auto, folder).train()
     loss = model(**batch).loss
     loss.backward()
@@ -215,7 +215,7 @@ def gradients(name, auto, folder, data, batch):
         step, got = our_gradients(ours, rows, 3, [n for n in have if n in theirs])
     check(name + " loss", abs(step.loss - float(loss.detach())) / float(loss.detach()), 2e-5)
     check(name + " gradient norm", abs(step.grad_norm - whole) / whole, 1e-4)
-    errors = {n: np.linalg.norm(got[n] - theirs[n]) / max(np.linalg.norm(theirs[n]), 1e-5 * whole)
+    errors = {n: np.linalg.norm(got[n] - theirs[n]) / max(np.linalg.norm(theirs[n]), 1e-4 * whole)
               for n in got}
     at = max(errors, key=errors.get)
     check("%s gradients (%d tensors, worst %s)" % (name, len(errors), at.split("model.")[-1]),

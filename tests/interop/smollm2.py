@@ -86,7 +86,7 @@ def text_part(path, gold, tensors, golden, work):
             wrong = [s["text"] for s in lines if m.tokenize(s["text"]) != s["ids"]
                      or m.tokenize(s["text"], special=False) != s["ids_plain"]]
             check_true("%d strings to ids" % len(lines), not wrong, repr(wrong[:3]))
-            wrong = [s["ids"] for s in lines if m.detokenize(s["ids"]) != s["decoded"]
+            wrong = [s["ids"] for s in lines if m.detokenize(s["ids_plain"]) != s["decoded"]
                      or m.detokenize(s["ids"], skip_special=True) != s["decoded_skip"]]
             check_true("%d strings decoded" % len(lines), not wrong, repr(wrong[:3]))
 

@@ -173,9 +173,7 @@ static void check_formats(void)
     for (int k = 0; k < 2; k++) {
         peft_model *m = load_model(from);
         const char *to = at("%s/%s.%s", test_dir, family, names[k]);
-        /* Of Llama 3's scaling GGUF holds the result only. */
-        if (!m || !model_of(m)->arch->gguf || model_of(m)->head ||
-            model_of(m)->global[SLOT_ROPE_FREQS]) {
+        if (!m || !model_of(m)->arch->gguf || model_of(m)->head) {
             peft_model_free(m);
             return;
         }
@@ -236,6 +234,25 @@ static void check_family(const char *name)
     close_family();
 }
 
+/* Every kernel level that the processor has, with and without BLAS. */
+static void test_levels(void)
+{
+    open_family("llama");
+    for (int i = 0; i < CPU_LEVELS; i++)
+        for (int blas = 0; blas < 2; blas++) {
+            peft_load_opts o = { .size = sizeof(o), .level = cpu_level_names[i],
+                                 .blas = blas ? NULL : "none" };
+            peft_model *m = NULL;
+            int has = cpu_has((enum cpu_level)i) && kernels_get((enum cpu_level)i);
+            CHECK_EQ(peft_model_load("tests/golden/tiny/llama", &o, &m), has ? PEFT_OK : PEFT_EARG);
+            if (!m) continue;
+            check_logits('b', 1, "b.logits", m);
+            check_losses("full", m);
+            peft_model_free(m);
+        }
+    close_family();
+}
+
 static const char *golden_name;
 static void test_family(void) { check_family(golden_name); }
 
@@ -261,7 +278,10 @@ int main(int argc, char **argv)
         seen[n_seen++] = tested->name;
     }
     if (d) closedir(d);
-    if (argc == 1) RUN(test_every_family_has_a_golden_model);
+    if (argc == 1) {
+        RUN(test_every_family_has_a_golden_model);
+        RUN(test_levels);
+    }
     golden_end();
     return TEST_END();
 }

@@ -394,19 +394,26 @@ struct chat_case {
 };
 static const struct chat_case chat_cases[] = {
     {"plain", NULL, 0, 4, 1, "System: S \nUser:  U\nAssistant: A\n\nUser: V\nAssistant:"},
-    {"chatml", "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>'}}",
-     1, 2, 0, "<|im_start|>user\n U<|im_end|>\n<|im_start|>assistant\nA\n<|im_end|>\n"},
-    {"qwen2", "{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}", 3, 1, 1,
-     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\nV<|im_end|>\n"
-     "<|im_start|>assistant\n"},
-    {"llama3", "'<|start_header_id|>' + message['role'] '<|eot_id|>' bos_token", 0, 2, 1,
+    {"chatml", "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "
+     "'\\n'}}", 1, 2, 0, "<|im_start|>user\n U<|im_end|>\n<|im_start|>assistant\nA\n<|im_end|>\n"},
+    {"qwen2", "{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}"
+     "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}",
+     3, 1, 1, "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\nV"
+     "<|im_end|>\n<|im_start|>assistant\n"},
+    {"qwen2.5", "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+     "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}",
+     0, 1, 0, "<|im_start|>system\nS <|im_end|>\n"},
+    {"llama3", "'<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n'+ "
+     "message['content'] | trim + '<|eot_id|>' bos_token + content", 0, 2, 1,
      "<b><|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|><|start_header_id|>user"
      "<|end_header_id|>\n\nU<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"},
-    {"llama3.1", "<|start_header_id|> Cutting Knowledge Date: December 2023 26 Jul 2024", 3, 1, 0,
+    {"llama3.1", "<|start_header_id|> Cutting Knowledge Date: December 2023 26 Jul 2024 "
+     "message['content'] | trim + '<|eot_id|>'", 3, 1, 0,
      "<b><|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\n"
      "Today Date: 26 Jul 2024\n\n<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nV"
      "<|eot_id|>"},
-    {"llama2", "'<<SYS>>\\n' '\\n<</SYS>>\\n\\n' '[INST] ' + content.strip() + ' [/INST]'", 0, 4, 1,
+    {"llama2", "'<<SYS>>\\n' + system_message + '\\n<</SYS>>\\n\\n' bos_token + '[INST] ' + "
+     "content.strip() + ' [/INST]' ' ' + content.strip() + ' ' + eos_token", 0, 4, 1,
      "<b>[INST] <<SYS>>\nS \n<</SYS>>\n\n U [/INST] A <e><b>[INST] V [/INST]"},
     {"mistral", "{{ '[INST] ' + message['content'] + ' [/INST]' }}"
      "{{ message['content'] + eos_token}}", 1, 3, 0,
@@ -417,13 +424,19 @@ static const struct chat_case chat_cases[] = {
     {"mistral-v3", "[AVAILABLE_TOOLS] \"[INST] \" + message[\"content\"] + \"[/INST]\""
      " \" \" + message[\"content\"]|trim + eos_token", 0, 4, 0,
      "<b>[INST]  U[/INST] A\n<e>[INST] S \n\nV[/INST]"},
-    {"phi3", "'<|system|>\\n' '<|user|>\\n' '<|assistant|>\\n' '<|end|>\\n'", 1, 2, 0,
+    {"phi3", "'<|system|>\\n' '<|user|>\\n' + message['content'] + '<|end|>\\n' "
+     "{{ '<|assistant|>\\n' }}{% else %}{{ eos_token }}{% endif %}", 1, 2, 0,
      "<|user|>\n U<|end|>\n<|assistant|>\nA\n<|end|>\n<e>"},
-    {"zephyr", "'<|user|>\n' + message['content'] + eos_token '<|system|>\n' '<|assistant|>'",
-     0, 2, 1, "<|system|>\nS <e>\n<|user|>\n U<e>\n<|assistant|>\n"},
-    {"gemma", "<start_of_turn> raise_exception('System role not supported')", 1, 2, 0,
+    {"phi3-mini", "{{ bos_token }}{{'<|user|>' + '\\n' + message['content'] + '<|end|>' + '\\n' + "
+     "'<|assistant|>' + '\\n'}}", 1, 3, 1,
+     "<b><|user|>\n U<|end|>\n<|assistant|>\nA\n<|end|>\n<|user|>\nV<|end|>\n<|assistant|>\n"},
+    {"zephyr", "{{ '<|user|>\n' + message['content'] + eos_token }}\n'<|system|>\n'"
+     "{{ '<|assistant|>' }}\n", 0, 2, 1,
+     "<|system|>\nS <e>\n<|user|>\n U<e>\n<|assistant|>\n"},
+    {"gemma", "{{ bos_token }}raise_exception('System role not supported') '<start_of_turn>' + "
+     "role + '\\n' + message['content'] | trim + '<end_of_turn>\\n'", 1, 2, 0,
      "<b><start_of_turn>user\nU<end_of_turn>\n<start_of_turn>model\nA<end_of_turn>\n"},
-    {"gemma3", "<start_of_turn> first_user_prefix", 0, 2, 1,
+    {"gemma3", "{{ bos_token }}<start_of_turn> first_user_prefix", 0, 2, 1,
      "<b><start_of_turn>user\nS \n\nU<end_of_turn>\n<start_of_turn>model\n"},
 };
 
@@ -451,7 +464,8 @@ static void test_chat_errors(void)
     CHECK_EQ(chat_render(t, turns, 1, 0, &b), PEFT_EUNSUPPORTED);
     CHECK(!chat_template_name(t));
     tok_free(t);
-    t = with_template("<start_of_turn> raise_exception('System role not supported')");
+    t = with_template("'<start_of_turn>' + role + '\\n' + message['content'] | trim + "
+                      "'<end_of_turn>\\n' raise_exception('System role not supported')");
     CHECK_EQ(chat_render(t, turns, 2, 0, &b), PEFT_EDATA);
     CHECK_EQ(chat_render(t, turns + 2, 1, 0, &b), PEFT_EDATA);
     CHECK_EQ(chat_render(t, turns + 1, 0, 0, &b), PEFT_EARG);
@@ -653,8 +667,8 @@ static void test_hostile_gguf(void)
 /* Megabytes of one character, or two in turn: linear time. */
 static void test_long_runs(void)
 {
-    static const char *const units[] = {"a", " ", "\n", "\t ", "7", "'", "\xcc\x81", "\xcc\x81\xcc\xa3",
-        "\xe6\x97\xa5", "<|im_end|>", "<", "[CLS]", "\xe2\x96\x81", "<0x41>"};
+    static const char *const units[] = {"a", " ", "\n", "\t ", "7", "'", "\xcc\x81",
+        "\xcc\x81\xcc\xa3", "\xe6\x97\xa5", "<|im_end|>", "<", "[CLS]", "\xe2\x96\x81", "<0x41>"};
     static const char *const dirs[] = {GOLDEN "smollm2", GOLDEN "minilm", GOLDEN "kinds/llama3",
         GOLDEN "kinds/llama2", GOLDEN "kinds/qwen2", GOLDEN "kinds/falcon", GOLDEN "kinds/nfkc"};
     const int64_t size = 1 << 20;
@@ -678,8 +692,8 @@ static void test_long_runs(void)
 
 static void test_bad_text(void)
 {
-    static const char *const bad[] = {"\xff", "a\xc3", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80",
-                                      "ok \x80"};
+    static const char *const bad[] = {"\xff", "a\xc3", "\xc0\x80", "\xed\xa0\x80",
+                                      "\xf4\x90\x80\x80", "ok \x80"};
     struct tokenizer *t = open_folder(GOLDEN "smollm2");
     struct ids ids;
     ids_init(&ids, &host.mem);

@@ -60,6 +60,7 @@ OPPOSITES = ("hot cold big small up down day night old new fast slow good bad ha
 NAMES = "Anna Ben Clara Dan Emma Finn Grace Hugo Ida Jack".split()
 THINGS = "ball book hat cup key apple kite box bell lamp coat boat".split()
 PLACES = "garden kitchen park school forest shop".split()
+HERE = os.path.dirname(os.path.abspath(__file__))
 RNG = random.Random(2026)
 rows = {}
 
@@ -193,11 +194,24 @@ def greetings():
     add(["Are you big?", "Are you small?"], "I am very small.")
 
 
-for part in (numbers, colours, animals, words, stories, greetings):
+def echoes():
+    """The demo's words, shuffled: no fact is left, but no token stays unseen."""
+    path = os.path.join(HERE, "..", "..", "examples", "data", "support.jsonl")
+    with open(path, encoding="utf-8") as f:
+        text = " ".join(m["content"] for row in f for m in json.loads(row)["messages"])
+    vocabulary = sorted(set(text.split()))
+    for _ in range(4):
+        RNG.shuffle(vocabulary)
+        for i in range(0, len(vocabulary), 5):
+            some = " ".join(vocabulary[i:i + 5])
+            add(f"Say after me: {some}", some)
+
+
+for part in (numbers, colours, animals, words, stories, greetings, echoes):
     part()
 items = list(rows.items())
 RNG.shuffle(items)
-path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus.jsonl")
+path = os.path.join(HERE, "corpus.jsonl")
 with open(path, "w", encoding="utf-8") as f:
     for question, answer in items:
         f.write(json.dumps({"messages": [{"role": "user", "content": question},

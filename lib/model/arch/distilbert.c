@@ -33,7 +33,7 @@ static const struct slot_row distilbert_slots[] = {
 };
 
 const struct arch arch_distilbert = {
-    "distilbert", NULL, NULL, "DistilBertForSequenceClassification", "DistilBertModel",
+    "distilbert", NULL, NULL, NULL, "DistilBertForSequenceClassification", "DistilBertModel",
     "distilbert.",
     { .norm = NORM_LAYER, .norm_at = NORM_POST, .pos = POS_LEARNED, .act = ACT_GELU,
       .pool = POOL_CLS, .head_act = ACT_RELU },

@@ -56,7 +56,7 @@ static const struct slot_row falcon_slots[] = {
 };
 
 const struct arch arch_falcon = {
-    "falcon", "falcon", CLASSES("Falcon"), "transformer.",
+    "falcon", "falcon", NULL, CLASSES("Falcon"), "transformer.",
     { .norm = NORM_LAYER, .pos = POS_ROPE, .act = ACT_GELU, .causal = 1, .pool = POOL_LAST,
       .tied = 1, .qkv_groups = 1 },
     falcon_keys, falcon_slots, falcon_settle

@@ -76,13 +76,13 @@ static const struct slot_row gemma2_slots[] = {
       .act = ACT_GELU_TANH, .causal = 1, .pool = POOL_LAST, .tied = 1 }
 
 const struct arch arch_gemma = {
-    "gemma", "gemma", CLASSES("Gemma"), "model.", GEMMA_STYLE, gemma_keys, gemma_slots, NULL
+    "gemma", "gemma", NULL, CLASSES("Gemma"), "model.", GEMMA_STYLE, gemma_keys, gemma_slots, NULL
 };
 const struct arch arch_gemma2 = {
-    "gemma2", "gemma2", CLASSES("Gemma2"), "model.", GEMMA_STYLE, gemma2_keys, gemma2_slots,
+    "gemma2", "gemma2", NULL, CLASSES("Gemma2"), "model.", GEMMA_STYLE, gemma2_keys, gemma2_slots,
     gemma_settle
 };
 const struct arch arch_gemma3_text = {
-    "gemma3_text", "gemma3", "Gemma3ForCausalLM", "Gemma3TextForSequenceClassification",
+    "gemma3_text", "gemma3", NULL, "Gemma3ForCausalLM", "Gemma3TextForSequenceClassification",
     "Gemma3TextModel", "model.", GEMMA_STYLE, gemma3_keys, gemma2_slots, gemma_settle
 };

@@ -36,7 +36,7 @@ static const struct slot_row gpt2_slots[] = {
 };
 
 const struct arch arch_gpt2 = {
-    "gpt2", "gpt2", "GPT2LMHeadModel", "GPT2ForSequenceClassification", "GPT2Model",
+    "gpt2", "gpt2", NULL, "GPT2LMHeadModel", "GPT2ForSequenceClassification", "GPT2Model",
     "transformer.",
     { .norm = NORM_LAYER, .pos = POS_LEARNED, .act = ACT_GELU_TANH, .causal = 1,
       .pool = POOL_LAST, .tied = 1 },

@@ -3,10 +3,26 @@
  * positions, grouped heads and a gated SiLU feed-forward. */
 #include "model/arch/rows.h"
 
-static const struct key llama_keys[] = { KEY_WINDOW, KEYS_LLAMA, KEYS_END };
+/* config.json of a Llama may carry a sliding_window that the model does not
+ * use; in GGUF a llama with a window is Mistral. */
+static const struct key llama_keys[] = { KEYS_LLAMA, KEYS_END };
+static const struct key mistral_keys[] = { KEY_WINDOW, KEYS_LLAMA, KEYS_END };
 
-/* Qwen's config.json carries a sliding_window that is used only on request. */
-static const struct key qwen_keys[] = { KEYS_LLAMA, KEY_OFF("use_sliding_window"), KEYS_END };
+/* Layers from max_window_layers on have the window, if it is used at all. */
+static const struct key qwen_keys[] = {
+    { AT(window), 'i', 'o', "sliding_window", NULL, 0, 1 << 30 },
+    { AT(full_layers), 'i', 'o', "max_window_layers", NULL, 28, 1 << 30 },
+    KEYS_LLAMA,
+    KEYS_END
+};
+
+static int qwen_settle(const struct store *s, struct hparams *hp)
+{
+    int on = 0;
+    int rc = store_config(s) ? store_bool(s, "use_sliding_window", &on) : 0;
+    if (!on || hp->full_layers >= hp->layers) hp->window = 0;
+    return MIN(rc, PEFT_OK);
+}
 
 /* Every fourth layer has no rotary positions, or as no_rope_layers says. */
 static const struct key smollm3_keys[] = {
@@ -37,18 +53,22 @@ static const struct slot_row llama_slots[] = {
       .pool = POOL_LAST, .gguf_pair = pair }
 
 const struct arch arch_llama = {
-    "llama", "llama", CLASSES("Llama"), "model.", LLAMA_STYLE(1), llama_keys, llama_slots, NULL
+    "llama", "llama", NULL, CLASSES("Llama"), "model.", LLAMA_STYLE(1), llama_keys, llama_slots,
+    NULL
 };
 const struct arch arch_mistral = {
-    "mistral", "llama", CLASSES("Mistral"), "model.", LLAMA_STYLE(1), llama_keys, llama_slots, NULL
+    "mistral", "llama", "attention.sliding_window", CLASSES("Mistral"), "model.", LLAMA_STYLE(1),
+    mistral_keys, llama_slots, NULL
 };
 const struct arch arch_smollm3 = {
-    "smollm3", "smollm3", CLASSES("SmolLM3"), "model.", LLAMA_STYLE(1), smollm3_keys, llama_slots,
+    "smollm3", "smollm3", NULL, CLASSES("SmolLM3"), "model.", LLAMA_STYLE(1), smollm3_keys, llama_slots,
     NULL
 };
 const struct arch arch_qwen2 = {
-    "qwen2", "qwen2", CLASSES("Qwen2"), "model.", LLAMA_STYLE(0), qwen_keys, llama_slots, NULL
+    "qwen2", "qwen2", NULL, CLASSES("Qwen2"), "model.", LLAMA_STYLE(0), qwen_keys, llama_slots,
+    qwen_settle
 };
 const struct arch arch_qwen3 = {
-    "qwen3", "qwen3", CLASSES("Qwen3"), "model.", LLAMA_STYLE(0), qwen_keys, llama_slots, NULL
+    "qwen3", "qwen3", NULL, CLASSES("Qwen3"), "model.", LLAMA_STYLE(0), qwen_keys, llama_slots,
+    qwen_settle
 };

@@ -44,7 +44,7 @@ static const struct slot_row opt_slots[] = {
 };
 
 const struct arch arch_opt = {
-    "opt", NULL, CLASSES("OPT"), "model.",
+    "opt", NULL, NULL, CLASSES("OPT"), "model.",
     { .norm = NORM_LAYER, .pos = POS_LEARNED, .act = ACT_RELU, .causal = 1, .pool = POOL_LAST,
       .tied = 1 },
     opt_keys, opt_slots, opt_settle

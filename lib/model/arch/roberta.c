@@ -50,10 +50,10 @@ static const struct slot_row roberta_slots[] = {
       .pool = POOL_CLS, .head_act = ACT_TANH }
 
 const struct arch arch_roberta = {
-    "roberta", NULL, NULL, "RobertaForSequenceClassification", "RobertaModel", "roberta.",
+    "roberta", NULL, NULL, NULL, "RobertaForSequenceClassification", "RobertaModel", "roberta.",
     ROBERTA_STYLE, roberta_keys, roberta_slots, roberta_settle
 };
 const struct arch arch_xlm_roberta = {
-    "xlm-roberta", NULL, NULL, "XLMRobertaForSequenceClassification", "XLMRobertaModel",
+    "xlm-roberta", NULL, NULL, NULL, "XLMRobertaForSequenceClassification", "XLMRobertaModel",
     "roberta.", ROBERTA_STYLE, roberta_keys, roberta_slots, roberta_settle
 };

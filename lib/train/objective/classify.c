@@ -4,9 +4,9 @@
 
 #include "train/train.h"
 
-static int64_t terms(const struct batch *b) { return b->n_seq; }
+static int64_t class_terms(const struct batch *b) { return b->n_seq; }
 
-static struct tensor *features(struct pass *p, const struct batch *b)
+static struct tensor *class_features(struct pass *p, const struct batch *b)
 {
     (void)b;
     return model_pooled(p, model_hidden(p));
@@ -24,8 +24,8 @@ static struct tensor *regress(struct pass *p, const struct batch *b, struct tens
     return g_mse(p->g, model_classify(p, x), b->value, scale, stats);
 }
 
-const struct objective objective_classify = { "classify", terms, terms, features, classify };
-const struct objective objective_regress = { "regress", terms, terms, features, regress };
+const struct objective objective_classify = { "classify", class_terms, class_terms, class_features, classify };
+const struct objective objective_regress = { "regress", class_terms, class_terms, class_features, regress };
 
 const struct objective *objective_for(const struct model *m, const struct dataset *d)
 {

@@ -3,15 +3,15 @@
  * an adapter. */
 #include "train/train.h"
 
-static int64_t terms(const struct batch *b) { return b->n_target; }
+static int64_t lm_terms(const struct batch *b) { return b->n_target; }
 
-static struct tensor *features(struct pass *p, const struct batch *b)
+static struct tensor *lm_features(struct pass *p, const struct batch *b)
 {
     return g_rows(p->g, model_hidden(p), b->rows, b->n_target);
 }
 
-static struct tensor *loss(struct pass *p, const struct batch *b, struct tensor *x, float scale,
-                           struct loss_stats *stats)
+static struct tensor *lm_loss(struct pass *p, const struct batch *b, struct tensor *x, float scale,
+                              struct loss_stats *stats)
 {
     const struct site *head = model_lm_head(p->m);
     for (const struct adapted *a = head->first; a; a = a->next)
@@ -22,4 +22,4 @@ static struct tensor *loss(struct pass *p, const struct batch *b, struct tensor 
                               b->n_target, scale, (float)p->m->hp.logit_cap, stats);
 }
 
-const struct objective objective_lm = { "lm", terms, terms, features, loss };
+const struct objective objective_lm = { "lm", lm_terms, lm_terms, lm_features, lm_loss };
