@@ -32,15 +32,21 @@ unity: lib/all.c lib/base/buf.c lib/base/base.h include/peft.h \
  lib/text/template.c lib/text/tokenizer.c lib/text/unicode.c \
  lib/text/vocab.c lib/text/wordpiece.c lib/model/generate.c \
  lib/model/model.h lib/model/arch.h lib/model/site.h lib/model/head.c \
- lib/model/load.c lib/model/arch.def lib/model/nn.c lib/model/param.c \
- lib/model/rope.c lib/model/save.c lib/model/transformer.c \
- lib/model/arch/bert.c lib/model/arch/llama.c lib/adapt/adapt.c \
- lib/adapt/adapt.h lib/adapt/methods.def lib/adapt/io.c \
- lib/adapt/method/lora.c lib/data/batch.c lib/data/row.h lib/data/data.h \
- lib/data/dataset.c lib/data/encode.c lib/data/labels.c lib/data/schema.c \
- lib/data/source.c lib/train/checkpoint.c lib/train/train.h \
- lib/train/eval.c lib/train/features.c lib/train/sched.c \
- lib/train/setup.c lib/train/trainer.c lib/train/objective/classify.c \
+ lib/model/load.c lib/model/load.h lib/model/nn.c lib/model/param.c \
+ lib/model/rope.c lib/model/save.c lib/model/settings.c \
+ lib/model/arch.def lib/model/transformer.c lib/model/arch/bert.c \
+ lib/model/arch/rows.h lib/model/arch/bloom.c lib/model/arch/distilbert.c \
+ lib/model/arch/falcon.c lib/model/arch/gemma.c lib/model/arch/gpt2.c \
+ lib/model/arch/gpt_neox.c lib/model/arch/llama.c \
+ lib/model/arch/modernbert.c lib/model/arch/olmo2.c lib/model/arch/opt.c \
+ lib/model/arch/phi.c lib/model/arch/phi3.c lib/model/arch/roberta.c \
+ lib/model/arch/starcoder2.c lib/adapt/adapt.c lib/adapt/adapt.h \
+ lib/adapt/methods.def lib/adapt/io.c lib/adapt/method/lora.c \
+ lib/data/batch.c lib/data/row.h lib/data/data.h lib/data/dataset.c \
+ lib/data/encode.c lib/data/labels.c lib/data/schema.c lib/data/source.c \
+ lib/train/checkpoint.c lib/train/train.h lib/train/eval.c \
+ lib/train/features.c lib/train/sched.c lib/train/setup.c \
+ lib/train/trainer.c lib/train/objective/classify.c \
  lib/train/objective/lm.c lib/train/optim/adamw.c lib/api/adapter.c \
  lib/api/api.h lib/api/common.c lib/api/dataset.c lib/api/error.c \
  lib/api/model.c lib/api/text.c lib/api/train.c
@@ -157,14 +163,30 @@ lib/model/arch.h:
 lib/model/site.h:
 lib/model/head.c:
 lib/model/load.c:
-lib/model/arch.def:
+lib/model/load.h:
 lib/model/nn.c:
 lib/model/param.c:
 lib/model/rope.c:
 lib/model/save.c:
+lib/model/settings.c:
+lib/model/arch.def:
 lib/model/transformer.c:
 lib/model/arch/bert.c:
+lib/model/arch/rows.h:
+lib/model/arch/bloom.c:
+lib/model/arch/distilbert.c:
+lib/model/arch/falcon.c:
+lib/model/arch/gemma.c:
+lib/model/arch/gpt2.c:
+lib/model/arch/gpt_neox.c:
 lib/model/arch/llama.c:
+lib/model/arch/modernbert.c:
+lib/model/arch/olmo2.c:
+lib/model/arch/opt.c:
+lib/model/arch/phi.c:
+lib/model/arch/phi3.c:
+lib/model/arch/roberta.c:
+lib/model/arch/starcoder2.c:
 lib/adapt/adapt.c:
 lib/adapt/adapt.h:
 lib/adapt/methods.def:

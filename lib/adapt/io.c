@@ -41,7 +41,9 @@ static int refuse_unknown(const json *c)
     };
     for (size_t i = 0; i < ARRAY_LEN(must_be_off); i++) {
         const json *j = json_get(c, must_be_off[i]);
-        if (j && json_kind(j) != JSON_NULL && !(json_kind(j) == JSON_BOOL && !json_bool(j, 0)))
+        int off = json_kind(j) == JSON_BOOL ? !json_bool(j, 0)
+                                            : json_kind(j) == JSON_ARRAY && !json_count(j);
+        if (j && json_kind(j) != JSON_NULL && !off)
             return fail(PEFT_EUNSUPPORTED, "adapter_config.json uses %s, which is not supported",
                         must_be_off[i]);
     }
@@ -59,7 +61,8 @@ static int check_kinds(const json *c)
 {
     static const struct { const char *key; enum json_kind kind; } keys[] = {
         { "lora_alpha", JSON_NUMBER }, { "lora_dropout", JSON_NUMBER }, { "use_rslora", JSON_BOOL },
-        { "lora_bias", JSON_BOOL }, { "rank_pattern", JSON_OBJECT }, { "alpha_pattern", JSON_OBJECT }
+        { "lora_bias", JSON_BOOL }, { "rank_pattern", JSON_OBJECT },
+        { "alpha_pattern", JSON_OBJECT }
     };
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         const json *j = json_get(c, keys[i].key), *k;

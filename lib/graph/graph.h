@@ -111,6 +111,13 @@ tensor *g_mul(graph *g, tensor *a, tensor *b);                    /* b [N,D] or 
 tensor *g_scale(graph *g, tensor *x, float s);
 tensor *g_act(graph *g, tensor *x, enum act kind);
 tensor *g_glu(graph *g, tensor *gate, tensor *up, enum act kind); /* act(gate) * up */
+/* Routing: softmax of each row, of which the k largest stay (divided by their
+ * sum: norm); and one expert, w = { gate, up, down }, on the rows whose share
+ * in column `index` is not 0, times it. */
+tensor *g_route(graph *g, tensor *x, int64_t k, int norm);
+tensor *g_expert(graph *g, tensor *x, tensor *shares, tensor *const w[3], int64_t index,
+                 enum act act);
+tensor *g_scale_rows(graph *g, tensor *a, tensor *b);             /* b [N,1] */
 tensor *g_rmsnorm(graph *g, tensor *x, tensor *w, float eps, float plus);
 tensor *g_layernorm(graph *g, tensor *x, tensor *w, tensor *b, float eps);
 /* pos[N] indexes `table`: rows of rot/2 cosines then rot/2 sines. */

@@ -8,6 +8,7 @@
 /* --- tensors */
 
 struct source {                     /* how one tensor is written */
+    const struct source *next;      /* the next expert's, in the same tensor */
     const struct model *m;
     const struct param *p;
     float *row;                     /* room for one row, shared */
@@ -23,9 +24,8 @@ static int64_t source_row(const struct source *s, int64_t i)
     return s->order ? row_in_hf(&s->m->hp, s->order, i) : param_row(s->m, s->p, i);
 }
 
-static int put_rows(const struct store_out *o, struct writer *w)
+static void put_matrix(const struct store_out *o, const struct source *s, struct writer *w)
 {
-    const struct source *s = o->arg;
     const struct param *p = s->p;
     const struct qtype *type = s->turned ? &qtype_f32 : p->type;
     int64_t rows = s->turned ? p->cols : p->rows, cols = s->turned ? p->rows : p->cols, bytes = 0;
@@ -46,6 +46,11 @@ static int put_rows(const struct store_out *o, struct writer *w)
         }
         writer_put(w, data, bytes);
     }
+}
+
+static int put_rows(const struct store_out *o, struct writer *w)
+{
+    for (const struct source *s = o->arg; s; s = s->next) put_matrix(o, s, w);
     return PEFT_OK;
 }
 
@@ -84,6 +89,23 @@ static const char *gguf_name(struct save *s, const struct site *site, const char
     return arena_strndup(&s->arena, name, (int64_t)strlen(name));
 }
 
+/* In GGUF the experts of a layer are one tensor, the first one's. */
+static int stack_expert(struct save *s, const char *name, const struct source *from)
+{
+    for (int64_t i = s->n - 1; i >= 0; i--) {
+        if (strcmp(s->out[i].name, name)) continue;
+        struct source *last = s->out[i].arg;
+        while (last->next) last = (struct source *)(uintptr_t)last->next;
+        const struct qtype *type = target_type(s, from->p);
+        if (type != s->out[i].type)
+            return fail(PEFT_EUNSUPPORTED, "the experts of %s have several types, expected one: "
+                        "give a dtype", name);
+        last->next = from;
+        return PEFT_OK;
+    }
+    return fail(PEFT_EUNSUPPORTED, "%s lacks its first expert", name);
+}
+
 static int add_tensor(struct save *s, const struct site *site, const struct param *p,
                       const char *suffix)
 {
@@ -106,11 +128,19 @@ static int add_tensor(struct save *s, const struct site *site, const struct para
         param_read(m, p, from->turned);
     }
     const struct qtype *type = target_type(s, p);
+    if (s->gguf && site->expert > 0) return stack_expert(s, name, from);
     if (!type->from_f32 && type != p->type)
         return fail(PEFT_EUNSUPPORTED, "type %s cannot be written", type->name);
     s->out[s->n++] = (struct store_out){ .name = name, .type = type, .n_dims = p->n_dims,
         .dims = { p->n_dims == 1 || turn ? p->cols : p->rows, turn ? p->rows : p->cols },
         .put = put_rows, .arg = from };
+    if (s->gguf && site->expert == 0) {
+        struct store_out *o = &s->out[s->n - 1];
+        o->n_dims = 3;
+        o->dims[2] = o->dims[1];
+        o->dims[1] = o->dims[0];
+        o->dims[0] = m->hp.experts;
+    }
     return PEFT_OK;
 }
 

@@ -70,10 +70,47 @@ static struct tensor *attention(struct pass *p, const struct layer *l, int64_t i
     return nn_linear(p, l->at[SLOT_O], g_attention(p->g, q, k, v, &a));
 }
 
+static int has_adapter(const struct site *s)
+{
+    for (const struct adapted *a = s->first; a; a = a->next)
+        if (a->adapter->enabled) return 1;
+    return 0;
+}
+
+/* One expert's part of the sum: fused, or where an adapter reaches into it by
+ * its modules on all rows. */
+static struct tensor *expert(struct pass *p, const struct expert *e, int64_t index,
+                             struct tensor *x, struct tensor *shares)
+{
+    struct graph *g = p->g;
+    struct tensor *w[3], *y;
+    int fused = 1;
+    for (int k = 0; k < 3; k++) fused &= !has_adapter(e->at[k]) && !e->at[k]->b;
+    if (fused) {
+        for (int k = 0; k < 3; k++) w[k] = nn_leaf(p, e->at[k]->w);
+        graph_name(g, e->at[0]->name);
+        return g_expert(g, x, shares, w, index, p->m->hp.act);
+    }
+    y = g_glu(g, nn_linear(p, e->at[0], x), nn_linear(p, e->at[1], x), p->m->hp.act);
+    return g_scale_rows(g, nn_linear(p, e->at[2], y), g_slice_cols(g, shares, index, 1));
+}
+
+static struct tensor *mixture(struct pass *p, const struct layer *l, struct tensor *x)
+{
+    const struct hparams *hp = &p->m->hp;
+    struct tensor *shares = g_route(p->g, nn_linear(p, l->at[SLOT_ROUTER], x), hp->experts_used,
+                                    hp->experts_norm != 0);
+    struct tensor *sum = expert(p, &l->experts[0], 0, x, shares);
+    for (int64_t e = 1; e < hp->experts; e++)
+        sum = g_add(p->g, sum, expert(p, &l->experts[e], e, x, shares));
+    return sum;
+}
+
 static struct tensor *feed_forward(struct pass *p, const struct layer *l, struct tensor *x)
 {
     const struct hparams *hp = &p->m->hp;
     struct tensor *gate = NULL, *up, *y;
+    if (l->at[SLOT_ROUTER]) return mixture(p, l, x);
     if (l->at[SLOT_GATE_UP]) {
         y = nn_linear(p, l->at[SLOT_GATE_UP], x);
         gate = g_slice_cols(p->g, y, 0, hp->ff);

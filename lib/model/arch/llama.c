@@ -1,6 +1,7 @@
 /* Llama 1-3, SmolLM2, TinyLlama, Mistral, SmolLM 3, and Qwen 2 and 3, which add
  * biases (Qwen 2) or norms of q and k (Qwen 3): pre-norm RMS blocks with rotary
- * positions, grouped heads and a gated SiLU feed-forward. */
+ * positions, grouped heads and a gated SiLU feed-forward; Mixtral and Qwen 3's
+ * mixtures of experts. */
 #include "model/arch/rows.h"
 
 /* config.json of a Llama may carry a sliding_window that the model does not
@@ -48,6 +49,62 @@ static const struct slot_row llama_slots[] = {
     ROWS_END
 };
 
+/* Mixtral and Qwen 3's mixtures have experts instead of the feed-forward.
+ * llama.cpp always scales Qwen's shares. */
+#define KEYS_EXPERTS \
+    { AT(experts), 'i', 'o', "num_local_experts", "expert_count", 0, 4096 }, \
+    { AT(experts), 'i', 'r', "num_experts", NULL, 0, 4096 }, \
+    { AT(experts_used), 'i', 'r', "num_experts_per_tok", "expert_used_count", 0, 4096 }
+static const struct key mixtral_keys[] = {
+    KEY_WINDOW, KEYS_LLAMA, KEYS_EXPERTS, { AT(experts_norm), 'b', 'o', NULL, NULL, 1, 0 }, KEYS_END
+};
+static const struct key qwen3_moe_keys[] = {
+    { AT(window), 'i', 'o', "sliding_window", NULL, 0, 1 << 30 },
+    { AT(full_layers), 'i', 'o', "max_window_layers", NULL, 28, 1 << 30 },
+    KEYS_LLAMA,
+    KEYS_EXPERTS,
+    { AT(expert_ff), 'i', 'r', "moe_intermediate_size", "expert_feed_forward_length", 0, 1 << 24 },
+    { AT(experts_norm), 'b', 'o', "norm_topk_prob", NULL, 0, 0 },
+    KEYS_END
+};
+
+static int mixtral_settle(const struct store *s, struct hparams *hp)
+{
+    (void)s;
+    hp->expert_ff = hp->ff;
+    return PEFT_OK;
+}
+
+static int qwen3_moe_settle(const struct store *s, struct hparams *hp)
+{
+    if (!store_config(s)) hp->experts_norm = 1;
+    return qwen_settle(s, hp);
+}
+
+#define ROWS_MIXTURE(slots_rope, layer, gate, up, down) \
+    ROW_EMBED("model.embed_tokens"), \
+    LLAMA_NORM(SLOT_ATTN_NORM, "input_layernorm", "attn_norm"), \
+    ROWS_LLAMA_QKV(slots_rope), \
+    ROWS_LLAMA_QK_NORM(DIM_HEAD, DIM_HEAD), \
+    ROW_LLAMA_O, \
+    LLAMA_NORM(SLOT_FFN_NORM, "post_attention_layernorm", "ffn_norm"), \
+    ROW_LINEAR(SLOT_ROUTER, SLOT_HEAD | NB, DIM_EXPERTS, DIM_MODEL, LLAMA_LAYER layer "gate", \
+               "blk.%d.ffn_gate_inp"), \
+    ROW_LINEAR(SLOT_X_GATE, NB, DIM_EXPERT_FF, DIM_MODEL, LLAMA_LAYER layer "experts.%d." gate, \
+               "blk.%d.ffn_gate_exps"), \
+    ROW_LINEAR(SLOT_X_UP, NB, DIM_EXPERT_FF, DIM_MODEL, LLAMA_LAYER layer "experts.%d." up, \
+               "blk.%d.ffn_up_exps"), \
+    ROW_LINEAR(SLOT_X_DOWN, NB, DIM_MODEL, DIM_EXPERT_FF, LLAMA_LAYER layer "experts.%d." down, \
+               "blk.%d.ffn_down_exps"), \
+    ROWS_LLAMA_TOP, \
+    ROWS_END
+static const struct slot_row mixtral_slots[] = {
+    ROWS_MIXTURE(SLOT_ROPE_ROWS, "block_sparse_moe.", "w1", "w3", "w2")
+};
+static const struct slot_row qwen3_moe_slots[] = {
+    ROWS_MIXTURE(SLOT_ROPE_ROWS, "mlp.", "gate_proj", "up_proj", "down_proj")
+};
+
 #define LLAMA_STYLE(pair) \
     { .norm = NORM_RMS, .pos = POS_ROPE, .gated = 1, .act = ACT_SILU, .causal = 1, \
       .pool = POOL_LAST, .gguf_pair = pair }
@@ -61,8 +118,8 @@ const struct arch arch_mistral = {
     mistral_keys, llama_slots, NULL
 };
 const struct arch arch_smollm3 = {
-    "smollm3", "smollm3", NULL, CLASSES("SmolLM3"), "model.", LLAMA_STYLE(1), smollm3_keys, llama_slots,
-    NULL
+    "smollm3", "smollm3", NULL, CLASSES("SmolLM3"), "model.", LLAMA_STYLE(1), smollm3_keys,
+    llama_slots, NULL
 };
 const struct arch arch_qwen2 = {
     "qwen2", "qwen2", NULL, CLASSES("Qwen2"), "model.", LLAMA_STYLE(0), qwen_keys, llama_slots,
@@ -71,4 +128,12 @@ const struct arch arch_qwen2 = {
 const struct arch arch_qwen3 = {
     "qwen3", "qwen3", NULL, CLASSES("Qwen3"), "model.", LLAMA_STYLE(0), qwen_keys, llama_slots,
     qwen_settle
+};
+const struct arch arch_mixtral = {
+    "mixtral", "llama", "expert_count", CLASSES("Mixtral"), "model.", LLAMA_STYLE(1), mixtral_keys,
+    mixtral_slots, mixtral_settle
+};
+const struct arch arch_qwen3_moe = {
+    "qwen3_moe", "qwen3moe", NULL, CLASSES("Qwen3Moe"), "model.", LLAMA_STYLE(0), qwen3_moe_keys,
+    qwen3_moe_slots, qwen3_moe_settle
 };

@@ -46,7 +46,8 @@ static const struct slot_row modernbert_slots[] = {
 };
 
 const struct arch arch_modernbert = {
-    "modernbert", NULL, NULL, NULL, "ModernBertForSequenceClassification", "ModernBertModel", "model.",
+    "modernbert", NULL, NULL, NULL, "ModernBertForSequenceClassification", "ModernBertModel",
+    "model.",
     { .norm = NORM_LAYER, .pos = POS_ROPE, .gated = 1, .act = ACT_GELU, .pool = POOL_CLS,
       .head_act = ACT_GELU, .global_first = 1 },
     modernbert_keys, modernbert_slots, modernbert_settle
