@@ -18,7 +18,7 @@ struct hparams {
                                     0 = all */
     int64_t full_layers;         /* so many layers at the beginning are global */
     int64_t period;              /* every period-th layer is global, 0 = none (see global_first) */
-    double attn_scalar;          /* scores are divided by its root; 0 = head_dim */
+    int64_t attn_scalar;         /* scores are divided by its root; 0 = head_dim */
     double attn_cap, logit_cap;  /* soft caps, 0 = none */
     /* positions */
     int64_t rot;                 /* rotary dimensions of a head */

@@ -268,7 +268,7 @@ static int put_settings(const struct model *m, struct buf *b, int *n)
         put_member(b, k->hf, n);
         if (k->kind == 'i') buf_printf(b, "%lld", (long long)*(const int64_t *)at);
         else if (k->kind == 'b') buf_puts(b, *(const int64_t *)at ? "true" : "false");
-        else buf_number(b, *(const double *)at);
+        else buf_real(b, *(const double *)at);
     }
     put_string(b, "model_type", m->arch->name, n);
     put_string(b, "hidden_act", acts[hp->act], n);

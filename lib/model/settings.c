@@ -204,8 +204,8 @@ int load_settings(struct model *m)
     if (!(hp->eps >= 0 && hp->eps < 1) || !(hp->local_theta >= 0) ||
         (m->arch->style.pos == POS_ROPE && !(hp->theta > 0)))
         return fail(PEFT_EFORMAT, "%s: norm epsilon or rope base out of range", m->path);
-    if (!(hp->attn_cap >= 0) || !(hp->logit_cap >= 0) || !(hp->attn_scalar >= 0))
-        return fail(PEFT_EFORMAT, "%s: a soft cap or attention scale below 0", m->path);
+    if (!(hp->attn_cap >= 0) || !(hp->logit_cap >= 0))
+        return fail(PEFT_EFORMAT, "%s: a soft cap below 0", m->path);
     if (hp->experts && (hp->experts_used < 1 || hp->experts_used > hp->experts))
         return fail(PEFT_EFORMAT, "%s: %d of %d experts are used", m->path, (int)hp->experts_used,
                     (int)hp->experts);

@@ -61,7 +61,7 @@ static struct tensor *attention(struct pass *p, const struct layer *l, int64_t i
         k = g_cache(p->g, k, p->cache[index].k, p->past);
         v = g_cache(p->g, v, p->cache[index].v, p->past);
     }
-    double scalar = hp->attn_scalar > 0 ? hp->attn_scalar : (double)hp->head_dim;
+    int64_t scalar = hp->attn_scalar ? hp->attn_scalar : hp->head_dim;
     struct attn a = { .nq = p->n, .nk = p->n + p->past, .heads = (int32_t)hp->heads,
                       .kv_heads = (int32_t)hp->kv_heads, .head_dim = (int32_t)hp->head_dim,
                       .scale = 1.0f / sqrtf((float)scalar), .softcap = (float)hp->attn_cap,

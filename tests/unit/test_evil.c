@@ -246,7 +246,7 @@ static void test_settings(void)
         { "max_position_embeddings", "\"many\"", PEFT_EFORMAT },
         { "tie_word_embeddings", "false", PEFT_EFORMAT },
         { "tie_word_embeddings", "\"no\"", PEFT_EFORMAT },
-        { "sliding_window", "-1", PEFT_EFORMAT } };
+        { "max_position_embeddings", "-1", PEFT_EFORMAT } };
     for (size_t i = 0; i < ARRAY_LEN(more); i++) {
         edit_config(more[i].key, more[i].value);
         refused(more[i].value, "dir", more[i].code, "");

@@ -154,7 +154,8 @@ static tensor *case_route(struct setup *s)
 {
     /* The three largest are far from the others: a difference must not change them. */
     float *far = arena_alloc(s->arena, s->n * s->d * 4);
-    for (int32_t i = 0; i < s->n * s->d; i++) far[i] = (i % s->d + i / s->d) % s->d < 3 ? 3.0f : 0.0f;
+    for (int32_t i = 0; i < s->n * s->d; i++)
+        far[i] = (i % s->d + i / s->d) % s->d < 3 ? 3.0f : 0.0f;
     tensor *x = g_scale(s->g, leaf(s, s->n, s->d), 0.2f);
     x = g_add(s->g, x, graph_leaf(s->g, "far", &qtype_f32, s->n, s->d, far, NULL));
     return g_route(s->g, x, 3, s->variant);

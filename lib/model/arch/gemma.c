@@ -11,7 +11,7 @@ static const struct key gemma2_keys[] = {
     KEYS_LLAMA,
     KEY_WINDOW,
     { AT(period), 'i', 'o', NULL, NULL, 2, 4096 },
-    { AT(attn_scalar), 'f', 'o', "query_pre_attn_scalar", NULL, 0, 0 },
+    { AT(attn_scalar), 'i', 'o', "query_pre_attn_scalar", NULL, 0, 1 << 20 },
     { AT(attn_cap), 'f', 'o', "attn_logit_softcapping", "attn_logit_softcapping", 0, 0 },
     { AT(logit_cap), 'f', 'o', "final_logit_softcapping", "final_logit_softcapping", 0, 0 },
     KEYS_END
@@ -27,7 +27,7 @@ static const struct key gemma3_keys[] = {
     KEY_WINDOW,
     { AT(period), 'i', 'o', "sliding_window_pattern", "attention.sliding_window_pattern", 0, 4096 },
     { AT(period), 'i', 'o', "_sliding_window_pattern", NULL, 6, 4096 },
-    { AT(attn_scalar), 'f', 'o', "query_pre_attn_scalar", NULL, 0, 0 },
+    { AT(attn_scalar), 'i', 'o', "query_pre_attn_scalar", NULL, 0, 1 << 20 },
     { AT(attn_cap), 'f', 'o', "attn_logit_softcapping", NULL, 0, 0 },
     { AT(logit_cap), 'f', 'o', "final_logit_softcapping", NULL, 0, 0 },
     KEY_OFF("use_bidirectional_attention"),
@@ -40,7 +40,7 @@ static int gemma_settle(const struct store *s, struct hparams *hp)
 {
     int big = hp->layers == 46 || hp->layers == 62;
     if (store_format(s) == STORE_GGUF && hp->heads > 0)
-        hp->attn_scalar = big ? (double)(hp->dim / hp->heads) : (double)hp->head_dim;
+        hp->attn_scalar = big ? hp->dim / hp->heads : hp->head_dim;
     return PEFT_OK;
 }
 
