@@ -21,6 +21,8 @@
 #include "kernel/compute.c"
 #include "kernel/gemm.c"
 #include "kernel/kernels.c"
+#include "kernel/pack.c"
+#include "kernel/pack_k.c"
 #include "kernel/quant.c"
 #include "graph/graph.c"
 #include "graph/layout.c"

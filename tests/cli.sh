@@ -185,16 +185,25 @@ fresh b --threads 1
 holds 'same bits at any thread count' cmp a/adapter_model.safetensors b/adapter_model.safetensors
 
 long="train $GOLDEN/llama --data ids.jsonl --eval eval.jsonl --steps 6000 --eval-every 2000"
-$PEFT $long --checkpoint-every 100000 --out stopped >/dev/null 2>err &
-pid=$!
-n=0
-while [ $n -lt 600 ] && [ "$({ wc -l <stopped/metrics.jsonl; } 2>/dev/null || echo 0)" -lt 20 ]; do
-    sleep 0.05
-    n=$((n + 1))
-done
-kill -INT $pid
-wait $pid
-code=$?
+# begin_and_signal SIGNAL ROWS OPTIONS...: starts the long run, and sends it a
+# signal once so many rows are logged; $code is its exit status.
+begin_and_signal() {
+    signal=$1 rows=$2
+    shift 2
+    "$PEFT" $long "$@" >/dev/null 2>err &
+    pid=$!
+    n=0
+    while [ $n -lt 1200 ] &&
+        [ "$({ wc -l <"$out/metrics.jsonl"; } 2>/dev/null || echo 0)" -lt "$rows" ]; do
+        sleep 0.05
+        n=$((n + 1))
+    done
+    kill -"$signal" $pid
+    wait $pid 2>/dev/null
+    code=$?
+}
+out=stopped
+begin_and_signal INT 20 --out $out
 if [ $code -eq 130 ]; then good; else bad "Ctrl-C: exit $code, expected 130"; fi
 says err '--resume$'
 holds 'a checkpoint is there' sh -c 'ls -d stopped/checkpoint-*'
@@ -206,6 +215,12 @@ run 0 uninterrupted $long --out whole --quiet
 holds 'resumed has the same bits' cmp stopped/adapter_model.safetensors \
     whole/adapter_model.safetensors
 holds 'resumed has every row once' valid_rows stopped/metrics.jsonl 6000
+out=killed
+begin_and_signal KILL 250 --checkpoint-every 100 --out $out
+run 0 'resume after a kill' $long --out killed --resume --quiet
+holds 'the same bits after a kill' cmp killed/adapter_model.safetensors \
+    whole/adapter_model.safetensors
+holds 'every row once after a kill' valid_rows killed/metrics.jsonl 6000
 run 1 'nothing to resume' train "$GOLDEN/llama" --data ids.jsonl --out a --resume
 
 # ------------------------------------------------------------------ disk full

@@ -4,21 +4,20 @@
 # Trains a LoRA adapter on examples/data/support.jsonl and shows the same
 # questions answered before and after.  When the model cannot be fetched, the
 # tiny model of tools/tiny is used.
-#   DEMO_STEPS=N    training steps (default: DEMO_EPOCHS passes over the data)
+#   DEMO_STEPS=N    training steps (default: DEMO_EPOCHS=N passes over the data)
 #   DEMO_MODEL=...  another model, a file or a folder
 set -eu
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build/release}
 OUT=build/demo
-EPOCHS=${DEMO_EPOCHS:-3}
-rate=1e-3
+epochs=3 rate=1e-3
 
 model=${DEMO_MODEL:-}
 [ -n "$model" ] || model=$(tools/fetch_model.sh) || {
     echo "demo: SmolLM2 cannot be had.  A tiny model of the repository takes its place:" >&2
     echo "demo: it shows the way, but its answers make little sense." >&2
     model=tools/tiny/model
-    rate=3e-3
+    epochs=40 rate=3e-3
 }
 
 set -- train "$model" --data examples/data/support.jsonl --eval examples/data/support_eval.jsonl \
@@ -27,7 +26,7 @@ set -- train "$model" --data examples/data/support.jsonl --eval examples/data/su
 if [ -n "${DEMO_STEPS:-}" ]; then
     set -- "$@" --steps "$DEMO_STEPS"
 else
-    set -- "$@" --epochs "$EPOCHS"
+    set -- "$@" --epochs "${DEMO_EPOCHS:-$epochs}"
 fi
 "$BUILD/peft" "$@"
 

@@ -35,6 +35,14 @@ void history_free(struct history *h)
     free(h->eval);
 }
 
+/* Learning rates are float32, whose seven digits are what a row shows. */
+static double float_digits(double v)
+{
+    char digits[32];
+    snprintf(digits, sizeof digits, "%.7g", v);
+    return strtod(digits, NULL);
+}
+
 void write_step_row(FILE *to, const struct step_row *row)
 {
     struct json j;
@@ -44,7 +52,7 @@ void write_step_row(FILE *to, const struct step_row *row)
     json_num(&j, "epoch", row->epoch);
     json_num(&j, "loss", row->loss);
     json_num(&j, "grad_norm", row->grad_norm);
-    json_num(&j, "learning_rate", row->lr);
+    json_num(&j, "learning_rate", float_digits(row->lr));
     json_int(&j, "num_input_tokens_seen", row->seen);
     json_num(&j, "tokens_per_second", row->speed);
     json_int(&j, "rss_bytes", row->rss);

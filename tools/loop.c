@@ -211,7 +211,7 @@ static void show_first_line(const struct run *run)
          paint(stderr, BOLD), run->info.name, paint(stderr, PLAIN),
          show_count(p->trainable_params), show_count(p->total_params),
          p->total_params ? 100.0 * (double)p->trainable_params / (double)p->total_params : 0.0,
-         show_bytes(p->peak), show_seconds(run->predicted_seconds));
+         show_bytes(run->predicted_memory), show_seconds(run->predicted_seconds));
     warnings_show();
     note("%s rows, %s tokens (%s trained), longest %d; %lld steps on %d threads",
          show_count(run->stats.rows), show_count(run->stats.tokens),
@@ -220,7 +220,7 @@ static void show_first_line(const struct run *run)
     if (run->stats.truncated || run->stats.skipped)
         note("%lld rows are cut at --max-len, %lld have nothing left to train",
              (long long)run->stats.truncated, (long long)run->stats.skipped);
-    if (run->sys.memory_available && p->peak > run->sys.memory_available)
+    if (run->sys.memory_available && run->predicted_memory > run->sys.memory_available)
         note("%swarning:%s only %s of memory are available; --recompute layers, a smaller "
              "--batch or --max-len need less", paint(stderr, YELLOW), paint(stderr, PLAIN),
              show_bytes(run->sys.memory_available));

@@ -16,7 +16,8 @@ static const struct {
     {"data", "tokens of all rows", offsetof(peft_plan, data)},
     {"features", "outputs of the frozen part", offsetof(peft_plan, features)},
     {"process", "already resident", offsetof(peft_plan, process)},
-    {"peak", "the sum", offsetof(peft_plan, peak)}};
+    {"peak", "the sum", offsetof(peft_plan, peak)},
+    {"evaluation", "added while --eval data is measured", offsetof(peft_plan, evaluation)}};
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
 static int64_t bytes_of(const peft_plan *p, int i)

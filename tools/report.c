@@ -273,7 +273,7 @@ static void put_settings(FILE *to, const struct run *run)
     row_format(to, "shape", format("%d layers of width %d, %d heads, vocabulary %s",
                                    run->info.layers, run->info.dim, run->info.heads,
                                    show_count(run->info.vocab)));
-    row(to, "predicted memory", show_bytes(run->plan.peak));
+    row(to, "predicted memory", show_bytes(run->predicted_memory));
     row(to, "predicted time", show_seconds(run->predicted_seconds));
     row(to, "processor", m->cpu);
     row_format(to, "threads", format("%d of %d cores", run->threads, m->cores));

@@ -266,6 +266,7 @@ static int make_trainer(struct run *run)
 
 static void predict(struct run *run)
 {
+    run->predicted_memory = run->plan.peak + (run->eval ? run->plan.evaluation : 0);
     run->sys.size = sizeof run->sys;
     if (peft_system_info(&run->sys))
         return;

@@ -51,6 +51,7 @@ struct run {
     peft_system sys;
     int32_t threads;
     double predicted_seconds;  /* of all steps */
+    int64_t predicted_memory;  /* the plan's peak, evaluations included */
     int32_t base_tensors;      /* tensors of the model without its adapter */
     bool base_trains;          /* an adapter, and weights of its base too */
 

@@ -350,10 +350,14 @@ static void put_list(struct buf *b, const char **names, int64_t n)
     buf_puts(b, "]");
 }
 
-/* Module of a parameter: its name without ".weight" or ".bias". */
+/* Module of a parameter: its name without ".weight" or ".bias"; of the parts of
+ * a head the module that holds them, as PEFT keeps it whole. */
 static char *module_of(struct arena *t, const struct model *m, const struct param *p)
 {
     const char *name = file_name(m, p->name), *dot = strrchr(name, '.');
+    for (int64_t i = 0; i < m->n_sites; i++)
+        if ((m->sites[i]->w == p || m->sites[i]->b == p) && (m->sites[i]->flags & SLOT_OF_HEAD))
+            dot = strchr(name, '.');
     return arena_strndup(t, name, dot ? dot - name : (int64_t)strlen(name));
 }
 

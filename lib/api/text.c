@@ -3,7 +3,7 @@
 
 #include "api/api.h"
 
-static int check_messages(const peft_message *messages, int32_t n)
+static int complete_messages(const peft_message *messages, int32_t n)
 {
     for (int32_t i = 0; i < n; i++)
         if (!messages[i].role || !messages[i].content)
@@ -65,7 +65,7 @@ int64_t peft_chat_render(const peft_model *model, const peft_message *messages, 
     ARG(model && messages && n > 0, "no model or messages given");
     struct model *m = model_of(model);
     struct buf b;
-    int rc = check_messages(messages, n);
+    int rc = complete_messages(messages, n);
     if (!rc) rc = need_tokenizer(m);
     if (rc) return rc;
     buf_init(&b, &m->host.mem);
@@ -186,7 +186,7 @@ int32_t peft_generate(peft_model *model, const peft_message *messages, int32_t n
     struct ids ids;
     ARG(model && messages && n > 0, "no model or messages given");
     struct model *m = model_of(model);
-    int rc = check_messages(messages, n);
+    int rc = complete_messages(messages, n);
     if (!rc) rc = take_options(&o, sizeof(o), opts);
     if (!rc && out) rc = check_result(out);
     if (!rc) rc = need_tokenizer(m);

@@ -102,9 +102,10 @@ static void sgemm_door(struct door *d, int ta, int tb, int64_t m, int64_t n, int
         sgemm_builtin(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
         return;
     }
+    cblas_fn *fn = atomic_load(&d->fn);
     door_enter(d);
-    d->fn(ROW_MAJOR, ta ? TRANS : NO_TRANS, tb ? TRANS : NO_TRANS, (int)m, (int)n, (int)k, alpha,
-          a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
+    fn(ROW_MAJOR, ta ? TRANS : NO_TRANS, tb ? TRANS : NO_TRANS, (int)m, (int)n, (int)k, alpha, a,
+       (int)lda, b, (int)ldb, beta, c, (int)ldc);
     atomic_fetch_sub(&d->callers, 1);
 }
 

@@ -17,6 +17,7 @@ struct gen {
     int64_t n, cap;
     struct candidate *order;        /* [vocab], for sampling */
     struct buf text;                /* the answer so far */
+    struct buf piece;               /* what of it is handed out, as UTF-8 */
     int64_t emitted;                /* bytes of it */
 };
 struct candidate { float p; int32_t id; };
@@ -159,15 +160,18 @@ static int64_t find_stop(const struct gen *g)
     return -1;
 }
 
-/* 0, or the reason to stop. */
+/* 0, the reason to stop, or < 0.  A model may say bytes that are no UTF-8. */
 static int emit(struct gen *g, int64_t until)
 {
     const peft_generate_opts *o = g->o;
     if (until <= g->emitted) return 0;
-    int stop =
-        o->on_text && o->on_text(o->ctx, g->text.data + g->emitted, (size_t)(until - g->emitted));
+    buf_clear(&g->piece);
+    uni_append_lossy(&g->piece, g->text.data + g->emitted, until - g->emitted);
+    int rc = buf_check(&g->piece);
+    if (rc) return rc;
     g->emitted = until;
-    return stop ? PEFT_STOP_CALLBACK : 0;
+    return o->on_text && o->on_text(o->ctx, g->piece.data, (size_t)g->piece.n) ? PEFT_STOP_CALLBACK
+                                                                               : 0;
 }
 
 static int answer(struct gen *g, float *z, peft_generated *out)
@@ -196,14 +200,13 @@ static int answer(struct gen *g, float *z, peft_generated *out)
             break;
         }
         if ((reason = emit(g, g->text.n - held_back(g)))) {
-            out->reason = reason;
-            return PEFT_OK;
+            out->reason = MAX(reason, 0);
+            return MIN(reason, PEFT_OK);
         }
         if (out->tokens < limit && g->n < g->cap && (rc = advance(g, g->n - 1, 1, 1, &z)))
             return rc;
     }
-    emit(g, g->text.n);
-    return PEFT_OK;
+    return MIN(emit(g, g->text.n), PEFT_OK);
 }
 
 int model_generate(struct model *m, const int32_t *prompt, int64_t n,
@@ -219,6 +222,7 @@ int model_generate(struct model *m, const int32_t *prompt, int64_t n,
                     (long long)n, (long long)m->hp.max_len - 1);
     g.cap = MIN(n + limit, m->hp.max_len);
     buf_init(&g.text, &m->host.mem);
+    buf_init(&g.piece, &m->host.mem);
     int rc = model_graph(m);
     if (!rc) rc = rope_reserve(m, g.cap);
     if (!rc) rc = make_cache(&g);
@@ -238,5 +242,6 @@ int model_generate(struct model *m, const int32_t *prompt, int64_t n,
     mem_free(&m->host.mem, g.tokens);
     mem_free(&m->host.mem, g.order);
     buf_free(&g.text);
+    buf_free(&g.piece);
     return rc;
 }

@@ -53,6 +53,9 @@ int tok_decode(const struct tokenizer *t, const int32_t *ids, int64_t n, int fla
  * character); the buffer is appended to. */
 int tok_piece(const struct tokenizer *t, int32_t id, struct buf *out);
 /* The id of a token's text, or -1. */
+/* Appends bytes; what is not UTF-8 becomes U+FFFD, one for each maximal part
+ * of a character (the Unicode Standard, section 3.9). */
+void uni_append_lossy(struct buf *out, const char *s, int64_t n);
 int32_t tok_lookup(const struct tokenizer *t, const char *token);
 
 /* --- chat templates */

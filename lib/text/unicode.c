@@ -1,4 +1,5 @@
 /* Characters: classes, case, normal forms, and GPT-2's alphabet of bytes. */
+#include "text/text.h"
 #include "text/unicode.h"
 
 #include <utf8proc.h>

@@ -36,9 +36,6 @@ void uni_lower(struct buf *out, int32_t cp);
  * combining marks. */
 enum uni_form { UNI_NFC, UNI_NFD, UNI_NFKC, UNI_NFKD };
 int uni_normalize(struct mem *m, enum uni_form form, const char *s, int64_t n, struct buf *out);
-/* Appends bytes; what is not UTF-8 becomes U+FFFD, one for each maximal part
- * of a character (the Unicode Standard, section 3.9). */
-void uni_append_lossy(struct buf *out, const char *s, int64_t n);
 
 /* First place of a short text in another, or NULL. */
 const char *uni_find(const char *s, int64_t n, const char *what, int64_t n_what);

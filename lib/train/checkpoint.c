@@ -105,6 +105,23 @@ int trainer_save(struct trainer *t, const char *dir)
 
 struct position { int64_t step, epoch, index, tokens_seen, terms_seen; };
 
+/* A step that was not made must not be skipped, and an epoch beyond the run
+ * would have batches that nothing was planned for. */
+static int check_position(const struct trainer *t, const struct position *p)
+{
+    int64_t before = 0, of_epoch, each = t->o.accumulate;
+    int ok = p->step <= t->steps && p->epoch <= p->step && p->epoch < t->epochs;
+    for (int64_t e = 0; ok && e < p->epoch; e += of_epoch) {
+        of_epoch = t->o.packing ? 1 : p->epoch;       /* without packing all are alike */
+        before += of_epoch * div_up(batcher_count(t->batcher, e), each);
+    }
+    int64_t batches = ok ? batcher_count(t->batcher, p->epoch) : 0;
+    ok = ok && p->index <= batches && (p->index % each == 0 || p->index == batches);
+    if (ok && before + div_up(p->index, each) == p->step) return PEFT_OK;
+    return fail(PEFT_EFORMAT, "trainer.json: step %lld, epoch %lld, index %lld is no place in this "
+                "run", (long long)p->step, (long long)p->epoch, (long long)p->index);
+}
+
 static int read_json(const struct trainer *t, const char *path, struct position *p)
 {
     struct file_view v;
@@ -129,9 +146,7 @@ static int read_json(const struct trainer *t, const char *path, struct position 
                       fingerprint_names[i], (long long)found, (long long)fingerprint(t, i));
         rc = MIN(rc, 0);
     }
-    if (!rc && (p->step > t->steps || p->epoch > t->epochs ||
-                p->index > batcher_count(t->batcher, p->epoch)))
-        rc = fail(PEFT_EFORMAT, "trainer.json: step %lld is beyond this run", (long long)p->step);
+    if (!rc) rc = check_position(t, p);
     json_free(j);
     return rc;
 }

@@ -8,7 +8,8 @@ struct eval {
     struct model *m;
     const struct objective *objective;
     struct loss_stats stats;
-    int64_t *confusion;             /* [labels * labels], row = true class */
+    int64_t *confusion;             /* the host's [labels * labels], or NULL */
+    int64_t *is, *said, *both;      /* rows of each class, by label, answer, both */
 };
 
 static int run_batch(struct eval *e, const struct batch *b)
@@ -33,7 +34,10 @@ static int run_batch(struct eval *e, const struct batch *b)
         int64_t best = 0;
         for (int64_t c = 1; c < x->cols; c++)
             if (z[c] > z[best]) best = c;
-        e->confusion[b->label[s] * x->cols + best]++;
+        e->is[b->label[s]]++;
+        e->said[best]++;
+        e->both[best] += best == b->label[s];
+        if (e->confusion) e->confusion[b->label[s] * x->cols + best]++;
     }
     return PEFT_OK;
 }
@@ -44,15 +48,11 @@ static void score(const struct eval *e, int64_t n, peft_evaluation *out)
     int64_t right = 0, all = 0, classes = 0;
     double f1 = 0;
     for (int64_t i = 0; i < n; i++) {
-        int64_t row = 0, col = 0, hit = e->confusion[i * n + i];
-        for (int64_t k = 0; k < n; k++) {
-            row += e->confusion[i * n + k];
-            col += e->confusion[k * n + i];
-        }
-        right += hit;
-        all += row;
-        classes += row + col > 0;
-        if (row + col) f1 += 2.0 * (double)hit / (double)(row + col);
+        int64_t sum = e->is[i] + e->said[i];
+        right += e->both[i];
+        all += e->is[i];
+        classes += sum > 0;
+        if (sum) f1 += 2.0 * (double)e->both[i] / (double)sum;
     }
     out->accuracy = all ? (double)right / (double)all : 0;
     out->f1 = classes ? f1 / (double)classes : 0;
@@ -75,7 +75,7 @@ static int run_all(struct eval *e, struct batcher *b, const peft_eval_opts *o, i
 int eval_run(struct model *m, const struct dataset *d, const peft_eval_opts *o,
              peft_evaluation *out)
 {
-    struct eval e = { .m = m, .objective = objective_for(m, d) };
+    struct eval e = { .m = m, .objective = objective_for(m, d), .confusion = o->confusion };
     struct batcher *b = NULL;
     double begin = os_seconds();
     int64_t n = m->hp.labels;
@@ -84,8 +84,13 @@ int eval_run(struct model *m, const struct dataset *d, const peft_eval_opts *o,
     struct batch_opts bo = { .batch = o->batch ? o->batch : 4 };
     int rc = model_graph(m);
     if (!rc) rc = rope_reserve(m, d->max_len);
-    if (!rc && n > 0 && !(e.confusion = mem_array(&m->host.mem, n * n, 8))) rc = PEFT_ENOMEM;
+    if (!rc && !(e.is = mem_array(&m->host.mem, 3 * n, 8))) rc = PEFT_ENOMEM;
     if (!rc) rc = batcher_new(d, &bo, &b);
+    if (!rc) {
+        e.said = e.is + n;
+        e.both = e.said + n;
+        if (o->confusion && n > 0) memset(o->confusion, 0, (size_t)(n * n) * 8);
+    }
     if (!rc) rc = run_all(&e, b, o, d->n);
     if (!rc) {
         out->rows = d->n;
@@ -94,10 +99,9 @@ int eval_run(struct model *m, const struct dataset *d, const peft_eval_opts *o,
         out->perplexity = exp(out->loss);
         out->token_accuracy = e.stats.count ? (double)e.stats.hits / (double)e.stats.count : 0;
         if (e.objective == &objective_classify) score(&e, n, out);
-        if (o->confusion && n > 0) memcpy(o->confusion, e.confusion, (size_t)(n * n) * 8);
         out->seconds = os_seconds() - begin;
     }
     batcher_free(b);
-    mem_free(&m->host.mem, e.confusion);
+    mem_free(&m->host.mem, e.is);
     return rc;
 }

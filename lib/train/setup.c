@@ -60,8 +60,8 @@ enum recompute trainer_policy(const struct trainer *t)
  * ahead, a limit by `steps` stands for the count, and epochs have one step. */
 static int count_steps(struct trainer *t)
 {
-    enum { MOST_WORK = 1 << 22 };   /* rows to be packed */
-    int64_t epoch = 0, ahead = MOST_WORK / t->d->n + 1;
+    int given = t->o.epochs < INT32_MAX;
+    int64_t epoch = 0, ahead = (1 << (given ? 26 : 22)) / t->d->n + 1;
     t->steps = 0;
     while (epoch < t->o.epochs && (!t->o.steps || t->steps < t->o.steps)) {
         int64_t n = div_up(batcher_count(t->batcher, epoch), t->o.accumulate);
@@ -70,7 +70,7 @@ static int count_steps(struct trainer *t)
         int64_t same = t->o.packing ? 1
                        : t->o.steps ? MIN(left, div_up(t->o.steps - t->steps, n))
                                     : left;
-        if (t->o.packing && epoch >= ahead && t->o.epochs < INT32_MAX)
+        if (t->o.packing && epoch >= ahead && given)
             return fail(PEFT_EARG, "%d epochs of packing are too many to be planned, expected a "
                         "number of steps instead", t->o.epochs);
         if (t->o.packing && epoch >= ahead) n = same = t->o.steps - t->steps;

@@ -150,9 +150,9 @@ def read(model, name):
 
 def our_gradients(model, data, batch, names):
     """Gradients of one batch, from AdamW's first step, which is
-    lr g / (|g| + eps): with these two it is some 1e4 g, and what was the
+    lr g / (|g| + eps): with these two it is some 1e6 g, and what was the
     weight is lost in its rounding."""
-    lr, eps = 9e5, 1e2
+    lr, eps = 9e5, 0.9
     before = {n: read(model, n).astype(np.float64) for n in names}
     with model.trainer(data, lr=lr, eps=eps, batch=batch, steps=1, schedule="constant",
                        clip=-1, no_shuffle=1) as trainer:

@@ -3,7 +3,7 @@
 transformers' own GGUF reader (logits), libpeft again, and GGUF files that the
 gguf package quantised, read and written again by us.
 
-    python tests/interop/gguf_files.py [MODEL.gguf ADAPTER]
+    python tests/interop/gguf_files.py [MODEL.gguf ADAPTER | FAMILY ...]
 """
 import shutil
 import tempfile
@@ -13,6 +13,9 @@ import gguf
 from transformers import AutoModelForCausalLM
 
 TINY = os.path.join(ROOT, "tests", "golden", "tiny")
+# What transformers' own GGUF reader does not read.
+OWN_READING = {"llama_tied_rope3": "it ignores rope_freqs",
+               "mistral": "it reads a llama without its window"}
 FAMILIES = ("llama", "llama_tied_rope3", "mistral", "qwen2", "qwen3")
 
 
@@ -104,8 +107,12 @@ def tiny(family, work):
                 try:
                     hf = AutoModelForCausalLM.from_pretrained(
                         work, gguf_file=os.path.basename(path), dtype=torch.float32).eval()
-                    check(tag + " by transformers' GGUF reader", max(
-                        max_diff(a, torch_logits(hf, i)) for a, i in zip(want, ids)), 1e-4)
+                    gap = max(max_diff(a, torch_logits(hf, i)) for a, i in zip(want, ids))
+                    if family in OWN_READING:
+                        print("     %s: transformers' GGUF reader differs by %.3g (%s)" % (
+                            tag, gap, OWN_READING[family]))
+                    else:
+                        check(tag + " by transformers' GGUF reader", gap, 1e-4)
                 except Exception as error:
                     print("     %s: transformers' GGUF reader refuses: %s: %s" % (
                         tag, type(error).__name__, str(error)[:160]))
@@ -171,13 +178,13 @@ def real(path, adapter, work):
 
 def main():
     with tempfile.TemporaryDirectory() as work:
-        for family in FAMILIES:
+        for family in [a for a in sys.argv[1:] if a in FAMILIES] or FAMILIES:
             print("--", family)
             try:
                 tiny(family, work)
             except Exception as error:
                 check_true(family + " raised", False, "%s: %s" % (type(error).__name__, error))
-        if len(sys.argv) > 2:
+        if len(sys.argv) > 2 and sys.argv[1] not in FAMILIES:
             print("-- real model")
             real(sys.argv[1], sys.argv[2], work)
     finish()

@@ -81,6 +81,7 @@ SHAPES = {
                         old_rope(777.0, dict(rope_type="llama3", **LLAMA3)), {}),
     "llama_rope3_new": (llama(ODD, **rope(777.0, "llama3", **LLAMA3)), None, {}),
     "llama_theta_old": (llama(**rope(123.0)), old_rope(123.0), {}),
+    "llama_unused_window": (llama(), lambda c: c.update(sliding_window=3), {}),
     "llama_theta_absent": (llama(**rope(10000.0)), without("rope_parameters"), {}),
     "llama_bf16": (llama(ODD), None, dict(dtype=torch.bfloat16)),
     "llama_f16": (llama(tie_word_embeddings=True), None, dict(dtype=torch.float16)),

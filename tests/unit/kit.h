@@ -45,7 +45,7 @@ static peft_load_opts kit_opts(void)
 
 /* --- failures: a code, and one line that is not empty */
 
-static int is_failure(int64_t rc)
+static inline int is_failure(int64_t rc)
 {
     const char *s = peft_errmsg();
     return rc < 0 && rc >= PEFT_EDATA && s[0] && !strchr(s, '\n') && strlen(s) > 8;
@@ -95,12 +95,12 @@ static const char *put_bytes(const char *path, const void *data, size_t n)
     if (!f || fwrite(data, 1, n, f) != n || fclose(f)) exit(1);
     return path;
 }
-static const char *put(const char *path, const char *text)
+static inline const char *put(const char *path, const char *text)
 {
     return put_bytes(path, text, strlen(text));
 }
 struct bytes { char *at; size_t n; };
-static struct bytes get(const char *path)
+static inline struct bytes get(const char *path)
 {
     struct bytes b = { 0 };
     FILE *f = fopen(path, "rb");
@@ -112,7 +112,7 @@ static struct bytes get(const char *path)
     if (!b.at || fread(b.at, 1, b.n, f) != b.n || fclose(f)) exit(1);
     return b;
 }
-static void copy(const char *from, const char *to)
+static inline void copy(const char *from, const char *to)
 {
     struct bytes b = get(from);
     put_bytes(to, b.at, b.n);
@@ -143,7 +143,7 @@ static void kit_tensor(struct store_out *t, int64_t *n, const char *name, int64_
 }
 
 /* Writes the folder `name`, with the tokenizer when `tok`; returns its path. */
-static const char *make_model(const char *name, int tok)
+static inline const char *make_model(const char *name, int tok)
 {
     static const struct { const char *name; int rows, cols; } parts[] = {
         { "input_layernorm", 1, DIM }, { "self_attn.q_proj", 16, DIM },
@@ -178,7 +178,31 @@ static const char *make_model(const char *name, int tok)
     return dir;
 }
 
-static peft_model *load(const char *path)
+/* The folder `from` as `name`, without the tensors whose names begin so. */
+static inline const char *make_without(const char *from, const char *name, const char *start)
+{
+    struct store_out t[256];
+    struct store *s = NULL;
+    struct host h;
+    char path[256];
+    int64_t n = 0;
+    mkdir(in("%s", name), 0777);
+    snprintf(path, sizeof(path), "%s/config.json", from);
+    copy(path, in("%s/config.json", name));
+    snprintf(path, sizeof(path), "%s/model.safetensors", from);
+    if (host_init(&h, NULL) || store_open_safetensors(&h, path, true, &s)) exit(1);
+    for (int64_t i = 0; i < store_count(s); i++) {
+        const struct store_tensor *e = store_at(s, i);
+        if (strncmp(e->name, start, strlen(start)))
+            t[n++] = (struct store_out){ .name = e->name, .type = e->type, .n_dims = e->n_dims,
+                                         .dims = { e->dims[0], e->dims[1] }, .data = e->data };
+    }
+    if (safetensors_write(&h, in("%s/model.safetensors", name), t, n, NULL, 0)) exit(1);
+    store_close(s);
+    return in("%s", name);
+}
+
+static inline peft_model *load(const char *path)
 {
     peft_load_opts o = kit_opts();
     peft_model *m = NULL;
@@ -189,7 +213,7 @@ static peft_model *load(const char *path)
 
 /* --- data */
 
-static const char *rows_file(void)
+static inline const char *rows_file(void)
 {
     const char *path = in("rows.jsonl");
     FILE *f = fopen(path, "w");
@@ -202,7 +226,7 @@ static const char *rows_file(void)
     fclose(f);
     return path;
 }
-static const char *chat_file(void)
+static inline const char *chat_file(void)
 {
     return put(in("chat.jsonl"),
                "{\"messages\": [{\"role\": \"user\", \"content\": \"hello\"}, "
@@ -210,7 +234,7 @@ static const char *chat_file(void)
                "{\"messages\": [{\"role\": \"user\", \"content\": \"user\"}, "
                "{\"role\": \"assistant\", \"content\": \"b\"}]}\n");
 }
-static const char *label_file(void)
+static inline const char *label_file(void)
 {
     const char *path = in("labels.jsonl");
     FILE *f = fopen(path, "w");
@@ -223,6 +247,33 @@ static const char *label_file(void)
 }
 static const char *const kit_labels[] = { "bad", "good", "so-so" };
 
+static inline peft_dataset *data(const peft_model *m, const char *path)
+{
+    peft_dataset *d = NULL;
+    OK(peft_dataset_load(m, path, NULL, &d));
+    if (!d) exit(1);
+    return d;
+}
+
+/* --- looking */
+
+static inline peft_info info_of(const peft_model *m)
+{
+    peft_info i = { .size = sizeof(i) };
+    OK(peft_model_info(m, &i));
+    return i;
+}
+
 static const int32_t kit_ids[6] = { 3, 50, 100, 150, 200, 250 };
+
+static inline void logits(peft_model *m, float *z) { OK(peft_forward(m, kit_ids, 6, z)); }
+
+enum { N_LOGITS = 6 * VOCAB };
+static inline double distance(const float *a, const float *b, int n)
+{
+    double worst = 0;
+    for (int i = 0; i < n; i++) worst = fmax(worst, fabs((double)a[i] - (double)b[i]));
+    return worst;
+}
 
 #endif

@@ -3,6 +3,7 @@
  * objects usable and the files as they were, and lose no memory. */
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 
 #include "kit.h"
 
@@ -207,6 +208,42 @@ static double outputs(struct world *w)
     return sum + 1e6 * (double)i.n_adapters + 1e7 * i.labels + 1e-9 * (double)i.trainable;
 }
 
+/* A sum over the names and bytes of a file or folder; -1 = not there. */
+static int64_t fingerprint(const char *path)
+{
+    struct stat st;
+    int64_t sum = 1;
+    if (stat(path, &st)) return -1;
+    if (!S_ISDIR(st.st_mode)) {
+        struct bytes b = get(path);
+        for (size_t i = 0; i < b.n; i++) sum = (int64_t)((uint64_t)sum * 31 + (uint8_t)b.at[i]);
+        free(b.at);
+        return sum & INT64_MAX;
+    }
+    DIR *d = opendir(path);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        char full[512];
+        if (e->d_name[0] == '.') continue;
+        snprintf(full, sizeof(full), "%s/%s", path, e->d_name);
+        sum += fingerprint(full) % 1000003 * (int64_t)strlen(e->d_name);
+    }
+    if (d) closedir(d);
+    return sum;
+}
+/* What a scenario writes has the same bytes whenever it succeeds. */
+static void check_written(const struct scenario *s)
+{
+    static int64_t first[ARRAY_LEN(scenarios)];
+    int64_t i = s - scenarios;
+    if (!s->writes) return;
+    int64_t now = fingerprint(in("%s", s->writes));
+    if (first[i] && now != first[i]) {
+        test_bad++;
+        printf("%s: wrote other bytes than without a fault\n", s->name);
+    }
+    if (!first[i]) first[i] = now;
+}
+
 /* Temporary files that a call left behind. */
 static int leftovers(void)
 {
@@ -246,6 +283,7 @@ static int fail_nth(const struct scenario *s, long n, int forever)
         test_bad++;
         printf("%s, allocation %ld: then %d \"%s\"\n", s->name, n, rc, peft_errmsg());
     }
+    check_written(s);
     if (w.m && n % 5 == 1) outputs(&w);
     int bad = test_bad;
     drop(&w);
@@ -262,6 +300,7 @@ static void test_memory(void)
 #endif
     for (size_t i = 0; i < ARRAY_LEN(scenarios); i++) {
         long n = 1;
+        fail_nth(&scenarios[i], LONG_MAX / 2, 0);       /* none: what it writes */
         while (fail_nth(&scenarios[i], n, 0)) n += n < 40 ? 1 : STRIDE;
         for (long k = 1; k < n; k += n < 60 ? 1 : 2 * STRIDE + 1) fail_nth(&scenarios[i], k, 1);
         CHECK_EQ(leftovers(), 0);
@@ -342,28 +381,6 @@ static int32_t f_list(void *c, const char *path, int32_t (*each)(void *, const c
     return faulty(LIST) ? disk.err : disk.os.list(c, path, each, arg);
 }
 
-/* A sum over the names and bytes of a file or folder; -1 = not there. */
-static int64_t fingerprint(const char *path)
-{
-    struct stat st;
-    int64_t sum = 1;
-    if (stat(path, &st)) return -1;
-    if (!S_ISDIR(st.st_mode)) {
-        struct bytes b = get(path);
-        for (size_t i = 0; i < b.n; i++) sum = (int64_t)((uint64_t)sum * 31 + (uint8_t)b.at[i]);
-        free(b.at);
-        return sum & INT64_MAX;
-    }
-    DIR *d = opendir(path);
-    for (struct dirent *e; d && (e = readdir(d));) {
-        char full[512];
-        if (e->d_name[0] == '.') continue;
-        snprintf(full, sizeof(full), "%s/%s", path, e->d_name);
-        sum += fingerprint(full) % 1000003 * (int64_t)strlen(e->d_name);
-    }
-    if (d) closedir(d);
-    return sum;
-}
 static int fail_nth_call(const struct scenario *s, long n, int err)
 {
     struct world w;
@@ -406,6 +423,7 @@ static int fail_nth_call(const struct scenario *s, long n, int err)
         test_bad++;
         printf("%s, call %ld: then %d \"%s\"\n", s->name, n, rc, peft_errmsg());
     }
+    check_written(s);
     drop(&w);
     if (disk.open) {
         test_bad++;

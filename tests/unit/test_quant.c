@@ -8,6 +8,16 @@
 
 #include <stdlib.h>
 
+/* Which rows of the table have been compared with something from elsewhere. */
+enum { READS = 1, WRITES = 2, MOST_TYPES = 64 };
+static int checked[MOST_TYPES];
+
+static void mark(const struct qtype *t, int what)
+{
+    for (int i = 0; qtypes[i] && i < MOST_TYPES; i++)
+        if (qtypes[i] == t) checked[i] |= what;
+}
+
 struct record { char name[8]; int32_t writes, elements, bytes; };
 
 static uint32_t bits(float f)
@@ -55,18 +65,24 @@ static void golden(void)
         }
         CHECK(ok);
         if (!ok) printf("  (%s %s)\n", r.writes ? "writing" : "reading", r.name);
+        mark(t, r.writes ? WRITES : READS);
         free(values); free(got); free(data); free(made);
         records++;
     }
-    CHECK_EQ(records, 15);
+    CHECK_EQ(records, 27);
     if (f) fclose(f);
 }
 
-/* What a half float stands for, from its definition. */
+/* What a positive float of few bits stands for, from the definition. */
+static double narrow_value(int u, int mantissa, int bias)
+{
+    int e = u >> mantissa, one = 1 << mantissa, m = u & (one - 1);
+    return ldexp(e == 0 ? m : one + m, MAX(e, 1) - bias - mantissa);
+}
+
 static double half_value(unsigned h)
 {
-    int e = h >> 10 & 31, m = h & 1023;
-    double v = e == 0 ? ldexp(m, -24) : ldexp(1024 + m, e - 25);
+    double v = narrow_value(h & 0x7fff, 10, 15);
     return h & 0x8000 ? -v : v;
 }
 
@@ -98,6 +114,7 @@ static void half_rounding(void)
         wrong += out[0] != h || out[1] != (h & 1 ? h + 1 : h) || out[2] != h + 1;
     }
     CHECK_EQ(wrong, 0);
+    mark(&qtype_f16, READS | WRITES);
     float big[4] = {65519.0f, 65520.0f, -1e30f, INFINITY};
     uint16_t out[4];
     qtype_f16.from_f32(out, big, 4);
@@ -122,6 +139,108 @@ static void bf16_rounding(void)
         }
     }
     CHECK_EQ(wrong, 0);
+    mark(&qtype_bf16, READS | WRITES);
+}
+
+/* The larger halves of the 256 are the negative ones. */
+static const struct f8 {
+    const char *name;
+    int mantissa, bias;
+    int last, over;                 /* the largest number, and what still larger ones become */
+} f8s[] = {{"F8_E4M3", 3, 7, 126, 126}, {"F8_E5M2", 2, 15, 123, 124}};
+
+static void every_f8(void)
+{
+    for (size_t k = 0; k < ARRAY_LEN(f8s); k++) {
+        const struct f8 *w = &f8s[k];
+        const struct qtype *t = qtype_by_name(w->name);
+        int wrong = 0;
+        for (int u = 0; u < 256; u++) {
+            uint8_t from = (uint8_t)u, back;
+            int a = u & 127;
+            float f, v = (float)narrow_value(a, w->mantissa, w->bias);
+            t->to_f32(&f, &from, 1);
+            t->from_f32(&back, &f, 1);
+            if (a > w->last) v = a == w->over ? INFINITY : NAN;
+            if (isnan(v)) wrong += !isnan(f) || back != (u | 127);
+            else wrong += f != (u > 127 ? -v : v) || !!signbit(f) != u >> 7 || back != u;
+        }
+        CHECK_EQ(wrong, 0);
+        mark(t, READS | WRITES);
+    }
+}
+
+/* Halfway between neighbours the even one is taken.  E4M3, which has no
+ * infinity, is cut to its largest number, as in PyTorch. */
+static void f8_rounding(void)
+{
+    for (size_t k = 0; k < ARRAY_LEN(f8s); k++) {
+        const struct f8 *w = &f8s[k];
+        const struct qtype *t = qtype_by_name(w->name);
+        int wrong = 0;
+        for (int u = 0; u <= w->last; u++) {
+            int next = u == w->last ? w->over : u + 1;
+            float middle = (float)((narrow_value(u, w->mantissa, w->bias) +
+                                    narrow_value(u + 1, w->mantissa, w->bias)) / 2);
+            float in[4] = {from_bits(bits(middle) - 1), middle, from_bits(bits(middle) + 1),
+                           -middle};
+            uint8_t out[4];
+            t->from_f32(out, in, 4);
+            int even = u & 1 ? next : u;
+            wrong += out[0] != u || out[1] != even || out[2] != next || out[3] != (even | 128);
+        }
+        CHECK_EQ(wrong, 0);
+        float big[4] = {1e30f, INFINITY, -1e30f, -INFINITY};
+        uint8_t out[4];
+        t->from_f32(out, big, 4);
+        CHECK(out[0] == w->over && out[1] == w->over);
+        CHECK(out[2] == (w->over | 128) && out[3] == (w->over | 128));
+    }
+}
+
+/* float32 is copied, float64 rounded. */
+static void wide_floats(void)
+{
+    const struct qtype *f64 = qtype_by_name("F64");
+    double in[4] = {0.1, -3, 1e300, 16777217};
+    float want[4] = {0.1f, -3, INFINITY, 16777216}, got[4], copy[4];
+    f64->to_f32(got, in, 4);
+    CHECK(same(got, want, 4));
+    qtype_f32.from_f32(copy, want, 4);
+    CHECK(same(copy, want, 4));
+    qtype_f32.to_f32(got, copy, 4);
+    CHECK(same(got, want, 4));
+    mark(f64, READS);
+    mark(&qtype_f32, READS | WRITES);
+}
+
+/* More bits, less error: root mean squares over normal numbers, each of which
+ * must lie below its bound and all below that of the type before. */
+static void errors(void)
+{
+    static const struct { const char *name; double most; } order[] = {
+        {"Q4_0", 0.09}, {"Q4_1", 0.08}, {"Q4_K", 0.075}, {"Q5_0", 0.045}, {"Q5_1", 0.038},
+        {"Q5_K", 0.036}, {"Q6_K", 0.02}, {"Q8_0", 0.006},
+    };
+    enum { N = 8192 };
+    static float x[N], y[N];
+    static uint8_t data[N * 2];
+    double before = 1;
+    for (int i = 0; i < N; i++) {
+        double a = (rng_u32(3, 4, 2 * (uint64_t)i) + 1.0) / 4294967297.0;
+        double b = rng_u32(3, 4, 2 * (uint64_t)i + 1) / 4294967296.0;
+        x[i] = (float)(sqrt(-2 * log(a)) * cos(6.283185307179586 * b));
+    }
+    for (size_t k = 0; k < ARRAY_LEN(order); k++) {
+        const struct qtype *t = qtype_by_name(order[k].name);
+        double sum = 0;
+        t->from_f32(data, x, N);
+        t->to_f32(y, data, N);
+        for (int i = 0; i < N; i++) sum += ((double)y[i] - x[i]) * ((double)y[i] - x[i]);
+        double error = sqrt(sum / N);
+        CHECK(error < before && error < order[k].most);
+        before = error;
+    }
 }
 
 /* Odd lengths and unaligned data: vector loops must keep to their bounds. */
@@ -130,14 +249,15 @@ static void lengths(void)
     uint8_t data[2 * 67 + 1];
     float y[68], one;
     for (size_t i = 0; i < sizeof data; i++) data[i] = (uint8_t)(i * 37);
-    const struct qtype *types[] = {&qtype_f16, &qtype_bf16};
-    for (int t = 0; t < 2; t++) {
+    for (int k = 0; qtypes[k]; k++) {
+        const struct qtype *t = qtypes[k];
+        if (t->block != 1 || t->bytes > 2 || !t->to_f32) continue;
         for (int64_t n = 0; n <= 67; n++) {
             y[n] = 42;
-            types[t]->to_f32(y, data + 1, n);
+            t->to_f32(y, data + 1, n);
             CHECK(y[n] == 42);
             for (int64_t i = 0; i < n; i++) {
-                types[t]->to_f32(&one, data + 1 + 2 * i, 1);
+                t->to_f32(&one, data + 1 + t->bytes * i, 1);
                 CHECK(same(&one, y + i, 1));
             }
         }
@@ -146,23 +266,17 @@ static void lengths(void)
 
 static void check_level(const struct unpack *u)
 {
-    static const struct { size_t at; int block, bytes; } part[] = {
-        {offsetof(struct unpack, f16), 1, 2},     {offsetof(struct unpack, bf16), 1, 2},
-        {offsetof(struct unpack, q4_0), 32, 18},  {offsetof(struct unpack, q4_1), 32, 20},
-        {offsetof(struct unpack, q5_0), 32, 22},  {offsetof(struct unpack, q5_1), 32, 24},
-        {offsetof(struct unpack, q8_0), 32, 34},  {offsetof(struct unpack, q4_k), 256, 144},
-        {offsetof(struct unpack, q5_k), 256, 176}, {offsetof(struct unpack, q6_k), 256, 210},
-    };
+#define PART(t) {#t, unpack_c.t, u->t},
+    const struct { const char *name; expand_fn *plain, *level; } parts[] = {EXPANDERS(PART)};
+#undef PART
     uint8_t data[2048];
     float want[768], got[768];
     for (size_t i = 0; i < sizeof data; i++) data[i] = (uint8_t)rng_u32(1, 2, i);
-    for (size_t i = 0; i < ARRAY_LEN(part); i++) {
-        expand_fn *a, *b;
-        memcpy(&a, (const char *)&unpack_c + part[i].at, sizeof a);
-        memcpy(&b, (const char *)u + part[i].at, sizeof b);
-        a(want, data, 768);
-        b(got, data, 768);
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        parts[i].plain(want, data, 768);
+        parts[i].level(got, data, 768);
         CHECK(same(want, got, 768));
+        if (!same(want, got, 768)) printf("  (%s)\n", parts[i].name);
     }
 }
 
@@ -181,12 +295,12 @@ static void nonfinite(void)
 {
     static const float odd[] = {NAN, INFINITY, -INFINITY, 3e38f};
     for (int i = 0; qtypes[i]; i++) {
-        float x[32];
-        uint8_t y[32 * 4];
+        float x[256];
+        uint8_t y[256 * 4];
         if (!qtypes[i]->from_f32) continue;
-        for (int j = 0; j < 32; j++) x[j] = odd[j % 4];
-        qtypes[i]->from_f32(y, x, 32);
-        qtypes[i]->to_f32(x, y, 32);
+        for (int j = 0; j < 256; j++) x[j] = odd[j % 4];
+        qtypes[i]->from_f32(y, x, 256);
+        qtypes[i]->to_f32(x, y, 256);
         CHECK(!isfinite(x[0]) || qtypes[i]->block > 1);
     }
 }
@@ -213,15 +327,32 @@ static void table(void)
     CHECK_STR(qtype_ggml_name(1000), "unknown");
 }
 
+/* A row without a case above fails here. */
+static void every_type_was_checked(void)
+{
+    for (int i = 0; qtypes[i]; i++) {
+        const struct qtype *t = qtypes[i];
+        int need = (t->to_f32 ? READS : 0) | (t->from_f32 ? WRITES : 0);
+        int ok = i < MOST_TYPES && (checked[i] & need) == need;
+        CHECK(ok);
+        if (!ok) printf("  (%s)\n", t->name);
+    }
+}
+
 int main(void)
 {
     RUN(golden);
     RUN(every_half);
     RUN(half_rounding);
     RUN(bf16_rounding);
+    RUN(every_f8);
+    RUN(f8_rounding);
+    RUN(wide_floats);
+    RUN(errors);
     RUN(lengths);
     RUN(levels_agree);
     RUN(nonfinite);
     RUN(table);
+    RUN(every_type_was_checked);
     return TEST_END();
 }

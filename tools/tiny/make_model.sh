@@ -12,7 +12,7 @@ WORK=build/tiny
 rm -rf "$WORK"
 mkdir -p "$WORK"
 python3 tools/tiny/make_model.py "$WORK/init"
-"$PEFT" train "$WORK/init" --data tools/tiny/corpus.jsonl --method full --batch 16 --epochs 12 \
+"$PEFT" train "$WORK/init" --data tools/tiny/corpus.jsonl --method full --batch 16 --epochs 24 \
     --lr 2e-3 --warmup 0.05 --recompute none --seed 1 --threads "${THREADS:-2}" \
     --overwrite --out "$WORK/trained"
 "$PEFT" merge "$WORK/trained" --dtype bf16 --out "$WORK/model"

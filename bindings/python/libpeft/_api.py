@@ -68,8 +68,9 @@ TrainOpts = _struct("TrainOpts", "size:size optimizer:str schedule:str lr:f32 be
 Step = _struct("Step", "size:size step:i64 steps:i64 epoch:f64 loss:f64 grad_norm:f64 lr:f64 "
                "tokens:i64 trained_tokens:i64 tokens_seen:i64 seconds:f64 more:i32")
 Plan = _struct("Plan", "size:size weights:i64 trainable:i64 gradients:i64 optimizer:i64 "
-               "activations:i64 scratch:i64 data:i64 features:i64 process:i64 peak:i64 steps:i64 "
-               "tokens_per_step:i64 flops_per_step:f64 trainable_params:i64 total_params:i64")
+               "activations:i64 scratch:i64 data:i64 features:i64 process:i64 peak:i64 "
+               "evaluation:i64 steps:i64 tokens_per_step:i64 flops_per_step:f64 "
+               "trainable_params:i64 total_params:i64")
 EvalOpts = _struct("EvalOpts", "size:size batch:i32 confusion:ptr progress:ptr ctx:ptr")
 Evaluation = _struct("Evaluation", "size:size rows:i64 tokens:i64 loss:f64 perplexity:f64 "
                      "token_accuracy:f64 accuracy:f64 f1:f64 seconds:f64")

@@ -24,8 +24,12 @@ static struct tensor *regress(struct pass *p, const struct batch *b, struct tens
     return g_mse(p->g, model_classify(p, x), b->value, scale, stats);
 }
 
-const struct objective objective_classify = { "classify", class_terms, class_terms, class_features, classify };
-const struct objective objective_regress = { "regress", class_terms, class_terms, class_features, regress };
+const struct objective objective_classify = {
+    "classify", class_terms, class_terms, class_features, classify
+};
+const struct objective objective_regress = {
+    "regress", class_terms, class_terms, class_features, regress
+};
 
 const struct objective *objective_for(const struct model *m, const struct dataset *d)
 {
