@@ -144,7 +144,10 @@ PEFT_API void peft_model_free(peft_model *model);
 
 typedef struct peft_save_opts {
     size_t size;
-    const char *dtype;    /* float tensors: NULL = as held, "f32", "f16", "bf16" */
+    const char *dtype;    /* float tensors: NULL = as held, "f32", "f16", "bf16";
+                             in GGUF also "q8_0", "q6_k", "q5_k", "q5_1", "q5_0",
+                             "q4_k", "q4_1", "q4_0" (rows that are no whole blocks
+                             get a larger type, as in llama.cpp) */
     int64_t shard_bytes;  /* 0 = 5 GB a file */
 } peft_save_opts;
 /* Writes the model with what was trained or merged: to a folder in Hugging
@@ -234,7 +237,9 @@ typedef struct peft_adapter_opts {
     float dropout;                /* on the adapter's input while training */
     int32_t rslora;               /* 0 = default (on), 1 = on, -1 = off */
     const char *modules_to_save;  /* full modules trained beside; NULL = none,
-                                     the classification head always */
+                                     the classification head always; of several
+                                     enabled adapters that keep the same module
+                                     the one enabled last counts */
     uint64_t seed;
 } peft_adapter_opts;
 /* Adds a trainable adapter.  The first one freezes all other weights but the
@@ -244,7 +249,8 @@ PEFT_API int32_t peft_adapter_add(peft_model *model, const char *name,
                                   const peft_adapter_opts *opts);
 /* Reads adapter_config.json + adapter_model.safetensors as written by PEFT or
  * by us.  It is enabled and trainable.  Tensors that fit no module, modules
- * without tensors and shapes that differ are PEFT_EFORMAT. */
+ * without tensors, shapes that differ and values that are not finite are
+ * PEFT_EFORMAT. */
 PEFT_API int32_t peft_adapter_load(peft_model *model, const char *name,
                                    const char *dir);
 /* Writes the folder that Hugging Face PEFT loads. */

@@ -31,8 +31,8 @@ static const struct option prompt_options[] = {
     {0}};
 static const struct option merge_options[] = {
     {"out", OPT_TEXT, "PATH", "a folder, or a file that ends in .gguf", AT(out), 0, 0},
-    {"dtype", OPT_TEXT, "NAME", "of float tensors: f32, f16, bf16 (default: as held)", AT(dtype),
-     0, 0},
+    {"dtype", OPT_TEXT, "NAME", "of float tensors: f32, f16, bf16; in GGUF also q8_0, q6_k, q5_k,\n"
+     "                         q5_1, q5_0, q4_k, q4_1, q4_0 (default: as held)", AT(dtype), 0, 0},
     {0}};
 static const struct option tokenize_options[] = {
     {"text", OPT_TEXT, "TEXT", "what to encode; without it, stdin is read", AT(text), 0, 0},

@@ -10,8 +10,7 @@
 
 enum { MEM_ALIGN = 64 };
 /* Sizes above this are arithmetic gone wrong, not a request. */
-static const int64_t size_limit = (int64_t)((SIZE_MAX >> 1) < ((uint64_t)1 << 48)
-                                            ? (SIZE_MAX >> 1) : ((uint64_t)1 << 48)) - 2 * MEM_ALIGN;
+static const int64_t size_limit = (int64_t)MIN(SIZE_MAX >> 1, (uint64_t)1 << 48) - 2 * MEM_ALIGN;
 
 struct mem_header {
     void *origin;      /* what the hook returned */

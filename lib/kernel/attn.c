@@ -64,7 +64,8 @@ static void tile_range(const struct attn *a, const struct attn_tile *t, int64_t 
 }
 
 /* The keys that any of the rows [row, row + rows) attends to. */
-static void touched_keys(const struct attn *a, int64_t row, int64_t rows, int64_t *from, int64_t *to)
+static void touched_keys(const struct attn *a, int64_t row, int64_t rows, int64_t *from,
+                         int64_t *to)
 {
     *from = a->nk;
     *to = 0;

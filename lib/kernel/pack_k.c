@@ -33,9 +33,9 @@ static int cut_to(int v, int lo, int hi)
  * range, k <= steps. */
 struct search { int bits, steps; float first; };
 
-struct part { float x[32], weight[32], scale, min; uint8_t level[32]; };
+struct k_part { float x[32], weight[32], scale, min; uint8_t level[32]; };
 
-static float error_of(const struct part *p, const uint8_t *level, float scale, float min)
+static float error_of(const struct k_part *p, const uint8_t *level, float scale, float min)
 {
     float sum = 0;
     for (int i = 0; i < 32; i++) {
@@ -45,14 +45,14 @@ static float error_of(const struct part *p, const uint8_t *level, float scale, f
     return sum;
 }
 
-static void round_part(const struct part *p, uint8_t *level, float inverse, float min, int top)
+static void round_part(const struct k_part *p, uint8_t *level, float inverse, float min, int top)
 {
     for (int i = 0; i < 32; i++)
         level[i] = (uint8_t)cut_to(nearest(inverse * (p->x[i] - min)), 0, top);
 }
 
 /* Least squares for the levels given; a minimum above 0 cannot be stored. */
-static bool fit(const struct part *p, const uint8_t *level, float sum_w, float sum_x,
+static bool fit(const struct k_part *p, const uint8_t *level, float sum_w, float sum_x,
                 float *scale, float *min)
 {
     float sum_l = 0, sum_l2 = 0, sum_xl = 0;
@@ -73,7 +73,7 @@ static bool fit(const struct part *p, const uint8_t *level, float sum_w, float s
     return true;
 }
 
-static void search_part(struct part *p, const struct search *s)
+static void search_part(struct k_part *p, const struct search *s)
 {
     const int top = (1 << s->bits) - 1;
     float min = p->x[0], max = p->x[0], sum_w = p->weight[0], sum_x = sum_w * p->x[0];
@@ -108,7 +108,7 @@ static void search_part(struct part *p, const struct search *s)
     p->min = -min;
 }
 
-static void weigh(struct part *p, const float *x)
+static void weigh(struct k_part *p, const float *x)
 {
     float sum = 0;
     memcpy(p->x, x, sizeof p->x);
@@ -131,7 +131,7 @@ static void put_six_bits(uint8_t *s, int i, int scale, int min)
 }
 
 /* Writes d, m and the eight scales and minima; leaves the levels in the parts. */
-static void pack_parts(uint8_t *p, const float *x, struct part *part, const struct search *s)
+static void pack_parts(uint8_t *p, const float *x, struct k_part *part, const struct search *s)
 {
     float scale = 0, min = 0;
     for (int i = 0; i < 8; i++) {
@@ -156,7 +156,7 @@ static void pack_parts(uint8_t *p, const float *x, struct part *part, const stru
     }
 }
 
-static void put_nibbles(uint8_t *q, const struct part *part)
+static void put_nibbles(uint8_t *q, const struct k_part *part)
 {
     for (int i = 0; i < 8; i += 2)
         for (int j = 0; j < 32; j++)
@@ -166,7 +166,7 @@ static void put_nibbles(uint8_t *q, const struct part *part)
 void q4_k_from_f32(void *to, const float *x, int64_t n)
 {
     static const struct search search = {4, 20, -1};
-    struct part part[8];
+    struct k_part part[8];
     for (uint8_t *p = to; n > 0; n -= 256, x += 256, p += 144) {
         pack_parts(p, x, part, &search);
         put_nibbles(p + 16, part);
@@ -176,7 +176,7 @@ void q4_k_from_f32(void *to, const float *x, int64_t n)
 void q5_k_from_f32(void *to, const float *x, int64_t n)
 {
     static const struct search search = {5, 15, -0.5f};
-    struct part part[8];
+    struct k_part part[8];
     for (uint8_t *p = to; n > 0; n -= 256, x += 256, p += 176) {
         pack_parts(p, x, part, &search);
         memset(p + 16, 0, 32);

@@ -9,8 +9,9 @@ struct qtype {
     const char *name;               /* "F32", "Q4_1"; safetensors and GGUF spelling */
     int32_t ggml_id;                /* -1 = not in GGUF */
     int32_t block, bytes;           /* elements and bytes of one block */
-    int32_t is_float; /* F32 F16 BF16 F64 F8: may be turned into trainable weights freely */
-    /* n elements, a multiple of block.  to_f32 may be NULL for types that are only carried (I64, U8). */
+    int32_t is_float;               /* may be turned into trainable weights freely */
+    /* n elements, a multiple of block.  to_f32 is NULL for types that are only
+     * carried (I64, U8). */
     void (*to_f32)(float *y, const void *x, int64_t n);
     void (*from_f32)(void *y, const float *x, int64_t n);    /* NULL = cannot be written */
 };

@@ -68,11 +68,32 @@ static int check_shape(struct model *m, const struct slot_row *row, const struct
     return PEFT_OK;
 }
 
+<<<<<<< HEAD
 /* A matrix, a vector, or one expert's matrix of a stack of them (GGUF). */
 struct shape { int64_t rows, cols; const char *data; };
 
 static int read_shape(struct model *m, const struct slot_row *row, const struct store_tensor *t,
                       int bias, int64_t expert, struct shape *out)
+=======
+/* Checkpoints in FP8 often keep scales beside the weights; without them the
+ * numbers would be wrong. */
+static int check_unscaled(const struct model *m, const struct store_tensor *t)
+{
+    static const char *const suffixes[] = { "_scale", "_scale_inv" };
+    char name[256];
+    if (t->type->bytes > 1 || t->type->block > 1) return PEFT_OK;
+    for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
+        snprintf(name, sizeof(name), "%s%s", t->name, suffixes[i]);
+        if (store_find(m->store, name))
+            return fail(PEFT_EUNSUPPORTED, "%s: tensor %s has its scales in %s, expected weights "
+                        "without: convert the model to bf16", m->path, t->name, name);
+    }
+    return PEFT_OK;
+}
+
+static int add_param(struct model *m, const struct slot_row *row, const struct store_tensor *t,
+                     const char *hf_module, const char *suffix, int64_t layer, struct param **out)
+>>>>>>> main
 {
     int one = t->n_dims == 1, stack = t->n_dims == 3 && row->slot >= SLOT_EXPERT;
     const int64_t *d = t->dims + stack;
@@ -85,6 +106,7 @@ static int read_shape(struct model *m, const struct slot_row *row, const struct 
     if (!t->type->to_f32)
         return fail(PEFT_EUNSUPPORTED, "%s: tensor %s has type %s, expected floats", m->path,
                     t->name, t->type->name);
+<<<<<<< HEAD
     if (bias && size && out->cols != size)
         return fail(PEFT_EFORMAT, "%s: tensor %s has %lld elements, which does not fit its weight",
                     m->path, t->name, (long long)out->cols);
@@ -122,6 +144,11 @@ static int add_param(struct model *m, const struct slot_row *row, const struct s
 {
     int bias = !strcmp(suffix, ".bias"), gguf = store_format(m->store) == STORE_GGUF;
     struct shape at;
+=======
+    rc = check_unscaled(m, t);
+    if (rc) return rc;
+    struct param *p = arena_alloc(&m->arena, sizeof(*p));
+>>>>>>> main
     char name[200];
     int rc = read_shape(m, row, t, bias, expert, &at);
     if (rc) return rc;

@@ -65,13 +65,47 @@ struct save {
     void *packed;
 };
 
+/* What `dtype` may be, the first three also in folders.  A tensor whose rows are
+ * no whole blocks gets the type `instead`, as in llama.cpp; its row comes later. */
+static const struct wish { const char *name, *type, *instead; } wishes[] = {
+    { "f32", "F32", NULL },     { "f16", "F16", NULL },     { "bf16", "BF16", NULL },
+    { "q6_k", "Q6_K", "Q8_0" }, { "q5_k", "Q5_K", "Q5_1" }, { "q4_k", "Q4_K", "Q5_0" },
+    { "q8_0", "Q8_0", "F16" },  { "q5_1", "Q5_1", "F16" },  { "q5_0", "Q5_0", "F16" },
+    { "q4_1", "Q4_1", "F16" },  { "q4_0", "Q4_0", "F16" },
+};
+enum { FOLDER_WISHES = 3 };
+
+static const struct qtype *fitting(const struct qtype *t, int64_t cols)
+{
+    for (size_t i = 0; i < ARRAY_LEN(wishes) && cols % t->block != 0; i++)
+        if (!strcmp(wishes[i].type, t->name)) t = qtype_by_name(wishes[i].instead);
+    return t;
+}
+
+static int find_wish(const char *name, int gguf, const struct qtype **out)
+{
+    size_t n = gguf ? ARRAY_LEN(wishes) : FOLDER_WISHES;
+    char list[128];
+    size_t at = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!strcmp(name, wishes[i].name)) {
+            *out = qtype_by_name(wishes[i].type);
+            return PEFT_OK;
+        }
+        at += (size_t)snprintf(list + at, sizeof(list) - at, "%s%s", i ? ", " : "",
+                               wishes[i].name);
+    }
+    return fail(PEFT_EARG, "type \"%.40s\", expected one of %s%s", name, list,
+                gguf ? "" : " in a folder");
+}
+
 static const struct qtype *target_type(const struct save *s, const struct param *p)
 {
     if (s->gguf) {
         if (p->n_dims < 2) return &qtype_f32;          /* as llama.cpp expects norms and biases */
-        if (s->dtype && (p->type->is_float || p->own) && p->cols % s->dtype->block == 0)
-            return s->dtype;
-        return p->type;
+        if (s->dtype && (p->type->is_float || p->own)) return fitting(s->dtype, p->cols);
+        /* GGUF has no floats of 8 bits; half floats hold all of them. */
+        return p->type->ggml_id < 0 ? &qtype_f16 : p->type;
     }
     if (s->dtype) return s->dtype;
     return p->stored->is_float ? p->stored : &qtype_f32;
@@ -468,23 +502,15 @@ static int save_gguf(struct save *s, const char *path)
 
 int model_save(const struct model *cm, const char *path, const peft_save_opts *o)
 {
-    static const struct { const char *name; const char *type;
-    } names[] = { { "f32", "F32" },   { "f16", "F16" },   { "bf16", "BF16" },
-                  { "q8_0", "Q8_0" }, { "q4_0", "Q4_0" }, { "q4_1", "Q4_1" } };
     struct model *m = (struct model *)(uintptr_t)cm;
     size_t n = strlen(path);
     struct save s = { .m = m, .gguf = n > 5 && !strcmp(path + n - 5, ".gguf") };
-    for (size_t i = 0; o->dtype && i < ARRAY_LEN(names); i++)
-        if (!strcmp(o->dtype, names[i].name) && (s.gguf || i < 3))
-            s.dtype = qtype_by_name(names[i].type);
-    if (o->dtype && !s.dtype)
-        return fail(PEFT_EARG,
-                    "type \"%s\", expected f32, f16 or bf16 (in GGUF also q8_0, q4_0 or q4_1)",
-                    o->dtype);
+    int rc = o->dtype ? find_wish(o->dtype, s.gguf, &s.dtype) : PEFT_OK;
+    if (rc) return rc;
     if (o->shard_bytes < 0)
         return fail(PEFT_EARG, "shards of %lld bytes", (long long)o->shard_bytes);
     arena_init(&s.arena, &m->host.mem);
-    int rc = collect(&s);
+    rc = collect(&s);
     if (!rc) rc = s.gguf ? save_gguf(&s, path) : save_folder(&s, path, o->shard_bytes);
     arena_free(&s.arena);
     return rc;

@@ -33,6 +33,7 @@ save_file({
     "i.i32": ramp(3, dtype=torch.int32), "i.i16": ramp(3, dtype=torch.int16),
     "i.i8": ramp(3, dtype=torch.int8), "u.u8": ramp(5, dtype=torch.uint8),
     "flag": torch.tensor([True, False, True]), "scalar": torch.tensor(7.0),
+    "e.f8": ramp(5, dtype=torch.float8_e4m3fn), "f.f8": ramp(5, dtype=torch.float8_e5m2),
     "none": torch.zeros(0, 4), 'q"uote\\back/\u00e9\u0001\n': ramp(1),
 }, os.path.join(out, "all.safetensors"), metadata={"format": "pt"})
 

@@ -61,6 +61,9 @@ static inline int is_failure(int64_t rc)
     } while (0)
 #define OK(call) CHECK_EQ(call, PEFT_OK)
 
+/* For what these tests cannot do without. */
+#define GIVE_UP() (printf("%s:%d: cannot go on\n", __FILE__, __LINE__), fflush(stdout), exit(1))
+
 /* --- files in a temporary folder */
 
 static char kit_dir[64];
@@ -68,13 +71,13 @@ static char kit_dir[64];
 static void kit_begin(void)
 {
     snprintf(kit_dir, sizeof(kit_dir), "/tmp/libpeft-test-XXXXXX");
-    if (!mkdtemp(kit_dir)) exit(1);
+    if (!mkdtemp(kit_dir)) GIVE_UP();
 }
 static void kit_end(void)
 {
     char cmd[96];
     snprintf(cmd, sizeof(cmd), "rm -rf %s", kit_dir);
-    if (system(cmd)) exit(1);
+    if (system(cmd)) GIVE_UP();
 }
 /* A path in it; a few live at a time. */
 static const char *in(const char *fmt, ...)
@@ -92,7 +95,7 @@ static const char *in(const char *fmt, ...)
 static const char *put_bytes(const char *path, const void *data, size_t n)
 {
     FILE *f = fopen(path, "wb");
-    if (!f || fwrite(data, 1, n, f) != n || fclose(f)) exit(1);
+    if (!f || fwrite(data, 1, n, f) != n || fclose(f)) GIVE_UP();
     return path;
 }
 static inline const char *put(const char *path, const char *text)
@@ -104,12 +107,12 @@ static inline struct bytes get(const char *path)
 {
     struct bytes b = { 0 };
     FILE *f = fopen(path, "rb");
-    if (!f) exit(1);
+    if (!f) GIVE_UP();
     fseek(f, 0, SEEK_END);
     b.n = (size_t)ftell(f);
     rewind(f);
     b.at = calloc(b.n + 1, 1);
-    if (!b.at || fread(b.at, 1, b.n, f) != b.n || fclose(f)) exit(1);
+    if (!b.at || fread(b.at, 1, b.n, f) != b.n || fclose(f)) GIVE_UP();
     return b;
 }
 static inline void copy(const char *from, const char *to)
@@ -135,7 +138,7 @@ static void kit_tensor(struct store_out *t, int64_t *n, const char *name, int64_
     int64_t len = rows * cols;
     float *x = malloc((size_t)len * 4);
     char *kept = strdup(name);
-    if (!x || !kept) exit(1);
+    if (!x || !kept) GIVE_UP();
     rng_fill_normal(x, len, rows == 1 ? 0.01f : 0.2f, 7, (uint64_t)*n);
     for (int64_t i = 0; i < len && rows == 1; i++) x[i] += 1;
     t[(*n)++] = (struct store_out){ .name = kept, .type = &qtype_f32,
@@ -166,7 +169,7 @@ static inline const char *make_model(const char *name, int tok)
     kit_tensor(t, &n, "model.norm.weight", 1, DIM);
     if (host_init(&h, NULL) ||
         safetensors_write(&h, in("%s/model.safetensors", name), t, n, NULL, 0))
-        exit(1);
+        GIVE_UP();
     for (int64_t i = 0; i < n; i++) {
         free((void *)(uintptr_t)t[i].name);
         free((void *)(uintptr_t)t[i].data);
@@ -190,14 +193,14 @@ static inline const char *make_without(const char *from, const char *name, const
     snprintf(path, sizeof(path), "%s/config.json", from);
     copy(path, in("%s/config.json", name));
     snprintf(path, sizeof(path), "%s/model.safetensors", from);
-    if (host_init(&h, NULL) || store_open_safetensors(&h, path, true, &s)) exit(1);
+    if (host_init(&h, NULL) || store_open_safetensors(&h, path, true, &s)) GIVE_UP();
     for (int64_t i = 0; i < store_count(s); i++) {
         const struct store_tensor *e = store_at(s, i);
         if (strncmp(e->name, start, strlen(start)))
             t[n++] = (struct store_out){ .name = e->name, .type = e->type, .n_dims = e->n_dims,
                                          .dims = { e->dims[0], e->dims[1] }, .data = e->data };
     }
-    if (safetensors_write(&h, in("%s/model.safetensors", name), t, n, NULL, 0)) exit(1);
+    if (safetensors_write(&h, in("%s/model.safetensors", name), t, n, NULL, 0)) GIVE_UP();
     store_close(s);
     return in("%s", name);
 }
@@ -207,7 +210,7 @@ static inline peft_model *load(const char *path)
     peft_load_opts o = kit_opts();
     peft_model *m = NULL;
     OK(peft_model_load(path, &o, &m));
-    if (!m) exit(1);
+    if (!m) GIVE_UP();
     return m;
 }
 
@@ -217,7 +220,7 @@ static inline const char *rows_file(void)
 {
     const char *path = in("rows.jsonl");
     FILE *f = fopen(path, "w");
-    if (!f) exit(1);
+    if (!f) GIVE_UP();
     for (int r = 0; r < 10; r++) {
         fprintf(f, "{\"input_ids\": [3");
         for (int i = 0; i < 3 + r % 4; i++) fprintf(f, ", %d", 5 + (r * 31 + i * 17) % 200);
@@ -238,7 +241,7 @@ static inline const char *label_file(void)
 {
     const char *path = in("labels.jsonl");
     FILE *f = fopen(path, "w");
-    if (!f) exit(1);
+    if (!f) GIVE_UP();
     for (int r = 0; r < 9; r++)
         fprintf(f, "{\"text\": \"hello %c%c\", \"label\": \"%s\"}\n", 'a' + r, 'k' + r,
                 r % 3 == 0 ? "bad" : r % 3 == 1 ? "good" : "so-so");
@@ -251,7 +254,7 @@ static inline peft_dataset *data(const peft_model *m, const char *path)
 {
     peft_dataset *d = NULL;
     OK(peft_dataset_load(m, path, NULL, &d));
-    if (!d) exit(1);
+    if (!d) GIVE_UP();
     return d;
 }
 

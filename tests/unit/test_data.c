@@ -624,7 +624,7 @@ static void test_own_files(void)
         {"examples/data/support_eval.jsonl", "messages", 20, 0},
         {"examples/data/sentiment.csv", "text-label", 120, 3},
         {"examples/data/sentiment_eval.csv", "text-label", 30, 3},
-        {"tools/tiny/corpus.jsonl", "messages", 2359, 0},
+        {"tools/tiny/corpus.jsonl", "messages", 3095, 0},
     };
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
         struct dataset *d;

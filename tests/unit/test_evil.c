@@ -276,7 +276,7 @@ static void test_label_settings(void)
     c = get(in("cls/config.json"));
     t = get(in("cls/model.safetensors"));
     char *at = strstr(c.at, "\"id2label\": "), text[4096];
-    if (!at) exit(1);
+    if (!at) GIVE_UP();
     from = o.io = &disk_io;
     disk_put("dir/model.safetensors", t.at, (int64_t)t.n);
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
@@ -308,7 +308,7 @@ static void edit_tensors(const char *old, const char *now)
     memcpy(data, tensors.at, tensors.n);
     for (size_t i = 8; i + n < header_of(tensors) && !at; i++)
         if (!memcmp(data + i, old, n)) at = data + i;
-    if (!at || strlen(now) != n) exit(1);
+    if (!at || strlen(now) != n) GIVE_UP();
     memcpy(at, now, n);
     disk_put("dir/model.safetensors", data, (int64_t)tensors.n);
     free(data);
@@ -400,19 +400,19 @@ static void adapter_refused(peft_model *m, const char *what, int code)
 }
 
 /* Every 7th bit of the file; what is loaded in spite of it must work. */
-static void flip_adapter(peft_model *m, const char *path, struct bytes b, size_t n)
+static void flip_adapter(peft_model *m, const char *file, struct bytes b, size_t n)
 {
     for (size_t bit = 0; bit < n * 8; bit += 7) {
         static float z[6 * VOCAB];
         b.at[bit / 8] = (char)(b.at[bit / 8] ^ 1 << bit % 8);
-        put_bytes(path, b.at, b.n);
+        put_bytes(in("ad/%s", file), b.at, b.n);
         int rc = peft_adapter_load(m, "x", in("ad"));
         CHECK(!rc || is_failure(rc));
         if (!rc) OK(peft_forward(m, kit_ids, 6, z));
         if (!rc) OK(peft_adapter_remove(m, "x"));
         b.at[bit / 8] = (char)(b.at[bit / 8] ^ 1 << bit % 8);
     }
-    put_bytes(path, b.at, b.n);
+    put_bytes(in("ad/%s", file), b.at, b.n);
 }
 
 static void test_adapters(void)
@@ -457,7 +457,7 @@ static void test_adapters(void)
         char *at = strstr(c.at, edits[i].old);
         if (!at) {
             printf("no %s in %s\n", edits[i].old, c.at);
-            exit(1);
+            GIVE_UP();
         }
         snprintf(text, sizeof(text), "%.*s%s%s", (int)(at - c.at), c.at, edits[i].now,
                  at + strlen(edits[i].old));
@@ -486,7 +486,7 @@ static void test_adapters(void)
         memcpy(data, t.at, t.n);
         for (size_t k = 8; k + n < header_of(t) && !at; k++)
             if (!memcmp(data + k, names[i].old, n)) at = data + k;
-        if (!at) exit(1);
+        if (!at) GIVE_UP();
         memcpy(at, names[i].now, n);
         put_bytes(in("ad/adapter_model.safetensors"), data, t.n);
         adapter_refused(m, names[i].now, 0);
@@ -502,8 +502,8 @@ static void test_adapters(void)
         free(data);
     }
     put_bytes(in("ad/adapter_model.safetensors"), t.at, t.n);
-    flip_adapter(m, in("ad/adapter_config.json"), c, c.n);
-    flip_adapter(m, in("ad/adapter_model.safetensors"), t, header_of(t));
+    flip_adapter(m, "adapter_config.json", c, c.n);
+    flip_adapter(m, "adapter_model.safetensors", t, header_of(t));
     put(in("ad/adapter_model.safetensors"), "\x80\x02}q");
     adapter_refused(m, "pickle", PEFT_EUNSUPPORTED);
     remove(in("ad/adapter_model.safetensors"));
@@ -555,7 +555,8 @@ static void test_data(void)
     data_refused(m, "d.jsonl", "{\"input_ids\": [1, 1e30]}\n", PEFT_EFORMAT, "line 1");
     data_refused(m, "d.jsonl", "{\"input_ids\": \"abc\"}\n", PEFT_EFORMAT, "line 1");
     data_refused(m, "d.jsonl", "{\"input_ids\": []}\n", PEFT_EDATA, "");
-    data_refused(m, "d.jsonl", "{\"input_ids\": [1, 2], \"labels\": [1]}\n", PEFT_EFORMAT, "line 1");
+    data_refused(m, "d.jsonl", "{\"input_ids\": [1, 2], \"labels\": [1]}\n", PEFT_EFORMAT,
+                 "line 1");
     data_refused(m, "d.jsonl", "{\"input_ids\": [1, 2], \"labels\": [1, 500]}\n", PEFT_EFORMAT,
                  "500");
     data_refused(m, "d.csv", "text,label\n\"a\n", PEFT_EFORMAT, "line 2");
@@ -659,7 +660,7 @@ static void test_checkpoints(void)
         { "\"seed\": 0", "\"seed\": 1", PEFT_ESTATE } };
     for (size_t i = 0; i < ARRAY_LEN(edits); i++) {
         char text[2048], *at = strstr(j.at, edits[i].old);
-        if (!at) exit(1);
+        if (!at) GIVE_UP();
         snprintf(text, sizeof(text), "%.*s%s%s", (int)(at - j.at), j.at, edits[i].now,
                  at + strlen(edits[i].old));
         put(in("ckpt/trainer.json"), text);

@@ -123,15 +123,17 @@ static void bench_free(struct bench *b)
 }
 
 /* A weight in a stored type and what it stands for.  Types that cannot be
- * written get random blocks, with the half floats in them kept small. */
+ * written get random blocks, with the scales in them kept small. */
 struct weight { struct matrix w; float *value; };
 
-static void tame_halves(uint8_t *p, const struct qtype *t, int64_t blocks)
+static void tame_scales(uint8_t *p, const struct qtype *t, int64_t blocks)
 {
     static const struct { const char *name; int at[2]; } where[] = {
-        {"Q5_0", {0, 0}}, {"Q5_1", {0, 2}}, {"Q4_K", {0, 2}}, {"Q5_K", {0, 2}},
-        {"Q6_K", {208, 208}},
+        {"Q2_K", {80, 82}}, {"Q3_K", {108, 108}}, {"IQ4_NL", {0, 0}}, {"IQ4_XS", {0, 0}},
+        {"TQ1_0", {52, 52}}, {"TQ2_0", {64, 64}},
     };
+    if (!strcmp(t->name, "MXFP4"))
+        for (int64_t b = 0; b < blocks; b++) p[b * t->bytes] = 122;      /* 2^-6 */
     for (size_t i = 0; i < ARRAY_LEN(where); i++) {
         if (strcmp(where[i].name, t->name)) continue;
         for (int64_t b = 0; b < blocks; b++) {
@@ -157,7 +159,7 @@ static struct weight weight_new(const struct qtype *t, int64_t rows, int64_t col
         }
     } else {
         for (int64_t i = 0; i < bytes; i++) data[i] = (uint8_t)rng_u32(5, 6, (uint64_t)i);
-        tame_halves(data, t, bytes / t->bytes);
+        tame_scales(data, t, bytes / t->bytes);
     }
     t->to_f32(g.value, data, rows * cols);
     g.w.data = data;

@@ -398,7 +398,8 @@ static void test_regression(void)
     peft_evaluation a = { .size = sizeof(a) }, b = { .size = sizeof(b) };
     OK(peft_freeze(m, "*"));
     OK(peft_head_add(m, &h));
-    put(in("numbers.jsonl"), "{\"text\": \"a\", \"label\": 0.5}\n{\"text\": \"b c\", \"label\": -1}\n"
+    put(in("numbers.jsonl"), "{\"text\": \"a\", \"label\": 0.5}\n"
+                             "{\"text\": \"b c\", \"label\": -1}\n"
                              "{\"text\": \"hello\", \"label\": 2}\n");
     peft_dataset *d = data(m, in("numbers.jsonl"));
     OK(peft_eval(m, d, NULL, &a));

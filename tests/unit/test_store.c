@@ -64,8 +64,8 @@ static void test_safetensors_read(void)
         if (!s) return;
         CHECK_EQ(store_format(s), STORE_SAFETENSORS);
         CHECK_STR(store_path(s), GOLDEN "all.safetensors");
-        CHECK_EQ(store_count(s), 15);
-        CHECK(!store_at(s, -1) && !store_at(s, 15) && !store_find(s, "a"));
+        CHECK_EQ(store_count(s), 17);
+        CHECK(!store_at(s, -1) && !store_at(s, 17) && !store_find(s, "a"));
         const struct store_tensor *t = store_find(s, "b.f32");
         CHECK(t && t->n_dims == 2 && t->dims[0] == 3 && t->dims[1] == 5 && t->count == 15);
         for (int i = 0; t && i < 15; i++) CHECK_EQ(((const float *)t->data)[i], i);
@@ -75,6 +75,13 @@ static void test_safetensors_read(void)
         CHECK(t && t->n_dims == 2 && t->count == 0 && t->bytes == 0);
         t = store_find(s, "i.i64");
         CHECK(t && ((const int64_t *)t->data)[3] == 3);
+        for (int k = 0; k < 2; k++) {
+            float y[5] = {0};
+            t = store_find(s, k ? "f.f8" : "e.f8");
+            CHECK(t && t->type->is_float && t->bytes == 5);
+            if (t) t->type->to_f32(y, t->data, 5);
+            for (int i = 0; i < 5; i++) CHECK_EQ(y[i], i);
+        }
         t = store_find(s, "flag");
         CHECK(t && t->bytes == 3 && ((const uint8_t *)t->data)[0] == 1);
         CHECK(store_find(s, "q\"uote\\back/\xc3\xa9\x01\n") != NULL);
