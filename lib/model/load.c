@@ -68,13 +68,6 @@ static int check_shape(struct model *m, const struct slot_row *row, const struct
     return PEFT_OK;
 }
 
-<<<<<<< HEAD
-/* A matrix, a vector, or one expert's matrix of a stack of them (GGUF). */
-struct shape { int64_t rows, cols; const char *data; };
-
-static int read_shape(struct model *m, const struct slot_row *row, const struct store_tensor *t,
-                      int bias, int64_t expert, struct shape *out)
-=======
 /* Checkpoints in FP8 often keep scales beside the weights; without them the
  * numbers would be wrong. */
 static int check_unscaled(const struct model *m, const struct store_tensor *t)
@@ -91,9 +84,11 @@ static int check_unscaled(const struct model *m, const struct store_tensor *t)
     return PEFT_OK;
 }
 
-static int add_param(struct model *m, const struct slot_row *row, const struct store_tensor *t,
-                     const char *hf_module, const char *suffix, int64_t layer, struct param **out)
->>>>>>> main
+/* A matrix, a vector, or one expert's matrix of a stack of them (GGUF). */
+struct shape { int64_t rows, cols; const char *data; };
+
+static int read_shape(struct model *m, const struct slot_row *row, const struct store_tensor *t,
+                      int bias, int64_t expert, struct shape *out)
 {
     int one = t->n_dims == 1, stack = t->n_dims == 3 && row->slot >= SLOT_EXPERT;
     const int64_t *d = t->dims + stack;
@@ -106,7 +101,6 @@ static int add_param(struct model *m, const struct slot_row *row, const struct s
     if (!t->type->to_f32)
         return fail(PEFT_EUNSUPPORTED, "%s: tensor %s has type %s, expected floats", m->path,
                     t->name, t->type->name);
-<<<<<<< HEAD
     if (bias && size && out->cols != size)
         return fail(PEFT_EFORMAT, "%s: tensor %s has %lld elements, which does not fit its weight",
                     m->path, t->name, (long long)out->cols);
@@ -144,13 +138,9 @@ static int add_param(struct model *m, const struct slot_row *row, const struct s
 {
     int bias = !strcmp(suffix, ".bias"), gguf = store_format(m->store) == STORE_GGUF;
     struct shape at;
-=======
-    rc = check_unscaled(m, t);
-    if (rc) return rc;
-    struct param *p = arena_alloc(&m->arena, sizeof(*p));
->>>>>>> main
     char name[200];
     int rc = read_shape(m, row, t, bias, expert, &at);
+    if (!rc) rc = check_unscaled(m, t);
     if (rc) return rc;
     struct param *p = arena_alloc(&m->arena, sizeof(*p));
     snprintf(name, sizeof(name), "%s%s", s->name, row->hf ? suffix : "");
