@@ -52,6 +52,9 @@ FNR == 801 { bad("more than 800 lines") }
 /TODO|FIXME|XXX[ :]/ { bad("unfinished work") }
 {
     code = code_of($0)
+    if (lib && FILENAME !~ /^lib\/model\/arch\// &&
+        code ~ /(==|!=)[ ]*&?arch_[a-z]|cmp\([^;]*arch->name/)
+        bad("what a family needs belongs into its description: " $0)
     if (lib && code ~ /\/\//) bad("comments are written /* so */")
     if (lib && code ~ edge "(" other ")[ ]*\\(") bad("banned call: " $0)
     if (lib && FILENAME != "lib/base/mem.c" && code ~ edge "(" heap ")[ ]*\\(")

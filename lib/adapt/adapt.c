@@ -78,8 +78,8 @@ static struct param *make_part(struct model *m, const struct part *part, const s
     p->cols = part_size(s, part->cols, rank);
     p->n_dims = part->rows == PART_ONE ? 1 : 2;
     /* What runs along the outputs follows the order of W's rows. */
-    p->rope_rows = s->w->rope_rows &&
-                   (part->rows == PART_OUT || (part->rows == PART_ONE && part->cols == PART_OUT));
+    if (part->rows == PART_OUT || (part->rows == PART_ONE && part->cols == PART_OUT))
+        p->order = s->w->order;
     p->own = mem_zalloc(&m->host.mem, param_len(p) * 4);
     p->data = p->own;
     return p->own ? p : NULL;
@@ -139,7 +139,7 @@ static int keep_modules(struct model *m, struct adapter *a, const char *targets)
     int64_t hits = 0;
     for (int64_t i = 0; i < m->n_sites; i++) {
         struct site *s = m->sites[i];
-        int head = s == m->head;
+        int head = m->head && (s->flags & SLOT_OF_HEAD);
         if (!head && !(targets && is_target(targets, s->name))) continue;
         hits += !head;
         struct param *list[] = { s->w, s->b };
@@ -291,7 +291,7 @@ int adapter_add(struct model *m, const char *name, const peft_adapter_opts *o)
     if (!n)
         return fail(PEFT_ENOTFOUND,
                     "no linear layer is called \"%s\"; this model has layers such as \"%s\"",
-                    o->targets ? o->targets : "", m->layers[0].at[SLOT_Q]->name);
+                    o->targets ? o->targets : "", m->layers[0].at[SLOT_O]->name);
     a->sites = arena_alloc(&m->arena, n * (int64_t)sizeof(*a->sites));
     if (!a->sites) return PEFT_ENOMEM;
     for (i = 0; i < m->n_sites && !rc; i++) {

@@ -26,6 +26,7 @@ struct load {
     struct adapter *a;
     struct store *st;
     const json *config;
+    int fan_in_fan_out;             /* the base's weights are [in, out], as GPT-2's */
     struct map sites;               /* module name -> index in m->sites */
     int64_t *at;                    /* site -> 1 + index in a->sites, or 0 */
 };
@@ -34,13 +35,15 @@ struct load {
 static int refuse_unknown(const json *c)
 {
     static const char *const must_be_off[] = {
-        "use_dora", "use_qalora", "use_bdlora", "fan_in_fan_out", "trainable_token_indices",
-        "layer_replication", "target_parameters", "alora_invocation_tokens", "kasa_config",
+        "use_dora", "use_qalora", "use_bdlora", "trainable_token_indices", "layer_replication",
+        "target_parameters", "alora_invocation_tokens", "kasa_config",
         "velora_config", "arrow_config", "monteclora_config"
     };
     for (size_t i = 0; i < ARRAY_LEN(must_be_off); i++) {
         const json *j = json_get(c, must_be_off[i]);
-        if (j && json_kind(j) != JSON_NULL && !(json_kind(j) == JSON_BOOL && !json_bool(j, 0)))
+        int off = json_kind(j) == JSON_BOOL ? !json_bool(j, 0)
+                                            : json_kind(j) == JSON_ARRAY && !json_count(j);
+        if (j && json_kind(j) != JSON_NULL && !off)
             return fail(PEFT_EUNSUPPORTED, "adapter_config.json uses %s, which is not supported",
                         must_be_off[i]);
     }
@@ -101,6 +104,7 @@ static int read_config(struct load *l, const char *name, const char *dir, json *
     a->dropout = (float)json_number(json_get(c, "lora_dropout"), 0);
     a->rslora = (uint8_t)json_bool(json_get(c, "use_rslora"), 0);
     a->bias = (uint8_t)json_bool(json_get(c, "lora_bias"), 0);
+    l->fan_in_fan_out = json_bool(json_get(c, "fan_in_fan_out"), 0);
     if (!(a->dropout >= 0 && a->dropout < 1) || !isfinite(a->alpha))
         return fail(PEFT_EFORMAT, "adapter_config.json: lora_dropout %g, lora_alpha %g",
                     (double)a->dropout, (double)a->alpha);
@@ -146,18 +150,6 @@ static int split_name(struct load *l, const char *name, int64_t *site, int *part
     return 0;
 }
 
-static void read_part(const struct model *m, struct param *p, const struct store_tensor *t)
-{
-    if (p->rope_rows && m->rope_pair) {
-        int64_t rows = p->rows == 1 ? p->cols : p->rows, cols = p->rows == 1 ? 1 : p->cols;
-        for (int64_t i = 0; i < rows; i++)
-            t->type->to_f32(p->own + param_row(m, p, i) * cols,
-                            (const char *)t->data + i * cols * t->type->bytes, cols);
-        return;
-    }
-    t->type->to_f32(p->own, t->data, param_len(p));
-}
-
 static int check_finite(const struct store_tensor *t, const float *x)
 {
     for (int64_t i = 0; i < t->count; i++)
@@ -172,6 +164,9 @@ static int load_part(struct load *l, const struct store_tensor *t, int64_t site,
     if (!(s->kind & l->a->method->at))
         return fail(PEFT_EUNSUPPORTED, "tensor %s: method %s does not adapt this kind of module",
                     t->name, l->a->method->name);
+    if (l->fan_in_fan_out && !s->w->turned)
+        return fail(PEFT_EUNSUPPORTED, "tensor %s: fan_in_fan_out is on, but the weight of %s is "
+                    "[out, in]", t->name, s->name);
     if (!l->at[site]) {
         double rank = pattern(l->config, "rank_pattern", s->name, l->a->rank);
         double alpha = pattern(l->config, "alpha_pattern", s->name, l->a->alpha);
@@ -196,7 +191,7 @@ static int load_part(struct load *l, const struct store_tensor *t, int64_t site,
     if (!t->type->is_float)
         return fail(PEFT_EUNSUPPORTED, "tensor %s has type %s, expected floats", t->name,
                     t->type->name);
-    read_part(l->m, p, t);
+    param_write(l->m, p, p->own, t->type, t->data);
     p->is_new = 1;                  /* seen; see check_complete */
     return check_finite(t, p->own);
 }
@@ -213,7 +208,8 @@ static int load_module(struct load *l, const struct store_tensor *t, const char 
     }
     if (!p || p->adapter)
         return fail(PEFT_EFORMAT, "tensor %s fits no module of this model (%s)", t->name, m->name);
-    if (t->count != param_len(p) || (t->n_dims == 2 && t->dims[0] != p->rows))
+    int64_t rows = p->turned ? p->cols : p->rows;
+    if (t->count != param_len(p) || (t->n_dims == 2 && t->dims[0] != rows))
         return fail(PEFT_EFORMAT, "tensor %s has %lld elements, expected %lld", t->name,
                     (long long)t->count, (long long)param_len(p));
     if (!t->type->is_float)
@@ -221,9 +217,7 @@ static int load_module(struct load *l, const struct store_tensor *t, const char 
                     t->type->name);
     float *values = mem_alloc(&m->host.mem, param_len(p) * 4);
     if (!values) return PEFT_ENOMEM;
-    struct param mine = *p;
-    mine.own = values;
-    read_part(m, &mine, t);
+    param_write(m, p, values, t->type, t->data);
     int rc = check_finite(t, values);
     if (!rc) rc = adapter_keep_module(m, l->a, p, values);
     if (rc) mem_free(&m->host.mem, values);
@@ -356,10 +350,14 @@ static void put_list(struct buf *b, const char **names, int64_t n)
     buf_puts(b, "]");
 }
 
-/* Module of a parameter: its name without ".weight" or ".bias". */
+/* Module of a parameter: its name without ".weight" or ".bias"; of the parts of
+ * a head the module that holds them, as PEFT keeps it whole. */
 static char *module_of(struct arena *t, const struct model *m, const struct param *p)
 {
     const char *name = file_name(m, p->name), *dot = strrchr(name, '.');
+    for (int64_t i = 0; i < m->n_sites; i++)
+        if ((m->sites[i]->w == p || m->sites[i]->b == p) && (m->sites[i]->flags & SLOT_OF_HEAD))
+            dot = strchr(name, '.');
     return arena_strndup(t, name, dot ? dot - name : (int64_t)strlen(name));
 }
 
@@ -389,9 +387,11 @@ static int put_adapter_config(struct model *m, const struct adapter *a, struct b
     put_pattern(b, m, a, 0);
     buf_puts(b, "  \"base_model_name_or_path\": ");
     buf_json(b, base, (int64_t)strlen(base));
-    buf_puts(b,
-             ",\n  \"bias\": \"none\",\n  \"fan_in_fan_out\": false,\n  \"inference_mode\": true,\n"
-             "  \"init_lora_weights\": true,\n");
+    int turned = 0;
+    for (int64_t i = 0; i < a->n_sites; i++) turned |= a->sites[i].site->w->turned;
+    buf_printf(b,
+               ",\n  \"bias\": \"none\",\n  \"fan_in_fan_out\": %s,\n  \"inference_mode\": true,\n"
+               "  \"init_lora_weights\": true,\n", turned ? "true" : "false");
     if (m->head && a->n_saved) {
         buf_puts(b, "  \"libpeft_labels\": [");
         for (int64_t i = 0; i < m->hp.labels; i++) {
@@ -424,41 +424,24 @@ static int put_adapter_config(struct model *m, const struct adapter *a, struct b
     return buf_check(b);
 }
 
-/* Values in the order of Hugging Face's rows. */
-static int put_tensor(const struct store_out *o, struct writer *w)
-{
-    const struct param *p = o->arg;
-    const struct model *m = o->data;
-    int64_t rows = p->rows, cols = p->cols;
-    if (p->rope_rows && rows == 1) {
-        rows = cols;
-        cols = 1;
-    }
-    for (int64_t i = 0; i < rows; i++)
-        writer_put(w, (const float *)p->data + param_row(m, p, i) * cols, cols * 4);
-    return PEFT_OK;
-}
-
+/* One tensor, its values as Hugging Face has them. */
 static int add_out(struct model *m, struct arena *t, struct store_out *o, const struct param *p,
                    const float *values)
 {
     const char *name = file_name(m, p->name);
     int64_t n = (int64_t)strlen(name);
     char *full = arena_alloc(t, n + (int64_t)sizeof(PREFIX));
-    struct param *copy = arena_alloc(t, sizeof(*copy));
-    if (!full || !copy) return PEFT_ENOMEM;
+    float *data = arena_alloc(t, param_len(p) * 4);
+    struct param now = *p;
+    if (!full || !data) return PEFT_ENOMEM;
     memcpy(full, PREFIX, sizeof(PREFIX) - 1);
     memcpy(full + sizeof(PREFIX) - 1, name, (size_t)n);
-    *copy = *p;
-    copy->data = values;
-    *o = (struct store_out){ .name = full,
-                             .type = &qtype_f32,
-                             .n_dims = p->n_dims,
-                             .put = put_tensor,
-                             .data = m,
-                             .arg = copy };
-    o->dims[0] = p->n_dims == 1 ? p->cols : p->rows;
-    o->dims[1] = p->cols;
+    now.data = values;
+    now.type = &qtype_f32;
+    param_read(m, &now, data);
+    *o = (struct store_out){ .name = full, .type = &qtype_f32, .n_dims = p->n_dims, .data = data };
+    o->dims[0] = p->n_dims == 1 || p->turned ? p->cols : p->rows;
+    o->dims[1] = p->turned ? p->rows : p->cols;
     return PEFT_OK;
 }
 

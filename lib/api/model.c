@@ -105,7 +105,8 @@ int32_t peft_model_param(const peft_model *model, int32_t i, peft_param *out)
     if (rc) return rc;
     const struct param *p = model_nth_param(model_of(model), i);
     if (!p) return fail(PEFT_ENOTFOUND, "tensor %d, which is beyond the last one", i);
-    peft_param r = { .name = p->name, .type = p->type->name, .rows = p->rows, .cols = p->cols,
+    peft_param r = { .name = p->name, .type = p->type->name,
+                     .rows = p->turned ? p->cols : p->rows, .cols = p->turned ? p->rows : p->cols,
                      .layer = p->layer, .trainable = p->counted && p->trainable };
     give_result(out, &r, sizeof(r));
     return PEFT_OK;

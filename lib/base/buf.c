@@ -141,6 +141,15 @@ void buf_number(struct buf *b, double x)
     }
 }
 
+void buf_real(struct buf *b, double x)
+{
+    int64_t from = b->n;
+    buf_number(b, x);
+    for (int64_t i = from; i < b->n; i++)
+        if (strchr(".enu", b->data[i])) return;
+    buf_puts(b, ".0");
+}
+
 int buf_check(const struct buf *b)
 {
     return b->oom ? fail(PEFT_ENOMEM, "out of memory for a text of more than %lld bytes",

@@ -20,6 +20,7 @@ void buf_json(struct buf *b, const char *s, int64_t n);
 /* Shortest decimal that reads back to the same double; "null" if not finite;
  * independent of the locale. */
 void buf_number(struct buf *b, double x);
+void buf_real(struct buf *b, double x);             /* the same, never without a point */
 /* PEFT_OK or PEFT_ENOMEM. */
 int buf_check(const struct buf *b);
 const char *buf_str(struct buf *b);                  /* "" when empty or oom */

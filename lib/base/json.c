@@ -253,17 +253,38 @@ static int check_keys(const json *object, struct mem *m, const char *what)
     return MIN(rc, 0);
 }
 
+/* A bit of cJSON's type above its own: the number is written as a real, 30.0,
+ * which some readers tell from 30. */
+enum { NUMBER_IS_REAL = 1 << 16 };
+
+/* The next number of the text, which lies outside strings; past it then.  The
+ * tree has the text's order. */
+struct text { const char *at, *end; };
+static int next_is_real(struct text *text)
+{
+    const char *c = text->at;
+    int real = 0;
+    for (; *c != '-' && !(*c >= '0' && *c <= '9'); c++)
+        if (*c == '"')
+            while (*++c != '"') c += *c == '\\';
+    for (; c < text->end && *c && strchr("+-0123456789.eE", *c); c++)
+        real |= *c == '.' || *c == 'e' || *c == 'E';
+    text->at = c;
+    return real;
+}
+
 /* Recursion is bounded by the depth that the scan let through. */
-static int check_tree(const json *j, struct mem *m, const char *what)
+static int check_tree(json *j, struct mem *m, const char *what, struct text *text)
 {
     if (cJSON_IsNumber(j) && !isfinite(j->valuedouble))
         return fail(PEFT_EFORMAT, "%s: a number is beyond the range of a double", what);
+    if (cJSON_IsNumber(j) && next_is_real(text)) j->type |= NUMBER_IS_REAL;
     if (cJSON_IsObject(j)) {
         int rc = check_keys(j, m, what);
         if (rc < 0) return rc;
     }
-    for (const json *c = j->child; c; c = c->next) {
-        int rc = check_tree(c, m, what);
+    for (json *c = j->child; c; c = c->next) {
+        int rc = check_tree(c, m, what, text);
         if (rc < 0) return rc;
     }
     return PEFT_OK;
@@ -286,7 +307,7 @@ int json_parse(const char *text, int64_t n, const char *what, json **out)
                            (long long)n);
     struct mem m;
     mem_init(&m, NULL, NULL);
-    rc = check_tree(tree, &m, what);
+    rc = check_tree(tree, &m, what, &(struct text){ text, text + n });
     if (rc < 0) {
         cJSON_Delete(tree);
         return rc;
@@ -407,7 +428,10 @@ void json_write(struct buf *b, const json *j)
     switch (json_kind(j)) {
     case JSON_NULL: buf_puts(b, "null"); return;
     case JSON_BOOL: buf_puts(b, json_bool(j, 0) ? "true" : "false"); return;
-    case JSON_NUMBER: buf_number(b, json_number(j, 0)); return;
+    case JSON_NUMBER:
+        if (j->type & NUMBER_IS_REAL) buf_real(b, j->valuedouble);
+        else buf_number(b, j->valuedouble);
+        return;
     case JSON_STRING: buf_json(b, json_string(j), (int64_t)strlen(json_string(j))); return;
     default: break;
     }

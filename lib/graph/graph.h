@@ -111,6 +111,13 @@ tensor *g_mul(graph *g, tensor *a, tensor *b);                    /* b [N,D] or 
 tensor *g_scale(graph *g, tensor *x, float s);
 tensor *g_act(graph *g, tensor *x, enum act kind);
 tensor *g_glu(graph *g, tensor *gate, tensor *up, enum act kind); /* act(gate) * up */
+/* Routing: softmax of each row, of which the k largest stay (divided by their
+ * sum: norm); and one expert, w = { gate, up, down }, on the rows whose share
+ * in column `index` is not 0, times it. */
+tensor *g_route(graph *g, tensor *x, int64_t k, int norm);
+tensor *g_expert(graph *g, tensor *x, tensor *shares, tensor *const w[3], int64_t index,
+                 enum act act);
+tensor *g_scale_rows(graph *g, tensor *a, tensor *b);             /* b [N,1] */
 tensor *g_rmsnorm(graph *g, tensor *x, tensor *w, float eps, float plus);
 tensor *g_layernorm(graph *g, tensor *x, tensor *w, tensor *b, float eps);
 /* pos[N] indexes `table`: rows of rot/2 cosines then rot/2 sines. */
@@ -140,6 +147,10 @@ struct loss_stats { double loss; int64_t count, hits; };
  * when w or b trains. b: [1,V] or NULL. stats (may be NULL) += unscaled sums. */
 tensor *g_xent_head(graph *g, tensor *h, tensor *w, tensor *b, const int32_t *rows,
                     const int32_t *target, int64_t n, float scale, struct loss_stats *stats);
+/* The same with logits z replaced by cap * tanh(z / cap) (Gemma 2); 0 = not. */
+tensor *g_xent_head_capped(graph *g, tensor *h, tensor *w, tensor *b, const int32_t *rows,
+                           const int32_t *target, int64_t n, float scale, float cap,
+                           struct loss_stats *stats);
 /* The same from logits [n,C]. */
 tensor *g_xent(graph *g, tensor *logits, const int32_t *target, float scale,
                struct loss_stats *stats);

@@ -134,6 +134,14 @@ static void tile_to_keys(const struct attn_job *j, const struct attn_tile *t, fl
                       y + t->k, t->ldk);
 }
 
+/* s += ALiBi's bias of the head, relative to the last key of each row. */
+static void tile_bias(const struct attn *a, const struct attn_tile *t, float *s, int64_t head)
+{
+    for (int64_t r = 0; a->slopes && r < t->rows; r++)
+        for (int64_t i = 0; i < t->keys; i++)
+            s[r * t->keys + i] += a->slopes[head] * (float)(t->key + i + 1 - a->hi[t->row + r]);
+}
+
 static void clear_rows(const struct attn_job *j, float *y, int64_t rows, int64_t n, int64_t ld)
 {
     for (int64_t r = 0; r < rows; r++) j->c->k->fill(y + r * ld, 0.0f, n);
@@ -150,10 +158,11 @@ static struct attn_tile query_tile(const struct attn *a, int64_t task, int64_t *
 }
 
 /* --- forward */
-static void forward_tile(const struct attn_job *j, const struct attn_tile *t, float *s,
-                         float *max, float *sum)
+static void forward_tile(const struct attn_job *j, const struct attn_tile *t, int64_t head,
+                         float *s, float *max, float *sum)
 {
     tile_scores(j, t, s, j->a->scale, j->q, j->k);
+    tile_bias(j->a, t, s, head);
     for (int64_t r = 0; r < t->rows; r++) {
         int64_t from, to;
         tile_range(j->a, t, r, &from, &to);
@@ -179,7 +188,7 @@ static void forward_task(const struct attn_job *j, int64_t task, float *scratch)
     touched_keys(a, block.row, block.rows, &from, &to);
     for (int64_t key = from; key < to; key += SPAN) {
         struct attn_tile t = tile_at(a, block.row, block.rows, key, MIN(SPAN, to - key), head);
-        forward_tile(j, &t, scratch, max, sum);
+        forward_tile(j, &t, head, scratch, max, sum);
     }
     for (int64_t r = 0; r < block.rows; r++) {
         float *o = j->new_out + block.q + r * block.ldq;
@@ -215,6 +224,7 @@ static void backward_tile(const struct attn_job *j, const struct attn_tile *t, i
 {
     const struct attn *a = j->a;
     tile_scores(j, t, s, a->scale, j->q, j->k);
+    tile_bias(a, t, s, head);
     tile_scores(j, t, ds, 1.0f, j->dout, j->v);
     for (int64_t r = 0; r < t->rows; r++) {
         int64_t from, to, at = (t->row + r) * a->heads + head;

@@ -132,6 +132,8 @@ struct attn {
     float scale;
     float softcap;                  /* 0 = none; else scores = cap * tanh(scores / cap) */
     const int32_t *lo, *hi;         /* [nq] */
+    const float *slopes;            /* [heads] or NULL: scores += slope * (key - last key of the
+                                       row's range) (ALiBi, Press et al. 2021) */
 };
 int64_t attn_scratch(const struct attn *a);                      /* bytes a worker needs */
 void attn_forward(const struct compute *c, float *out, float *lse, const float *q, const float *k,

@@ -1,7 +1,7 @@
 /* A model family as data: names, settings and style over the one generic
  * transformer (transformer.c).  Presence is the flag: an optional tensor that
- * the file lacks is NULL and is skipped, so biases, q/k norms and heads need no
- * switches. */
+ * the file lacks is NULL and is skipped, so biases, norms of q and k, norms
+ * after a sub-layer and heads need no switches. */
 #ifndef MODEL_ARCH_H
 #define MODEL_ARCH_H
 
@@ -12,20 +12,39 @@ enum rope_kind { ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3 };
 
 /* Settings of a model, from config.json or GGUF metadata. */
 struct hparams {
-    int64_t layers, dim, heads, kv_heads, head_dim, ff, vocab, max_len, types, window, rot;
-    double eps, theta;
+    int64_t layers, dim, heads, kv_heads, head_dim, ff, vocab, max_len, types;
+    /* attention */
+    int64_t window;              /* keys that a local layer sees (bidirectional: to each side);
+                                    0 = all */
+    int64_t full_layers;         /* so many layers at the beginning are global */
+    int64_t period;              /* every period-th layer is global, 0 = none (see global_first) */
+    int64_t attn_scalar;         /* scores are divided by its root; 0 = head_dim */
+    double attn_cap, logit_cap;  /* soft caps, 0 = none */
+    /* positions */
+    int64_t rot;                 /* rotary dimensions of a head */
+    double rot_share;            /* the same as a share of head_dim */
+    double theta, local_theta;   /* rope bases; local_theta 0 = the same */
+    int64_t nope_period;         /* every nope_period-th layer has no rope, 0 = none */
+    int64_t pos_offset;          /* learned positions begin at this row */
     enum rope_kind rope;
     double rope_factor, rope_low, rope_high, rope_original;   /* rope scaling */
-    int64_t labels;
+    /* block */
+    int64_t parallel;            /* attention and feed-forward read the same input */
+    int64_t experts, experts_used, expert_ff;   /* 0 = one dense feed-forward */
+    int64_t experts_norm;        /* the chosen experts' shares are scaled to sum to 1 */
+    double eps;
     enum act act;
+    int64_t labels;
     int tied;
 };
 
-/* One setting: where it goes and what it is called. Several rows for one
- * field are tried in order; the first that is found counts. */
+/* One setting: where it goes and what it is called.  Several rows for one
+ * field are tried in order; the first that is found counts.  A row without
+ * names is the family's constant. */
 struct key {
     uint16_t at;                 /* offset in struct hparams */
-    char kind;                   /* 'i' int64, 'f' double */
+    char kind;                   /* 'i' int64, 'f' double, 'b' boolean into int64; 'x' belongs to no
+                                    field: a boolean that must be false or absent */
     char need;                   /* 'r' required, 'o' optional */
     const char *hf;              /* dotted path in config.json, or NULL */
     const char *gguf;            /* without the "ARCH." prefix, or NULL */
@@ -35,10 +54,13 @@ struct key {
 
 enum slot {
     SLOT_EMBED, SLOT_POS, SLOT_TYPE, SLOT_EMBED_NORM, SLOT_FINAL_NORM, SLOT_LM_HEAD, SLOT_POOLER,
-    SLOT_CLASSIFIER, SLOT_ROPE_FREQS,
+    SLOT_HEAD_NORM, SLOT_CLASSIFIER, SLOT_ROPE_FREQS,
     SLOT_LAYER,                  /* the rest occur once a layer */
-    SLOT_ATTN_NORM = SLOT_LAYER, SLOT_Q, SLOT_K, SLOT_V, SLOT_Q_NORM, SLOT_K_NORM, SLOT_O,
-    SLOT_FFN_NORM, SLOT_GATE, SLOT_UP, SLOT_DOWN, SLOT_COUNT
+    SLOT_ATTN_NORM = SLOT_LAYER, SLOT_QKV, SLOT_Q, SLOT_K, SLOT_V, SLOT_Q_NORM, SLOT_K_NORM, SLOT_O,
+    SLOT_ATTN_POST,              /* norm of the sub-layer's output, before it is added */
+    SLOT_FFN_NORM, SLOT_GATE_UP, SLOT_GATE, SLOT_UP, SLOT_DOWN, SLOT_FFN_POST, SLOT_ROUTER,
+    SLOT_EXPERT,                 /* the rest occur once an expert */
+    SLOT_X_GATE = SLOT_EXPERT, SLOT_X_UP, SLOT_X_DOWN, SLOT_COUNT
 };
 enum { SITE_LINEAR = 1, SITE_EMBED = 2, SITE_NORM = 4 };
 enum {
@@ -46,31 +68,48 @@ enum {
     SLOT_ROPE_ROWS = 2,          /* GGUF keeps the rows in interleaved rope order */
     SLOT_NO_BIAS = 4,            /* a tensor NAME.bias is never looked for */
     SLOT_HEAD = 8,               /* not part of the body: no default adapter target */
-    SLOT_NOT_A_WEIGHT = 16       /* read, but neither counted, trained nor saved */
+    SLOT_NOT_A_WEIGHT = 16,      /* read, but neither counted, trained nor saved */
+    SLOT_OF_HEAD = 32,           /* of the classification head: made and trained with it */
+    SLOT_TRANSPOSED = 64         /* Hugging Face keeps W as [in, out] (GPT-2's Conv1D) */
 };
-enum dim { DIM_ONE, DIM_MODEL, DIM_Q, DIM_KV, DIM_HEAD, DIM_FF, DIM_VOCAB, DIM_POS, DIM_TYPES,
-           DIM_LABELS, DIM_ROT_HALF };
+enum dim { DIM_ONE, DIM_MODEL, DIM_Q, DIM_KV, DIM_QKV, DIM_HEAD, DIM_FF, DIM_FF2, DIM_VOCAB,
+           DIM_POS, DIM_TYPES, DIM_LABELS, DIM_ROT_HALF, DIM_EXPERTS, DIM_EXPERT_FF };
+/* Several rows for one slot are tried in order; only the last need be required. */
 struct slot_row {
     uint8_t slot, kind, flags, rows, cols;
-    const char *hf, *gguf;       /* module names, %d = layer; NULL = not in that format */
+    const char *hf, *gguf;       /* module names, the first %d = layer, the second = expert; NULL =
+                                    not in that format */
 };
 
 enum { NORM_RMS, NORM_LAYER };
-enum { NORM_PRE, NORM_POST };
-enum { POS_ROPE, POS_LEARNED };
+enum { NORM_PRE, NORM_POST };    /* POST: of the sum with the residual */
+enum { POS_ROPE, POS_LEARNED, POS_ALIBI };
 enum { POOL_LAST, POOL_CLS, POOL_MEAN };
 struct style {
-    uint8_t norm, norm_at, pos, gated, causal, pool;
+    uint8_t norm, norm_at, pos, causal, pool;
+    uint8_t norm_plus;           /* Hugging Face's norms multiply by 1 + w, GGUF's by w */
+    uint8_t embed_scale;         /* embeddings are multiplied by the root of dim */
+    uint8_t gated;               /* feed-forward: act(gate) * up */
+    uint8_t act;                 /* where the file does not say; enum act */
+    uint8_t tied;                /* embeddings are tied where config.json does not say */
+    uint8_t qkv_groups;          /* Hugging Face's fused q, k, v are interleaved by key head; GGUF's
+                                    follow each other */
+    uint8_t global_first;        /* the global layer begins a period instead of ending it */
+    uint8_t head_act;            /* after SLOT_POOLER; enum act */
     uint8_t gguf_pair;           /* rope pairing of GGUF files: 1 = interleaved */
 };
 struct arch {
     const char *name;            /* config.json's model_type */
     const char *gguf;            /* general.architecture, or NULL */
+    const char *gguf_if;         /* of families that share it the first counts whose setting of this
+                                    name is there and not 0; NULL = any */
     const char *class_lm, *class_cls, *class_base;   /* "LlamaForCausalLM", ... */
     const char *prefix;          /* of the body's names; absent in files of the bare body */
     struct style style;
     const struct key *keys;      /* ended by at == UINT16_MAX */
-    const struct slot_row *slots;/* ended by hf == NULL && gguf == NULL */
+    const struct slot_row *slots;/* ended by kind == 0 */
+    /* What no key can say, after the keys were read; NULL = nothing. */
+    int (*settle)(const struct store *s, struct hparams *hp);
 };
 extern const struct arch *const archs[];    /* NULL-terminated; rows in arch.def */
 

@@ -12,24 +12,41 @@ const struct site *model_lm_head(const struct model *m)
 
 struct tensor *model_logits(struct pass *p, struct tensor *hidden)
 {
-    return nn_linear(p, model_lm_head(p->m), hidden);
+    struct tensor *z = nn_linear(p, model_lm_head(p->m), hidden);
+    float cap = (float)p->m->hp.logit_cap;
+    if (!(cap > 0)) return z;
+    return g_scale(p->g, g_act(p->g, g_scale(p->g, z, 1.0f / cap), ACT_TANH), cap);
+}
+
+/* The layer before the classifier: BERT's pooler, which is of the body and
+ * trained to read [CLS], or a part of the classification head. */
+static struct tensor *before_classifier(struct pass *p, struct tensor *x)
+{
+    const struct model *m = p->m;
+    x = g_act(p->g, nn_linear(p, m->global[SLOT_POOLER], x), (enum act)m->arch->style.head_act);
+    return nn_norm(p, m->global[SLOT_HEAD_NORM], x);
 }
 
 struct tensor *model_pooled(struct pass *p, struct tensor *hidden)
 {
     const struct model *m = p->m;
+    const struct site *pooler = m->global[SLOT_POOLER];
     if (m->pool_kind == POOL_MEAN) return g_pool_mean(p->g, hidden, p->start, p->n_seq);
     int32_t *rows = pass_index(p);
     for (int64_t s = 0; s < p->n_seq; s++)
         rows[s] = m->pool_kind == POOL_CLS ? p->start[s] : p->start[s + 1] - 1;
     struct tensor *x = g_rows(p->g, hidden, rows, p->n_seq);
-    if (m->pool_kind == POOL_CLS && m->global[SLOT_POOLER])
-        x = g_act(p->g, nn_linear(p, m->global[SLOT_POOLER], x), ACT_TANH);
-    return x;
+    int reads = pooler && !(pooler->flags & SLOT_OF_HEAD) && m->pool_kind == POOL_CLS;
+    return reads ? before_classifier(p, x) : x;
 }
 
 struct tensor *model_classify(struct pass *p, struct tensor *pooled)
 {
+    const struct site *pooler = p->m->global[SLOT_POOLER];
+    if (pooler && (pooler->flags & SLOT_OF_HEAD)) {
+        pooled = nn_dropout(p, pooled, p->m->head_dropout);
+        pooled = before_classifier(p, pooled);
+    }
     return nn_linear(p, p->m->head, nn_dropout(p, pooled, p->m->head_dropout));
 }
 
@@ -91,58 +108,73 @@ static int pool_by_name(const struct model *m, const char *name, int32_t *out)
     return fail(PEFT_EARG, "pooling \"%s\", expected last, cls or mean", name);
 }
 
-/* Normal with the deviation that Hugging Face's initializer_range has. */
+/* One module of a new head: linear weights are normal with the deviation that
+ * Hugging Face's initializer_range has, norms are 1, biases 0. */
+static int new_site(struct model *m, const struct slot_row *row, const peft_head_opts *o)
+{
+    int norm = row->kind == SITE_NORM;
+    int64_t rows = row->slot == SLOT_CLASSIFIER ? o->labels : norm ? 1 : m->hp.dim;
+    struct site *s = arena_alloc(&m->arena, sizeof(*s));
+    struct param *w = NULL, *b = NULL;
+    struct param **params =
+        mem_realloc(&m->host.mem, m->params, (m->n_params + 2) * (int64_t)sizeof(*params));
+    if (params) m->params = params;
+    struct site **sites =
+        mem_realloc(&m->host.mem, m->sites, (m->n_sites + 1) * (int64_t)sizeof(*sites));
+    if (sites) m->sites = sites;
+    if (!s || !params || !sites) return PEFT_ENOMEM;
+    if (!(w = new_param(m, row->hf, ".weight", rows, m->hp.dim, norm ? 1 : 2))) return PEFT_ENOMEM;
+    if (!(row->flags & SLOT_NO_BIAS) &&
+        !(b = new_param(m, row->hf, ".bias", 1, norm ? m->hp.dim : rows, 1))) {
+        mem_free(&m->host.mem, w->own);
+        return PEFT_ENOMEM;
+    }
+    uint32_t stream = 0xffffffffu - (SLOT_CLASSIFIER - row->slot);
+    if (norm) m->compute.k->fill(w->own, 1.0f, param_len(w));
+    else rng_fill_normal(w->own, param_len(w), 0.02f, o->seed, rng_stream(RNG_INIT, stream));
+    *s = (struct site){ .name = row->hf, .layer = -1, .expert = -1, .slot = row->slot,
+                        .kind = row->kind, .flags = row->flags, .row = row, .w = w, .b = b };
+    m->params[m->n_params++] = w;
+    if (b) m->params[m->n_params++] = b;
+    m->sites[m->n_sites++] = s;
+    m->global[row->slot] = s;
+    return PEFT_OK;
+}
+
 int model_head_add(struct model *m, const peft_head_opts *o)
 {
     int32_t pool = 0;
-    const struct slot_row *row = m->arch->slots;
-    while (row->kind && row->slot != SLOT_CLASSIFIER) row++;
     if (o->labels < 1 || o->labels > 1 << 20)
         return fail(PEFT_EARG, "a head with %d labels, expected 1 or more", o->labels);
     if (m->head)
         return fail(PEFT_ESTATE, "the model has a head with %d labels already", (int)m->hp.labels);
+    if (!m->arch->class_cls)
+        return fail(PEFT_EUNSUPPORTED, "models of the family %s take no classification head",
+                    m->arch->name);
     int rc = pool_by_name(m, o->pool, &pool);
-    if (rc) return rc;
-
-    struct site *s = arena_alloc(&m->arena, sizeof(*s));
-    struct param *w = new_param(m, row->hf, ".weight", o->labels, m->hp.dim, 2), *b = NULL;
-    if (!s || !w) goto no_memory;
-    if (!(row->flags & SLOT_NO_BIAS) && !(b = new_param(m, row->hf, ".bias", 1, o->labels, 1)))
-        goto no_memory;
-    struct param **params =
-        mem_realloc(&m->host.mem, m->params, (m->n_params + 2) * (int64_t)sizeof(*params));
-    if (!params) goto no_memory;
-    m->params = params;
-    struct site **sites =
-        mem_realloc(&m->host.mem, m->sites, (m->n_sites + 1) * (int64_t)sizeof(*sites));
-    if (!sites) goto no_memory;
-    m->sites = sites;
-    if (model_set_labels(m, o->labels, o->names)) goto no_memory;
-
-    rng_fill_normal(w->own, param_len(w), 0.02f, o->seed, rng_stream(RNG_INIT, 0xffffffffu));
-    *s = (struct site){ .name = row->hf, .layer = -1, .slot = SLOT_CLASSIFIER, .kind = SITE_LINEAR,
-                        .flags = row->flags, .w = w, .b = b };
-    m->params[m->n_params++] = w;
-    if (b) m->params[m->n_params++] = b;
-    m->sites[m->n_sites++] = s;
-    m->global[SLOT_CLASSIFIER] = m->head = s;
+    if (!rc) rc = model_set_labels(m, o->labels, o->names);
+    for (const struct slot_row *row = m->arch->slots; row->kind && !rc; row++)
+        if ((row->flags & SLOT_OF_HEAD) && !m->global[row->slot]) rc = new_site(m, row, o);
+    m->head = m->global[SLOT_CLASSIFIER];
+    if (rc) {
+        model_head_remove(m);
+        return rc;
+    }
     m->pool_kind = pool;
     m->head_dropout = o->dropout;
     return PEFT_OK;
-no_memory:
-    if (w) mem_free(&m->host.mem, w->own);
-    if (b) mem_free(&m->host.mem, b->own);
-    return PEFT_ENOMEM;
 }
 
+/* What was made for the head stands last. */
 void model_head_remove(struct model *m)
 {
-    struct site *s = m->head;
-    if (!s || !s->w->is_new) return;
-    mem_free(&m->host.mem, s->w->own);
-    if (s->b) mem_free(&m->host.mem, s->b->own);
-    m->n_params -= s->b ? 2 : 1;                 /* they are the last ones */
-    m->n_sites--;
-    m->global[SLOT_CLASSIFIER] = m->head = NULL;
-    m->hp.labels = 0;
+    while (m->n_sites && m->sites[m->n_sites - 1]->w->is_new) {
+        struct site *s = m->sites[--m->n_sites];
+        mem_free(&m->host.mem, s->w->own);
+        if (s->b) mem_free(&m->host.mem, s->b->own);
+        m->n_params -= s->b ? 2 : 1;
+        m->global[s->slot] = NULL;
+        if (s == m->head) m->head = NULL;
+    }
+    if (!m->head) m->hp.labels = 0;
 }

@@ -1,221 +1,43 @@
-/* File -> model: family, settings, parameters bound to the mapped tensors,
- * tokenizer.  Nothing is copied or expanded. */
+/* File -> model: parameters bound to the mapped tensors, layers, head,
+ * tokenizer.  Nothing is copied or expanded but vectors of 16 bits and weights
+ * that Hugging Face keeps transposed. */
 #include <stdio.h>
 
-#include "model/model.h"
-
-#define ARCH(name) extern const struct arch arch_##name;
-#include "model/arch.def"
-#undef ARCH
-#define ARCH(name) &arch_##name,
-const struct arch *const archs[] = {
-#include "model/arch.def"
-    NULL
-};
-#undef ARCH
-
-/* --- family */
-
-static int known_archs(const char *found)
-{
-    char list[256] = "";
-    size_t n = 0;
-    for (int i = 0; archs[i] && n < sizeof(list) - 32; i++)
-        n += (size_t)snprintf(list + n, sizeof(list) - n, "%s%s", i ? ", " : "", archs[i]->name);
-    return fail(PEFT_EUNSUPPORTED, "architecture \"%s\", expected one of: %s", found, list);
-}
-
-static int find_arch(struct model *m)
-{
-    const char *s;
-    int64_t n;
-    int gguf = store_format(m->store) == STORE_GGUF;
-    int rc = store_string(m->store, gguf ? "general.architecture" : "model_type", &s, &n);
-    if (rc < 0) return rc;
-    if (!rc)
-        return fail(PEFT_EFORMAT, "%s has no %s", m->path,
-                    gguf ? "general.architecture" : "model_type");
-    for (int i = 0; archs[i]; i++) {
-        const char *name = gguf ? archs[i]->gguf : archs[i]->name;
-        if (name && (int64_t)strlen(name) == n && !memcmp(name, s, (size_t)n)) {
-            m->arch = archs[i];
-            return PEFT_OK;
-        }
-    }
-    char found[48];
-    snprintf(found, sizeof(found), "%.*s", (int)MIN(n, 40), s);
-    return known_archs(found);
-}
-
-/* --- settings */
-
-static int read_key(struct model *m, const struct key *k)
-{
-    char name[96];
-    int64_t *i = (int64_t *)((char *)&m->hp + k->at);
-    double *f = (double *)((char *)&m->hp + k->at);
-    int rc = 0, gguf = store_format(m->store) == STORE_GGUF;
-    if (k->kind == 'i' ? *i : *f != 0) return PEFT_OK;
-    if (gguf && k->gguf)
-        snprintf(name, sizeof(name),
-                 strchr(k->gguf, '.') && !strncmp(k->gguf, "tokenizer.", 10) ? "%.0s%s" : "%s.%s",
-                 m->arch->gguf, k->gguf);
-    else
-        snprintf(name, sizeof(name), "%s", k->hf ? k->hf : "");
-    if (gguf ? k->gguf != NULL : k->hf != NULL)
-        rc = k->kind == 'i' ? store_int(m->store, name, 0, k->hi, i)
-                            : store_number(m->store, name, f);
-    if (rc < 0) return rc;
-    if (!rc && k->need == 'r') return fail(PEFT_EFORMAT, "%s has no setting %s", m->path, name);
-    if (!rc && k->kind == 'i') *i = (int64_t)k->absent;
-    if (!rc && k->kind == 'f') *f = k->absent;
-    return PEFT_OK;
-}
-
-static int rope_settings(struct model *m)
-{
-    static const char *const at[] = { "rope_parameters", "rope_scaling" };
-    struct hparams *hp = &m->hp;
-    const char *s;
-    int64_t n;
-    if (store_format(m->store) == STORE_GGUF) {
-        char key[96];
-        snprintf(key, sizeof(key), "%s.rope.scaling.type", m->arch->gguf);
-        int rc = store_string(m->store, key, &s, &n);
-        if (rc <= 0 || (n == 4 && !memcmp(s, "none", 4))) return rc;
-        if (n != 6 || memcmp(s, "linear", 6))
-            return fail(PEFT_EUNSUPPORTED, "rope scaling \"%.*s\", expected linear or none",
-                        (int)MIN(n, 24), s);
-        hp->rope = ROPE_LINEAR;
-        snprintf(key, sizeof(key), "%s.rope.scaling.factor", m->arch->gguf);
-        rc = store_number(m->store, key, &hp->rope_factor);
-        if (rc < 0) return rc;
-        if (!rc || !(hp->rope_factor > 0))
-            return fail(PEFT_EFORMAT, "%s: linear rope scaling without a factor above 0", m->path);
-        return PEFT_OK;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(at); i++) {
-        const json *r = json_get(store_config(m->store), at[i]);
-        if (json_kind(r) == JSON_NULL) continue;
-        const json *kind = json_get(r, "rope_type");
-        if (json_kind(kind) == JSON_NULL) kind = json_get(r, "type");
-        const char *type = json_string(kind);
-        if (json_kind(r) != JSON_OBJECT || (json_kind(kind) != JSON_NULL && !type))
-            return fail(PEFT_EFORMAT, "%s: \"%s\" is no object with a type", m->path, at[i]);
-        if (!type || !strcmp(type, "default")) continue;
-        hp->rope_factor = json_number(json_get(r, "factor"), 0);
-        hp->rope_low = json_number(json_get(r, "low_freq_factor"), 0);
-        hp->rope_high = json_number(json_get(r, "high_freq_factor"), 0);
-        hp->rope_original = json_number(json_get(r, "original_max_position_embeddings"), 0);
-        if (!strcmp(type, "linear")) hp->rope = ROPE_LINEAR;
-        else if (!strcmp(type, "llama3")) hp->rope = ROPE_LLAMA3;
-        else
-            return fail(PEFT_EUNSUPPORTED,
-                        "rope scaling \"%s\", expected default, linear or llama3", type);
-        if (!(hp->rope_factor > 0) || (hp->rope == ROPE_LLAMA3 &&
-            (!(hp->rope_low > 0) || !(hp->rope_high > hp->rope_low) || !(hp->rope_original > 0))))
-            return fail(PEFT_EFORMAT, "%s: rope scaling \"%s\" lacks its factors", m->path, type);
-    }
-    return PEFT_OK;
-}
-
-static int activation(struct model *m)
-{
-    static const struct { const char *name; enum act act; } table[] = {
-        { "silu", ACT_SILU }, { "swish", ACT_SILU }, { "gelu", ACT_GELU }, { "relu", ACT_RELU },
-        { "gelu_new", ACT_GELU_TANH }, { "gelu_pytorch_tanh", ACT_GELU_TANH },
-        { "gelu_fast", ACT_GELU_TANH }
-    };
-    const char *s;
-    int rc = store_config(m->store) ? store_string(m->store, "hidden_act", &s, NULL) : 0;
-    m->hp.act = m->arch->style.gated ? ACT_SILU : ACT_GELU;
-    if (rc <= 0) return rc;
-    for (size_t i = 0; i < ARRAY_LEN(table); i++)
-        if (!strcmp(s, table[i].name)) {
-            m->hp.act = table[i].act;
-            return PEFT_OK;
-        }
-    return fail(PEFT_EUNSUPPORTED, "activation \"%s\", expected silu, gelu, gelu_new or relu", s);
-}
-
-/* Qwen can give a window to the layers from max_window_layers on. */
-static int refuse_mixed_windows(struct model *m)
-{
-    int windows = 0;
-    int64_t first = 28;
-    int rc = store_config(m->store) ? store_bool(m->store, "use_sliding_window", &windows) : 0;
-    if (rc > 0 && windows) rc = store_int(m->store, "max_window_layers", 0, 1 << 30, &first);
-    if (rc < 0) return rc;
-    if (windows && !m->hp.window && first < m->hp.layers)
-        return fail(PEFT_EUNSUPPORTED, "%s: windows from layer %d on, expected full attention in "
-                    "every layer", m->path, (int)first);
-    return PEFT_OK;
-}
-
-static int read_settings(struct model *m)
-{
-    struct hparams *hp = &m->hp;
-    int rc = 0;
-    for (const struct key *k = m->arch->keys; k->at != UINT16_MAX && !rc; k++) rc = read_key(m, k);
-    if (!rc && m->arch->style.pos == POS_ROPE) rc = rope_settings(m);
-    if (!rc) rc = activation(m);
-    if (!rc) rc = refuse_mixed_windows(m);
-    if (rc) return rc;
-    if (hp->window && m->arch == &arch_llama) m->arch = &arch_mistral;
-    if (!hp->kv_heads) hp->kv_heads = hp->heads;
-    if (hp->layers < 1 || hp->dim < 1 || hp->heads < 1 || hp->ff < 1 || hp->max_len < 1)
-        return fail(
-            PEFT_EFORMAT,
-            "%s: layers, hidden size, heads, feed-forward size and length must be 1 or more",
-            m->path);
-    if (!hp->head_dim) {
-        if (hp->dim % hp->heads)
-            return fail(PEFT_EFORMAT, "%s: hidden size %d is no multiple of %d heads", m->path,
-                        (int)hp->dim, (int)hp->heads);
-        hp->head_dim = hp->dim / hp->heads;
-    }
-    if (!hp->rot) hp->rot = hp->head_dim;
-    if (hp->heads % hp->kv_heads)
-        return fail(PEFT_EFORMAT, "%s: %d heads are no multiple of %d key-value heads", m->path,
-                    (int)hp->heads, (int)hp->kv_heads);
-    if (m->arch->style.pos == POS_ROPE && (hp->rot % 2 || hp->rot > hp->head_dim))
-        return fail(PEFT_EFORMAT, "%s: %d rotary dimensions, expected an even number up to %d",
-                    m->path, (int)hp->rot, (int)hp->head_dim);
-    if (!(hp->eps >= 0 && hp->eps < 1) || (m->arch->style.pos == POS_ROPE && !(hp->theta > 0)))
-        return fail(PEFT_EFORMAT, "%s: norm epsilon or rope base out of range", m->path);
-    hp->tied = 1;
-    if (store_config(m->store)) {
-        int64_t labels = json_count(json_get(store_config(m->store), "id2label"));
-        hp->tied = 0;
-        rc = store_bool(m->store, "tie_word_embeddings", &hp->tied);
-        hp->labels = labels > 0 ? labels : 0;
-    }
-    return MIN(rc, PEFT_OK);
-}
+#include "model/load.h"
 
 /* --- parameters */
 
-static int64_t dim_size(const struct hparams *hp, uint8_t d)
+int64_t slot_dim(const struct hparams *hp, uint8_t d)
 {
     switch (d) {
     case DIM_MODEL: return hp->dim;
     case DIM_Q: return hp->heads * hp->head_dim;
     case DIM_KV: return hp->kv_heads * hp->head_dim;
+    case DIM_QKV: return (hp->heads + 2 * hp->kv_heads) * hp->head_dim;
     case DIM_HEAD: return hp->head_dim;
     case DIM_FF: return hp->ff;
-    case DIM_POS: return hp->max_len;
+    case DIM_FF2: return 2 * hp->ff;
+    case DIM_POS: return hp->max_len + hp->pos_offset;
+    case DIM_EXPERTS: return hp->experts;
+    case DIM_EXPERT_FF: return hp->expert_ff;
     case DIM_ROT_HALF: return hp->rot / 2;
     default: return d == DIM_ONE ? 1 : 0;       /* vocabulary, types, labels: the tensor tells */
     }
 }
 
-static void module_name(const char *pattern, int64_t layer, char *out, size_t cap)
+/* The first %d becomes the layer, the second the expert. */
+static void module_name(const char *pattern, int64_t layer, int64_t expert, char *out, size_t cap)
 {
-    const char *mark = pattern ? strstr(pattern, "%d") : NULL;
-    if (!pattern) out[0] = 0;
-    else if (mark)
-        snprintf(out, cap, "%.*s%d%s", (int)(mark - pattern), pattern, (int)layer, mark + 2);
-    else snprintf(out, cap, "%s", pattern);
+    int64_t number[] = { layer, expert };
+    size_t n = 0;
+    const char *mark;
+    *out = 0;
+    for (int k = 0; pattern && k < 2 && (mark = strstr(pattern, "%d")); k++, pattern = mark + 2) {
+        int len = snprintf(out + n, cap - n, "%.*s%d", (int)(mark - pattern), pattern,
+                           (int)number[k]);
+        n = MIN(n + (size_t)len, cap - 1);
+    }
+    if (pattern) snprintf(out + n, cap - n, "%s", pattern);
 }
 
 static const struct store_tensor *find_tensor(const struct model *m, const char *module,
@@ -234,7 +56,7 @@ static const struct store_tensor *find_tensor(const struct model *m, const char 
 static int check_shape(struct model *m, const struct slot_row *row, const struct store_tensor *t,
                        int64_t rows, int64_t cols)
 {
-    int64_t want_rows = dim_size(&m->hp, row->rows), want_cols = dim_size(&m->hp, row->cols);
+    int64_t want_rows = slot_dim(&m->hp, row->rows), want_cols = slot_dim(&m->hp, row->cols);
     if ((want_rows && rows != want_rows) || (want_cols && cols != want_cols) || !rows || !cols)
         return fail(PEFT_EFORMAT,
                     "%s: tensor %s is [%lld, %lld], expected [%lld, %lld] by the settings", m->path,
@@ -262,40 +84,91 @@ static int check_unscaled(const struct model *m, const struct store_tensor *t)
     return PEFT_OK;
 }
 
-static int add_param(struct model *m, const struct slot_row *row, const struct store_tensor *t,
-                     const char *hf_module, const char *suffix, int64_t layer, struct param **out)
+/* A matrix, a vector, or one expert's matrix of a stack of them (GGUF). */
+struct shape { int64_t rows, cols; const char *data; };
+
+static int read_shape(struct model *m, const struct slot_row *row, const struct store_tensor *t,
+                      int bias, int64_t expert, struct shape *out)
 {
-    int bias = !strcmp(suffix, ".bias"), one = t->n_dims == 1;
-    int64_t rows = one ? 1 : t->dims[0], cols = one ? t->dims[0] : t->dims[1];
-    if (t->n_dims < 1 || t->n_dims > 2 || one != (bias || row->kind == SITE_NORM))
-        return fail(PEFT_EFORMAT, "%s: tensor %s has %d dimensions", m->path, t->name, t->n_dims);
-    if (bias && (rows != 1 || (dim_size(&m->hp, row->kind == SITE_NORM ? row->cols : row->rows) &&
-        cols != dim_size(&m->hp, row->kind == SITE_NORM ? row->cols : row->rows))))
-        return fail(PEFT_EFORMAT, "%s: tensor %s has %lld elements, which does not fit its weight",
-                    m->path, t->name, (long long)cols);
-    int rc = bias ? PEFT_OK : check_shape(m, row, t, rows, cols);
-    if (rc) return rc;
+    int one = t->n_dims == 1, stack = t->n_dims == 3 && row->slot >= SLOT_EXPERT;
+    const int64_t *d = t->dims + stack;
+    int64_t size = slot_dim(&m->hp, row->kind == SITE_NORM ? row->cols : row->rows);
+    *out = (struct shape){ one ? 1 : d[0], one ? d[0] : d[1], t->data };
+    if (t->n_dims < 1 || t->n_dims > 2 + stack || one != (bias || row->kind == SITE_NORM) ||
+        (stack && (expert < 0 || d[-1] != m->hp.experts)))
+        return fail(PEFT_EFORMAT, "%s: tensor %s has %d dimensions or a wrong count of experts",
+                    m->path, t->name, t->n_dims);
     if (!t->type->to_f32)
         return fail(PEFT_EUNSUPPORTED, "%s: tensor %s has type %s, expected floats", m->path,
                     t->name, t->type->name);
-    rc = check_unscaled(m, t);
+    if (bias && size && out->cols != size)
+        return fail(PEFT_EFORMAT, "%s: tensor %s has %lld elements, which does not fit its weight",
+                    m->path, t->name, (long long)out->cols);
+    if (stack) out->data += t->bytes / d[-1] * expert;
+    if ((row->flags & SLOT_TRANSPOSED) && !one && store_format(m->store) != STORE_GGUF) {
+        out->rows = d[1];
+        out->cols = d[0];
+    }
+    return bias ? PEFT_OK : check_shape(m, row, t, out->rows, out->cols);
+}
+
+/* A float copy of a matrix that the file holds as [in, out]. */
+static int turn_param(struct model *m, struct param *p)
+{
+    float *own = mem_alloc(&m->host.mem, param_len(p) * 4);
+    float *row = mem_alloc(&m->host.mem, p->rows * 4);
+    const char *from = p->data;
+    for (int64_t i = 0; own && row && i < p->cols; i++) {
+        p->type->to_f32(row, from + i * (p->rows / p->type->block * p->type->bytes), p->rows);
+        for (int64_t k = 0; k < p->rows; k++) own[k * p->cols + i] = row[k];
+    }
+    mem_free(&m->host.mem, row);
+    if (!own || !row) {
+        mem_free(&m->host.mem, own);
+        return PEFT_ENOMEM;
+    }
+    p->data = p->own = own;
+    p->type = &qtype_f32;
+    p->turned = 1;
+    return PEFT_OK;
+}
+
+static int add_param(struct model *m, const struct slot_row *row, const struct store_tensor *t,
+                     const struct site *s, const char *suffix, int64_t expert, struct param **out)
+{
+    int bias = !strcmp(suffix, ".bias"), gguf = store_format(m->store) == STORE_GGUF;
+    struct shape at;
+    char name[200];
+    int rc = read_shape(m, row, t, bias, expert, &at);
+    if (!rc) rc = check_unscaled(m, t);
     if (rc) return rc;
     struct param *p = arena_alloc(&m->arena, sizeof(*p));
-    char name[200];
-    snprintf(name, sizeof(name), "%s%s", *hf_module ? hf_module : t->name,
-             *hf_module ? suffix : "");
-    char *kept = arena_strndup(&m->arena, name, (int64_t)strlen(name));
+    snprintf(name, sizeof(name), "%s%s", s->name, row->hf ? suffix : "");
+    char *kept = arena_strndup(&m->arena, row->hf ? name : t->name,
+                               (int64_t)strlen(row->hf ? name : t->name));
     if (!p || !kept) return PEFT_ENOMEM;
-    *p = (struct param){ .name = kept, .type = t->type, .rows = rows, .cols = cols, .data = t->data,
-                         .layer = (int32_t)layer, .n_dims = t->n_dims };
-    p->rope_rows = store_format(m->store) == STORE_GGUF && (row->flags & SLOT_ROPE_ROWS);
+    *p = (struct param){ .name = kept, .type = t->type, .rows = at.rows, .cols = at.cols,
+                         .data = at.data, .layer = s->layer, .n_dims = MIN(t->n_dims, 2) };
+    p->order = gguf ? slot_order(m->arch, row) : ROWS_PLAIN;
+    p->plus = row->kind == SITE_NORM && m->arch->style.norm_plus && gguf;
     p->counted = p->trainable = !(row->flags & SLOT_NOT_A_WEIGHT);
     m->params[m->n_params++] = p;
     *out = p;
+    if ((row->flags & SLOT_TRANSPOSED) && !bias) {
+        if (!gguf) rc = turn_param(m, p);
+        p->turned = 1;
+    }
     /* Vectors are read as float32 by every kernel; a 16-bit one is copied. */
     if (p->n_dims == 1 && p->type != &qtype_f32) rc = param_own(m, p);
     p->stored = t->type;
     return rc;
+}
+
+static struct site **site_at(struct model *m, int slot, int64_t layer, int64_t expert)
+{
+    if (layer < 0) return &m->global[slot];
+    if (expert < 0) return &m->layers[layer].at[slot];
+    return &m->layers[layer].experts[expert].at[slot - SLOT_EXPERT];
 }
 
 /* A folder may hold a tied head once more.  As in transformers it is the
@@ -309,12 +182,14 @@ static int tied_copy(const struct model *m, const struct slot_row *row,
         w->dims[1] == embed->cols && !memcmp(w->data, embed->data, (size_t)w->bytes);
 }
 
-static int add_site(struct model *m, const struct slot_row *row, int64_t layer)
+static int add_site(struct model *m, const struct slot_row *row, int64_t layer, int64_t expert)
 {
     char hf[160], module[160];
     int gguf = store_format(m->store) == STORE_GGUF;
-    module_name(row->hf, layer, hf, sizeof(hf));
-    module_name(gguf ? row->gguf : row->hf, layer, module, sizeof(module));
+    struct site **at = site_at(m, row->slot, layer, expert);
+    if (*at) return PEFT_OK;
+    module_name(row->hf, layer, expert, hf, sizeof(hf));
+    module_name(gguf ? row->gguf : row->hf, layer, expert, module, sizeof(module));
     const struct store_tensor *w = *module ? find_tensor(m, module, ".weight") : NULL;
     const struct store_tensor *b =
         *module && !(row->flags & SLOT_NO_BIAS) ? find_tensor(m, module, ".bias") : NULL;
@@ -324,18 +199,33 @@ static int add_site(struct model *m, const struct slot_row *row, int64_t layer)
                     m->path, module, (int)m->hp.layers, m->arch->name);
     struct site *s = arena_alloc(&m->arena, sizeof(*s));
     if (!s) return PEFT_ENOMEM;
-    *s = (struct site){
-        .layer = (int32_t)layer, .slot = row->slot, .kind = row->kind, .flags = row->flags
-    };
+    *s = (struct site){ .layer = (int32_t)layer, .slot = row->slot, .kind = row->kind,
+                        .flags = row->flags, .row = row, .expert = (int32_t)expert };
     s->name = arena_strndup(&m->arena, *hf ? hf : module, (int64_t)strlen(*hf ? hf : module));
     if (!s->name) return PEFT_ENOMEM;
-    int rc = add_param(m, row, w, hf, ".weight", layer, &s->w);
-    if (!rc && b) rc = add_param(m, row, b, hf, ".bias", layer, &s->b);
+    int rc = add_param(m, row, w, s, ".weight", expert, &s->w);
+    if (!rc && b) rc = add_param(m, row, b, s, ".bias", expert, &s->b);
     if (rc) return rc;
     m->sites[m->n_sites++] = s;
-    if (layer < 0) m->global[row->slot] = s;
-    else m->layers[layer].at[row->slot] = s;
+    *at = s;
     return PEFT_OK;
+}
+
+/* The slots of one layer, whose rows begin at `row`. */
+static int bind_layer(struct model *m, const struct slot_row *row, int64_t layer)
+{
+    struct layer *l = &m->layers[layer];
+    int rc = PEFT_OK;
+    if (m->hp.experts) {
+        l->experts = arena_alloc(&m->arena, m->hp.experts * (int64_t)sizeof(*l->experts));
+        if (!l->experts) return PEFT_ENOMEM;
+    }
+    for (; row->kind && row->slot >= SLOT_LAYER && !rc; row++) {
+        if (row->slot < SLOT_EXPERT) rc = add_site(m, row, layer, -1);
+        else
+            for (int64_t e = 0; e < m->hp.experts && !rc; e++) rc = add_site(m, row, layer, e);
+    }
+    return rc;
 }
 
 static int bind_params(struct model *m)
@@ -344,18 +234,17 @@ static int bind_params(struct model *m)
     int64_t rows = 0;
     int rc = 0;
     for (row = m->arch->slots; row->kind; row++) rows++;
-    m->params = mem_array(&m->host.mem, rows * m->hp.layers * 2, sizeof(*m->params));
-    m->sites = mem_array(&m->host.mem, rows * m->hp.layers, sizeof(*m->sites));
-    m->layers = arena_alloc(&m->arena, m->hp.layers * (int64_t)sizeof(*m->layers));
-    if (!m->params || !m->sites || !m->layers) return PEFT_ENOMEM;
+    int64_t most = rows * m->hp.layers * (m->hp.experts + 1);
+    m->params = mem_array(&m->host.mem, most * 2, sizeof(*m->params));
+    m->sites = mem_array(&m->host.mem, most, sizeof(*m->sites));
+    if (!m->params || !m->sites) return PEFT_ENOMEM;
     /* In forward order: what comes before the layers, the layers, the rest. */
     row = m->arch->slots;
-    for (; row->kind && row->slot < SLOT_LAYER && !rc; row++) rc = add_site(m, row, -1);
-    for (int64_t i = 0; i < m->hp.layers && !rc; i++)
-        for (const struct slot_row *r = row; r->kind && r->slot >= SLOT_LAYER && !rc; r++)
-            rc = add_site(m, r, i);
+    for (; row->kind && row->slot < SLOT_LAYER && !rc; row++)
+        rc = add_site(m, row, -1, -1);
+    for (int64_t i = 0; i < m->hp.layers && !rc; i++) rc = bind_layer(m, row, i);
     while (row->kind && row->slot >= SLOT_LAYER) row++;
-    for (; row->kind && !rc; row++) rc = add_site(m, row, -1);
+    for (; row->kind && !rc; row++) rc = add_site(m, row, -1, -1);
     if (rc) return rc;
     m->hp.vocab = m->global[SLOT_EMBED]->w->rows;
     if (m->hp.vocab > INT32_MAX)
@@ -398,6 +287,7 @@ static int bind_head(struct model *m)
         labels[id] = json_string(j);
     }
     const char *pool = json_string(json_get(store_config(m->store), "libpeft_pool"));
+    if (!pool) pool = json_string(json_get(store_config(m->store), "classifier_pooling"));
     m->head = s;
     m->pool_kind = pool && !strcmp(pool, "mean") ? POOL_MEAN : m->arch->style.pool;
     return model_set_labels(m, n, labels);
@@ -480,9 +370,11 @@ int model_load(const char *path, const peft_load_opts *o, struct model **out)
     if (!rc && !(m->path = mem_strdup(&m->host.mem, path))) rc = PEFT_ENOMEM;
     if (!rc) rc = set_compute(m, o);
     if (!rc) rc = store_open(&m->host, path, !(o && o->no_map), &m->store);
-    if (!rc) rc = find_arch(m);
-    if (!rc) rc = read_settings(m);
+    if (!rc) rc = load_arch(m);
+    if (!rc) rc = load_settings(m);
+    if (!rc) rc = load_layers(m);
     if (!rc) rc = bind_params(m);
+    if (!rc) rc = rope_slopes(m);
     if (!rc) rc = bind_head(m);
     if (!rc) rc = name_model(m);
     if (!rc) rc = open_tokenizer(m);
@@ -522,7 +414,7 @@ void model_free(struct model *m)
     blas_close(&m->host, m->blas);
     pool_free(m->pool);
     mem_free(&m->host.mem, m->compute.scratch);
-    mem_free(&m->host.mem, m->rope_table);
+    for (int k = 0; k < 2; k++) mem_free(&m->host.mem, m->rope_table[k]);
     mem_free(&m->host.mem, m->params);
     mem_free(&m->host.mem, m->sites);
     mem_free(&m->host.mem, m->path);

@@ -7,7 +7,13 @@
 #include "base/rng.h"
 #include "text/text.h"
 
-struct layer { struct site *at[SLOT_COUNT]; };     /* indexed by slot; NULL = absent */
+struct expert { struct site *at[SLOT_COUNT - SLOT_EXPERT]; };
+struct layer {
+    struct site *at[SLOT_EXPERT];   /* indexed by slot; NULL = absent */
+    struct expert *experts;         /* [hp.experts], or NULL */
+    int8_t local;                   /* attends within the window */
+    int8_t rope;                    /* which rope table; -1 = none */
+};
 
 struct model {
     struct host host;
@@ -33,8 +39,10 @@ struct model {
     float head_dropout;
     const char **labels;            /* [hp.labels] or NULL */
     int rope_pair;                  /* 1 = interleaved */
-    float *rope_table;              /* [rope_len][rot]: cosines then sines */
+    float *rope_table[2];           /* [rope_len][rot]: cosines then sines; of theta, local_theta */
     int64_t rope_len;
+    float *slopes;                  /* [heads], ALiBi's; or NULL */
+    int irregular;                  /* layers follow no period: GGUF cannot say it */
     struct adapter *adapters;
     int adapter_seen;               /* the first adapter froze the rest */
     int64_t rss_before;             /* bytes resident before it was loaded */
@@ -63,13 +71,21 @@ struct param *model_nth_param(const struct model *m, int64_t i);
 int model_freeze(struct model *m, const char *globs, int trainable);
 int model_freeze_layers(struct model *m, int32_t first, int32_t last);
 int64_t param_len(const struct param *p);
-/* A float32 copy of p's values in the order of the file that Hugging Face
- * would hold (rope rows in its order). */
+/* A float32 copy of p's values as the file of Hugging Face would hold them:
+ * in its order of rows, [in, out] where it keeps that, norms less the 1. */
 void param_read(const struct model *m, const struct param *p, float *to);
 /* Makes p->own, float32; no effect when it is there. */
 int param_own(struct model *m, struct param *p);
+/* The order that the slot's rows have in GGUF files. */
+enum row_order slot_order(const struct arch *a, const struct slot_row *row);
+/* Row i of Hugging Face's order is row row_in_gguf(i) of GGUF's, and back. */
+int64_t row_in_gguf(const struct hparams *hp, int order, int64_t i);
+int64_t row_in_hf(const struct hparams *hp, int order, int64_t i);
 /* Row i of Hugging Face's order is row param_row(i) of ours. */
 int64_t param_row(const struct model *m, const struct param *p, int64_t i);
+/* p's values in our order from a matrix or vector in Hugging Face's. */
+void param_write(const struct model *m, const struct param *p, float *to, const struct qtype *type,
+                 const void *from);
 int model_to_float(struct model *m, const char *globs, int only_cost, int64_t *bytes);
 
 /* --- passes: one graph over one batch */
@@ -89,7 +105,8 @@ struct pass {
     int64_t n, n_seq;
     const int32_t *ids, *pos, *start;
     const int32_t *types;           /* token types, or NULL = all 0 */
-    const int32_t *lo, *hi;         /* attention ranges, by pass_begin */
+    struct { const int32_t *lo, *hi; } span[2];     /* attention ranges of global and local layers,
+                                                       by pass_begin */
     struct kv_cache *cache;         /* [layers] while generating, else NULL */
     int64_t past;                   /* rows in the cache before this pass */
 };
@@ -97,6 +114,7 @@ struct pass {
 int pass_begin(struct pass *p);
 int32_t *pass_index(struct pass *p);             /* [n_seq], for pooled rows */
 const int32_t *pass_types(struct pass *p);       /* [n] zeros: token types */
+const int32_t *pass_positions(struct pass *p);   /* [n], from hp.pos_offset on */
 struct tensor *nn_leaf(struct pass *p, struct param *q);   /* NULL gives NULL */
 struct tensor *nn_linear(struct pass *p, const struct site *s, struct tensor *x);
 struct tensor *nn_norm(struct pass *p, const struct site *s, struct tensor *x);
@@ -109,6 +127,7 @@ struct tensor *model_classify(struct pass *p, struct tensor *pooled);   /* [n_se
 /* Logits of the given rows, [n_rows, vocab]. */
 struct tensor *model_logits(struct pass *p, struct tensor *hidden);
 int rope_reserve(struct model *m, int64_t positions);
+int rope_slopes(struct model *m);                /* ALiBi's slopes, where the family has them */
 double rope_frequency(const struct hparams *hp, double f);      /* f after the model's scaling */
 /* The inference graph, made at first use. */
 int model_graph(struct model *m);

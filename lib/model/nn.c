@@ -4,9 +4,10 @@
 
 struct pass_mem {
     struct host *host;
-    int32_t *ranges;                /* lo then hi, [cap] each */
+    int32_t *ranges;                /* lo and hi of global layers, then of local ones, [cap] each */
     int32_t *index;                 /* one per sequence: pooled rows */
     int32_t *types;                 /* zeros: token types */
+    int32_t *positions;             /* rows of the table of learned positions */
     int64_t cap, seqs;
 };
 
@@ -25,6 +26,7 @@ void pass_mem_free(struct pass_mem *m)
     mem_free(&m->host->mem, m->ranges);
     mem_free(&m->host->mem, m->index);
     mem_free(&m->host->mem, m->types);
+    mem_free(&m->host->mem, m->positions);
     mem_free(&m->host->mem, m);
 }
 
@@ -34,10 +36,12 @@ int pass_mem_reserve(struct pass_mem *m, int64_t tokens, int64_t seqs)
     if (tokens > m->cap) {
         mem_free(mem, m->ranges);
         mem_free(mem, m->types);
+        mem_free(mem, m->positions);
         m->cap = 0;
-        m->ranges = mem_array(mem, tokens, 2 * sizeof(int32_t));
+        m->ranges = mem_array(mem, tokens, 4 * sizeof(int32_t));
         m->types = mem_array(mem, tokens, sizeof(int32_t));
-        if (!m->ranges || !m->types) return PEFT_ENOMEM;
+        m->positions = mem_array(mem, tokens, sizeof(int32_t));
+        if (!m->ranges || !m->types || !m->positions) return PEFT_ENOMEM;
         m->cap = tokens;
     }
     if (seqs > m->seqs) {
@@ -50,25 +54,37 @@ int pass_mem_reserve(struct pass_mem *m, int64_t tokens, int64_t seqs)
     return PEFT_OK;
 }
 
+/* Which keys each row sees: in global layers all of its sequence, or those up
+ * to itself; in local layers those of them within the window. */
+static void fill_spans(struct pass *p, int32_t *lo, int32_t *hi, int64_t window)
+{
+    int causal = p->m->arch->style.causal;
+    for (int64_t s = 0; s < p->n_seq; s++) {
+        int32_t end = p->start[s + 1];
+        for (int64_t i = p->start[s]; i < end; i++) {
+            int64_t at = i + p->past, first = causal ? at + 1 - window : at - window;
+            lo[i] = p->start[s];
+            hi[i] = causal ? (int32_t)at + 1 : end;
+            if (!window) continue;
+            lo[i] = (int32_t)MAX(lo[i], first);
+            if (!causal) hi[i] = (int32_t)MIN(end, at + window + 1);
+        }
+    }
+}
+
 int pass_begin(struct pass *p)
 {
-    const struct arch *arch = p->m->arch;
     int64_t window = p->m->hp.window;
     int rc = pass_mem_reserve(p->mem, p->n, p->n_seq);
     if (rc) return rc;
     graph_reset(p->g);
     p->dropouts = 0;
-    int32_t *lo = p->mem->ranges, *hi = lo + p->mem->cap;
-    for (int64_t s = 0; s < p->n_seq; s++) {
-        for (int64_t i = p->start[s]; i < p->start[s + 1]; i++) {
-            int64_t at = i + p->past;
-            lo[i] = p->start[s];
-            hi[i] = (int32_t)(arch->style.causal ? at + 1 : p->start[s + 1]);
-            if (window > 0 && at + 1 - window > lo[i]) lo[i] = (int32_t)(at + 1 - window);
-        }
+    for (int k = 0; k < 2; k++) {
+        int32_t *lo = p->mem->ranges + 2 * k * p->mem->cap, *hi = lo + p->mem->cap;
+        fill_spans(p, lo, hi, k ? window : 0);
+        p->span[k].lo = lo;
+        p->span[k].hi = hi;
     }
-    p->lo = lo;
-    p->hi = hi;
     return PEFT_OK;
 }
 
@@ -103,9 +119,11 @@ struct tensor *nn_norm(struct pass *p, const struct site *s, struct tensor *x)
 {
     if (!s) return x;
     graph_name(p->g, s->name);
-    if (p->m->arch->style.norm == NORM_LAYER)
+    const struct style *style = &p->m->arch->style;
+    if (style->norm == NORM_LAYER)
         return g_layernorm(p->g, x, nn_leaf(p, s->w), nn_leaf(p, s->b), (float)p->m->hp.eps);
-    return g_rmsnorm(p->g, x, nn_leaf(p, s->w), (float)p->m->hp.eps, 0.0f);
+    float plus = style->norm_plus && !s->w->plus ? 1.0f : 0.0f;
+    return g_rmsnorm(p->g, x, nn_leaf(p, s->w), (float)p->m->hp.eps, plus);
 }
 
 struct tensor *nn_dropout(struct pass *p, struct tensor *x, float rate)
@@ -117,3 +135,9 @@ struct tensor *nn_dropout(struct pass *p, struct tensor *x, float rate)
 
 int32_t *pass_index(struct pass *p) { return p->mem->index; }
 const int32_t *pass_types(struct pass *p) { return p->types ? p->types : p->mem->types; }
+const int32_t *pass_positions(struct pass *p)
+{
+    for (int64_t i = 0; i < p->n; i++)
+        p->mem->positions[i] = p->pos[i] + (int32_t)p->m->hp.pos_offset;
+    return p->mem->positions;
+}

@@ -84,28 +84,75 @@ int model_freeze_layers(struct model *m, int32_t first, int32_t last)
     return PEFT_OK;
 }
 
-/* Llama's GGUF keeps the rows of q and k with the two halves of each head
- * interleaved: our row h*d + 2i + j is Hugging Face's h*d + j*d/2 + i. */
+enum row_order slot_order(const struct arch *a, const struct slot_row *row)
+{
+    if ((row->flags & SLOT_ROPE_ROWS) && a->style.gguf_pair) return ROWS_ROPE;
+    return row->slot == SLOT_QKV && a->style.qkv_groups ? ROWS_QKV : ROWS_PLAIN;
+}
+
+/* ROWS_ROPE: row h*d + 2i + j is Hugging Face's h*d + j*d/2 + i.
+ * ROWS_QKV: Hugging Face has for each key head its heads of q, then k, then v;
+ * GGUF has all of q, all of k, all of v. */
+int64_t row_in_gguf(const struct hparams *hp, int order, int64_t i)
+{
+    int64_t d = hp->head_dim, head = i / d, r = i % d, q = hp->heads / hp->kv_heads;
+    int64_t group = head / (q + 2), k = head % (q + 2);
+    if (order == ROWS_ROPE) return head * d + (r % (d / 2)) * 2 + r / (d / 2);
+    if (order == ROWS_PLAIN) return i;
+    if (k < q) return (group * q + k) * d + r;
+    return (hp->heads + (k - q) * hp->kv_heads + group) * d + r;
+}
+
+int64_t row_in_hf(const struct hparams *hp, int order, int64_t i)
+{
+    int64_t d = hp->head_dim, head = i / d, r = i % d, q = hp->heads / hp->kv_heads;
+    if (order == ROWS_ROPE) return head * d + r % 2 * (d / 2) + r / 2;
+    if (order == ROWS_PLAIN) return i;
+    if (head < hp->heads) return (head / q * (q + 2) + head % q) * d + r;
+    head -= hp->heads;
+    return (head % hp->kv_heads * (q + 2) + q + head / hp->kv_heads) * d + r;
+}
+
 int64_t param_row(const struct model *m, const struct param *p, int64_t i)
 {
-    if (!p->rope_rows || !m->rope_pair) return i;
-    int64_t d = m->hp.head_dim, head = i / d, r = i % d;
-    return head * d + (r % (d / 2)) * 2 + r / (d / 2);
+    return row_in_gguf(&m->hp, p->order, i);
+}
+
+/* A bias along ordered rows is [1, n]: its elements are the rows. */
+static int64_t ordered(const struct param *p, int64_t *cols)
+{
+    int bias = p->order && p->rows == 1;
+    *cols = bias ? 1 : p->cols;
+    return bias ? p->cols : p->rows;
 }
 
 void param_read(const struct model *m, const struct param *p, float *to)
 {
-    int64_t row_bytes = p->cols / p->type->block * p->type->bytes;
-    /* A bias of rope rows is [1, n]: its elements are the rows. */
-    if (p->rope_rows && p->rows == 1 && m->rope_pair) {
-        const char *from = p->data;
-        for (int64_t i = 0; i < p->cols; i++)
-            p->type->to_f32(to + i, from + param_row(m, p, i) * p->type->bytes, 1);
-        return;
-    }
-    for (int64_t i = 0; i < p->rows; i++)
-        p->type->to_f32(to + i * p->cols,
-                        (const char *)p->data + param_row(m, p, i) * row_bytes, p->cols);
+    int64_t cols, rows = ordered(p, &cols), bytes = cols / p->type->block * p->type->bytes;
+    const char *from = p->data;
+    for (int64_t i = 0; i < rows && !p->turned; i++)
+        p->type->to_f32(to + i * cols, from + param_row(m, p, i) * bytes, cols);
+    /* Turned matrices are float32, or of GGUF: read by rows, written by columns. */
+    float block[256];
+    for (int64_t i = 0; i < rows && p->turned; i++)
+        for (int64_t k = 0; k < cols; k += p->type->block) {
+            p->type->to_f32(block, from + i * bytes + k / p->type->block * p->type->bytes,
+                            p->type->block);
+            for (int64_t j = 0; j < p->type->block; j++) to[(k + j) * rows + i] = block[j];
+        }
+    for (int64_t i = 0; i < cols && p->plus; i++) to[i] -= 1.0f;
+}
+
+void param_write(const struct model *m, const struct param *p, float *to, const struct qtype *type,
+                 const void *from)
+{
+    int64_t cols, rows = ordered(p, &cols);
+    int64_t bytes = (p->turned ? 1 : cols) * type->bytes;
+    for (int64_t i = 0; i < rows && !p->turned; i++)
+        type->to_f32(to + param_row(m, p, i) * cols, (const char *)from + i * bytes, cols);
+    for (int64_t i = 0; i < rows * cols && p->turned; i++)
+        type->to_f32(to + i % rows * cols + i / rows, (const char *)from + i * bytes, 1);
+    for (int64_t i = 0; i < cols && p->plus; i++) to[i] += 1.0f;
 }
 
 int param_own(struct model *m, struct param *p)

@@ -8,42 +8,49 @@
 /* --- tensors */
 
 struct source {                     /* how one tensor is written */
+    const struct source *next;      /* the next expert's, in the same tensor */
     const struct model *m;
     const struct param *p;
     float *row;                     /* room for one row, shared */
     void *packed;                   /* and for it in the target type */
-    int interleave;                 /* rows go into GGUF's rope order */
+    float *turned;                  /* the values as [in, out], or NULL */
+    int order;                      /* enum row_order of the file */
+    float plus;                     /* added to every element */
 };
 
 static int64_t source_row(const struct source *s, int64_t i)
 {
-    int64_t d = s->m->hp.head_dim, head = i / d, r = i % d;
-    int held = s->p->rope_rows && s->m->rope_pair;
-    if (held == s->interleave) return i;
-    if (held) return param_row(s->m, s->p, i);
-    return head * d + r % 2 * (d / 2) + r / 2;
+    if (s->p->order == s->order) return i;
+    return s->order ? row_in_hf(&s->m->hp, s->order, i) : param_row(s->m, s->p, i);
 }
 
-static int put_rows(const struct store_out *o, struct writer *w)
+static void put_matrix(const struct store_out *o, const struct source *s, struct writer *w)
 {
-    const struct source *s = o->arg;
     const struct param *p = s->p;
-    int64_t rows = p->rows, cols = p->cols, bytes = 0;
-    if (rows == 1 && (p->rope_rows || s->interleave)) {       /* a bias of rope rows */
+    const struct qtype *type = s->turned ? &qtype_f32 : p->type;
+    int64_t rows = s->turned ? p->cols : p->rows, cols = s->turned ? p->rows : p->cols, bytes = 0;
+    if (rows == 1 && (p->order || s->order)) {                /* a bias of ordered rows */
         rows = cols;
         cols = 1;
     }
-    int64_t from = cols / p->type->block * p->type->bytes;
+    int64_t from = cols / type->block * type->bytes;
     qtype_bytes(o->type, cols, &bytes);
     for (int64_t i = 0; i < rows; i++) {
-        const char *data = (const char *)p->data + source_row(s, i) * from;
-        if (o->type != p->type) {
-            p->type->to_f32(s->row, data, cols);
+        const char *data = s->turned ? (const char *)s->turned : p->data;
+        data += source_row(s, i) * from;
+        if (o->type != type || s->plus != 0.0f) {
+            type->to_f32(s->row, data, cols);
+            for (int64_t k = 0; k < cols && s->plus != 0.0f; k++) s->row[k] += s->plus;
             o->type->from_f32(s->packed, s->row, cols);
             data = s->packed;
         }
         writer_put(w, data, bytes);
     }
+}
+
+static int put_rows(const struct store_out *o, struct writer *w)
+{
+    for (const struct source *s = o->arg; s; s = s->next) put_matrix(o, s, w);
     return PEFT_OK;
 }
 
@@ -106,16 +113,31 @@ static const struct qtype *target_type(const struct save *s, const struct param 
 
 static const char *gguf_name(struct save *s, const struct site *site, const char *suffix)
 {
-    const struct slot_row *row = s->m->arch->slots;
+    const char *gguf = site->row->gguf, *mark = gguf ? strstr(gguf, "%d") : NULL;
     char name[160];
-    while (row->kind && row->slot != site->slot) row++;
-    if (!row->gguf) return NULL;
-    const char *mark = strstr(row->gguf, "%d");
+    if (!gguf) return NULL;
     if (mark)
-        snprintf(name, sizeof(name), "%.*s%d%s%s", (int)(mark - row->gguf), row->gguf, site->layer,
-                 mark + 2, suffix);
-    else snprintf(name, sizeof(name), "%s%s", row->gguf, suffix);
+        snprintf(name, sizeof(name), "%.*s%d%s%s", (int)(mark - gguf), gguf, site->layer, mark + 2,
+                 suffix);
+    else snprintf(name, sizeof(name), "%s%s", gguf, suffix);
     return arena_strndup(&s->arena, name, (int64_t)strlen(name));
+}
+
+/* In GGUF the experts of a layer are one tensor, the first one's. */
+static int stack_expert(struct save *s, const char *name, const struct source *from)
+{
+    for (int64_t i = s->n - 1; i >= 0; i--) {
+        if (strcmp(s->out[i].name, name)) continue;
+        struct source *last = s->out[i].arg;
+        while (last->next) last = (struct source *)(uintptr_t)last->next;
+        const struct qtype *type = target_type(s, from->p);
+        if (type != s->out[i].type)
+            return fail(PEFT_EUNSUPPORTED, "the experts of %s have several types, expected one: "
+                        "give a dtype", name);
+        last->next = from;
+        return PEFT_OK;
+    }
+    return fail(PEFT_EUNSUPPORTED, "%s lacks its first expert", name);
 }
 
 static int add_tensor(struct save *s, const struct site *site, const struct param *p,
@@ -124,6 +146,7 @@ static int add_tensor(struct save *s, const struct site *site, const struct para
     struct model *m = s->m;
     const char *name = p->name;
     size_t skip = m->arch->prefix ? strlen(m->arch->prefix) : 0;
+    int turn = p->turned && !s->gguf, norm = m->arch->style.norm_plus && site->kind == SITE_NORM;
     if (s->gguf) name = gguf_name(s, site, suffix);
     else if (!m->arch->class_lm && !m->head && !strncmp(name, m->arch->prefix, skip)) name += skip;
     if (!name)
@@ -131,15 +154,27 @@ static int add_tensor(struct save *s, const struct site *site, const struct para
                     "GGUF has no place for %s: save a folder, or merge without a head", p->name);
     struct source *from = arena_alloc(&s->arena, sizeof(*from));
     if (!from) return PEFT_ENOMEM;
-    int rope = 0;
-    for (const struct slot_row *r = m->arch->slots; r->kind; r++)
-        if (r->slot == site->slot) rope = r->flags & SLOT_ROPE_ROWS;
-    *from = (struct source){ m, p, s->row, s->packed, s->gguf && rope && m->arch->style.gguf_pair };
+    *from = (struct source){ .m = m, .p = p, .row = s->row, .packed = s->packed };
+    if (s->gguf) from->order = slot_order(m->arch, site->row);
+    if (norm) from->plus = (float)(s->gguf - p->plus);
+    if (turn) {
+        if (!(from->turned = arena_alloc(&s->arena, param_len(p) * 4))) return PEFT_ENOMEM;
+        param_read(m, p, from->turned);
+    }
     const struct qtype *type = target_type(s, p);
+    if (s->gguf && site->expert > 0) return stack_expert(s, name, from);
     if (!type->from_f32 && type != p->type)
         return fail(PEFT_EUNSUPPORTED, "type %s cannot be written", type->name);
     s->out[s->n++] = (struct store_out){ .name = name, .type = type, .n_dims = p->n_dims,
-        .dims = { p->n_dims == 1 ? p->cols : p->rows, p->cols }, .put = put_rows, .arg = from };
+        .dims = { p->n_dims == 1 || turn ? p->cols : p->rows, turn ? p->rows : p->cols },
+        .put = put_rows, .arg = from };
+    if (s->gguf && site->expert == 0) {
+        struct store_out *o = &s->out[s->n - 1];
+        o->n_dims = 3;
+        o->dims[2] = o->dims[1];
+        o->dims[1] = o->dims[0];
+        o->dims[0] = m->hp.experts;
+    }
     return PEFT_OK;
 }
 
@@ -148,7 +183,10 @@ static int collect(struct save *s)
     struct model *m = s->m;
     int64_t widest = 0;
     int rc = PEFT_OK;
-    for (int64_t i = 0; i < m->n_params; i++) widest = MAX(widest, m->params[i]->cols);
+    for (int64_t i = 0; i < m->n_params; i++) {
+        const struct param *p = m->params[i];
+        widest = MAX(widest, p->turned ? MAX(p->rows, p->cols) : p->cols);
+    }
     s->out = arena_alloc(&s->arena, (m->n_params + 1) * (int64_t)sizeof(*s->out));
     s->row = arena_alloc(&s->arena, widest * 4);
     s->packed = arena_alloc(&s->arena, widest * 8);
@@ -255,14 +293,16 @@ static int put_settings(const struct model *m, struct buf *b, int *n)
     for (const struct key *k = m->arch->keys; k->at != UINT16_MAX && n_done < 64; k++) {
         int seen = 0;
         for (int64_t i = 0; i < n_done; i++) seen |= done[i]->at == k->at;
-        if (seen || !k->hf || strchr(k->hf, '.') ||
-            (k->kind == 'i' && !*(const int64_t *)((const char *)hp + k->at)))
+        const void *at = (const char *)hp + k->at;
+        if (seen || !k->hf || strchr(k->hf, '.') || k->kind == 'x' ||
+            (k->kind == 'i' && !*(const int64_t *)at) ||
+            (k->kind == 'f' && *(const double *)at == 0))
             continue;
         done[n_done++] = k;
         put_member(b, k->hf, n);
-        if (k->kind == 'i')
-            buf_printf(b, "%lld", (long long)*(const int64_t *)((const char *)hp + k->at));
-        else buf_number(b, *(const double *)((const char *)hp + k->at));
+        if (k->kind == 'i') buf_printf(b, "%lld", (long long)*(const int64_t *)at);
+        else if (k->kind == 'b') buf_puts(b, *(const int64_t *)at ? "true" : "false");
+        else buf_real(b, *(const double *)at);
     }
     put_string(b, "model_type", m->arch->name, n);
     put_string(b, "hidden_act", acts[hp->act], n);
@@ -363,6 +403,7 @@ static void add_kv_number(struct kv_list *l, const char *key, int type, double x
     struct buf b;
     buf_init(&b, &l->s->m->host.mem);
     if (type == GGUF_F32) gguf_raw_f32(&b, (float)x);
+    else if (type == GGUF_BOOL) gguf_raw_bool(&b, x != 0);
     else gguf_raw_u32(&b, (uint32_t)x);
     add_kv(l, key, type, &b);
     buf_free(&b);
@@ -390,16 +431,19 @@ static void make_kv(struct kv_list *l)
     const struct model *m = l->s->m;
     const struct hparams *hp = &m->hp;
     char key[96];
-    const char *arch = m->arch->gguf ? m->arch->gguf : "llama";
+    const char *arch = m->arch->gguf;
     add_kv_string(l, "general.architecture", arch);
     add_kv_string(l, "general.name", m->name);
     for (const struct key *k = m->arch->keys; k->at != UINT16_MAX; k++) {
-        if (!k->gguf) continue;
-        snprintf(key, sizeof(key), "%s.%s", arch, k->gguf);
-        if (k->kind == 'f')
-            add_kv_number(l, key, GGUF_F32, *(const double *)((const char *)hp + k->at));
-        else if (*(const int64_t *)((const char *)hp + k->at))
-            add_kv_number(l, key, GGUF_U32, (double)*(const int64_t *)((const char *)hp + k->at));
+        const void *at = (const char *)hp + k->at;
+        if (!k->gguf || k->kind == 'x') continue;
+        snprintf(key, sizeof(key), strncmp(k->gguf, "tokenizer.", 10) ? "%s.%s" : "%.0s%s", arch,
+                 k->gguf);
+        if (k->kind == 'f' && *(const double *)at != 0)
+            add_kv_number(l, key, GGUF_F32, *(const double *)at);
+        if (k->kind == 'b') add_kv_number(l, key, GGUF_BOOL, (double)*(const int64_t *)at);
+        if (k->kind == 'i' && *(const int64_t *)at)
+            add_kv_number(l, key, GGUF_U32, (double)*(const int64_t *)at);
     }
     snprintf(key, sizeof(key), "%s.vocab_size", arch);
     add_kv_number(l, key, GGUF_U32, (double)hp->vocab);
@@ -442,7 +486,10 @@ static int save_gguf(struct save *s, const char *path)
     if (s->m->head)
         return fail(PEFT_EUNSUPPORTED,
                     "GGUF has no place for a classification head: save a folder");
-    if (s->m->hp.act != (s->m->arch->style.gated ? ACT_SILU : ACT_GELU))
+    if (s->m->irregular || !s->m->arch->gguf)
+        return fail(PEFT_EUNSUPPORTED, "GGUF has no words for this model (family %s%s): save a "
+                    "folder", s->m->arch->name, s->m->irregular ? ", irregular layers" : "");
+    if (s->m->hp.act != (enum act)s->m->arch->style.act)
         return fail(PEFT_EUNSUPPORTED,
                     "GGUF has no place for this model's activation: save a folder");
     l.kv = arena_alloc(&s->arena, l.cap * (int64_t)sizeof(*l.kv));

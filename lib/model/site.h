@@ -7,6 +7,11 @@
 
 struct model;
 struct pass;
+struct slot_row;
+
+/* Orders of rows that GGUF files have and Hugging Face's do not: the halves of
+ * each head interleaved, and fused q, k, v following each other. */
+enum row_order { ROWS_PLAIN, ROWS_ROPE, ROWS_QKV };
 
 /* A tensor of weights: the model's, or an adapter's. */
 struct param {
@@ -19,7 +24,10 @@ struct param {
     float *grad;                    /* while a trainer runs, else NULL */
     int32_t layer;                  /* -1 = none */
     int32_t n_dims;
-    uint8_t trainable, rope_rows;   /* rope_rows: rows in GGUF's interleaved order */
+    uint8_t trainable;
+    uint8_t order;                  /* enum row_order: how our rows differ from Hugging Face's */
+    uint8_t turned;                 /* Hugging Face holds it as [in, out] */
+    uint8_t plus;                   /* a norm that exceeds Hugging Face's by 1 */
     uint8_t adapter;                /* belongs to an adapter */
     uint8_t counted;                /* 0 = no weight of its own (rope factors) */
     uint8_t is_new;                 /* not in the model's file: a head that was added */
@@ -29,8 +37,9 @@ struct param {
 /* A module: every linear layer, embedding and norm. */
 struct site {
     const char *name;               /* "model.layers.0.self_attn.q_proj" */
-    int32_t layer;
+    int32_t layer, expert;          /* -1 = none */
     uint8_t slot, kind, flags;
+    const struct slot_row *row;     /* where it stands in the family's table */
     struct param *w, *b;            /* NULL = absent */
     struct adapted *first;          /* adapters, in the order they were added */
 };

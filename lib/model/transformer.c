@@ -4,51 +4,122 @@
 
 #include "model/model.h"
 
-static struct tensor *rope(struct pass *p, struct tensor *x, int64_t heads)
+static struct tensor *rope(struct pass *p, const struct layer *l, struct tensor *x, int64_t heads)
 {
     const struct model *m = p->m;
-    struct rope_args a = { m->rope_table, p->pos, (int32_t)heads, (int32_t)m->hp.head_dim,
-                           (int32_t)m->hp.rot, m->rope_pair };
+    if (m->arch->style.pos != POS_ROPE || l->rope < 0) return x;
+    struct rope_args a = { m->rope_table[l->rope], p->pos, (int32_t)heads,
+                           (int32_t)m->hp.head_dim, (int32_t)m->hp.rot, m->rope_pair };
     return g_rope(p->g, x, &a);
 }
 
-/* RMS norm over each head (Qwen 3): rows of head_dim. */
+/* Norm of q or k: over each head (Qwen 3), or over all of them (OLMo 2), as
+ * the weights tell. */
 static struct tensor *head_norm(struct pass *p, const struct site *s, struct tensor *x)
 {
-    if (!s || !x) return x;
-    int64_t rows = x->rows, cols = x->cols, d = p->m->hp.head_dim;
+    if (!s || !x || s->w->cols == x->cols) return nn_norm(p, s, x);
+    int64_t rows = x->rows, cols = x->cols, d = s->w->cols;
     struct tensor *y = g_reshape(p->g, x, rows * (cols / d), d);
     return g_reshape(p->g, nn_norm(p, s, y), rows, cols);
+}
+
+/* Columns [first, first + n) of each of the `groups` parts of x's rows. */
+static struct tensor *part(struct pass *p, struct tensor *x, int64_t groups, int64_t first,
+                           int64_t n)
+{
+    int64_t rows = x ? x->rows : 0;
+    if (!x || groups == 1) return g_slice_cols(p->g, x, first, n);
+    x = g_reshape(p->g, x, rows * groups, x->cols / groups);
+    return g_reshape(p->g, g_slice_cols(p->g, x, first, n), rows, groups * n);
+}
+
+/* q, k, v of one module: after each other, or interleaved by key head. */
+static void fused_qkv(struct pass *p, const struct site *s, struct tensor *x,
+                      struct tensor *qkv[3])
+{
+    const struct hparams *hp = &p->m->hp;
+    int64_t groups = p->m->arch->style.qkv_groups && !s->w->order ? hp->kv_heads : 1;
+    int64_t kv = hp->kv_heads / groups * hp->head_dim, q = hp->heads / groups * hp->head_dim;
+    x = nn_linear(p, s, x);
+    qkv[0] = part(p, x, groups, 0, q);
+    qkv[1] = part(p, x, groups, q, kv);
+    qkv[2] = part(p, x, groups, q + kv, kv);
 }
 
 static struct tensor *attention(struct pass *p, const struct layer *l, int64_t index,
                                 struct tensor *x)
 {
     const struct hparams *hp = &p->m->hp;
-    struct tensor *q = head_norm(p, l->at[SLOT_Q_NORM], nn_linear(p, l->at[SLOT_Q], x));
-    struct tensor *k = head_norm(p, l->at[SLOT_K_NORM], nn_linear(p, l->at[SLOT_K], x));
-    struct tensor *v = nn_linear(p, l->at[SLOT_V], x);
-    if (p->m->arch->style.pos == POS_ROPE) {
-        q = rope(p, q, hp->heads);
-        k = rope(p, k, hp->kv_heads);
-    }
+    struct tensor *qkv[3];
+    if (l->at[SLOT_QKV]) fused_qkv(p, l->at[SLOT_QKV], x, qkv);
+    else
+        for (int k = 0; k < 3; k++) qkv[k] = nn_linear(p, l->at[SLOT_Q + k], x);
+    struct tensor *q = rope(p, l, head_norm(p, l->at[SLOT_Q_NORM], qkv[0]), hp->heads);
+    struct tensor *k = rope(p, l, head_norm(p, l->at[SLOT_K_NORM], qkv[1]), hp->kv_heads);
+    struct tensor *v = qkv[2];
     if (p->cache) {
         k = g_cache(p->g, k, p->cache[index].k, p->past);
         v = g_cache(p->g, v, p->cache[index].v, p->past);
     }
+    int64_t scalar = hp->attn_scalar ? hp->attn_scalar : hp->head_dim;
     struct attn a = { .nq = p->n, .nk = p->n + p->past, .heads = (int32_t)hp->heads,
                       .kv_heads = (int32_t)hp->kv_heads, .head_dim = (int32_t)hp->head_dim,
-                      .scale = 1.0f / sqrtf((float)hp->head_dim), .lo = p->lo, .hi = p->hi };
+                      .scale = 1.0f / sqrtf((float)scalar), .softcap = (float)hp->attn_cap,
+                      .lo = p->span[l->local].lo, .hi = p->span[l->local].hi,
+                      .slopes = p->m->slopes };
     return nn_linear(p, l->at[SLOT_O], g_attention(p->g, q, k, v, &a));
+}
+
+static int has_adapter(const struct site *s)
+{
+    for (const struct adapted *a = s->first; a; a = a->next)
+        if (a->adapter->enabled) return 1;
+    return 0;
+}
+
+/* One expert's part of the sum: fused, or where an adapter reaches into it by
+ * its modules on all rows. */
+static struct tensor *expert(struct pass *p, const struct expert *e, int64_t index,
+                             struct tensor *x, struct tensor *shares)
+{
+    struct graph *g = p->g;
+    struct tensor *w[3], *y;
+    int fused = 1;
+    for (int k = 0; k < 3; k++) fused &= !has_adapter(e->at[k]) && !e->at[k]->b;
+    if (fused) {
+        for (int k = 0; k < 3; k++) w[k] = nn_leaf(p, e->at[k]->w);
+        graph_name(g, e->at[0]->name);
+        return g_expert(g, x, shares, w, index, p->m->hp.act);
+    }
+    y = g_glu(g, nn_linear(p, e->at[0], x), nn_linear(p, e->at[1], x), p->m->hp.act);
+    return g_scale_rows(g, nn_linear(p, e->at[2], y), g_slice_cols(g, shares, index, 1));
+}
+
+static struct tensor *mixture(struct pass *p, const struct layer *l, struct tensor *x)
+{
+    const struct hparams *hp = &p->m->hp;
+    struct tensor *shares = g_route(p->g, nn_linear(p, l->at[SLOT_ROUTER], x), hp->experts_used,
+                                    hp->experts_norm != 0);
+    struct tensor *sum = expert(p, &l->experts[0], 0, x, shares);
+    for (int64_t e = 1; e < hp->experts; e++)
+        sum = g_add(p->g, sum, expert(p, &l->experts[e], e, x, shares));
+    return sum;
 }
 
 static struct tensor *feed_forward(struct pass *p, const struct layer *l, struct tensor *x)
 {
-    struct tensor *up = nn_linear(p, l->at[SLOT_UP], x), *y;
-    if (p->m->arch->style.gated)
-        y = g_glu(p->g, nn_linear(p, l->at[SLOT_GATE], x), up, p->m->hp.act);
-    else
-        y = g_act(p->g, up, p->m->hp.act);
+    const struct hparams *hp = &p->m->hp;
+    struct tensor *gate = NULL, *up, *y;
+    if (l->at[SLOT_ROUTER]) return mixture(p, l, x);
+    if (l->at[SLOT_GATE_UP]) {
+        y = nn_linear(p, l->at[SLOT_GATE_UP], x);
+        gate = g_slice_cols(p->g, y, 0, hp->ff);
+        up = g_slice_cols(p->g, y, hp->ff, hp->ff);
+    } else {
+        up = nn_linear(p, l->at[SLOT_UP], x);
+        if (p->m->arch->style.gated) gate = nn_linear(p, l->at[SLOT_GATE], x);
+    }
+    y = p->m->arch->style.gated ? g_glu(p->g, gate, up, hp->act) : g_act(p->g, up, hp->act);
     return nn_linear(p, l->at[SLOT_DOWN], y);
 }
 
@@ -59,8 +130,15 @@ static struct tensor *block(struct pass *p, const struct layer *l, int64_t index
         x = nn_norm(p, l->at[SLOT_ATTN_NORM], g_add(g, x, attention(p, l, index, x)));
         return nn_norm(p, l->at[SLOT_FFN_NORM], g_add(g, x, feed_forward(p, l, x)));
     }
-    x = g_add(g, x, attention(p, l, index, nn_norm(p, l->at[SLOT_ATTN_NORM], x)));
-    return g_add(g, x, feed_forward(p, l, nn_norm(p, l->at[SLOT_FFN_NORM], x)));
+    struct tensor *y = nn_norm(p, l->at[SLOT_ATTN_NORM], x);
+    struct tensor *a = nn_norm(p, l->at[SLOT_ATTN_POST], attention(p, l, index, y));
+    if (p->m->hp.parallel) {
+        if (l->at[SLOT_FFN_NORM]) y = nn_norm(p, l->at[SLOT_FFN_NORM], x);
+        return g_add(g, x, g_add(g, a, feed_forward(p, l, y)));
+    }
+    x = g_add(g, x, a);
+    y = feed_forward(p, l, nn_norm(p, l->at[SLOT_FFN_NORM], x));
+    return g_add(g, x, nn_norm(p, l->at[SLOT_FFN_POST], y));
 }
 
 static struct tensor *embed(struct pass *p)
@@ -68,7 +146,9 @@ static struct tensor *embed(struct pass *p)
     struct site *const *at = p->m->global;
     struct graph *g = p->g;
     struct tensor *x = g_embed(g, nn_leaf(p, at[SLOT_EMBED]->w), p->ids, p->n);
-    if (at[SLOT_POS]) x = g_add(g, x, g_embed(g, nn_leaf(p, at[SLOT_POS]->w), p->pos, p->n));
+    if (p->m->arch->style.embed_scale) x = g_scale(g, x, sqrtf((float)p->m->hp.dim));
+    if (at[SLOT_POS])
+        x = g_add(g, x, g_embed(g, nn_leaf(p, at[SLOT_POS]->w), pass_positions(p), p->n));
     if (at[SLOT_TYPE])
         x = g_add(g, x, g_embed(g, nn_leaf(p, at[SLOT_TYPE]->w), pass_types(p), p->n));
     return nn_norm(p, at[SLOT_EMBED_NORM], x);

@@ -145,9 +145,36 @@ static tensor *case_attention(struct setup *s)
         hi[i] = i + 1;
     }
     struct attn a = { .nq = n, .nk = n, .heads = heads, .kv_heads = kv, .head_dim = dim,
-                      .scale = 0.3f, .softcap = s->variant == 2 ? 5.0f : 0.0f, .lo = lo, .hi = hi };
+                      .scale = 0.3f, .softcap = s->variant == 2 ? 5.0f : 0.0f, .lo = lo, .hi = hi,
+                      .slopes = s->variant == 4 ? numbers(s->arena, heads, 10) : NULL };
     tensor *q = leaf(s, n, heads * dim), *k = leaf(s, n, kv * dim);
     return g_attention(s->g, q, k, s->variant == 3 ? k : leaf(s, n, kv * dim), &a);
+}
+static tensor *case_route(struct setup *s)
+{
+    /* The three largest are far from the others: a difference must not change them. */
+    float *far = arena_alloc(s->arena, s->n * s->d * 4);
+    for (int32_t i = 0; i < s->n * s->d; i++)
+        far[i] = (i % s->d + i / s->d) % s->d < 3 ? 3.0f : 0.0f;
+    tensor *x = g_scale(s->g, leaf(s, s->n, s->d), 0.2f);
+    x = g_add(s->g, x, graph_leaf(s->g, "far", &qtype_f32, s->n, s->d, far, NULL));
+    return g_route(s->g, x, 3, s->variant);
+}
+static tensor *case_expert(struct setup *s)
+{
+    int64_t f = 16;
+    tensor *x = g_scale(s->g, leaf(s, s->n, s->d), 0.1f);    /* or differences are too coarse */
+    float *mask = arena_alloc(s->arena, s->n * 4 * 4);
+    for (int32_t i = 0; i < s->n * 4; i++) mask[i] = (float)((i * 7 + s->variant) % 3 > 0);
+    tensor *shares = g_mul(s->g, leaf(s, s->n, 4),
+                           graph_leaf(s->g, "mask", &qtype_f32, s->n, 4, mask, NULL));
+    tensor *w[3] = { leaf(s, f, s->d), leaf(s, f, s->d), leaf(s, s->d, f) };
+    return g_expert(s->g, x, shares, w, s->variant, ACT_SILU);
+}
+static tensor *case_scale_rows(struct setup *s)
+{
+    tensor *a = leaf(s, s->n, s->d);
+    return g_scale_rows(s->g, a, leaf(s, s->n, 1));
 }
 static tensor *case_dropout(struct setup *s)
 {
@@ -194,8 +221,9 @@ static tensor *case_xent_head(struct setup *s)
     int64_t v = 11, n = all ? s->n : s->m + 2;
     tensor *h = leaf(s, s->n, s->d), *w = weight(s, v, s->d, 1);
     tensor *b = s->variant ? NULL : new_leaf(s, 1, v, 1);
-    return g_xent_head(s->g, h, w, b, all ? NULL : indices(s, n, s->n, 4),
-                       indices(s, n, (int32_t)v, 5), n, 0.25f, &s->stats);
+    return g_xent_head_capped(s->g, h, w, b, all ? NULL : indices(s, n, s->n, 4),
+                              indices(s, n, (int32_t)v, 5), n, 0.25f, s->variant & 2 ? 3.0f : 0.0f,
+                              &s->stats);
 }
 static tensor *case_xent(struct setup *s)
 {
@@ -222,10 +250,13 @@ static const struct op_case {
     { &op_scale, case_scale, 1, 0, 1e-3 },
     { &op_act, case_act, ACT_COUNT, 0, 2e-3 },
     { &op_glu, case_glu, 3, 0, 2e-3 },
+    { &op_route, case_route, 2, 0, 3e-3 },
+    { &op_expert, case_expert, 4, 0, 3e-3 },
+    { &op_scale_rows, case_scale_rows, 1, 0, 1e-3 },
     { &op_rmsnorm, case_rmsnorm, 2, 0, 2e-3 },
     { &op_layernorm, case_layernorm, 4, 0, 2e-3 },
     { &op_rope, case_rope, 4, 0, 1e-3 },
-    { &op_attention, case_attention, 4, 0, 3e-3 },
+    { &op_attention, case_attention, 5, 0, 3e-3 },
     { &op_dropout, case_dropout, 1, 0, 1e-3 },
     { &op_rows, case_rows, 1, 0, 1e-3 },
     { &op_pool_mean, case_pool_mean, 1, 0, 1e-3 },

@@ -6,7 +6,9 @@
  *     dh = dz W  into aux [n, D], which backward scatters,
  *     dW += dz^T h[rows],  db += sum of dz  where they train.
  * The latter two are right only for a node that is the loss (`root`).
- * A chunk is a step: a run can stop between chunks.
+ * A chunk is a step: a run can stop between chunks.  With a cap, z is
+ * cap * tanh(z' / cap) and dz' = dz * (1 - tanh(z' / cap)^2); z' / cap of a row
+ * waits in scratch.
  *
  * h [N, D], W [V, D] of any stored type, b [1, V] or absent, value [1, 1];
  * rows [n], or NULL for all of h: then n = N. */
@@ -15,7 +17,7 @@
 struct xent_head_args {
     const int32_t *rows, *target;
     int64_t n;
-    float scale;
+    float scale, cap;
     struct loss_stats *stats;
     int64_t chunk;                       /* rows at a time */
 };
@@ -78,7 +80,7 @@ static int64_t scratch_xent_head(const struct tensor *t)
 {
     const struct xent_head_args *a = t->args;
     const struct matrix w = op_matrix(t->in[1]);
-    return linear_scratch(&w, a->chunk);
+    return MAX(linear_scratch(&w, a->chunk), a->cap > 0 ? w.rows * 4 : 0);
 }
 
 static int64_t steps_xent_head(const struct tensor *t)
@@ -94,12 +96,18 @@ static void xent_head_part(const struct tensor *t, const struct run *r, int64_t 
     const struct head_chunk c = head_chunk_of(t, r->step);
     int64_t v = t->in[1]->rows;
     float scale = r->training ? a->scale : 0.0f;
-    (void)worker;
+    float *bare = a->cap > 0 ? compute_scratch(r->c, worker) : NULL;
     for (int64_t i = begin; i < end; i++) {
         float *z = c.z + i * v;
         if (t->in[2]) r->k->add(z, z, t->in[2]->x, v);
+        if (bare) {
+            r->k->axpy(bare, z, 1.0f / a->cap, 0, v);
+            r->k->act(z, bare, v, ACT_TANH);
+            r->k->axpy(z, z, a->cap, 0, v);
+        }
         r->k->xent(z, c.loss + i, c.hit + i, a->target + c.begin + i, 1, v, v, scale);
         if (scale == 0.0f && r->training) r->k->fill(z, 0.0f, v);
+        if (bare && scale != 0.0f) r->k->act_back(z, z, bare, 0, v, ACT_TANH);
     }
 }
 
@@ -169,6 +177,13 @@ const struct op op_xent_head = {
 tensor *g_xent_head(graph *g, tensor *h, tensor *w, tensor *b, const int32_t *rows,
                     const int32_t *target, int64_t n, float scale, struct loss_stats *stats)
 {
-    const struct xent_head_args a = { rows, target, n, scale, stats, 0 };
+    return g_xent_head_capped(g, h, w, b, rows, target, n, scale, 0.0f, stats);
+}
+
+tensor *g_xent_head_capped(graph *g, tensor *h, tensor *w, tensor *b, const int32_t *rows,
+                           const int32_t *target, int64_t n, float scale, float cap,
+                           struct loss_stats *stats)
+{
+    const struct xent_head_args a = { rows, target, n, scale, cap, stats, 0 };
     return graph_node(g, &op_xent_head, (tensor *[]){ h, w, b }, 3, 1 << 2, &a, sizeof a);
 }

@@ -1,80 +1,139 @@
-/* Llama 1-3, SmolLM2, TinyLlama, Mistral, and Qwen 2 and 3, which add biases
- * (Qwen 2) or norms of q and k (Qwen 3): pre-norm RMS blocks with rotary
- * positions, grouped heads and a gated SiLU feed-forward. */
-#include "model/arch.h"
+/* Llama 1-3, SmolLM2, TinyLlama, Mistral, SmolLM 3, and Qwen 2 and 3, which add
+ * biases (Qwen 2) or norms of q and k (Qwen 3): pre-norm RMS blocks with rotary
+ * positions, grouped heads and a gated SiLU feed-forward; Mixtral and Qwen 3's
+ * mixtures of experts. */
+#include "model/arch/rows.h"
 
-#define AT(field) offsetof(struct hparams, field)
+/* config.json of a Llama may carry a sliding_window that the model does not
+ * use; in GGUF a llama with a window is Mistral. */
+static const struct key llama_keys[] = { KEYS_LLAMA, KEYS_END };
+static const struct key mistral_keys[] = { KEY_WINDOW, KEYS_LLAMA, KEYS_END };
 
-/* Mistral takes all rows, Llama those after the first, Qwen those after the
- * second: other config.json's carry a sliding_window that the model does not
- * use, and in GGUF a llama with a window is Mistral. */
-static const struct key llama_keys[] = {
+/* Layers from max_window_layers on have the window, if it is used at all. */
+static const struct key qwen_keys[] = {
     { AT(window), 'i', 'o', "sliding_window", NULL, 0, 1 << 30 },
-    { AT(window), 'i', 'o', NULL, "attention.sliding_window", 0, 1 << 30 },
-    { AT(layers), 'i', 'r', "num_hidden_layers", "block_count", 0, 4096 },
-    { AT(dim), 'i', 'r', "hidden_size", "embedding_length", 0, 1 << 20 },
-    { AT(heads), 'i', 'r', "num_attention_heads", "attention.head_count", 0, 1 << 16 },
-    { AT(kv_heads), 'i', 'o', "num_key_value_heads", "attention.head_count_kv", 0, 1 << 16 },
-    { AT(head_dim), 'i', 'o', "head_dim", "attention.key_length", 0, 1 << 16 },
-    { AT(ff), 'i', 'r', "intermediate_size", "feed_forward_length", 0, 1 << 24 },
-    { AT(max_len), 'i', 'o', "max_position_embeddings", "context_length", 2048, 1 << 30 },
-    { AT(rot), 'i', 'o', NULL, "rope.dimension_count", 0, 1 << 16 },
-    { AT(eps), 'f', 'o', "rms_norm_eps", "attention.layer_norm_rms_epsilon", 1e-6, 0 },
-    { AT(theta), 'f', 'o', "rope_parameters.rope_theta", "rope.freq_base", 0, 0 },
-    { AT(theta), 'f', 'o', "rope_theta", NULL, 10000, 0 },
-    { UINT16_MAX, 0, 0, NULL, NULL, 0, 0 }
+    { AT(full_layers), 'i', 'o', "max_window_layers", NULL, 28, 1 << 30 },
+    KEYS_LLAMA,
+    KEYS_END
 };
 
+static int qwen_settle(const struct store *s, struct hparams *hp)
+{
+    int on = 0;
+    int rc = store_config(s) ? store_bool(s, "use_sliding_window", &on) : 0;
+    if (!on || hp->full_layers >= hp->layers) hp->window = 0;
+    return MIN(rc, PEFT_OK);
+}
+
+/* Every fourth layer has no rotary positions, or as no_rope_layers says. */
+static const struct key smollm3_keys[] = {
+    KEYS_LLAMA,
+    KEY_OFF("use_sliding_window"),
+    { AT(nope_period), 'i', 'o', "no_rope_layer_interval", NULL, 4, 4096 },
+    KEYS_END
+};
+
+#define LLAMA_NORM(slot, hf, gguf) ROW_NORM(slot, NB, DIM_MODEL, LLAMA_LAYER hf, "blk.%d." gguf)
+
 static const struct slot_row llama_slots[] = {
-    { SLOT_EMBED, SITE_EMBED, SLOT_NO_BIAS, DIM_VOCAB, DIM_MODEL, "model.embed_tokens",
-      "token_embd" },
-    { SLOT_ATTN_NORM, SITE_NORM, SLOT_NO_BIAS, DIM_ONE, DIM_MODEL,
-      "model.layers.%d.input_layernorm", "blk.%d.attn_norm" },
-    { SLOT_Q, SITE_LINEAR, SLOT_ROPE_ROWS, DIM_Q, DIM_MODEL, "model.layers.%d.self_attn.q_proj",
-      "blk.%d.attn_q" },
-    { SLOT_K, SITE_LINEAR, SLOT_ROPE_ROWS, DIM_KV, DIM_MODEL, "model.layers.%d.self_attn.k_proj",
-      "blk.%d.attn_k" },
-    { SLOT_V, SITE_LINEAR, 0, DIM_KV, DIM_MODEL, "model.layers.%d.self_attn.v_proj",
-      "blk.%d.attn_v" },
-    { SLOT_Q_NORM, SITE_NORM, SLOT_OPTIONAL | SLOT_NO_BIAS, DIM_ONE, DIM_HEAD,
-      "model.layers.%d.self_attn.q_norm", "blk.%d.attn_q_norm" },
-    { SLOT_K_NORM, SITE_NORM, SLOT_OPTIONAL | SLOT_NO_BIAS, DIM_ONE, DIM_HEAD,
-      "model.layers.%d.self_attn.k_norm", "blk.%d.attn_k_norm" },
-    { SLOT_O, SITE_LINEAR, 0, DIM_MODEL, DIM_Q, "model.layers.%d.self_attn.o_proj",
-      "blk.%d.attn_output" },
-    { SLOT_FFN_NORM, SITE_NORM, SLOT_NO_BIAS, DIM_ONE, DIM_MODEL,
-      "model.layers.%d.post_attention_layernorm", "blk.%d.ffn_norm" },
-    { SLOT_GATE, SITE_LINEAR, 0, DIM_FF, DIM_MODEL, "model.layers.%d.mlp.gate_proj",
-      "blk.%d.ffn_gate" },
-    { SLOT_UP, SITE_LINEAR, 0, DIM_FF, DIM_MODEL, "model.layers.%d.mlp.up_proj", "blk.%d.ffn_up" },
-    { SLOT_DOWN, SITE_LINEAR, 0, DIM_MODEL, DIM_FF, "model.layers.%d.mlp.down_proj",
-      "blk.%d.ffn_down" },
-    { SLOT_FINAL_NORM, SITE_NORM, SLOT_NO_BIAS, DIM_ONE, DIM_MODEL, "model.norm", "output_norm" },
-    { SLOT_LM_HEAD, SITE_LINEAR, SLOT_OPTIONAL | SLOT_HEAD, DIM_VOCAB, DIM_MODEL, "lm_head",
-      "output" },
-    { SLOT_CLASSIFIER, SITE_LINEAR, SLOT_OPTIONAL | SLOT_HEAD | SLOT_NO_BIAS, DIM_LABELS, DIM_MODEL,
-      "score", NULL },
-    { SLOT_ROPE_FREQS, SITE_NORM, SLOT_OPTIONAL | SLOT_NO_BIAS | SLOT_NOT_A_WEIGHT, DIM_ONE,
-      DIM_ROT_HALF, NULL, "rope_freqs" },
-    { 0, 0, 0, 0, 0, NULL, NULL }
+    ROW_EMBED("model.embed_tokens"),
+    LLAMA_NORM(SLOT_ATTN_NORM, "input_layernorm", "attn_norm"),
+    ROWS_LLAMA_QKV(SLOT_ROPE_ROWS),
+    ROWS_LLAMA_QK_NORM(DIM_HEAD, DIM_HEAD),
+    ROW_LLAMA_O,
+    LLAMA_NORM(SLOT_FFN_NORM, "post_attention_layernorm", "ffn_norm"),
+    ROWS_LLAMA_FFN,
+    ROWS_LLAMA_TOP,
+    ROW_NORM(SLOT_ROPE_FREQS, SLOT_OPTIONAL | NB | SLOT_NOT_A_WEIGHT, DIM_ROT_HALF, NULL,
+             "rope_freqs"),
+    ROWS_END
+};
+
+/* Mixtral and Qwen 3's mixtures have experts instead of the feed-forward.
+ * llama.cpp always scales Qwen's shares. */
+#define KEYS_EXPERTS \
+    { AT(experts), 'i', 'o', "num_local_experts", "expert_count", 0, 4096 }, \
+    { AT(experts), 'i', 'r', "num_experts", NULL, 0, 4096 }, \
+    { AT(experts_used), 'i', 'r', "num_experts_per_tok", "expert_used_count", 0, 4096 }
+static const struct key mixtral_keys[] = {
+    KEY_WINDOW, KEYS_LLAMA, KEYS_EXPERTS, { AT(experts_norm), 'b', 'o', NULL, NULL, 1, 0 }, KEYS_END
+};
+static const struct key qwen3_moe_keys[] = {
+    { AT(window), 'i', 'o', "sliding_window", NULL, 0, 1 << 30 },
+    { AT(full_layers), 'i', 'o', "max_window_layers", NULL, 28, 1 << 30 },
+    KEYS_LLAMA,
+    KEYS_EXPERTS,
+    { AT(expert_ff), 'i', 'r', "moe_intermediate_size", "expert_feed_forward_length", 0, 1 << 24 },
+    { AT(experts_norm), 'b', 'o', "norm_topk_prob", NULL, 0, 0 },
+    KEYS_END
+};
+
+static int mixtral_settle(const struct store *s, struct hparams *hp)
+{
+    (void)s;
+    hp->expert_ff = hp->ff;
+    return PEFT_OK;
+}
+
+static int qwen3_moe_settle(const struct store *s, struct hparams *hp)
+{
+    if (!store_config(s)) hp->experts_norm = 1;
+    return qwen_settle(s, hp);
+}
+
+#define ROWS_MIXTURE(slots_rope, layer, gate, up, down) \
+    ROW_EMBED("model.embed_tokens"), \
+    LLAMA_NORM(SLOT_ATTN_NORM, "input_layernorm", "attn_norm"), \
+    ROWS_LLAMA_QKV(slots_rope), \
+    ROWS_LLAMA_QK_NORM(DIM_HEAD, DIM_HEAD), \
+    ROW_LLAMA_O, \
+    LLAMA_NORM(SLOT_FFN_NORM, "post_attention_layernorm", "ffn_norm"), \
+    ROW_LINEAR(SLOT_ROUTER, SLOT_HEAD | NB, DIM_EXPERTS, DIM_MODEL, LLAMA_LAYER layer "gate", \
+               "blk.%d.ffn_gate_inp"), \
+    ROW_LINEAR(SLOT_X_GATE, NB, DIM_EXPERT_FF, DIM_MODEL, LLAMA_LAYER layer "experts.%d." gate, \
+               "blk.%d.ffn_gate_exps"), \
+    ROW_LINEAR(SLOT_X_UP, NB, DIM_EXPERT_FF, DIM_MODEL, LLAMA_LAYER layer "experts.%d." up, \
+               "blk.%d.ffn_up_exps"), \
+    ROW_LINEAR(SLOT_X_DOWN, NB, DIM_MODEL, DIM_EXPERT_FF, LLAMA_LAYER layer "experts.%d." down, \
+               "blk.%d.ffn_down_exps"), \
+    ROWS_LLAMA_TOP, \
+    ROWS_END
+static const struct slot_row mixtral_slots[] = {
+    ROWS_MIXTURE(SLOT_ROPE_ROWS, "block_sparse_moe.", "w1", "w3", "w2")
+};
+static const struct slot_row qwen3_moe_slots[] = {
+    ROWS_MIXTURE(SLOT_ROPE_ROWS, "mlp.", "gate_proj", "up_proj", "down_proj")
 };
 
 #define LLAMA_STYLE(pair) \
-    { NORM_RMS, NORM_PRE, POS_ROPE, 1, 1, POOL_LAST, pair }
+    { .norm = NORM_RMS, .pos = POS_ROPE, .gated = 1, .act = ACT_SILU, .causal = 1, \
+      .pool = POOL_LAST, .gguf_pair = pair }
 
 const struct arch arch_llama = {
-    "llama", "llama", "LlamaForCausalLM", "LlamaForSequenceClassification", "LlamaModel", "model.",
-    LLAMA_STYLE(1), llama_keys + 1, llama_slots
+    "llama", "llama", NULL, CLASSES("Llama"), "model.", LLAMA_STYLE(1), llama_keys, llama_slots,
+    NULL
 };
 const struct arch arch_mistral = {
-    "mistral", NULL, "MistralForCausalLM", "MistralForSequenceClassification", "MistralModel",
-    "model.", LLAMA_STYLE(1), llama_keys, llama_slots
+    "mistral", "llama", "attention.sliding_window", CLASSES("Mistral"), "model.", LLAMA_STYLE(1),
+    mistral_keys, llama_slots, NULL
+};
+const struct arch arch_smollm3 = {
+    "smollm3", "smollm3", NULL, CLASSES("SmolLM3"), "model.", LLAMA_STYLE(1), smollm3_keys,
+    llama_slots, NULL
 };
 const struct arch arch_qwen2 = {
-    "qwen2", "qwen2", "Qwen2ForCausalLM", "Qwen2ForSequenceClassification", "Qwen2Model", "model.",
-    LLAMA_STYLE(0), llama_keys + 2, llama_slots
+    "qwen2", "qwen2", NULL, CLASSES("Qwen2"), "model.", LLAMA_STYLE(0), qwen_keys, llama_slots,
+    qwen_settle
 };
 const struct arch arch_qwen3 = {
-    "qwen3", "qwen3", "Qwen3ForCausalLM", "Qwen3ForSequenceClassification", "Qwen3Model", "model.",
-    LLAMA_STYLE(0), llama_keys + 2, llama_slots
+    "qwen3", "qwen3", NULL, CLASSES("Qwen3"), "model.", LLAMA_STYLE(0), qwen_keys, llama_slots,
+    qwen_settle
+};
+const struct arch arch_mixtral = {
+    "mixtral", "llama", "expert_count", CLASSES("Mixtral"), "model.", LLAMA_STYLE(1), mixtral_keys,
+    mixtral_slots, mixtral_settle
+};
+const struct arch arch_qwen3_moe = {
+    "qwen3_moe", "qwen3moe", NULL, CLASSES("Qwen3Moe"), "model.", LLAMA_STYLE(0), qwen3_moe_keys,
+    qwen3_moe_slots, qwen3_moe_settle
 };

@@ -1,0 +1,15 @@
+/* Private to model/: the steps of model_load. */
+#ifndef MODEL_LOAD_H
+#define MODEL_LOAD_H
+
+#include "model/model.h"
+
+/* --- settings.c */
+int load_arch(struct model *m);
+int load_settings(struct model *m);
+/* Which layers are local, and which positions they have. */
+int load_layers(struct model *m);
+/* The size that a slot's row or column has by the settings; 0 = any. */
+int64_t slot_dim(const struct hparams *hp, uint8_t d);
+
+#endif
