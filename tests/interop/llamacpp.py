@@ -56,13 +56,13 @@ def main():
                 steps = theirs(llama, ids)
                 got = [t["id"] for t in steps]
                 rows = np.array(m.forward(ids + got[:-1]), np.float64)[len(ids) - 1:]
+                totals = np.logaddexp.reduce(rows, -1)
                 if m.info.eos >= 0:
                     rows[:, m.info.eos] = -np.inf
                 i = next((i for i, row in enumerate(rows) if int(row.argmax()) != got[i]), None)
-                for row, step in list(zip(rows, steps))[:i]:
-                    total = np.logaddexp.reduce(row)
+                for row, total, step in list(zip(rows, totals, steps))[:i]:
                     apart += [abs(row[t["id"]] - total - t["logprob"])
-                              for t in step["top_logprobs"][:2]]
+                              for t in step["top_logprobs"][:2] if t["id"] != m.info.eos]
                 if i is None:
                     text = m.detokenize(got) if m.info.has_tokenizer else got[:8]
                     print("ok   %d tokens equal: %r" % (len(got), text[:60]))
