@@ -19,6 +19,23 @@ static const char *file_name(const struct model *m, const char *name)
     return name;
 }
 
+/* Embeddings that give the logits too.  PEFT's copy of a module leaves the
+ * other use as it was, unless ensure_weight_tying says that both change; then
+ * the file holds it under both names. */
+static int is_shared(const struct model *m, const struct param *p)
+{
+    return !m->head && m->arch->style.causal && !m->global[SLOT_LM_HEAD] &&
+        p == m->global[SLOT_EMBED]->w;
+}
+
+static const char *tied_name(const struct model *m, char *to, size_t cap)
+{
+    const struct slot_row *row = m->arch->slots;
+    while (row->kind && row->slot != SLOT_LM_HEAD) row++;
+    snprintf(to, cap, "%s.weight", row->kind ? row->hf : "");
+    return to;
+}
+
 /* --- reading */
 
 struct load {
@@ -201,13 +218,22 @@ static int load_module(struct load *l, const struct store_tensor *t, const char 
 {
     struct model *m = l->m;
     char full[240];
+    int tied = json_bool(json_get(l->config, "ensure_weight_tying"), 0);
     struct param *p = model_param(m, name);
     if (!p && m->arch->prefix) {
         snprintf(full, sizeof(full), "%s%s", m->arch->prefix, name);
         p = model_param(m, full);
     }
+    if (!p && tied && !strcmp(name, tied_name(m, full, sizeof(full)))) return PEFT_OK;
+    if (!p && strstr(name, ".base_layer."))
+        return fail(PEFT_EUNSUPPORTED, "tensor %s: the adapter changes weights or biases below its "
+                    "own, which is not supported", t->name);
     if (!p || p->adapter)
         return fail(PEFT_EFORMAT, "tensor %s fits no module of this model (%s)", t->name, m->name);
+    if (is_shared(m, p) && !tied)
+        return fail(PEFT_EUNSUPPORTED, "tensor %s: the embeddings of this model are its output "
+                    "layer too, and the adapter changes one only (ensure_weight_tying is off)",
+                    t->name);
     int64_t rows = p->turned ? p->cols : p->rows;
     if (t->count != param_len(p) || (t->n_dims == 2 && t->dims[0] != rows))
         return fail(PEFT_EFORMAT, "tensor %s has %lld elements, expected %lld", t->name,
@@ -405,6 +431,8 @@ static int put_adapter_config(struct model *m, const struct adapter *a, struct b
     buf_number(b, a->alpha);
     buf_printf(b, ",\n  \"lora_bias\": %s,\n  \"lora_dropout\": ", a->bias ? "true" : "false");
     buf_number(b, a->dropout);
+    for (int64_t i = 0; i < a->n_saved; i++)
+        if (is_shared(m, a->saved[i].p)) buf_puts(b, ",\n  \"ensure_weight_tying\": true");
     buf_puts(b, ",\n  \"modules_to_save\": ");
     for (int64_t i = 0; i < a->n_saved; i++)
         if (!(names[i] = module_of(t, m, a->saved[i].p))) return PEFT_ENOMEM;
@@ -450,7 +478,7 @@ static int put_files(struct model *m, const struct adapter *a, const char *dir, 
 {
     static const struct meta meta = { "format", "pt" };
     struct store_out *out =
-        arena_alloc(t, (a->n_sites * PARTS + a->n_saved) * (int64_t)sizeof(*out));
+        arena_alloc(t, (a->n_sites * PARTS + a->n_saved + 1) * (int64_t)sizeof(*out));
     int64_t n = 0;
     char *path;
     int rc = out ? put_adapter_config(m, a, b, t) : PEFT_ENOMEM;
@@ -462,6 +490,11 @@ static int put_files(struct model *m, const struct adapter *a, const char *dir, 
     for (int64_t i = 0; i < a->n_saved && !rc; i++) {
         const struct saved_module *s = &a->saved[i];
         rc = add_out(m, t, &out[n++], s->p, s->mine);
+        if (rc || !is_shared(m, s->p)) continue;
+        char name[160];
+        struct param twin = *s->p;
+        twin.name = tied_name(m, name, sizeof(name));
+        rc = add_out(m, t, &out[n++], &twin, s->mine);
     }
     if (rc || (rc = path_join(&m->host, dir, "adapter_config.json", &path))) return rc;
     rc = file_write(&m->host, path, b->data, b->n);

@@ -25,8 +25,8 @@ KINDS = {
                                  alpha_pattern={"layers.1.self_attn.v_proj": 3}), False),
     "rslora, rank pattern": (False, dict(target_modules=ATTENTION, use_rslora=True,
                                          rank_pattern={"q_proj": 2}), False),
-    "bias lora_only": (False, dict(target_modules=ATTENTION, bias="lora_only"), False),
-    "bias all": (False, dict(target_modules=ATTENTION, bias="all"), False),
+    "bias lora_only": (False, dict(target_modules=ATTENTION, bias="lora_only"), True),
+    "bias all": (False, dict(target_modules=ATTENTION, bias="all"), True),
     "saved lm_head": (False, dict(target_modules=ATTENTION, modules_to_save=["lm_head"]), False),
     "saved head and embedding": (False, dict(target_modules=ATTENTION, modules_to_save=[
         "lm_head", "embed_tokens"]), False),
@@ -35,6 +35,8 @@ KINDS = {
     "embedding as target": (False, dict(target_modules=ATTENTION + ["embed_tokens"]), True),
     "tied, saved embedding": (True, dict(target_modules=ATTENTION, modules_to_save=[
         "embed_tokens"]), True),
+    "tied, saved embedding, both": (True, dict(target_modules=ATTENTION, modules_to_save=[
+        "embed_tokens"], ensure_weight_tying=True), False),
     "DoRA": (False, dict(target_modules=ATTENTION, use_dora=True), True),
     "lora_bias": (False, dict(target_modules=ATTENTION, lora_bias=True), True),
     "sequence classes": (False, dict(target_modules=ATTENTION, task_type="SEQ_CLS"), False),

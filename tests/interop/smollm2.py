@@ -6,7 +6,7 @@ and PEFT made, and what we save of it back in transformers and PEFT.
 
 GOLDEN holds golden.json, tensors.safetensors and lora_step10/ for this model,
 and beside the models' folders tokenizers/smollm2.jsonl, smollm2_chat.jsonl.
-Parts: text train full folder adapter merge.
+Parts: text train full exact folder adapter merge.
 """
 import shutil
 import subprocess
@@ -17,6 +17,10 @@ import peft
 from safetensors.numpy import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+# torch's float32 cross entropy over 49152 classes is 7e-6 below the same in
+# float64 (part `exact`); ten AdamW steps make 1e-4 of it, 4e-4 where the loss
+# has fallen to a hundredth.
+LOSSES = 5e-4
 # Two float32 runs of transformers (one row, and the same row in a batch of
 # three) differ by 6e-5 here: activations reach 1e4.
 LOGITS = 2e-4
@@ -97,7 +101,7 @@ def text_part(path, gold, tensors, golden, work):
 def run(name, gold, m, data, steps):
     got = our_train(m, data, gold["lr"], steps, 3)
     losses = got[0] + [m.evaluate(data).loss]
-    check(name + " losses (%d steps)" % steps, worst(losses, gold["losses"]), 1e-4)
+    check(name + " losses (%d steps)" % steps, worst(losses, gold["losses"]), LOSSES)
     check(name + " gradient norms", worst(got[1], gold["grad_norm_per_step"]), 1e-3)
 
 
@@ -124,7 +128,7 @@ def train_part(path, gold, tensors, golden, work):
                 check_true(name + " tensor names", set(ours) == set(theirs))
                 check(name + " adapter after 10 steps, relative", max(
                     np.linalg.norm(ours[k] - v) / np.linalg.norm(v) for k, v in theirs.items()),
-                    1e-3)
+                    2e-2)
     with libpeft.Model(path) as m:
         glob = "model.layers.28.*,model.layers.29.*"
         m.freeze("*")
@@ -147,6 +151,45 @@ def train_part(path, gold, tensors, golden, work):
             want = tensors[key].astype(np.float64).ravel()
             check("gradient of %s itself" % name[len("model."):],
                   np.linalg.norm(grads[name][:want.size] - want) / np.linalg.norm(want), 1e-3)
+
+
+def exact_part(path, gold, tensors, golden, work):
+    """LoRA q,v again in transformers and PEFT with float64 weights and loss."""
+    data, folder = os.path.join(work, "batch.jsonl"), os.path.join(work, "folder64")
+    b = {k: torch.tensor(v) for k, v in gold["train_batch"].items()}
+    write_rows(data, [b])
+    g = gold["lora_qv_r4"]
+    with libpeft.Model(path) as m:
+        start = os.path.join(work, "exact")
+        golden_adapter(start, {p.name: (p.rows, p.cols) for p in m.params()}, g["targets"],
+                       g["r"], g["alpha"])
+        m.save(folder, dtype="f32")
+        m.load_adapter(start)
+        got = our_train(m, m.dataset(data), g["lr"], g["steps"], 3)
+        m.save_adapter(start + ".out")
+    model = peft.PeftModel.from_pretrained(hf(folder), start, is_trainable=True).double().train()
+    params = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(params, lr=g["lr"], foreach=False, **ADAMW)
+    exact, plain = [], []
+    for _ in range(g["steps"]):
+        optimizer.zero_grad(set_to_none=True)
+        z = model(input_ids=b["input_ids"], attention_mask=b["attention_mask"]).logits[:, :-1]
+        keep = b["labels"][:, 1:] != -100
+        z, y = z[keep], b["labels"][:, 1:][keep]
+        loss = torch.nn.functional.cross_entropy(z.double(), y)
+        loss.backward()
+        optimizer.step()
+        exact.append(float(loss.detach()))
+        plain.append(float(torch.nn.functional.cross_entropy(z.detach().float(), y)))
+    print("     cross entropy of the same logits: float32 %.8f, float64 %.8f" % (
+        plain[0], exact[0]))
+    print("     golden losses against these: %.3g" % worst(g["losses"][:10], exact))
+    check("losses against float64", worst(got[0], exact), 2e-5)
+    ours = load_file(os.path.join(start + ".out", "adapter_model.safetensors"))
+    theirs = {n.replace(".default", ""): p.detach().numpy() for n, p in model.named_parameters()
+              if p.requires_grad}
+    check("adapter after 10 steps against float64, relative", max(
+        np.linalg.norm(ours[k] - v) / np.linalg.norm(v) for k, v in theirs.items()), 2e-3)
 
 
 def full_part(path, gold, tensors, golden, work):
@@ -280,8 +323,8 @@ def merge_part(path, gold, tensors, golden, work):
         (shutil.rmtree if os.path.isdir(out) else os.remove)(out)
 
 
-PARTS = dict(text=text_part, train=train_part, full=full_part, folder=folder_part,
-             adapter=adapter_part, merge=merge_part)
+PARTS = dict(text=text_part, train=train_part, full=full_part, exact=exact_part,
+             folder=folder_part, adapter=adapter_part, merge=merge_part)
 
 
 def main():
