@@ -66,7 +66,7 @@ def ids_of(vocab):
 
 
 def requantise(source, to, kind):
-    """The same file with its matrices quantised by gguf-py."""
+    """The same file, matrices of whole blocks quantised by gguf-py."""
     reader = gguf.GGUFReader(source)
     arch = reader.fields["general.architecture"].contents()
     writer = gguf.GGUFWriter(to, arch)
@@ -77,7 +77,7 @@ def requantise(source, to, kind):
         sub = field.types[-1] if kind_of == gguf.GGUFValueType.ARRAY else None
         writer.add_key_value(key, field.contents(), kind_of, sub_type=sub)
     for t in reader.tensors:
-        if len(t.shape) == 2:
+        if len(t.shape) == 2 and t.data.shape[-1] % 32 == 0:
             writer.add_tensor(t.name, gguf.quantize(np.array(t.data, dtype=np.float32), kind),
                               raw_dtype=kind)
         else:

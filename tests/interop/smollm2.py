@@ -20,10 +20,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 # torch's float32 cross entropy over 49152 classes is 7e-6 below the same in
 # float64 (part `exact`); ten AdamW steps make 1e-4 of it, 4e-4 where the loss
 # has fallen to a hundredth.
-LOSSES = 5e-4
-# Two float32 runs of transformers (one row, and the same row in a batch of
-# three) differ by 6e-5 here: activations reach 1e4.
-LOGITS = 2e-4
+LOSSES = 1e-3
+# Two float32 runs of transformers itself (a row alone, and the same row in a
+# batch of three) differ by 6e-5 here.
+LOGITS = 4e-4
 LINEAR = {"q_proj": "self_attn", "k_proj": "self_attn", "v_proj": "self_attn",
           "o_proj": "self_attn", "gate_proj": "mlp", "up_proj": "mlp", "down_proj": "mlp"}
 PEFT = os.environ.get("PEFT_COMMAND", os.path.join(ROOT, "build", "release", "peft"))
