@@ -449,7 +449,8 @@ static enum jtok comparison(struct jparser *p)
         return op;
     }
     if (jp_accept_name(p, "in")) return JT_IN;
-    if (!jp_at(p, "not") || jp_look(p)->type != JT_NAME || strcmp(jp_look(p)->s, "in")) return JT_END;
+    bool not_in = jp_at(p, "not") && jp_look(p)->type == JT_NAME && !strcmp(jp_look(p)->s, "in");
+    if (!not_in) return JT_END;
     jp_advance(p);
     jp_advance(p);
     return JT_NOT_IN;

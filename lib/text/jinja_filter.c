@@ -154,7 +154,8 @@ FILTER(f_round)
     scale = pow(10, (double)precision);
     if (!common && !jv_is(arg[1], "ceil") && !jv_is(arg[1], "floor"))
         return wrong(r, "round by a method", arg[1]);
-    if (!common) return jv_float((jv_is(arg[1], "ceil") ? ceil(x * scale) : floor(x * scale)) / scale);
+    bool up = jv_is(arg[1], "ceil");
+    if (!common) return jv_float((up ? ceil(x * scale) : floor(x * scale)) / scale);
     if (precision <= 0) {
         x = nearbyint(x * scale) / scale;
         return v.kind == JV_FLOAT ? jv_float(x) : jv_int((int64_t)x);
@@ -239,6 +240,7 @@ FILTER(f_reverse)
     struct jv list = items_of(r, v, JV_ITER, none);
     if (r->rc < 0) return v;
     reverse_items(list);
+    if (v.kind == JV_ITER) list.kind = JV_LIST;
     if (v.kind != JV_STR) return list;
     buf_init(&b, r->arena.mem);
     for (int64_t i = 0; i < list.seq->n; i++) jv_print(r, &b, list.seq->v[i]);
@@ -256,7 +258,7 @@ static struct jv keys_of(struct jrun *r, struct jv list, struct jv path, bool ca
 }
 
 /* Stable merge sort of places by key; both directions keep equal ones in
- * their order. */
+ * their order.  Equal keys need no order, as two that are undefined. */
 static struct jv sort_by(struct jrun *r, struct jv list, struct jv keys, bool reverse)
 {
     int64_t n = list.seq->n, bytes = MAX(n, 1) * (int64_t)sizeof(int64_t);
@@ -270,7 +272,8 @@ static struct jv sort_by(struct jrun *r, struct jv list, struct jv keys, bool re
             for (int64_t to = lo; to < hi && jr_charge(r, 1); to++) {
                 bool left = k >= hi;
                 if (i < mid && k < hi) {
-                    int order = jv_compare(r, keys.seq->v[at[k]], keys.seq->v[at[i]]);
+                    struct jv a = keys.seq->v[at[i]], b = keys.seq->v[at[k]];
+                    int order = jv_equal(r, a, b) ? 0 : jv_compare(r, b, a);
                     left = reverse ? order <= 0 : order >= 0;
                 }
                 tmp[to] = left ? at[i++] : at[k++];
@@ -396,7 +399,7 @@ FILTER(f_attr)
     UNUSED;
     struct jv name = jv_string(r, arg[0]);
     name = jv_copy(r, name.s, name.n);
-    return v.kind == JV_UNDEFINED ? jv_undefined(NULL) : jv_attr(r, v, name.s, false);
+    return jv_attr(r, v, name.s, false);
 }
 
 FILTER(f_map)

@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-#define METHOD(name) \
+#define JMETHOD(name) \
     static struct jv name(struct jrun *r, struct jv s, struct jv *arg, const struct jargs *all)
 #define NO_WARNING (void)r, (void)s, (void)arg, (void)all
 
@@ -58,15 +58,15 @@ static struct jv strip_side(struct jrun *r, struct jv s, struct jv chars, bool l
     if (!known && !need_string(r, chars, "strip")) return s;
     return js_strip(r, s, chars, left, right);
 }
-METHOD(s_strip) { NO_WARNING; return strip_side(r, s, arg[0], true, true); }
-METHOD(s_lstrip) { NO_WARNING; return strip_side(r, s, arg[0], true, false); }
-METHOD(s_rstrip) { NO_WARNING; return strip_side(r, s, arg[0], false, true); }
-METHOD(s_upper) { NO_WARNING; return js_case(r, s, JS_UPPER); }
-METHOD(s_lower) { NO_WARNING; return js_case(r, s, JS_LOWER); }
-METHOD(s_title) { NO_WARNING; return js_case(r, s, JS_TITLE_WORDS); }
-METHOD(s_capitalize) { NO_WARNING; return js_case(r, s, JS_CAPITALIZE); }
-METHOD(s_splitlines) { NO_WARNING; return js_lines(r, s, jv_true(arg[0])); }
-METHOD(s_format) { NO_WARNING; return js_format(r, s, all); }
+JMETHOD(s_strip) { NO_WARNING; return strip_side(r, s, arg[0], true, true); }
+JMETHOD(s_lstrip) { NO_WARNING; return strip_side(r, s, arg[0], true, false); }
+JMETHOD(s_rstrip) { NO_WARNING; return strip_side(r, s, arg[0], false, true); }
+JMETHOD(s_upper) { NO_WARNING; return js_case(r, s, JS_UPPER); }
+JMETHOD(s_lower) { NO_WARNING; return js_case(r, s, JS_LOWER); }
+JMETHOD(s_title) { NO_WARNING; return js_case(r, s, JS_TITLE_WORDS); }
+JMETHOD(s_capitalize) { NO_WARNING; return js_case(r, s, JS_CAPITALIZE); }
+JMETHOD(s_splitlines) { NO_WARNING; return js_lines(r, s, jv_true(arg[0])); }
+JMETHOD(s_format) { NO_WARNING; return js_format(r, s, all); }
 
 static struct jv split_by(struct jrun *r, struct jv s, const struct jv *arg, bool right)
 {
@@ -75,8 +75,8 @@ static struct jv split_by(struct jrun *r, struct jv s, const struct jv *arg, boo
     if (!known && !need_string(r, arg[0], "split")) return s;
     return count_or(r, arg[1], -1, &max) ? js_split(r, s, arg[0], max, right) : s;
 }
-METHOD(s_split) { NO_WARNING; return split_by(r, s, arg, false); }
-METHOD(s_rsplit) { NO_WARNING; return split_by(r, s, arg, true); }
+JMETHOD(s_split) { NO_WARNING; return split_by(r, s, arg, false); }
+JMETHOD(s_rsplit) { NO_WARNING; return split_by(r, s, arg, true); }
 
 static struct jv partition(struct jrun *r, struct jv s, struct jv sep, bool right)
 {
@@ -89,8 +89,8 @@ static struct jv partition(struct jrun *r, struct jv s, struct jv sep, bool righ
     jv_push(r, out, at >= 0 ? jv_str(s.s + at + sep.n, s.n - at - sep.n) : right ? s : empty);
     return out;
 }
-METHOD(s_partition) { NO_WARNING; return partition(r, s, arg[0], false); }
-METHOD(s_rpartition) { NO_WARNING; return partition(r, s, arg[0], true); }
+JMETHOD(s_partition) { NO_WARNING; return partition(r, s, arg[0], false); }
+JMETHOD(s_rpartition) { NO_WARNING; return partition(r, s, arg[0], true); }
 
 static bool affix(struct jv s, struct jv part, bool end)
 {
@@ -111,23 +111,23 @@ static struct jv has_affix(struct jrun *r, struct jv s, const struct jv *arg, bo
                       affix(s, arg[0].seq->v[i], end));
     return jv_bool(yes);
 }
-METHOD(s_startswith) { NO_WARNING; return has_affix(r, s, arg, false); }
-METHOD(s_endswith) { NO_WARNING; return has_affix(r, s, arg, true); }
+JMETHOD(s_startswith) { NO_WARNING; return has_affix(r, s, arg, false); }
+JMETHOD(s_endswith) { NO_WARNING; return has_affix(r, s, arg, true); }
 
-METHOD(s_removeprefix)
+JMETHOD(s_removeprefix)
 {
     NO_WARNING;
     if (!need_string(r, arg[0], "removeprefix") || !affix(s, arg[0], false)) return s;
     return jv_str(s.s + arg[0].n, s.n - arg[0].n);
 }
-METHOD(s_removesuffix)
+JMETHOD(s_removesuffix)
 {
     NO_WARNING;
     if (!need_string(r, arg[0], "removesuffix") || !affix(s, arg[0], true)) return s;
     return jv_str(s.s, s.n - arg[0].n);
 }
 
-METHOD(s_replace)
+JMETHOD(s_replace)
 {
     NO_WARNING;
     int64_t max;
@@ -136,7 +136,7 @@ METHOD(s_replace)
     return ok ? js_replace(r, s, arg[0], arg[1], max) : s;
 }
 
-METHOD(s_join)
+JMETHOD(s_join)
 {
     NO_WARNING;
     struct jv *items;
@@ -164,12 +164,12 @@ static struct jv find_in(struct jrun *r, struct jv s, const struct jv *arg, bool
     if (at < 0 && must) jr_fail(r, PEFT_EDATA, "index: the part is not in the string");
     return jv_int(at);
 }
-METHOD(s_find) { NO_WARNING; return find_in(r, s, arg, false, false); }
-METHOD(s_rfind) { NO_WARNING; return find_in(r, s, arg, true, false); }
-METHOD(s_index) { NO_WARNING; return find_in(r, s, arg, false, true); }
-METHOD(s_rindex) { NO_WARNING; return find_in(r, s, arg, true, true); }
+JMETHOD(s_find) { NO_WARNING; return find_in(r, s, arg, false, false); }
+JMETHOD(s_rfind) { NO_WARNING; return find_in(r, s, arg, true, false); }
+JMETHOD(s_index) { NO_WARNING; return find_in(r, s, arg, false, true); }
+JMETHOD(s_rindex) { NO_WARNING; return find_in(r, s, arg, true, true); }
 
-METHOD(s_count)
+JMETHOD(s_count)
 {
     NO_WARNING;
     if (!need_string(r, arg[0], "count")) return s;
@@ -190,16 +190,16 @@ static struct jv all_are(struct jv s, enum s_class want)
     }
     return jv_bool(yes);
 }
-METHOD(s_isdigit) { NO_WARNING; return all_are(s, S_DIGIT); }
-METHOD(s_isalpha) { NO_WARNING; return all_are(s, S_ALPHA); }
-METHOD(s_isalnum) { NO_WARNING; return all_are(s, S_ALNUM); }
-METHOD(s_isspace) { NO_WARNING; return all_are(s, S_SPACE); }
-METHOD(s_islower)
+JMETHOD(s_isdigit) { NO_WARNING; return all_are(s, S_DIGIT); }
+JMETHOD(s_isalpha) { NO_WARNING; return all_are(s, S_ALPHA); }
+JMETHOD(s_isalnum) { NO_WARNING; return all_are(s, S_ALNUM); }
+JMETHOD(s_isspace) { NO_WARNING; return all_are(s, S_SPACE); }
+JMETHOD(s_islower)
 {
     NO_WARNING;
     return jv_bool(jr_test(r, "lower", s, &(struct jargs){0}));
 }
-METHOD(s_isupper)
+JMETHOD(s_isupper)
 {
     NO_WARNING;
     return jv_bool(jr_test(r, "upper", s, &(struct jargs){0}));
@@ -231,7 +231,7 @@ static const struct jbuiltin str_methods[] = {
 
 /* --- lists and dicts */
 
-METHOD(l_count)
+JMETHOD(l_count)
 {
     NO_WARNING;
     int64_t n = 0;
@@ -239,7 +239,7 @@ METHOD(l_count)
         n += jv_equal(r, s.seq->v[i], arg[0]);
     return jv_int(n);
 }
-METHOD(l_index)
+JMETHOD(l_index)
 {
     NO_WARNING;
     for (int64_t i = 0; i < s.seq->n && jr_charge(r, 1); i++)
@@ -247,13 +247,13 @@ METHOD(l_index)
     jr_fail(r, PEFT_EDATA, "index: the value is not in the list");
     return s;
 }
-METHOD(l_copy)
+JMETHOD(l_copy)
 {
     NO_WARNING;
     return jv_slice(r, s, arg[0], arg[0], arg[0]);
 }
 
-METHOD(d_get)
+JMETHOD(d_get)
 {
     NO_WARNING;
     if (arg[0].kind == JV_LIST || arg[0].kind == JV_DICT)
@@ -277,9 +277,9 @@ static struct jv view(struct jrun *r, struct jv d, const char *what)
     if (r->rc == PEFT_OK) out.seq->view = what;
     return out;
 }
-METHOD(d_items) { NO_WARNING; return view(r, s, "items"); }
-METHOD(d_keys) { NO_WARNING; return view(r, s, "keys"); }
-METHOD(d_values) { NO_WARNING; return view(r, s, "values"); }
+JMETHOD(d_items) { NO_WARNING; return view(r, s, "items"); }
+JMETHOD(d_keys) { NO_WARNING; return view(r, s, "keys"); }
+JMETHOD(d_values) { NO_WARNING; return view(r, s, "values"); }
 
 static void add_pairs(struct jrun *r, struct jv to, const struct jv *from, const struct jargs *all)
 {
@@ -297,7 +297,7 @@ static void add_pairs(struct jrun *r, struct jv to, const struct jv *from, const
         jv_put(r, to, jv_text(all->kw[i].name), all->kw[i].value);
 }
 
-METHOD(d_copy)
+JMETHOD(d_copy)
 {
     NO_WARNING;
     struct jv out = jv_dict(r, JV_DICT);
@@ -326,7 +326,7 @@ static const struct {
     const struct jbuiltin *rows;
     size_t n;
     const char *const *refused;     /* a dict's key of this name is hidden */
-} types[] = {
+} method_types[] = {
     {JV_STR, str_methods, ARRAY_LEN(str_methods), nothing_refused},
     {JV_LIST, list_methods, ARRAY_LEN(list_methods), nothing_refused},
     {JV_TUPLE, tuple_methods, ARRAY_LEN(tuple_methods), nothing_refused},
@@ -336,11 +336,11 @@ static const struct {
 
 const struct jbuiltin *jr_method_find(struct jv v, const char *name, bool *refused)
 {
-    for (size_t k = 0; k < ARRAY_LEN(types); k++) {
-        if (types[k].kind != v.kind) continue;
-        for (size_t i = 0; i < types[k].n; i++)
-            if (!strcmp(name, types[k].rows[i].name)) return &types[k].rows[i];
-        for (const char *const *p = types[k].refused; *p; p++)
+    for (size_t k = 0; k < ARRAY_LEN(method_types); k++) {
+        if (method_types[k].kind != v.kind) continue;
+        for (size_t i = 0; i < method_types[k].n; i++)
+            if (!strcmp(name, method_types[k].rows[i].name)) return &method_types[k].rows[i];
+        for (const char *const *p = method_types[k].refused; *p; p++)
             if (!strcmp(name, *p)) *refused = true;
     }
     return NULL;
@@ -348,7 +348,7 @@ const struct jbuiltin *jr_method_find(struct jv v, const char *name, bool *refus
 
 /* --- functions */
 
-METHOD(g_range)
+JMETHOD(g_range)
 {
     NO_WARNING;
     int64_t a = 0, b = 0, step = 1, n = 0, span;
@@ -372,7 +372,7 @@ METHOD(g_range)
     return out;
 }
 
-METHOD(g_dict)
+JMETHOD(g_dict)
 {
     NO_WARNING;
     struct jv out = jv_dict(r, JV_DICT);
@@ -381,7 +381,7 @@ METHOD(g_dict)
     return out;
 }
 
-METHOD(g_namespace)
+JMETHOD(g_namespace)
 {
     NO_WARNING;
     struct jv out = g_dict(r, s, arg, all);
@@ -395,7 +395,7 @@ METHOD(g_namespace)
     return out;
 }
 
-METHOD(g_raise)
+JMETHOD(g_raise)
 {
     NO_WARNING;
     struct jv text = jv_string(r, arg[0]);
@@ -440,7 +440,7 @@ static bool put_date(struct buf *b, char c, const struct date *d)
     }
 }
 
-METHOD(g_strftime)
+JMETHOD(g_strftime)
 {
     NO_WARNING;
     struct date now;
@@ -458,7 +458,7 @@ METHOD(g_strftime)
     return jv_take(r, &b);
 }
 
-static const struct jbuiltin functions[] = {
+static const struct jbuiltin global_functions[] = {
     {"range", g_range, 1, 3, {"start", "stop", "step"}}, {"dict", g_dict, 0, -1, {NULL}},
     {"namespace", g_namespace, 0, -1, {NULL}}, {"raise_exception", g_raise, 1, 1, {"message"}},
     {"strftime_now", g_strftime, 1, 1, {"format"}},
@@ -466,7 +466,7 @@ static const struct jbuiltin functions[] = {
 
 const struct jbuiltin *jr_function_find(const char *name)
 {
-    for (size_t i = 0; i < ARRAY_LEN(functions); i++)
-        if (!strcmp(name, functions[i].name)) return &functions[i];
+    for (size_t i = 0; i < ARRAY_LEN(global_functions); i++)
+        if (!strcmp(name, global_functions[i].name)) return &global_functions[i];
     return NULL;
 }

@@ -86,11 +86,12 @@ struct jv js_strip(struct jrun *r, struct jv s, struct jv chars, bool left, bool
 
 /* --- case */
 
-/* Whether a sigma at i ends its word: a letter before it and none behind. */
-static bool final_sigma(struct jv s, int64_t i)
+/* Whether a sigma at i ends its word: a letter before it, not before `start`,
+ * and none behind. */
+static bool final_sigma(struct jv s, int64_t i, int64_t start)
 {
     int32_t cp;
-    if (i == 0) return false;
+    if (i <= start) return false;
     uni_next(s.s + back(s.s, i), &cp);
     if (!uni_letter(cp)) return false;
     if (i + 2 >= s.n) return true;
@@ -107,16 +108,18 @@ struct jv js_case(struct jrun *r, struct jv s, enum js_case how)
 {
     struct buf b;
     bool first = true;
+    int64_t start = 0;      /* |title lowers what is behind a first character alone */
     buf_init(&b, r->arena.mem);
     for (int64_t i = 0; i < s.n;) {
         int32_t cp;
         int len = uni_next(s.s + i, &cp);
         bool up = how == JS_UPPER || (how != JS_LOWER && first);
         if (up) uni_upper(&b, cp, how == JS_CAPITALIZE || how == JS_TITLE_WORDS);
-        else if (cp == 0x3a3 && final_sigma(s, i)) uni_append(&b, 0x3c2);
+        else if (cp == 0x3a3 && final_sigma(s, i, start)) uni_append(&b, 0x3c2);
         else uni_lower(&b, cp);
         first = how == JS_TITLE ? title_break(cp) : how == JS_TITLE_WORDS ? !uni_letter(cp) : false;
         i += len;
+        if (up && how == JS_TITLE) start = i;
     }
     return jv_take(r, &b);
 }
@@ -376,7 +379,9 @@ struct jv js_percent(struct jrun *r, struct jv format, struct jv args)
             else jr_fail(r, PEFT_EDATA, "%%d needs a number, found %s", jv_type(v));
         }
     }
-    if (used < n && args.kind != JV_DICT && args.kind != JV_LIST)
+    bool open_ended = args.kind == JV_DICT || args.kind == JV_LIST || args.kind == JV_RANGE ||
+                      args.kind == JV_UNDEFINED;
+    if (used < n && !open_ended)
         jr_fail(r, PEFT_EDATA, "a format with too many values");
     return jv_take(r, &b);
 }

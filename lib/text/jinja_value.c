@@ -512,11 +512,11 @@ struct jv jv_attr(struct jrun *r, struct jv v, const char *name, bool or_item)
 {
     bool refused = false;
     if (r->rc < 0) return jv_undefined(NULL);
+    if (name[0] == '_' && name[1] == '_') return jv_undefined(name);
     if (v.kind == JV_UNDEFINED) {
         jr_fail(r, PEFT_EDATA, "\"%.60s\" is undefined", v.s ? v.s : "?");
         return v;
     }
-    if (name[0] == '_' && name[1] == '_') return jv_undefined(name);
     if (v.kind == JV_LOOP) return jv_loop_attr(r, v.loop, name);
     if (v.kind == JV_NAMESPACE) {
         const struct jv *found = jv_find(r, v, jv_text(name));
@@ -560,6 +560,7 @@ struct jv jv_slice(struct jrun *r, struct jv v, struct jv from, struct jv to, st
 {
     int64_t by = 1;
     bool str = v.kind == JV_STR;
+    if (v.kind == JV_UNDEFINED) return jv_index(r, v, jv_int(0));
     if (!slice_bound(r, step, &by)) return jv_none();
     if (!str && (v.kind < JV_LIST || v.kind > JV_RANGE)) {
         jr_fail(r, PEFT_EDATA, "a %s has no slices", jv_type(v));
