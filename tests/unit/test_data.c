@@ -185,7 +185,8 @@ static void test_templates(void)
     /* Marks that take the role in and leave the end of the turn out. */
     struct tokenizer *t = with_template(
         "{% for m in messages %}<|im_start|>{% if m.role == 'assistant' %}{% generation %}"
-        "assistant\n{{ m.content }}{% endgeneration %}{% else %}{{ m.role ~ '\n' ~ m.content }}{% endif %}"
+        "assistant\n{{ m.content }}{% endgeneration %}"
+        "{% else %}{{ m.role ~ '\n' ~ m.content }}{% endif %}"
         "<|im_end|>{% endfor %}");
     one_row(t, TURNS, "messages", S "user\na" E S "assistant\nb" E S "user\nc" E
             S "[assistant\nd]" E S "user\ne" E S "[assistant\nf]" E);
@@ -193,7 +194,8 @@ static void test_templates(void)
     /* A last answer that is written otherwise than an earlier one. */
     t = with_template(
         "{% for m in messages %}<|im_start|>{{ m.role }}\n"
-        "{% if loop.last and m.role == 'assistant' %}<think>{% endif %}{{ m.content }}<|im_end|>{% endfor %}"
+        "{% if loop.last and m.role == 'assistant' %}<think>"
+        "{% endif %}{{ m.content }}<|im_end|>{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}");
     one_row(t, TURNS, "messages", S "user\na" E S "assistant\nb" E S "user\nc" E
             S "assistant\n[d" E "]" S "user\ne" E S "assistant\n[<think>f" E "]");
