@@ -26,10 +26,6 @@ unity: lib/all.c lib/base/buf.c lib/base/base.h include/peft.h \
  lib/store/safetensors_write.c lib/store/settings.c lib/store/store.c \
  lib/store/write.c lib/text/added.c lib/text/tok.h lib/text/text.h \
  lib/text/unicode.h lib/text/bpe.c lib/text/decode.c \
- lib/text/jinja_expr.c lib/text/jinja_node.h lib/text/jinja.h \
- lib/text/jinja_filter.c lib/text/jinja_lex.c lib/text/jinja_method.c \
- lib/text/jinja_parse.c lib/text/jinja_print.c lib/text/jinja_run.c \
- lib/text/jinja_test.c lib/text/jinja_text.c lib/text/jinja_value.c \
  lib/text/load_folder.c lib/text/load_gguf.c lib/text/load_json.c \
  lib/text/load_legacy.c lib/text/load_parts.c lib/text/normal.c \
  lib/text/pre.c lib/text/save.c lib/text/save_gguf.c lib/text/split.c \
@@ -140,18 +136,6 @@ lib/text/text.h:
 lib/text/unicode.h:
 lib/text/bpe.c:
 lib/text/decode.c:
-lib/text/jinja_expr.c:
-lib/text/jinja_node.h:
-lib/text/jinja.h:
-lib/text/jinja_filter.c:
-lib/text/jinja_lex.c:
-lib/text/jinja_method.c:
-lib/text/jinja_parse.c:
-lib/text/jinja_print.c:
-lib/text/jinja_run.c:
-lib/text/jinja_test.c:
-lib/text/jinja_text.c:
-lib/text/jinja_value.c:
 lib/text/load_folder.c:
 lib/text/load_gguf.c:
 lib/text/load_json.c:
