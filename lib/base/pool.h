@@ -20,6 +20,12 @@ struct os_mutex;
 int os_pid(void);
 int os_cores(void);                    /* usable: affinity, cgroup quota */
 int64_t os_memory_total(void), os_memory_available(void), os_rss(void);
+struct date {
+    int year, month, day;               /* month and day from 1 */
+    int hour, minute, second;
+    int week_day, year_day;             /* 0 = Sunday; from 1 */
+};
+void os_date(struct date *out);         /* local time */
 double os_seconds(void);               /* monotonic */
 void os_cpu_name(char *out, size_t cap);
 int os_io_default(peft_io *out);

@@ -27,6 +27,15 @@ double os_seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+void os_date(struct date *out)
+{
+    time_t now = time(NULL);
+    struct tm t = {.tm_mday = 1, .tm_year = 70};
+    localtime_r(&now, &t);
+    *out = (struct date){t.tm_year + 1900, t.tm_mon + 1, t.tm_mday, t.tm_hour,
+                         t.tm_min, t.tm_sec, t.tm_wday, t.tm_yday + 1};
+}
+
 #ifdef __linux__
 
 /* The start of a small file of the kernel; false when there is none. */

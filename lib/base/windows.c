@@ -354,6 +354,16 @@ int64_t os_rss(void)
     return (int64_t)c.WorkingSetSize;
 }
 
+void os_date(struct date *out)
+{
+    static const int before[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
+    SYSTEMTIME t;
+    GetLocalTime(&t);
+    bool leap = t.wYear % 4 == 0 && (t.wYear % 100 != 0 || t.wYear % 400 == 0);
+    *out = (struct date){t.wYear, t.wMonth, t.wDay, t.wHour, t.wMinute, t.wSecond, t.wDayOfWeek,
+                         before[t.wMonth - 1] + t.wDay + (leap && t.wMonth > 2)};
+}
+
 double os_seconds(void)
 {
     LARGE_INTEGER ticks, frequency;

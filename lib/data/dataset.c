@@ -173,6 +173,7 @@ int data_load(struct host *h, const struct tokenizer *tok, const char *path,
     arena_init(&e->scratch, &h->mem);
     buf_init(&e->text, &h->mem);
     ids_init(&e->part, &h->mem);
+    ids_init(&e->spans, &h->mem);
     ids_init(&e->ids, &h->mem);
     ids_init(&e->labels, &h->mem);
     int rc = labels_init(&l.labels, h, &d->arena, o);
@@ -181,6 +182,7 @@ int data_load(struct host *h, const struct tokenizer *tok, const char *path,
     arena_free(&e->scratch);
     buf_free(&e->text);
     ids_free(&e->part);
+    ids_free(&e->spans);
     ids_free(&e->ids);
     ids_free(&e->labels);
     if (rc < 0) {

@@ -1,6 +1,8 @@
 /* Rows to tokens and loss masks.
  *
- * What is trained in a conversation is found by rendering prefixes: answer i
+ * What is trained in a conversation are the {% generation %} blocks of the
+ * template, if it has one for each answer, to the byte.  Else it is found by
+ * rendering prefixes: answer i
  * is what stands in render(messages[..i], with its text) behind
  * render(messages[..i-1], with the opening of the assistant's turn), so it
  * needs no support by the template.  The comparison is made in tokens of the
@@ -66,6 +68,13 @@ static int push_eos(struct coder *e)
     return rc < 0 ? rc : ids_check(&e->labels);
 }
 
+static int render(struct coder *e, const struct chat_input *in, struct ids *spans)
+{
+    buf_clear(&e->text);
+    int rc = chat_render_input(e->tok, in, &e->text, spans);
+    return rc == PEFT_OK ? buf_check(&e->text) : rc;
+}
+
 /* How many tokens of the whole text are those of its first n messages.  Where
  * a token reaches over the border, it counts as behind it. */
 static int prefix_tokens(struct coder *e, const struct chat *c, int64_t n, int prompt,
@@ -73,10 +82,9 @@ static int prefix_tokens(struct coder *e, const struct chat *c, int64_t n, int p
 {
     /* An answer that opens the conversation: its role without its text. */
     const struct message empty = {c->m[0].role, ""};
-    const struct message *m = n > 0 ? c->m : &empty;
-    buf_clear(&e->text);
-    int rc = chat_render(e->tok, m, MAX(n, 1), n > 0 && prompt, &e->text);
-    if (rc == PEFT_OK) rc = buf_check(&e->text);
+    struct chat_input in = {n > 0 ? c->m : &empty, n > 0 ? c->fields : NULL, MAX(n, 1),
+                            n > 0 && prompt, c->tools};
+    int rc = render(e, &in, NULL);
     if (rc == PEFT_OK) rc = encode(e, buf_str(&e->text), e->text.n, true, &e->part);
     if (rc == PEFT_OK) *out = common_prefix(&e->ids, &e->part);
     return rc;
@@ -92,14 +100,37 @@ static int64_t trim_turn(const struct coder *e, int64_t start, int64_t end, bool
     return *stops ? i + 1 : end;
 }
 
+/* Labels what the template marks as the assistant's; 0 when it does not have
+ * one mark for each answer. */
+static int label_marked(struct coder *e, const struct chat *c)
+{
+    int64_t answers = 0, k = 0, at[2] = {0};
+    for (int64_t i = 0; i < c->n; i++) answers += !strcmp(c->m[i].role, "assistant");
+    if (!answers || e->spans.n != 2 * answers) return 0;
+    for (int64_t i = 0; i < c->n; i++) {
+        if (strcmp(c->m[i].role, "assistant") != 0) continue;
+        const int32_t *span = &e->spans.v[2 * k++];
+        for (int side = 0; c->train[i] && side < 2; side++) {
+            int rc = encode(e, buf_str(&e->text), span[side], true, &e->part);
+            if (rc < 0) return rc;
+            at[side] = common_prefix(&e->ids, &e->part);
+        }
+        if (c->train[i]) label_span(e, at[0], at[1]);
+        if (c->train[i] && at[1] >= e->o->max_len) break;
+    }
+    return 1;
+}
+
 int coder_chat(struct coder *e, const struct chat *c)
 {
     bool stops = true;
-    buf_clear(&e->text);
-    int rc = chat_render(e->tok, c->m, c->n, 0, &e->text);
-    if (rc == PEFT_OK) rc = buf_check(&e->text);
+    struct chat_input in = {c->m, c->fields, c->n, 0, c->tools};
+    e->spans.n = 0;
+    int rc = render(e, &in, chat_marks_answers(e->tok) ? &e->spans : NULL);
     if (rc == PEFT_OK) rc = encode(e, buf_str(&e->text), e->text.n, true, &e->ids);
     if (rc == PEFT_OK) rc = label_all(e, e->o->train_on_prompt);
+    if (rc == PEFT_OK) rc = label_marked(e, c);
+    if (rc != PEFT_OK) return rc < 0 ? rc : PEFT_OK;
     /* What lies behind the cut needs no rendering, which bounds the work. */
     int64_t start = 0, end = 0;
     for (int64_t i = 0; rc == PEFT_OK && i < c->n && end < e->o->max_len; i++) {
@@ -107,7 +138,11 @@ int coder_chat(struct coder *e, const struct chat *c)
         rc = prefix_tokens(e, c, i, 1, &start);
         if (rc == PEFT_OK) rc = prefix_tokens(e, c, i + 1, 0, &end);
         if (rc < 0) return rc;
-        end = trim_turn(e, start, end, &stops);
+        /* Some templates write a last answer otherwise than an earlier one
+         * (Qwen3 and its reasoning): its turn is taken as it stands. */
+        bool moved = end <= start;
+        end = trim_turn(e, start, moved ? e->ids.n : end, &stops);
+        if (moved && !stops) end = start;
         label_span(e, start, end);
         if (i < c->n - 1) stops = true;
     }

@@ -48,6 +48,7 @@ struct coder {
     struct arena scratch;           /* of one row */
     struct buf text;
     struct ids part;                /* tokens of a beginning of the text */
+    struct ids spans;               /* of {% generation %} in the text */
     /* The row: labels.n is ids.n, or 0 for a classification row. */
     struct ids ids, labels;
     struct example row;             /* its class or value */
@@ -55,6 +56,8 @@ struct coder {
 };
 struct chat {
     struct message *m;              /* [n] */
+    const json **fields;            /* [n] the row's object, or NULL */
+    const json *tools;              /* or NULL */
     uint8_t *train;                 /* [n] */
     int64_t n;
 };

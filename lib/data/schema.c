@@ -34,14 +34,23 @@ static int chat_alloc(struct coder *e, struct chat *c, int64_t cap)
         return fail(PEFT_ENOMEM, "%lld messages", (long long)cap);
     c->m = arena_alloc(&e->scratch, bytes);
     c->train = arena_alloc(&e->scratch, cap);
-    return c->m && c->train ? PEFT_OK : PEFT_ENOMEM;
+    c->fields = arena_alloc(&e->scratch, bytes);
+    return c->m && c->train && c->fields ? PEFT_OK : PEFT_ENOMEM;
 }
 
-/* An answer without text has nothing to learn. */
+/* An answer without text that calls no tool has nothing to learn. */
+static void chat_add_fields(struct chat *c, const char *role, const char *content, bool train,
+                            const json *fields)
+{
+    bool some = content[0] || (fields && member(fields, "tool_calls"));
+    c->m[c->n] = (struct message){role, content};
+    c->fields[c->n] = fields;
+    c->train[c->n++] = train && strcmp(role, "assistant") == 0 && some;
+}
+
 static void chat_add(struct chat *c, const char *role, const char *content, bool train)
 {
-    c->m[c->n] = (struct message){role, content};
-    c->train[c->n++] = train && strcmp(role, "assistant") == 0 && content[0];
+    chat_add_fields(c, role, content, train, NULL);
 }
 
 /* The system message of the options goes before a conversation without one. */
@@ -52,7 +61,8 @@ static void chat_begin(const struct coder *e, struct chat *c, const char *system
     if (system[0]) chat_add(c, "system", system, false);
 }
 
-/* Content is a string, or a list of parts of which only text is known. */
+/* Content is a string, or a list of parts of which only text is known.  A call
+ * of tools needs none. */
 static int content_of(struct coder *e, const json *message, const char **out)
 {
     const json *v = json_get(message, "content");
@@ -60,6 +70,7 @@ static int content_of(struct coder *e, const json *message, const char **out)
         *out = json_string(v);
         return PEFT_OK;
     }
+    if ((!v || json_kind(v) == JSON_NULL) && member(message, "tool_calls")) return PEFT_OK;
     if (!v || json_kind(v) != JSON_ARRAY)
         return fail(PEFT_EFORMAT, "\"content\" of a message: expected a string, found %s",
                     json_kind_name(v));
@@ -113,9 +124,16 @@ static int add_messages(struct coder *e, const json *row, const char *key, struc
         if (flag && json_kind(flag) != JSON_BOOL)
             return fail(PEFT_EFORMAT, "\"train\": expected true or false, found %s",
                         json_kind_name(flag));
-        chat_add(c, role, content, train && json_bool(flag, 1));
+        chat_add_fields(c, role, content, train && json_bool(flag, 1), m);
     }
     return PEFT_OK;
+}
+
+/* What a conversation's answers may call: a list, if the row has one. */
+static const json *tools_of(const json *row)
+{
+    const json *tools = member(row, "tools");
+    return tools && json_kind(tools) == JSON_ARRAY && json_first(tools) ? tools : NULL;
 }
 
 static int list_of(const json *row, const char *key, const json **out)
@@ -140,6 +158,7 @@ static int encode_messages(const struct schema *s, struct coder *e, const json *
     int rc = list_of(row, s->need[0], &list);
     if (rc == PEFT_OK) rc = chat_alloc(e, &c, json_count(list) + 1);
     if (rc < 0) return rc;
+    c.tools = tools_of(row);
     chat_begin(e, &c, "", begins_with_system(list, "role"));
     rc = add_messages(e, row, s->need[0], &c, true);
     return rc < 0 ? rc : coder_chat(e, &c);
@@ -180,6 +199,7 @@ static int encode_completion(const struct schema *s, struct coder *e, const json
     if (rc == PEFT_OK) rc = list_of(row, s->need[1], &answer);
     if (rc == PEFT_OK) rc = chat_alloc(e, &c, json_count(prompt) + json_count(answer) + 1);
     if (rc < 0) return rc;
+    c.tools = tools_of(row);
     chat_begin(e, &c, "", begins_with_system(prompt, "role"));
     rc = add_messages(e, row, s->need[0], &c, false);
     if (rc == PEFT_OK) rc = add_messages(e, row, s->need[1], &c, true);
@@ -196,7 +216,7 @@ static int encode_alpaca(const struct schema *s, struct coder *e, const json *ro
     if (rc == PEFT_OK) rc = text_of(row, s->need[1], false, &answer);
     if (rc == PEFT_OK) rc = text_of(row, "system", true, &system);
     if (rc < 0) return rc;
-    bool chat = e->info->chat_template || chat_template_name(e->tok);
+    bool chat = chat_known(e->tok);
     struct buf *b = &e->text;
     buf_clear(b);
     if (chat) {

@@ -1,313 +1,205 @@
-/* Chat templates.  A model brings a Jinja program; instead of running it, we
- * recognise it by phrases that must (and must not) be in it, and render from a
- * row of the table.  In a row's texts, BOS and EOS stand for the model's own
- * tokens and ROLE for the message's role.
- *
- * When phrases are looked for, a line break also matches Jinja's "\n", and the
- * two kinds of quotes are the same. */
+/* Chat templates: the variables that transformers gives a template, and the
+ * form of conversations for models without one. */
+#include "text/jinja.h"
 #include "text/tok.h"
 
-#define BOS "\1"
-#define EOS "\2"
-#define ROLE "\3"
+/* --- models without a template */
 
-struct chat_role { const char *role, *open, *close; };      /* role NULL: any */
-struct chat_template {
-    const char *name;
-    const char *all[4], *none[6];
-    const char *begin;              /* before everything */
-    struct chat_role roles[3];
-    const char *prompt;             /* opens the assistant's turn */
-    const char *end;                /* instead of it, when nothing is asked */
-    const char *default_system;     /* when the first message is another's */
-    const char *system_before;      /* begins the system's turn, which is
-                                     * always there; NULL = nothing */
-    const char *system_open, *system_close;     /* around the system text
-                                     * inside the user's turn, NULL = as a turn */
-    bool system_joined;             /* and trimmed as one with the content */
-    bool system_last;               /* in the last turn instead of the first */
-    bool trim;                      /* contents lose outer white space */
-    bool alternate;                 /* user and assistant must take turns */
+/* The parts around a role and its content. */
+struct chat_form { const char *open, *middle, *close, *prompt; bool named; };
+static const struct chat_form chatml_form = {
+    "<|im_start|>", "\n", "<|im_end|>\n", "<|im_start|>assistant\n", false,
+};
+static const struct chat_form plain_form = {"", ": ", "\n", "Assistant:", true};
+static const struct { const char *role, *name; } plain_names[] = {
+    {"system", "System"}, {"user", "User"}, {"assistant", "Assistant"},
 };
 
-#define CHATML_ROLES {{NULL, "<|im_start|>" ROLE "\n", "<|im_end|>\n"}}
-#define CHATML_PROMPT "<|im_start|>assistant\n"
-#define CHATML_NONE "<think>", "enable_thinking", "trim", "bos_token"
-#define LLAMA3_ROLES {{NULL, "<|start_header_id|>" ROLE "<|end_header_id|>\n\n", "<|eot_id|>"}}
-#define LLAMA3_PROMPT "<|start_header_id|>assistant<|end_header_id|>\n\n"
-#define GEMMA_ROLES {{"assistant", "<start_of_turn>model\n", "<end_of_turn>\n"}, \
-                     {NULL, "<start_of_turn>" ROLE "\n", "<end_of_turn>\n"}}
-#define SMOLLM_SYSTEM "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
-#define QWEN25_SYSTEM "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+static bool has_chatml(const struct tokenizer *t)
+{
+    return tok_lookup(t, "<|im_start|>") >= 0 && tok_lookup(t, "<|im_end|>") >= 0;
+}
 
-#define CHATML_TURN "+ '\n' + message['content'] + '<|im_end|>' + '\n'"
-#define CHATML_TURN2 "+ '\n' + message['content'] + '<|im_end|>\n'"
-#define LLAMA2_ROLES {{"user", BOS "[INST] ", " [/INST]"}, {"assistant", " ", " " EOS}}
-#define LLAMA2_SYSTEM "'<<SYS>>\n' + system_message + '\n<</SYS>>\n\n'"
-#define MISTRAL_USER "{{ '[INST] ' + message['content'] + ' [/INST]' }}"
-#define PHI3_PAIR "'<|user|>' + '\n' + message['content'] + '<|end|>' + '\n' + " \
-    "'<|assistant|>' + '\n'"
-#define PHI3_PAIR_ROLES {{"user", "<|user|>\n", "<|end|>\n<|assistant|>\n"}, \
-                         {"assistant", "", "<|end|>\n"}}
-#define PHI3_ROLES {{NULL, "<|" ROLE "|>\n", "<|end|>\n"}}
-#define GEMMA_TURN "'<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n'"
+static int render_form(const struct chat_form *f, const struct chat_input *in, struct buf *out)
+{
+    for (int64_t i = 0; i < in->n; i++) {
+        const char *role = f->named ? NULL : in->m[i].role;
+        for (size_t k = 0; k < ARRAY_LEN(plain_names) && f->named; k++)
+            if (!strcmp(in->m[i].role, plain_names[k].role)) role = plain_names[k].name;
+        if (!role)
+            return fail(PEFT_EDATA, "message %lld: a model without a chat template has no role "
+                        "\"%.40s\"", (long long)i + 1, in->m[i].role);
+        buf_puts(out, f->open);
+        buf_puts(out, role);
+        buf_puts(out, f->middle);
+        buf_puts(out, in->m[i].content);
+        buf_puts(out, f->close);
+    }
+    if (in->prompt) buf_puts(out, f->prompt);
+    return buf_check(out);
+}
 
-static const struct chat_template chat_rows[] = {
-    {.name = "smollm2", .all = {CHATML_TURN, SMOLLM_SYSTEM}, .none = {CHATML_NONE},
-     .roles = CHATML_ROLES, .prompt = CHATML_PROMPT, .default_system = SMOLLM_SYSTEM},
-    {.name = "qwen2.5", .all = {"+ '\n' + message.content + '<|im_end|>' + '\n'", QWEN25_SYSTEM},
-     .none = {CHATML_NONE},
-     .roles = CHATML_ROLES, .prompt = CHATML_PROMPT, .default_system = QWEN25_SYSTEM},
-    {.name = "qwen2", .all = {CHATML_TURN,
-                              "<|im_start|>system\nYou are a helpful assistant.<|im_end|>"},
-     .none = {CHATML_NONE}, .roles = CHATML_ROLES, .prompt = CHATML_PROMPT,
-     .default_system = "You are a helpful assistant."},
-    {.name = "qwen1.5", .all = {CHATML_TURN,
-                                "<|im_start|>system\nYou are a helpful assistant<|im_end|>"},
-     .none = {CHATML_NONE}, .roles = CHATML_ROLES, .prompt = CHATML_PROMPT,
-     .default_system = "You are a helpful assistant"},
-    {.name = "chatml", .all = {"<|im_start|>", CHATML_TURN},
-     .none = {CHATML_NONE, "You are", "<|im_start|>system"},
-     .roles = CHATML_ROLES, .prompt = CHATML_PROMPT},
-    {.name = "chatml", .all = {"<|im_start|>", CHATML_TURN2},
-     .none = {CHATML_NONE, "You are", "<|im_start|>system"},
-     .roles = CHATML_ROLES, .prompt = CHATML_PROMPT},
-    {.name = "llama3.1", .all = {"<|start_header_id|>", "Cutting Knowledge Date: December 2023",
-                                 "26 Jul 2024", "message['content'] | trim + '<|eot_id|>'"},
-     .begin = BOS, .roles = LLAMA3_ROLES, .prompt = LLAMA3_PROMPT, .default_system = "",
-     .system_before = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n",
-     .trim = true},
-    {.name = "llama3", .all = {"'<|start_header_id|>' + message['role']", "bos_token + content",
-                               "message['content'] | trim + '<|eot_id|>'"},
-     .none = {"Cutting Knowledge", "<think>", "You are"},
-     .begin = BOS, .roles = LLAMA3_ROLES, .prompt = LLAMA3_PROMPT, .trim = true},
-    {.name = "llama2", .all = {"bos_token + '[INST] ' + content.strip() + ' [/INST]'",
-                               "content.strip() + ' ' + eos_token", LLAMA2_SYSTEM},
-     .none = {"You are"}, .roles = LLAMA2_ROLES,
-     .prompt = "", .system_open = "<<SYS>>\n", .system_close = "\n<</SYS>>\n\n", .trim = true,
-     .system_joined = true, .alternate = true},
-    {.name = "llama2", .all = {"bos_token + '[INST] ' + content | trim + ' [/INST]'",
-                               "content | trim + ' ' + eos_token", LLAMA2_SYSTEM},
-     .none = {"You are"}, .roles = LLAMA2_ROLES,
-     .prompt = "", .system_open = "<<SYS>>\n", .system_close = "\n<</SYS>>\n\n", .trim = true,
-     .system_joined = true, .alternate = true},
-    {.name = "mistral-v3", .all = {"[AVAILABLE_TOOLS]",
-                                   "\"[INST] \" + message[\"content\"] + \"[/INST]\"",
-                                   "\" \" + message[\"content\"]|trim + eos_token"},
-     .begin = BOS,
-     .roles = {{"user", "[INST] ", "[/INST]"}, {"assistant", " ", EOS}}, .prompt = "",
-     .system_open = "", .system_close = "\n\n", .system_last = true, .alternate = true},
-    {.name = "mistral-v1", .all = {MISTRAL_USER, "{{ message['content'] + eos_token + ' ' }}"},
-     .none = {"<<SYS>>"}, .begin = BOS,
-     .roles = {{"user", "[INST] ", " [/INST]"}, {"assistant", "", EOS " "}}, .prompt = "",
-     .alternate = true},
-    {.name = "mistral", .all = {MISTRAL_USER, "{{ message['content'] + eos_token}}"},
-     .none = {"<<SYS>>"}, .begin = BOS,
-     .roles = {{"user", "[INST] ", " [/INST]"}, {"assistant", "", EOS}}, .prompt = "",
-     .alternate = true},
-    {.name = "phi3", .all = {"'<|user|>\n' + message['content'] + '<|end|>\n'", "<|system|>\n",
-                             "{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}"},
-     .none = {"bos_token", "trim"}, .roles = PHI3_ROLES, .prompt = "<|assistant|>\n", .end = EOS},
-    {.name = "phi3-small", .all = {"{{ bos_token }}", "'<|' + message['role'] + '|>' + '\n' + "
-                                   "message['content'] + '<|end|>\n'",
-                                   "{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}"},
-     .begin = BOS, .roles = PHI3_ROLES, .prompt = "<|assistant|>\n", .end = EOS},
-    {.name = "phi3-mini", .all = {"{{ bos_token }}", PHI3_PAIR},
-     .begin = BOS, .roles = PHI3_PAIR_ROLES, .prompt = ""},
-    {.name = "phi3-medium", .all = {PHI3_PAIR}, .roles = PHI3_PAIR_ROLES, .prompt = ""},
-    {.name = "zephyr", .all = {"'<|user|>\n' + message['content'] + eos_token }}\n", "<|system|>\n",
-                               "{{ '<|assistant|>' }}\n"},
-     .none = {"<|end|>", "trim"},
-     .roles = {{NULL, "<|" ROLE "|>\n", EOS "\n"}}, .prompt = "<|assistant|>\n"},
-    {.name = "gemma3", .all = {"<start_of_turn>", "first_user_prefix", "{{ bos_token }}"},
-     .begin = BOS, .roles = GEMMA_ROLES, .prompt = "<start_of_turn>model\n",
-     .system_open = "", .system_close = "\n\n", .trim = true, .alternate = true},
-    {.name = "gemma", .all = {GEMMA_TURN, "System role not supported", "{{ bos_token }}"},
-     .begin = BOS, .roles = GEMMA_ROLES, .prompt = "<start_of_turn>model\n", .trim = true,
-     .alternate = true},
-    {.name = "gemma", .all = {GEMMA_TURN, "System role not supported"},
-     .roles = GEMMA_ROLES, .prompt = "<start_of_turn>model\n", .trim = true, .alternate = true},
-};
+/* --- the variables of a template */
 
-/* For models without a template. */
-static const struct chat_template chat_plain = {
-    .name = "plain",
-    .roles = {{"system", "System: ", "\n"}, {"user", "User: ", "\n"},
-              {"assistant", "Assistant: ", "\n"}},
-    .prompt = "Assistant:",
-};
+static void put_text(struct jrun *r, struct jv dict, const char *name, const char *text)
+{
+    jv_put(r, dict, jv_text(name), jv_copy(r, text, (int64_t)strlen(text)));
+}
+
+static bool is_null(const json *j)
+{
+    return !j || json_kind(j) == JSON_NULL;
+}
+
+/* Reasoning goes by three names; as in transformers, a message with any of
+ * them has the first two. */
+static const json *reasoning_of(const json *fields)
+{
+    static const char *const names[] = {"reasoning_content", "thinking", "reasoning"};
+    const json *found = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(names) && is_null(found); i++)
+        found = json_get(fields, names[i]);
+    return is_null(found) ? NULL : found;
+}
+
+static struct jv message_value(struct jrun *r, const struct message *m, const json *fields,
+                               bool parts)
+{
+    struct jv dict = jv_dict(r, JV_DICT);
+    const json *reasoning = fields ? reasoning_of(fields) : NULL;
+    if (reasoning) jv_put(r, dict, jv_text("thinking"), jv_json(r, reasoning));
+    for (const json *f = fields ? json_first(fields) : NULL; f; f = json_next(f)) {
+        const char *key = json_key(f);
+        bool text = json_kind(f) == JSON_STRING || (json_kind(f) == JSON_ARRAY && !parts);
+        if (!strcmp(key, "role")) put_text(r, dict, key, m->role);
+        else if (!strcmp(key, "content") && text) put_text(r, dict, key, m->content);
+        else jv_put(r, dict, jv_copy(r, key, (int64_t)strlen(key)), jv_json(r, f));
+    }
+    if (!fields || !json_get(fields, "role")) put_text(r, dict, "role", m->role);
+    if (!fields) put_text(r, dict, "content", m->content);
+    if (reasoning) jv_put(r, dict, jv_text("reasoning_content"), jv_json(r, reasoning));
+    return dict;
+}
+
+/* Tokens that the model does not have are undefined. */
+static void set_tokens(struct jrun *r, const struct tokenizer *t)
+{
+    const struct { const char *name; int32_t id; } rows[] = {
+        {"bos_token", t->info.bos}, {"eos_token", t->info.eos}, {"unk_token", t->info.unk},
+        {"pad_token", t->info.pad}, {"cls_token", t->info.cls}, {"sep_token", t->info.sep},
+        {"mask_token", t->info.mask},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        if (rows[i].id < 0 || !t->tokens[rows[i].id].s) continue;
+        const struct token *k = &t->tokens[rows[i].id];
+        jinja_var(r, rows[i].name, jv_copy(r, k->s, k->n));
+    }
+}
+
+static int render_jinja(const struct tokenizer *t, const struct chat_input *in, bool parts,
+                        struct buf *out, struct ids *spans)
+{
+    struct jrun r;
+    jinja_begin(&r, &t->host->mem);
+    struct jv list = jv_seq(&r, JV_LIST, in->n);
+    for (int64_t i = 0; i < in->n && r.rc == PEFT_OK; i++)
+        jv_push(&r, list, message_value(&r, &in->m[i], in->fields ? in->fields[i] : NULL, parts));
+    jinja_var(&r, "messages", list);
+    jinja_var(&r, "add_generation_prompt", jv_bool(in->prompt));
+    jinja_var(&r, "tools", in->tools ? jv_json(&r, in->tools) : jv_none());
+    jinja_var(&r, "documents", jv_none());
+    set_tokens(&r, t);
+    int rc = r.rc == PEFT_OK ? jinja_render(t->chat, &r, out, spans) : r.rc;
+    jinja_end(&r);
+    return rc == PEFT_OK ? buf_check(out) : rc;
+}
 
 /* --- recognition */
 
-static bool same_mark(char source, char mark)
+#define PROBE "a-part-of-text"
+
+/* Templates for text alone print a list as Python's repr, or fail. */
+static bool takes_parts(const struct tokenizer *t)
 {
-    return source == mark || (source == '"' && mark == '\'') || (source == '\'' && mark == '"');
+    static const char text[] = "{\"role\":\"user\",\"content\":"
+                               "[{\"type\":\"text\",\"text\":\"" PROBE "\"}]}";
+    struct message m = {"user", PROBE};
+    struct buf b;
+    json *j = NULL;
+    buf_init(&b, &t->host->mem);
+    bool yes = json_parse(text, (int64_t)sizeof text - 1, "probe", &j) == PEFT_OK;
+    const json *fields[] = {j};
+    struct chat_input in = {.m = &m, .fields = fields, .n = 1};
+    yes = yes && render_jinja(t, &in, true, &b, NULL) == PEFT_OK && strstr(buf_str(&b), PROBE) &&
+          !strstr(buf_str(&b), "'" PROBE "'") && !strstr(buf_str(&b), "\"" PROBE "\"");
+    json_free(j);
+    buf_free(&b);
+    return yes;
 }
 
-static bool mark_here(const char *s, const char *mark)
+int chat_prepare(struct tokenizer *t)
 {
-    for (; *mark; mark++) {
-        if (*mark == '\n' && s[0] == '\\' && s[1] == 'n') s += 2;
-        else if (*s && same_mark(*s, *mark)) s++;
-        else return false;
-    }
-    return true;
+    const char *text = t->info.chat_template;
+    if (!text) return PEFT_OK;
+    int rc = jinja_parse(&t->arena, text, (int64_t)strlen(text), &t->chat);
+    if (rc == PEFT_ENOMEM) return rc;
+    t->chat_parts = rc == PEFT_OK && takes_parts(t);
+    return PEFT_OK;
 }
 
-static bool has_mark(const char *jinja, const char *mark)
+int chat_known(const struct tokenizer *t)
 {
-    for (; *jinja; jinja++)
-        if (mark_here(jinja, mark)) return true;
-    return false;
+    return t->info.chat_template || has_chatml(t);
 }
 
-const struct chat_template *chat_find(const char *jinja)
+int chat_marks_answers(const struct tokenizer *t)
 {
-    for (size_t i = 0; i < ARRAY_LEN(chat_rows); i++) {
-        const struct chat_template *c = &chat_rows[i];
-        bool fits = true;
-        for (size_t k = 0; k < ARRAY_LEN(c->all) && c->all[k] && fits; k++)
-            fits = has_mark(jinja, c->all[k]);
-        for (size_t k = 0; k < ARRAY_LEN(c->none) && c->none[k] && fits; k++)
-            fits = !has_mark(jinja, c->none[k]);
-        if (fits) return c;
-    }
-    return NULL;
+    return t->chat && jinja_generates(t->chat);
 }
 
-static const struct chat_template *chat_row(const char *name)
+/* The error that chat_prepare left out. */
+static int template_error(const struct tokenizer *t)
 {
-    for (size_t i = 0; i < ARRAY_LEN(chat_rows); i++)
-        if (!strcmp(chat_rows[i].name, name)) return &chat_rows[i];
-    return NULL;
-}
-
-/* The model's own, or what serves without one; NULL when it is not known. */
-static const struct chat_template *chat_of(const struct tokenizer *t)
-{
-    if (t->chat || t->info.chat_template) return t->chat;
-    bool chatml = tok_lookup(t, "<|im_start|>") >= 0 && tok_lookup(t, "<|im_end|>") >= 0;
-    return chatml ? chat_row("chatml") : &chat_plain;
-}
-
-const char *chat_template_name(const struct tokenizer *t)
-{
-    const struct chat_template *c = chat_of(t);
-    return c && c != &chat_plain ? c->name : NULL;
+    struct arena a;
+    struct jinja *j;
+    const char *text = t->info.chat_template;
+    arena_init(&a, &t->host->mem);
+    int rc = jinja_parse(&a, text, (int64_t)strlen(text), &j);
+    arena_free(&a);
+    return rc;
 }
 
 /* --- rendering */
 
-static void put_token(struct buf *out, const struct tokenizer *t, int32_t id)
+static int check_turns(const struct chat_input *in)
 {
-    if (id >= 0) buf_put(out, t->tokens[id].s, t->tokens[id].n);
-}
-
-static void put_marked(struct buf *out, const struct tokenizer *t, const char *text,
-                       const char *role)
-{
-    for (; text && *text; text++) {
-        if (*text == *BOS) put_token(out, t, t->info.bos);
-        else if (*text == *EOS) put_token(out, t, t->info.eos);
-        else if (*text == *ROLE) buf_puts(out, role);
-        else buf_putc(out, *text);
-    }
-}
-
-/* Content, as Python's strip() would leave it when `trim`. */
-static void put_content(struct buf *out, const char *s, bool left, bool right)
-{
-    int64_t from = 0, to = (int64_t)strlen(s);
-    int32_t cp;
-    while (left && from < to) {
-        int len = uni_next(s + from, &cp);
-        if (!uni_space(cp) && !(cp >= 0x1c && cp <= 0x1f)) break;
-        from += len;
-    }
-    while (right && to > from) {
-        int64_t last = to - 1;
-        while (((uint8_t)s[last] & 0xc0) == 0x80) last--;
-        uni_next(s + last, &cp);
-        if (!uni_space(cp) && !(cp >= 0x1c && cp <= 0x1f)) break;
-        to = last;
-    }
-    buf_put(out, s + from, to - from);
-}
-
-static const struct chat_role *role_row(const struct chat_template *c, const char *role)
-{
-    for (size_t i = 0; i < ARRAY_LEN(c->roles) && c->roles[i].open; i++)
-        if (!c->roles[i].role || !strcmp(c->roles[i].role, role)) return &c->roles[i];
-    return NULL;
-}
-
-static void put_default_system(struct buf *out, const struct tokenizer *t,
-                               const struct chat_template *c, const char *system)
-{
-    const struct chat_role *r = role_row(c, "system");
-    put_marked(out, t, r->open, "system");
-    put_marked(out, t, c->system_before, "");
-    put_content(out, system, c->trim, c->trim);
-    put_marked(out, t, r->close, "system");
-}
-
-static int check_turns(const struct tokenizer *t, const struct chat_template *c,
-                          const struct message *m, int64_t n)
-{
-    if (!c)
-        return fail(PEFT_EUNSUPPORTED, "the model's chat template is not known; known are "
-                    "chatml, smollm2, qwen1.5 to qwen2.5, llama2, llama3, llama3.1, mistral, "
-                    "phi3, zephyr, gemma, gemma3: \"%.120s\"", t->info.chat_template);
-    if (n < 1) return fail(PEFT_EARG, "a conversation without messages");
-    for (int64_t i = 0; i < n; i++) {
-        if (!m[i].role || !m[i].content)
-            return fail(PEFT_EARG, "message %lld has no role or no content", (long long)i + 1);
-        int64_t size = (int64_t)strlen(m[i].content);
-        if (utf8_check(m[i].content, size) < size)
-            return fail(PEFT_EFORMAT, "message %lld is not UTF-8", (long long)i + 1);
-        bool system = !strcmp(m[i].role, "system") && i == 0;
-        if (!role_row(c, m[i].role) && !(system && c->system_open))
-            return fail(PEFT_EDATA, "message %lld: template %s has no role \"%.40s\"",
-                        (long long)i + 1, c->name, m[i].role);
-    }
-    int64_t skip = !strcmp(m[0].role, "system");
-    if (c->alternate && skip && !c->system_open)
-        return fail(PEFT_EDATA, "template %s has no role \"system\"", c->name);
-    for (int64_t i = skip; i < n && c->alternate; i++) {
-        const char *want = (i - skip) % 2 ? "assistant" : "user";
-        if (strcmp(m[i].role, want))
-            return fail(PEFT_EDATA, "message %lld: template %s wants a turn of %s, found \"%.40s\"",
-                        (long long)i + 1, c->name, want, m[i].role);
+    if (in->n < 1) return fail(PEFT_EARG, "a conversation without messages");
+    for (int64_t i = 0; i < in->n; i++) {
+        const char *const texts[] = {in->m[i].role, in->m[i].content};
+        for (int k = 0; k < 2; k++) {
+            if (!texts[k])
+                return fail(PEFT_EARG, "message %lld has no role or no content", (long long)i + 1);
+            int64_t size = (int64_t)strlen(texts[k]);
+            if (utf8_check(texts[k], size) < size)
+                return fail(PEFT_EFORMAT, "message %lld is not UTF-8", (long long)i + 1);
+        }
     }
     return PEFT_OK;
+}
+
+int chat_render_input(const struct tokenizer *t, const struct chat_input *in, struct buf *out,
+                      struct ids *spans)
+{
+    int rc = check_turns(in);
+    if (rc < 0) return rc;
+    if (t->chat) return render_jinja(t, in, t->chat_parts, out, spans);
+    if (t->info.chat_template) return template_error(t);
+    return render_form(has_chatml(t) ? &chatml_form : &plain_form, in, out);
 }
 
 int chat_render(const struct tokenizer *t, const struct message *m, int64_t n, int prompt,
                 struct buf *out)
 {
-    const struct chat_template *c = chat_of(t);
-    int rc = check_turns(t, c, m, n);
-    if (rc < 0) return rc;
-    bool has_system = !strcmp(m[0].role, "system");
-    const char *system = has_system && c->system_open ? m[0].content : NULL;
-    int64_t from = system ? 1 : 0;
-    put_marked(out, t, c->begin, "");
-    if (c->default_system && (!has_system || c->system_before)) {
-        put_default_system(out, t, c, has_system ? m[0].content : c->default_system);
-        from = has_system;
-    }
-    for (int64_t i = from; i < n; i++) {
-        const struct chat_role *r = role_row(c, m[i].role);
-        bool inside = system && i == (c->system_last ? n - 1 : 1) && strcmp(m[i].role, "assistant");
-        put_marked(out, t, r->open, m[i].role);
-        if (inside) {
-            put_marked(out, t, c->system_open, "");
-            put_content(out, system, false, false);
-            put_marked(out, t, c->system_close, "");
-        }
-        put_content(out, m[i].content, c->trim && !(inside && c->system_joined), c->trim);
-        put_marked(out, t, r->close, m[i].role);
-    }
-    put_marked(out, t, prompt ? c->prompt : c->end, "assistant");
-    return buf_check(out);
+    struct chat_input in = {.m = m, .n = n, .prompt = prompt};
+    return chat_render_input(t, &in, out, NULL);
 }

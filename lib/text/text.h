@@ -2,6 +2,7 @@
 #ifndef TEXT_TEXT_H
 #define TEXT_TEXT_H
 
+#include "base/json.h"
 #include "store/store.h"
 
 struct tokenizer;
@@ -60,13 +61,29 @@ int32_t tok_lookup(const struct tokenizer *t, const char *token);
 
 /* --- chat templates */
 struct message { const char *role, *content; };
-/* Renders as the model's own template does; `prompt` 1 ends with the opening
- * of the assistant's turn.  A template that no table row recognises is
- * PEFT_EUNSUPPORTED; a model without template uses "chatml" when it has its
- * tokens, else plain text ("User: ...\nAssistant: ..."). */
+/* Renders as the model's own template does (Jinja, jinja.h); `prompt` 1 ends
+ * with the opening of the assistant's turn.  PEFT_EFORMAT: the template has an
+ * error; PEFT_EDATA: it refuses the conversation.  A model without template
+ * uses chatml when it has its tokens, else plain text ("User: ...\nAssistant:
+ * ..."). */
 int chat_render(const struct tokenizer *t, const struct message *m, int64_t n, int prompt,
                 struct buf *out);
-/* Name of the recognised template ("chatml"), or NULL. */
-const char *chat_template_name(const struct tokenizer *t);
+struct chat_input {
+    const struct message *m;        /* [n] */
+    const json *const *fields;      /* [n] objects, or NULL: what else templates may see of each
+                                     * message; a role there gives way to that of `m`, and a list
+                                     * as content is kept if the template takes lists */
+    int64_t n;
+    int prompt;
+    const json *tools;              /* a list, or NULL */
+};
+/* `spans` (may be NULL) gets the first byte and the end of each {% generation %}
+ * block, where the template marks what is the assistant's. */
+int chat_render_input(const struct tokenizer *t, const struct chat_input *in, struct buf *out,
+                      struct ids *spans);
+/* Whether the model has a form for conversations, its template or chatml. */
+int chat_known(const struct tokenizer *t);
+/* Whether the template has {% generation %} blocks. */
+int chat_marks_answers(const struct tokenizer *t);
 
 #endif

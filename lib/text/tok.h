@@ -128,7 +128,7 @@ struct wordpiece {
     int32_t max_bytes, unk;
 };
 
-struct chat_template;
+struct jinja;
 struct tok_file { const char *name; struct file_view view; };
 
 struct tokenizer {
@@ -153,7 +153,8 @@ struct tokenizer {
     struct wordpiece wp;
     int32_t eot[EOT_MAX];
     int n_eot;
-    const struct chat_template *chat;
+    struct jinja *chat;         /* NULL: no template, or one with an error */
+    bool chat_parts;            /* it takes contents that are lists of parts */
     bool add_prefix;            /* SentencePiece: a space before the text */
     struct tok_file files[FILES_MAX];
     int n_files;
@@ -232,7 +233,8 @@ const char *tok_content(const json *config, const char *name);
 /* Makes a token of the vocabulary a special one. */
 int tok_add_special(struct tokenizer *t, const char *s);
 
-/* template.c: recognises a Jinja source; NULL when no row does. */
-const struct chat_template *chat_find(const char *jinja);
+/* template.c: parses info.chat_template.  One with an error is not kept, and
+ * the error is that of chat_render. */
+int chat_prepare(struct tokenizer *t);
 
 #endif

@@ -124,6 +124,50 @@ void uni_lower(struct buf *out, int32_t cp)
     uni_append(out, utf8proc_tolower(cp));
 }
 
+/* Characters whose full upper case is several characters; those of Greek with
+ * iota and of Armenian ligatures are left as they are. */
+static const struct { int32_t cp; const char *upper, *title; } full_upper[] = {
+    {0xdf, "SS", "Ss"}, {0x149, "\xca\xbcN", "\xca\xbcN"}, {0x1f0, "J\xcc\x8c", "J\xcc\x8c"},
+    {0xfb00, "FF", "Ff"}, {0xfb01, "FI", "Fi"}, {0xfb02, "FL", "Fl"}, {0xfb03, "FFI", "Ffi"},
+    {0xfb04, "FFL", "Ffl"}, {0xfb05, "ST", "St"}, {0xfb06, "ST", "St"},
+};
+
+void uni_upper(struct buf *out, int32_t cp, bool title)
+{
+    if (cp < 0x80) {
+        buf_putc(out, (char)((uint32_t)(cp - 'a') < 26 ? cp - 32 : cp));
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(full_upper); i++) {
+        if (cp != full_upper[i].cp) continue;
+        buf_puts(out, title ? full_upper[i].title : full_upper[i].upper);
+        return;
+    }
+    uni_append(out, title ? utf8proc_totitle(cp) : utf8proc_toupper(cp));
+}
+
+bool uni_is_upper(int32_t cp, bool title)
+{
+    return in_categories(cp, CATEGORY(LU) | (title ? CATEGORY(LT) : 0));
+}
+
+bool uni_is_lower(int32_t cp)
+{
+    return in_categories(cp, CATEGORY(LL)) || cp == 0xaa || cp == 0xba;
+}
+
+bool uni_decimal(int32_t cp)
+{
+    return in_categories(cp, CATEGORY(ND));
+}
+
+bool uni_printable(int32_t cp)
+{
+    return cp == ' ' || !in_categories(cp, CATEGORY(CC) | CATEGORY(CF) | CATEGORY(CS) |
+                                       CATEGORY(CO) | CATEGORY(CN) | CATEGORY(ZL) |
+                                       CATEGORY(ZP) | CATEGORY(ZS));
+}
+
 /* Stable sort by combining class of a run of marks: insertion for the usual
  * few, counting for a hostile many.  `tmp` has room for n. */
 static void sort_marks(int32_t *v, int64_t n, int32_t *tmp)

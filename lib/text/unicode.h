@@ -32,6 +32,12 @@ bool uni_han(int32_t cp);           /* what BERT sets apart */
 
 /* Lower case, appended: one character may become two. */
 void uni_lower(struct buf *out, int32_t cp);
+/* Upper and title case; the latter is for a word's first character. */
+void uni_upper(struct buf *out, int32_t cp, bool title);
+bool uni_is_upper(int32_t cp, bool title);  /* title: those count as well */
+bool uni_is_lower(int32_t cp);
+bool uni_decimal(int32_t cp);       /* \p{Nd} */
+bool uni_printable(int32_t cp);     /* as Python's repr() shows it */
 /* Appends a normal form of valid UTF-8.  Linear time, also for long runs of
  * combining marks. */
 enum uni_form { UNI_NFC, UNI_NFD, UNI_NFKC, UNI_NFKD };

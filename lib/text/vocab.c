@@ -199,8 +199,7 @@ int tok_finish(struct tokenizer *t)
     }
     t->info.kind = t->model == MODEL_WORDPIECE ? "wordpiece" : "bpe";
     t->info.n_vocab = t->n;
-    t->chat = t->info.chat_template ? chat_find(t->info.chat_template) : NULL;
-    return PEFT_OK;
+    return chat_prepare(t);
 }
 
 /* --- parts that several readers need */

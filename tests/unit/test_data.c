@@ -140,6 +140,81 @@ static void test_messages(void)
             S "assistant\n[b" E "]\n" S "user\na" E "\n");
 }
 
+static void write_text(const char *dir, const char *name, const char *text, size_t n)
+{
+    char file[128];
+    snprintf(file, sizeof file, "%s/%s", dir, name);
+    FILE *f = fopen(file, "wb");
+    CHECK(f && fwrite(text, 1, n, f) == n);
+    if (f) fclose(f);
+}
+
+/* The chat tokenizer with another template. */
+static struct tokenizer *with_template(const char *jinja)
+{
+    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json",
+                                        "chat_template.jinja"};
+    static char text[8192];
+    char dir[] = "/tmp/peft-template-XXXXXX", file[128];
+    struct tokenizer *t = NULL;
+    CHECK(mkdtemp(dir) != NULL);
+    for (int i = 0; i < 2; i++) {
+        snprintf(file, sizeof file, "tests/golden/data/chat/%s", names[i]);
+        FILE *f = fopen(file, "rb");
+        size_t n = f ? fread(text, 1, sizeof text, f) : 0;
+        if (f) fclose(f);
+        write_text(dir, names[i], text, n);
+    }
+    write_text(dir, names[2], jinja, strlen(jinja));
+    CHECK_EQ(tok_open_folder(&host, dir, &t), 0);
+    for (int i = 0; i < 3; i++) {
+        snprintf(file, sizeof file, "%s/%s", dir, names[i]);
+        remove(file);
+    }
+    rmdir(dir);
+    return t;
+}
+
+#define TURNS "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}," \
+    "{\"role\":\"assistant\",\"content\":\"b\",\"train\":false}," \
+    "{\"role\":\"user\",\"content\":\"c\"},{\"role\":\"assistant\",\"content\":\"d\"}," \
+    "{\"role\":\"user\",\"content\":\"e\"},{\"role\":\"assistant\",\"content\":\"f\"}]}"
+
+static void test_templates(void)
+{
+    /* Marks that take the role in and leave the end of the turn out. */
+    struct tokenizer *t = with_template(
+        "{% for m in messages %}<|im_start|>{% if m.role == 'assistant' %}{% generation %}"
+        "assistant\n{{ m.content }}{% endgeneration %}"
+        "{% else %}{{ m.role ~ '\n' ~ m.content }}{% endif %}"
+        "<|im_end|>{% endfor %}");
+    one_row(t, TURNS, "messages", S "user\na" E S "assistant\nb" E S "user\nc" E
+            S "[assistant\nd]" E S "user\ne" E S "[assistant\nf]" E);
+    tok_free(t);
+    /* A last answer that is written otherwise than an earlier one. */
+    t = with_template(
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+        "{% if loop.last and m.role == 'assistant' %}<think>"
+        "{% endif %}{{ m.content }}<|im_end|>{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}");
+    one_row(t, TURNS, "messages", S "user\na" E S "assistant\nb" E S "user\nc" E
+            S "assistant\n[d" E "]" S "user\ne" E S "assistant\n[<think>f" E "]");
+    tok_free(t);
+    /* Tools, and a call of one without content. */
+    t = with_template(
+        "{{ tools|map(attribute='name')|join }}{% for m in messages %}<|im_start|>{{ m.role }}\n"
+        "{{ m.content or '' }}{% for c in m.tool_calls or [] %}{{ c.args|tojson }}{% endfor %}"
+        "<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}");
+    one_row(t, "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\","
+            "\"content\":null,\"tool_calls\":[{\"args\":{\"x\":1}}]},{\"role\":\"tool\","
+            "\"content\":\"r\"}],\"tools\":[{\"name\":\"T\"}]}", "messages",
+            "T" S "user\na" E S "assistant\n[{\"x\": 1}" E "]" S "tool\nr" E);
+    tok_free(t);
+    t = with_template("{{ raise_exception('no such turns') }}");
+    refuse(t, TURNS, PEFT_EDATA, "line 1", "no such turns");
+    tok_free(t);
+}
+
 static void test_system_and_prompt(void)
 {
     const char *text = "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},"
@@ -659,6 +734,7 @@ int main(void)
     }
     RUN(test_mask_by_hand);
     RUN(test_messages);
+    RUN(test_templates);
     RUN(test_system_and_prompt);
     RUN(test_other_schemas);
     RUN(test_plain_chat);

@@ -361,7 +361,7 @@ static void test_chat_golden(void)
     int64_t zero;
     struct tokenizer *t = open_folder(GOLDEN "smollm2");
     CHECK_EQ(each_line(GOLDEN "smollm2_chat.jsonl", same_chat, t, &zero), 14);
-    CHECK_STR(chat_template_name(t), "smollm2");
+    CHECK(chat_known(t));
     tok_free(t);
 }
 
@@ -387,91 +387,89 @@ static struct tokenizer *with_template(const char *jinja)
 static const struct message turns[] = {{"system", "S "}, {"user", " U"}, {"assistant", "A\n"},
                                        {"user", "V"}};
 
-struct chat_case {
-    const char *name, *jinja;
-    int from, n, prompt;
-    const char *text;
-};
-static const struct chat_case chat_cases[] = {
-    {"plain", NULL, 0, 4, 1, "System: S \nUser:  U\nAssistant: A\n\nUser: V\nAssistant:"},
-    {"chatml", "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "
-     "'\\n'}}", 1, 2, 0, "<|im_start|>user\n U<|im_end|>\n<|im_start|>assistant\nA\n<|im_end|>\n"},
-    {"qwen2", "{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}"
-     "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}",
-     3, 1, 1, "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\nV"
-     "<|im_end|>\n<|im_start|>assistant\n"},
-    {"qwen2.5", "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
-     "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}",
-     0, 1, 0, "<|im_start|>system\nS <|im_end|>\n"},
-    {"llama3", "'<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n'+ "
-     "message['content'] | trim + '<|eot_id|>' bos_token + content", 0, 2, 1,
-     "<b><|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|><|start_header_id|>user"
-     "<|end_header_id|>\n\nU<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"},
-    {"llama3.1", "<|start_header_id|> Cutting Knowledge Date: December 2023 26 Jul 2024 "
-     "message['content'] | trim + '<|eot_id|>'", 3, 1, 0,
-     "<b><|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\n"
-     "Today Date: 26 Jul 2024\n\n<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nV"
-     "<|eot_id|>"},
-    {"llama2", "'<<SYS>>\\n' + system_message + '\\n<</SYS>>\\n\\n' bos_token + '[INST] ' + "
-     "content.strip() + ' [/INST]' ' ' + content.strip() + ' ' + eos_token", 0, 4, 1,
-     "<b>[INST] <<SYS>>\nS \n<</SYS>>\n\n U [/INST] A <e><b>[INST] V [/INST]"},
-    {"mistral", "{{ '[INST] ' + message['content'] + ' [/INST]' }}"
-     "{{ message['content'] + eos_token}}", 1, 3, 0,
-     "<b>[INST]  U [/INST]A\n<e>[INST] V [/INST]"},
-    {"mistral-v1", "{{ '[INST] ' + message['content'] + ' [/INST]' }}"
-     "{{ message['content'] + eos_token + ' ' }}", 1, 3, 0,
-     "<b>[INST]  U [/INST]A\n<e> [INST] V [/INST]"},
-    {"mistral-v3", "[AVAILABLE_TOOLS] \"[INST] \" + message[\"content\"] + \"[/INST]\""
-     " \" \" + message[\"content\"]|trim + eos_token", 0, 4, 0,
-     "<b>[INST]  U[/INST] A\n<e>[INST] S \n\nV[/INST]"},
-    {"phi3", "'<|system|>\\n' '<|user|>\\n' + message['content'] + '<|end|>\\n' "
-     "{{ '<|assistant|>\\n' }}{% else %}{{ eos_token }}{% endif %}", 1, 2, 0,
-     "<|user|>\n U<|end|>\n<|assistant|>\nA\n<|end|>\n<e>"},
-    {"phi3-mini", "{{ bos_token }}{{'<|user|>' + '\\n' + message['content'] + '<|end|>' + '\\n' + "
-     "'<|assistant|>' + '\\n'}}", 1, 3, 1,
-     "<b><|user|>\n U<|end|>\n<|assistant|>\nA\n<|end|>\n<|user|>\nV<|end|>\n<|assistant|>\n"},
-    {"zephyr", "{{ '<|user|>\n' + message['content'] + eos_token }}\n'<|system|>\n'"
-     "{{ '<|assistant|>' }}\n", 0, 2, 1,
-     "<|system|>\nS <e>\n<|user|>\n U<e>\n<|assistant|>\n"},
-    {"gemma", "{{ bos_token }}raise_exception('System role not supported') '<start_of_turn>' + "
-     "role + '\\n' + message['content'] | trim + '<end_of_turn>\\n'", 1, 2, 0,
-     "<b><start_of_turn>user\nU<end_of_turn>\n<start_of_turn>model\nA<end_of_turn>\n"},
-    {"gemma3", "{{ bos_token }}<start_of_turn> first_user_prefix", 0, 2, 1,
-     "<b><start_of_turn>user\nS \n\nU<end_of_turn>\n<start_of_turn>model\n"},
-};
-
-static void test_chat_rows(void)
+/* The variables that templates see, and models without a template. */
+static void test_chat_variables(void)
 {
-    for (size_t i = 0; i < ARRAY_LEN(chat_cases); i++) {
-        const struct chat_case *c = &chat_cases[i];
-        struct tokenizer *t = with_template(c->jinja);
+    static const struct { const char *jinja; int from, n, prompt; const char *text; } cases[] = {
+        {NULL, 0, 4, 1, "System: S \nUser:  U\nAssistant: A\n\nUser: V\nAssistant:"},
+        {"{{ bos_token }}{% for m in messages %}[{{ m.role }}:{{ m['content']|trim }}]{% endfor %}"
+         "{{ eos_token if not add_generation_prompt }}", 0, 2, 0, "<b>[system:S][user:U]<e>"},
+        {"{{ messages }}{{ add_generation_prompt }}{{ tools }}{{ documents }}{{ unk_token }}", 3,
+         1, 1, "[{'role': 'user', 'content': 'V'}]TrueNoneNone"},
+        {"{{ pad_token is defined }}{{ tools is defined }}{{ x is defined }}", 3, 1, 0,
+         "FalseTrueFalse"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct tokenizer *t = with_template(cases[i].jinja);
         struct buf b;
         buf_init(&b, &host.mem);
-        CHECK_EQ(chat_render(t, turns + c->from, c->n, c->prompt, &b), 0);
-        CHECK_STR(buf_str(&b), c->text);
-        if (c->jinja) CHECK_STR(chat_template_name(t), c->name);
-        else CHECK(!chat_template_name(t));
+        CHECK_EQ(chat_render(t, turns + cases[i].from, cases[i].n, cases[i].prompt, &b), 0);
+        CHECK_STR(buf_str(&b), cases[i].text);
+        CHECK_EQ(chat_known(t), cases[i].jinja != NULL);
         buf_free(&b);
         tok_free(t);
     }
+}
+
+/* What else a message has, its reasoning's other name, tools, and lists as
+ * content, which only some templates take. */
+static void test_chat_fields(void)
+{
+    static const char row[] = "{\"tools\":[{\"name\":\"f\"}],\"m\":{\"role\":\"human\","
+                              "\"reasoning\":\"r\",\"content\":[{\"type\":\"text\",\"text\":\"x\"},"
+                              "{\"type\":\"text\",\"text\":\"y\"}]}}";
+    static const struct { const char *jinja, *text; } cases[] = {
+        {"{% set m = messages[0] %}{{ m.role }} {{ m.content }} {{ m.thinking }}"
+         "{{ m.reasoning_content }} {{ tools[0].name }}", "user xy rr f"},
+        {"{% set c = messages[0].content %}{% if c is string %}{{ c }}{% else %}{% for p in c %}"
+         "<{{ p.text }}>{% endfor %}{% endif %}", "<x><y>"},
+        {"{% for m in messages %}.{% generation %}{{ m.role }}{% endgeneration %}{% endfor %}",
+         ".user"},
+    };
+    json *j;
+    CHECK_EQ(json_parse(row, (int64_t)sizeof row - 1, "row", &j), 0);
+    struct message m = {"user", "xy"};
+    const json *fields[] = {json_get(j, "m")};
+    struct chat_input in = {.m = &m, .fields = fields, .n = 1, .tools = json_get(j, "tools")};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct tokenizer *t = with_template(cases[i].jinja);
+        struct buf b;
+        struct ids spans;
+        buf_init(&b, &host.mem);
+        ids_init(&spans, &host.mem);
+        CHECK_EQ(chat_render_input(t, &in, &b, &spans), 0);
+        CHECK_STR(buf_str(&b), cases[i].text);
+        CHECK_EQ(chat_marks_answers(t), i == 2);
+        CHECK_EQ(spans.n, i == 2 ? 2 : 0);
+        if (spans.n) CHECK(spans.v[0] == 1 && spans.v[1] == 5);
+        ids_free(&spans);
+        buf_free(&b);
+        tok_free(t);
+    }
+    json_free(j);
 }
 
 static void test_chat_errors(void)
 {
     struct buf b;
     buf_init(&b, &host.mem);
-    struct tokenizer *t = with_template("{{ 'a template that nobody knows' }}");
-    CHECK_EQ(chat_render(t, turns, 1, 0, &b), PEFT_EUNSUPPORTED);
-    CHECK(!chat_template_name(t));
+    struct tokenizer *t = with_template("{{ messages }");
+    CHECK_EQ(chat_render(t, turns, 1, 0, &b), PEFT_EFORMAT);
+    CHECK(strstr(peft_errmsg(), "chat template line 1") != NULL);
+    CHECK(chat_known(t) && !chat_marks_answers(t));
     tok_free(t);
-    t = with_template("'<start_of_turn>' + role + '\\n' + message['content'] | trim + "
-                      "'<end_of_turn>\\n' raise_exception('System role not supported')");
+    t = with_template("{% if messages[0].role == 'system' %}"
+                      "{{ raise_exception('System role not supported') }}{% endif %}");
     CHECK_EQ(chat_render(t, turns, 2, 0, &b), PEFT_EDATA);
-    CHECK_EQ(chat_render(t, turns + 2, 1, 0, &b), PEFT_EDATA);
+    CHECK(strstr(peft_errmsg(), "System role not supported") != NULL);
     CHECK_EQ(chat_render(t, turns + 1, 0, 0, &b), PEFT_EARG);
     struct message bad[] = {{"user", "\xff"}}, none[] = {{"user", NULL}};
     CHECK_EQ(chat_render(t, bad, 1, 0, &b), PEFT_EFORMAT);
     CHECK_EQ(chat_render(t, none, 1, 0, &b), PEFT_EARG);
+    tok_free(t);
+    t = with_template(NULL);
+    struct message tool[] = {{"tool", "x"}};
+    CHECK_EQ(chat_render(t, tool, 1, 0, &b), PEFT_EDATA);
     tok_free(t);
     buf_free(&b);
 }
@@ -769,7 +767,8 @@ int main(void)
     RUN(test_info);
     RUN(test_plain);
     RUN(test_chat_golden);
-    RUN(test_chat_rows);
+    RUN(test_chat_variables);
+    RUN(test_chat_fields);
     RUN(test_chat_errors);
     RUN(test_folder_settings);
     RUN(test_vocab_merges);
