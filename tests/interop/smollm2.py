@@ -184,12 +184,12 @@ def exact_part(path, gold, tensors, golden, work):
     print("     cross entropy of the same logits: float32 %.8f, float64 %.8f" % (
         plain[0], exact[0]))
     print("     golden losses against these: %.3g" % worst(g["losses"][:10], exact))
-    check("losses against float64", worst(got[0], exact), 2e-5)
+    check("losses against float64", worst(got[0], exact), 5e-5)
     ours = load_file(os.path.join(start + ".out", "adapter_model.safetensors"))
     theirs = {n.replace(".default", ""): p.detach().numpy() for n, p in model.named_parameters()
               if p.requires_grad}
     check("adapter after 10 steps against float64, relative", max(
-        np.linalg.norm(ours[k] - v) / np.linalg.norm(v) for k, v in theirs.items()), 2e-3)
+        np.linalg.norm(ours[k] - v) / np.linalg.norm(v) for k, v in theirs.items()), 5e-3)
 
 
 def full_part(path, gold, tensors, golden, work):
