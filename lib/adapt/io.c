@@ -10,15 +10,6 @@
 
 #define PREFIX "base_model.model."
 
-/* A bare encoder (no head) has names without the family's prefix. */
-static const char *file_name(const struct model *m, const char *name)
-{
-    size_t skip = m->arch->prefix ? strlen(m->arch->prefix) : 0;
-    if (!m->arch->class_lm && !m->head && skip && !strncmp(name, m->arch->prefix, skip))
-        return name + skip;
-    return name;
-}
-
 /* Embeddings that give the logits too.  PEFT's copy of a module leaves the
  * other use as it was, unless ensure_weight_tying says that both change; then
  * the file holds it under both names. */
@@ -30,9 +21,8 @@ static int is_shared(const struct model *m, const struct param *p)
 
 static const char *tied_name(const struct model *m, char *to, size_t cap)
 {
-    const struct slot_row *row = m->arch->slots;
-    while (row->kind && row->slot != SLOT_LM_HEAD) row++;
-    snprintf(to, cap, "%s.weight", row->kind ? row->hf : "");
+    const struct slot_row *row = slot_find(m->arch, SLOT_LM_HEAD);
+    snprintf(to, cap, "%s.weight", row ? row->hf : "");
     return to;
 }
 
@@ -253,10 +243,9 @@ static int load_module(struct load *l, const struct store_tensor *t, const char 
 /* A classification head that the adapter brings along. */
 static int add_head(struct load *l)
 {
-    const struct slot_row *row = l->m->arch->slots;
+    const struct slot_row *row = slot_find(l->m->arch, SLOT_CLASSIFIER);
     char name[160];
-    while (row->kind && row->slot != SLOT_CLASSIFIER) row++;
-    if (!row->kind || l->m->head) return PEFT_OK;
+    if (!row || l->m->head) return PEFT_OK;
     snprintf(name, sizeof(name), PREFIX "%s.weight", row->hf);
     const struct store_tensor *t = store_find(l->st, name);
     if (!t || t->n_dims != 2 || t->dims[0] > 1 << 20) return PEFT_OK;
@@ -354,7 +343,7 @@ static const char *target_name(const struct model *m, const struct adapter *a, c
         }
         if (ok) return s;
     }
-    return file_name(m, name);
+    return model_file_name(m, name);
 }
 
 static int compare_names(const void *x, const void *y)
@@ -380,7 +369,7 @@ static void put_list(struct buf *b, const char **names, int64_t n)
  * a head the module that holds them, as PEFT keeps it whole. */
 static char *module_of(struct arena *t, const struct model *m, const struct param *p)
 {
-    const char *name = file_name(m, p->name), *dot = strrchr(name, '.');
+    const char *name = model_file_name(m, p->name), *dot = strrchr(name, '.');
     for (int64_t i = 0; i < m->n_sites; i++)
         if ((m->sites[i]->w == p || m->sites[i]->b == p) && (m->sites[i]->flags & SLOT_OF_HEAD))
             dot = strchr(name, '.');
@@ -393,7 +382,7 @@ static void put_pattern(struct buf *b, const struct model *m, const struct adapt
     buf_printf(b, "  \"%s\": {", rank ? "rank_pattern" : "alpha_pattern");
     for (int64_t i = 0; i < a->n_sites; i++) {
         const struct adapted *d = &a->sites[i];
-        const char *name = file_name(m, d->site->name);
+        const char *name = model_file_name(m, d->site->name);
         if (rank ? d->rank == a->rank : d->alpha == a->alpha) continue;
         buf_puts(b, n++ ? ", " : "");
         buf_json(b, name, (int64_t)strlen(name));
@@ -456,7 +445,7 @@ static int put_adapter_config(struct model *m, const struct adapter *a, struct b
 static int add_out(struct model *m, struct arena *t, struct store_out *o, const struct param *p,
                    const float *values)
 {
-    const char *name = file_name(m, p->name);
+    const char *name = model_file_name(m, p->name);
     int64_t n = (int64_t)strlen(name);
     char *full = arena_alloc(t, n + (int64_t)sizeof(PREFIX));
     float *data = arena_alloc(t, param_len(p) * 4);

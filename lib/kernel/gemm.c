@@ -19,7 +19,7 @@ enum {
     DEPTH = 384,
     ROWS = 512,
     STRIPS = 65536,                  /* expanded columns of one block of depth */
-    SCRATCH = ROWS * DEPTH + STRIPS + 48 * DEPTH + 64
+    SCRATCH = ROWS * DEPTH + STRIPS + TILE_COLS * DEPTH + 64
 };
 /* Multiplications of a task: enough to pay for waking a thread, and few enough
  * that threads finish at about the same time. */
@@ -45,20 +45,19 @@ static int64_t even_out(int64_t n, int64_t pieces, int64_t unit)
     return div_up(each, unit) * unit;
 }
 
-/* Cuts C[m,n] of a product over k; columns in multiples of `unit`, tiles
- * `aspect` times as tall as wide where the shape allows it. */
-static struct tiles cut(int64_t m, int64_t n, int64_t k, int64_t unit, double aspect)
+/* Cuts C[m,n] of a product over k into tiles as square as the shape allows. */
+static struct tiles cut(int64_t m, int64_t n, int64_t k)
 {
     double work = (double)m * (double)n * (double)k;
     double tasks = MIN(MAX(work / task_min, 1), TASKS);
     tasks = MAX(tasks, work / task_max);
     double area = (double)m * (double)n / tasks;
-    double rows = MIN(sqrt(area * aspect), (double)m);
+    double rows = MIN(sqrt(area), (double)m);
     double cols = MIN(area / rows, (double)n);
     rows = MIN(area / cols, (double)m);
     struct tiles t;
     t.rows = even_out(m, (int64_t)((double)m / rows + 0.5), 16);
-    t.cols = even_out(n, (int64_t)((double)n / cols + 0.5), unit);
+    t.cols = even_out(n, (int64_t)((double)n / cols + 0.5), 32);
     t.down = div_up(m, t.rows);
     t.across = div_up(n, t.cols);
     return t;
@@ -211,7 +210,7 @@ static void multiply(struct product *g)
     bool stored = !direct(g->w) && g->depth > 0;
     g->tile = tile_of(g->c->k);
     if (stored) cut_stored(g);
-    else g->t = cut(g->n, g->cols, g->depth, 32, 1);
+    else g->t = cut(g->n, g->cols, g->depth);
     pool_run(g->c->pool, g->t.down * g->t.across, stored ? stored_tile : product_tile, g);
 }
 
@@ -298,6 +297,6 @@ void linear_dw(const struct compute *c, float *dw, const float *dy, const float 
                int64_t out, int64_t in, float alpha)
 {
     if (n <= 0 || out <= 0 || in <= 0) return;
-    struct gradient g = {c, dw, dy, x, n, out, in, alpha, cut(out, in, n, 32, 1)};
+    struct gradient g = {c, dw, dy, x, n, out, in, alpha, cut(out, in, n)};
     pool_run(c->pool, g.t.down * g.t.across, gradient_tile, &g);
 }

@@ -6,6 +6,7 @@
 
 #include "base/base.h"
 
+enum { TILE_COLS = 48 };            /* no level's tile is wider */
 struct tile {
     int mr, nr;                     /* rows and columns of a tile of C */
     /* to[panel][p][mr] <- x[rows, depth]: rows of a panel beside each other for

@@ -70,6 +70,11 @@ struct param *model_param(const struct model *m, const char *name);
 struct param *model_nth_param(const struct model *m, int64_t i);
 int model_freeze(struct model *m, const char *globs, int trainable);
 int model_freeze_layers(struct model *m, int32_t first, int32_t last);
+/* A parameter's or module's name in a Hugging Face file: a bare encoder (no
+ * head) has names without the family's prefix. */
+const char *model_file_name(const struct model *m, const char *name);
+/* A slot's first row in the family's table, or NULL. */
+const struct slot_row *slot_find(const struct arch *a, int slot);
 int64_t param_len(const struct param *p);
 /* A float32 copy of p's values as the file of Hugging Face would hold them:
  * in its order of rows, [in, out] where it keeps that, norms less the 1. */

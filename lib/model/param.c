@@ -28,6 +28,20 @@ int glob_match(const char *globs, const char *name)
     return 0;
 }
 
+const struct slot_row *slot_find(const struct arch *a, int slot)
+{
+    for (const struct slot_row *row = a->slots; row->kind; row++)
+        if (row->slot == slot) return row;
+    return NULL;
+}
+
+const char *model_file_name(const struct model *m, const char *name)
+{
+    size_t skip = m->arch->prefix ? strlen(m->arch->prefix) : 0;
+    int bare = !m->arch->class_lm && !m->head;
+    return bare && skip && !strncmp(name, m->arch->prefix, skip) ? name + skip : name;
+}
+
 int64_t param_len(const struct param *p) { return p->rows * p->cols; }
 
 struct param *model_nth_param(const struct model *m, int64_t i)

@@ -145,10 +145,9 @@ static int add_tensor(struct save *s, const struct site *site, const struct para
 {
     struct model *m = s->m;
     const char *name = p->name;
-    size_t skip = m->arch->prefix ? strlen(m->arch->prefix) : 0;
     int turn = p->turned && !s->gguf, norm = m->arch->style.norm_plus && site->kind == SITE_NORM;
     if (s->gguf) name = gguf_name(s, site, suffix);
-    else if (!m->arch->class_lm && !m->head && !strncmp(name, m->arch->prefix, skip)) name += skip;
+    else name = model_file_name(m, name);
     if (!name)
         return fail(PEFT_EUNSUPPORTED,
                     "GGUF has no place for %s: save a folder, or merge without a head", p->name);
