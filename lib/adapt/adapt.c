@@ -147,7 +147,7 @@ static int keep_modules(struct model *m, struct adapter *a, const char *targets)
             if (!list[k]) continue;
             float *values = mem_alloc(&m->host.mem, param_len(list[k]) * 4);
             if (!values) return PEFT_ENOMEM;
-            list[k]->type->to_f32(values, list[k]->data, param_len(list[k]));
+            qtype_expand(list[k]->type, values, list[k]->data, 0, param_len(list[k]));
             int rc = adapter_keep_module(m, a, list[k], values);
             if (rc) {
                 mem_free(&m->host.mem, values);

@@ -76,6 +76,7 @@ const char *model_file_name(const struct model *m, const char *name);
 /* A slot's first row in the family's table, or NULL. */
 const struct slot_row *slot_find(const struct arch *a, int slot);
 int64_t param_len(const struct param *p);
+int64_t param_bytes(const struct param *p);      /* as held */
 /* A float32 copy of p's values as the file of Hugging Face would hold them:
  * in its order of rows, [in, out] where it keeps that, norms less the 1. */
 void param_read(const struct model *m, const struct param *p, float *to);

@@ -81,6 +81,9 @@ const char *gguf_type_name(int type);
 /* Element i of packed integers or booleans; U64 beyond INT64_MAX saturates. */
 int64_t gguf_integer(int type, const uint8_t *data, int64_t i);
 
+/* --- bnb.c: bitsandbytes' weights become one tensor each */
+int bnb_read(struct store *s);
+
 /* --- write.c */
 /* Checks the tensors to be written, and that no name comes twice. */
 int check_out(struct host *h, const struct store_out *t, int64_t n);

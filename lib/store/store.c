@@ -65,6 +65,7 @@ int store_open(struct host *h, const char *path, bool map, struct store **out)
         rc = store_read_file(s, path, map, ONLY_ANY);
         if (rc == PEFT_OK && s->format == STORE_SAFETENSORS) rc = config_beside(s, path);
     }
+    if (rc == PEFT_OK && s->format == STORE_SAFETENSORS) rc = bnb_read(s);
     if (rc < 0) {
         store_close(s);
         return rc;
