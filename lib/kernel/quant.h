@@ -18,7 +18,7 @@ struct qtype {
     /* 1 = blocks run over the whole tensor: a row may begin within one, and the
      * last need not be full (from_f32 takes any n). */
     int32_t flat;
-    const struct qtype *exact;      /* a smaller float type than F32 that holds all values; or NULL */
+    const struct qtype *exact;      /* a float type below F32 that holds all values; or NULL */
 };
 extern const struct qtype *const qtypes[];     /* NULL-terminated */
 extern const struct qtype qtype_f32, qtype_f16, qtype_bf16;

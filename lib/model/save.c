@@ -91,7 +91,8 @@ static const struct wish {
 static const struct qtype *fitting(const struct qtype *t, int64_t cols)
 {
     for (size_t i = 0; i < ARRAY_LEN(wishes) && cols % t->block != 0; i++)
-        if (wishes[i].type && !strcmp(wishes[i].type, t->name)) t = qtype_by_name(wishes[i].instead);
+        if (wishes[i].instead && !strcmp(wishes[i].type, t->name))
+            t = qtype_by_name(wishes[i].instead);
     return t;
 }
 
@@ -505,8 +506,9 @@ static void add_kv_string(struct kv_list *l, const char *key, const char *text)
 static void copy_kv(struct kv_list *l)
 {
     for (int64_t i = 0; i < gguf_kv_count(l->s->m->store) && l->n < l->cap; i++) {
-        struct gguf_kv *kv = &l->kv[l->n++];
+        struct gguf_kv *kv = &l->kv[l->n];
         gguf_kv_at(l->s->m->store, i, &kv->key, &kv->type, &kv->raw, &kv->n);
+        l->n += strncmp(kv->key, "split.", 6) != 0;      /* it is one file now */
     }
 }
 

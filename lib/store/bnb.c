@@ -98,7 +98,8 @@ static int read_state(struct bnb *b, const char *quant)
 static int check_scales(const float *scale, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
-        if (!isfinite(scale[i])) return fail(PEFT_EFORMAT, "scale %lld is not finite", (long long)i);
+        if (!isfinite(scale[i]))
+            return fail(PEFT_EFORMAT, "scale %lld is not finite", (long long)i);
     return PEFT_OK;
 }
 
