@@ -8,14 +8,13 @@
 
 /* What is minimised.  `features` is the part that may be frozen and cached
  * ([rows, dim], as many as `per` says), `loss` stands on it. */
-enum per { PER_TARGET, PER_TEXT, PER_TOKEN };
+enum per { PER_TARGET, PER_TEXT, PER_TOKEN, PER_ROW };
 struct objective {
     const char *name;
     enum task task;                                 /* of the data that it takes */
-    enum per per;
+    enum per per, term;                             /* features; terms of the mean */
     /* 1 = this one; 0 = another of the same task; < 0 = model and data do not fit. */
     int (*fits)(const struct model *m, const struct dataset *d);
-    int64_t (*count)(const struct batch *b);        /* terms of the mean */
     struct tensor *(*features)(struct pass *p, const struct batch *b);
     /* Value: scale * sum of the terms' losses. */
     struct tensor *(*loss)(struct pass *p, const struct batch *b, struct tensor *features,

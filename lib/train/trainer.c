@@ -110,7 +110,7 @@ static void step_size(struct trainer *t)
     t->terms = t->tokens = t->rows = 0;
     for (int32_t i = 0; i < t->micros; i++) {
         batcher_size(t->batcher, t->epoch, t->index + i, &tokens, &targets, &seqs);
-        t->terms += t->objective == &objective_lm ? targets : seqs;
+        t->terms += t->objective->term == PER_TARGET ? targets : seqs / t->d->texts;
         t->tokens += tokens;
         t->rows += seqs;
     }

@@ -4,8 +4,6 @@
 
 #include "train/train.h"
 
-static int64_t class_terms(const struct batch *b) { return b->n_seq; }
-
 static struct tensor *class_features(struct pass *p, const struct batch *b)
 {
     (void)b;
@@ -48,8 +46,8 @@ static int regress_fits(const struct model *m, const struct dataset *d)
 }
 
 const struct objective objective_classify = {
-    "classify", TASK_CLASS, PER_TEXT, class_fits, class_terms, class_features, classify
+    "classify", TASK_CLASS, PER_TEXT, PER_ROW, class_fits, class_features, classify
 };
 const struct objective objective_regress = {
-    "regress", TASK_CLASS, PER_TEXT, regress_fits, class_terms, class_features, regress
+    "regress", TASK_CLASS, PER_TEXT, PER_ROW, regress_fits, class_features, regress
 };

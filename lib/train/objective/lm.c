@@ -3,8 +3,6 @@
  * an adapter. */
 #include "train/train.h"
 
-static int64_t lm_terms(const struct batch *b) { return b->n_target; }
-
 static struct tensor *lm_features(struct pass *p, const struct batch *b)
 {
     return g_rows(p->g, model_hidden(p), b->rows, b->n_target);
@@ -35,5 +33,5 @@ static int lm_fits(const struct model *m, const struct dataset *d)
 }
 
 const struct objective objective_lm = {
-    "lm", TASK_LM, PER_TARGET, lm_fits, lm_terms, lm_features, lm_loss
+    "lm", TASK_LM, PER_TARGET, PER_TARGET, lm_fits, lm_features, lm_loss
 };
