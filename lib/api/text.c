@@ -191,6 +191,17 @@ static int render_prompt(struct model *m, const peft_message *messages, int32_t 
     return rc;
 }
 
+int32_t peft_generate_defaults(const peft_model *model, peft_generate_opts *opts)
+{
+    peft_generate_opts o;
+    ARG(model && opts, "no model or options given");
+    int rc = take_options(&o, sizeof(o), opts);
+    if (rc) return rc;
+    gen_sampling(model_of(model), &o);
+    give_result(opts, &o, sizeof(o));
+    return PEFT_OK;
+}
+
 int32_t peft_generate(peft_model *model, const peft_message *messages, int32_t n,
                       const peft_generate_opts *opts, peft_generated *out)
 {

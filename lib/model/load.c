@@ -386,6 +386,7 @@ int model_load(const char *path, const peft_load_opts *o, struct model **out)
     if (!rc) rc = bind_head(m);
     if (!rc) rc = name_model(m);
     if (!rc) rc = open_tokenizer(m);
+    if (!rc) rc = gen_load(m);
     if (rc) {
         model_free(m);
         return rc;

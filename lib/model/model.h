@@ -49,6 +49,7 @@ struct model {
     int trainers;                   /* alive: what trains must not change */
     struct graph *graph;            /* inference; made at first use */
     struct pass_mem *mem;           /* index arrays of inference passes */
+    struct gen_config *gen;         /* generation_config.json */
     const char *name;
 };
 
@@ -60,6 +61,8 @@ int model_save(const struct model *m, const char *path, const peft_save_opts *o)
 int model_set_labels(struct model *m, int32_t n, const char *const *names);
 int model_head_add(struct model *m, const peft_head_opts *o);
 void model_head_remove(struct model *m);        /* undoes model_head_add; no effect without */
+/* What may stand on the hidden states; name NULL ends it. */
+extern const struct named head_kinds[];
 /* The module that gives the logits of a language model (tied: the embedding). */
 const struct site *model_lm_head(const struct model *m);
 
@@ -137,6 +140,12 @@ int rope_slopes(struct model *m);                /* ALiBi's slopes, where the fa
 double rope_frequency(const struct hparams *hp, double f);      /* f after the model's scaling */
 /* The inference graph, made at first use. */
 int model_graph(struct model *m);
+
+/* --- gen_config.c */
+int gen_load(struct model *m);
+int gen_save(struct model *m, const char *dir);     /* into a folder; nothing when there is none */
+int gen_ends(const struct model *m, int32_t id);    /* by the file, config.json or the tokenizer */
+void gen_sampling(const struct model *m, peft_generate_opts *o);
 
 /* --- generate.c */
 int model_generate(struct model *m, const int32_t *prompt, int64_t n,

@@ -7,7 +7,9 @@
 
 /* --- tensors */
 
+struct save;
 struct source {                     /* how one tensor is written */
+    struct save *save;
     const struct source *next;      /* the next expert's, in the same tensor */
     const struct model *m;
     const struct param *p;
@@ -49,24 +51,32 @@ static void put_matrix(const struct store_out *o, const struct source *s, struct
     }
 }
 
-static int put_rows(const struct store_out *o, struct writer *w)
-{
-    for (const struct source *s = o->arg; s; s = s->next) put_matrix(o, s, w);
-    return PEFT_OK;
-}
-
 struct wish;
 struct save {
     struct model *m;
     const struct wish *wish;        /* or NULL */
     const struct qtype *dtype;      /* its type for float tensors, or NULL */
     int gguf;
+    const peft_save_opts *opts;
+    int64_t done, total;            /* bytes of tensors, for opts->progress */
     struct arena arena;
     struct store_out *out;
     int64_t n;
     float *row;
     void *packed;
 };
+
+static int put_rows(const struct store_out *o, struct writer *w)
+{
+    int64_t from = writer_at(w);
+    const struct source *s = o->arg;
+    struct save *save = s->save;
+    for (; s; s = s->next) put_matrix(o, s, w);
+    save->done += writer_at(w) - from;
+    if (save->opts->progress && save->opts->progress(save->opts->ctx, save->done, save->total))
+        return fail(PEFT_ECANCELLED, "saving was cancelled");
+    return PEFT_OK;
+}
 
 /* What `dtype` may be, and where.  A tensor whose rows are no whole blocks gets
  * the type `instead`, as in llama.cpp; its row comes later.  `bnb`: the linear
@@ -212,7 +222,7 @@ static int add_tensor(struct save *s, const struct site *site, const struct para
     if (is_bnb(s, site) && p == site->w) return add_bnb(s, p, name);
     struct source *from = arena_alloc(&s->arena, sizeof(*from));
     if (!from) return PEFT_ENOMEM;
-    *from = (struct source){ .m = m, .p = p, .row = s->row, .packed = s->packed };
+    *from = (struct source){ .save = s, .m = m, .p = p, .row = s->row, .packed = s->packed };
     if (s->gguf) from->order = slot_order(m->arch, site->row);
     if (norm) from->plus = (float)(s->gguf - p->plus);
     if (turn) {
@@ -258,6 +268,12 @@ static int collect(struct save *s)
         rc = add_tensor(s, site, site->w, ".weight");
         if (!rc && site->b) rc = add_tensor(s, site, site->b, ".bias");
     }
+    for (int64_t i = 0; i < s->n && !rc; i++) {
+        const struct store_out *o = &s->out[i];
+        int64_t count = 1, bytes = 0;
+        for (int32_t k = 0; k < o->n_dims; k++) count *= o->dims[k];
+        if (o->put && qtype_bytes(o->type, count, &bytes)) s->total += bytes;
+    }
     return rc;
 }
 
@@ -287,6 +303,8 @@ static int is_ours(const char *key)
     return 0;
 }
 
+static const char *const pool_names[] = { "last", "cls", "mean" };
+
 static void put_labels(const struct model *m, struct buf *b, int *n)
 {
     put_member(b, "id2label", n);
@@ -302,8 +320,7 @@ static void put_labels(const struct model *m, struct buf *b, int *n)
         buf_printf(b, ": %d", i);
     }
     buf_puts(b, "}");
-    static const char *const pools[] = { "last", "cls", "mean" };
-    put_string(b, "libpeft_pool", pools[m->pool_kind], n);
+    put_string(b, "libpeft_pool", pool_names[m->pool_kind], n);
     if (m->hp.labels == 1) put_string(b, "problem_type", "regression", n);
 }
 
@@ -432,6 +449,10 @@ static int put_config(const struct save *s, const char *dir)
     if (store_config(m->store)) {
         for (const json *j = json_first(store_config(m->store)); j; j = json_next(j)) {
             if (is_ours(json_key(j))) continue;
+            if (m->head && !strcmp(json_key(j), "classifier_pooling")) {
+                put_string(&b, json_key(j), pool_names[m->pool_kind], &n);
+                continue;
+            }
             put_member(&b, json_key(j), &n);
             json_write(&b, j);
         }
@@ -452,9 +473,21 @@ static int put_config(const struct save *s, const char *dir)
     return rc;
 }
 
+/* transformers' classes pool in one way each, ModernBERT's as config.json says. */
+static void warn_of_pool(const struct model *m)
+{
+    if (!m->head || m->pool_kind == m->arch->style.pool ||
+        json_get(store_config(m->store), "classifier_pooling"))
+        return;
+    host_log(&m->host, LOG_WARN, "the head reads the \"%s\" state, but transformers' %s always "
+             "reads \"%s\": only libpeft computes the same from this folder",
+             pool_names[m->pool_kind], m->arch->class_cls, pool_names[m->arch->style.pool]);
+}
+
 static int save_folder(struct save *s, const char *path, int64_t shard_bytes)
 {
     struct host *h = &s->m->host;
+    warn_of_pool(s->m);
     char *tmp;
     int rc = dir_begin(h, path, &tmp);
     if (rc) return rc;
@@ -462,6 +495,7 @@ static int save_folder(struct save *s, const char *path, int64_t shard_bytes)
     if (!rc)
         rc = safetensors_write_dir(h, tmp, s->out, s->n,
                                    shard_bytes ? shard_bytes : INT64_C(5000000000));
+    if (!rc) rc = gen_save(s->m, tmp);
     if (!rc && s->m->tok) rc = tok_save_folder(h, s->m->tok, tmp);
     if (rc) dir_abort(h, tmp);
     else rc = dir_commit(h, path, tmp);
@@ -590,7 +624,7 @@ int model_save(const struct model *cm, const char *path, const peft_save_opts *o
 {
     struct model *m = (struct model *)(uintptr_t)cm;
     size_t n = strlen(path);
-    struct save s = { .m = m, .gguf = n > 5 && !strcmp(path + n - 5, ".gguf") };
+    struct save s = { .m = m, .opts = o, .gguf = n > 5 && !strcmp(path + n - 5, ".gguf") };
     int rc = o->dtype ? find_wish(o->dtype, &s) : PEFT_OK;
     if (rc) return rc;
     if (o->shard_bytes < 0)

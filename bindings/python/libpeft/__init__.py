@@ -129,6 +129,18 @@ def system():
     return _record(out)
 
 
+def tables(name):
+    """What works: the rows of "families", "formats", "types", "tokenizers" or "heads"."""
+    rows = []
+    while True:
+        out = _api.Entry()
+        code = lib.peft_list(_bytes(name), len(rows), ctypes.byref(out))
+        if code == _END:
+            return rows
+        _check(code)
+        rows.append(_record(out))
+
+
 class _Handle:
     """Owns one object of the library; close() or `with` releases it."""
     _free = None
