@@ -101,6 +101,7 @@
 #include "model/param.c"
 #include "model/rope.c"
 #include "model/save.c"
+#include "model/scaling.c"
 #include "model/settings.c"
 #include "model/transformer.c"
 #include "model/arch/bert.c"

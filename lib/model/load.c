@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "model/load.h"
+#include "model/rope.h"
 
 /* --- parameters */
 
@@ -374,6 +375,7 @@ int model_load(const char *path, const peft_load_opts *o, struct model **out)
     if (!rc) rc = load_settings(m);
     if (!rc) rc = load_layers(m);
     if (!rc) rc = bind_params(m);
+    if (!rc) rc = scaling_bind(m);
     if (!rc) rc = rope_slopes(m);
     if (!rc) rc = bind_head(m);
     if (!rc) rc = name_model(m);
@@ -414,7 +416,6 @@ void model_free(struct model *m)
     blas_close(&m->host, m->blas);
     pool_free(m->pool);
     mem_free(&m->host.mem, m->compute.scratch);
-    for (int k = 0; k < 2; k++) mem_free(&m->host.mem, m->rope_table[k]);
     mem_free(&m->host.mem, m->params);
     mem_free(&m->host.mem, m->sites);
     mem_free(&m->host.mem, m->path);
