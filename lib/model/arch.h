@@ -92,6 +92,13 @@ struct slot_row {
                                     not in that format */
 };
 
+/* Experts that transformers 5 holds as one parameter [experts, out, in], and PEFT
+ * adapts as such (target_parameters).  In the order of the module's parameters. */
+struct fused_row {
+    const char *module, *param;  /* "model.layers.%d.mlp.experts", "gate_up_proj"; NULL = end */
+    uint8_t slots[2];            /* whose outputs follow each other; the second may be 0 */
+};
+
 enum { NORM_RMS, NORM_LAYER };
 enum { NORM_PRE, NORM_POST };    /* POST: of the sum with the residual */
 enum { POS_ROPE, POS_LEARNED, POS_ALIBI };
@@ -108,6 +115,9 @@ struct style {
     uint8_t global_first;        /* the global layer begins a period instead of ending it */
     uint8_t head_act;            /* after SLOT_POOLER; enum act */
     uint8_t gguf_pair;           /* rope pairing of GGUF files: 1 = interleaved */
+    const struct fused_row *fused;      /* or NULL */
+    const char *renamed[2];      /* part of a module's name in files, and what transformers 5 calls
+                                    it, whose adapters follow that; or NULL */
 };
 struct arch {
     const char *name;            /* config.json's model_type */

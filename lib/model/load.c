@@ -405,7 +405,7 @@ void model_free(struct model *m)
     for (struct adapter *a = m->adapters; a; a = a->next) {
         for (int64_t i = 0; i < a->n_sites; i++)
             for (int k = 0; k < PARTS; k++)
-                if (a->sites[i].part[k]) mem_free(&m->host.mem, a->sites[i].part[k]->own);
+                if (adapted_owns(&a->sites[i], k)) mem_free(&m->host.mem, a->sites[i].part[k]->own);
         for (int64_t i = 0; i < a->n_saved; i++)
             mem_free(&m->host.mem, a->enabled ? a->saved[i].old_own : a->saved[i].mine);
     }

@@ -111,7 +111,7 @@ struct pass {
     int64_t n, n_seq;
     const int32_t *ids, *pos, *start;
     const int32_t *types;           /* token types, or NULL = all 0 */
-    int64_t length;                 /* of the longest sequence, cache included; 0 = as `pos` tells */
+    int64_t length;                 /* of the longest sequence with its cache; 0 = as `pos` tells */
     const float *rope[2];           /* tables of global and local layers, by pass_begin */
     struct { const int32_t *lo, *hi; } span[2];     /* attention ranges of global and local layers,
                                                        by pass_begin */

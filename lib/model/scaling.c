@@ -199,7 +199,7 @@ static int read_gguf(struct model *m)
     if (!rc && is_kind(s, YARN)) {
         if ((rc = gguf_number(m, "rope.scaling.yarn_ext_factor", &by)) < 0) return rc;
         if (by != 1)
-            return fail(PEFT_EUNSUPPORTED, "%s: yarn with an extrapolation factor of %g, expected 1",
+            return fail(PEFT_EUNSUPPORTED, "%s: yarn with an extrapolation factor of %g, not 1",
                         m->path, by);
     }
     if (rc < 0 || !s->kind) return rc;
@@ -273,8 +273,8 @@ static int guess_llama3(const struct model *m, struct rope_scaling *s)
     for (int64_t i = 0; i < half; i++) {
         double d = (double)divide[i];
         if (d > 1.001 && d < 0.999 * s->factor)
-            s->original = round((3.0 * (1.0 / d - 1.0 / s->factor) / (1.0 - 1.0 / s->factor) + 1.0) *
-                                2.0 * 3.14159265358979323846 / f[i]);
+            s->original = round(2.0 * 3.14159265358979323846 / f[i] *
+                                (3.0 * (1.0 / d - 1.0 / s->factor) / (1.0 - 1.0 / s->factor) + 1));
     }
     rope_frequencies(hp, s, hp->theta, 1, f);
     for (int64_t i = 0; i < half; i++) {

@@ -14,8 +14,8 @@ static const char *folder(void)
     struct buf b;
     char cmd[400];
     snprintf(dir, sizeof(dir), "%s/%s", test_dir, name);
-    snprintf(cmd, sizeof(cmd), "mkdir -p %s && cp %s/%s.safetensors %s/model.safetensors", dir, root,
-             json_string(json_get(gold, "weights")), dir);
+    snprintf(cmd, sizeof(cmd), "mkdir -p %s && cp %s/%s.safetensors %s/model.safetensors",
+             dir, root, json_string(json_get(gold, "weights")), dir);
     CHECK_EQ(system(cmd), 0);
     buf_init(&b, &test_host.mem);
     json_write(&b, json_get(gold, "config"));

@@ -107,9 +107,18 @@ static const struct slot_row qwen3_moe_slots[] = {
     ROWS_MIXTURE("mlp.", "gate_proj", "up_proj", "down_proj"), ROWS_END
 };
 
+static const struct fused_row fused_experts[] = {
+    { LLAMA_LAYER "mlp.experts", "gate_up_proj", { SLOT_X_GATE, SLOT_X_UP } },
+    { LLAMA_LAYER "mlp.experts", "down_proj", { SLOT_X_DOWN, 0 } },
+    { NULL, NULL, { 0, 0 } }
+};
+
 #define LLAMA_STYLE(pair) \
     { .norm = NORM_RMS, .pos = POS_ROPE, .gated = 1, .act = ACT_SILU, .causal = 1, \
       .pool = POOL_LAST, .gguf_pair = pair }
+#define MIXTURE_STYLE(pair, ...) \
+    { .norm = NORM_RMS, .pos = POS_ROPE, .gated = 1, .act = ACT_SILU, .causal = 1, \
+      .pool = POOL_LAST, .gguf_pair = pair, .fused = fused_experts, __VA_ARGS__ }
 
 const struct arch arch_llama = {
     "llama", "llama", NULL, CLASSES("Llama"), "model.", LLAMA_STYLE(1), llama_keys, llama_slots,
@@ -132,10 +141,11 @@ const struct arch arch_qwen3 = {
     qwen_settle
 };
 const struct arch arch_mixtral = {
-    "mixtral", "llama", "expert_count", CLASSES("Mixtral"), "model.", LLAMA_STYLE(1), mixtral_keys,
-    mixtral_slots, mixtral_settle
+    "mixtral", "llama", "expert_count", CLASSES("Mixtral"), "model.",
+    MIXTURE_STYLE(1, .renamed = { ".block_sparse_moe.", ".mlp." }), mixtral_keys, mixtral_slots, mixtral_settle
 };
 const struct arch arch_qwen3_moe = {
-    "qwen3_moe", "qwen3moe", NULL, CLASSES("Qwen3Moe"), "model.", LLAMA_STYLE(0), qwen3_moe_keys,
+    "qwen3_moe", "qwen3moe", NULL, CLASSES("Qwen3Moe"), "model.", MIXTURE_STYLE(0, .renamed = { NULL }),
+    qwen3_moe_keys,
     qwen3_moe_slots, qwen3_moe_settle
 };
