@@ -1,9 +1,8 @@
 /* Model -> file: a Hugging Face folder or a GGUF file, whatever it came from.
  * Names, settings and row order come from the family's tables. */
-#include <math.h>
 #include <stdio.h>
 
-#include "model/model.h"
+#include "model/rope.h"
 
 /* --- tensors */
 
@@ -256,7 +255,7 @@ static int collect(struct save *s)
         widest = MAX(widest, p->turned ? MAX(p->rows, p->cols) : p->cols);
     }
     int64_t each = s->wish && s->wish->bnb ? BNB_TENSORS : 1;
-    s->out = arena_alloc(&s->arena, (m->n_params * each + 1) * (int64_t)sizeof(*s->out));
+    s->out = arena_alloc(&s->arena, (m->n_params * each + 2) * (int64_t)sizeof(*s->out));
     s->row = arena_alloc(&s->arena, widest * 4);
     s->packed = arena_alloc(&s->arena, widest * 8);
     if (!s->out || !s->row || !s->packed) return PEFT_ENOMEM;
@@ -279,7 +278,7 @@ static int collect(struct save *s)
 
 /* --- Hugging Face's config.json */
 
-static void put_member(struct buf *b, const char *key, int *n)
+void put_member(struct buf *b, const char *key, int *n)
 {
     buf_puts(b, (*n)++ ? ",\n  " : "{\n  ");
     buf_json(b, key, (int64_t)strlen(key));
@@ -324,40 +323,6 @@ static void put_labels(const struct model *m, struct buf *b, int *n)
     if (m->hp.labels == 1) put_string(b, "problem_type", "regression", n);
 }
 
-/* GGUF holds Llama 3's scaling as divisors only.  The largest is the factor,
- * and one within the blend tells the original length; low 1 and high 4 are the
- * constants of every Llama 3.1 and later.  What these do not give back has no
- * place in config.json. */
-static int put_llama3(const struct model *m, struct buf *b, int *n)
-{
-    const struct param *p = m->global[SLOT_ROPE_FREQS]->w;
-    const float *divide = p->data;
-    struct hparams hp = m->hp;
-    hp.rope = ROPE_LLAMA3;
-    hp.rope_factor = hp.rope_low = 1;
-    hp.rope_high = 4;
-    hp.rope_original = 8192;
-    for (int64_t i = 0; i < p->cols; i++) hp.rope_factor = MAX(hp.rope_factor, (double)divide[i]);
-    for (int pass = 0; pass < 2; pass++)
-        for (int64_t i = 0; i < p->cols; i++) {
-            double d = (double)divide[i], factor = hp.rope_factor;
-            double f = pow(hp.theta, -2.0 * (double)i / (double)hp.rot);
-            if (pass && !(fabs(f / rope_frequency(&hp, f) - d) <= 1e-3 * d))
-                return fail(PEFT_EUNSUPPORTED, "%s: rope_freqs are not Llama 3's scaling, which "
-                            "config.json could hold", m->path);
-            if (!pass && d > 1.001 && d < 0.999 * factor)
-                hp.rope_original = round((3.0 * (1.0 / d - 1.0 / factor) / (1.0 - 1.0 / factor) +
-                                          1.0) * 2.0 * 3.14159265358979323846 / f);
-        }
-    put_member(b, "rope_scaling", n);
-    buf_puts(b, "{\"rope_type\": \"llama3\", \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0, "
-                "\"original_max_position_embeddings\": ");
-    buf_printf(b, "%lld, \"factor\": ", (long long)hp.rope_original);
-    buf_number(b, hp.rope_factor);
-    buf_puts(b, "}");
-    return PEFT_OK;
-}
-
 /* Settings of a model that came from GGUF, by the family's table of keys. */
 static int put_settings(const struct model *m, struct buf *b, int *n)
 {
@@ -386,13 +351,7 @@ static int put_settings(const struct model *m, struct buf *b, int *n)
     buf_printf(b, "%lld", (long long)hp->vocab);
     put_member(b, "tie_word_embeddings", n);
     buf_puts(b, m->global[SLOT_LM_HEAD] ? "false" : "true");
-    int rc = m->global[SLOT_ROPE_FREQS] ? put_llama3(m, b, n) : PEFT_OK;
-    if (hp->rope == ROPE_LINEAR) {
-        put_member(b, "rope_scaling", n);
-        buf_puts(b, "{\"rope_type\": \"linear\", \"type\": \"linear\", \"factor\": ");
-        buf_number(b, hp->rope_factor);
-        buf_puts(b, "}");
-    }
+    int rc = scaling_put_config(m, b, n);
     const struct tok_info *t = m->tok ? tok_info(m->tok) : NULL;
     const struct { const char *key; int32_t id;
     } ids[] = { { "bos_token_id", t ? t->bos : -1 },
@@ -537,6 +496,23 @@ static void add_kv_string(struct kv_list *l, const char *key, const char *text)
     buf_free(&b);
 }
 
+/* Settings below the family's name. */
+static void sink_number(void *ctx, const char *key, double x)
+{
+    struct kv_list *l = ctx;
+    char name[96];
+    snprintf(name, sizeof(name), "%s.%s", l->s->m->arch->gguf, key);
+    add_kv_number(l, name, strstr(key, "length") ? GGUF_U32 : GGUF_F32, x);
+}
+
+static void sink_string(void *ctx, const char *key, const char *value)
+{
+    struct kv_list *l = ctx;
+    char name[96];
+    snprintf(name, sizeof(name), "%s.%s", l->s->m->arch->gguf, key);
+    add_kv_string(l, name, value);
+}
+
 static void copy_kv(struct kv_list *l)
 {
     for (int64_t i = 0; i < gguf_kv_count(l->s->m->store) && l->n < l->cap; i++) {
@@ -567,12 +543,7 @@ static void make_kv(struct kv_list *l)
     }
     snprintf(key, sizeof(key), "%s.vocab_size", arch);
     add_kv_number(l, key, GGUF_U32, (double)hp->vocab);
-    if (hp->rope == ROPE_LINEAR) {
-        snprintf(key, sizeof(key), "%s.rope.scaling.type", arch);
-        add_kv_string(l, key, "linear");
-        snprintf(key, sizeof(key), "%s.rope.scaling.factor", arch);
-        add_kv_number(l, key, GGUF_F32, hp->rope_factor);
-    }
+    scaling_put_gguf(m, &(struct scaling_sink){ sink_number, sink_string, l });
     struct gguf_kv *more = NULL;
     int64_t n = 0;
     if (!m->tok || l->rc) return;
@@ -580,24 +551,17 @@ static void make_kv(struct kv_list *l)
     for (int64_t i = 0; i < n && !l->rc && l->n < l->cap; i++) l->kv[l->n++] = more[i];
 }
 
-/* Llama 3's rope scaling goes into a GGUF file as divisors of the frequencies. */
-static int add_rope_freqs(struct save *s)
+/* Rope scaling goes into a GGUF file as divisors of the frequencies, in part. */
+static int add_divisors(struct save *s)
 {
-    const struct hparams *hp = &s->m->hp;
-    int64_t half = hp->rot / 2;
-    if (hp->rope != ROPE_LLAMA3 || s->m->global[SLOT_ROPE_FREQS]) return PEFT_OK;
-    float *divide = arena_alloc(&s->arena, half * 4);
-    if (!divide) return PEFT_ENOMEM;
-    for (int64_t i = 0; i < half; i++) {
-        double f = pow(hp->theta, -2.0 * (double)i / (double)hp->rot);
-        divide[i] = (float)(f / rope_frequency(hp, f));
-    }
-    s->out[s->n++] = (struct store_out){ .name = "rope_freqs.weight",
-                                         .type = &qtype_f32,
-                                         .n_dims = 1,
-                                         .dims = { half },
-                                         .data = divide };
-    return PEFT_OK;
+    const char *name;
+    const float *values;
+    int rc = 0;
+    for (int i = 0; i < 2 && rc >= 0 && store_format(s->m->store) != STORE_GGUF; i++)
+        if ((rc = scaling_tensor(s->m, &s->arena, i, &name, &values)) > 0)
+            s->out[s->n++] = (struct store_out){ .name = name, .type = &qtype_f32, .n_dims = 1,
+                                                 .dims = { s->m->hp.rot / 2 }, .data = values };
+    return MIN(rc, PEFT_OK);
 }
 
 static int save_gguf(struct save *s, const char *path)
@@ -606,9 +570,10 @@ static int save_gguf(struct save *s, const char *path)
     if (s->m->head)
         return fail(PEFT_EUNSUPPORTED,
                     "GGUF has no place for a classification head: save a folder");
-    if (s->m->irregular || !s->m->arch->gguf)
-        return fail(PEFT_EUNSUPPORTED, "GGUF has no words for this model (family %s%s): save a "
-                    "folder", s->m->arch->name, s->m->irregular ? ", irregular layers" : "");
+    const char *beyond = s->m->irregular ? "irregular layers" : scaling_beyond_gguf(s->m);
+    if (beyond || !s->m->arch->gguf)
+        return fail(PEFT_EUNSUPPORTED, "GGUF has no words for this model (family %s%s%s): save a "
+                    "folder", s->m->arch->name, beyond ? ", " : "", beyond ? beyond : "");
     if (s->m->hp.act != (enum act)s->m->arch->style.act)
         return fail(PEFT_EUNSUPPORTED,
                     "GGUF has no place for this model's activation: save a folder");
@@ -616,7 +581,7 @@ static int save_gguf(struct save *s, const char *path)
     if (!l.kv) return PEFT_ENOMEM;
     if (store_format(s->m->store) == STORE_GGUF) copy_kv(&l);
     else make_kv(&l);
-    if (!l.rc) l.rc = add_rope_freqs(s);
+    if (!l.rc) l.rc = add_divisors(s);
     return l.rc ? l.rc : gguf_write(&s->m->host, path, l.kv, l.n, s->out, s->n);
 }
 
