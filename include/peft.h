@@ -262,6 +262,10 @@ typedef struct peft_adapter_opts {
                                      enabled adapters that keep the same module
                                      the one enabled last counts */
     uint64_t seed;
+    const char *target_parameters; /* experts as one parameter, as PEFT adapts them in
+                                     transformers 5: "mlp.experts.gate_up_proj,
+                                     mlp.experts.down_proj"; NULL = none.  What it
+                                     names is left out of `targets`; without dropout */
 } peft_adapter_opts;
 /* Adds a trainable adapter.  The first one freezes all other weights but the
  * classification head's, as PEFT does; peft_unfreeze can follow.

@@ -44,7 +44,7 @@ struct args {
     const char *data, *eval, *system;
     int32_t max_len, train_on_prompt, limit;
 
-    const char *method, *targets, *adapter, *pool;
+    const char *method, *targets, *target_parameters, *adapter, *pool;
     struct list freeze, unfreeze;
     int32_t rank, rslora, to_float;
     double alpha, dropout;

@@ -53,6 +53,8 @@ const struct option train_options[] = {
     {"dropout", OPT_NUMBER, "X", "on the adapter's or the head's input", AT(dropout), 0, 0.999},
     {"targets", OPT_TEXT, "GLOBS", "modules that get LoRA (default: all linear)", AT(targets), 0,
      0},
+    {"target-parameters", OPT_TEXT, "NAMES", "experts that get LoRA as one parameter",
+     AT(target_parameters), 0, 0},
     {"adapter", OPT_TEXT, "DIR", "go on from this adapter", AT(adapter), 0, 0},
     {"pool", OPT_TEXT, "NAME", "what a new head reads: last, cls, mean", AT(pool), 0, 0},
     {"optimizer", OPT_TEXT, "NAME", "adamw", AT(optimizer), 0, 0},

@@ -126,8 +126,8 @@ static int run_once(struct model *m, const int32_t *ids, int32_t n, enum output 
 
 static int check_ids(const struct model *m, const int32_t *ids, int32_t n)
 {
-    if (n > m->hp.max_len)
-        return fail(PEFT_EARG, "%d tokens, the model has room for %d", n, (int)m->hp.max_len);
+    if (n > m->hp.room)
+        return fail(PEFT_EARG, "%d tokens, the model has room for %d", n, (int)m->hp.room);
     for (int32_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= m->hp.vocab)
             return fail(PEFT_EARG, "token id %d at %d, expected 0 to %d", ids[i], i,

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "model/load.h"
+#include "model/rope.h"
 
 /* --- parameters */
 
@@ -382,6 +383,7 @@ int model_load(const char *path, const peft_load_opts *o, struct model **out)
     if (!rc) rc = load_settings(m);
     if (!rc) rc = load_layers(m);
     if (!rc) rc = bind_params(m);
+    if (!rc) rc = scaling_bind(m);
     if (!rc) rc = rope_slopes(m);
     if (!rc) rc = bind_head(m);
     if (!rc) rc = name_model(m);
@@ -412,7 +414,7 @@ void model_free(struct model *m)
     for (struct adapter *a = m->adapters; a; a = a->next) {
         for (int64_t i = 0; i < a->n_sites; i++)
             for (int k = 0; k < PARTS; k++)
-                if (a->sites[i].part[k]) mem_free(&m->host.mem, a->sites[i].part[k]->own);
+                if (adapted_owns(&a->sites[i], k)) mem_free(&m->host.mem, a->sites[i].part[k]->own);
         for (int64_t i = 0; i < a->n_saved; i++)
             mem_free(&m->host.mem, a->enabled ? a->saved[i].old_own : a->saved[i].mine);
     }
@@ -423,7 +425,6 @@ void model_free(struct model *m)
     blas_close(&m->host, m->blas);
     pool_free(m->pool);
     mem_free(&m->host.mem, m->compute.scratch);
-    for (int k = 0; k < 2; k++) mem_free(&m->host.mem, m->rope_table[k]);
     mem_free(&m->host.mem, m->params);
     mem_free(&m->host.mem, m->sites);
     mem_free(&m->host.mem, m->path);

@@ -39,7 +39,8 @@ struct model {
     float head_dropout;
     const char **labels;            /* [hp.labels] or NULL */
     int rope_pair;                  /* 1 = interleaved */
-    float *rope_table[2];           /* [rope_len][rot]: cosines then sines; of theta, local_theta */
+    float *rope_table[2];           /* [rope_len][rot]: cosines then sines; of theta, local_theta.
+                                       Of the arena, as suspended passes may read an older one */
     int64_t rope_len;
     float *slopes;                  /* [heads], ALiBi's; or NULL */
     int irregular;                  /* layers follow no period: GGUF cannot say it */
@@ -114,6 +115,8 @@ struct pass {
     int64_t n, n_seq;
     const int32_t *ids, *pos, *start;
     const int32_t *types;           /* token types, or NULL = all 0 */
+    int64_t length;                 /* of the longest sequence with its cache; 0 = as `pos` tells */
+    const float *rope[2];           /* tables of global and local layers, by pass_begin */
     struct { const int32_t *lo, *hi; } span[2];     /* attention ranges of global and local layers,
                                                        by pass_begin */
     struct kv_cache *cache;         /* [layers] while generating, else NULL */
@@ -137,7 +140,10 @@ struct tensor *model_classify(struct pass *p, struct tensor *pooled);   /* [n_se
 struct tensor *model_logits(struct pass *p, struct tensor *hidden);
 int rope_reserve(struct model *m, int64_t positions);
 int rope_slopes(struct model *m);                /* ALiBi's slopes, where the family has them */
-double rope_frequency(const struct hparams *hp, double f);      /* f after the model's scaling */
+/* The longest sequence decides on the frequencies of all of its batch. */
+int rope_by_length(const struct model *m);
+/* A cache of `n - 1` tokens has other frequencies than one of `n` must have. */
+int rope_switches(const struct model *m, int64_t n);
 /* The inference graph, made at first use. */
 int model_graph(struct model *m);
 

@@ -57,7 +57,7 @@ struct param *model_nth_param(const struct model *m, int64_t i)
     for (struct adapter *a = m->adapters; a; a = a->next)
         for (int64_t s = 0; s < a->n_sites; s++)
             for (int k = 0; k < PARTS; k++)
-                if (a->sites[s].part[k] && i-- == 0) return a->sites[s].part[k];
+                if (adapted_owns(&a->sites[s], k) && i-- == 0) return a->sites[s].part[k];
     return NULL;
 }
 

@@ -1,8 +1,8 @@
 /* Model -> file: a Hugging Face folder or a GGUF file, whatever it came from.
  * Names, settings and row order come from the family's tables. */
-#include <math.h>
 #include <stdio.h>
 
+#include "model/rope.h"
 #include "model/save.h"
 
 /* --- tensors */
@@ -232,7 +232,7 @@ static int collect(struct save *s)
         widest = MAX(widest, p->turned ? MAX(p->rows, p->cols) : p->cols);
     }
     int64_t each = s->wish && s->wish->bnb ? BNB_TENSORS : 1;
-    s->out = arena_alloc(&s->arena, (m->n_params * each + 1) * (int64_t)sizeof(*s->out));
+    s->out = arena_alloc(&s->arena, (m->n_params * each + 2) * (int64_t)sizeof(*s->out));
     s->row = arena_alloc(&s->arena, widest * 4);
     s->packed = arena_alloc(&s->arena, widest * 8);
     if (!s->out || !s->row || !s->packed) return PEFT_ENOMEM;
@@ -305,6 +305,23 @@ static void add_kv_string(struct kv_list *l, const char *key, const char *text)
     buf_free(&b);
 }
 
+/* Settings below the family's name. */
+static void sink_number(void *ctx, const char *key, double x)
+{
+    struct kv_list *l = ctx;
+    char name[96];
+    snprintf(name, sizeof(name), "%s.%s", l->s->m->arch->gguf, key);
+    add_kv_number(l, name, strstr(key, "length") ? GGUF_U32 : GGUF_F32, x);
+}
+
+static void sink_string(void *ctx, const char *key, const char *value)
+{
+    struct kv_list *l = ctx;
+    char name[96];
+    snprintf(name, sizeof(name), "%s.%s", l->s->m->arch->gguf, key);
+    add_kv_string(l, name, value);
+}
+
 static void copy_kv(struct kv_list *l)
 {
     for (int64_t i = 0; i < gguf_kv_count(l->s->m->store) && l->n < l->cap; i++) {
@@ -335,12 +352,7 @@ static void make_kv(struct kv_list *l)
     }
     snprintf(key, sizeof(key), "%s.vocab_size", arch);
     add_kv_number(l, key, GGUF_U32, (double)hp->vocab);
-    if (hp->rope == ROPE_LINEAR) {
-        snprintf(key, sizeof(key), "%s.rope.scaling.type", arch);
-        add_kv_string(l, key, "linear");
-        snprintf(key, sizeof(key), "%s.rope.scaling.factor", arch);
-        add_kv_number(l, key, GGUF_F32, hp->rope_factor);
-    }
+    scaling_put_gguf(m, &(struct scaling_sink){ sink_number, sink_string, l });
     struct gguf_kv *more = NULL;
     int64_t n = 0;
     if (!m->tok || l->rc) return;
@@ -348,24 +360,17 @@ static void make_kv(struct kv_list *l)
     for (int64_t i = 0; i < n && !l->rc && l->n < l->cap; i++) l->kv[l->n++] = more[i];
 }
 
-/* Llama 3's rope scaling goes into a GGUF file as divisors of the frequencies. */
-static int add_rope_freqs(struct save *s)
+/* Rope scaling goes into a GGUF file as divisors of the frequencies, in part. */
+static int add_divisors(struct save *s)
 {
-    const struct hparams *hp = &s->m->hp;
-    int64_t half = hp->rot / 2;
-    if (hp->rope != ROPE_LLAMA3 || s->m->global[SLOT_ROPE_FREQS]) return PEFT_OK;
-    float *divide = arena_alloc(&s->arena, half * 4);
-    if (!divide) return PEFT_ENOMEM;
-    for (int64_t i = 0; i < half; i++) {
-        double f = pow(hp->theta, -2.0 * (double)i / (double)hp->rot);
-        divide[i] = (float)(f / rope_frequency(hp, f));
-    }
-    s->out[s->n++] = (struct store_out){ .name = "rope_freqs.weight",
-                                         .type = &qtype_f32,
-                                         .n_dims = 1,
-                                         .dims = { half },
-                                         .data = divide };
-    return PEFT_OK;
+    const char *name;
+    const float *values;
+    int rc = 0;
+    for (int i = 0; i < 2 && rc >= 0 && store_format(s->m->store) != STORE_GGUF; i++)
+        if ((rc = scaling_tensor(s->m, &s->arena, i, &name, &values)) > 0)
+            s->out[s->n++] = (struct store_out){ .name = name, .type = &qtype_f32, .n_dims = 1,
+                                                 .dims = { s->m->hp.rot / 2 }, .data = values };
+    return MIN(rc, PEFT_OK);
 }
 
 static int save_gguf(struct save *s, const char *path)
@@ -374,9 +379,10 @@ static int save_gguf(struct save *s, const char *path)
     if (s->m->head)
         return fail(PEFT_EUNSUPPORTED,
                     "GGUF has no place for a classification head: save a folder");
-    if (s->m->irregular || !s->m->arch->gguf)
-        return fail(PEFT_EUNSUPPORTED, "GGUF has no words for this model (family %s%s): save a "
-                    "folder", s->m->arch->name, s->m->irregular ? ", irregular layers" : "");
+    const char *beyond = s->m->irregular ? "irregular layers" : scaling_beyond_gguf(s->m);
+    if (beyond || !s->m->arch->gguf)
+        return fail(PEFT_EUNSUPPORTED, "GGUF has no words for this model (family %s%s%s): save a "
+                    "folder", s->m->arch->name, beyond ? ", " : "", beyond ? beyond : "");
     if (s->m->hp.act != (enum act)s->m->arch->style.act)
         return fail(PEFT_EUNSUPPORTED,
                     "GGUF has no place for this model's activation: save a folder");
@@ -384,7 +390,7 @@ static int save_gguf(struct save *s, const char *path)
     if (!l.kv) return PEFT_ENOMEM;
     if (store_format(s->m->store) == STORE_GGUF) copy_kv(&l);
     else make_kv(&l);
-    if (!l.rc) l.rc = add_rope_freqs(s);
+    if (!l.rc) l.rc = add_divisors(s);
     return l.rc ? l.rc : gguf_write(&s->m->host, path, l.kv, l.n, s->out, s->n);
 }
 

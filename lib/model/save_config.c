@@ -1,10 +1,9 @@
 /* config.json of a model that is saved: the original with what changed, or made
  * from the settings of a GGUF file. */
-#include <math.h>
-
+#include "model/rope.h"
 #include "model/save.h"
 
-static void put_member(struct buf *b, const char *key, int *n)
+void put_member(struct buf *b, const char *key, int *n)
 {
     buf_puts(b, (*n)++ ? ",\n  " : "{\n  ");
     buf_json(b, key, (int64_t)strlen(key));
@@ -49,40 +48,6 @@ static void put_labels(const struct model *m, struct buf *b, int *n)
     if (m->hp.labels == 1) put_string(b, "problem_type", "regression", n);
 }
 
-/* GGUF holds Llama 3's scaling as divisors only.  The largest is the factor,
- * and one within the blend tells the original length; low 1 and high 4 are the
- * constants of every Llama 3.1 and later.  What these do not give back has no
- * place in config.json. */
-static int put_llama3(const struct model *m, struct buf *b, int *n)
-{
-    const struct param *p = m->global[SLOT_ROPE_FREQS]->w;
-    const float *divide = p->data;
-    struct hparams hp = m->hp;
-    hp.rope = ROPE_LLAMA3;
-    hp.rope_factor = hp.rope_low = 1;
-    hp.rope_high = 4;
-    hp.rope_original = 8192;
-    for (int64_t i = 0; i < p->cols; i++) hp.rope_factor = MAX(hp.rope_factor, (double)divide[i]);
-    for (int pass = 0; pass < 2; pass++)
-        for (int64_t i = 0; i < p->cols; i++) {
-            double d = (double)divide[i], factor = hp.rope_factor;
-            double f = pow(hp.theta, -2.0 * (double)i / (double)hp.rot);
-            if (pass && !(fabs(f / rope_frequency(&hp, f) - d) <= 1e-3 * d))
-                return fail(PEFT_EUNSUPPORTED, "%s: rope_freqs are not Llama 3's scaling, which "
-                            "config.json could hold", m->path);
-            if (!pass && d > 1.001 && d < 0.999 * factor)
-                hp.rope_original = round((3.0 * (1.0 / d - 1.0 / factor) / (1.0 - 1.0 / factor) +
-                                          1.0) * 2.0 * 3.14159265358979323846 / f);
-        }
-    put_member(b, "rope_scaling", n);
-    buf_puts(b, "{\"rope_type\": \"llama3\", \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0, "
-                "\"original_max_position_embeddings\": ");
-    buf_printf(b, "%lld, \"factor\": ", (long long)hp.rope_original);
-    buf_number(b, hp.rope_factor);
-    buf_puts(b, "}");
-    return PEFT_OK;
-}
-
 /* Settings of a model that came from GGUF, by the family's table of keys. */
 static int put_settings(const struct model *m, struct buf *b, int *n)
 {
@@ -111,13 +76,7 @@ static int put_settings(const struct model *m, struct buf *b, int *n)
     buf_printf(b, "%lld", (long long)hp->vocab);
     put_member(b, "tie_word_embeddings", n);
     buf_puts(b, m->global[SLOT_LM_HEAD] ? "false" : "true");
-    int rc = m->global[SLOT_ROPE_FREQS] ? put_llama3(m, b, n) : PEFT_OK;
-    if (hp->rope == ROPE_LINEAR) {
-        put_member(b, "rope_scaling", n);
-        buf_puts(b, "{\"rope_type\": \"linear\", \"type\": \"linear\", \"factor\": ");
-        buf_number(b, hp->rope_factor);
-        buf_puts(b, "}");
-    }
+    int rc = scaling_put_config(m, b, n);
     const struct tok_info *t = m->tok ? tok_info(m->tok) : NULL;
     const struct { const char *key; int32_t id;
     } ids[] = { { "bos_token_id", t ? t->bos : -1 },

@@ -312,7 +312,7 @@ class Model(_Handle):
         return [lib.peft_label_name(self._c, i).decode() for i in range(self.info.labels)]
 
     def add_adapter(self, name="default", **options):
-        """Options: rank, alpha, dropout, rslora, targets, seed, ..."""
+        """Options: rank, alpha, dropout, rslora, targets, target_parameters, seed, ..."""
         if isinstance(options.get("rslora"), bool):
             options["rslora"] = 1 if options["rslora"] else -1
         opts = _options(_api.AdapterOpts, options)

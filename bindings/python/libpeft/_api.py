@@ -51,7 +51,8 @@ Info = _struct("Info", "size:size family:char[32] name:char[96] format:char[32] 
 Param = _struct("Param", "size:size name:str type:str rows:i64 cols:i64 layer:i32 trainable:i32")
 HeadOpts = _struct("HeadOpts", "size:size labels:i32 names:ptr pool:str dropout:f32 seed:u64")
 AdapterOpts = _struct("AdapterOpts", "size:size method:str targets:str rank:i32 alpha:f32 "
-                      "dropout:f32 rslora:i32 modules_to_save:str seed:u64")
+                      "dropout:f32 rslora:i32 modules_to_save:str seed:u64 "
+                      "target_parameters:str")
 Message = _struct("Message", "role:str content:str")
 GenerateOpts = _struct("GenerateOpts", "size:size max_tokens:i32 temperature:f32 top_k:i32 "
                        "top_p:f32 min_p:f32 repeat_penalty:f32 seed:u64 stop:ptr n_stop:i32 "
