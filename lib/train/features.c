@@ -27,14 +27,14 @@ int features_plan(struct trainer *t)
         if (!e->labels) rows++;
         else for (int32_t k = 1; k < e->n; k++) rows += e->labels[k] >= 0;
     }
-    f->cap = limit < 0 ? 0 : MIN(rows * t->m->hp.dim, limit / 4);
+    f->cap = limit < 0 ? 0 : MIN(rows * t->m->hp.embed, limit / 4);
     return PEFT_OK;
 }
 
 int features_begin(struct trainer *t, const struct batch *b)
 {
     const struct features *f = &t->features;
-    int64_t dim = t->m->hp.dim, row = 0;
+    int64_t dim = t->m->hp.embed, row = 0;
     for (int64_t s = 0; s < b->n_seq; s++)
         if (f->at[b->example[s]] < 0) return 0;
     for (int64_t s = 0; s < b->n_seq; s++) {
@@ -47,7 +47,7 @@ int features_begin(struct trainer *t, const struct batch *b)
 void features_end(struct trainer *t, const struct batch *b)
 {
     struct features *f = &t->features;
-    int64_t dim = t->m->hp.dim, row = 0;
+    int64_t dim = t->m->hp.embed, row = 0;
     for (int64_t s = 0; s < b->n_seq; s++) {
         int64_t first = row, n = rows_of(t, b, s, &row) * dim;
         if (f->at[b->example[s]] >= 0 || f->used + n > f->cap) continue;

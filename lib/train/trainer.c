@@ -70,7 +70,7 @@ static int build(struct trainer *t, const struct batch *b, int from_features)
     int rc = pass_begin(&t->pass);
     if (rc) return rc;
     x = from_features ? graph_leaf(t->graph, "features", &qtype_f32, t->objective->rows(b),
-                                   t->m->hp.dim, t->gather, NULL)
+                                   t->m->hp.embed, t->gather, NULL)
                       : t->objective->features(&t->pass, b);
     loss = t->objective->loss(&t->pass, b, x, scale, &t->stats);
     rc = graph_plan(t->graph, loss, trainer_policy(t), NULL);
