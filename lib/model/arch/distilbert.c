@@ -37,8 +37,8 @@ static const struct slot_row distilbert_slots[] = {
 };
 
 const struct arch arch_distilbert = {
-    "distilbert", "bert", "!token_types.weight", NULL, "DistilBertForSequenceClassification", "DistilBertModel",
-    "distilbert.",
+    "distilbert", "bert", "!token_types.weight", NULL, "DistilBertForSequenceClassification",
+    "DistilBertModel", "distilbert.",
     { .norm = NORM_LAYER, .norm_at = NORM_POST, .pos = POS_LEARNED, .act = ACT_GELU,
       .pool = POOL_CLS, .head_act = ACT_RELU },
     distilbert_keys, distilbert_slots, NULL, NULL
