@@ -78,8 +78,9 @@ const struct option train_options[] = {
 const struct option generate_options[] = {
     {"system", OPT_TEXT, "TEXT", "system message", AT(system), 0, 0},
     {"max-tokens", OPT_INT, "N", "length of an answer (default 256)", AT(max_tokens), 1, BIG},
-    {"temperature", OPT_NUMBER, "X", "0 (default) takes the likeliest token", AT(temperature), 0,
-     100},
+    {"temperature", OPT_NUMBER, "X", "0 takes the likeliest token (default: what the\n"
+     "                         model's generation_config.json advises, else 0)", AT(temperature),
+     0, 100},
     {"top-k", OPT_INT, "N", "sample among the N likeliest", AT(top_k), 0, BIG},
     {"top-p", OPT_NUMBER, "X", "sample within this probability mass", AT(top_p), 0, 1},
     {"min-p", OPT_NUMBER, "X", "drop tokens below X times the likeliest", AT(min_p), 0, 1},
@@ -252,6 +253,7 @@ int options_parse(const struct command *cmd, int argc, char **argv, struct args 
 {
     memset(args, 0, sizeof *args);
     args->clip = 1;
+    args->temperature = -1;      /* not given: the model may advise */
     args->argc = argc;
     args->argv = argv;
     bool options = true;
@@ -277,7 +279,7 @@ int options_parse(const struct command *cmd, int argc, char **argv, struct args 
             return rc;
     }
     if (cmd->operand == OPERAND_NEEDED && !args->operand && !args->help)
-        return usage_error("which model?  usage: %s", cmd->usage);
+        return usage_error("which %s?  usage: %s", cmd->of ? cmd->of : "model", cmd->usage);
     return 0;
 }
 

@@ -150,7 +150,7 @@ static int keep_modules(struct model *m, struct adapter *a, const char *targets)
             if (!list[k]) continue;
             float *values = mem_alloc(&m->host.mem, param_len(list[k]) * 4);
             if (!values) return PEFT_ENOMEM;
-            list[k]->type->to_f32(values, list[k]->data, param_len(list[k]));
+            qtype_expand(list[k]->type, values, list[k]->data, 0, param_len(list[k]));
             int rc = adapter_keep_module(m, a, list[k], values);
             if (rc) {
                 mem_free(&m->host.mem, values);
@@ -245,7 +245,10 @@ void adapter_link(struct model *m, struct adapter *a)
         *at = &a->sites[i];
     }
     adapter_enable(m, a, 1);
-    for (int64_t i = 0; i < a->n_saved; i++) a->saved[i].p->trainable = 1;
+    for (int64_t i = 0; i < a->n_saved; i++) {
+        a->saved[i].was_trainable = a->saved[i].p->trainable;
+        a->saved[i].p->trainable = 1;
+    }
 }
 
 void adapter_drop(struct model *m, struct adapter *a)
@@ -255,6 +258,19 @@ void adapter_drop(struct model *m, struct adapter *a)
             if (adapted_owns(&a->sites[i], k)) mem_free(&m->host.mem, a->sites[i].part[k]->own);
     for (int64_t i = 0; i < a->n_saved; i++) mem_free(&m->host.mem, a->saved[i].mine);
     a->n_sites = a->n_saved = 0;
+}
+
+/* Whether the module trains without the adapter that is being removed: it did
+ * before, or another adapter keeps it too. */
+static uint8_t keeps_module(struct model *m, struct saved_module *s)
+{
+    for (struct adapter *a = m->adapters; a; a = a->next)
+        for (int64_t i = 0; i < a->n_saved; i++) {
+            if (a->saved[i].p != s->p) continue;
+            a->saved[i].was_trainable &= s->was_trainable;
+            return 1;
+        }
+    return s->was_trainable;
 }
 
 void adapter_remove(struct model *m, struct adapter *a)
@@ -268,6 +284,8 @@ void adapter_remove(struct model *m, struct adapter *a)
         *d = (*d)->next;
     }
     adapter_enable(m, a, 0);
+    for (int64_t i = 0; i < a->n_saved; i++)
+        a->saved[i].p->trainable = keeps_module(m, &a->saved[i]);
     adapter_drop(m, a);
 }
 

@@ -38,7 +38,7 @@ struct hparams {
     int64_t nope_period;         /* every nope_period-th layer has no rope, 0 = none */
     int64_t pos_offset;          /* learned positions begin at this row */
     struct rope_scaling rope[2]; /* of theta, and of local_theta */
-    int64_t room;                /* the longest sequence: max_len, or what the scaling makes of it */
+    int64_t room;                /* the longest sequence: max_len, or what scaling makes of it */
     /* block */
     int64_t post_norm;           /* norms follow the sums; the family's, or as the file says */
     int64_t embed;               /* width of embeddings and of what the head reads: dim */

@@ -193,7 +193,7 @@ static int answer(struct gen *g, float *z, peft_generated *out)
             break;
         }
         int32_t id = sample(g, z, out->tokens);
-        if (tok_is_eot(g->m->tok, id)) {
+        if (gen_ends(g->m, id)) {
             out->reason = PEFT_STOP_EOS;
             break;
         }

@@ -86,6 +86,14 @@ static int check_unscaled(const struct model *m, const struct store_tensor *t)
     return PEFT_OK;
 }
 
+/* The file has the matrix as [in, out]; bitsandbytes turns what it quantises. */
+static int held_turned(const struct model *m, const struct slot_row *row,
+                       const struct store_tensor *t)
+{
+    return (row->flags & SLOT_TRANSPOSED) && store_format(m->store) != STORE_GGUF &&
+        t->type->block == 1;
+}
+
 /* A matrix, a vector, or one expert's matrix of a stack of them (GGUF). */
 struct shape { int64_t rows, cols; const char *data; };
 
@@ -107,7 +115,7 @@ static int read_shape(struct model *m, const struct slot_row *row, const struct 
         return fail(PEFT_EFORMAT, "%s: tensor %s has %lld elements, which does not fit its weight",
                     m->path, t->name, (long long)out->cols);
     if (stack) out->data += t->bytes / d[-1] * expert;
-    if ((row->flags & SLOT_TRANSPOSED) && !one && store_format(m->store) != STORE_GGUF) {
+    if (!one && held_turned(m, row, t)) {
         out->rows = d[1];
         out->cols = d[0];
     }
@@ -157,7 +165,7 @@ static int add_param(struct model *m, const struct slot_row *row, const struct s
     m->params[m->n_params++] = p;
     *out = p;
     if ((row->flags & SLOT_TRANSPOSED) && !bias) {
-        if (!gguf) rc = turn_param(m, p);
+        if (held_turned(m, row, t)) rc = turn_param(m, p);
         p->turned = 1;
     }
     /* Vectors are read as float32 by every kernel; a 16-bit one is copied. */
@@ -394,6 +402,7 @@ int model_load(const char *path, const peft_load_opts *o, struct model **out)
     if (!rc) rc = bind_head(m);
     if (!rc) rc = name_model(m);
     if (!rc) rc = open_tokenizer(m);
+    if (!rc) rc = gen_load(m);
     if (rc) {
         model_free(m);
         return rc;

@@ -50,6 +50,7 @@ struct model {
     int trainers;                   /* alive: what trains must not change */
     struct graph *graph;            /* inference; made at first use */
     struct pass_mem *mem;           /* index arrays of inference passes */
+    struct gen_config *gen;         /* generation_config.json */
     const char *name;
 };
 
@@ -61,6 +62,8 @@ int model_save(const struct model *m, const char *path, const peft_save_opts *o)
 int model_set_labels(struct model *m, int32_t n, const char *const *names);
 int model_head_add(struct model *m, const peft_head_opts *o);
 void model_head_remove(struct model *m);        /* undoes model_head_add; no effect without */
+/* What may stand on the hidden states; name NULL ends it. */
+extern const struct named head_kinds[];
 /* The module that gives the logits of a language model (tied: the embedding). */
 const struct site *model_lm_head(const struct model *m);
 
@@ -77,6 +80,7 @@ const char *model_file_name(const struct model *m, const char *name);
 /* A slot's first row in the family's table, or NULL. */
 const struct slot_row *slot_find(const struct arch *a, int slot);
 int64_t param_len(const struct param *p);
+int64_t param_bytes(const struct param *p);      /* as held */
 /* A float32 copy of p's values as the file of Hugging Face would hold them:
  * in its order of rows, [in, out] where it keeps that, norms less the 1. */
 void param_read(const struct model *m, const struct param *p, float *to);
@@ -142,6 +146,12 @@ int rope_by_length(const struct model *m);
 int rope_switches(const struct model *m, int64_t n);
 /* The inference graph, made at first use. */
 int model_graph(struct model *m);
+
+/* --- gen_config.c */
+int gen_load(struct model *m);
+int gen_save(struct model *m, const char *dir);     /* into a folder; nothing when there is none */
+int gen_ends(const struct model *m, int32_t id);    /* by the file, config.json or the tokenizer */
+void gen_sampling(const struct model *m, peft_generate_opts *o);
 
 /* --- generate.c */
 int model_generate(struct model *m, const int32_t *prompt, int64_t n,

@@ -111,6 +111,7 @@ struct saved_module {
     const void *old_data;           /* what was there before; while enabled */
     float *old_own;
     const struct qtype *old_type, *old_stored;
+    uint8_t was_trainable;          /* before the adapter came */
 };
 
 #endif
