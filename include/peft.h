@@ -142,6 +142,14 @@ typedef struct peft_load_opts {
     const peft_io *io;    /* copied */
     void (*log)(void *ctx, int32_t level, const char *line); /* 1 warn, 2 info */
     void *log_ctx;
+    /* Linear layers of floats are quantised while loading, one by one; embeddings,
+     * norms, routers and heads stay as they are, and so do tensors that are quantised
+     * already.  NULL = none; "nf4", "fp4", "nf4_dq", "fp4_dq": as bitsandbytes' Linear4bit
+     * (QLoRA, Dettmers et al. 2023), _dq with double quantisation; "q4_0", "q4_1", "q4_k",
+     * "q5_0", "q5_1", "q5_k", "q6_k", "q8_0": GGML's blocks (rows that are no whole
+     * blocks get a larger type).  PEFT_EARG for other names, PEFT_EUNSUPPORTED when
+     * there is no layer to quantise. */
+    const char *quant;
 } peft_load_opts;
 
 /* Loads a GGUF file, a *.safetensors file beside its config.json, or a folder
@@ -460,7 +468,7 @@ typedef struct peft_step {
 } peft_step;
 typedef struct peft_plan {
     size_t size;
-    int64_t weights;      /* bytes: mapped or read from the model's files */
+    int64_t weights;      /* bytes: mapped or read from the model's files, or quantised */
     int64_t trainable;    /* float32 copies that train, and adapters */
     int64_t gradients, optimizer, activations, scratch, data;
     int64_t features;     /* cached outputs of a frozen part */

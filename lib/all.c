@@ -103,6 +103,7 @@
 #include "model/load.c"
 #include "model/nn.c"
 #include "model/param.c"
+#include "model/quantise.c"
 #include "model/rope.c"
 #include "model/save.c"
 #include "model/save_config.c"

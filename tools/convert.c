@@ -63,6 +63,7 @@ static int report(const struct args *args)
     peft_model *model = NULL;
     peft_info info;
     again.operand = args->out;
+    again.quant = NULL;
     int rc = open_model(&again, &model, &info);
     peft_model_free(model);
     if (rc)

@@ -23,6 +23,8 @@ const struct option model_options[] = {
     {"threads", OPT_INT, "N", "worker threads (default: one per usable core)", AT(threads), 1, 32},
     {"level", OPT_TEXT, "NAME", "kernels: c, avx2, avx512 (default: the best)", AT(level), 0, 0},
     {"blas", OPT_TEXT, "FILE", "BLAS library, or `none` for the built-in one", AT(blas), 0, 0},
+    {"quant", OPT_TEXT, "NAME", "linear layers while loading: nf4, fp4, nf4_dq, fp4_dq, q4_k,\n"
+     "                         q5_k, q6_k, q8_0, q4_0, q4_1, q5_0, q5_1", AT(quant), 0, 0},
     {"no-map", OPT_FLAG, NULL, "read the weights instead of mapping them", AT(no_map), 0, 0},
     {0}};
 

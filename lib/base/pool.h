@@ -29,6 +29,8 @@ void os_date(struct date *out);         /* local time */
 double os_seconds(void);               /* monotonic */
 void os_cpu_name(char *out, size_t cap);
 int os_io_default(peft_io *out);
+/* Takes pages that os_io_default mapped out of memory; touching them reads them again. */
+void os_forget(const void *at, int64_t n);
 struct os_thread;
 int os_thread_start(struct host *h, void *(*fn)(void *), void *arg, struct os_thread **out);
 void os_thread_join(struct os_thread *t);

@@ -110,6 +110,13 @@ static void posix_unmap(void *ctx, const void *at, int64_t n)
     munmap((void *)(uintptr_t)at, (size_t)n);
 }
 
+void os_forget(const void *at, int64_t n)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)at;
+    uintptr_t first = (begin + page - 1) / page * page, end = (begin + (uintptr_t)n) / page * page;
+    if (first < end) madvise((void *)first, end - first, MADV_DONTNEED);
+}
+
 static int32_t posix_rename(void *ctx, const char *from, const char *to)
 {
     (void)ctx;

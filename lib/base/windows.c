@@ -130,6 +130,12 @@ static void win_unmap(void *ctx, const void *at, int64_t n)
     UnmapViewOfFile(at);
 }
 
+/* Windows takes pages of views by itself when memory is short. */
+void os_forget(const void *at, int64_t n)
+{
+    (void)at, (void)n;
+}
+
 static int32_t win_rename(void *ctx, const char *from, const char *to)
 {
     (void)ctx;

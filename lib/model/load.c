@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "model/load.h"
+#include "model/quantise.h"
 #include "model/rope.h"
 
 /* --- parameters */
@@ -265,9 +266,16 @@ static int bind_params(struct model *m)
     row = m->arch->slots;
     for (; row->kind && row->slot < SLOT_LAYER && !rc; row++)
         rc = add_site(m, row, -1, -1);
-    for (int64_t i = 0; i < m->hp.layers && !rc; i++) rc = bind_layer(m, row, i);
+    for (int64_t i = 0; i < m->hp.layers && !rc; i++) {
+        int64_t first = i ? m->n_sites : 0;
+        rc = bind_layer(m, row, i);
+        if (!rc) rc = quantise_sites(m, first);
+    }
+    int64_t rest = m->n_sites;
     while (row->kind && row->slot >= SLOT_LAYER) row++;
     for (; row->kind && !rc; row++) rc = add_site(m, row, -1, -1);
+    if (!rc) rc = quantise_sites(m, rest);
+    if (!rc) rc = quantise_check(m);
     if (rc) return rc;
     m->hp.vocab = m->global[SLOT_EMBED]->w->rows;
     if (m->hp.vocab > INT32_MAX)
@@ -392,6 +400,7 @@ int model_load(const char *path, const peft_load_opts *o, struct model **out)
     arena_init(&m->arena, &m->host.mem);
     if (!rc && !(m->path = mem_strdup(&m->host.mem, path))) rc = PEFT_ENOMEM;
     if (!rc) rc = set_compute(m, o);
+    if (!rc && o && o->quant) rc = wish_find(o->quant, IN_MEMORY, "quant", &m->quant);
     if (!rc) rc = store_open(&m->host, path, !(o && o->no_map), &m->store);
     if (!rc) rc = load_arch(m);
     if (!rc) rc = load_settings(m);
@@ -424,7 +433,10 @@ void model_free(struct model *m)
     if (!m) return;
     struct mem mem;
     mem_init(&mem, m->host.mem.alloc, m->host.mem.ctx);
-    for (int64_t i = 0; i < m->n_params; i++) mem_free(&m->host.mem, m->params[i]->own);
+    for (int64_t i = 0; i < m->n_params; i++) {
+        mem_free(&m->host.mem, m->params[i]->own);
+        mem_free(&m->host.mem, m->params[i]->packed);
+    }
     for (struct adapter *a = m->adapters; a; a = a->next) {
         for (int64_t i = 0; i < a->n_sites; i++)
             for (int k = 0; k < PARTS; k++)

@@ -7,6 +7,7 @@
 #include "base/rng.h"
 #include "text/text.h"
 
+struct wish;
 struct expert { struct site *at[SLOT_COUNT - SLOT_EXPERT]; };
 struct layer {
     struct site *at[SLOT_EXPERT];   /* indexed by slot; NULL = absent */
@@ -52,6 +53,7 @@ struct model {
     struct pass_mem *mem;           /* index arrays of inference passes */
     struct gen_config *gen;         /* generation_config.json */
     const char *name;
+    const struct wish *quant;       /* what linear layers became at loading; or NULL */
 };
 
 /* --- load.c, save.c */

@@ -64,52 +64,6 @@ static int put_rows(const struct store_out *o, struct writer *w)
     return PEFT_OK;
 }
 
-/* The row of what takes the place of another comes after it. */
-static const struct wish wishes[] = {
-    { "f32", "F32", NULL, IN_BOTH, NULL, 0 },     { "f16", "F16", NULL, IN_BOTH, NULL, 0 },
-    { "bf16", "BF16", NULL, IN_BOTH, NULL, 0 },   { "q6_k", "Q6_K", "Q8_0", IN_GGUF, NULL, 0 },
-    { "q5_k", "Q5_K", "Q5_1", IN_GGUF, NULL, 0 }, { "q4_k", "Q4_K", "Q5_0", IN_GGUF, NULL, 0 },
-    { "q8_0", "Q8_0", "F16", IN_GGUF, NULL, 0 },  { "q5_1", "Q5_1", "F16", IN_GGUF, NULL, 0 },
-    { "q5_0", "Q5_0", "F16", IN_GGUF, NULL, 0 },  { "q4_1", "Q4_1", "F16", IN_GGUF, NULL, 0 },
-    { "q4_0", "Q4_0", "F16", IN_GGUF, NULL, 0 },
-    { "nf4", NULL, NULL, IN_FOLDER, "nf4", 0 },   { "nf4_dq", NULL, NULL, IN_FOLDER, "nf4", 1 },
-    { "fp4", NULL, NULL, IN_FOLDER, "fp4", 0 },   { "fp4_dq", NULL, NULL, IN_FOLDER, "fp4", 1 },
-};
-
-static const struct qtype *fitting(const struct qtype *t, int64_t cols)
-{
-    for (size_t i = 0; i < ARRAY_LEN(wishes) && cols % t->block != 0; i++)
-        if (wishes[i].instead && !strcmp(wishes[i].type, t->name))
-            t = qtype_by_name(wishes[i].instead);
-    return t;
-}
-
-static int find_wish(const char *name, struct save *s)
-{
-    char list[128];
-    size_t at = 0;
-    for (size_t i = 0; i < ARRAY_LEN(wishes); i++) {
-        if (!(wishes[i].where & (s->gguf ? IN_GGUF : IN_FOLDER))) continue;
-        if (!strcmp(name, wishes[i].name)) {
-            s->wish = &wishes[i];
-            s->dtype = wishes[i].type ? qtype_by_name(wishes[i].type) : NULL;
-            return PEFT_OK;
-        }
-        at += (size_t)snprintf(list + at, sizeof(list) - at, "%s%s", at ? ", " : "",
-                               wishes[i].name);
-    }
-    return fail(PEFT_EARG, "type \"%.40s\", expected one of %s%s", name, list,
-                s->gguf ? "" : " in a folder");
-}
-
-/* What transformers' Linear4bit takes the place of; routers and experts of its
- * mixtures are no linear layers there. */
-int save_as_bnb(const struct save *s, const struct site *site)
-{
-    return s->wish && s->wish->bnb && site->kind == SITE_LINEAR && site->expert < 0 &&
-        site->slot != SLOT_ROUTER && !(site->flags & (SLOT_HEAD | SLOT_OF_HEAD));
-}
-
 static const struct qtype *floats_of(const struct qtype *t)
 {
     return t->exact ? t->exact : &qtype_f32;
@@ -120,7 +74,7 @@ static const struct qtype *target_type(const struct save *s, const struct param 
     if (s->gguf) {
         if (p->n_dims < 2) return &qtype_f32;          /* as llama.cpp expects norms and biases */
         int here = p->type->ggml_id >= 0;
-        if (s->dtype && (p->type->is_float || p->own || !here)) return fitting(s->dtype, p->cols);
+        if (s->dtype && (p->type->is_float || p->own || !here)) return wish_fit(s->dtype, p->cols);
         return here ? p->type : floats_of(p->type);
     }
     if (s->dtype) return s->dtype;
@@ -169,7 +123,7 @@ static int add_bnb(struct save *s, const struct param *p, const char *name)
     float *values = NULL;
     void *blocks = NULL;
     int rc = PEFT_OK;
-    if (p->type != w.type) {
+    if (p->type != w.type || p->order) {
         qtype_bytes(w.type, len, &bytes);
         values = mem_alloc(mem, len * 4);
         w.blocks = blocks = mem_alloc(mem, bytes);
@@ -198,7 +152,7 @@ static int add_tensor(struct save *s, const struct site *site, const struct para
     if (!name)
         return fail(PEFT_EUNSUPPORTED,
                     "GGUF has no place for %s: save a folder, or merge without a head", p->name);
-    if (save_as_bnb(s, site) && p == site->w) return add_bnb(s, p, name);
+    if (wish_bnb(s->wish, site) && p == site->w) return add_bnb(s, p, name);
     struct source *from = arena_alloc(&s->arena, sizeof(*from));
     if (!from) return PEFT_ENOMEM;
     *from = (struct source){ .save = s, .m = m, .p = p, .row = s->row, .packed = s->packed };
@@ -434,8 +388,10 @@ int model_save(const struct model *cm, const char *path, const peft_save_opts *o
     struct model *m = (struct model *)(uintptr_t)cm;
     size_t n = strlen(path);
     struct save s = { .m = m, .opts = o, .gguf = n > 5 && !strcmp(path + n - 5, ".gguf") };
-    int rc = o->dtype ? find_wish(o->dtype, &s) : PEFT_OK;
+    int rc = PEFT_OK;
+    if (o->dtype) rc = wish_find(o->dtype, s.gguf ? IN_GGUF : IN_FOLDER, "type", &s.wish);
     if (rc) return rc;
+    if (s.wish && s.wish->type) s.dtype = qtype_by_name(s.wish->type);
     if (o->shard_bytes < 0)
         return fail(PEFT_EARG, "shards of %lld bytes", (long long)o->shard_bytes);
     arena_init(&s.arena, &m->host.mem);

@@ -116,7 +116,7 @@ static void put_quantization(const struct save *s, struct buf *b, const char *dt
     for (int64_t i = 0; i < s->m->n_sites; i++) {
         const struct site *site = s->m->sites[i];
         int other = site->kind != SITE_LINEAR || site->slot == SLOT_LM_HEAD;
-        if (other || save_as_bnb(s, site)) continue;
+        if (other || wish_bnb(s->wish, site)) continue;
         const char *name = model_file_name(s->m, site->name);
         buf_puts(b, skipped++ ? ", " : "");
         buf_json(b, name, (int64_t)strlen(name));

@@ -19,8 +19,9 @@ struct param {
     const struct qtype *type;       /* of `data` */
     const struct qtype *stored;     /* what saving writes when nothing else is asked for */
     int64_t rows, cols;             /* [out, in]; vectors are [1, n] */
-    const void *data;               /* mapped, or `own` */
+    const void *data;               /* mapped, `own` or `packed` */
     float *own;                     /* float32 copy, allocated; or NULL */
+    void *packed;                   /* blocks that were made at loading, allocated; or NULL */
     float *grad;                    /* while a trainer runs, else NULL */
     int32_t layer;                  /* -1 = none */
     int32_t n_dims;

@@ -1,5 +1,6 @@
 /* Containers of named tensors: opening, looking up, and the checks that all
  * formats share.  A file is told by its first bytes, never by its name. */
+#include "base/pool.h"
 #include "store/impl.h"
 
 /* --- opening and closing */
@@ -19,6 +20,17 @@ int store_new(struct host *h, const char *path, struct store **out)
     }
     *out = s;
     return PEFT_OK;
+}
+
+void store_forget(const struct store *s, const void *data, int64_t n)
+{
+    const uint8_t *at = data;
+    peft_io os = { .size = sizeof os };
+    if (os_io_default(&os) || s->h->io.map != os.map) return;
+    for (int64_t i = 0; i < s->n_views; i++) {
+        const struct file_view *v = &s->views[i];
+        if (v->mapped && at >= v->data && at + n <= v->data + v->n) os_forget(data, n);
+    }
 }
 
 void store_close(struct store *s)

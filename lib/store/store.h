@@ -27,6 +27,9 @@ int store_open(struct host *h, const char *path, bool map, struct store **out);
  * __metadata__ strings are its settings.  The host must outlive the store. */
 int store_open_safetensors(struct host *h, const char *path, bool map, struct store **out);
 void store_close(struct store *s);
+/* A tensor's bytes are not needed soon: mapped pages of them leave memory, and are read
+ * again when they are. */
+void store_forget(const struct store *s, const void *data, int64_t n);
 enum store_format store_format(const struct store *s);
 const char *store_path(const struct store *s);
 int64_t store_count(const struct store *s);

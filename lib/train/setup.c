@@ -308,6 +308,8 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
     /* The process before the model came, and what the library holds by now,
      * less what the other fields count already. */
     rest = m->rss_before + atomic_load(&m->host.mem.live) - out->data;
+    for (int64_t i = 0; i < m->n_params; i++)
+        if (m->params[i]->data == m->params[i]->packed) rest -= param_bytes(m->params[i]);
     for (int64_t i = 0; i < t->n_list; i++)
         if (t->list[i].p->own) rest -= t->list[i].n * 4;
     if (t->grads)
