@@ -171,7 +171,8 @@ typedef struct peft_save_opts {
                              get a larger type, as in llama.cpp); in folders also
                              "nf4", "fp4", "nf4_dq", "fp4_dq": linear layers as
                              bitsandbytes keeps them in 4 bits, _dq with double
-                             quantisation (Dettmers et al. 2023) */
+                             quantisation (Dettmers et al. 2023), or "held": those
+                             that are in such blocks now */
     int64_t shard_bytes;  /* 0 = 5 GB a file */
     /* Called after each tensor, in bytes; non-zero ends with PEFT_ECANCELLED. */
     int32_t (*progress)(void *ctx, int64_t done, int64_t total);
@@ -524,6 +525,64 @@ typedef struct peft_evaluation {
 } peft_evaluation;
 PEFT_API int32_t peft_eval(peft_model *model, const peft_dataset *data,
                            const peft_eval_opts *opts, peft_evaluation *out);
+
+/* ----------------------------------------------------- fewer bits, measured */
+
+typedef struct peft_comparison {
+    size_t size;
+    int64_t rows, tokens;     /* tokens: next tokens that were compared */
+    double kl;                /* mean of KL(reference || model) a token, in nats */
+    double max_logit_diff;    /* largest difference of any two logits */
+    double same_token;        /* share of tokens where the likeliest is the same */
+    double perplexity, reference_perplexity;
+    double cosine;            /* encoders: mean cosine of peft_embed's vectors */
+    double seconds;
+} peft_comparison;
+/* How far a model is from a reference on the same text: what quantising or merging
+ * changed.  Language models by the distribution of every token that the data trains;
+ * others by the mean hidden state of each text.  Adapters that are enabled take part,
+ * in either.  `data` may have been read for the one or the other, whose vocabularies
+ * must be the same; `confusion` is not used. */
+PEFT_API int32_t peft_compare(peft_model *model, peft_model *reference,
+                              const peft_dataset *data, const peft_eval_opts *opts,
+                              peft_comparison *out);
+
+typedef struct peft_quantize_opts {
+    size_t size;
+    const char *types;        /* what a tensor may become: NULL = GGML's blocks "q4_0,q4_1,q4_k,
+                                 q5_0,q5_1,q5_k,q6_k,q8_0,bf16"; or a choice of these, or
+                                 "nf4,bf16" */
+    int64_t budget;           /* bytes of all tensors together, or */
+    double bits;              /* mean bits a weight; both 0: 5 bits */
+    int32_t batch;            /* rows at a time; 0 = 1 */
+    int64_t gradient_bytes;   /* most memory for gradients at a time; 0 = 256 MB */
+    /* Called now and then, of a total of 1000; non-zero ends with PEFT_ECANCELLED. */
+    int32_t (*progress)(void *ctx, int64_t done, int64_t total);
+    void *ctx;
+} peft_quantize_opts;
+typedef struct peft_quantized {
+    size_t size;
+    int64_t bytes;            /* of all tensors now */
+    int64_t least;            /* the same with the smallest types */
+    double kl, least_kl;      /* KL a token on the data, of both */
+    double perplexity, reference_perplexity;
+    int32_t tensors;          /* that could be chosen for */
+    char rule[32];            /* the estimate whose choice measured better */
+} peft_quantized;
+/* Gives every matrix of floats, linear layers and token embeddings, the type of its
+ * own that makes KL(the model as it was || quantised) on the data least within the
+ * budget.  With all at their smallest types the gradient g of KL is computed; the type
+ * T of a tensor is estimated to cost
+ *     "gradient"  <g, W_T - W_least>, or
+ *     "energy"    <g, W_least - W> |W_T - W|^2 / |W_least - W|^2,
+ * and the choice of either (a multiple-choice knapsack, by Lagrange multiplier and
+ * then greedily) is measured; the better one stays in the model.  peft_model_save
+ * without a dtype writes GGUF files so; folders with dtype "held".  Adapters must be
+ * merged or removed before.  PEFT_EARG when the budget is below `least`, PEFT_ESTATE
+ * with adapters, PEFT_EUNSUPPORTED without matrices of floats or for models that are
+ * no language models.  The data is best what the model will be used for. */
+PEFT_API int32_t peft_quantize(peft_model *model, const peft_dataset *data,
+                               const peft_quantize_opts *opts, peft_quantized *out);
 
 #ifdef __cplusplus
 }

@@ -62,7 +62,7 @@ struct args {
     int32_t max_tokens, top_k, raw;
     double temperature, top_p, min_p, repeat_penalty;
 
-    const char *text, *decode, *dtype;
+    const char *text, *decode, *dtype, *to, *calibrate, *budget;
     int32_t markdown, no_special, plain, tensors, memory;
 };
 
@@ -90,7 +90,7 @@ enum { OPERAND_NONE, OPERAND_NEEDED, OPERAND_OPTIONAL };
 struct command {
     const char *name, *summary, *usage, *examples;
     int operand;
-    const struct option *groups[5];      /* tables; NULL ends them */
+    const struct option *groups[6];      /* tables; NULL ends them */
     int (*run)(const struct args *args);
     const char *of;                      /* what the operand is; NULL = a model */
 };
@@ -204,6 +204,7 @@ int run_eval(const struct args *args);
 int run_generate(const struct args *args);
 int run_chat(const struct args *args);
 int run_convert(const struct args *args);
+int run_quantize(const struct args *args);
 int run_list(const struct args *args);
 int run_tokenize(const struct args *args);
 int run_plan(const struct args *args);

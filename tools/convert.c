@@ -1,6 +1,9 @@
-/* peft convert and peft merge: a model becomes a folder or a GGUF file; with
- * merge an adapter goes into its weights first. */
+/* peft convert, merge and quantize: a model becomes a folder or a GGUF file; with
+ * merge an adapter goes into its weights first, with quantize the weights get fewer
+ * bits.  --calibrate tells in numbers what that changed. */
+#include <ctype.h>
 #include <dirent.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -30,6 +33,73 @@ static int32_t on_progress(void *ctx, int64_t done, int64_t total)
     return interrupted();
 }
 
+/* "1.2G", "300M": bytes; "4.8": bits a weight. */
+static int parse_budget(const char *text, peft_quantize_opts *opts)
+{
+    static const char units[] = "KMG";
+    char *end;
+    double v = strtod(text, &end);
+    const char *unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
+    bool bad_unit = *end && (!unit || (end[1] && strcmp(end + 1, "B")));
+    if (end == text || !(v > 0) || v > 1e15 || bad_unit)
+        return usage_error("--budget is \"%s\", expected bytes as 300M or 1.2G, or bits a weight "
+                           "as 4.8", text);
+    for (int i = 0; unit && i <= unit - units; i++)
+        v *= 1000;
+    if (unit || v > 64)
+        opts->budget = (int64_t)v;
+    else
+        opts->bits = v;
+    return 0;
+}
+
+static int32_t on_measure(void *ctx, int64_t done, int64_t total)
+{
+    (void)ctx;
+    if (stderr_is_live())
+        progress(done == total, "measuring: %.0f %%", 100.0 * (double)done / (double)total);
+    return interrupted();
+}
+
+static bool is_dynamic(const struct args *args)
+{
+    return args->to && !strcmp(args->to, "dynamic");
+}
+
+static bool is_gguf(const char *path)
+{
+    size_t n = strlen(path);
+    return n > 5 && !strcmp(path + n - 5, ".gguf");
+}
+
+/* Types by what they cost on the calibration text. */
+static int quantize_dynamic(const struct args *args, peft_model *model)
+{
+    peft_quantize_opts opts = {.size = sizeof opts, .batch = args->batch,
+                               .types = is_gguf(args->out) ? NULL : "nf4,bf16"};
+    peft_quantized q = {.size = sizeof q};
+    peft_dataset *data = NULL;
+    int rc = args->budget ? parse_budget(args->budget, &opts) : 0;
+    if (!rc)
+        rc = open_data(args, model, args->calibrate, &data);
+    if (rc)
+        return rc;
+    if (!args->json)
+        opts.progress = on_measure;
+    interrupt_catch(NULL);
+    rc = peft_quantize(model, data, &opts, &q);
+    interrupt_release();
+    progress_end();
+    peft_dataset_free(data);
+    if (rc == PEFT_ECANCELLED)
+        return EXIT_INTERRUPTED;
+    if (rc)
+        return library_error(rc, "cannot choose types");
+    note("%d matrices in %s (%s with the smallest types); KL %.5f a token on the text (%.5f)",
+         q.tensors, show_bytes(q.bytes), show_bytes(q.least), q.kl, q.least_kl);
+    return 0;
+}
+
 static int write_model(const struct args *args, peft_model *model, peft_info *info)
 {
     int rc = open_adapter(args, model, info);
@@ -40,7 +110,14 @@ static int write_model(const struct args *args, peft_model *model, peft_info *in
         if (rc)
             return library_error(rc, "cannot merge");
     }
-    peft_save_opts opts = {.size = sizeof opts, .dtype = args->dtype,
+    const char *dtype = args->to ? args->to : args->dtype;
+    if (is_dynamic(args)) {
+        rc = quantize_dynamic(args, model);
+        if (rc)
+            return rc;
+        dtype = is_gguf(args->out) ? NULL : "held";
+    }
+    peft_save_opts opts = {.size = sizeof opts, .dtype = dtype,
                            .ctx = (void *)(uintptr_t)args->out};
     if (!args->json)
         opts.progress = on_progress;
@@ -55,16 +132,55 @@ static int write_model(const struct args *args, peft_model *model, peft_info *in
     return rc ? saving_error(rc, "cannot write the model") : 0;
 }
 
+static void comparison_json(struct json *j, const peft_comparison *c)
+{
+    json_open(j, "difference", '{');
+    json_int(j, "rows", c->rows);
+    json_int(j, "tokens", c->tokens);
+    json_num(j, "kl", c->kl);
+    json_num(j, "max_logit_diff", c->max_logit_diff);
+    json_num(j, "same_token", c->same_token);
+    json_num(j, "perplexity", c->perplexity);
+    json_num(j, "reference_perplexity", c->reference_perplexity);
+    json_num(j, "cosine", c->cosine);
+    json_close(j);
+}
+
+/* The file that was written against the model it was made from, adapter on. */
+static int compare(const struct args *args, peft_model *written, peft_comparison *c)
+{
+    peft_model *reference = NULL;
+    peft_dataset *data = NULL;
+    peft_info info;
+    peft_eval_opts opts = {.size = sizeof opts, .batch = args->batch ? args->batch : 1};
+    int rc = open_model(args, &reference, &info);
+    if (!rc)
+        rc = open_adapter(args, reference, &info);
+    if (!rc)
+        rc = open_data(args, reference, args->calibrate, &data);
+    if (!rc) {
+        rc = peft_compare(written, reference, data, &opts, c);
+        if (rc)
+            rc = library_error(rc, "cannot compare");
+    }
+    peft_dataset_free(data);
+    peft_model_free(reference);
+    return rc;
+}
+
 /* What was written is opened again: the result is known to be readable, and the
  * figures are its own. */
 static int report(const struct args *args)
 {
     struct args again = *args;
     peft_model *model = NULL;
+    peft_comparison c = {.size = sizeof c};
     peft_info info;
     again.operand = args->out;
     again.quant = NULL;
     int rc = open_model(&again, &model, &info);
+    if (!rc && args->calibrate)
+        rc = compare(args, model, &c);
     peft_model_free(model);
     if (rc)
         return rc;
@@ -79,10 +195,21 @@ static int report(const struct args *args)
         json_int(&j, "tensors", info.n_tensors);
         json_text(&j, "types", info.types);
         json_int(&j, "weight_bytes", info.weight_bytes);
+        if (args->calibrate)
+            comparison_json(&j, &c);
         json_close(&j);
-    } else
-        note("%s written: %s in %d tensors as %s: %s", args->out, show_bytes(info.weight_bytes),
-             info.n_tensors, info.format, info.types);
+        return 0;
+    }
+    note("%s written: %s in %d tensors as %s: %s", args->out, show_bytes(info.weight_bytes),
+         info.n_tensors, info.format, info.types);
+    if (args->calibrate && c.tokens)
+        note("against %s%s: KL %.5f a token, largest logit difference %.3f, same token %.2f %%, "
+             "perplexity %.4f (was %.4f), on %lld tokens", args->operand,
+             args->adapter ? " with the adapter" : "", c.kl, c.max_logit_diff,
+             100 * c.same_token, c.perplexity, c.reference_perplexity, (long long)c.tokens);
+    else if (args->calibrate)
+        note("against %s: cosine %.5f, mean of %lld texts", args->operand, c.cosine,
+             (long long)c.rows);
     return 0;
 }
 
@@ -99,4 +226,15 @@ int run_convert(const struct args *args)
         rc = write_model(args, model, &info);
     peft_model_free(model);
     return rc ? rc : report(args);
+}
+
+int run_quantize(const struct args *args)
+{
+    if (!args->to)
+        return usage_error("to what?  --to dynamic, nf4, fp4, q4_k, q5_k, q6_k, q8_0, ...");
+    if (is_dynamic(args) && !args->calibrate)
+        return usage_error("--to dynamic needs --calibrate FILE: text as the model will see");
+    if (args->budget && !is_dynamic(args))
+        return usage_error("--budget is for --to dynamic");
+    return run_convert(args);
 }

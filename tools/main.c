@@ -36,6 +36,22 @@ static const struct option convert_options[] = {
      "                         nf4_dq, fp4_dq (default: as held)", AT(dtype), 0, 0},
     {"overwrite", OPT_FLAG, NULL, "replace what --out names", AT(overwrite), 0, 0},
     {0}};
+static const struct option calibrate_options[] = {
+    {"calibrate", OPT_TEXT, "FILE", "JSONL or CSV: tells how far the result is from the model",
+     AT(calibrate), 0, 0},
+    {"max-len", OPT_INT, "N", "tokens an example of it (default 1024)", AT(max_len), 1, 2147483647},
+    {"limit", OPT_INT, "N", "read only its first N rows", AT(limit), 1, 2147483647},
+    {"batch", OPT_INT, "N", "rows of it at a time (default 1)", AT(batch), 1, 65536},
+    {0}};
+static const struct option quantize_options[] = {
+    {"to", OPT_TEXT, "NAME", "q4_k, q5_k, q6_k, q8_0, q4_0, q4_1, q5_0, q5_1 (GGUF); nf4, fp4,\n"
+     "                         nf4_dq, fp4_dq (folder); dynamic: chosen for each matrix by\n"
+     "                         what it costs on --calibrate", AT(to), 0, 0},
+    {"budget", OPT_TEXT, "SIZE", "of all tensors, with dynamic: 300M, 1.2G, or bits a weight: 4.8\n"
+     "                         (default 5 bits)", AT(budget), 0, 0},
+    {"out", OPT_TEXT, "PATH", "a folder, or a file that ends in .gguf", AT(out), 0, 0},
+    {"overwrite", OPT_FLAG, NULL, "replace what --out names", AT(overwrite), 0, 0},
+    {0}};
 static const struct option list_options[] = {
     {"markdown", OPT_FLAG, NULL, "as a table for a README", AT(markdown), 0, 0}, {0}};
 static const struct option tokenize_options[] = {
@@ -88,8 +104,16 @@ static const struct command commands[] = {
      "peft merge MODEL --adapter DIR --out FOLDER|FILE.gguf [options]",
      "  peft merge model.gguf --adapter run --out merged.gguf\n"
      "  peft merge folder --adapter run --out merged --dtype bf16\n",
-     OPERAND_NEEDED, {convert_options, adapter_options, model_options, common_options},
+     OPERAND_NEEDED,
+     {convert_options, adapter_options, calibrate_options, model_options, common_options},
      run_convert, NULL},
+    {"quantize", "Gives the weights fewer bits, and tells what that costs.",
+     "peft quantize MODEL --to NAME --out FOLDER|FILE.gguf [options]",
+     "  peft quantize folder --to q4_k --out model.gguf --calibrate text.jsonl\n"
+     "  peft quantize folder --to dynamic --budget 4.8 --calibrate text.jsonl --out model.gguf\n"
+     "  peft quantize folder --to nf4 --out folder-nf4\n",
+     OPERAND_NEEDED, {quantize_options, calibrate_options, model_options, common_options},
+     run_quantize, NULL},
     {"list", "Shows what works: families, formats, types, tokenizers, heads.",
      "peft list families|formats|types|tokenizers|heads [--json | --markdown]",
      "  peft list families\n"

@@ -136,7 +136,7 @@ const char *nearest(const char *word, const char *const *candidates, int n)
 static const struct option *find_option(const struct command *cmd, const char *name, size_t n,
                                         bool *negated)
 {
-    for (int g = 0; g < 5 && cmd->groups[g]; g++)
+    for (int g = 0; g < 6 && cmd->groups[g]; g++)
         for (const struct option *o = cmd->groups[g]; o->name; o++) {
             *negated = false;
             if (strlen(o->name) == n && !memcmp(o->name, name, n))
@@ -153,7 +153,7 @@ static int unknown_option(const struct command *cmd, const char *word, size_t n)
 {
     const char *names[128], *hint;
     int count = 0;
-    for (int g = 0; g < 5 && cmd->groups[g]; g++)
+    for (int g = 0; g < 6 && cmd->groups[g]; g++)
         for (const struct option *o = cmd->groups[g]; o->name && count < 128; o++)
             names[count++] = o->name;
     char name[40];
@@ -290,7 +290,7 @@ void options_help(const struct command *cmd)
     printf("%sExamples%s\n%s\n", paint(stdout, BOLD), paint(stdout, PLAIN), cmd->examples);
     printf("%sUsage%s\n  %s\n\n%s\n\n%sOptions%s\n", paint(stdout, BOLD), paint(stdout, PLAIN),
            cmd->usage, cmd->summary, paint(stdout, BOLD), paint(stdout, PLAIN));
-    for (int g = 0; g < 5 && cmd->groups[g]; g++)
+    for (int g = 0; g < 6 && cmd->groups[g]; g++)
         for (const struct option *o = cmd->groups[g]; o->name; o++) {
             char left[64];
             snprintf(left, sizeof left, "--%s%s%s%s", o->kind == OPT_SWITCH ? "[no-]" : "",

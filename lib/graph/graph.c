@@ -133,9 +133,6 @@ struct tensor *graph_leaf(struct graph *g, const char *name, const struct qtype 
     if (!size_ok(rows, cols))
         return graph_fail(g, PEFT_EARG, "%s is [%lld, %lld], expected at least one element",
                           name ? name : "a leaf", (long long)rows, (long long)cols);
-    if (grad && type != &qtype_f32)
-        return graph_fail(g, PEFT_EARG, "%s is %s and cannot be trained, expected F32",
-                          name ? name : "a leaf", type->name);
     struct tensor *t = new_node(g, 0);
     if (!t) return NULL;
     t->name = name ? arena_strndup(&g->arena, name, (int64_t)strlen(name)) : NULL;

@@ -51,7 +51,7 @@ void graph_free(struct graph *g);
 void graph_reset(struct graph *g);
 
 /* A leaf of any stored type; `grad` NULL = frozen, else rows*cols floats that
- * backward adds to (the caller zeroes them).  Only F32 leaves may have one. */
+ * backward adds to (the caller zeroes them). */
 struct tensor *graph_leaf(struct graph *g, const char *name, const struct qtype *type,
                           int64_t rows, int64_t cols, const void *data, float *grad);
 /* Names the next node for messages and profiles; and the recompute segment
@@ -151,6 +151,16 @@ tensor *g_xent_head(graph *g, tensor *h, tensor *w, tensor *b, const int32_t *ro
 tensor *g_xent_head_capped(graph *g, tensor *h, tensor *w, tensor *b, const int32_t *rows,
                            const int32_t *target, int64_t n, float scale, float cap,
                            struct loss_stats *stats);
+/* How far h W^T + b is from a reference's ref ref_w^T + b: scale * sum over rows of
+ * KL(softmax of the reference || softmax), in chunks; cap as above.  The gradients of h,
+ * and of w on the conditions of g_xent_head.  target[N] or NULL: for the losses. */
+struct kl_stats {
+    double kl, loss, ref_loss;           /* sums; -log p(target) of both */
+    double most;                         /* largest difference of two logits */
+    int64_t count, same;                 /* rows; those where the likeliest is the same */
+};
+tensor *g_kl_head(graph *g, tensor *h, tensor *w, tensor *b, tensor *ref, tensor *ref_w,
+                  const int32_t *target, float scale, float cap, struct kl_stats *stats);
 /* The same from logits [n,C]. */
 tensor *g_xent(graph *g, tensor *logits, const int32_t *target, float scale,
                struct loss_stats *stats);

@@ -101,7 +101,7 @@ struct tensor *nn_leaf(struct pass *p, struct param *q)
     if (!p->training || !q->trainable)
         return graph_leaf(p->g, q->name, q->type, q->rows, q->cols, q->data, NULL);
     q->used = 1;
-    return graph_leaf(p->g, q->name, &qtype_f32, q->rows, q->cols, q->data,
+    return graph_leaf(p->g, q->name, q->grad ? q->type : &qtype_f32, q->rows, q->cols, q->data,
                       q->grad ? q->grad : &planned);
 }
 

@@ -18,6 +18,7 @@ static const struct wish wishes[] = {
     { "q5_0", "Q5_0", "F16", IN_GGUF | IN_MEMORY, NULL, 0 },
     { "q4_1", "Q4_1", "F16", IN_GGUF | IN_MEMORY, NULL, 0 },
     { "q4_0", "Q4_0", "F16", IN_GGUF | IN_MEMORY, NULL, 0 },
+    { "held", NULL, NULL, IN_FOLDER, "held", 0 },
     { "nf4", NULL, NULL, IN_FOLDER | IN_MEMORY, "nf4", 0 },
     { "nf4_dq", NULL, NULL, IN_FOLDER | IN_MEMORY, "nf4", 1 },
     { "fp4", NULL, NULL, IN_FOLDER | IN_MEMORY, "fp4", 0 },
@@ -49,11 +50,18 @@ int wish_find(const char *name, int where, const char *what, const struct wish *
                 where == IN_FOLDER ? " in a folder" : "");
 }
 
-/* Routers and experts of transformers' mixtures are no linear layers there. */
+/* Routers and experts of transformers' mixtures are no linear layers there.  "held": those
+ * that are such blocks. */
 int wish_bnb(const struct wish *w, const struct site *site)
 {
     return w && w->bnb && site->kind == SITE_LINEAR && site->expert < 0 &&
+        (strcmp(w->bnb, "held") || site->w->type->flat) &&
         site->slot != SLOT_ROUTER && !(site->flags & (SLOT_HEAD | SLOT_OF_HEAD));
+}
+
+const struct qtype *wish_bnb_type(const struct wish *w, const struct param *p)
+{
+    return strcmp(w->bnb, "held") ? bnb_type(w->bnb, p->stored) : p->type;
 }
 
 /* --- the values in memory */

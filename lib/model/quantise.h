@@ -21,6 +21,7 @@ int wish_find(const char *name, int where, const char *what, const struct wish *
 const struct qtype *wish_fit(const struct qtype *t, int64_t cols);
 /* Whether bitsandbytes would keep the site's weight (wish NULL: no). */
 int wish_bnb(const struct wish *w, const struct site *site);
+const struct qtype *wish_bnb_type(const struct wish *w, const struct param *p);
 
 /* --- the values in memory */
 /* p's values as blocks of the type, in place of what they were; `nested`: the scales

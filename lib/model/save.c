@@ -114,7 +114,7 @@ static int stack_expert(struct save *s, const char *name, const struct source *f
  * such a file are written as they are. */
 static int add_bnb(struct save *s, const struct param *p, const char *name)
 {
-    struct bnb_out w = { .name = name, .type = bnb_type(s->wish->bnb, p->stored),
+    struct bnb_out w = { .name = name, .type = wish_bnb_type(s->wish, p),
                          .rows = p->rows, .cols = p->cols, .blocks = p->data,
                          .nested = s->wish->nested };
     struct source from = { .m = s->m, .p = p };

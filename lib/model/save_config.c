@@ -98,6 +98,17 @@ static int put_settings(const struct model *m, struct buf *b, int *n)
     return rc;
 }
 
+/* The kind of 4-bit weights in the folder; NULL = none. */
+static const char *put_kind(const struct save *s)
+{
+    const char *kind = s->wish ? s->wish->bnb : NULL;
+    if (!kind || strcmp(kind, "held")) return kind;
+    for (int64_t i = 0; i < s->m->n_sites; i++)
+        if (wish_bnb(s->wish, s->m->sites[i]))
+            return s->m->sites[i]->w->type->name[0] == 'N' ? "nf4" : "fp4";
+    return NULL;
+}
+
 /* As transformers' BitsAndBytesConfig writes it; the linear layers that stay
  * floats are named, since its own choice differs. */
 static void put_quantization(const struct save *s, struct buf *b, const char *dtype, int *n)
@@ -108,7 +119,7 @@ static void put_quantization(const struct save *s, struct buf *b, const char *dt
                "\"load_in_8bit\": false, \"bnb_4bit_quant_type\": \"%s\", "
                "\"bnb_4bit_use_double_quant\": %s, \"bnb_4bit_compute_dtype\": \"%s\", "
                "\"bnb_4bit_quant_storage\": \"uint8\", \"llm_int8_skip_modules\": [",
-               s->wish->bnb, s->wish->nested ? "true" : "false", dtype);
+               put_kind(s), s->wish->nested ? "true" : "false", dtype);
     if (s->m->arch->class_lm) {
         const struct slot_row *head = slot_find(s->m->arch, SLOT_LM_HEAD);
         if (head && head->hf) buf_json(b, head->hf, (int64_t)strlen(head->hf)), skipped++;
@@ -168,7 +179,7 @@ int save_config(const struct save *s, const char *dir)
     if (!s->dtype && m->params[0]->type == &qtype_bf16) dtype = "bfloat16";
     if (!s->dtype && m->params[0]->type == &qtype_f16) dtype = "float16";
     put_string(&b, "torch_dtype", dtype, &n);
-    if (s->wish && s->wish->bnb) put_quantization(s, &b, dtype, &n);
+    if (put_kind(s)) put_quantization(s, &b, dtype, &n);
     if (m->head) put_labels(m, &b, &n);
     buf_puts(&b, "\n}\n");
     if (!rc) rc = buf_check(&b);

@@ -342,7 +342,7 @@ static const char *failing(struct rig *r, int which)
     case 8: g_rope(g, a, &ra); return "rotation of 3";
     case 9: g_linear(g, NULL, b); return "operand 0 is absent";
     case 10: g_scale(g, graph_leaf(g, "q", qtype_by_name("Q8_0"), 4, 32, x, y), 1);
-             return "q is Q8_0 and cannot be trained";
+             return "operand 0 is Q8_0, expected F32";
     case 11: graph_leaf(g, "none", &qtype_f32, 0, 8, x, NULL); return "none is [0, 8]";
     case 12: g_xent(g, g_reshape(g, a, 8, 4), wide, 1, NULL); return "target 4 at 1";
     case 13: g_xent_head(g, a, g_scale(g, graph_leaf(g, "w", &qtype_f32, 5, 8, x, y), 1), NULL,

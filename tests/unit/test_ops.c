@@ -225,6 +225,18 @@ static tensor *case_xent_head(struct setup *s)
                               indices(s, n, (int32_t)v, 5), n, 0.25f, s->variant & 2 ? 3.0f : 0.0f,
                               &s->stats);
 }
+static tensor *case_kl_head(struct setup *s)
+{
+    int64_t v = 11;
+    tensor *h = leaf(s, s->n, s->d), *w = weight(s, v, s->d, 1);
+    tensor *b = NULL, *ref, *ref_w;
+    float *r = numbers(s->arena, s->n * 16, 21), *u = numbers(s->arena, v * 16, 22);
+    ref = graph_leaf(s->g, "ref", &qtype_f32, s->n, 16, r, NULL);
+    ref_w = graph_leaf(s->g, "ref_w", &qtype_f32, v, 16, u, NULL);
+    if (s->variant & 1)
+        b = graph_leaf(s->g, "b", &qtype_f32, 1, v, numbers(s->arena, v, 23), NULL);
+    return g_kl_head(s->g, h, w, b, ref, ref_w, NULL, 0.25f, s->variant & 2 ? 3.0f : 0.0f, NULL);
+}
 static tensor *case_xent(struct setup *s)
 {
     return g_xent(s->g, leaf(s, s->n, s->d), indices(s, s->n, s->d, 6), 0.25f, &s->stats);
@@ -266,6 +278,7 @@ static const struct op_case {
     { &op_reshape, case_reshape, 1, 0, 1e-3 },
     { &op_cache, case_cache, 1, 0, 0 },
     { &op_xent_head, case_xent_head, TYPES, 1, 3e-3 },
+    { &op_kl_head, case_kl_head, TYPES, 1, 5e-3 },
     { &op_xent, case_xent, 1, 1, 3e-3 },
     { &op_mse, case_mse, 1, 1, 3e-3 },
 };

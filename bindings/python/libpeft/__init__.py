@@ -248,7 +248,7 @@ class Trainer(_Handle):
 
 
 class Model(_Handle):
-    """A model file or folder; options: threads, level, blas, no_map."""
+    """A model file or folder; options: threads, level, blas, no_map, quant."""
     _free = lib.peft_model_free
 
     def __init__(self, path, **options):
@@ -362,6 +362,22 @@ class Model(_Handle):
         result = _record(out)
         result.confusion = [list(cells[i * n:i * n + n]) for i in range(n)] if cells else None
         return result
+
+    def compare(self, reference, data, batch=0):
+        """How far this model is from another on the data: kl, perplexity, ..."""
+        out = _api.Comparison()
+        opts = _api.EvalOpts(batch=batch)
+        _check(lib.peft_compare(self._c, reference._c, data._c, ctypes.byref(opts),
+                                ctypes.byref(out)))
+        return _record(out)
+
+    def quantize(self, data, **options):
+        """Every matrix gets the type that costs least on the data; options: budget
+        (bytes) or bits (a weight), types, batch.  save() then writes it so."""
+        out = _api.Quantized()
+        opts = _options(_api.QuantizeOpts, options)
+        _check(lib.peft_quantize(self._c, data._c, ctypes.byref(opts), ctypes.byref(out)))
+        return _record(out)
 
     # --------------------------------------------------------- text, logits
 

@@ -77,6 +77,13 @@ Plan = _struct("Plan", "size:size weights:i64 trainable:i64 gradients:i64 optimi
 EvalOpts = _struct("EvalOpts", "size:size batch:i32 confusion:ptr progress:ptr ctx:ptr")
 Evaluation = _struct("Evaluation", "size:size rows:i64 tokens:i64 loss:f64 perplexity:f64 "
                      "token_accuracy:f64 accuracy:f64 f1:f64 seconds:f64")
+Comparison = _struct("Comparison", "size:size rows:i64 tokens:i64 kl:f64 max_logit_diff:f64 "
+                     "same_token:f64 perplexity:f64 reference_perplexity:f64 cosine:f64 "
+                     "seconds:f64")
+QuantizeOpts = _struct("QuantizeOpts", "size:size types:str budget:i64 bits:f64 batch:i32 "
+                       "gradient_bytes:i64 progress:ptr ctx:ptr")
+Quantized = _struct("Quantized", "size:size bytes:i64 least:i64 kl:f64 least_kl:f64 "
+                    "perplexity:f64 reference_perplexity:f64 tensors:i32 rule:char[32]")
 
 STRUCTS = {"peft_system": System, "peft_load_opts": LoadOpts, "peft_save_opts": SaveOpts,
            "peft_info": Info, "peft_param": Param, "peft_head_opts": HeadOpts,
@@ -84,7 +91,9 @@ STRUCTS = {"peft_system": System, "peft_load_opts": LoadOpts, "peft_save_opts": 
            "peft_generate_opts": GenerateOpts, "peft_entry": Entry, "peft_generated": Generated,
            "peft_dataset_opts": DatasetOpts, "peft_dataset_stats": DatasetStats,
            "peft_train_opts": TrainOpts, "peft_step": Step, "peft_plan": Plan,
-           "peft_eval_opts": EvalOpts, "peft_evaluation": Evaluation}
+           "peft_eval_opts": EvalOpts, "peft_evaluation": Evaluation,
+           "peft_comparison": Comparison, "peft_quantize_opts": QuantizeOpts,
+           "peft_quantized": Quantized}
 
 OnText = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t)
 
@@ -136,6 +145,8 @@ peft_trainer_cancel i32 p
 peft_trainer_save i32 p s
 peft_trainer_resume i32 p s
 peft_eval i32 p p p p
+peft_compare i32 p p p p p
+peft_quantize i32 p p p p
 """
 
 

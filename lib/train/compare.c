@@ -1,0 +1,148 @@
+/* Two models on the same text: how far the answers of one are from the other's.
+ * Language models: KL(reference || model) of the next token's distribution.
+ * Others: the cosine of the mean hidden states. */
+#include <math.h>
+
+#include "train/quantise.h"
+
+int compare_lm(const struct model *m)
+{
+    return m->arch->style.causal && !m->head && model_lm_head(m);
+}
+
+int compare_begin(struct model *m, const struct dataset *d)
+{
+    const struct site *head = model_lm_head(m);
+    for (const struct adapted *a = head && compare_lm(m) ? head->first : NULL; a; a = a->next)
+        if (a->adapter->enabled && (head->kind & a->adapter->method->at))
+            return fail(PEFT_ESTATE, "adapter \"%s\" reaches %s, expected it merged first",
+                        a->adapter->name, head->name);
+    int rc = model_graph(m);
+    return rc ? rc : rope_reserve(m, d->max_len);
+}
+
+int64_t compare_rows(const struct model *m, const struct batch *b)
+{
+    return compare_lm(m) ? b->n_target : b->n_seq;
+}
+
+struct tensor *compare_features(struct pass *p, const struct batch *b)
+{
+    struct tensor *x = model_hidden(p);
+    return compare_lm(p->m) ? g_rows(p->g, x, b->rows, b->n_target)
+                            : g_pool_mean(p->g, x, b->start, b->n_seq);
+}
+
+int compare_hidden(struct model *m, const struct batch *b, float *to)
+{
+    struct pass p = { .m = m, .g = m->graph, .mem = m->mem };
+    batch_pass(&p, b);
+    int rc = pass_begin(&p);
+    if (rc) return rc;
+    struct tensor *x = compare_features(&p, b);
+    graph_keep(x);
+    rc = graph_forward(p.g);
+    if (!rc) memcpy(to, tensor_f32(x), (size_t)tensor_len(x) * 4);
+    return rc;
+}
+
+struct tensor *compare_loss(struct pass *p, const struct batch *b, const struct reference *r,
+                            float scale, struct kl_stats *stats)
+{
+    const struct site *head = model_lm_head(p->m);
+    struct tensor *x = compare_features(p, b);
+    struct tensor *ref = graph_leaf(p->g, "reference", &qtype_f32, compare_rows(p->m, b), r->dim,
+                                    r->hidden, NULL);
+    struct tensor *w = graph_leaf(p->g, "reference's head", r->head.type, r->head.rows,
+                                  r->head.cols, r->head.data, NULL);
+    graph_name(p->g, head->name);
+    return g_kl_head(p->g, x, nn_leaf(p, head->w), nn_leaf(p, head->b), ref, w, b->target, scale,
+                     (float)p->m->hp.logit_cap, stats);
+}
+
+static double cosine(const float *x, const float *y, int64_t n)
+{
+    double xx = 0, yy = 0, xy = 0;
+    for (int64_t i = 0; i < n; i++) {
+        xx += (double)x[i] * (double)x[i];
+        yy += (double)y[i] * (double)y[i];
+        xy += (double)x[i] * (double)y[i];
+    }
+    return xx > 0 && yy > 0 ? xy / sqrt(xx * yy) : 0;
+}
+
+static int compare_batch(struct model *m, struct model *ref, const struct batch *b, float *hidden,
+                         struct kl_stats *stats, double *cosines)
+{
+    struct reference r = reference_of(ref, hidden);
+    int64_t rows = compare_rows(m, b);
+    int rc = rows ? compare_hidden(ref, b, hidden) : PEFT_OK;
+    if (rc || !rows) return rc;
+    struct pass p = { .m = m, .g = m->graph, .mem = m->mem };
+    batch_pass(&p, b);
+    if ((rc = pass_begin(&p))) return rc;
+    struct tensor *x = compare_lm(m) ? compare_loss(&p, b, &r, 1.0f, stats)
+                                     : compare_features(&p, b);
+    graph_keep(x);
+    rc = graph_forward(p.g);
+    if (rc || compare_lm(m)) return rc;
+    for (int64_t i = 0; i < rows; i++)
+        *cosines += cosine(tensor_f32(x) + i * x->cols, hidden + i * x->cols, x->cols);
+    stats->count += rows;
+    return PEFT_OK;
+}
+
+struct reference reference_of(const struct model *m, const float *hidden)
+{
+    const struct site *head = compare_lm(m) ? model_lm_head(m) : NULL;
+    struct reference r = { .hidden = hidden, .dim = m->hp.embed };
+    if (head)
+        r.head = (struct matrix){ head->w->type, head->w->data, head->w->rows, head->w->cols };
+    return r;
+}
+
+int compare_run(struct model *m, struct model *ref, const struct dataset *d,
+                const peft_eval_opts *o, peft_comparison *out)
+{
+    struct kl_stats stats = { 0 };
+    struct batcher *b = NULL;
+    struct batch_opts bo = { .batch = o->batch ? o->batch : 4 };
+    int64_t tokens = 0, targets = 0, seqs = 0, done = 0;
+    double begin = os_seconds(), cosines = 0;
+    float *hidden = NULL;
+    if (o->batch < 0) return fail(PEFT_EARG, "batch %d, expected 1 or more", o->batch);
+    if (compare_lm(m) != compare_lm(ref) || m->hp.vocab != ref->hp.vocab ||
+        (!compare_lm(m) && m->hp.embed != ref->hp.embed))
+        return fail(PEFT_EARG, "models of another kind, vocabulary or width cannot be compared");
+    int rc = compare_begin(m, d);
+    if (!rc) rc = compare_begin(ref, d);
+    if (!rc) rc = batcher_new(d, &bo, &b);
+    if (!rc) {
+        batcher_max(b, 1, &tokens, &targets, &seqs);
+        hidden = mem_alloc(&m->host.mem, MAX(targets, seqs) * ref->hp.embed * 4);
+        if (!hidden) rc = PEFT_ENOMEM;
+    }
+    for (int64_t i = 0; !rc && i < batcher_count(b, 0); i++) {
+        const struct batch *batch = batcher_get(b, 0, i);
+        rc = compare_batch(m, ref, batch, hidden, &stats, &cosines);
+        done += batch->n_rows;
+        if (!rc && o->progress && o->progress(o->ctx, done, d->n))
+            rc = fail(PEFT_ECANCELLED, "cancelled by the host");
+    }
+    batcher_free(b);
+    mem_free(&m->host.mem, hidden);
+    double n = (double)MAX(1, stats.count);
+    if (rc) return rc;
+    *out = (peft_comparison){ .rows = d->n, .seconds = os_seconds() - begin };
+    if (!compare_lm(m)) {
+        out->cosine = cosines / n;
+        return PEFT_OK;
+    }
+    out->tokens = stats.count;
+    out->kl = stats.kl / n;
+    out->max_logit_diff = stats.most;
+    out->same_token = (double)stats.same / n;
+    out->perplexity = exp(stats.loss / n);
+    out->reference_perplexity = exp(stats.ref_loss / n);
+    return PEFT_OK;
+}
