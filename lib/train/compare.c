@@ -60,7 +60,7 @@ struct tensor *compare_loss(struct pass *p, const struct batch *b, const struct 
                      (float)p->m->hp.logit_cap, stats);
 }
 
-static double cosine(const float *x, const float *y, int64_t n)
+static double hidden_cosine(const float *x, const float *y, int64_t n)
 {
     double xx = 0, yy = 0, xy = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -87,7 +87,7 @@ static int compare_batch(struct model *m, struct model *ref, const struct batch 
     rc = graph_forward(p.g);
     if (rc || compare_lm(m)) return rc;
     for (int64_t i = 0; i < rows; i++)
-        *cosines += cosine(tensor_f32(x) + i * x->cols, hidden + i * x->cols, x->cols);
+        *cosines += hidden_cosine(tensor_f32(x) + i * x->cols, hidden + i * x->cols, x->cols);
     stats->count += rows;
     return PEFT_OK;
 }
