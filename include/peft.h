@@ -406,6 +406,11 @@ typedef struct peft_train_opts {
     int64_t feature_cache;    /* bytes for a frozen part's outputs; 0 = 256 MB,
                                  < 0 = none */
     uint64_t seed;
+    const char *objective;    /* NULL = by the data and the model's head; embeddings: "match" (or
+                                 "triplet") for a text, one that fits and some that do not;
+                                 "cosent" (or "cosine") for pairs with a score */
+    float scale;              /* of cosines in match and cosent; 0 = 20 */
+    float margin;             /* of triplet; 0 = 5 */
 } peft_train_opts;
 enum {
     PEFT_RECOMPUTE_AUTO = 0,   /* as CHEAP */
@@ -474,6 +479,7 @@ typedef struct peft_eval_opts {
     /* Called after each batch; non-zero ends with PEFT_ECANCELLED. */
     int32_t (*progress)(void *ctx, int64_t done, int64_t rows);
     void *ctx;
+    const char *objective;    /* as in peft_train_opts, whose default scale and margin it has */
 } peft_eval_opts;
 typedef struct peft_evaluation {
     size_t size;

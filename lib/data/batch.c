@@ -27,7 +27,7 @@ struct batcher {
     struct bound most;              /* of any batch of any epoch */
     struct batch b;
     /* What b points to. */
-    int32_t *ids, *pos, *types, *start, *rows, *target, *label, *example;
+    int32_t *ids, *pos, *types, *start, *rows, *target, *label, *example, *same;
     float *value;
 };
 
@@ -102,8 +102,9 @@ static int batcher_alloc(struct batcher *b)
     b->label = mem_array(m, most.seqs, sizeof *b->label);
     b->value = mem_array(m, most.seqs, sizeof *b->value);
     b->example = mem_array(m, most.seqs, sizeof *b->example);
+    b->same = mem_array(m, most.seqs, sizeof *b->same);
     bool all = b->ids && b->pos && b->types && b->start && b->rows && b->target && b->label &&
-               b->value && b->example;
+               b->value && b->example && b->same;
     b->b = (struct batch){ .ids = b->ids,
                            .pos = b->pos,
                            .types = b->types,
@@ -112,7 +113,8 @@ static int batcher_alloc(struct batcher *b)
                            .target = b->target,
                            .label = b->label,
                            .value = b->value,
-                           .example = b->example };
+                           .example = b->example,
+                           .same = b->same };
     return all ? PEFT_OK : PEFT_ENOMEM;
 }
 
@@ -144,7 +146,8 @@ void batcher_free(struct batcher *b)
     if (!b) return;
     void *const parts[] = { b->order,    b->end,    b->targets, b->tree,  b->pack_of,
                             b->shuffled, b->ids,    b->pos,     b->types, b->start,
-                            b->rows,     b->target, b->label,   b->value, b->example };
+                            b->rows,     b->target, b->label,   b->value, b->example,
+                            b->same };
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) mem_free(b->mem, parts[i]);
     mem_free(b->mem, b);
 }
@@ -256,6 +259,18 @@ static void add_text(struct batcher *b, const struct example *x, int32_t t)
     out->n += n;
 }
 
+static void find_equal_texts(struct batcher *b)
+{
+    for (int64_t s = 0; s < b->b.n_seq; s++) {
+        int64_t n = b->start[s + 1] - b->start[s], k = 0;
+        while (k < s && (b->start[k + 1] - b->start[k] != n ||
+                         memcmp(b->ids + b->start[k], b->ids + b->start[s],
+                                (size_t)n * sizeof *b->ids)))
+            k++;
+        b->same[s] = (int32_t)k;
+    }
+}
+
 const struct batch *batcher_get(struct batcher *b, int64_t epoch, int64_t i)
 {
     int64_t from, to;
@@ -272,6 +287,7 @@ const struct batch *batcher_get(struct batcher *b, int64_t epoch, int64_t i)
         b->value[k - from] = x->value;
     }
     b->start[out->n_seq] = (int32_t)out->n;
+    if (b->d->texts > 1) find_equal_texts(b);
     return out;
 }
 

@@ -8,7 +8,9 @@
 /* What the rows are, and so what can be trained on them. */
 enum task {
     TASK_LM,                        /* labels: the next token */
-    TASK_CLASS                      /* one class or number a row */
+    TASK_CLASS,                     /* one class or number a row */
+    TASK_MATCH,                     /* a text, one that fits it, and some that do not */
+    TASK_ALIKE                      /* two texts and how alike they are */
 };
 
 /* One row: one text, or as many as all rows of its data set have. */
@@ -74,6 +76,8 @@ struct batch {
     const int32_t *label;           /* [n_rows], classification */
     const float *value;             /* [n_rows], regression */
     const int32_t *example;         /* [n_rows] index into the data set */
+    const int32_t *same;            /* [n_seq] the first text of the batch that is equal; for rows
+                                       of several texts */
 };
 struct batcher;
 struct batch_opts {

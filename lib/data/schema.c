@@ -3,6 +3,7 @@
  * columns are ignored. */
 #include "data/row.h"
 
+#include <math.h>
 #include <stdio.h>
 
 /* Member `key` of a row; null counts as absent. */
@@ -258,6 +259,63 @@ static int encode_labelled(const struct schema *s, struct coder *e, const json *
     return rc < 0 ? rc : coder_class(e, text, pair);
 }
 
+/* One more text of the row. */
+static int add_text(struct coder *e, const char *text)
+{
+    int rc = tok_encode(e->host, e->tok, text, (int64_t)strlen(text), TOK_SPECIAL, &e->ids);
+    if (rc == PEFT_OK) ids_push(&e->ends, (int32_t)e->ids.n);
+    if (rc == PEFT_OK) rc = ids_check(&e->ids);
+    if (rc == PEFT_OK) rc = ids_check(&e->ends);
+    int64_t from = e->ends.n > 1 ? e->ends.v[e->ends.n - 2] : 0;
+    if (rc == PEFT_OK && e->ids.n == from) rc = fail(PEFT_EDATA, "an empty text");
+    e->keep_last = rc == PEFT_OK && tok_is_special(e->tok, e->ids.v[e->ids.n - 1]);
+    return rc;
+}
+
+/* A text and one that fits, then "negative", "negative_1" to "negative_9" and
+ * the list "negatives", each as far as it is there. */
+static int encode_match(const struct schema *s, struct coder *e, const json *row)
+{
+    static const char *const names[] = {
+        "negative", "negative_1", "negative_2", "negative_3", "negative_4", "negative_5",
+        "negative_6", "negative_7", "negative_8", "negative_9"
+    };
+    const char *text;
+    int rc = PEFT_OK;
+    for (int k = 0; k < 2 && rc == PEFT_OK; k++) {
+        rc = text_of(row, s->need[k], false, &text);
+        if (rc == PEFT_OK) rc = add_text(e, text);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(names) && rc == PEFT_OK; i++) {
+        if (!member(row, names[i])) continue;
+        rc = text_of(row, names[i], false, &text);
+        if (rc == PEFT_OK) rc = add_text(e, text);
+    }
+    for (const json *v = json_first(member(row, "negatives")); v && rc == PEFT_OK;
+         v = json_next(v)) {
+        if (!(text = json_string(v)))
+            return fail(PEFT_EFORMAT, "\"negatives\": expected strings, found %s",
+                        json_kind_name(v));
+        rc = add_text(e, text);
+    }
+    return rc;
+}
+
+/* Columns: score and two texts. */
+static int encode_alike(const struct schema *s, struct coder *e, const json *row)
+{
+    const char *text;
+    const json *score = json_get(row, s->need[0]);
+    e->row.value = (float)json_number(score, NAN);
+    if (!isfinite(e->row.value))
+        return fail(PEFT_EFORMAT, "\"%s\": expected a number, found %s", s->need[0],
+                    json_kind_name(score));
+    int rc = text_of(row, s->need[1], false, &text);
+    if (rc == PEFT_OK) rc = add_text(e, text);
+    if (rc == PEFT_OK) rc = text_of(row, s->need[2], false, &text);
+    return rc == PEFT_OK ? add_text(e, text) : rc;
+}
+
 /* Reads a list of integers in [lo, hi], or `other`. */
 static int read_ids(const json *list, const char *key, int64_t lo, int64_t hi, int64_t other,
                     struct ids *out)
@@ -331,6 +389,9 @@ static const struct schema schemas[] = {
     {"sharegpt", {"conversations"}, TASK_LM, 1, encode_sharegpt},
     {"prompt-completion", {"prompt", "completion"}, TASK_LM, 1, encode_completion},
     {"alpaca", {"instruction", "output"}, TASK_LM, 1, encode_alpaca},
+    {"match", {"anchor", "positive"}, TASK_MATCH, 1, encode_match},
+    {"match", {"query", "positive"}, TASK_MATCH, 1, encode_match},
+    {"alike", {"score", "sentence1", "sentence2"}, TASK_ALIKE, 1, encode_alike},
     {"text-label", {"label", "text"}, TASK_CLASS, 1, encode_labelled},
     {"text-label", {"label", "sentence"}, TASK_CLASS, 1, encode_labelled},
     {"text-label", {"label", "sentence1", "sentence2"}, TASK_CLASS, 1, encode_labelled},
@@ -371,7 +432,8 @@ int schema_find(const json *row, const struct schema **out)
         return PEFT_OK;
     }
     return wrong_columns(row, "messages, conversations, prompt and completion, instruction and "
-                         "output, text and label, text, or input_ids");
+                         "output, text and label, anchor and positive, score, sentence1 and sentence2, "
+                         "text, or input_ids");
 }
 
 int schema_encode(const struct schema *s, struct coder *e, const json *row)

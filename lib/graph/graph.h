@@ -156,4 +156,13 @@ tensor *g_xent(graph *g, tensor *logits, const int32_t *target, float scale,
                struct loss_stats *stats);
 /* scale * sum (x - y)^2 with target[n] for x [n,1]. */
 tensor *g_mse(graph *g, tensor *x, const float *target, float scale, struct loss_stats *stats);
+tensor *g_unit(graph *g, tensor *x);                              /* rows of length 1 */
+tensor *g_dot_rows(graph *g, tensor *a, tensor *b);               /* a[i] . b[i], [N,1] */
+/* Losses of embeddings.  match: z [n,C], candidate i is row i's own, and others
+ * with the same number in same[C] are left out.  cosent: s [n,1] is to be
+ * ordered as target[n].  triplet: a [N,D] nearer to p than to n by `margin`. */
+tensor *g_match(graph *g, tensor *z, const int32_t *same, float scale, struct loss_stats *stats);
+tensor *g_cosent(graph *g, tensor *s, const float *target, float scale, struct loss_stats *stats);
+tensor *g_triplet(graph *g, tensor *a, tensor *p, tensor *n, float margin, float scale,
+                  struct loss_stats *stats);
 #endif

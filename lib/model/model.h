@@ -106,6 +106,7 @@ struct pass {
     int training;                   /* trainable leaves get gradients, dropout is on */
     uint64_t seed, draw;            /* dropout: seed, and a number unique to the pass */
     uint32_t dropouts;              /* dropout nodes so far */
+    const struct loss_opts *loss;   /* of the objective, or NULL (train.h) */
     /* the batch: n tokens of n_seq sequences that begin at rows start[0..n_seq] */
     int64_t n, n_seq;
     const int32_t *ids, *pos, *start;

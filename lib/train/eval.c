@@ -75,7 +75,7 @@ static int run_all(struct eval *e, struct batcher *b, const peft_eval_opts *o, i
 int eval_run(struct model *m, const struct dataset *d, const peft_eval_opts *o,
              peft_evaluation *out)
 {
-    struct eval e = { .m = m, .objective = objective_for(m, d), .confusion = o->confusion };
+    struct eval e = { .m = m, .objective = objective_for(m, d, o->objective), .confusion = o->confusion };
     struct batcher *b = NULL;
     double begin = os_seconds();
     int64_t n = m->hp.labels;

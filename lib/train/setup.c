@@ -41,6 +41,9 @@ static int check_options(struct trainer *t)
                     "1 or more", o->batch, o->accumulate, o->epochs, o->steps, o->max_len);
     if (!o->steps && o->epochs > 1 << 24)
         return fail(PEFT_EARG, "%d epochs, expected at most %d", o->epochs, 1 << 24);
+    if (!(o->scale >= 0 && o->scale < 1e6f && o->margin >= 0 && o->margin < 1e6f))
+        return fail(PEFT_EARG, "scale %g, margin %g, expected 0 or more", (double)o->scale,
+                    (double)o->margin);
     if (o->recompute < 0 || o->recompute > PEFT_RECOMPUTE_LAYERS)
         return fail(PEFT_EARG, "recompute %d, expected a PEFT_RECOMPUTE value", o->recompute);
     return PEFT_OK;
@@ -107,7 +110,7 @@ static int make_dummy(struct trainer *t, struct arena *a, struct dummy *d)
                            .n_target = t->max_targets,
                            .label = d->zeros,
                            .value = (const float *)d->zeros,
-                           .example = d->zeros };
+                           .example = d->zeros, .same = d->zeros };
     return PEFT_OK;
 }
 
@@ -226,7 +229,7 @@ static int plan_run(struct trainer *t)
 
 int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, struct trainer **out)
 {
-    const struct objective *objective = objective_for(m, d);
+    const struct objective *objective = objective_for(m, d, o->objective);
     if (!objective) return PEFT_EARG;
     struct trainer *t = mem_zalloc(&m->host.mem, sizeof(*t));
     if (!t) return PEFT_ENOMEM;
@@ -242,7 +245,10 @@ int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, st
     if (!rc) rc = batcher_new(d, &b, &t->batcher);
     if (!rc) rc = graph_new(&m->host, &m->compute, &t->graph);
     if (!rc) rc = pass_mem_new(&m->host, &t->mem);
-    t->pass = (struct pass){ .m = m, .g = t->graph, .mem = t->mem, .seed = t->o.seed };
+    t->loss = (struct loss_opts){ t->o.scale != 0 ? t->o.scale : 20, t->o.margin != 0 ? t->o.margin
+                                                                                      : 5 };
+    t->pass = (struct pass){ .m = m, .g = t->graph, .mem = t->mem, .seed = t->o.seed,
+                             .loss = &t->loss };
     if (!rc) rc = count_steps(t);
     if (!rc) rc = plan_run(t);
     if (rc) {

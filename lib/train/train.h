@@ -20,10 +20,20 @@ struct objective {
     struct tensor *(*loss)(struct pass *p, const struct batch *b, struct tensor *features,
                            float scale, struct loss_stats *stats);
 };
-extern const struct objective objective_lm, objective_classify, objective_regress;
+extern const struct objective objective_lm, objective_classify, objective_regress,
+    objective_match, objective_triplet, objective_cosent, objective_cosine;
 extern const struct objective *const objectives[];          /* NULL-terminated */
-/* By the model's head and the data; NULL with a message when they do not fit. */
-const struct objective *objective_for(const struct model *m, const struct dataset *d);
+/* By name, or with NULL by the model's head and the data; NULL with a message
+ * when they do not fit. */
+const struct objective *objective_for(const struct model *m, const struct dataset *d,
+                                      const char *name);
+/* What objectives are told besides the batch. */
+struct loss_opts { float scale, margin; };
+static inline const struct loss_opts *loss_opts(const struct pass *p)
+{
+    static const struct loss_opts usual = { 20, 5 };
+    return p->loss ? p->loss : &usual;
+}
 static inline int64_t per_rows(enum per per, int64_t tokens, int64_t targets, int64_t seqs)
 {
     return per == PER_TARGET ? targets : per == PER_TEXT ? seqs : tokens;
@@ -62,6 +72,7 @@ struct trainer {
     struct dataset *d;
     peft_train_opts o;              /* with its defaults filled in */
     const struct objective *objective;
+    struct loss_opts loss;
     const struct optimizer *optimizer;
     const struct schedule *schedule;
     struct batcher *batcher;

@@ -233,6 +233,32 @@ static tensor *case_mse(struct setup *s)
 {
     return g_mse(s->g, leaf(s, s->n, 1), numbers(s->arena, s->n, 9), 0.5f, &s->stats);
 }
+static tensor *case_unit(struct setup *s)
+{
+    return g_unit(s->g, leaf(s, s->n, s->d));
+}
+static tensor *case_dot_rows(struct setup *s)
+{
+    tensor *a = leaf(s, s->n, s->d);
+    return g_dot_rows(s->g, a, leaf(s, s->n, s->d));
+}
+static tensor *case_match(struct setup *s)
+{
+    int32_t *same = arena_alloc(s->arena, (s->n + 2) * 4);
+    for (int32_t i = 0; i < s->n + 2; i++) same[i] = i && i % 5 == 4 ? i - 3 : i;
+    return g_match(s->g, leaf(s, s->n, s->n + 2), same, 0.25f, &s->stats);
+}
+static tensor *case_cosent(struct setup *s)
+{
+    float *target = arena_alloc(s->arena, s->n * 4);
+    for (int32_t i = 0; i < s->n; i++) target[i] = (float)(i * 7 % 5);
+    return g_cosent(s->g, leaf(s, s->n, 1), target, 0.5f, &s->stats);
+}
+static tensor *case_triplet(struct setup *s)
+{
+    tensor *a = leaf(s, s->n, s->d), *p = leaf(s, s->n, s->d);
+    return g_triplet(s->g, a, p, leaf(s, s->n, s->d), 7.0f, 0.1f, &s->stats);
+}
 
 static const struct op_case {
     const struct op *op;
@@ -268,6 +294,11 @@ static const struct op_case {
     { &op_xent_head, case_xent_head, TYPES, 1, 3e-3 },
     { &op_xent, case_xent, 1, 1, 3e-3 },
     { &op_mse, case_mse, 1, 1, 3e-3 },
+    { &op_unit, case_unit, 1, 0, 3e-3 },
+    { &op_dot_rows, case_dot_rows, 1, 0, 1e-3 },
+    { &op_match, case_match, 1, 1, 3e-3 },
+    { &op_cosent, case_cosent, 1, 1, 3e-3 },
+    { &op_triplet, case_triplet, 1, 1, 3e-3 },
 };
 
 static const struct op_case *case_of(const struct op *op)
