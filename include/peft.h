@@ -273,10 +273,23 @@ enum {
     PEFT_TOK_PLAIN = 2     /* special tokens' names in the text are plain text */
 };
 /* Encodes n bytes.  Returns the number of ids, and writes at most `cap` of
- * them; `ids` may be NULL to ask.  Invalid UTF-8 is PEFT_EFORMAT. */
+ * them; `ids` may be NULL to ask.  Text that is not UTF-8 (a stray or missing
+ * continuation byte, an overlong form, a surrogate, a character past U+10FFFF)
+ * is refused as a whole with PEFT_EFORMAT, whose message names the first such
+ * byte and its offset: nothing is replaced or left out. */
 PEFT_API int64_t peft_tokenize(const peft_model *model, const char *text,
                                size_t n, int32_t flags, int32_t *ids,
                                int64_t cap);
+/* The same, and offsets [cap, 2]: id i stands for the bytes from offsets[2 i]
+ * up to, without it, offsets[2 i + 1] of the text; 0, 0 for what the tokenizer
+ * adds.  These are the offsets of Hugging Face's tokenizers, in bytes: whole
+ * characters, of which several ids may share one; what a normalizer made
+ * stands for what it was made from; without the spaces at the ends where the
+ * tokenizer says so (trim_offsets).  Either array may be NULL. */
+PEFT_API int64_t peft_tokenize_offsets(const peft_model *model,
+                                       const char *text, size_t n,
+                                       int32_t flags, int32_t *ids,
+                                       int32_t *offsets, int64_t cap);
 enum { PEFT_DETOK_SKIP = 1 /* leave special tokens out */ };
 /* Decodes.  Returns the number of bytes, writes at most `cap` (no NUL). */
 PEFT_API int64_t peft_detokenize(const peft_model *model, const int32_t *ids,

@@ -29,22 +29,35 @@ static int64_t give_bytes(struct buf *b, int rc, char *text, int64_t cap)
     return rc ? rc : n;
 }
 
-int64_t peft_tokenize(const peft_model *model, const char *text, size_t n, int32_t flags,
-                      int32_t *ids, int64_t cap)
+int64_t peft_tokenize_offsets(const peft_model *model, const char *text, size_t n, int32_t flags,
+                              int32_t *ids, int32_t *offsets, int64_t cap)
 {
     ARG(model && (text || !n), "no model or text given");
     ARG(n <= INT32_MAX, "a text of %zu bytes, expected at most 2 GB", n);
     struct model *m = model_of(model);
     struct ids out;
+    struct token_spans spans;
     int rc = need_tokenizer(m);
     if (rc) return rc;
     ids_init(&out, &m->host.mem);
-    rc = tok_encode(&m->host, m->tok, text, (int64_t)n, flags, &out);
-    if (!rc) rc = ids_check(&out);
-    int64_t total = out.n;
-    if (!rc && ids && cap > 0 && total) memcpy(ids, out.v, (size_t)MIN(total, cap) * sizeof(*ids));
+    token_spans_init(&spans, &m->host.mem);
+    rc = tok_encode_spans(&m->host, m->tok, text, (int64_t)n, flags, &out,
+                          offsets ? &spans : NULL);
+    int64_t total = out.n, fits = rc ? 0 : MIN(total, cap);
+    if (ids && fits > 0) memcpy(ids, out.v, (size_t)fits * sizeof(*ids));
+    for (int64_t i = 0; offsets && i < fits; i++) {
+        offsets[2 * i] = spans.begin.v[i];
+        offsets[2 * i + 1] = spans.end.v[i];
+    }
+    token_spans_free(&spans);
     ids_free(&out);
     return rc ? rc : total;
+}
+
+int64_t peft_tokenize(const peft_model *model, const char *text, size_t n, int32_t flags,
+                      int32_t *ids, int64_t cap)
+{
+    return peft_tokenize_offsets(model, text, n, flags, ids, NULL, cap);
 }
 
 int64_t peft_detokenize(const peft_model *model, const int32_t *ids, int64_t n, int32_t flags,

@@ -111,6 +111,7 @@ peft_adapter_disable i32 p s
 peft_adapter_remove i32 p s
 peft_adapter_merge i32 p s
 peft_tokenize i64 p s size i32 p i64
+peft_tokenize_offsets i64 p s size i32 p p i64
 peft_detokenize i64 p p i64 i32 p i64
 peft_chat_render i64 p p i32 i32 p i64
 peft_forward i32 p p i32 p
