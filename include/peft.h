@@ -219,6 +219,9 @@ typedef struct peft_head_opts {
     const char *pool;             /* NULL = the family's: "last", "cls", "mean" */
     float dropout;                /* before the head while training */
     uint64_t seed;                /* of its initial values */
+    const char *kind;             /* NULL = "classification" (one label: "regression"),
+                                     "multi-label", "regression", "reward", "tokens",
+                                     "question-answering", "masked-lm" */
 } peft_head_opts;
 /* Adds a new last layer that maps the pooled hidden state to `labels` logits
  * and takes the place of the language-model head.  It is trainable.  The name

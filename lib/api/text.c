@@ -93,7 +93,7 @@ enum output { OUT_LOGITS, OUT_EMBED };
 static struct tensor *output_of(struct pass *p, enum output kind)
 {
     struct tensor *x = model_hidden(p);
-    if (kind == OUT_EMBED) return g_pool_mean(p->g, x, p->start, 1);
+    if (kind == OUT_EMBED) return g_pool_mean(p->g, x, p->start, 1, 0);
     return p->m->head ? model_classify(p, model_pooled(p, x)) : model_logits(p, x);
 }
 

@@ -260,7 +260,7 @@ static int encode_labelled(const struct schema *s, struct coder *e, const json *
 }
 
 /* One more text of the row. */
-static int add_text(struct coder *e, const char *text)
+static int one_more(struct coder *e, const char *text)
 {
     int rc = tok_encode(e->host, e->tok, text, (int64_t)strlen(text), TOK_SPECIAL, &e->ids);
     if (rc == PEFT_OK) ids_push(&e->ends, (int32_t)e->ids.n);
@@ -284,19 +284,19 @@ static int encode_match(const struct schema *s, struct coder *e, const json *row
     int rc = PEFT_OK;
     for (int k = 0; k < 2 && rc == PEFT_OK; k++) {
         rc = text_of(row, s->need[k], false, &text);
-        if (rc == PEFT_OK) rc = add_text(e, text);
+        if (rc == PEFT_OK) rc = one_more(e, text);
     }
     for (size_t i = 0; i < ARRAY_LEN(names) && rc == PEFT_OK; i++) {
         if (!member(row, names[i])) continue;
         rc = text_of(row, names[i], false, &text);
-        if (rc == PEFT_OK) rc = add_text(e, text);
+        if (rc == PEFT_OK) rc = one_more(e, text);
     }
     for (const json *v = json_first(member(row, "negatives")); v && rc == PEFT_OK;
          v = json_next(v)) {
         if (!(text = json_string(v)))
             return fail(PEFT_EFORMAT, "\"negatives\": expected strings, found %s",
                         json_kind_name(v));
-        rc = add_text(e, text);
+        rc = one_more(e, text);
     }
     return rc;
 }
@@ -311,9 +311,9 @@ static int encode_alike(const struct schema *s, struct coder *e, const json *row
         return fail(PEFT_EFORMAT, "\"%s\": expected a number, found %s", s->need[0],
                     json_kind_name(score));
     int rc = text_of(row, s->need[1], false, &text);
-    if (rc == PEFT_OK) rc = add_text(e, text);
+    if (rc == PEFT_OK) rc = one_more(e, text);
     if (rc == PEFT_OK) rc = text_of(row, s->need[2], false, &text);
-    return rc == PEFT_OK ? add_text(e, text) : rc;
+    return rc == PEFT_OK ? one_more(e, text) : rc;
 }
 
 /* Reads a list of integers in [lo, hi], or `other`. */

@@ -53,8 +53,9 @@ struct key {
 };
 
 enum slot {
-    SLOT_EMBED, SLOT_POS, SLOT_TYPE, SLOT_EMBED_NORM, SLOT_FINAL_NORM, SLOT_LM_HEAD, SLOT_POOLER,
-    SLOT_HEAD_NORM, SLOT_CLASSIFIER, SLOT_ROPE_FREQS,
+    SLOT_EMBED, SLOT_POS, SLOT_TYPE, SLOT_EMBED_NORM, SLOT_FINAL_NORM, SLOT_LM_HEAD,
+    SLOT_LM_DENSE, SLOT_LM_NORM, SLOT_LM_BIAS,   /* of masked language models */
+    SLOT_POOLER, SLOT_HEAD_NORM, SLOT_CLASSIFIER, SLOT_ROPE_FREQS,
     SLOT_LAYER,                  /* the rest occur once a layer */
     SLOT_ATTN_NORM = SLOT_LAYER, SLOT_QKV, SLOT_Q, SLOT_K, SLOT_V, SLOT_Q_NORM, SLOT_K_NORM, SLOT_O,
     SLOT_ATTN_POST,              /* norm of the sub-layer's output, before it is added */
@@ -62,7 +63,8 @@ enum slot {
     SLOT_EXPERT,                 /* the rest occur once an expert */
     SLOT_X_GATE = SLOT_EXPERT, SLOT_X_UP, SLOT_X_DOWN, SLOT_COUNT
 };
-enum { SITE_LINEAR = 1, SITE_EMBED = 2, SITE_NORM = 4 };
+/* SITE_BIAS: a vector NAME.bias without a weight. */
+enum { SITE_LINEAR = 1, SITE_EMBED = 2, SITE_NORM = 4, SITE_BIAS = 8 };
 enum {
     SLOT_OPTIONAL = 1,
     SLOT_ROPE_ROWS = 2,          /* GGUF keeps the rows in interleaved rope order */
@@ -70,21 +72,39 @@ enum {
     SLOT_HEAD = 8,               /* not part of the body: no default adapter target */
     SLOT_NOT_A_WEIGHT = 16,      /* read, but neither counted, trained nor saved */
     SLOT_OF_HEAD = 32,           /* of the classification head: made and trained with it */
-    SLOT_TRANSPOSED = 64         /* Hugging Face keeps W as [in, out] (GPT-2's Conv1D) */
+    SLOT_TRANSPOSED = 64,        /* Hugging Face keeps W as [in, out] (GPT-2's Conv1D) */
+    SLOT_FOR = 256               /* << enum head_id: the row counts with these heads only; none of
+                                    these bits: with all */
 };
 enum dim { DIM_ONE, DIM_MODEL, DIM_Q, DIM_KV, DIM_QKV, DIM_HEAD, DIM_FF, DIM_FF2, DIM_VOCAB,
            DIM_POS, DIM_TYPES, DIM_LABELS, DIM_ROT_HALF, DIM_EXPERTS, DIM_EXPERT_FF };
 /* Several rows for one slot are tried in order; only the last need be required. */
 struct slot_row {
-    uint8_t slot, kind, flags, rows, cols;
+    uint8_t slot, kind;
+    uint32_t flags;
+    uint8_t rows, cols;
     const char *hf, *gguf;       /* module names, the first %d = layer, the second = expert; NULL =
                                     not in that format */
 };
 
+/* What stands on the body. */
+enum head_id { HEAD_LM, HEAD_BODY, HEAD_CLASS, HEAD_MULTI, HEAD_REGRESS, HEAD_REWARD, HEAD_TOKENS,
+               HEAD_SPAN, HEAD_MASKED, HEAD_IDS };
+struct head_kind {
+    const char *name;            /* peft_head_opts.kind */
+    const char *suffix;          /* of the class in transformers; NULL: by the family's own names */
+    const char *problem;         /* config.json's problem_type, or NULL */
+    const char *task_type;       /* adapter_config.json's, or NULL */
+    int32_t labels;              /* outputs; 0 = as many as there are labels */
+    uint8_t each_token;          /* outputs for every token, not for the sequence */
+};
+extern const struct head_kind head_kinds[HEAD_IDS];
+
 enum { NORM_RMS, NORM_LAYER };
 enum { NORM_PRE, NORM_POST };    /* POST: of the sum with the residual */
 enum { POS_ROPE, POS_LEARNED, POS_ALIBI };
-enum { POOL_LAST, POOL_CLS, POOL_MEAN };
+enum { POOL_LAST, POOL_CLS, POOL_MEAN, POOL_WEIGHTED, POOL_KINDS };
+extern const char *const pool_names[POOL_KINDS];   /* peft_head_opts.pool */
 struct style {
     uint8_t norm, norm_at, pos, causal, pool;
     uint8_t norm_plus;           /* Hugging Face's norms multiply by 1 + w, GGUF's by w */
@@ -96,6 +116,7 @@ struct style {
                                     follow each other */
     uint8_t global_first;        /* the global layer begins a period instead of ending it */
     uint8_t head_act;            /* after SLOT_POOLER; enum act */
+    const char *span_prefix;     /* of the body's names below a head for answers; NULL = as ever */
     uint8_t gguf_pair;           /* rope pairing of GGUF files: 1 = interleaved */
 };
 struct arch {

@@ -34,7 +34,8 @@ struct model {
     int64_t n_params, cap_params;
     struct site *global[SLOT_LAYER];
     struct layer *layers;           /* [hp.layers] */
-    struct site *head;              /* classification, or NULL */
+    enum head_id kind;              /* of what stands on the body */
+    struct site *head;              /* its classifier; NULL: a language model, or the body alone */
     int32_t pool_kind;              /* POOL_* of that head */
     float head_dropout;
     const char **labels;            /* [hp.labels] or NULL */
@@ -60,6 +61,17 @@ int model_save(const struct model *m, const char *path, const peft_save_opts *o)
 int model_set_labels(struct model *m, int32_t n, const char *const *names);
 int model_head_add(struct model *m, const peft_head_opts *o);
 void model_head_remove(struct model *m);        /* undoes model_head_add; no effect without */
+/* The head by its name; -1 = no such. */
+int head_by_name(const char *name);
+int pool_by_name(const char *name, int32_t *out);       /* a POOL kind */
+/* Whether a row of the family's table counts with a head. */
+int slot_with(const struct slot_row *row, enum head_id head);
+/* The family's row for the last module of a head; NULL = it takes no such head. */
+const struct slot_row *head_row(const struct arch *a, enum head_id head);
+/* What the model is without a classifier. */
+enum head_id model_bare_kind(const struct model *m);
+/* Gives the body's names the prefix that they have below a head of this kind. */
+int model_set_kind(struct model *m, enum head_id kind);
 /* The module that gives the logits of a language model (tied: the embedding). */
 const struct site *model_lm_head(const struct model *m);
 
@@ -127,9 +139,14 @@ struct tensor *nn_norm(struct pass *p, const struct site *s, struct tensor *x);
 struct tensor *nn_dropout(struct pass *p, struct tensor *x, float rate);
 /* Final hidden states [n, dim]. */
 struct tensor *model_hidden(struct pass *p);
+/* One row for each sequence by a POOL kind, [n_seq, dim]. */
+struct tensor *model_pool(struct pass *p, struct tensor *hidden, int kind);
 /* What the classification head reads, [n_seq, dim]. */
 struct tensor *model_pooled(struct pass *p, struct tensor *hidden);
-struct tensor *model_classify(struct pass *p, struct tensor *pooled);   /* [n_seq, labels] */
+/* Of what was pooled, or of each token where the head reads tokens: [rows, labels] */
+struct tensor *model_classify(struct pass *p, struct tensor *pooled);
+/* What the language-model head's matrix reads. */
+struct tensor *model_before_lm(struct pass *p, struct tensor *hidden);
 /* Logits of the given rows, [n_rows, vocab]. */
 struct tensor *model_logits(struct pass *p, struct tensor *hidden);
 int rope_reserve(struct model *m, int64_t positions);

@@ -194,8 +194,9 @@ static int collect(struct save *s)
         const struct site *site = m->sites[i];
         if ((site->flags & SLOT_NOT_A_WEIGHT) && !s->gguf) continue;
         /* A classifier takes the language-model head's place in a folder. */
+        if (!s->gguf && !slot_with(site->row, m->kind)) continue;
         if (site->slot == SLOT_LM_HEAD && m->head && !s->gguf) continue;
-        rc = add_tensor(s, site, site->w, ".weight");
+        rc = add_tensor(s, site, site->w, site->kind == SITE_BIAS ? ".bias" : ".weight");
         if (!rc && site->b) rc = add_tensor(s, site, site->b, ".bias");
     }
     return rc;
@@ -220,7 +221,7 @@ static int is_ours(const char *key)
 {
     static const char *const keys[] = {
         "architectures", "torch_dtype",         "dtype",       "id2label", "label2id", "num_labels",
-        "libpeft_pool",  "quantization_config", "problem_type"
+        "libpeft_pool",  "libpeft_head", "quantization_config", "problem_type"
     };
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
         if (!strcmp(keys[i], key)) return 1;
@@ -242,9 +243,22 @@ static void put_labels(const struct model *m, struct buf *b, int *n)
         buf_printf(b, ": %d", i);
     }
     buf_puts(b, "}");
-    static const char *const pools[] = { "last", "cls", "mean" };
-    put_string(b, "libpeft_pool", pools[m->pool_kind], n);
-    if (m->hp.labels == 1) put_string(b, "problem_type", "regression", n);
+    put_string(b, "libpeft_pool", pool_names[m->pool_kind], n);
+    const struct head_kind *h = &head_kinds[m->kind];
+    if (h->problem) put_string(b, "problem_type", h->problem, n);
+    if (!h->problem && !h->each_token) put_string(b, "libpeft_head", h->name, n);
+}
+
+/* "BertModel" and the head make "BertForTokenClassification". */
+static void put_class(const struct model *m, struct buf *b, int *n)
+{
+    const struct head_kind *h = &head_kinds[m->kind];
+    int stem = (int)(strlen(m->arch->class_base) - strlen("Model"));
+    const char *class = m->kind == HEAD_LM ? m->arch->class_lm
+                        : m->head && !h->each_token ? m->arch->class_cls : m->arch->class_base;
+    int whole = class != m->arch->class_base || !h->suffix;
+    put_member(b, "architectures", n);
+    buf_printf(b, "[\"%.*s%s\"]", whole ? (int)strlen(class) : stem, class, whole ? "" : h->suffix);
 }
 
 /* GGUF holds Llama 3's scaling as divisors only.  The largest is the factor,
@@ -332,9 +346,6 @@ static int put_settings(const struct model *m, struct buf *b, int *n)
 static int put_config(const struct save *s, const char *dir)
 {
     struct model *m = s->m;
-    const char *class = m->head             ? m->arch->class_cls
-                        : m->arch->class_lm ? m->arch->class_lm
-                                            : m->arch->class_base;
     const char *dtype = s->dtype == &qtype_bf16  ? "bfloat16"
                         : s->dtype == &qtype_f16 ? "float16"
                                                  : "float32";
@@ -342,8 +353,7 @@ static int put_config(const struct save *s, const char *dir)
     char *path = NULL;
     int n = 0, rc = PEFT_OK;
     buf_init(&b, &m->host.mem);
-    put_member(&b, "architectures", &n);
-    buf_printf(&b, "[\"%s\"]", class);
+    put_class(m, &b, &n);
     if (store_config(m->store)) {
         for (const json *j = json_first(store_config(m->store)); j; j = json_next(j)) {
             if (is_ours(json_key(j))) continue;
@@ -482,9 +492,9 @@ static int add_rope_freqs(struct save *s)
 static int save_gguf(struct save *s, const char *path)
 {
     struct kv_list l = { .cap = 256 + gguf_kv_count(s->m->store), .s = s };
-    if (s->m->head)
-        return fail(PEFT_EUNSUPPORTED,
-                    "GGUF has no place for a classification head: save a folder");
+    if (s->m->head || s->m->kind == HEAD_MASKED)
+        return fail(PEFT_EUNSUPPORTED, "GGUF has no place for a head of the kind \"%s\": save a "
+                    "folder", head_kinds[s->m->kind].name);
     if (s->m->irregular || !s->m->arch->gguf)
         return fail(PEFT_EUNSUPPORTED, "GGUF has no words for this model (family %s%s): save a "
                     "folder", s->m->arch->name, s->m->irregular ? ", irregular layers" : "");

@@ -17,7 +17,7 @@ enum { STEPS_MAX = 12, POST_MAX = 16, EOT_MAX = 16, FILES_MAX = 10, TRIMS_MAX = 
 /* --- texts on their way */
 /* Bytes of the original text.  A rewritten text has one for each byte. */
 struct span { int32_t from, to; };
-struct text {
+struct aligned {
     const char *s;
     int64_t n;
     const struct span *at;      /* NULL: not asked for, or this is the original */
@@ -28,10 +28,10 @@ struct draft { struct buf chars, spans; };
 void draft_init(struct draft *d, struct mem *m);
 void draft_free(struct draft *d);
 void draft_clear(struct draft *d);
-void draft_put(struct draft *d, const struct text *in, int64_t src, const char *s, int64_t n);
-void draft_copy(struct draft *d, const struct text *in, int64_t from, int64_t to);
+void draft_put(struct draft *d, const struct aligned *in, int64_t src, const char *s, int64_t n);
+void draft_copy(struct draft *d, const struct aligned *in, int64_t from, int64_t to);
 int draft_check(const struct draft *d);
-struct text draft_text(struct draft *d, const struct text *in);
+struct aligned draft_text(struct draft *d, const struct aligned *in);
 
 /* --- vocabulary */
 enum {
@@ -196,7 +196,7 @@ struct encoder {
     const char *text;           /* the original one */
     int64_t n_text, first_id;  /* bytes; the first id of this text, in `out` */
     int32_t part;
-    struct text now;            /* what the pieces point into */
+    struct aligned now;            /* what the pieces point into */
     bool plain;                 /* special tokens are text */
     bool first;                 /* this part begins where the text begins */
     struct draft norm[2], step[STEPS_MAX];
@@ -225,7 +225,7 @@ void token_drop(struct encoder *e, int64_t n);
 struct span token_span(const struct encoder *e, const char *s, int64_t n);
 /* x, a part of e->now, gets its spans if they are asked for; `own` holds them
  * when it lies in the original text. */
-int token_spans_of(struct encoder *e, struct buf *own, struct text *x);
+int token_spans_of(struct encoder *e, struct buf *own, struct aligned *x);
 
 /* added.c */
 int trie_add(struct tokenizer *t, struct trie *r, const char *s, int64_t n, int32_t added);
@@ -236,7 +236,7 @@ int added_cut(struct encoder *e, const struct trie *r, const char *s, int64_t n,
               int (*part)(struct encoder *e, const char *s, int64_t n, bool first));
 
 /* normal.c, pre.c, bpe.c, wordpiece.c: each appends to e->out in the end */
-int normalize(const struct tokenizer *t, struct draft two[2], struct text *x);
+int normalize(const struct tokenizer *t, struct draft two[2], struct aligned *x);
 int split_run(struct encoder *e, int step, const char *s, int64_t n);
 int bpe_reserve(struct tokenizer *t, int64_t n_merges);
 int bpe_add_merge(struct tokenizer *t, const char *a, int64_t na, const char *b, int64_t nb);

@@ -76,7 +76,7 @@ struct span token_span(const struct encoder *e, const char *s, int64_t n)
     return (struct span){(int32_t)from, (int32_t)to};
 }
 
-int token_spans_of(struct encoder *e, struct buf *own, struct text *x)
+int token_spans_of(struct encoder *e, struct buf *own, struct aligned *x)
 {
     if (!e->spans) return PEFT_OK;
     if (e->now.at) {
@@ -185,7 +185,7 @@ static int encode_piece(struct encoder *e, const char *s, int64_t n, bool first)
 
 static int encode_part(struct encoder *e, const char *s, int64_t n, bool first)
 {
-    struct text was = e->now, x = {s, n, NULL};
+    struct aligned was = e->now, x = {s, n, NULL};
     int rc = PEFT_OK;
     e->first = first;
     if (e->t->n_norm > 0) {
@@ -210,7 +210,7 @@ static int encode_text(struct encoder *e, const char *s, int64_t n, int32_t part
                     (uint8_t)s[bad], (long long)bad);
     e->text = s;
     e->n_text = n;
-    e->now = (struct text){s, n, NULL};
+    e->now = (struct aligned){s, n, NULL};
     e->first_id = e->out->n;
     e->part = part;
     int rc = added_cut(e, &e->t->plain, s, n, encode_part);

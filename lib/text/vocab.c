@@ -125,7 +125,7 @@ static int build_tries(struct tokenizer *t)
         const char *s = a->s;
         int64_t n = a->n;
         if (a->normalized && t->n_norm > 0) {
-            struct text x = {s, n, NULL};
+            struct aligned x = {s, n, NULL};
             if ((rc = normalize(t, two, &x)) < 0) break;
             s = x.s, n = x.n;
             if (!(s = arena_strndup(&t->arena, s, n))) rc = PEFT_ENOMEM;

@@ -105,35 +105,37 @@ static const struct slot_row qwen3_moe_slots[] = {
     ROWS_MIXTURE(SLOT_ROPE_ROWS, "mlp.", "gate_proj", "up_proj", "down_proj")
 };
 
-#define LLAMA_STYLE(pair) \
+/* What most of these families call the body below a head for answers. */
+#define SPAN "transformer."
+#define LLAMA_STYLE(pair, span) \
     { .norm = NORM_RMS, .pos = POS_ROPE, .gated = 1, .act = ACT_SILU, .causal = 1, \
-      .pool = POOL_LAST, .gguf_pair = pair }
+      .pool = POOL_LAST, .gguf_pair = pair, .span_prefix = span }
 
 const struct arch arch_llama = {
-    "llama", "llama", NULL, CLASSES("Llama"), "model.", LLAMA_STYLE(1), llama_keys, llama_slots,
-    NULL
+    "llama", "llama", NULL, CLASSES("Llama"), "model.", LLAMA_STYLE(1, SPAN),
+    llama_keys, llama_slots, NULL
 };
 const struct arch arch_mistral = {
-    "mistral", "llama", "attention.sliding_window", CLASSES("Mistral"), "model.", LLAMA_STYLE(1),
+    "mistral", "llama", "attention.sliding_window", CLASSES("Mistral"), "model.", LLAMA_STYLE(1, NULL),
     mistral_keys, llama_slots, NULL
 };
 const struct arch arch_smollm3 = {
-    "smollm3", "smollm3", NULL, CLASSES("SmolLM3"), "model.", LLAMA_STYLE(1), smollm3_keys,
-    llama_slots, NULL
+    "smollm3", "smollm3", NULL, CLASSES("SmolLM3"), "model.", LLAMA_STYLE(1, SPAN),
+    smollm3_keys, llama_slots, NULL
 };
 const struct arch arch_qwen2 = {
-    "qwen2", "qwen2", NULL, CLASSES("Qwen2"), "model.", LLAMA_STYLE(0), qwen_keys, llama_slots,
-    qwen_settle
+    "qwen2", "qwen2", NULL, CLASSES("Qwen2"), "model.", LLAMA_STYLE(0, SPAN),
+    qwen_keys, llama_slots, qwen_settle
 };
 const struct arch arch_qwen3 = {
-    "qwen3", "qwen3", NULL, CLASSES("Qwen3"), "model.", LLAMA_STYLE(0), qwen_keys, llama_slots,
-    qwen_settle
+    "qwen3", "qwen3", NULL, CLASSES("Qwen3"), "model.", LLAMA_STYLE(0, SPAN),
+    qwen_keys, llama_slots, qwen_settle
 };
 const struct arch arch_mixtral = {
-    "mixtral", "llama", "expert_count", CLASSES("Mixtral"), "model.", LLAMA_STYLE(1), mixtral_keys,
-    mixtral_slots, mixtral_settle
+    "mixtral", "llama", "expert_count", CLASSES("Mixtral"), "model.", LLAMA_STYLE(1, NULL),
+    mixtral_keys, mixtral_slots, mixtral_settle
 };
 const struct arch arch_qwen3_moe = {
-    "qwen3_moe", "qwen3moe", NULL, CLASSES("Qwen3Moe"), "model.", LLAMA_STYLE(0), qwen3_moe_keys,
-    qwen3_moe_slots, qwen3_moe_settle
+    "qwen3_moe", "qwen3moe", NULL, CLASSES("Qwen3Moe"), "model.", LLAMA_STYLE(0, SPAN),
+    qwen3_moe_keys, qwen3_moe_slots, qwen3_moe_settle
 };

@@ -40,6 +40,7 @@ static const struct slot_row opt_slots[] = {
     ROW_FINAL_NORM(0, "model.decoder.final_layer_norm"),
     ROW_LM_HEAD(NB, "lm_head"),
     ROW_CLASSIFIER(NB, "score"),
+    ROW_SPAN,
     ROWS_END
 };
 

@@ -11,7 +11,7 @@
 static struct tensor *embed_features(struct pass *p, const struct batch *b)
 {
     (void)b;
-    return g_pool_mean(p->g, model_hidden(p), p->start, p->n_seq);
+    return model_pool(p, model_hidden(p), POOL_MEAN);
 }
 
 /* The k-th text of every row, or with `all` those from the k-th on. */
@@ -25,7 +25,7 @@ static struct tensor *texts(struct pass *p, const struct batch *b, struct tensor
     return g_reshape(p->g, g_slice_cols(p->g, x, from * d, rows * d), rows, d);
 }
 
-static struct tensor *match(struct pass *p, const struct batch *b, struct tensor *x, float scale,
+static struct tensor *match_loss(struct pass *p, const struct batch *b, struct tensor *x, float scale,
                             struct loss_stats *stats)
 {
     x = g_unit(p->g, x);
@@ -33,7 +33,7 @@ static struct tensor *match(struct pass *p, const struct batch *b, struct tensor
     return g_match(p->g, g_scale(p->g, z, loss_opts(p)->scale), b->same + b->n_rows, scale, stats);
 }
 
-static struct tensor *triplet(struct pass *p, const struct batch *b, struct tensor *x, float scale,
+static struct tensor *triplet_loss(struct pass *p, const struct batch *b, struct tensor *x, float scale,
                               struct loss_stats *stats)
 {
     return g_triplet(p->g, texts(p, b, x, 0, 0), texts(p, b, x, 1, 0), texts(p, b, x, 2, 0),
@@ -47,14 +47,14 @@ static struct tensor *cosines(struct pass *p, const struct batch *b, struct tens
 }
 
 /* The logarithm is one for the whole batch; times its rows it counts as theirs. */
-static struct tensor *cosent(struct pass *p, const struct batch *b, struct tensor *x, float scale,
+static struct tensor *cosent_loss(struct pass *p, const struct batch *b, struct tensor *x, float scale,
                              struct loss_stats *stats)
 {
     struct tensor *s = g_scale(p->g, cosines(p, b, x), loss_opts(p)->scale);
     return g_cosent(p->g, s, b->value, scale * (float)b->n_rows, stats);
 }
 
-static struct tensor *cosine(struct pass *p, const struct batch *b, struct tensor *x, float scale,
+static struct tensor *cosine_loss(struct pass *p, const struct batch *b, struct tensor *x, float scale,
                              struct loss_stats *stats)
 {
     return g_mse(p->g, cosines(p, b, x), b->value, scale, stats);
@@ -77,7 +77,7 @@ static int triplet_fits(const struct model *m, const struct dataset *d)
 
 #define EMBED(id, word, task, fits) \
     const struct objective objective_##id = { word, task, PER_TEXT, PER_ROW, fits, \
-                                              embed_features, id }
+                                              embed_features, id##_loss }
 EMBED(match, "match", TASK_MATCH, any_fits);
 EMBED(triplet, "triplet", TASK_MATCH, triplet_fits);
 EMBED(cosent, "cosent", TASK_ALIKE, any_fits);
