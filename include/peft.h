@@ -175,6 +175,10 @@ typedef struct peft_info {
     int64_t weight_bytes;    /* as stored */
     int32_t n_tensors, n_adapters;
     int32_t bos, eos, pad;   /* token ids; -1 = none */
+    char head[32];           /* as peft_head_opts.kind; "language-model", or "embedding" for the
+                                body alone */
+    int32_t outputs;         /* columns of peft_forward, 0 = none */
+    int32_t each_token;      /* 1 = peft_forward has a row for each token */
 } peft_info;
 PEFT_API int32_t peft_model_info(const peft_model *model, peft_info *out);
 
@@ -303,8 +307,9 @@ PEFT_API int64_t peft_chat_render(const peft_model *model,
                                   const peft_message *messages, int32_t n,
                                   int32_t prompt, char *text, int64_t cap);
 
-/* logits [n, vocab], or [labels] with a classification head, for one sequence
- * of n ids.  Adapters that are enabled take part. */
+/* logits [n, vocab], or [labels] with a classification head, or [n, labels]
+ * with one for tokens (2 for answers: begin and end), for one sequence of n ids.
+ * Adapters that are enabled take part. */
 PEFT_API int32_t peft_forward(peft_model *model, const int32_t *ids, int32_t n,
                               float *logits);
 /* The mean of the last hidden states, [dim]: a sentence embedding. */
@@ -349,6 +354,10 @@ typedef struct peft_dataset_opts {
     const char *system;       /* a system message put before each conversation
                                  that has none; NULL = none */
     int32_t limit;            /* rows read; 0 = all */
+    int32_t stride;           /* questions: tokens that two windows of a long context share;
+                                 0 = 128, at most half a window's (max_len 0: 384) */
+    int32_t label_all;        /* words with tags: 1 = every piece of a word has its tag, pieces
+                                 after the first B-X as I-X; 0 = the first piece only */
 } peft_dataset_opts;
 /* Reads JSONL or CSV (by its ending): messages, prompt/completion,
  * instruction/input/output, text, text/label, or input_ids/labels as Hugging
@@ -483,13 +492,35 @@ typedef struct peft_eval_opts {
     int32_t (*progress)(void *ctx, int64_t done, int64_t rows);
     void *ctx;
     const char *objective;    /* as in peft_train_opts, whose default scale and margin it has */
+    double no_answer;         /* questions: there is none when its score (a sum of two
+                                 logits) exceeds the best answer's by more */
 } peft_eval_opts;
+/* One figure of an evaluation.  Names by task:
+ * classification: accuracy, f1, precision, recall (means over the classes that
+ *   occur: macro), f1_micro, f1_weighted, matthews;
+ * multi-label: f1, f1_micro, precision_micro, recall_micro, f1_weighted,
+ *   accuracy (rows without a mistake), at a threshold of 1/2;
+ * regression: mse, mae, pearson, spearman;
+ * tokens: f1, precision, recall of chunks (seqeval; only with BIO names),
+ *   accuracy of tokens;
+ * question-answering: f1, exact (SQuAD's, in percent), f1_answered,
+ *   exact_answered, no_answer (of questions with, and without an answer);
+ * reward: accuracy (pairs in the right order), margin (mean difference);
+ * embeddings: ndcg_10, mrr_10, recall_1, recall_5, recall_10 (each row's first
+ *   text looks for its second one among the others of all rows), or with scores
+ *   as regression, of the cosine;
+ * language models: perplexity, accuracy. */
+typedef struct peft_metric { const char *name; double value; } peft_metric;
+enum { PEFT_METRICS = 16 };
 typedef struct peft_evaluation {
     size_t size;
     int64_t rows, tokens;     /* tokens: those that count */
     double loss, perplexity, token_accuracy;
     double accuracy, f1;      /* with a head; f1 is the mean over classes */
     double seconds;
+    const char *task;         /* the head's kind: "language-model", "tokens", ... */
+    int32_t n_metrics;
+    peft_metric metrics[PEFT_METRICS]; /* what the task has, the most telling first */
 } peft_evaluation;
 PEFT_API int32_t peft_eval(peft_model *model, const peft_dataset *data,
                            const peft_eval_opts *opts, peft_evaluation *out);

@@ -94,7 +94,8 @@ static struct tensor *output_of(struct pass *p, enum output kind)
 {
     struct tensor *x = model_hidden(p);
     if (kind == OUT_EMBED) return g_pool_mean(p->g, x, p->start, 1, 0);
-    return p->m->head ? model_classify(p, model_pooled(p, x)) : model_logits(p, x);
+    if (!p->m->head) return model_logits(p, x);
+    return model_classify(p, head_kinds[p->m->kind].each_token ? x : model_pooled(p, x));
 }
 
 static int run_once(struct model *m, const int32_t *ids, int32_t n, enum output kind, float *out)

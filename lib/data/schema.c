@@ -3,20 +3,19 @@
  * columns are ignored. */
 #include "data/row.h"
 
-#include <math.h>
 #include <stdio.h>
 
 /* Member `key` of a row; null counts as absent. */
-static const json *member(const json *row, const char *key)
+const json *row_member(const json *row, const char *key)
 {
     const json *v = json_get(row, key);
     return v && json_kind(v) != JSON_NULL ? v : NULL;
 }
 
 /* A string column; "" when an optional one is absent. */
-static int text_of(const json *row, const char *key, bool optional, const char **out)
+int row_text_of(const json *row, const char *key, bool optional, const char **out)
 {
-    const json *v = member(row, key);
+    const json *v = row_member(row, key);
     *out = "";
     if (!v && optional) return PEFT_OK;
     if (json_kind(v) != JSON_STRING)
@@ -43,7 +42,7 @@ static int chat_alloc(struct coder *e, struct chat *c, int64_t cap)
 static void chat_add_fields(struct chat *c, const char *role, const char *content, bool train,
                             const json *fields)
 {
-    bool some = content[0] || (fields && member(fields, "tool_calls"));
+    bool some = content[0] || (fields && row_member(fields, "tool_calls"));
     c->m[c->n] = (struct message){role, content};
     c->fields[c->n] = fields;
     c->train[c->n++] = train && strcmp(role, "assistant") == 0 && some;
@@ -71,7 +70,7 @@ static int content_of(struct coder *e, const json *message, const char **out)
         *out = json_string(v);
         return PEFT_OK;
     }
-    if ((!v || json_kind(v) == JSON_NULL) && member(message, "tool_calls")) return PEFT_OK;
+    if ((!v || json_kind(v) == JSON_NULL) && row_member(message, "tool_calls")) return PEFT_OK;
     if (!v || json_kind(v) != JSON_ARRAY)
         return fail(PEFT_EFORMAT, "\"content\" of a message: expected a string, found %s",
                     json_kind_name(v));
@@ -97,7 +96,7 @@ static const struct { const char *name, *role; } roles[] = {
 
 static int role_of(const json *message, const char *key, const char **out)
 {
-    int rc = text_of(message, key, false, out);
+    int rc = row_text_of(message, key, false, out);
     if (rc < 0) return rc;
     for (size_t i = 0; i < ARRAY_LEN(roles); i++) {
         if (strcmp(*out, roles[i].name) == 0) {
@@ -121,7 +120,7 @@ static int add_messages(struct coder *e, const json *row, const char *key, struc
         int rc = role_of(m, "role", &role);
         if (rc == PEFT_OK) rc = content_of(e, m, &content);
         if (rc < 0) return rc;
-        const json *flag = member(m, "train");
+        const json *flag = row_member(m, "train");
         if (flag && json_kind(flag) != JSON_BOOL)
             return fail(PEFT_EFORMAT, "\"train\": expected true or false, found %s",
                         json_kind_name(flag));
@@ -133,7 +132,7 @@ static int add_messages(struct coder *e, const json *row, const char *key, struc
 /* What a conversation's answers may call: a list, if the row has one. */
 static const json *tools_of(const json *row)
 {
-    const json *tools = member(row, "tools");
+    const json *tools = row_member(row, "tools");
     return tools && json_kind(tools) == JSON_ARRAY && json_first(tools) ? tools : NULL;
 }
 
@@ -171,13 +170,13 @@ static int encode_sharegpt(const struct schema *s, struct coder *e, const json *
     const json *list;
     const char *system, *role, *content;
     int rc = list_of(row, s->need[0], &list);
-    if (rc == PEFT_OK) rc = text_of(row, "system", true, &system);
+    if (rc == PEFT_OK) rc = row_text_of(row, "system", true, &system);
     if (rc == PEFT_OK) rc = chat_alloc(e, &c, json_count(list) + 1);
     if (rc < 0) return rc;
     chat_begin(e, &c, system, begins_with_system(list, "from"));
     for (const json *m = json_first(list); m; m = json_next(m)) {
         rc = role_of(m, "from", &role);
-        if (rc == PEFT_OK) rc = text_of(m, "value", false, &content);
+        if (rc == PEFT_OK) rc = row_text_of(m, "value", false, &content);
         if (rc < 0) return rc;
         chat_add(&c, role, content, true);
     }
@@ -191,8 +190,8 @@ static int encode_completion(const struct schema *s, struct coder *e, const json
     const char *a, *b;
     int rc;
     if (json_kind(json_get(row, s->need[0])) != JSON_ARRAY) {
-        rc = text_of(row, s->need[0], false, &a);
-        if (rc == PEFT_OK) rc = text_of(row, s->need[1], false, &b);
+        rc = row_text_of(row, s->need[0], false, &a);
+        if (rc == PEFT_OK) rc = row_text_of(row, s->need[1], false, &b);
         return rc < 0 ? rc : coder_answer(e, a, b);
     }
     struct chat c;
@@ -212,10 +211,10 @@ static int encode_completion(const struct schema *s, struct coder *e, const json
 static int encode_alpaca(const struct schema *s, struct coder *e, const json *row)
 {
     const char *task, *input, *answer, *system;
-    int rc = text_of(row, s->need[0], false, &task);
-    if (rc == PEFT_OK) rc = text_of(row, "input", true, &input);
-    if (rc == PEFT_OK) rc = text_of(row, s->need[1], false, &answer);
-    if (rc == PEFT_OK) rc = text_of(row, "system", true, &system);
+    int rc = row_text_of(row, s->need[0], false, &task);
+    if (rc == PEFT_OK) rc = row_text_of(row, "input", true, &input);
+    if (rc == PEFT_OK) rc = row_text_of(row, s->need[1], false, &answer);
+    if (rc == PEFT_OK) rc = row_text_of(row, "system", true, &system);
     if (rc < 0) return rc;
     bool chat = chat_known(e->tok);
     struct buf *b = &e->text;
@@ -245,75 +244,52 @@ static int encode_alpaca(const struct schema *s, struct coder *e, const json *ro
 static int encode_plain(const struct schema *s, struct coder *e, const json *row)
 {
     const char *text;
-    int rc = text_of(row, s->need[0], false, &text);
+    int rc = row_text_of(row, s->need[0], false, &text);
     return rc < 0 ? rc : coder_text(e, text);
+}
+
+/* TRL's RewardTrainer: the better and the worse answer, strings or lists of
+ * messages, with or without their prompt, and a margin. */
+static int encode_pair(const struct schema *s, struct coder *e, const json *row)
+{
+    const json *prompt = row_member(row, "prompt"), *margin = row_member(row, "margin");
+    if (margin && json_kind(margin) != JSON_NUMBER)
+        return fail(PEFT_EFORMAT, "\"margin\": expected a number, found %s",
+                    json_kind_name(margin));
+    e->row.value = (float)json_number(margin, 0);
+    for (int t = 0; t < 2; t++) {
+        const char *before = "", *answer;
+        int rc = PEFT_OK;
+        if (json_kind(json_get(row, s->need[t])) != JSON_ARRAY) {
+            if (prompt) rc = row_text_of(row, "prompt", false, &before);
+            if (rc == PEFT_OK) rc = row_text_of(row, s->need[t], false, &answer);
+            if (rc == PEFT_OK) rc = coder_add_answer(e, before, answer);
+            if (rc < 0) return rc;
+            continue;
+        }
+        struct chat c;
+        const json *list, *first = NULL;
+        rc = list_of(row, s->need[t], &list);
+        if (rc == PEFT_OK && prompt) rc = list_of(row, "prompt", &first);
+        if (rc == PEFT_OK) rc = chat_alloc(e, &c, json_count(list) + json_count(first) + 1);
+        if (rc < 0) return rc;
+        chat_begin(e, &c, "", begins_with_system(first ? first : list, "role"));
+        if (first) rc = add_messages(e, row, "prompt", &c, false);
+        if (rc == PEFT_OK) rc = add_messages(e, row, s->need[t], &c, false);
+        if (rc == PEFT_OK) rc = coder_add_chat(e, &c);
+        if (rc < 0) return rc;
+    }
+    return PEFT_OK;
 }
 
 /* Columns: label, text, and the second text, which may be absent. */
 static int encode_labelled(const struct schema *s, struct coder *e, const json *row)
 {
     const char *text, *pair_key = s->need[2] ? s->need[2] : "text_pair", *pair = NULL;
-    int rc = text_of(row, s->need[1], false, &text);
-    if (rc == PEFT_OK && member(row, pair_key)) rc = text_of(row, pair_key, false, &pair);
+    int rc = row_text_of(row, s->need[1], false, &text);
+    if (rc == PEFT_OK && row_member(row, pair_key)) rc = row_text_of(row, pair_key, false, &pair);
     if (rc == PEFT_OK) rc = labels_read(e->label_set, json_get(row, s->need[0]), &e->row);
     return rc < 0 ? rc : coder_class(e, text, pair);
-}
-
-/* One more text of the row. */
-static int one_more(struct coder *e, const char *text)
-{
-    int rc = tok_encode(e->host, e->tok, text, (int64_t)strlen(text), TOK_SPECIAL, &e->ids);
-    if (rc == PEFT_OK) ids_push(&e->ends, (int32_t)e->ids.n);
-    if (rc == PEFT_OK) rc = ids_check(&e->ids);
-    if (rc == PEFT_OK) rc = ids_check(&e->ends);
-    int64_t from = e->ends.n > 1 ? e->ends.v[e->ends.n - 2] : 0;
-    if (rc == PEFT_OK && e->ids.n == from) rc = fail(PEFT_EDATA, "an empty text");
-    e->keep_last = rc == PEFT_OK && tok_is_special(e->tok, e->ids.v[e->ids.n - 1]);
-    return rc;
-}
-
-/* A text and one that fits, then "negative", "negative_1" to "negative_9" and
- * the list "negatives", each as far as it is there. */
-static int encode_match(const struct schema *s, struct coder *e, const json *row)
-{
-    static const char *const names[] = {
-        "negative", "negative_1", "negative_2", "negative_3", "negative_4", "negative_5",
-        "negative_6", "negative_7", "negative_8", "negative_9"
-    };
-    const char *text;
-    int rc = PEFT_OK;
-    for (int k = 0; k < 2 && rc == PEFT_OK; k++) {
-        rc = text_of(row, s->need[k], false, &text);
-        if (rc == PEFT_OK) rc = one_more(e, text);
-    }
-    for (size_t i = 0; i < ARRAY_LEN(names) && rc == PEFT_OK; i++) {
-        if (!member(row, names[i])) continue;
-        rc = text_of(row, names[i], false, &text);
-        if (rc == PEFT_OK) rc = one_more(e, text);
-    }
-    for (const json *v = json_first(member(row, "negatives")); v && rc == PEFT_OK;
-         v = json_next(v)) {
-        if (!(text = json_string(v)))
-            return fail(PEFT_EFORMAT, "\"negatives\": expected strings, found %s",
-                        json_kind_name(v));
-        rc = one_more(e, text);
-    }
-    return rc;
-}
-
-/* Columns: score and two texts. */
-static int encode_alike(const struct schema *s, struct coder *e, const json *row)
-{
-    const char *text;
-    const json *score = json_get(row, s->need[0]);
-    e->row.value = (float)json_number(score, NAN);
-    if (!isfinite(e->row.value))
-        return fail(PEFT_EFORMAT, "\"%s\": expected a number, found %s", s->need[0],
-                    json_kind_name(score));
-    int rc = text_of(row, s->need[1], false, &text);
-    if (rc == PEFT_OK) rc = one_more(e, text);
-    if (rc == PEFT_OK) rc = text_of(row, s->need[2], false, &text);
-    return rc == PEFT_OK ? one_more(e, text) : rc;
 }
 
 /* Reads a list of integers in [lo, hi], or `other`. */
@@ -337,6 +313,18 @@ static int read_ids(const json *list, const char *key, int64_t lo, int64_t hi, i
     return ids_check(out);
 }
 
+static int encode_pair_ids(const struct schema *s, struct coder *e, const json *row)
+{
+    int64_t last = (int64_t)e->o->vocab - 1;
+    for (int t = 0; t < 2; t++) {
+        int rc = read_ids(json_get(row, s->need[t]), s->need[t], 0, last, 0, &e->ids);
+        ids_push(&e->ends, (int32_t)e->ids.n);
+        if (rc < 0) return rc;
+    }
+    e->row.value = 0;
+    return ids_check(&e->ends);
+}
+
 /* Padding at the end is dropped; a hole elsewhere has no meaning here. */
 static int drop_padding(struct coder *e, const json *mask)
 {
@@ -357,26 +345,47 @@ static int drop_padding(struct coder *e, const json *mask)
     return PEFT_OK;
 }
 
+/* Answers as Hugging Face's models take them. */
+static int ids_span(struct coder *e, const json *row)
+{
+    int64_t first = 0, last = 0;
+    int rc = json_int(row, "start_positions", 0, e->ids.n - 1, &first);
+    if (rc >= 0) rc = json_int(row, "end_positions", 0, e->ids.n - 1, &last);
+    e->task = TASK_SPAN;
+    e->row.span[0] = (int32_t)first;
+    e->row.span[1] = (int32_t)last;
+    return MIN(rc, PEFT_OK);
+}
+
 static int encode_ids(const struct schema *s, struct coder *e, const json *row)
 {
     int64_t last = (int64_t)e->o->vocab - 1;
-    const json *labels = member(row, "labels"), *label = member(row, "label");
+    const json *labels = row_member(row, "labels"), *label = row_member(row, "label");
     if (!label && labels && json_kind(labels) != JSON_ARRAY) label = labels;
     int rc = read_ids(json_get(row, s->need[0]), s->need[0], 0, last, 0, &e->ids);
     if (rc < 0) return rc;
-    if (label) {
+    int tokens = e->o->head == HEAD_TOKENS, masked = !e->o->causal;
+    if (row_member(row, "start_positions")) {
+        rc = ids_span(e, row);
+    } else if (label) {
         e->task = TASK_CLASS;
         rc = labels_read(e->label_set, label, &e->row);
+    } else if (labels && (e->o->head == HEAD_MULTI || e->o->head == HEAD_REGRESS)) {
+        rc = multi_read(e, labels);
     } else if (labels) {
+        e->task = tokens ? TASK_TOKEN : masked ? TASK_MASKED : TASK_LM;
+        if (tokens) last = e->o->n_labels - 1;
         rc = read_ids(labels, "labels", 0, last, NOT_TRAINED, &e->labels);
         if (rc == PEFT_OK && e->labels.n != e->ids.n)
             rc = fail(PEFT_EFORMAT, "\"labels\": %lld elements, expected %lld as in \"%s\"",
                       (long long)e->labels.n, (long long)e->ids.n, s->need[0]);
+    } else if (masked) {
+        rc = coder_masked(e);
     } else {
         for (int64_t i = 0; i < e->ids.n; i++) ids_push(&e->labels, e->ids.v[i]);
         rc = ids_check(&e->labels);
     }
-    const json *mask = member(row, "attention_mask");
+    const json *mask = row_member(row, "attention_mask");
     if (rc == PEFT_OK && mask) rc = drop_padding(e, mask);
     return rc;
 }
@@ -385,6 +394,14 @@ static int encode_ids(const struct schema *s, struct coder *e, const json *row)
 
 static const struct schema schemas[] = {
     {"input_ids", {"input_ids"}, TASK_LM, 0, encode_ids},
+    {"chosen-rejected", {"chosen_input_ids", "rejected_input_ids"}, TASK_PAIR, 0, encode_pair_ids},
+    {"tokens-tags", {"tokens", "tags"}, TASK_TOKEN, 1, encode_tokens},
+    {"tokens-tags", {"tokens", "ner_tags"}, TASK_TOKEN, 1, encode_tokens},
+    {"tokens-tags", {"tokens", "labels"}, TASK_TOKEN, 1, encode_tokens},
+    {"text-spans", {"text", "spans"}, TASK_TOKEN, 1, encode_entities},
+    {"text-spans", {"text", "entities"}, TASK_TOKEN, 1, encode_entities},
+    {"question-context", {"question", "context"}, TASK_SPAN, 1, encode_question},
+    {"chosen-rejected", {"chosen", "rejected"}, TASK_PAIR, 1, encode_pair},
     {"messages", {"messages"}, TASK_LM, 1, encode_messages},
     {"sharegpt", {"conversations"}, TASK_LM, 1, encode_sharegpt},
     {"prompt-completion", {"prompt", "completion"}, TASK_LM, 1, encode_completion},
@@ -393,6 +410,8 @@ static const struct schema schemas[] = {
     {"match", {"query", "positive"}, TASK_MATCH, 1, encode_match},
     {"alike", {"score", "sentence1", "sentence2"}, TASK_ALIKE, 1, encode_alike},
     {"text-label", {"label", "text"}, TASK_CLASS, 1, encode_labelled},
+    {"text-label", {"score", "text"}, TASK_CLASS, 1, encode_labelled},
+    {"text-labels", {"labels", "text"}, TASK_MULTI, 1, encode_multi},
     {"text-label", {"label", "sentence"}, TASK_CLASS, 1, encode_labelled},
     {"text-label", {"label", "sentence1", "sentence2"}, TASK_CLASS, 1, encode_labelled},
     {"text", {"text"}, TASK_LM, 1, encode_plain},
@@ -401,7 +420,7 @@ static const struct schema schemas[] = {
 static bool has_columns(const struct schema *s, const json *row)
 {
     for (size_t i = 0; i < ARRAY_LEN(s->need) && s->need[i]; i++)
-        if (!member(row, s->need[i])) return false;
+        if (!row_member(row, s->need[i])) return false;
     return true;
 }
 
@@ -432,8 +451,9 @@ int schema_find(const json *row, const struct schema **out)
         return PEFT_OK;
     }
     return wrong_columns(row, "messages, conversations, prompt and completion, instruction and "
-                         "output, text and label, anchor and positive, score, sentence1 and sentence2, "
-                         "text, or input_ids");
+                         "output, text and label or labels, tokens and tags, question and "
+                         "context, chosen and rejected, anchor and positive, score and sentence1 "
+                         "and sentence2, text, or input_ids");
 }
 
 int schema_encode(const struct schema *s, struct coder *e, const json *row)
@@ -441,6 +461,8 @@ int schema_encode(const struct schema *s, struct coder *e, const json *row)
     char expected[120] = "";
     e->ids.n = e->labels.n = e->ends.n = 0;
     e->task = s->task;
+    e->more = NULL;
+    e->masks = 0;
     arena_reset(&e->scratch);
     if (has_columns(s, row)) return s->encode(s, e, row);
     for (size_t i = 0; i < ARRAY_LEN(s->need) && s->need[i]; i++)

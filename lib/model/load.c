@@ -95,7 +95,7 @@ static int read_shape(struct model *m, const struct slot_row *row, const struct 
 {
     int one = t->n_dims == 1, stack = t->n_dims == 3 && row->slot >= SLOT_EXPERT;
     const int64_t *d = t->dims + stack;
-    int64_t size = slot_dim(&m->hp, row->kind == SITE_NORM ? row->cols : row->rows);
+    int64_t size = slot_dim(&m->hp, row->kind == SITE_LINEAR ? row->rows : row->cols);
     *out = (struct shape){ one ? 1 : d[0], one ? d[0] : d[1], t->data };
     if (t->n_dims < 1 || t->n_dims > 2 + stack || one != (bias || row->kind == SITE_NORM) ||
         (stack && (expert < 0 || d[-1] != m->hp.experts)))

@@ -4,8 +4,10 @@
 #include "train/train.h"
 
 const struct objective *const objectives[] = {
-    &objective_lm, &objective_regress, &objective_classify, &objective_match, &objective_triplet,
-    &objective_cosent, &objective_cosine, NULL
+    &objective_lm,     &objective_regress, &objective_classify, &objective_labels,
+    &objective_numbers, &objective_tokens,  &objective_span,     &objective_reward,
+    &objective_masked, &objective_match,   &objective_triplet,  &objective_cosent,
+    &objective_cosine, NULL
 };
 
 static int unknown_objective(const struct dataset *d, const char *name)

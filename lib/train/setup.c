@@ -87,20 +87,23 @@ static int count_steps(struct trainer *t)
 
 /* --- the largest batch, with arbitrary content */
 
-struct dummy { struct batch b; int32_t *zeros, *start, *rows; };
+struct dummy { struct batch b; int32_t *zeros, *start, *rows; float *targets; };
 
 static int make_dummy(struct trainer *t, struct arena *a, struct dummy *d)
 {
-    int64_t n = MAX(t->max_tokens, MAX(t->max_targets, t->max_seqs)) + 1;
+    int64_t n = MAX(t->max_tokens, MAX(t->max_targets, 2 * t->max_seqs)) + 1;
     d->zeros = arena_alloc(a, n * 4);
     d->start = arena_alloc(a, (t->max_seqs + 1) * 4);
     d->rows = arena_alloc(a, n * 4);
-    if (!d->zeros || !d->start || !d->rows) return PEFT_ENOMEM;
+    int64_t n_rows = t->max_seqs / t->d->texts, width = 0;
+    if (t->d->task == TASK_MULTI) width = t->d->n_labels;
+    d->targets = arena_alloc(a, (n_rows * width + 1) * 4);
+    if (!d->zeros || !d->start || !d->rows || !d->targets) return PEFT_ENOMEM;
     int64_t each = t->max_tokens / t->max_seqs;
     for (int64_t s = 0; s < t->max_seqs; s++) d->start[s] = (int32_t)(s * each);
     d->start[t->max_seqs] = (int32_t)t->max_tokens;
     d->b = (struct batch){ .n = t->max_tokens,
-                           .n_rows = t->max_seqs / t->d->texts,
+                           .n_rows = n_rows,
                            .n_seq = t->max_seqs,
                            .ids = d->zeros,
                            .pos = d->zeros, .types = d->zeros,
@@ -110,6 +113,7 @@ static int make_dummy(struct trainer *t, struct arena *a, struct dummy *d)
                            .n_target = t->max_targets,
                            .label = d->zeros,
                            .value = (const float *)d->zeros,
+                           .targets = d->targets, .span = d->rows,
                            .example = d->zeros, .same = d->zeros };
     return PEFT_OK;
 }
@@ -132,9 +136,9 @@ static int plan_graphs(struct trainer *t, const struct batch *b)
     t->pass.training = 1;
     if ((rc = pass_begin(&t->pass))) return rc;
     x = t->objective->features(&t->pass, b);
-    loss = t->objective->loss(&t->pass, b, x, 1.0f, NULL);
+    loss = objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL);
     if (loss && !loss->needs_grad) return PEFT_OK;            /* nothing trains: said later */
-    t->features.on = x && !x->needs_grad && t->o.feature_cache >= 0;
+    t->features.on = x && !x->needs_grad && t->o.feature_cache >= 0 && !t->d->masks;
     rc = graph_plan(t->graph, loss, trainer_policy(t), &report);
     if (rc) return rc;
     if (!t->features.on) {
@@ -143,8 +147,8 @@ static int plan_graphs(struct trainer *t, const struct batch *b)
     }
     if ((rc = pass_begin(&t->pass))) return rc;
     x = graph_leaf(t->graph, "features", &qtype_f32, t->max_rows, t->m->hp.dim, NULL, NULL);
-    rc = graph_plan(t->graph, t->objective->loss(&t->pass, b, x, 1.0f, NULL), trainer_policy(t),
-                    &report);
+    loss = objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL);
+    rc = graph_plan(t->graph, loss, trainer_policy(t), &report);
     if (rc) return rc;
     take_max(t, &report);
     t->pass.training = 0;
@@ -164,7 +168,7 @@ static int plan_evaluation(struct trainer *t, const struct batch *b)
     int rc = pass_begin(&t->pass);
     if (rc) return rc;
     struct tensor *x = t->objective->features(&t->pass, b);
-    if ((x = t->objective->loss(&t->pass, b, x, 1.0f, NULL))) graph_keep(x);
+    if ((x = objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL))) graph_keep(x);
     rc = graph_plan(t->graph, NULL, RECOMPUTE_NONE, &report);
     t->eval_slab = report.slab;
     return rc;

@@ -14,6 +14,13 @@ static struct tensor *embed_features(struct pass *p, const struct batch *b)
     return model_pool(p, model_hidden(p), POOL_MEAN);
 }
 
+/* Cosines are products of these. */
+static struct tensor *embed_unit(struct pass *p, const struct batch *b, struct tensor *x)
+{
+    (void)b;
+    return g_unit(p->g, x);
+}
+
 /* The k-th text of every row, or with `all` those from the k-th on. */
 static struct tensor *texts(struct pass *p, const struct batch *b, struct tensor *x, int64_t k,
                             int all)
@@ -25,16 +32,15 @@ static struct tensor *texts(struct pass *p, const struct batch *b, struct tensor
     return g_reshape(p->g, g_slice_cols(p->g, x, from * d, rows * d), rows, d);
 }
 
-static struct tensor *match_loss(struct pass *p, const struct batch *b, struct tensor *x, float scale,
-                            struct loss_stats *stats)
+static struct tensor *match_loss(struct pass *p, const struct batch *b, struct tensor *x,
+                                  float scale, struct loss_stats *stats)
 {
-    x = g_unit(p->g, x);
     struct tensor *z = g_linear(p->g, texts(p, b, x, 0, 0), texts(p, b, x, 1, 1));
     return g_match(p->g, g_scale(p->g, z, loss_opts(p)->scale), b->same + b->n_rows, scale, stats);
 }
 
-static struct tensor *triplet_loss(struct pass *p, const struct batch *b, struct tensor *x, float scale,
-                              struct loss_stats *stats)
+static struct tensor *triplet_loss(struct pass *p, const struct batch *b, struct tensor *x,
+                                    float scale, struct loss_stats *stats)
 {
     return g_triplet(p->g, texts(p, b, x, 0, 0), texts(p, b, x, 1, 0), texts(p, b, x, 2, 0),
                      loss_opts(p)->margin, scale, stats);
@@ -42,20 +48,19 @@ static struct tensor *triplet_loss(struct pass *p, const struct batch *b, struct
 
 static struct tensor *cosines(struct pass *p, const struct batch *b, struct tensor *x)
 {
-    x = g_unit(p->g, x);
     return g_dot_rows(p->g, texts(p, b, x, 0, 0), texts(p, b, x, 1, 0));
 }
 
 /* The logarithm is one for the whole batch; times its rows it counts as theirs. */
-static struct tensor *cosent_loss(struct pass *p, const struct batch *b, struct tensor *x, float scale,
-                             struct loss_stats *stats)
+static struct tensor *cosent_loss(struct pass *p, const struct batch *b, struct tensor *x,
+                                   float scale, struct loss_stats *stats)
 {
     struct tensor *s = g_scale(p->g, cosines(p, b, x), loss_opts(p)->scale);
     return g_cosent(p->g, s, b->value, scale * (float)b->n_rows, stats);
 }
 
-static struct tensor *cosine_loss(struct pass *p, const struct batch *b, struct tensor *x, float scale,
-                             struct loss_stats *stats)
+static struct tensor *cosine_loss(struct pass *p, const struct batch *b, struct tensor *x,
+                                   float scale, struct loss_stats *stats)
 {
     return g_mse(p->g, cosines(p, b, x), b->value, scale, stats);
 }
@@ -75,10 +80,10 @@ static int triplet_fits(const struct model *m, const struct dataset *d)
                 (int)d->texts);
 }
 
-#define EMBED(id, word, task, fits) \
-    const struct objective objective_##id = { word, task, PER_TEXT, PER_ROW, fits, \
-                                              embed_features, id##_loss }
-EMBED(match, "match", TASK_MATCH, any_fits);
-EMBED(triplet, "triplet", TASK_MATCH, triplet_fits);
-EMBED(cosent, "cosent", TASK_ALIKE, any_fits);
-EMBED(cosine, "cosine", TASK_ALIKE, any_fits);
+#define EMBED(id, task, fits, output, note, report) \
+    const struct objective objective_##id = { #id, task, PER_TEXT, PER_ROW, fits, embed_features, \
+                                              output, id##_loss, note, report }
+EMBED(match, TASK_MATCH, any_fits, embed_unit, note_texts, report_texts);
+EMBED(triplet, TASK_MATCH, triplet_fits, NULL, note_texts, report_texts);
+EMBED(cosent, TASK_ALIKE, any_fits, embed_unit, note_alike, report_numbers);
+EMBED(cosine, TASK_ALIKE, any_fits, embed_unit, note_alike, report_numbers);
