@@ -130,6 +130,7 @@
 #include "train/checkpoint.c"
 #include "train/eval.c"
 #include "train/features.c"
+#include "train/objective.c"
 #include "train/sched.c"
 #include "train/setup.c"
 #include "train/trainer.c"
