@@ -271,6 +271,15 @@ static void first_symbols(struct encoder *e, const char *s, int64_t n)
     if (e->n_symbols) e->symbols[e->n_symbols - 1].next = -1;
 }
 
+/* The same for bytes, all of which are known. */
+static void byte_symbols(struct encoder *e, const char *s, int64_t n)
+{
+    e->n_symbols = 0;
+    for (int64_t at = 0; at < n; at++)
+        symbol_add(e, e->t->bpe.of_raw[(uint8_t)s[at]], at, 1);
+    e->symbols[n - 1].next = -1;
+}
+
 static void push_unknown(struct encoder *e, const char *s, int64_t len)
 {
     const struct bpe *b = &e->t->bpe;
@@ -280,10 +289,21 @@ static void push_unknown(struct encoder *e, const char *s, int64_t len)
     if (!bytes && b->unk >= 0) token_push(e, b->unk, s, len);
 }
 
+/* The token that is the whole piece, or -1. */
+static int32_t whole_id(struct encoder *e, const char *s, int64_t n)
+{
+    if (!e->t->bpe.raw) return tok_model_id(e->t, s, n);
+    struct buf *word = &e->word;
+    buf_clear(word);
+    for (int64_t i = 0; i < n; i++) uni_append(word, uni_of_byte((uint8_t)s[i]));
+    return word->oom ? -1 : tok_model_id(e->t, word->data, word->n);
+}
+
 int bpe_encode(struct encoder *e, const char *s, int64_t n)
 {
-    if (e->t->bpe.ignore_merges) {
-        int32_t id = tok_model_id(e->t, s, n);
+    const struct bpe *b = &e->t->bpe;
+    if (b->ignore_merges) {
+        int32_t id = whole_id(e, s, n);
         if (id >= 0) {
             token_push(e, id, s, n);
             return PEFT_OK;
@@ -291,7 +311,8 @@ int bpe_encode(struct encoder *e, const char *s, int64_t n)
     }
     int rc = room_for(e, n);
     if (rc < 0) return rc;
-    first_symbols(e, s, n);
+    if (b->raw) byte_symbols(e, s, n);
+    else first_symbols(e, s, n);
     if (e->n_symbols > 1) merge_all(e, s);
     /* Characters that are neither known nor replaced are not counted, as in
      * `tokenizers`. */

@@ -137,8 +137,7 @@ int split_run(struct encoder *e, int step, const char *s, int64_t n)
 {
     const struct tokenizer *t = e->t;
     if (n == 0) return PEFT_OK;
-    if (step == t->n_split)
-        return t->model == MODEL_WORDPIECE ? wordpiece_encode(e, s, n) : bpe_encode(e, s, n);
+    if (step == t->n_pieces) return words_encode(e, s, n);
     const struct split_step *p = &t->split[step];
     if (p->kind == SPLIT_FIND) return split_find(e, step, s, n);
     if (p->kind == SPLIT_PREFIX_SPACE && s[0] == ' ') return split_run(e, step + 1, s, n);
