@@ -242,17 +242,18 @@ static bool bytes_known(const struct bpe *b, const char *s, int len)
     return b->byte_fallback;
 }
 
-/* Characters become symbols; unknown ones become bytes, or the unknown token
+/* Characters, or bytes if the model takes them, become symbols; unknown ones become bytes, or the unknown token
  * (a run of them only one when fuse_unk), or nothing. */
 static void first_symbols(struct encoder *e, const char *s, int64_t n)
 {
     const struct bpe *b = &e->t->bpe;
+    bool raw = b->raw && !e->mapped;
     int64_t unk_len = 0, unk_at = 0;
     e->n_symbols = 0;
     for (int64_t at = 0; at < n;) {
         int32_t cp;
-        int len = uni_next(s + at, &cp);
-        int32_t id = char_id(e, s, n, at, len);
+        int len = raw ? 1 : uni_next(s + at, &cp);
+        int32_t id = raw ? b->of_raw[(uint8_t)s[at]] : char_id(e, s, n, at, len);
         bool scores = e->t->model == MODEL_SCORES;
         if (id < 0 && !scores && bytes_known(b, s + at, len)) {
             for (int k = 0; k < len; k++)
@@ -271,15 +272,6 @@ static void first_symbols(struct encoder *e, const char *s, int64_t n)
     if (e->n_symbols) e->symbols[e->n_symbols - 1].next = -1;
 }
 
-/* The same for bytes, all of which are known. */
-static void byte_symbols(struct encoder *e, const char *s, int64_t n)
-{
-    e->n_symbols = 0;
-    for (int64_t at = 0; at < n; at++)
-        symbol_add(e, e->t->bpe.of_raw[(uint8_t)s[at]], at, 1);
-    e->symbols[n - 1].next = -1;
-}
-
 static void push_unknown(struct encoder *e, const char *s, int64_t len)
 {
     const struct bpe *b = &e->t->bpe;
@@ -292,7 +284,7 @@ static void push_unknown(struct encoder *e, const char *s, int64_t len)
 /* The token that is the whole piece, or -1. */
 static int32_t whole_id(struct encoder *e, const char *s, int64_t n)
 {
-    if (!e->t->bpe.raw) return tok_model_id(e->t, s, n);
+    if (!e->t->bpe.raw || e->mapped) return tok_model_id(e->t, s, n);
     struct buf *word = &e->word;
     buf_clear(word);
     for (int64_t i = 0; i < n; i++) uni_append(word, uni_of_byte((uint8_t)s[i]));
@@ -311,8 +303,7 @@ int bpe_encode(struct encoder *e, const char *s, int64_t n)
     }
     int rc = room_for(e, n);
     if (rc < 0) return rc;
-    if (b->raw) byte_symbols(e, s, n);
-    else first_symbols(e, s, n);
+    first_symbols(e, s, n);
     if (e->n_symbols > 1) merge_all(e, s);
     /* Characters that are neither known nor replaced are not counted, as in
      * `tokenizers`. */

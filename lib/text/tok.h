@@ -140,7 +140,7 @@ struct bpe {
     int32_t max_bytes;          /* the longest such token */
     int32_t of_char[512];       /* ids of one-character tokens, -1 = none */
     int32_t of_raw[256];        /* ids of the characters that stand for bytes */
-    bool raw;                   /* pieces are bytes: all of these are known */
+    bool raw;                   /* pieces are bytes, not these characters */
     const uint32_t *joints;     /* [2^16 bits] words.c; NULL = pieces stay whole */
     int32_t of_byte[256];       /* <0x00> ... */
     bool byte_fallback, fuse_unk, ignore_merges;
@@ -216,6 +216,7 @@ struct encoder {
     bool first;                 /* this part begins where the text begins */
     struct draft norm[2], step[STEPS_MAX];
     struct buf own[STEPS_MAX + 1], word;    /* own: spans of what is rewritten first */
+    bool mapped;                /* bytes are written out as characters after all */
     struct words words;
     const char *word_at;        /* the word being encoded, where its ids end, */
     int64_t n_ends, ends[WORD_IDS];     /* and how many there are */
@@ -264,6 +265,7 @@ int added_cut(struct encoder *e, const struct trie *r, const char *s, int64_t n,
 /* normal.c, pre.c, bpe.c, wordpiece.c: each appends to e->out in the end */
 int normalize(const struct tokenizer *t, struct draft two[2], struct aligned *x);
 int split_run(struct encoder *e, int step, const char *s, int64_t n);
+int split_rewrite(struct encoder *e, int step, const char *s, int64_t n);
 int bpe_reserve(struct tokenizer *t, int64_t n_merges);
 int bpe_add_merge(struct tokenizer *t, const char *a, int64_t na, const char *b, int64_t nb);
 /* What the merge of two tokens makes, or -1. */

@@ -180,13 +180,9 @@ static void find_byte_tokens(struct tokenizer *t)
 static bool takes_bytes(struct tokenizer *t)
 {
     struct bpe *b = &t->bpe;
-    bool all = t->model == MODEL_BPE && !b->prefix && !b->end_suffix && t->n_split > 0 &&
-               t->split[t->n_split - 1].kind == SPLIT_BYTES;
-    for (int i = 0; i < 256; i++) {
-        b->of_raw[i] = b->of_char[uni_of_byte((uint8_t)i)];
-        all = all && b->of_raw[i] >= 0;
-    }
-    return all;
+    for (int i = 0; i < 256; i++) b->of_raw[i] = b->of_char[uni_of_byte((uint8_t)i)];
+    return t->model == MODEL_BPE && !b->prefix && !b->end_suffix && t->n_split > 0 &&
+           t->split[t->n_split - 1].kind == SPLIT_BYTES;
 }
 
 static void drop_bad_id(const struct tokenizer *t, int32_t *id)

@@ -53,11 +53,22 @@ static void words_grow(struct encoder *e)
     *w = wider;
 }
 
+/* Bytes of which one is unknown are written out: what that means depends on the
+ * lengths of the characters that stand for bytes. */
 static int model_encode(struct encoder *e, const char *s, int64_t n)
 {
     e->word_at = s;
     e->n_ends = 0;
-    return e->t->model == MODEL_WORDPIECE ? wordpiece_encode(e, s, n) : bpe_encode(e, s, n);
+    if (e->t->model == MODEL_WORDPIECE) return wordpiece_encode(e, s, n);
+    bool known = true;
+    for (int64_t i = 0; e->t->bpe.raw && known && i < n; i++)
+        known = e->t->bpe.of_raw[(uint8_t)s[i]] >= 0;
+    if (known) return bpe_encode(e, s, n);
+    e->mapped = true;
+    int rc = split_rewrite(e, e->t->n_pieces, s, n);
+    e->mapped = false;
+    e->n_ends = WORD_IDS + 1;
+    return rc;
 }
 
 static void word_recall(struct encoder *e, const struct word *x, const char *s)
