@@ -94,6 +94,7 @@
 #include "text/unicode.c"
 #include "text/vocab.c"
 #include "text/wordpiece.c"
+#include "text/words.c"
 #include "model/generate.c"
 #include "model/head.c"
 #include "model/load.c"

@@ -242,8 +242,9 @@ static bool bytes_known(const struct bpe *b, const char *s, int len)
     return b->byte_fallback;
 }
 
-/* Characters, or bytes if the model takes them, become symbols; unknown ones become bytes, or the unknown token
- * (a run of them only one when fuse_unk), or nothing. */
+/* Characters, or bytes if the model takes them, become symbols; unknown ones
+ * become bytes, or the unknown token (a run of them only one when fuse_unk), or
+ * nothing. */
 static void first_symbols(struct encoder *e, const char *s, int64_t n)
 {
     const struct bpe *b = &e->t->bpe;

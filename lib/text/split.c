@@ -6,22 +6,11 @@ enum char_class { CLASS_LETTER, CLASS_NUMBER, CLASS_SPACE, CLASS_OTHER };
 
 static inline enum char_class class_at(const char *s, int *len)
 {
-    static const uint8_t ascii[128] = {
-#define L CLASS_LETTER
-#define N CLASS_NUMBER
-#define S CLASS_SPACE
-#define O CLASS_OTHER
-        O, O, O, O, O, O, O, O, O, S, S, S, S, S, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O,
-        S, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, N, N, N, N, N, N, N, N, N, N, O, O, O, O, O, O,
-        O, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, O, O, O, O, O,
-        O, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, O, O, O, O, O,
-#undef L
-#undef N
-#undef S
-#undef O
-    };
-    int32_t cp;
-    if ((uint8_t)*s < 0x80) return *len = 1, (enum char_class)ascii[(uint8_t)*s];
+    int32_t cp = (uint8_t)*s;
+    *len = 1;
+    if ((uint32_t)((cp | 32) - 'a') < 26) return CLASS_LETTER;
+    if (cp < 0x80 && (uint32_t)(cp - '0') < 10) return CLASS_NUMBER;
+    if (cp < 0x80) return cp == ' ' || (cp >= 9 && cp <= 13) ? CLASS_SPACE : CLASS_OTHER;
     *len = uni_next(s, &cp);
     if (uni_letter(cp)) return CLASS_LETTER;
     if (uni_number(cp)) return CLASS_NUMBER;

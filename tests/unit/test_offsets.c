@@ -231,7 +231,8 @@ static uint32_t task_hash(int64_t task)
     ids_init(&ids, &host.mem);
     for (int k = 0; k < 50; k++) {
         int64_t word = (task * 7 + k * k) % 997;
-        int n = snprintf(text, sizeof text, "task %lld don't w\xc3\xb6rd%lld %lldth\n\n <|im_end|>x",
+        int n = snprintf(text, sizeof text,
+                         "task %lld don't w\xc3\xb6rd%lld %lldth\n\n <|im_end|>x",
                          (long long)(task % 5), (long long)word, (long long)(word * word));
         ids.n = 0;
         if (tok_encode(&host, shared.t, text, n, TOK_SPECIAL, &ids) < 0) return 0;
