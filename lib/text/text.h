@@ -6,6 +6,7 @@
 #include "store/store.h"
 
 struct tokenizer;
+extern const struct named tok_kinds[];      /* what is read; name NULL ends it */
 /* From a Hugging Face folder: tokenizer.json (with tokenizer_config.json and
  * special_tokens_map.json beside it), or vocab.json + merges.txt, or
  * vocab.txt.  PEFT_ENOTFOUND when the folder has none of them. */

@@ -5,6 +5,14 @@
 
 enum { KEPT_TEXT = 1 << 16 };
 
+const struct named tok_kinds[] = {
+    {"byte-level BPE", "GPT-2, Llama 3, SmolLM 2, Qwen, ...: tokenizer.json, vocab.json with "
+                       "merges.txt, GGUF"},
+    {"SentencePiece BPE", "Llama 2, Mistral, Gemma, ...: tokenizer.json, GGUF"},
+    {"WordPiece", "BERT, DistilBERT, ...: tokenizer.json, vocab.txt, GGUF"},
+    {NULL, NULL},
+};
+
 const struct tok_info *tok_info(const struct tokenizer *t)
 {
     return &t->info;
