@@ -213,7 +213,7 @@ static void encoder_free(struct encoder *e)
     mem_free(e->mem, e);
 }
 
-void encoders_free(struct tokenizer *t)
+void tok_rest(const struct tokenizer *t)
 {
     for (int i = 0; t->idle && i < IDLE_MAX; i++)
         encoder_free(atomic_exchange(&t->idle->slot[i], NULL));
