@@ -116,7 +116,8 @@ static int is_target(const char *targets, const char *name)
 static int wanted(const struct adapter *a, const struct site *s, const char *targets)
 {
     if (!(s->kind & a->method->at)) return 0;
-    if (targets && strcmp(targets, "all-linear")) return is_target(targets, s->name);
+    if (targets && strcmp(targets, "all-linear"))
+        return is_target(targets, s->name) || is_target(targets, s->peft_name);
     return !(s->flags & SLOT_HEAD);
 }
 

@@ -121,16 +121,20 @@ static int read_config(struct load *l, const char *name, const char *dir, json *
     return PEFT_OK;
 }
 
-/* rank_pattern and alpha_pattern: the key is a module's name or its ending. */
-static double pattern(const json *config, const char *key, const char *module, double absent)
+static int has_ending(const char *module, const char *ending)
 {
-    size_t n = strlen(module);
+    size_t n = strlen(module), len = strlen(ending);
+    return len <= n && !strcmp(module + n - len, ending) &&
+        (len == n || module[n - len - 1] == '.');
+}
+
+/* rank_pattern and alpha_pattern: the key is a module's name or its ending. */
+static double pattern(const json *config, const char *key, const struct site *s, double absent)
+{
     for (const json *j = json_first(json_get(config, key)); j; j = json_next(j)) {
         const char *k = json_key(j);
         k += *k == '^';
-        size_t len = strlen(k);
-        if (len <= n && !strcmp(module + n - len, k) && (len == n || module[n - len - 1] == '.'))
-            return json_number(j, absent);
+        if (has_ending(s->name, k) || has_ending(s->peft_name, k)) return json_number(j, absent);
     }
     return absent;
 }
@@ -175,8 +179,8 @@ static int load_part(struct load *l, const struct store_tensor *t, int64_t site,
         return fail(PEFT_EUNSUPPORTED, "tensor %s: fan_in_fan_out is on, but the weight of %s is "
                     "[out, in]", t->name, s->name);
     if (!l->at[site]) {
-        double rank = pattern(l->config, "rank_pattern", s->name, l->a->rank);
-        double alpha = pattern(l->config, "alpha_pattern", s->name, l->a->alpha);
+        double rank = pattern(l->config, "rank_pattern", s, l->a->rank);
+        double alpha = pattern(l->config, "alpha_pattern", s, l->a->alpha);
         if (!(rank >= 1 && rank <= 1 << 16) || rank != floor(rank) || !(fabs(alpha) < FLT_MAX))
             return fail(PEFT_EFORMAT, "adapter_config.json gives %s rank %g and alpha %g", s->name,
                         rank, alpha);
@@ -203,17 +207,32 @@ static int load_part(struct load *l, const struct store_tensor *t, int64_t site,
     return check_finite(t, p->own);
 }
 
+/* The model's tensor of this name, in Hugging Face's files or in memory, with
+ * or without the body's prefix. */
+static struct param *find_param(const struct load *l, const char *name)
+{
+    const struct model *m = l->m;
+    const char *dot = strrchr(name, '.');
+    char full[240];
+    struct param *p = model_param(m, name);
+    for (int prefix = 0; prefix < 2 && !p; prefix++) {
+        if (prefix && !m->arch->prefix) break;
+        snprintf(full, sizeof(full), "%s%.*s", prefix ? m->arch->prefix : "",
+                 dot ? (int)(dot - name) : 0, name);
+        int64_t at = dot ? map_get(&l->sites, full, (int64_t)strlen(full), -1) : -1;
+        if (at >= 0 && !strcmp(dot, ".weight")) p = m->sites[at]->w;
+        if (at >= 0 && !strcmp(dot, ".bias")) p = m->sites[at]->b;
+    }
+    return p;
+}
+
 /* A whole tensor of the model (modules_to_save). */
 static int load_module(struct load *l, const struct store_tensor *t, const char *name)
 {
     struct model *m = l->m;
     char full[240];
     int tied = json_bool(json_get(l->config, "ensure_weight_tying"), 0);
-    struct param *p = model_param(m, name);
-    if (!p && m->arch->prefix) {
-        snprintf(full, sizeof(full), "%s%s", m->arch->prefix, name);
-        p = model_param(m, full);
-    }
+    struct param *p = find_param(l, name);
     if (!p && tied && !strcmp(name, tied_name(m, full, sizeof(full)))) return PEFT_OK;
     if (!p && strstr(name, ".base_layer."))
         return fail(PEFT_EUNSUPPORTED, "tensor %s: the adapter changes weights or biases below its "
@@ -281,9 +300,11 @@ static int load_tensors(struct load *l)
     l->at = mem_array(&m->host.mem, m->n_sites, sizeof(*l->at));
     l->a->sites = arena_alloc(&m->arena, m->n_sites * (int64_t)sizeof(*l->a->sites));
     if (!l->at || !l->a->sites) return PEFT_ENOMEM;
-    for (int64_t i = 0; i < m->n_sites && !rc; i++)
-        if (map_add(&l->sites, m->sites[i]->name, (int64_t)strlen(m->sites[i]->name), i) < 0)
-            rc = PEFT_ENOMEM;
+    for (int64_t i = 0; i < m->n_sites && !rc; i++) {
+        const char *const names[] = { m->sites[i]->name, m->sites[i]->peft_name };
+        for (int k = 0; k < 2 && !rc; k++)
+            if (map_add(&l->sites, names[k], (int64_t)strlen(names[k]), i) < 0) rc = PEFT_ENOMEM;
+    }
     for (int64_t i = 0; i < store_count(l->st) && !rc; i++) {
         const struct store_tensor *t = store_at(l->st, i);
         const char *name = t->name;
@@ -331,13 +352,9 @@ static const char *target_name(const struct model *m, const struct adapter *a, c
     for (const char *s = name + strlen(name); s > name; s--) {
         if (s[-1] != '.') continue;
         int ok = 1;
-        size_t n = strlen(s);
         for (int64_t i = 0; i < m->n_sites && ok; i++) {
             const struct site *t = m->sites[i];
-            size_t k = strlen(t->name);
-            if (t->kind != SITE_LINEAR || k < n || strcmp(t->name + k - n, s) ||
-                (k > n && t->name[k - n - 1] != '.'))
-                continue;
+            if (t->kind != SITE_LINEAR || !has_ending(t->peft_name, s)) continue;
             ok = 0;
             for (const struct adapted *d = t->first; d && !ok; d = d->next) ok = d->adapter == a;
         }
@@ -365,14 +382,20 @@ static void put_list(struct buf *b, const char **names, int64_t n)
     buf_puts(b, "]");
 }
 
+static const struct site *site_of(const struct model *m, const struct param *p)
+{
+    int64_t i = 0;
+    while (m->sites[i]->w != p && m->sites[i]->b != p) i++;
+    return m->sites[i];
+}
+
 /* Module of a parameter: its name without ".weight" or ".bias"; of the parts of
  * a head the module that holds them, as PEFT keeps it whole. */
 static char *module_of(struct arena *t, const struct model *m, const struct param *p)
 {
-    const char *name = model_file_name(m, p->name), *dot = strrchr(name, '.');
-    for (int64_t i = 0; i < m->n_sites; i++)
-        if ((m->sites[i]->w == p || m->sites[i]->b == p) && (m->sites[i]->flags & SLOT_OF_HEAD))
-            dot = strchr(name, '.');
+    const struct site *s = site_of(m, p);
+    const char *name = model_file_name(m, s->peft_name), *dot = NULL;
+    if (s->flags & SLOT_OF_HEAD) dot = strchr(name, '.');
     return arena_strndup(t, name, dot ? dot - name : (int64_t)strlen(name));
 }
 
@@ -382,7 +405,7 @@ static void put_pattern(struct buf *b, const struct model *m, const struct adapt
     buf_printf(b, "  \"%s\": {", rank ? "rank_pattern" : "alpha_pattern");
     for (int64_t i = 0; i < a->n_sites; i++) {
         const struct adapted *d = &a->sites[i];
-        const char *name = model_file_name(m, d->site->name);
+        const char *name = model_file_name(m, d->site->peft_name);
         if (rank ? d->rank == a->rank : d->alpha == a->alpha) continue;
         buf_puts(b, n++ ? ", " : "");
         buf_json(b, name, (int64_t)strlen(name));
@@ -431,7 +454,7 @@ static int put_adapter_config(struct model *m, const struct adapter *a, struct b
                a->method->peft_type, a->rank);
     put_pattern(b, m, a, 1);
     buf_puts(b, "  \"revision\": null,\n  \"target_modules\": ");
-    for (int64_t i = 0; i < a->n_sites; i++) names[i] = target_name(m, a, a->sites[i].site->name);
+    for (int64_t i = 0; i < a->n_sites; i++) names[i] = target_name(m, a, a->sites[i].site->peft_name);
     put_list(b, names, a->n_sites);
     const char *task = m->head                 ? "\"SEQ_CLS\""
                        : m->arch->style.causal ? "\"CAUSAL_LM\""
@@ -443,22 +466,25 @@ static int put_adapter_config(struct model *m, const struct adapter *a, struct b
 
 /* One tensor, its values as Hugging Face has them. */
 static int add_out(struct model *m, struct arena *t, struct store_out *o, const struct param *p,
-                   const float *values)
+                   const struct site *s, const float *values)
 {
-    const char *name = model_file_name(m, p->name);
-    int64_t n = (int64_t)strlen(name);
-    char *full = arena_alloc(t, n + (int64_t)sizeof(PREFIX));
+    const char *name = model_file_name(m, s->peft_name), *ending = p->name + strlen(s->name);
+    size_t n = sizeof(PREFIX) + strlen(name) + strlen(ending);
+    char *full = arena_alloc(t, (int64_t)n);
     float *data = arena_alloc(t, param_len(p) * 4);
     struct param now = *p;
     if (!full || !data) return PEFT_ENOMEM;
-    memcpy(full, PREFIX, sizeof(PREFIX) - 1);
-    memcpy(full + sizeof(PREFIX) - 1, name, (size_t)n);
+    snprintf(full, n, PREFIX "%s%s", name, ending);
     now.data = values;
     now.type = &qtype_f32;
     param_read(m, &now, data);
     *o = (struct store_out){ .name = full, .type = &qtype_f32, .n_dims = p->n_dims, .data = data };
     o->dims[0] = p->n_dims == 1 || p->turned ? p->cols : p->rows;
     o->dims[1] = p->turned ? p->rows : p->cols;
+    if (p->file_n_dims) {
+        o->n_dims = p->file_n_dims;
+        memcpy(o->dims, p->file_dims, sizeof(p->file_dims));
+    }
     return PEFT_OK;
 }
 
@@ -474,16 +500,19 @@ static int put_files(struct model *m, const struct adapter *a, const char *dir, 
     for (int64_t i = 0; i < a->n_sites && !rc; i++)
         for (int k = 0; k < PARTS && !rc; k++) {
             const struct param *p = a->sites[i].part[k];
-            if (p) rc = add_out(m, t, &out[n++], p, p->own);
+            if (p) rc = add_out(m, t, &out[n++], p, a->sites[i].site, p->own);
         }
     for (int64_t i = 0; i < a->n_saved && !rc; i++) {
         const struct saved_module *s = &a->saved[i];
-        rc = add_out(m, t, &out[n++], s->p, s->mine);
+        rc = add_out(m, t, &out[n++], s->p, site_of(m, s->p), s->mine);
         if (rc || !is_shared(m, s->p)) continue;
         char name[160];
-        struct param twin = *s->p;
-        twin.name = tied_name(m, name, sizeof(name));
-        rc = add_out(m, t, &out[n++], &twin, s->mine);
+        struct site twin = *site_of(m, s->p);
+        const char *ending = s->p->name + strlen(twin.name);
+        tied_name(m, name, sizeof(name));
+        name[strlen(name) - strlen(ending)] = 0;
+        twin.peft_name = name;
+        rc = add_out(m, t, &out[n++], s->p, &twin, s->mine);
     }
     if (rc || (rc = path_join(&m->host, dir, "adapter_config.json", &path))) return rc;
     rc = file_write(&m->host, path, b->data, b->n);

@@ -167,6 +167,10 @@ static int add_tensor(struct save *s, const struct site *site, const struct para
     s->out[s->n++] = (struct store_out){ .name = name, .type = type, .n_dims = p->n_dims,
         .dims = { p->n_dims == 1 || turn ? p->cols : p->rows, turn ? p->rows : p->cols },
         .put = put_rows, .arg = from };
+    if (p->file_n_dims) {
+        s->out[s->n - 1].n_dims = p->file_n_dims;
+        memcpy(s->out[s->n - 1].dims, p->file_dims, sizeof(p->file_dims));
+    }
     if (s->gguf && site->expert == 0) {
         struct store_out *o = &s->out[s->n - 1];
         o->n_dims = 3;
@@ -285,7 +289,7 @@ static int put_llama3(const struct model *m, struct buf *b, int *n)
 static int put_settings(const struct model *m, struct buf *b, int *n)
 {
     static const char *const acts[] = { "linear", "silu", "gelu",   "gelu_pytorch_tanh",
-                                        "relu",   "tanh", "sigmoid" };
+                                        "relu",   "tanh", "sigmoid", "quick_gelu" };
     const struct hparams *hp = &m->hp;
     const struct key *done[64];
     int64_t n_done = 0;
@@ -334,7 +338,8 @@ static int put_config(const struct save *s, const char *dir)
     struct model *m = s->m;
     const char *class = m->head             ? m->arch->class_cls
                         : m->arch->class_lm ? m->arch->class_lm
-                                            : m->arch->class_base;
+                        : m->global[SLOT_PROJECTION] ? m->arch->style.class_projection
+                                                     : m->arch->class_base;
     const char *dtype = s->dtype == &qtype_bf16  ? "bfloat16"
                         : s->dtype == &qtype_f16 ? "float16"
                                                  : "float32";
@@ -377,6 +382,7 @@ static int save_folder(struct save *s, const char *path, int64_t shard_bytes)
         rc = safetensors_write_dir(h, tmp, s->out, s->n,
                                    shard_bytes ? shard_bytes : INT64_C(5000000000));
     if (!rc && s->m->tok) rc = tok_save_folder(h, s->m->tok, tmp);
+    if (!rc && s->m->vision) rc = vision_save(s->m, tmp);
     if (rc) dir_abort(h, tmp);
     else rc = dir_commit(h, path, tmp);
     return rc;
