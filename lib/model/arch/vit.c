@@ -72,7 +72,7 @@ static const struct slot_row vit_slots[] = {
     ROW_LINEAR(SLOT_UP, 0, DIM_FF, DIM_MODEL, VIT_LAYER "intermediate.dense", NULL),
     ROW_LINEAR(SLOT_DOWN, 0, DIM_MODEL, DIM_FF, VIT_LAYER "output.dense", NULL),
     ROW_NORM(SLOT_FINAL_NORM, 0, DIM_MODEL, "vit.layernorm", NULL),
-    ROW_LINEAR(SLOT_POOLER, SLOT_OPTIONAL | SLOT_HEAD | SLOT_IDLE, 0, DIM_MODEL,
+    ROW_LINEAR(SLOT_POOLER, SLOT_OPTIONAL | SLOT_HEAD | SLOT_IDLE, DIM_MODEL, DIM_MODEL,
                "vit.pooler.dense", NULL),
     ROW_CLASSIFIER(0, "classifier"),
     ROWS_END
