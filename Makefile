@@ -129,6 +129,11 @@ $(B)/tools/%.o: tools/%.c | $(B)/packages
 	echo "CC $@"
 	$(CCALL) -c -o $@ $<
 
+# What reads pictures is built anew when its libraries come or go.
+$(shell mkdir -p $(B) && { echo '$(PICTURES)' | cmp -s - $(B)/pictures || \
+    echo '$(PICTURES)' >$(B)/pictures; })
+$(B)/data/png.o $(B)/data/jpeg.o: $(B)/pictures
+
 # Every object, for the tests, which also look inside.
 $(B)/internal.a: $(OBJS)
 	rm -f $@
@@ -213,7 +218,7 @@ install: all
 	ln -sf $(SO_FULL) $(DESTDIR)$(LIBDIR)/$(SO_MAJOR)
 	ln -sf $(SO_MAJOR) $(DESTDIR)$(LIBDIR)/$(SO)
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
-	    -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+	    -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PICTURES@|$(strip $(PICTURES))|' \
 	    pkgconfig/libpeft.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/libpeft.pc
 	$(if $(CMD),install -m 755 $(CMD) $(DESTDIR)$(BINDIR)/peft)
 	if [ -d build/deps/libpeft ]; then \

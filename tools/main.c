@@ -34,6 +34,10 @@ static const struct option merge_options[] = {
     {"dtype", OPT_TEXT, "NAME", "of float tensors: f32, f16, bf16; in GGUF also q8_0, q6_k, q5_k,\n"
      "                         q5_1, q5_0, q4_k, q4_1, q4_0 (default: as held)", AT(dtype), 0, 0},
     {0}};
+static const struct option classify_options[] = {
+    {"image", OPT_LIST, "FILE", "a PNG or JPEG file; may be repeated", AT(image), 0, 0},
+    {"top", OPT_INT, "N", "classes shown of each (default 1)", AT(top), 1, 65536},
+    {0}};
 static const struct option tokenize_options[] = {
     {"text", OPT_TEXT, "TEXT", "what to encode; without it, stdin is read", AT(text), 0, 0},
     {"decode", OPT_TEXT, "IDS", "decode these ids instead: \"1 2 3\"", AT(decode), 0, 0},
@@ -53,6 +57,7 @@ static const struct command commands[] = {
      "  peft train model.gguf --data chats.jsonl --out run\n"
      "  peft train model.gguf --data chats.jsonl --eval 0.1 --epochs 3 --rank 8 --out run\n"
      "  peft train encoder --data reviews.csv --method head --epochs 5 --out run\n"
+     "  peft train vit --data pictures/train --eval pictures/test --augment flip --out run\n"
      "  peft train folder --data text.jsonl --method none --unfreeze '*.29.*' --out run\n"
      "  peft train model.gguf --data chats.jsonl --out run --resume\n",
      OPERAND_NEEDED,
@@ -79,6 +84,11 @@ static const struct command commands[] = {
      "  peft merge model.gguf --adapter run --out merged.gguf\n"
      "  peft merge model.gguf --out folder --dtype f32\n",
      OPERAND_NEEDED, {merge_options, adapter_options, model_options, common_options}, run_merge},
+    {"classify", "Says which class a picture has.", "peft classify MODEL --image FILE [options]",
+     "  peft classify folder --image cat.jpg\n"
+     "  peft classify folder --adapter run --image a.png --image b.png --top 3 --json\n",
+     OPERAND_NEEDED, {classify_options, adapter_options, model_options, common_options},
+     run_classify},
     {"tokenize", "Shows how a text becomes tokens.", "peft tokenize MODEL --text TEXT [options]",
      "  peft tokenize model.gguf --text \"Hello world\"\n"
      "  peft tokenize model.gguf --json < page.txt\n"

@@ -454,7 +454,8 @@ static int put_adapter_config(struct model *m, const struct adapter *a, struct b
                a->method->peft_type, a->rank);
     put_pattern(b, m, a, 1);
     buf_puts(b, "  \"revision\": null,\n  \"target_modules\": ");
-    for (int64_t i = 0; i < a->n_sites; i++) names[i] = target_name(m, a, a->sites[i].site->peft_name);
+    for (int64_t i = 0; i < a->n_sites; i++)
+        names[i] = target_name(m, a, a->sites[i].site->peft_name);
     put_list(b, names, a->n_sites);
     const char *task = m->head                 ? "\"SEQ_CLS\""
                        : m->arch->style.causal ? "\"CAUSAL_LM\""

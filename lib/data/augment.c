@@ -31,7 +31,8 @@ static const char *read_decimal(const char *s, float *out)
     int digits = 0;
     for (; *s >= '0' && *s <= '9' && digits < 9; s++, digits++) x = x * 10 + (*s - '0');
     if (*s == '.')
-        for (s++; *s >= '0' && *s <= '9' && digits < 18; s++, digits++) x += (*s - '0') * (unit /= 10);
+        for (s++; *s >= '0' && *s <= '9' && digits < 18; s++, digits++)
+            x += (*s - '0') * (unit /= 10);
     *out = (float)x;
     return digits ? s : NULL;
 }
@@ -71,17 +72,17 @@ static double draw_both_ways(const struct draws *d, int which, float most)
     return (2 * draw(d, which) - 1) * (double)most;
 }
 
-/* Input coordinates of output (x, y), from the middle: u = a x + b y + c ... */
+/* Of output (x, y), from the middle, the input (a x + b y + c, d x + e y + f). */
 struct map_2d { double a, b, c, d, e, f; };
 
 static struct map_2d draw_map(const struct augment *o, const struct draws *d,
                               const struct vision *v)
 {
     const double degree = 3.14159265358979323846 / 180;
-    double side = 1 - (double)o->crop * draw(d, 0), angle = degree * draw_both_ways(d, 1, o->rotate);
-    double free_x = (1 - side) / 2 + (double)o->shift, free_y = free_x;
-    double mirror = draw(d, 2) < (double)o->flip ? -1 : 1;
-    double u = draw_both_ways(d, 3, (float)free_x) * v->w, w = draw_both_ways(d, 4, (float)free_y) * v->h;
+    double side = 1 - (double)o->crop * draw(d, 0), mirror = draw(d, 2) < (double)o->flip ? -1 : 1;
+    double angle = degree * draw_both_ways(d, 1, o->rotate);
+    float room = (float)(1 - side) / 2 + o->shift;
+    double u = draw_both_ways(d, 3, room) * v->w, w = draw_both_ways(d, 4, room) * v->h;
     double s = side * sin(angle), c = side * cos(angle);
     return (struct map_2d){c * mirror, -s, u, s * mirror, c, w};
 }
@@ -89,7 +90,8 @@ static struct map_2d draw_map(const struct augment *o, const struct draws *d,
 static uint8_t to_byte(double x) { return (uint8_t)(x < 0 ? 0 : x > 255 ? 255 : x + 0.5); }
 
 /* The value at (u, w), which lie on pixels' centres at whole numbers. */
-static double sample(const struct vision *v, const uint8_t *px, double u, double w, int32_t k)
+static double sample_bilinear(const struct vision *v, const uint8_t *px, double u, double w,
+                              int32_t k)
 {
     u = MIN(MAX(u, 0), v->w - 1);
     w = MIN(MAX(w, 0), v->h - 1);
@@ -114,6 +116,6 @@ void augment_picture(const struct augment *o, const struct vision *v, uint64_t s
             double i = x - cx, j = y - cy;
             double u = cx + m.a * i + m.b * j + m.c, w = cy + m.d * i + m.e * j + m.f;
             for (int32_t k = 0; k < v->channels; k++, to++)
-                *to = to_byte((sample(v, from, u, w, k) * light - 127.5) * spread + 127.5);
+                *to = to_byte((sample_bilinear(v, from, u, w, k) * light - 127.5) * spread + 127.5);
         }
 }

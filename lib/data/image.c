@@ -37,7 +37,8 @@ static uint32_t tiff_number(const uint8_t *p, int bytes, bool little)
 int32_t exif_orientation(const uint8_t *p, int64_t n)
 {
     bool little = n >= 8 && p[0] == 'I';
-    if (n < 8 || p[0] != p[1] || (p[0] != 'I' && p[0] != 'M') || tiff_number(p + 2, 2, little) != 42)
+    if (n < 8 || p[0] != p[1] || (p[0] != 'I' && p[0] != 'M') ||
+        tiff_number(p + 2, 2, little) != 42)
         return 1;
     int64_t at = tiff_number(p + 4, 4, little);
     if (at > n - 2) return 1;

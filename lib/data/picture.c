@@ -34,8 +34,8 @@ int picture_read(struct host *h, const struct vision *v, const uint8_t *data, in
     if (!rc) rc = resize_step(h, v, &im);
     if (!rc && v->crop) rc = image_center_crop(h, &im, v->crop_w, v->crop_h);
     if (!rc && (im.w != v->w || im.h != v->h))
-        rc = fail(PEFT_EDATA, "a picture of %d x %d after preprocessor_config.json, the model reads "
-                  "%d x %d", im.w, im.h, v->w, v->h);
+        rc = fail(PEFT_EDATA, "a picture of %d x %d after preprocessor_config.json, the model "
+                  "reads %d x %d", im.w, im.h, v->w, v->h);
     if (!rc) memcpy(to, im.px, (size_t)picture_bytes(v));
     image_free(h, &im);
     return rc;

@@ -14,7 +14,7 @@
 
 struct names { struct arena *arena; struct buf list; int64_t n; };   /* list: of char * */
 
-static int32_t take_name(void *arg, const char *name)
+static int32_t take_entry(void *arg, const char *name)
 {
     struct names *l = arg;
     char *copy = *name == '.' ? NULL : arena_strndup(l->arena, name, (int64_t)strlen(name));
@@ -34,7 +34,7 @@ static int list_folder(struct host *h, const char *path, struct names *l)
 {
     buf_clear(&l->list);
     l->n = 0;
-    int32_t err = h->io.list(h->io.ctx, path, take_name, l);
+    int32_t err = h->io.list(h->io.ctx, path, take_entry, l);
     if (err < 0) return fail(PEFT_EIO, "%s: the folder cannot be read", path);
     if (err > 0 || buf_check(&l->list)) return PEFT_ENOMEM;
     if (l->n) qsort(l->list.data, (size_t)l->n, sizeof(char *), by_text);
@@ -54,7 +54,8 @@ static bool is_picture(const char *name)
     size_t n = strlen(name);
     for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
         size_t k = strlen(endings[i]), same = 0;
-        while (n > k && same < k && (name[n - k + same] | 0x20) == (endings[i][same] | 0x20)) same++;
+        while (n > k && same < k && (name[n - k + same] | 0x20) == (endings[i][same] | 0x20))
+            same++;
         if (n > k && same == k) return true;
     }
     return false;
@@ -90,7 +91,7 @@ static int push_row(struct dataset *d, const struct example *x)
 static void note_broken(struct picture_load *l)
 {
     enum { NAMED = 10 };
-    if (!l->d->skipped) snprintf(l->first, sizeof l->first, "%s", error_message());
+    if (!l->d->skipped) snprintf(l->first, sizeof l->first, "%.199s", error_message());
     if (l->d->skipped++ < NAMED)
         host_log(l->d->host, LOG_WARN, "left out: %s", error_message());
 }
@@ -189,8 +190,8 @@ static int load_folder(struct picture_load *l)
         all += c[i].n;
     }
     if (!rc && !all)
-        rc = fail(PEFT_EDATA, "%s: no pictures, expected one sub-folder for each class with .png or "
-                  ".jpg files", l->path);
+        rc = fail(PEFT_EDATA, "%s: no pictures, expected one sub-folder for each class with .png "
+                  "or .jpg files", l->path);
     if (!rc) share_limit(c, n, l->o->limit);
     for (int64_t i = 0; i < n && !rc; i++) rc = load_class(l, &c[i]);
     arena_free(&a);

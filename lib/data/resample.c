@@ -35,7 +35,10 @@ static double filter_bicubic(double x)
     return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
 }
 
-static const struct filter { double (*f)(double x); double support; } filters[RESAMPLE_COUNT] = {
+static const struct filter {
+    double (*f)(double x);
+    double support;
+} resample_filters[RESAMPLE_COUNT] = {
     [RESAMPLE_LANCZOS] = {filter_lanczos, 3}, [RESAMPLE_BILINEAR] = {filter_bilinear, 1},
     [RESAMPLE_BICUBIC] = {filter_bicubic, 2}, [RESAMPLE_BOX] = {filter_box, 0.5},
     [RESAMPLE_HAMMING] = {filter_hamming, 1}
@@ -145,8 +148,8 @@ int image_resize(struct host *h, struct image *im, int32_t w, int32_t high, enum
 {
     if (w == im->w && high == im->h) return PEFT_OK;
     if (how == RESAMPLE_NEAREST) return resize_nearest(h, im, w, high);
-    int rc = resize_axis(h, im, 0, w, &filters[how]);
-    return rc ? rc : resize_axis(h, im, 1, high, &filters[how]);
+    int rc = resize_axis(h, im, 0, w, &resample_filters[how]);
+    return rc ? rc : resize_axis(h, im, 1, high, &resample_filters[how]);
 }
 
 int image_center_crop(struct host *h, struct image *im, int32_t w, int32_t high)

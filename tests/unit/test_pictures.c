@@ -309,7 +309,8 @@ static void test_augment(void)
     augment_picture(&a, &v, 1, 0, 0, x, y);
     int wrong = 0;
     for (int r = 0; r < 23; r++)
-        for (int c = 0; c < 37; c++) wrong += memcmp(x + (r * 37 + c) * 3, y + (r * 37 + 36 - c) * 3, 3);
+        for (int c = 0; c < 37; c++)
+            wrong += memcmp(x + (r * 37 + c) * 3, y + (r * 37 + 36 - c) * 3, 3) != 0;
     CHECK_EQ(wrong, 0);
     CHECK_EQ(augment_parse("flip,rotate=10,crop=0.2,shift=0.05,brightness=.3,contrast", &a),
              PEFT_OK);
