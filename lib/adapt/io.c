@@ -457,7 +457,9 @@ static int put_adapter_config(struct model *m, const struct adapter *a, struct b
     for (int64_t i = 0; i < a->n_sites; i++)
         names[i] = target_name(m, a, a->sites[i].site->peft_name);
     put_list(b, names, a->n_sites);
-    const char *task = m->head                 ? "\"SEQ_CLS\""
+    /* PEFT's tasks are of text: the others pass pixels on as they are. */
+    const char *task = m->vision               ? "null"
+                       : m->head               ? "\"SEQ_CLS\""
                        : m->arch->style.causal ? "\"CAUSAL_LM\""
                                                : "\"FEATURE_EXTRACTION\"";
     buf_printf(b, ",\n  \"task_type\": %s,\n  \"use_dora\": false,\n  \"use_rslora\": %s\n}\n",

@@ -12,6 +12,8 @@
 
 #include <jpeglib.h>
 
+#include <jerror.h>
+
 /* Progressive files repeat the picture; more scans than this only cost time. */
 enum { SCANS = 64 };
 
@@ -33,7 +35,8 @@ static void jpeg_failed(j_common_ptr c)
     struct jpeg_job *j = c->client_data;
     char why[JMSG_LENGTH_MAX];
     c->err->format_message(c, why);
-    j->rc = fail(PEFT_EFORMAT, "broken JPEG: %s", why);
+    j->rc = c->err->msg_code == JERR_OUT_OF_MEMORY ? fail(PEFT_ENOMEM, "libjpeg: %s", why)
+                                                   : fail(PEFT_EFORMAT, "broken JPEG: %s", why);
     longjmp(j->leave, 1);
 }
 

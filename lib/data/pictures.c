@@ -12,16 +12,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-struct names { struct arena *arena; struct buf list; int64_t n; };   /* list: of char * */
+struct names {
+    struct arena *arena;
+    struct buf list;                /* of char * */
+    int64_t n;
+    bool oom;
+};
 
 static int32_t take_entry(void *arg, const char *name)
 {
     struct names *l = arg;
-    char *copy = *name == '.' ? NULL : arena_strndup(l->arena, name, (int64_t)strlen(name));
     if (*name == '.') return 0;
-    buf_put(&l->list, &copy, sizeof copy);
+    char *copy = arena_strndup(l->arena, name, (int64_t)strlen(name));
+    if (copy) buf_put(&l->list, &copy, sizeof copy);
+    l->oom = l->oom || !copy || l->list.oom;
     l->n++;
-    return copy ? 0 : 1;
+    return l->oom;
 }
 
 static int by_text(const void *a, const void *b)
@@ -34,9 +40,10 @@ static int list_folder(struct host *h, const char *path, struct names *l)
 {
     buf_clear(&l->list);
     l->n = 0;
+    l->oom = false;
     int32_t err = h->io.list(h->io.ctx, path, take_entry, l);
     if (err < 0) return fail(PEFT_EIO, "%s: the folder cannot be read", path);
-    if (err > 0 || buf_check(&l->list)) return PEFT_ENOMEM;
+    if (l->oom) return fail(PEFT_ENOMEM, "out of memory for the names in %s", path);
     if (l->n) qsort(l->list.data, (size_t)l->n, sizeof(char *), by_text);
     return PEFT_OK;
 }

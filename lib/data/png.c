@@ -24,10 +24,17 @@ struct png_job {
 
 static void *png_take(png_structp png, png_alloc_size_t n)
 {
-    return n > INT32_MAX ? NULL : mem_alloc(png_get_mem_ptr(png), (int64_t)n);
+    struct png_job *j = png_get_mem_ptr(png);
+    void *p = n > INT32_MAX ? NULL : mem_alloc(&j->host->mem, (int64_t)n);
+    if (!p && n <= INT32_MAX) j->rc = PEFT_ENOMEM;
+    return p;
 }
 
-static void png_give(png_structp png, void *p) { mem_free(png_get_mem_ptr(png), p); }
+static void png_give(png_structp png, void *p)
+{
+    const struct png_job *j = png_get_mem_ptr(png);
+    mem_free(&j->host->mem, p);
+}
 
 static void png_failed(png_structp png, png_const_charp why)
 {
@@ -86,8 +93,8 @@ int png_decode(struct host *h, const uint8_t *data, int64_t n, struct image *out
 {
     struct png_job j = {.host = h, .data = data, .n = n, .out = out};
     *out = (struct image){.orientation = 1};
-    j.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &j, png_failed, png_silent, &h->mem,
-                                     png_take, png_give);
+    j.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &j, png_failed, png_silent, &j, png_take,
+                                     png_give);
     if (!j.png) return fail(PEFT_ENOMEM, "libpng cannot begin");
     j.info = png_create_info_struct(j.png);
     if (j.info) png_read_all(&j);

@@ -395,6 +395,36 @@ static void test_not_kept(void)
     peft_model_free(m);
 }
 
+/* Each allocation fails once: a failure, never a picture left out, no leak. */
+static void test_no_memory(void)
+{
+    peft_load_opts o = kit_opts();
+    peft_model *m = NULL;
+    float shares[4];
+    OK(peft_model_load(MODEL, &o, &m));
+    OK(peft_classify_image(m, PICTURES "rgb.png", NULL, 0, shares));
+    for (int what = 0; what < 3; what++)
+        for (long at = 1, rc = -1; rc && at < 2000; at++) {
+            peft_dataset *d = NULL;
+            long live = atomic_load(&kit_mem.live);
+            atomic_store(&kit_mem.fail_at, atomic_load(&kit_mem.calls) + at);
+            rc = what == 0   ? peft_dataset_load(m, MODEL "/data.csv", NULL, &d)
+                 : what == 1 ? peft_dataset_load(m, in("f"), NULL, &d)
+                             : peft_classify_image(m, PICTURES "cmyk.jpg", NULL, 0, shares);
+            atomic_store(&kit_mem.fail_at, 0);
+            CHECK(rc == PEFT_OK || rc == PEFT_ENOMEM);
+            peft_dataset_stats s = { .size = sizeof(s) };
+            if (d) {
+                OK(peft_dataset_info(d, &s));
+                CHECK_EQ(s.skipped, what == 1);
+            }
+            peft_dataset_free(d);
+            CHECK(atomic_load(&kit_mem.live) <= live + (what == 2) * (1 << 20));
+        }
+    peft_model_free(m);
+    CHECK_EQ(atomic_load(&kit_mem.live), 0);
+}
+
 int main(void)
 {
     kit_begin();
@@ -409,6 +439,7 @@ int main(void)
     RUN(test_augment);
     RUN(test_training);
     RUN(test_not_kept);
+    RUN(test_no_memory);
     kit_end();
     return TEST_END();
 }
