@@ -47,7 +47,7 @@ struct args {
     struct list image;
     int32_t top;
 
-    const char *method, *targets, *adapter, *pool;
+    const char *method, *targets, *target_parameters, *adapter, *pool;
     struct list freeze, unfreeze;
     int32_t rank, rslora, to_float;
     double alpha, dropout;
@@ -66,7 +66,7 @@ struct args {
     double temperature, top_p, min_p, repeat_penalty;
 
     const char *text, *decode, *dtype;
-    int32_t no_special, plain, tensors, memory;
+    int32_t markdown, no_special, plain, tensors, memory;
 };
 
 enum option_kind {
@@ -95,6 +95,7 @@ struct command {
     int operand;
     const struct option *groups[5];      /* tables; NULL ends them */
     int (*run)(const struct args *args);
+    const char *of;                      /* what the operand is; NULL = a model */
 };
 
 extern const struct option common_options[], model_options[], data_options[], adapter_options[],
@@ -194,6 +195,8 @@ int answer(peft_model *model, const peft_message *messages, int32_t n,
            const peft_generate_opts *opts, char **text, peft_generated *result);
 /* Options of generation as given on the command line. */
 void generate_setup(const struct args *args, peft_generate_opts *opts);
+/* The same; without any option of sampling, the model's own advice counts. */
+void generate_advised(const struct args *args, const peft_model *model, peft_generate_opts *opts);
 
 /* -------------------------------------------------------------- commands */
 
@@ -203,7 +206,8 @@ int run_train(const struct args *args);
 int run_eval(const struct args *args);
 int run_generate(const struct args *args);
 int run_chat(const struct args *args);
-int run_merge(const struct args *args);
+int run_convert(const struct args *args);
+int run_list(const struct args *args);
 int run_tokenize(const struct args *args);
 int run_plan(const struct args *args);
 int run_classify(const struct args *args);

@@ -1,6 +1,6 @@
 /* Passes and the small layers: leaf, linear, norm, dropout.  nn_linear is the
  * only place where adapters meet the network. */
-#include "model/model.h"
+#include "model/rope.h"
 
 struct pass_mem {
     struct host *host;
@@ -10,6 +10,7 @@ struct pass_mem {
     int32_t *positions;             /* rows of the table of learned positions */
     int32_t *patches;               /* rows of a batch of pictures: 0 = the class token */
     int64_t cap, seqs;
+    struct rope_cache rope[2];
 };
 
 int pass_mem_new(struct host *h, struct pass_mem **out)
@@ -29,6 +30,7 @@ void pass_mem_free(struct pass_mem *m)
     mem_free(&m->host->mem, m->types);
     mem_free(&m->host->mem, m->positions);
     mem_free(&m->host->mem, m->patches);
+    for (int k = 0; k < 2; k++) mem_free(&m->host->mem, m->rope[k].table);
     mem_free(&m->host->mem, m);
 }
 
@@ -80,6 +82,7 @@ int pass_begin(struct pass *p)
 {
     int64_t window = p->m->hp.window;
     int rc = pass_mem_reserve(p->mem, p->n, p->n_seq);
+    if (!rc) rc = rope_begin(p, p->mem->rope);
     if (rc) return rc;
     graph_reset(p->g);
     p->dropouts = 0;
