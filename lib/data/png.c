@@ -93,8 +93,8 @@ int png_decode(struct host *h, const uint8_t *data, int64_t n, struct image *out
 {
     struct png_job j = {.host = h, .data = data, .n = n, .out = out};
     *out = (struct image){.orientation = 1};
-    j.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &j, png_failed, png_silent, &j, png_take,
-                                     png_give);
+    j.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &j, png_failed, png_silent, &j,
+                                     png_take, png_give);
     if (!j.png) return fail(PEFT_ENOMEM, "libpng cannot begin");
     j.info = png_create_info_struct(j.png);
     if (j.info) png_read_all(&j);
