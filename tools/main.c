@@ -98,7 +98,8 @@ static const struct command commands[] = {
     {"list", "Shows what works: families, formats, types, tokenizers, heads.",
      "peft list families|formats|types|tokenizers|heads [--json | --markdown]",
      "  peft list families\n"
-     "  peft list types --json\n", OPERAND_NEEDED, {list_options, common_options}, run_list, "table"},
+     "  peft list types --json\n",
+     OPERAND_NEEDED, {list_options, common_options}, run_list, "table"},
     {"classify", "Says which class a picture has.", "peft classify MODEL --image FILE [options]",
      "  peft classify folder --image cat.jpg\n"
      "  peft classify folder --adapter run --image a.png --image b.png --top 3 --json\n",

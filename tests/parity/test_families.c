@@ -210,6 +210,15 @@ static const char *head_globs(void)
 static void check_family(const char *name)
 {
     open_family(name);
+#ifndef PEFT_PNG
+    if (is_kind("vit")) {             /* its rows are PNG files */
+        tested = NULL;
+        for (int i = 0; archs[i]; i++)
+            if (archs[i]->style.image && archs[i]->class_cls) tested = archs[i];
+        close_family();
+        return;
+    }
+#endif
     peft_model *m = base();
     tested = m ? model_of(m)->arch : &no_arch;
     worst_logit = worst_grad = worst_loss = 0;

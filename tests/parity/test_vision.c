@@ -238,16 +238,24 @@ static void test_wrong_input(void)
     peft_model_free(m);
 }
 
+#if defined(PEFT_PNG) && defined(PEFT_JPEG)
+enum { READS_ALL = 1 };
+#else
+enum { READS_ALL = 0 };             /* built without libpng or libjpeg */
+#endif
+
 int main(void)
 {
     golden_begin();
     want = open_st(DIR_ "expected.safetensors");
-    RUN(test_decoding);
-    RUN(test_resizing);
-    RUN(test_processors);
+    if (READS_ALL) {
+        RUN(test_decoding);
+        RUN(test_resizing);
+        RUN(test_processors);
+        RUN(test_wrong_input);
+    }
     RUN(test_models);
     RUN(test_adapter_names);
-    RUN(test_wrong_input);
     store_close(want);
     golden_end();
     return TEST_END();

@@ -427,6 +427,10 @@ static void test_no_memory(void)
 
 int main(void)
 {
+#if !defined(PEFT_PNG) || !defined(PEFT_JPEG)
+    printf("built without libpng or libjpeg: skipped\n");
+    return TEST_END();
+#endif
     kit_begin();
     host_init(&host, NULL);
     RUN(test_truncated);
