@@ -97,6 +97,7 @@
 #include "text/unicode.c"
 #include "text/vocab.c"
 #include "text/wordpiece.c"
+#include "text/words.c"
 #include "model/gen_config.c"
 #include "model/generate.c"
 #include "model/head.c"

@@ -2,6 +2,7 @@
  * Names, settings and row order come from the family's tables. */
 #include <stdio.h>
 
+#include "model/load.h"
 #include "model/rope.h"
 #include "model/save.h"
 
@@ -16,6 +17,7 @@ struct source {                     /* how one tensor is written */
     void *packed;                   /* and for it in the target type */
     float *turned;                  /* the values as [in, out], or NULL */
     int order;                      /* enum row_order of the file */
+    int64_t skip;                   /* rows at the beginning that the file lacks */
     float plus;                     /* added to every element */
 };
 
@@ -35,7 +37,7 @@ static void put_matrix(const struct store_out *o, const struct source *s, struct
         cols = 1;
     }
     qtype_bytes(o->type, cols, &bytes);
-    for (int64_t i = 0; i < rows; i++) {
+    for (int64_t i = s->skip; i < rows; i++) {
         const char *data = s->turned ? (const char *)s->turned : p->data;
         int64_t at = source_row(s, i) * cols;
         if (o->type == type && s->plus == 0.0f) {
@@ -190,7 +192,8 @@ static int add_tensor(struct save *s, const struct site *site, const struct para
     struct model *m = s->m;
     const char *name = p->name;
     int turn = p->turned && !s->gguf, norm = m->arch->style.norm_plus && site->kind == SITE_NORM;
-    if (s->gguf) name = gguf_name(s, site, suffix);
+    if (s->gguf && p == site->b && m->arch->style.gguf_bare) name = NULL;
+    else if (s->gguf) name = gguf_name(s, site, suffix);
     else name = model_file_name(m, name);
     if (!name)
         return fail(PEFT_EUNSUPPORTED,
@@ -200,6 +203,7 @@ static int add_tensor(struct save *s, const struct site *site, const struct para
     if (!from) return PEFT_ENOMEM;
     *from = (struct source){ .save = s, .m = m, .p = p, .row = s->row, .packed = s->packed };
     if (s->gguf) from->order = slot_order(m->arch, site->row);
+    if (s->gguf && site->slot == SLOT_POS) from->skip = m->hp.pos_offset;
     if (norm) from->plus = (float)(s->gguf - p->plus);
     if (turn) {
         if (!(from->turned = arena_alloc(&s->arena, param_len(p) * 4))) return PEFT_ENOMEM;
@@ -210,7 +214,8 @@ static int add_tensor(struct save *s, const struct site *site, const struct para
     if (!type->from_f32 && type != p->type)
         return fail(PEFT_EUNSUPPORTED, "type %s cannot be written", type->name);
     s->out[s->n++] = (struct store_out){ .name = name, .type = type, .n_dims = p->n_dims,
-        .dims = { p->n_dims == 1 || turn ? p->cols : p->rows, turn ? p->rows : p->cols },
+        .dims = { p->n_dims == 1 || turn ? p->cols : p->rows - from->skip,
+                  turn ? p->rows : p->cols },
         .put = put_rows, .arg = from };
     if (p->file_n_dims) {
         s->out[s->n - 1].n_dims = p->file_n_dims;
@@ -245,6 +250,8 @@ static int collect(struct save *s)
         if ((site->flags & SLOT_NOT_A_WEIGHT) && !s->gguf) continue;
         /* A classifier takes the language-model head's place in a folder. */
         if (site->slot == SLOT_LM_HEAD && m->head && !s->gguf) continue;
+        /* What a bare encoder's vectors do not need, llama.cpp leaves out too. */
+        if (site->slot == SLOT_POOLER && !m->head && s->gguf) continue;
         rc = add_tensor(s, site, site->w, ".weight");
         if (!rc && site->b) rc = add_tensor(s, site, site->b, ".bias");
     }
@@ -355,6 +362,10 @@ static void make_kv(struct kv_list *l)
         if (k->kind == 'i' && *(const int64_t *)at)
             add_kv_number(l, key, GGUF_U32, (double)*(const int64_t *)at);
     }
+    if (!m->arch->style.causal) {
+        snprintf(key, sizeof(key), "%s.attention.causal", arch);
+        add_kv_number(l, key, GGUF_BOOL, 0);
+    }
     snprintf(key, sizeof(key), "%s.vocab_size", arch);
     add_kv_number(l, key, GGUF_U32, (double)hp->vocab);
     scaling_put_gguf(m, &(struct scaling_sink){ sink_number, sink_string, l });
@@ -378,13 +389,37 @@ static int add_divisors(struct save *s)
     return MIN(rc, PEFT_OK);
 }
 
+/* Whether GGUF has a name for a setting of the family. */
+static int has_gguf(const struct model *m, size_t at)
+{
+    for (const struct key *k = m->arch->keys; k->at != UINT16_MAX; k++)
+        if (k->at == at && k->gguf) return 1;
+    return 0;
+}
+
+/* NULL, or what of the model GGUF cannot say. */
+static const char *beyond_gguf(const struct model *m)
+{
+    const struct hparams *hp = &m->hp;
+    int64_t scalar = hp->attn_scalar ? hp->attn_scalar : hp->head_dim;
+    if (m->irregular) return "irregular layers";
+    if (hp->alibi) return "ALiBi";
+    if (hp->experts && !hp->experts_norm) return "shares of experts that are not scaled";
+    if (m->arch->style.scalar && scalar != gguf_scalar(hp)) return "query_pre_attn_scalar";
+    if (hp->window && !has_gguf(m, offsetof(struct hparams, window))) return "sliding window";
+    if ((hp->attn_cap > 0 && !has_gguf(m, offsetof(struct hparams, attn_cap))) ||
+        (hp->logit_cap > 0 && !has_gguf(m, offsetof(struct hparams, logit_cap))))
+        return "soft caps";
+    return scaling_beyond_gguf(m);
+}
+
 static int save_gguf(struct save *s, const char *path)
 {
     struct kv_list l = { .cap = 256 + gguf_kv_count(s->m->store), .s = s };
     if (s->m->head)
         return fail(PEFT_EUNSUPPORTED,
                     "GGUF has no place for a classification head: save a folder");
-    const char *beyond = s->m->irregular ? "irregular layers" : scaling_beyond_gguf(s->m);
+    const char *beyond = beyond_gguf(s->m);
     if (beyond || !s->m->arch->gguf)
         return fail(PEFT_EUNSUPPORTED, "GGUF has no words for this model (family %s%s%s): save a "
                     "folder", s->m->arch->name, beyond ? ", " : "", beyond ? beyond : "");

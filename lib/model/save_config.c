@@ -76,12 +76,20 @@ static int put_settings(const struct model *m, struct buf *b, int *n)
     buf_printf(b, "%lld", (long long)hp->vocab);
     put_member(b, "tie_word_embeddings", n);
     buf_puts(b, m->global[SLOT_LM_HEAD] ? "false" : "true");
+    const struct layer *l = &m->layers[0];
+    const struct told told = { .bias = l->at[SLOT_QKV] && l->at[SLOT_QKV]->b,
+                               .two_norms = l->at[SLOT_FFN_NORM] != NULL };
+    if (m->arch->tell) m->arch->tell(hp, &told, b, n);
     int rc = scaling_put_config(m, b, n);
     const struct tok_info *t = m->tok ? tok_info(m->tok) : NULL;
     const struct { const char *key; int32_t id;
     } ids[] = { { "bos_token_id", t ? t->bos : -1 },
                 { "eos_token_id", t ? t->eos : -1 },
                 { "pad_token_id", t ? t->pad : -1 } };
+    if (!t) {           /* the class's own might lie beyond the vocabulary */
+        put_member(b, "pad_token_id", n);
+        buf_puts(b, "null");
+    }
     for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
         if (ids[i].id < 0) continue;
         put_member(b, ids[i].key, n);

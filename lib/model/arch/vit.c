@@ -93,7 +93,7 @@ const struct arch arch_vit = {
     "vit", NULL, NULL, NULL, "ViTForImageClassification", "ViTModel", "vit.",
     { .norm = NORM_LAYER, .pos = POS_LEARNED, .act = ACT_GELU, .pool = POOL_CLS,
       .image = IMAGE_VIT, .renames = vit_renames },
-    vit_keys, vit_slots, settle_vit
+    vit_keys, vit_slots, settle_vit, NULL
 };
 
 /* --- CLIP */
@@ -139,5 +139,5 @@ const struct arch arch_clip_vision_model = {
     "clip_vision_model", NULL, NULL, NULL, NULL, "CLIPVisionModel", CLIP,
     { .norm = NORM_LAYER, .pos = POS_LEARNED, .act = ACT_QUICK_GELU, .pool = POOL_CLS,
       .image = IMAGE_CLIP, .class_projection = "CLIPVisionModelWithProjection" },
-    clip_vision_model_keys, clip_vision_model_slots, settle_clip
+    clip_vision_model_keys, clip_vision_model_slots, settle_clip, NULL
 };
