@@ -23,7 +23,8 @@ static int refuse_unknown(const json *c)
 {
     static const char *const must_be_off[] = {
         "use_dora", "use_qalora", "use_bdlora", "trainable_token_indices", "layer_replication",
-        "alora_invocation_tokens", "kasa_config", "velora_config", "arrow_config", "monteclora_config"
+        "alora_invocation_tokens", "kasa_config", "velora_config", "arrow_config",
+        "monteclora_config"
     };
     for (size_t i = 0; i < ARRAY_LEN(must_be_off); i++) {
         const json *j = json_get(c, must_be_off[i]);

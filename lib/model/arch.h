@@ -73,8 +73,8 @@ struct key {
 enum slot {
     SLOT_EMBED, SLOT_POS, SLOT_TYPE, SLOT_EMBED_NORM, SLOT_FINAL_NORM, SLOT_LM_HEAD, SLOT_POOLER,
     SLOT_HEAD_NORM, SLOT_CLASSIFIER, SLOT_ROPE_FREQS, SLOT_ROPE_SHORT, SLOT_ROPE_LONG,
-    SLOT_EMBED_IN, SLOT_EMBED_OUT,  /* between embeddings of another width and the layers */
     SLOT_PATCH, SLOT_CLASS, SLOT_PROJECTION,
+    SLOT_EMBED_IN, SLOT_EMBED_OUT,  /* between embeddings of another width and the layers */
     SLOT_LAYER,                  /* the rest occur once a layer */
     SLOT_ATTN_NORM = SLOT_LAYER, SLOT_QKV, SLOT_Q, SLOT_K, SLOT_V, SLOT_Q_NORM, SLOT_K_NORM, SLOT_O,
     SLOT_ATTN_POST,              /* norm of the sub-layer's output, before it is added */

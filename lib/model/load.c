@@ -214,17 +214,6 @@ static int tied_copy(const struct model *m, const struct slot_row *row,
         w->dims[1] == embed->cols && !memcmp(w->data, embed->data, (size_t)w->bytes);
 }
 
-/* Two names of Hugging Face's may have one in GGUF, where the first counts. */
-static int is_taken(const struct model *m, const struct slot_row *row,
-                    const struct store_tensor *w, int64_t layer)
-{
-    for (int k = SLOT_LAYER; layer >= 0 && w && k < row->slot && k < SLOT_EXPERT; k++) {
-        const struct site *s = m->layers[layer].at[k];
-        if (s && s->w->data == w->data) return 1;
-    }
-    return 0;
-}
-
 /* The module's name in memory of transformers, by the family's renames. */
 static const char *peft_name(struct model *m, const char *name)
 {
@@ -238,6 +227,17 @@ static const char *peft_name(struct model *m, const char *name)
         if (!name) return NULL;
     }
     return name;
+}
+
+/* Two names of Hugging Face's may have one in GGUF, where the first counts. */
+static int is_taken(const struct model *m, const struct slot_row *row,
+                    const struct store_tensor *w, int64_t layer)
+{
+    for (int k = SLOT_LAYER; layer >= 0 && w && k < row->slot && k < SLOT_EXPERT; k++) {
+        const struct site *s = m->layers[layer].at[k];
+        if (s && s->w->data == w->data) return 1;
+    }
+    return 0;
 }
 
 static int add_site(struct model *m, const struct slot_row *row, int64_t layer, int64_t expert)

@@ -144,7 +144,8 @@ static const char *const mixtral_renames[][2] = { { ".block_sparse_moe.", ".mlp.
                                                   { NULL, NULL } };
 const struct arch arch_mixtral = {
     "mixtral", "llama", "expert_count", CLASSES("Mixtral"), "model.",
-    MIXTURE_STYLE(1, .renames = mixtral_renames), mixtral_keys, mixtral_slots, mixtral_settle, NULL
+    MIXTURE_STYLE(1, .renames = mixtral_renames), mixtral_keys, mixtral_slots,
+    mixtral_settle, NULL
 };
 const struct arch arch_qwen3_moe = {
     "qwen3_moe", "qwen3moe", NULL, CLASSES("Qwen3Moe"), "model.",
