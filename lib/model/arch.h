@@ -26,6 +26,7 @@ struct hparams {
     double theta, local_theta;   /* rope bases; local_theta 0 = the same */
     int64_t nope_period;         /* every nope_period-th layer has no rope, 0 = none */
     int64_t pos_offset;          /* learned positions begin at this row */
+    int64_t buckets, far;        /* of distances with a learned bias; from `far` on all are one */
     enum rope_kind rope;
     double rope_factor, rope_low, rope_high, rope_original;   /* rope scaling */
     /* block */
@@ -36,6 +37,11 @@ struct hparams {
     enum act act;
     int64_t labels;
     int tied;
+    /* encoder-decoder models: their layers together are `layers`, the encoder's first */
+    int64_t enc_layers, dec_layers;
+    int64_t start_id;            /* what a target begins with */
+    int64_t scale_out;           /* the decoder's output is divided by the root of dim */
+    int64_t encdec;              /* is_encoder_decoder of config.json */
 };
 
 /* One setting: where it goes and what it is called.  Several rows for one
@@ -43,8 +49,9 @@ struct hparams {
  * names is the family's constant. */
 struct key {
     uint16_t at;                 /* offset in struct hparams */
-    char kind;                   /* 'i' int64, 'f' double, 'b' boolean into int64; 'x' belongs to no
-                                    field: a boolean that must be false or absent */
+    char kind;                   /* 'i' int64, 'd' the same where 0 is a value (a token's id), 'f'
+                                    double, 'b' boolean into int64; 'x' belongs to no field: a
+                                    boolean that must be false or absent */
     char need;                   /* 'r' required, 'o' optional */
     const char *hf;              /* dotted path in config.json, or NULL */
     const char *gguf;            /* without the "ARCH." prefix, or NULL */
@@ -54,10 +61,12 @@ struct key {
 
 enum slot {
     SLOT_EMBED, SLOT_POS, SLOT_TYPE, SLOT_EMBED_NORM, SLOT_FINAL_NORM, SLOT_LM_HEAD, SLOT_POOLER,
-    SLOT_HEAD_NORM, SLOT_CLASSIFIER, SLOT_ROPE_FREQS,
+    SLOT_HEAD_NORM, SLOT_CLASSIFIER, SLOT_ROPE_FREQS, SLOT_ENC_NORM,
     SLOT_LAYER,                  /* the rest occur once a layer */
     SLOT_ATTN_NORM = SLOT_LAYER, SLOT_QKV, SLOT_Q, SLOT_K, SLOT_V, SLOT_Q_NORM, SLOT_K_NORM, SLOT_O,
     SLOT_ATTN_POST,              /* norm of the sub-layer's output, before it is added */
+    SLOT_BIAS,                   /* of scores by distance: this layer's and those after it */
+    SLOT_CROSS_NORM, SLOT_CROSS_Q, SLOT_CROSS_K, SLOT_CROSS_V, SLOT_CROSS_O,
     SLOT_FFN_NORM, SLOT_GATE_UP, SLOT_GATE, SLOT_UP, SLOT_DOWN, SLOT_FFN_POST, SLOT_ROUTER,
     SLOT_EXPERT,                 /* the rest occur once an expert */
     SLOT_X_GATE = SLOT_EXPERT, SLOT_X_UP, SLOT_X_DOWN, SLOT_COUNT
@@ -70,20 +79,28 @@ enum {
     SLOT_HEAD = 8,               /* not part of the body: no default adapter target */
     SLOT_NOT_A_WEIGHT = 16,      /* read, but neither counted, trained nor saved */
     SLOT_OF_HEAD = 32,           /* of the classification head: made and trained with it */
-    SLOT_TRANSPOSED = 64         /* Hugging Face keeps W as [in, out] (GPT-2's Conv1D) */
+    SLOT_TRANSPOSED = 64,        /* Hugging Face keeps W as [in, out] (GPT-2's Conv1D) */
+    SLOT_ENCODER = 256,          /* of the layers of an encoder-decoder model's encoder */
+    SLOT_GATED = 512             /* only where the layer has a gate, whose row comes before */
 };
 enum dim { DIM_ONE, DIM_MODEL, DIM_Q, DIM_KV, DIM_QKV, DIM_HEAD, DIM_FF, DIM_FF2, DIM_VOCAB,
-           DIM_POS, DIM_TYPES, DIM_LABELS, DIM_ROT_HALF, DIM_EXPERTS, DIM_EXPERT_FF };
+           DIM_POS, DIM_TYPES, DIM_LABELS, DIM_ROT_HALF, DIM_EXPERTS, DIM_EXPERT_FF, DIM_BUCKETS,
+           DIM_HEADS };
+/* An encoder-decoder model has two stacks of layers, others the main one only. */
+enum { STACK_MAIN, STACK_ENCODER, STACKS };
+static inline int stack_of(int flags) { return flags & SLOT_ENCODER ? STACK_ENCODER : STACK_MAIN; }
 /* Several rows for one slot are tried in order; only the last need be required. */
 struct slot_row {
-    uint8_t slot, kind, flags, rows, cols;
-    const char *hf, *gguf;       /* module names, the first %d = layer, the second = expert; NULL =
+    uint8_t slot, kind;
+    uint16_t flags;
+    uint8_t rows, cols;
+    const char *hf, *gguf;       /* module names, the first %d = layer of its stack, the second = expert; NULL =
                                     not in that format */
 };
 
 enum { NORM_RMS, NORM_LAYER };
 enum { NORM_PRE, NORM_POST };    /* POST: of the sum with the residual */
-enum { POS_ROPE, POS_LEARNED, POS_ALIBI };
+enum { POS_ROPE, POS_LEARNED, POS_ALIBI, POS_DISTANCE };
 enum { POOL_LAST, POOL_CLS, POOL_MEAN };
 struct style {
     uint8_t norm, norm_at, pos, causal, pool;
@@ -97,6 +114,11 @@ struct style {
     uint8_t global_first;        /* the global layer begins a period instead of ending it */
     uint8_t head_act;            /* after SLOT_POOLER; enum act */
     uint8_t gguf_pair;           /* rope pairing of GGUF files: 1 = interleaved */
+    uint8_t gated_act;           /* where the file does not say and there is a gate; 0 = `act` */
+    const char *act_key;         /* config.json's name of the activation, which has "gated-" before
+                                    it where there is a gate; NULL = "hidden_act" */
+    const char *hf_class;        /* of families that share a model_type: this one has only models of
+                                    this class; NULL = any */
 };
 struct arch {
     const char *name;            /* config.json's model_type */

@@ -117,8 +117,8 @@ static const char *gguf_name(struct save *s, const struct site *site, const char
     char name[160];
     if (!gguf) return NULL;
     if (mark)
-        snprintf(name, sizeof(name), "%.*s%d%s%s", (int)(mark - gguf), gguf, site->layer, mark + 2,
-                 suffix);
+        snprintf(name, sizeof(name), "%.*s%d%s%s", (int)(mark - gguf), gguf,
+                 (int)(site->layer - s->m->stack[stack_of(site->flags)].first), mark + 2, suffix);
     else snprintf(name, sizeof(name), "%s%s", gguf, suffix);
     return arena_strndup(&s->arena, name, (int64_t)strlen(name));
 }
@@ -299,12 +299,15 @@ static int put_settings(const struct model *m, struct buf *b, int *n)
             continue;
         done[n_done++] = k;
         put_member(b, k->hf, n);
-        if (k->kind == 'i') buf_printf(b, "%lld", (long long)*(const int64_t *)at);
+        if (k->kind == 'i' || k->kind == 'd') buf_printf(b, "%lld", (long long)*(const int64_t *)at);
         else if (k->kind == 'b') buf_puts(b, *(const int64_t *)at ? "true" : "false");
         else buf_real(b, *(const double *)at);
     }
     put_string(b, "model_type", m->arch->name, n);
-    put_string(b, "hidden_act", acts[hp->act], n);
+    char act[48];
+    int gated = m->arch->style.act_key && m->layers[0].at[SLOT_GATE];
+    snprintf(act, sizeof(act), "%s%s", gated ? "gated-" : "", acts[hp->act]);
+    put_string(b, m->arch->style.act_key ? m->arch->style.act_key : "hidden_act", act, n);
     put_member(b, "vocab_size", n);
     buf_printf(b, "%lld", (long long)hp->vocab);
     put_member(b, "tie_word_embeddings", n);
@@ -441,7 +444,7 @@ static void make_kv(struct kv_list *l)
         if (k->kind == 'f' && *(const double *)at != 0)
             add_kv_number(l, key, GGUF_F32, *(const double *)at);
         if (k->kind == 'b') add_kv_number(l, key, GGUF_BOOL, (double)*(const int64_t *)at);
-        if (k->kind == 'i' && *(const int64_t *)at)
+        if (k->kind == 'd' || (k->kind == 'i' && *(const int64_t *)at))
             add_kv_number(l, key, GGUF_U32, (double)*(const int64_t *)at);
     }
     snprintf(key, sizeof(key), "%s.vocab_size", arch);
@@ -488,7 +491,7 @@ static int save_gguf(struct save *s, const char *path)
     if (s->m->irregular || !s->m->arch->gguf)
         return fail(PEFT_EUNSUPPORTED, "GGUF has no words for this model (family %s%s): save a "
                     "folder", s->m->arch->name, s->m->irregular ? ", irregular layers" : "");
-    if (s->m->hp.act != (enum act)s->m->arch->style.act)
+    if (s->m->hp.act != model_act(s->m))
         return fail(PEFT_EUNSUPPORTED,
                     "GGUF has no place for this model's activation: save a folder");
     l.kv = arena_alloc(&s->arena, l.cap * (int64_t)sizeof(*l.kv));

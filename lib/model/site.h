@@ -38,7 +38,8 @@ struct param {
 struct site {
     const char *name;               /* "model.layers.0.self_attn.q_proj" */
     int32_t layer, expert;          /* -1 = none */
-    uint8_t slot, kind, flags;
+    uint8_t slot, kind;
+    uint16_t flags;
     const struct slot_row *row;     /* where it stands in the family's table */
     struct param *w, *b;            /* NULL = absent */
     struct adapted *first;          /* adapters, in the order they were added */
