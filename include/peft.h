@@ -175,6 +175,8 @@ typedef struct peft_info {
     int64_t weight_bytes;    /* as stored */
     int32_t n_tensors, n_adapters;
     int32_t bos, eos, pad;   /* token ids; -1 = none */
+    int32_t encoder_layers;  /* of an encoder-decoder model, the first of `layers`; else 0 */
+    int32_t decoder_start;   /* the token that its targets begin with; -1 = none */
 } peft_info;
 PEFT_API int32_t peft_model_info(const peft_model *model, peft_info *out);
 
@@ -197,8 +199,8 @@ PEFT_API int64_t peft_model_read(const peft_model *model, const char *name,
 /* --------------------------------------------------------- what is trained */
 
 /* Weights of the layers first..last train no more: 0-based, both inclusive,
- * negative counting from the end (-1 = last).  Embeddings and head are not
- * part of a layer: freeze them by name. */
+ * negative counting from the end (-1 = last); an encoder's come before its
+ * decoder's.  Embeddings and head are not part of a layer: freeze them by name. */
 PEFT_API int32_t peft_freeze_layers(peft_model *model, int32_t first, int32_t last);
 /* Globs match Hugging Face names; `*` and `?` cross dots, and commas separate
  * alternatives: "*.bias", "model.layers.2?.*,lm_head.*".  PEFT_ENOTFOUND when
@@ -288,10 +290,17 @@ PEFT_API int64_t peft_chat_render(const peft_model *model,
                                   int32_t prompt, char *text, int64_t cap);
 
 /* logits [n, vocab], or [labels] with a classification head, for one sequence
- * of n ids.  Adapters that are enabled take part. */
+ * of n ids.  Adapters that are enabled take part.  PEFT_ESTATE for an
+ * encoder-decoder model, which needs peft_forward_pair. */
 PEFT_API int32_t peft_forward(peft_model *model, const int32_t *ids, int32_t n,
                               float *logits);
-/* The mean of the last hidden states, [dim]: a sentence embedding. */
+/* Of an encoder-decoder model: logits [n, vocab] for the n ids of a target, whose
+ * first is the decoder's start token, after a source of n_source ids. */
+PEFT_API int32_t peft_forward_pair(peft_model *model, const int32_t *source,
+                                   int32_t n_source, const int32_t *ids,
+                                   int32_t n, float *logits);
+/* The mean of the last hidden states, [dim]: a sentence embedding.  Of an
+ * encoder-decoder model those of its encoder. */
 PEFT_API int32_t peft_embed(peft_model *model, const int32_t *ids, int32_t n,
                             int32_t normalize, float *embedding);
 
@@ -333,6 +342,8 @@ typedef struct peft_dataset_opts {
     const char *system;       /* a system message put before each conversation
                                  that has none; NULL = none */
     int32_t limit;            /* rows read; 0 = all */
+    const char *prefix;       /* encoder-decoder: put before each source text,
+                                 "summarize: "; NULL = none */
 } peft_dataset_opts;
 /* Reads JSONL or CSV (by its ending): messages, prompt/completion,
  * instruction/input/output, text, text/label, or input_ids/labels as Hugging

@@ -434,6 +434,7 @@ static int put_adapter_config(struct model *m, const struct adapter *a, struct b
     for (int64_t i = 0; i < a->n_sites; i++) names[i] = target_name(m, a, a->sites[i].site->name);
     put_list(b, names, a->n_sites);
     const char *task = m->head                 ? "\"SEQ_CLS\""
+                       : m->hp.enc_layers      ? "\"SEQ_2_SEQ_LM\""
                        : m->arch->style.causal ? "\"CAUSAL_LM\""
                                                : "\"FEATURE_EXTRACTION\"";
     buf_printf(b, ",\n  \"task_type\": %s,\n  \"use_dora\": false,\n  \"use_rslora\": %s\n}\n",

@@ -73,33 +73,38 @@ int64_t peft_chat_render(const peft_model *model, const peft_message *messages, 
                       text, cap);
 }
 
-/* --- one sequence through the model */
+/* --- one sequence, or a source and its target, through the model */
 
 enum output { OUT_LOGITS, OUT_EMBED };
 
 static struct tensor *output_of(struct pass *p, enum output kind)
 {
-    struct tensor *x = model_hidden(p);
+    int encode = kind == OUT_EMBED && p->n_source;
+    struct tensor *x = encode ? model_encode(p) : model_hidden(p);
     if (kind == OUT_EMBED) return g_pool_mean(p->g, x, p->start, 1);
     return p->m->head ? model_classify(p, model_pooled(p, x)) : model_logits(p, x);
 }
 
-static int run_once(struct model *m, const int32_t *ids, int32_t n, enum output kind, float *out)
+/* ids: n_source of a source, then n. */
+static int run_once(struct model *m, const int32_t *ids, int32_t n_source, int32_t n,
+                    enum output kind, float *out)
 {
     int rc = model_graph(m);
-    if (!rc) rc = rope_reserve(m, n);
-    int32_t start[2] = { 0, n };
-    int32_t *pos = rc ? NULL : mem_array(&m->host.mem, n, sizeof(*pos));
+    int64_t all = (int64_t)n_source + n;
+    if (!rc) rc = rope_reserve(m, all);
+    int32_t starts[3] = { 0, n_source, (int32_t)all };
+    int32_t *pos = rc ? NULL : mem_array(&m->host.mem, all, sizeof(*pos));
     if (!pos) return rc ? rc : PEFT_ENOMEM;
-    for (int32_t i = 0; i < n; i++) pos[i] = i;
+    for (int32_t i = 0; i < all; i++) pos[i] = i < n_source ? i : i - n_source;
     struct pass p = { .m = m,
                       .g = m->graph,
                       .mem = m->mem,
-                      .n = n,
-                      .n_seq = 1,
+                      .n = all,
+                      .n_seq = (n_source > 0) + (n > 0),
+                      .n_source = n_source > 0,
                       .ids = ids,
                       .pos = pos,
-                      .start = start };
+                      .start = starts + !n_source };
     rc = pass_begin(&p);
     if (!rc) {
         struct tensor *x = output_of(&p, kind);
@@ -113,8 +118,8 @@ static int run_once(struct model *m, const int32_t *ids, int32_t n, enum output 
 
 static int check_ids(const struct model *m, const int32_t *ids, int32_t n)
 {
-    if (n > m->hp.max_len)
-        return fail(PEFT_EARG, "%d tokens, the model has room for %d", n, (int)m->hp.max_len);
+    if (n > model_max_len(m))
+        return fail(PEFT_EARG, "%d tokens, the model has room for %d", n, (int)model_max_len(m));
     for (int32_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= m->hp.vocab)
             return fail(PEFT_EARG, "token id %d at %d, expected 0 to %d", ids[i], i,
@@ -130,9 +135,35 @@ int32_t peft_forward(peft_model *model, const int32_t *ids, int32_t n, float *lo
     if (rc) return rc;
     if (!m->head && !model_lm_head(m))
         return fail(PEFT_ESTATE, "this encoder has no head, expected peft_head_add or peft_embed");
+    if (m->stack[STACK_ENCODER].end)
+        return fail(PEFT_ESTATE, "the model reads a source and a target, expected "
+                    "peft_forward_pair");
     struct fp_mode fp = fp_enter();
-    rc = run_once(m, ids, n, OUT_LOGITS, logits);
+    rc = run_once(m, ids, 0, n, OUT_LOGITS, logits);
     fp_leave(fp);
+    return rc;
+}
+
+int32_t peft_forward_pair(peft_model *model, const int32_t *source, int32_t n_source,
+                          const int32_t *ids, int32_t n, float *logits)
+{
+    ARG(model && source && ids && logits && n_source > 0 && n > 0,
+        "no model, ids or room for logits given");
+    struct model *m = model_of(model);
+    if (!m->stack[STACK_ENCODER].end)
+        return fail(PEFT_ESTATE, "the model has no encoder beside a decoder, expected "
+                    "peft_forward");
+    int rc = check_ids(m, source, n_source);
+    if (!rc) rc = check_ids(m, ids, n);
+    if (rc) return rc;
+    int32_t *both = mem_array(&m->host.mem, (int64_t)n_source + n, sizeof(*both));
+    if (!both) return PEFT_ENOMEM;
+    memcpy(both, source, (size_t)n_source * sizeof(*both));
+    memcpy(both + n_source, ids, (size_t)n * sizeof(*both));
+    struct fp_mode fp = fp_enter();
+    rc = run_once(m, both, n_source, n, OUT_LOGITS, logits);
+    fp_leave(fp);
+    mem_free(&m->host.mem, both);
     return rc;
 }
 
@@ -144,7 +175,8 @@ int32_t peft_embed(peft_model *model, const int32_t *ids, int32_t n, int32_t nor
     int rc = check_ids(m, ids, n);
     if (rc) return rc;
     struct fp_mode fp = fp_enter();
-    rc = run_once(m, ids, n, OUT_EMBED, embedding);
+    int two = m->stack[STACK_ENCODER].end > 0;
+    rc = run_once(m, ids, two ? n : 0, two ? 0 : n, OUT_EMBED, embedding);
     double sum = rc ? 0 : m->compute.k->sum_squares(embedding, m->hp.dim);
     if (!rc && normalize && sum > 0)
         m->compute.k->axpy(embedding, embedding, (float)(1.0 / sqrt(sum)), 0, m->hp.dim);

@@ -25,6 +25,7 @@ static void close_family(void)
     store_close(in);
     store_close(out);
 }
+static int is_pair(void) { return !strcmp(json_string(json_get(gold, "kind")), "seq2seq"); }
 static int is_cls(void) { return !strcmp(json_string(json_get(gold, "kind")), "cls"); }
 static peft_model *base(void) { return load_model(at("tests/golden/tiny/%s", family)); }
 
@@ -63,6 +64,7 @@ static const char *data_file(void)
                 continue;
             }
             fprintf(f, "], \"labels\": [");
+            if (is_pair()) n = (int32_t)cols;
             for (int i = 0; i < n; i++)
                 fprintf(f, "%s%d", i ? ", " : "", (int)labels[r * cols + i]);
             fprintf(f, "]}\n");
@@ -70,6 +72,18 @@ static const char *data_file(void)
     }
     fclose(f);
     return path;
+}
+
+/* What the decoder reads: its start token, and the labels but the last. */
+static int32_t target_ids(char batch, int r, int32_t *ids)
+{
+    int64_t cols = 0;
+    const int64_t *labels = ints("%c.labels", batch, &cols);
+    int32_t n = 0;
+    ids[n++] = 0;
+    for (int64_t i = 0; i + 1 < cols && labels[r * cols + i + 1] >= 0; i++)
+        ids[n++] = (int32_t)labels[r * cols + i];
+    return n;
 }
 
 static void check_logits(char batch, int rows, const char *name, peft_model *m)
@@ -85,7 +99,14 @@ static void check_logits(char batch, int rows, const char *name, peft_model *m)
     for (int r = 0; r < rows; r++) {
         int32_t ids[64], n = row_ids(batch, r, ids);
         double worst = 0;
-        CHECK_EQ(peft_forward(m, ids, n, got), PEFT_OK);
+        if (is_pair()) {
+            int32_t target[64], k = target_ids(batch, r, target);
+            CHECK_EQ(peft_forward_pair(m, ids, n, target, k, got), PEFT_OK);
+            CHECK_EQ(peft_forward(m, ids, n, got), PEFT_ESTATE);
+            n = k;
+        } else {
+            CHECK_EQ(peft_forward(m, ids, n, got), PEFT_OK);
+        }
         int64_t len = is_cls() ? vocab : n * vocab,
                 first = is_cls() ? r * vocab : r * padded * vocab;
         for (int64_t i = 0; i < len; i++) worst = fmax(worst, fabs(got[i] - want[first + i]));
