@@ -318,7 +318,16 @@ typedef struct peft_generate_opts {
     /* Called with each piece of whole UTF-8 text; non-zero return stops. */
     int32_t (*on_text)(void *ctx, const char *piece, size_t n);
     void *ctx;
+    /* Beam search as in Hugging Face's generate, of up to PEFT_BEAMS_MAX beams;
+     * it samples nothing, and the text comes when it is all found. */
+    int32_t num_beams;        /* 0, 1 = off */
+    float length_penalty;     /* scores are divided by length^this: above 0 favours
+                                 long answers; 0 = 1.0 (1e-9: none) */
+    int32_t early_stopping;   /* 0 = stop when a better answer is unlikely, 1 = when
+                                 num_beams answers are found, 2 = when none can be
+                                 better ("never") */
 } peft_generate_opts;
+enum { PEFT_BEAMS_MAX = 64 };
 typedef struct peft_generated {
     size_t size;
     int32_t prompt_tokens, tokens;
@@ -328,10 +337,20 @@ typedef struct peft_generated {
 enum { PEFT_STOP_EOS = 0, PEFT_STOP_LENGTH = 1, PEFT_STOP_STRING = 2,
        PEFT_STOP_CALLBACK = 3, PEFT_STOP_CONTEXT = 4 };
 /* Answers a conversation of n messages (or continues messages[n-1].content
- * when `raw`).  `out` may be NULL. */
+ * when `raw`).  `out` may be NULL.  An encoder-decoder model reads it as its
+ * source: by the chat template if there is one, a single message as it is, else
+ * as lines "role: content". */
 PEFT_API int32_t peft_generate(peft_model *model, const peft_message *messages,
                                int32_t n, const peft_generate_opts *opts,
                                peft_generated *out);
+
+/* The same from n token ids (of a prompt, or an encoder's source with its end
+ * of sequence) to token ids, for which no tokenizer is needed.  Returns their
+ * number and writes at most `cap` of them; the one that ended the answer is not
+ * among them.  Stop strings and on_text have no effect. */
+PEFT_API int64_t peft_generate_ids(peft_model *model, const int32_t *ids, int32_t n,
+                                   const peft_generate_opts *opts, int32_t *to,
+                                   int64_t cap, peft_generated *out);
 
 /* ------------------------------------------------------------------- data */
 

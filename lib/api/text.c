@@ -190,14 +190,15 @@ static int render_prompt(struct model *m, const peft_message *messages, int32_t 
                          struct ids *ids)
 {
     struct buf b;
-    int rc = PEFT_OK;
+    int rc = PEFT_OK, two = m->stack[STACK_ENCODER].end > 0;
     buf_init(&b, &m->host.mem);
     if (raw) buf_puts(&b, messages[n - 1].content);
+    else if (two) rc = data_source_text(m->tok, (const struct message *)messages, n, &b);
     else rc = chat_render(m->tok, (const struct message *)messages, n, 1, &b);
     if (!rc) rc = buf_check(&b);
     if (!rc) rc = tok_encode(&m->host, m->tok, b.data, b.n, TOK_SPECIAL, ids);
     /* What is to be continued does not end with an end of sequence. */
-    if (!rc && ids->n > 1 && tok_info(m->tok)->adds_eos &&
+    if (!rc && !two && ids->n > 1 && tok_info(m->tok)->adds_eos &&
         ids->v[ids->n - 1] == tok_info(m->tok)->eos)
         ids->n--;
     /* A template that writes BOS itself must not meet another one. */
@@ -210,6 +211,31 @@ static int render_prompt(struct model *m, const peft_message *messages, int32_t 
     return rc;
 }
 
+/* Options with their defaults, for a model that can generate. */
+static int take_generate_opts(const struct model *m, const peft_generate_opts *opts,
+                              peft_generate_opts *o)
+{
+    int rc = take_options(o, sizeof(*o), opts);
+    if (rc) return rc;
+    if (!m->arch->style.causal || m->head)
+        return fail(PEFT_ESTATE, "this model has no language-model head to generate with");
+    if (!(o->temperature >= 0 && o->top_p >= 0 && o->min_p >= 0 && o->repeat_penalty >= 0) ||
+        o->max_tokens < 0 || o->top_k < 0 || o->n_stop < 0 || (o->n_stop && !o->stop))
+        return fail(PEFT_EARG, "a generation option is negative or missing");
+    if (o->num_beams < 0 || o->num_beams > PEFT_BEAMS_MAX || o->early_stopping < 0 ||
+        o->early_stopping > 2 || !isfinite(o->length_penalty))
+        return fail(PEFT_EARG, "%d beams, early stopping %d, length penalty %g: expected 0 to %d, "
+                    "0 to 2, and a number", o->num_beams, o->early_stopping,
+                    (double)o->length_penalty, PEFT_BEAMS_MAX);
+    if (o->num_beams > 1 && o->temperature > 0)
+        return fail(PEFT_EARG, "a temperature of %g with %d beams, which do not sample",
+                    (double)o->temperature, o->num_beams);
+    for (int32_t i = 0; i < o->n_stop; i++)
+        if (!o->stop[i]) return fail(PEFT_EARG, "stop string %d is NULL", i);
+    if (o->length_penalty == 0) o->length_penalty = 1;
+    return PEFT_OK;
+}
+
 int32_t peft_generate(peft_model *model, const peft_message *messages, int32_t n,
                       const peft_generate_opts *opts, peft_generated *out)
 {
@@ -219,23 +245,40 @@ int32_t peft_generate(peft_model *model, const peft_message *messages, int32_t n
     ARG(model && messages && n > 0, "no model or messages given");
     struct model *m = model_of(model);
     int rc = complete_messages(messages, n);
-    if (!rc) rc = take_options(&o, sizeof(o), opts);
     if (!rc && out) rc = check_result(out);
     if (!rc) rc = need_tokenizer(m);
+    if (!rc) rc = take_generate_opts(m, opts, &o);
     if (rc) return rc;
-    if (!m->arch->style.causal || m->head)
-        return fail(PEFT_ESTATE, "this model has no language-model head to generate with");
-    if (!(o.temperature >= 0 && o.top_p >= 0 && o.min_p >= 0 && o.repeat_penalty >= 0) ||
-        o.max_tokens < 0 || o.top_k < 0 || o.n_stop < 0 || (o.n_stop && !o.stop))
-        return fail(PEFT_EARG, "a generation option is negative or missing");
-    for (int32_t i = 0; i < o.n_stop; i++)
-        if (!o.stop[i]) return fail(PEFT_EARG, "stop string %d is NULL", i);
     struct fp_mode fp = fp_enter();
     ids_init(&ids, &m->host.mem);
     rc = render_prompt(m, messages, n, o.raw, &ids);
-    if (!rc) rc = model_generate(m, ids.v, ids.n, &o, &result);
+    if (!rc) rc = model_generate(m, ids.v, ids.n, &o, &result, NULL);
     ids_free(&ids);
     fp_leave(fp);
     if (!rc && out) give_result(out, &result, sizeof(result));
     return rc;
+}
+
+int64_t peft_generate_ids(peft_model *model, const int32_t *ids, int32_t n,
+                          const peft_generate_opts *opts, int32_t *to, int64_t cap,
+                          peft_generated *out)
+{
+    peft_generate_opts o;
+    peft_generated result = { 0 };
+    struct ids answer;
+    ARG(model && ids && n > 0 && (to || cap <= 0), "no model, ids or room for ids given");
+    struct model *m = model_of(model);
+    int rc = check_ids(m, ids, n);
+    if (!rc && out) rc = check_result(out);
+    if (!rc) rc = take_generate_opts(m, opts, &o);
+    if (rc) return rc;
+    struct fp_mode fp = fp_enter();
+    ids_init(&answer, &m->host.mem);
+    rc = model_generate(m, ids, n, &o, &result, &answer);
+    int64_t total = answer.n;
+    if (!rc && total && cap > 0) memcpy(to, answer.v, (size_t)MIN(total, cap) * sizeof(*to));
+    ids_free(&answer);
+    fp_leave(fp);
+    if (!rc && out) give_result(out, &result, sizeof(result));
+    return rc ? rc : total;
 }

@@ -165,7 +165,8 @@ double rope_frequency(const struct hparams *hp, double f);      /* f after the m
 int model_graph(struct model *m);
 
 /* --- generate.c */
+/* ids: receives the answer's tokens instead of its text; or NULL. */
 int model_generate(struct model *m, const int32_t *prompt, int64_t n,
-                   const peft_generate_opts *o, peft_generated *out);
+                   const peft_generate_opts *o, peft_generated *out, struct ids *ids);
 
 #endif

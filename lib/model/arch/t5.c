@@ -30,7 +30,11 @@ static const struct key t5_keys[] = {
     { AT(scale_out), 'b', 'o', "scale_decoder_outputs", "scale_decoder_outputs", UNSAID, 1 },
     KEYS_END
 };
-static const struct key mt5_keys[] = { KEYS_T5_DECODER, KEYS_END };
+static const struct key mt5_keys[] = {
+    KEYS_T5_DECODER,
+    { AT(scale_out), 'b', 'o', NULL, "scale_decoder_outputs", 0, 1 },
+    KEYS_END
+};
 static const struct key t5_encoder_keys[] = { KEYS_T5(layers), KEYS_END };
 
 /* Half of the buckets, of both sides, must be at least one, and less than far. */
@@ -132,8 +136,8 @@ const struct arch arch_t5 = {
     t5_keys, t5_slots, t5_settle
 };
 
-/* The same without the scale; GGUF files call it T5 and know that. */
+/* The same without the scale.  In GGUF it is a T5, as which it is read. */
 const struct arch arch_mt5 = {
-    "mt5", NULL, NULL, "MT5ForConditionalGeneration", NULL, "MT5Model", NULL, STYLE_DECODER,
+    "mt5", "t5", NULL, "MT5ForConditionalGeneration", NULL, "MT5Model", NULL, STYLE_DECODER,
     mt5_keys, t5_slots, decoder_settle
 };
