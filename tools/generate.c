@@ -7,6 +7,16 @@
 
 static const char *const reasons[] = {"eos", "length", "stop", "interrupted", "context"};
 
+/* The number of a way to stop, or -1. */
+static int32_t early_stopping(const char *name)
+{
+    static const char *const names[] = {"no", "yes", "never"};
+    for (int32_t i = 0; i < 3; i++)
+        if (!name || !strcmp(name, names[i]))
+            return i;
+    return -1;
+}
+
 void generate_setup(const struct args *args, peft_generate_opts *opts)
 {
     *opts = (peft_generate_opts){
@@ -14,7 +24,9 @@ void generate_setup(const struct args *args, peft_generate_opts *opts)
         .temperature = (float)args->temperature, .top_k = args->top_k,
         .top_p = (float)args->top_p, .min_p = (float)args->min_p,
         .repeat_penalty = (float)args->repeat_penalty, .seed = args->seed,
-        .stop = args->stop.item, .n_stop = args->stop.n, .raw = args->raw};
+        .stop = args->stop.item, .n_stop = args->stop.n, .raw = args->raw,
+        .num_beams = args->beams, .length_penalty = (float)args->length_penalty,
+        .early_stopping = early_stopping(args->early_stopping)};
 }
 
 /* Text that grows, and whether it is shown as it comes. */
@@ -111,6 +123,9 @@ static int answer_prompt(const struct args *args, peft_model *model, const char 
 int run_generate(const struct args *args)
 {
     char *typed = NULL;
+    if (early_stopping(args->early_stopping) < 0)
+        return usage_error("--early-stopping is \"%s\", expected no, yes or never",
+                           args->early_stopping);
     if (!args->prompt) {
         size_t n;
         typed = read_stream(stdin, &n);

@@ -75,39 +75,32 @@ static int32_t bucket_of(const struct hparams *hp, int causal, int64_t distance)
     return (int32_t)(side + MIN(exact + (int64_t)(share * (float)(n - exact)), n - 1));
 }
 
-/* What the rows of a stream need of the table of biases. */
-static int fill_buckets(struct pass *p, int which, int64_t reach)
+/* The buckets of all distances in texts of up to `reach` tokens. */
+static int reserve_buckets(struct pass *p, int64_t reach)
 {
-    struct stream *s = &p->stream[which];
     struct pass_mem *m = p->mem;
-    int causal = p->m->stack[which].causal;
-    if (!p->m->hp.buckets) return PEFT_OK;
-    if (reach > m->reach) {
-        m->reach = 0;
-        for (int k = 0; k < STACKS; k++) {
-            mem_free(&m->host->mem, m->bucket[k]);
-            m->bucket[k] = mem_array(&m->host->mem, 2 * reach - 1, sizeof(int32_t));
-            if (!m->bucket[k]) return PEFT_ENOMEM;
-            for (int64_t d = 1 - reach; d < reach; d++)
-                m->bucket[k][d + reach - 1] = bucket_of(&p->m->hp, p->m->stack[k].causal, d);
-        }
-        m->reach = reach;
+    if (!p->m->hp.buckets || reach <= m->reach) return PEFT_OK;
+    m->reach = 0;
+    for (int k = 0; k < STACKS; k++) {
+        mem_free(&m->host->mem, m->bucket[k]);
+        m->bucket[k] = mem_array(&m->host->mem, 2 * reach - 1, sizeof(int32_t));
+        if (!m->bucket[k]) return PEFT_ENOMEM;
+        for (int64_t d = 1 - reach; d < reach; d++)
+            m->bucket[k][d + reach - 1] = bucket_of(&p->m->hp, p->m->stack[k].causal, d);
     }
-    s->origin = reach - 1;
-    s->distances = causal ? reach : 2 * reach - 1;
-    s->bucket = m->bucket[which] + (m->reach - reach);
+    m->reach = reach;
     return PEFT_OK;
 }
 
 /* Which keys each row sees: in global layers all of its sequence, or those up
  * to itself; in local layers those of them within the window; and in cross
  * attention all of its source. */
-static int fill_stream(struct pass *p, int which)
+static void fill_stream(struct pass *p, int which)
 {
     struct stream *s = &p->stream[which];
     const struct stream *source = &p->stream[STACK_ENCODER];
     int causal = p->m->stack[which].causal;
-    int64_t window = p->m->hp.window, past = s->cache ? p->past : 0, reach = 1;
+    int64_t window = p->m->hp.window, past = s->cache ? p->past : 0;
     int32_t *at[RANGES];
     for (int k = 0; k < RANGES; k++) at[k] = p->mem->ranges + k * p->mem->cap + s->first;
     s->span[0] = (struct range){ at[LO], at[HI] };
@@ -118,7 +111,6 @@ static int fill_stream(struct pass *p, int which)
         const int32_t *start = p->start + s->seq + q, *other = p->start + source->seq + q;
         int64_t row = start[0] - s->first, n = start[1] - start[0];
         int64_t key = s->cache ? q * p->stride : row, end = key + past + n;
-        reach = MAX(reach, past + n);
         for (int64_t i = row; i < row + n; i++) {
             int64_t self = key + past + i - row, first = causal ? self + 1 - window : self - window;
             at[SELF][i] = (int32_t)self;
@@ -131,7 +123,10 @@ static int fill_stream(struct pass *p, int which)
             if (!causal) at[LOCAL_HI][i] = (int32_t)MIN(end, self + window + 1);
         }
     }
-    return fill_buckets(p, which, MAX(reach, p->reach));
+    if (!p->m->hp.buckets) return;
+    s->origin = p->reach - 1;
+    s->distances = causal ? p->reach : 2 * p->reach - 1;
+    s->bucket = p->mem->bucket[which] + (p->mem->reach - p->reach);
 }
 
 int pass_begin(struct pass *p)
@@ -145,9 +140,12 @@ int pass_begin(struct pass *p)
     p->stream[STACK_ENCODER] = (struct stream){ .n = split, .n_seq = p->n_source };
     p->stream[STACK_MAIN] = (struct stream){ .first = split, .n = p->n - split, .seq = p->n_source,
                                              .n_seq = p->n_seq - p->n_source, .cache = p->cache };
-    for (int k = 0; k < STACKS && !rc; k++)
-        if (p->stream[k].n) rc = fill_stream(p, k);
-    return rc;
+    for (int64_t s = 0; s < p->n_seq; s++)
+        p->reach = MAX(p->reach, p->start[s + 1] - p->start[s] + p->past);
+    if ((rc = reserve_buckets(p, p->reach))) return rc;
+    for (int k = 0; k < STACKS; k++)
+        if (p->stream[k].n) fill_stream(p, k);
+    return PEFT_OK;
 }
 
 const int32_t *pass_rows(struct pass *p, const int32_t *rows, int64_t n)
