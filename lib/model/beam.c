@@ -89,9 +89,8 @@ static void move_caches(struct beams *s, const int32_t *parent)
     }
 }
 
-/* One step: 1 = all that can be found is found, 0 = next holds the tokens of
- * the beams that go on. */
-static int step(struct beams *s, float *z, int64_t rows, int32_t *next)
+/* One step: 1 = all that can be found is found, 0 = the beams go on. */
+static int step(struct beams *s, float *z, int64_t rows)
 {
     struct gen *g = s->g;
     int32_t parent[PEFT_BEAMS_MAX];
@@ -102,12 +101,12 @@ static int step(struct beams *s, float *z, int64_t rows, int32_t *next)
     int32_t *swap = s->old;
     for (int64_t k = 0; k < s->keep; k++) {
         const struct path *p = &s->best[k];
-        int ends = ended || gen_ends(g, p->id);
+        int ends = ended || gen_ends(g->m, p->id);
         if (ends && k < s->n && open) end_beam(s, p);
         if (ends || going == s->n) continue;
         parent[going] = p->parent;
         memcpy(swap + going * cap, s->run + p->parent * cap, (size_t)s->len * sizeof(*swap));
-        swap[going * cap + s->len] = next[going] = p->id;
+        swap[going * cap + s->len] = p->id;
         s->sum[going++] = p->score;
     }
     s->old = s->run;
@@ -115,7 +114,6 @@ static int step(struct beams *s, float *z, int64_t rows, int32_t *next)
     if (!going) return 1;
     for (int64_t b = going; b < s->n; b++) {        /* too few go on: beams that never win */
         parent[b] = parent[0];
-        next[b] = next[0];
         s->sum[b] = none;
         memcpy(swap + b * cap, swap, (size_t)(s->len + 1) * sizeof(*swap));
     }
@@ -131,21 +129,20 @@ static int step(struct beams *s, float *z, int64_t rows, int32_t *next)
 static int64_t count_ends(const struct gen *g)
 {
     int64_t n = 0;
-    for (int32_t i = 0; i < g->m->hp.vocab; i++) n += gen_ends(g, i);
+    for (int32_t i = 0; i < g->m->hp.vocab; i++) n += gen_ends(g->m, i);
     return n;
 }
 
 static int search(struct beams *s, const float *first)
 {
     struct gen *g = s->g;
-    int32_t next[PEFT_BEAMS_MAX];
     int64_t vocab = g->m->hp.vocab, rows = 1;
     float *z = mem_array(&g->m->host.mem, vocab, sizeof(*z));
     if (!z) return PEFT_ENOMEM;
     memcpy(z, first, (size_t)vocab * sizeof(*z));
     int rc = PEFT_OK;
-    for (float *at = z; !rc && !(rc = step(s, at, rows, next)); rows = s->n)
-        rc = gen_advance_beams(g, s->len - 1, next, &at);
+    for (float *at = z; !rc && !(rc = step(s, at, rows)); rows = s->n)
+        rc = gen_advance_beams(g, s->len - 1, s->run, &at);
     mem_free(&g->m->host.mem, z);
     return MIN(rc, PEFT_OK);
 }
@@ -170,7 +167,7 @@ int beam_answer(struct gen *g, const float *z)
         rc = g->n < g->cap ? search(&s, z) : PEFT_OK;
     }
     int64_t n = s.n_done ? s.done_len[0] : g->n;
-    int over = !rc && n > s.prompt && gen_ends(g, s.done[n - 1]);
+    int over = !rc && n > s.prompt && gen_ends(g->m, s.done[n - 1]);
     if (!rc)
         g->out->reason = over ? PEFT_STOP_EOS
                          : n - s.prompt >= g->limit ? PEFT_STOP_LENGTH : PEFT_STOP_CONTEXT;

@@ -45,10 +45,12 @@ static struct pass new_pass(const struct gen *g, int64_t at)
 {
     return (struct pass){ .m = g->m, .g = g->m->graph, .mem = g->m->mem, .cache = g->cache,
                           .past = at, .cross = g->n_source ? g->cross : NULL,
-                          .n_cross = g->n_source };
+                          .n_cross = g->n_source, .length = g->n };
 }
 
-int gen_advance(struct gen *g, int64_t at, int64_t n, float **logits)
+/* Tokens [at, at + n), before the first an encoder's text; *logits of the last
+ * one, unless logits is NULL. */
+static int advance(struct gen *g, int64_t at, int64_t n, float **logits)
 {
     int64_t source = at ? 0 : g->n_source, from = g->n_source - source + at;
     int32_t starts[3] = { 0, (int32_t)source, (int32_t)(source + n) }, last = (int32_t)(n - 1);
@@ -69,18 +71,47 @@ int gen_advance(struct gen *g, int64_t at, int64_t n, float **logits)
     return rc;
 }
 
-int gen_advance_beams(struct gen *g, int64_t at, const int32_t *ids, float **logits)
+/* All tokens from `at` on. */
+static int catch_up(struct gen *g, int64_t at, float **logits)
 {
-    int32_t start[PEFT_BEAMS_MAX + 1], pos[PEFT_BEAMS_MAX];
+    int rc = PEFT_OK;
+    for (; at < g->n && !rc; at += CHUNK)
+        rc = advance(g, at, MIN(CHUNK, g->n - at), at + CHUNK >= g->n ? logits : NULL);
+    return rc;
+}
+
+/* The caches of all beams anew, for other frequencies. */
+static int refill_beams(struct gen *g, int64_t n, const int32_t *run)
+{
+    int rc = PEFT_OK;
+    g->n = n;
+    for (int64_t b = 0; b < g->beams && !rc; b++) {
+        int64_t at = b * g->cap * g->width;
+        memcpy(g->tokens + g->n_source, run + b * g->cap, (size_t)n * sizeof(*run));
+        for (int64_t i = 0; i < g->layers; i++) g->cache[i].k += at, g->cache[i].v += at;
+        rc = catch_up(g, 0, NULL);
+        for (int64_t i = 0; i < g->layers; i++) g->cache[i].k -= at, g->cache[i].v -= at;
+    }
+    return rc;
+}
+
+int gen_advance_beams(struct gen *g, int64_t at, const int32_t *run, float **logits)
+{
+    int32_t start[PEFT_BEAMS_MAX + 1], pos[PEFT_BEAMS_MAX], ids[PEFT_BEAMS_MAX];
+    int rc = rope_switches(g->m, at + 1) ? refill_beams(g, at, run) : PEFT_OK;
+    g->n = at + 1;
     struct pass p = new_pass(g, at);
     for (int64_t b = 0; b <= g->beams; b++) start[b] = (int32_t)b;
-    for (int64_t b = 0; b < g->beams; b++) pos[b] = (int32_t)at;
+    for (int64_t b = 0; b < g->beams; b++) {
+        pos[b] = (int32_t)at;
+        ids[b] = run[b * g->cap + at];
+    }
     p.n = p.n_seq = g->beams;
     p.ids = ids;
     p.pos = pos;
     p.start = start;
     p.stride = g->cap;
-    int rc = pass_begin(&p);
+    if (!rc) rc = pass_begin(&p);
     if (rc) return rc;
     struct tensor *y = model_logits(&p, model_hidden(&p));
     if (y) graph_keep(y);
@@ -200,24 +231,6 @@ static int emit(struct gen *g, int64_t until)
                                                                                : 0;
 }
 
-/* Without a tokenizer the settings tell which tokens end an answer. */
-static void find_ends(struct gen *g)
-{
-    const json *root = store_config(g->m->store), *v = json_get(root, "eos_token_id");
-    int list = json_kind(v) == JSON_ARRAY;
-    for (const json *j = list ? json_first(v) : v; j; j = list ? json_next(j) : NULL)
-        if (json_kind(j) == JSON_NUMBER && g->n_end < (int32_t)ARRAY_LEN(g->end))
-            g->end[g->n_end++] = (int32_t)json_number(j, -1);
-}
-
-int gen_ends(const struct gen *g, int32_t id)
-{
-    if (g->m->tok) return tok_is_eot(g->m->tok, id);
-    for (int32_t i = 0; i < g->n_end; i++)
-        if (g->end[i] == id) return 1;
-    return 0;
-}
-
 int gen_say(struct gen *g, int32_t id)
 {
     int first = !g->out->tokens++, rc = PEFT_OK;
@@ -250,14 +263,14 @@ static int answer(struct gen *g, float *z)
             return PEFT_OK;
         }
         int32_t id = sample(g, z, out->tokens);
-        if (gen_ends(g, id)) {
+        if (gen_ends(g->m, id)) {
             out->reason = PEFT_STOP_EOS;
             return PEFT_OK;
         }
         g->tokens[g->n_source + g->n++] = id;
         if ((rc = gen_say(g, id))) return MIN(rc, PEFT_OK);
-        if (out->tokens < g->limit && g->n < g->cap && (rc = gen_advance(g, g->n - 1, 1, &z)))
-            return rc;
+        if (out->tokens >= g->limit || g->n >= g->cap) continue;
+        if ((rc = catch_up(g, rope_switches(g->m, g->n) ? 0 : g->n - 1, &z))) return rc;
     }
 }
 
@@ -266,7 +279,7 @@ static int begin(struct gen *g, const int32_t *prompt, int64_t n)
 {
     struct model *m = g->m;
     int two = m->stack[STACK_ENCODER].end > 0;
-    int64_t room = model_max_len(m);
+    int64_t room = m->hp.room;
     if (n < 1) return fail(PEFT_EARG, "an empty prompt, expected one token or more");
     if (n >= room)
         return fail(PEFT_EARG, "the prompt has %lld tokens, the model has room for %lld",
@@ -293,10 +306,8 @@ int model_generate(struct model *m, const int32_t *prompt, int64_t n,
     double start = os_seconds();
     buf_init(&g.text, &m->host.mem);
     buf_init(&g.piece, &m->host.mem);
-    find_ends(&g);
     int rc = begin(&g, prompt, n);
-    for (int64_t at = 0; at < g.n && !rc; at += CHUNK)
-        rc = gen_advance(&g, at, MIN(CHUNK, g.n - at), at + CHUNK >= g.n ? &z : NULL);
+    if (!rc) rc = catch_up(&g, 0, &z);
     out->prompt_seconds = os_seconds() - start;
     if (!rc) rc = g.beams > 1 ? beam_answer(&g, z) : answer(&g, z);
     if (!rc && out->reason != PEFT_STOP_CALLBACK) rc = MIN(emit(&g, g.text.n), PEFT_OK);

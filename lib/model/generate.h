@@ -18,8 +18,6 @@ struct gen {
     float *memory;                  /* all caches in one block */
     int32_t *pos, *tokens;          /* of the source, then [cap]: prompt and answer */
     int64_t n;                      /* tokens, behind the source */
-    int32_t end[8];                 /* tokens that end an answer, without a tokenizer */
-    int32_t n_end;
     struct candidate *order;        /* [vocab], for sampling */
     struct ids *ids;                /* the answer's tokens, or NULL */
     struct buf text;                /* the answer so far */
@@ -27,14 +25,10 @@ struct gen {
     int64_t emitted;                /* bytes of it */
 };
 
-/* Tokens [at, at + n) through the model, before the first an encoder's text;
- * *logits of the last one, unless logits is NULL. */
-int gen_advance(struct gen *g, int64_t at, int64_t n, float **logits);
-/* The next token of each beam, at the same place; logits [beams, vocab]. */
-int gen_advance_beams(struct gen *g, int64_t at, const int32_t *ids, float **logits);
+/* Token `at` of each beam, run [beams][cap]; logits [beams, vocab]. */
+int gen_advance_beams(struct gen *g, int64_t at, const int32_t *run, float **logits);
 /* Keskar et al. 2019, as Hugging Face applies it: once for each token seen. */
 void gen_penalise(const struct gen *g, const int32_t *seen, int64_t n, float *z);
-int gen_ends(const struct gen *g, int32_t id);
 /* Gives one token out: 1 = the answer is at its end, which g->out tells. */
 int gen_say(struct gen *g, int32_t id);
 /* The best answer by beam search, from the logits of the prompt's last token. */

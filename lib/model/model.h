@@ -40,7 +40,8 @@ struct model {
     float head_dropout;
     const char **labels;            /* [hp.labels] or NULL */
     int rope_pair;                  /* 1 = interleaved */
-    float *rope_table[2];           /* [rope_len][rot]: cosines then sines; of theta, local_theta */
+    float *rope_table[2];           /* [rope_len][rot]: cosines then sines; of theta, local_theta.
+                                       Of the arena, as suspended passes may read an older one */
     int64_t rope_len;
     float *slopes;                  /* [heads], ALiBi's; or NULL */
     int irregular;                  /* layers follow no period: GGUF cannot say it */
@@ -50,6 +51,7 @@ struct model {
     int trainers;                   /* alive: what trains must not change */
     struct graph *graph;            /* inference; made at first use */
     struct pass_mem *mem;           /* index arrays of inference passes */
+    struct gen_config *gen;         /* generation_config.json */
     const char *name;
 };
 
@@ -61,6 +63,8 @@ int model_save(const struct model *m, const char *path, const peft_save_opts *o)
 int model_set_labels(struct model *m, int32_t n, const char *const *names);
 int model_head_add(struct model *m, const peft_head_opts *o);
 void model_head_remove(struct model *m);        /* undoes model_head_add; no effect without */
+/* What may stand on the hidden states; name NULL ends it. */
+extern const struct named head_kinds[];
 /* The module that gives the logits of a language model (tied: the embedding). */
 const struct site *model_lm_head(const struct model *m);
 
@@ -74,13 +78,12 @@ int model_freeze_layers(struct model *m, int32_t first, int32_t last);
 /* A parameter's or module's name in a Hugging Face file: a bare encoder (no
  * head) has names without the family's prefix. */
 const char *model_file_name(const struct model *m, const char *name);
-/* The number of tokens that a text may have. */
-int64_t model_max_len(const struct model *m);
 /* The activation where no setting says it. */
 enum act model_act(const struct model *m);
 /* A slot's first row in the family's table, or NULL. */
 const struct slot_row *slot_find(const struct arch *a, int slot);
 int64_t param_len(const struct param *p);
+int64_t param_bytes(const struct param *p);      /* as held */
 /* A float32 copy of p's values as the file of Hugging Face would hold them:
  * in its order of rows, [in, out] where it keeps that, norms less the 1. */
 void param_read(const struct model *m, const struct param *p, float *to);
@@ -126,6 +129,8 @@ struct pass {
     int64_t n, n_seq;
     const int32_t *ids, *pos, *start;
     const int32_t *types;           /* token types, or NULL = all 0 */
+    int64_t length;                 /* of the longest sequence with its cache; 0 = as `pos` tells */
+    const float *rope[2];           /* tables of global and local layers, by pass_begin */
     int64_t n_source;               /* so many of the sequences, the first, are an encoder's */
     int64_t reach;                  /* no text is longer; 0 = as long as the longest is */
     /* while generating: caches of the main stack's layers [layers], in which each sequence has
@@ -160,9 +165,18 @@ struct tensor *model_classify(struct pass *p, struct tensor *pooled);   /* [n_se
 struct tensor *model_logits(struct pass *p, struct tensor *hidden);
 int rope_reserve(struct model *m, int64_t positions);
 int rope_slopes(struct model *m);                /* ALiBi's slopes, where the family has them */
-double rope_frequency(const struct hparams *hp, double f);      /* f after the model's scaling */
+/* The longest sequence decides on the frequencies of all of its batch. */
+int rope_by_length(const struct model *m);
+/* A cache of `n - 1` tokens has other frequencies than one of `n` must have. */
+int rope_switches(const struct model *m, int64_t n);
 /* The inference graph, made at first use. */
 int model_graph(struct model *m);
+
+/* --- gen_config.c */
+int gen_load(struct model *m);
+int gen_save(struct model *m, const char *dir);     /* into a folder; nothing when there is none */
+int gen_ends(const struct model *m, int32_t id);    /* by the file, config.json or the tokenizer */
+void gen_sampling(const struct model *m, peft_generate_opts *o);
 
 /* --- generate.c */
 /* ids: receives the answer's tokens instead of its text; or NULL. */

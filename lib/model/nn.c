@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "model/model.h"
+#include "model/rope.h"
 
 struct pass_mem {
     struct host *host;
@@ -15,6 +15,7 @@ struct pass_mem {
     int32_t *bucket[STACKS];        /* of the distances -reach + 1 to reach - 1 */
     int64_t reach;
     int64_t cap, seqs;
+    struct rope_cache rope[2];
 };
 
 enum { LO, HI, LOCAL_LO, LOCAL_HI, CROSS_LO, CROSS_HI, SELF, RANGES };
@@ -36,6 +37,7 @@ void pass_mem_free(struct pass_mem *m)
     mem_free(&m->host->mem, m->types);
     mem_free(&m->host->mem, m->positions);
     for (int k = 0; k < STACKS; k++) mem_free(&m->host->mem, m->bucket[k]);
+    for (int k = 0; k < 2; k++) mem_free(&m->host->mem, m->rope[k].table);
     mem_free(&m->host->mem, m);
 }
 
@@ -132,6 +134,7 @@ static void fill_stream(struct pass *p, int which)
 int pass_begin(struct pass *p)
 {
     int rc = pass_mem_reserve(p->mem, p->n, p->n_seq);
+    if (!rc) rc = rope_begin(p, p->mem->rope);
     if (rc) return rc;
     graph_reset(p->g);
     p->dropouts = 0;

@@ -110,7 +110,7 @@ int added_cut(struct encoder *e, const struct trie *r, const char *s, int64_t n,
             to += k;
         }
         if (done < from && (rc = part(e, s + done, from - done, done == 0)) < 0) return rc;
-        ids_push(e->out, a->id);
+        token_push_added(e, a->id, s + from, to - from);
         done = to;
     }
     return done < n ? part(e, s + done, n - done, done == 0) : PEFT_OK;

@@ -275,8 +275,9 @@ static void push_unknown(struct encoder *e, const char *s, int64_t len)
 {
     const struct bpe *b = &e->t->bpe;
     bool bytes = bytes_known(b, s, (int)len);
-    for (int64_t k = 0; bytes && k < len; k++) ids_push(e->out, b->of_byte[(uint8_t)s[k]]);
-    if (!bytes && b->unk >= 0) ids_push(e->out, b->unk);
+    for (int64_t k = 0; bytes && k < len; k++)
+        token_push(e, b->of_byte[(uint8_t)s[k]], s + k, 1);
+    if (!bytes && b->unk >= 0) token_push(e, b->unk, s, len);
 }
 
 int bpe_encode(struct encoder *e, const char *s, int64_t n)
@@ -284,7 +285,7 @@ int bpe_encode(struct encoder *e, const char *s, int64_t n)
     if (e->t->bpe.ignore_merges) {
         int32_t id = tok_model_id(e->t, s, n);
         if (id >= 0) {
-            ids_push(e->out, id);
+            token_push(e, id, s, n);
             return PEFT_OK;
         }
     }
@@ -292,10 +293,14 @@ int bpe_encode(struct encoder *e, const char *s, int64_t n)
     if (rc < 0) return rc;
     first_symbols(e, s, n);
     if (e->n_symbols > 1) merge_all(e, s);
+    /* Characters that are neither known nor replaced are not counted, as in
+     * `tokenizers`. */
+    int64_t at = 0;
     for (int64_t i = 0; i >= 0 && i < e->n_symbols; i = e->symbols[i].next) {
         const struct symbol *x = &e->symbols[i];
-        if (x->id >= 0) ids_push(e->out, x->id);
+        if (x->id >= 0) token_push(e, x->id, s + at, x->len);
         else push_unknown(e, s + x->at, x->len);
+        at += x->len;
     }
     return PEFT_OK;
 }

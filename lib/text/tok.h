@@ -12,7 +12,26 @@
 #include "text/text.h"
 #include "text/unicode.h"
 
-enum { STEPS_MAX = 12, POST_MAX = 16, EOT_MAX = 16, FILES_MAX = 10 };
+enum { STEPS_MAX = 12, POST_MAX = 16, EOT_MAX = 16, FILES_MAX = 10, TRIMS_MAX = 4 };
+
+/* --- texts on their way */
+/* Bytes of the original text.  A rewritten text has one for each byte. */
+struct span { int32_t from, to; };
+struct text {
+    const char *s;
+    int64_t n;
+    const struct span *at;      /* NULL: not asked for, or this is the original */
+};
+/* A text being written.  `src` of what is put is the byte of `in` that it
+ * stands for; spans are kept when `in` has some. */
+struct draft { struct buf chars, spans; };
+void draft_init(struct draft *d, struct mem *m);
+void draft_free(struct draft *d);
+void draft_clear(struct draft *d);
+void draft_put(struct draft *d, const struct text *in, int64_t src, const char *s, int64_t n);
+void draft_copy(struct draft *d, const struct text *in, int64_t from, int64_t to);
+int draft_check(const struct draft *d);
+struct text draft_text(struct draft *d, const struct text *in);
 
 /* --- vocabulary */
 enum {
@@ -99,6 +118,9 @@ struct decode_step {
 enum post_kind { POST_TOKEN, POST_A, POST_B };
 struct post_item { enum post_kind kind; int32_t id, type; };
 struct post { struct post_item items[POST_MAX]; int n; };
+/* Spans of tokens lose the spaces at their ends (ByteLevel, RobertaProcessing
+ * with trim_offsets), but for the one that was put before the text. */
+struct trim { bool prefix_space; };
 
 /* --- models */
 enum model_kind {
@@ -149,6 +171,8 @@ struct tokenizer {
     int n_norm, n_split, n_decode;
     bool has_decoder;
     struct post single, pair;
+    struct trim trim[TRIMS_MAX];
+    int n_trim;
     struct bpe bpe;
     struct wordpiece wp;
     int32_t eot[EOT_MAX];
@@ -167,10 +191,16 @@ struct pair_merge { int32_t rank, at, id; };
 struct encoder {
     const struct tokenizer *t;
     struct ids *out;
+    struct token_spans *spans;  /* NULL: not asked for */
     struct mem *mem;
+    const char *text;           /* the original one */
+    int64_t n_text, first_id;  /* bytes; the first id of this text, in `out` */
+    int32_t part;
+    struct text now;            /* what the pieces point into */
     bool plain;                 /* special tokens are text */
     bool first;                 /* this part begins where the text begins */
-    struct buf norm[2], step[STEPS_MAX], word;
+    struct draft norm[2], step[STEPS_MAX];
+    struct buf own[STEPS_MAX + 1], word;    /* own: spans of what is rewritten first */
     struct symbol *symbols;
     int64_t n_symbols, cap_symbols;
     struct pair_merge *heap;
@@ -184,6 +214,19 @@ int32_t tok_model_id(const struct tokenizer *t, const char *s, int64_t n);
 /* Called once all parts are there. */
 int tok_finish(struct tokenizer *t);
 
+/* tokenizer.c */
+/* Appends an id that stands for n bytes at s, which point into e->now. */
+void token_push(struct encoder *e, int32_t id, const char *s, int64_t n);
+/* The same for an added token, whose text is that of the input. */
+void token_push_added(struct encoder *e, int32_t id, const char *s, int64_t n);
+/* Takes back the ids from `n` on. */
+void token_drop(struct encoder *e, int64_t n);
+/* What n bytes at s, in e->now, stand for. */
+struct span token_span(const struct encoder *e, const char *s, int64_t n);
+/* x, a part of e->now, gets its spans if they are asked for; `own` holds them
+ * when it lies in the original text. */
+int token_spans_of(struct encoder *e, struct buf *own, struct text *x);
+
 /* added.c */
 int trie_add(struct tokenizer *t, struct trie *r, const char *s, int64_t n, int32_t added);
 /* The longest added token at s, or -1. */
@@ -193,7 +236,7 @@ int added_cut(struct encoder *e, const struct trie *r, const char *s, int64_t n,
               int (*part)(struct encoder *e, const char *s, int64_t n, bool first));
 
 /* normal.c, pre.c, bpe.c, wordpiece.c: each appends to e->out in the end */
-int normalize(const struct tokenizer *t, struct buf two[2], const char **s, int64_t *n);
+int normalize(const struct tokenizer *t, struct draft two[2], struct text *x);
 int split_run(struct encoder *e, int step, const char *s, int64_t n);
 int bpe_reserve(struct tokenizer *t, int64_t n_merges);
 int bpe_add_merge(struct tokenizer *t, const char *a, int64_t na, const char *b, int64_t nb);
@@ -211,6 +254,7 @@ int split_push_byte_level(struct tokenizer *t, bool prefix_space, bool use_regex
 struct norm_step *norm_push(struct tokenizer *t, enum norm_kind kind);
 struct decode_step *decode_push(struct tokenizer *t, enum decode_kind kind);
 int decode_push_spm(struct tokenizer *t, bool strip);
+int trim_push(struct tokenizer *t, bool prefix_space);
 int post_push(struct post *p, enum post_kind kind, int32_t id, int32_t type);
 /* [bos] A [eos], and the pair [bos] A [eos] [bos] B [eos]; -1 = none. */
 int post_simple(struct tokenizer *t, int32_t bos, int32_t eos);

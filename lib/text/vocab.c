@@ -116,16 +116,18 @@ int tok_add(struct tokenizer *t, const struct added *a, int64_t n_entries)
 
 static int build_tries(struct tokenizer *t)
 {
-    struct buf two[2];
-    buf_init(&two[0], &t->host->mem);
-    buf_init(&two[1], &t->host->mem);
+    struct draft two[2];
+    draft_init(&two[0], &t->host->mem);
+    draft_init(&two[1], &t->host->mem);
     int rc = PEFT_OK;
     for (int64_t i = 0; i < t->n_added && rc == PEFT_OK; i++) {
         struct added *a = &t->added[i];
         const char *s = a->s;
         int64_t n = a->n;
         if (a->normalized && t->n_norm > 0) {
-            if ((rc = normalize(t, two, &s, &n)) < 0) break;
+            struct text x = {s, n, NULL};
+            if ((rc = normalize(t, two, &x)) < 0) break;
+            s = x.s, n = x.n;
             if (!(s = arena_strndup(&t->arena, s, n))) rc = PEFT_ENOMEM;
             else if (n != a->n || memcmp(s, a->s, (size_t)n) != 0)
                 t->tokens[a->id].flags |= TOKEN_NORMALIZED;
@@ -135,8 +137,8 @@ static int build_tries(struct tokenizer *t)
         if (rc == PEFT_OK)
             rc = trie_add(t, a->normalized ? &t->normalized : &t->plain, s, n, (int32_t)i);
     }
-    buf_free(&two[0]);
-    buf_free(&two[1]);
+    draft_free(&two[0]);
+    draft_free(&two[1]);
     return rc;
 }
 
@@ -203,6 +205,14 @@ int tok_finish(struct tokenizer *t)
 }
 
 /* --- parts that several readers need */
+
+int trim_push(struct tokenizer *t, bool prefix_space)
+{
+    if (t->n_trim == TRIMS_MAX)
+        return fail(PEFT_EUNSUPPORTED, "more than %d post-processors that trim", TRIMS_MAX);
+    t->trim[t->n_trim++].prefix_space = prefix_space;
+    return PEFT_OK;
+}
 
 int post_push(struct post *p, enum post_kind kind, int32_t id, int32_t type)
 {

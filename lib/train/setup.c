@@ -140,7 +140,7 @@ static int plan_graphs(struct trainer *t, const struct batch *b)
     x = t->objective->features(&t->pass, b);
     loss = t->objective->loss(&t->pass, b, x, 1.0f, NULL);
     if (loss && !loss->needs_grad) return PEFT_OK;            /* nothing trains: said later */
-    t->features.on = x && !x->needs_grad && t->o.feature_cache >= 0;
+    t->features.on = x && !x->needs_grad && t->o.feature_cache >= 0 && !rope_by_length(t->m);
     rc = graph_plan(t->graph, loss, trainer_policy(t), &report);
     if (rc) return rc;
     if (!t->features.on) {
@@ -300,7 +300,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
     for (int64_t i = 0; (p = model_nth_param(m, i)); i++) {
         if (!p->counted) continue;
         out->total_params += param_len(p);
-        if (!p->own) out->weights += param_len(p) / p->type->block * p->type->bytes;
+        if (!p->own) out->weights += param_bytes(p);
     }
     for (int64_t i = 0; i < t->n_list; i++) {
         out->trainable_params += t->list[i].n;

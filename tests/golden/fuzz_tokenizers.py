@@ -5,7 +5,7 @@
 
 TOKENIZE_PROGRAM is tokenize.c, linked with build/release/internal.a.  Small
 tokenizers of every kind are trained here and compared on N strings each (ids
-with and without special tokens, and decoding); a pair adds a tokenizer.json
+with and without special tokens, offsets, and decoding); a pair adds a tokenizer.json
 and what libpeft shall read in its place, a folder or a GGUF file.  Needs the
 package `tokenizers`."""
 import glob, json, os, random, struct, subprocess, sys, sysconfig, tempfile, unicodedata
@@ -153,13 +153,19 @@ def ours(program, path, texts):
     out, at = p.stdout, 0
     for _ in texts:
         row = []
-        for size in (4, 4, 1):
+        for size in (4, 4, 4, 4, 1):
             if at + 4 > len(out): sys.exit(f"{path}: {program} ended early ({p.returncode})")
             n, = struct.unpack_from("<i", out, at)
             part = out[at + 4:at + 4 + n * size]
             at += 4 + n * size
             row.append(list(struct.unpack(f"<{n}i", part)) if size == 4 else part.decode())
         yield row
+
+def byte_spans(text, encoding):
+    """Begins and ends in bytes."""
+    at = [0]
+    for c in text: at.append(at[-1] + len(c.encode()))
+    return [at[o[0]] for o in encoding.offsets], [at[o[1]] for o in encoding.offsets]
 
 def compare(program, name, t, path, n, seed):
     r, bad, done = random.Random(seed), 0, 0
@@ -170,7 +176,7 @@ def compare(program, name, t, path, n, seed):
         plain = t.encode_batch(texts, add_special_tokens=False)
         back = t.decode_batch([e.ids for e in plain], skip_special_tokens=False)
         for s, a, b, c, got in zip(texts, with_special, plain, back, ours(program, path, texts)):
-            want = [a.ids, b.ids, c]
+            want = [a.ids, *byte_spans(s, a), b.ids, c]
             if got == want: continue
             bad += 1
             if bad <= 5: print(f"{name}: {s!r} {[hex(ord(c)) for c in s]}\n  want {want}\n  got  {got}")
