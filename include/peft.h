@@ -413,6 +413,13 @@ typedef struct peft_dataset_opts {
  * instruction/input/output, text, text/label, or input_ids/labels as Hugging
  * Face means them (same length, shifted inside, -100 = not trained).  Labels
  * get the head's ids when there is a head, else ids by sorted name.
+ * Rows of an encoder-decoder model are a source and a target, each of up to
+ * max_len tokens: prompt/completion, instruction/input/output, text, document or
+ * dialogue/summary, article/highlights, source/target, translation (an object
+ * of two texts), question/context/answer, messages that end with the
+ * assistant's, or input_ids and the target's labels as Hugging Face means them
+ * (-100 at the end is padding; one that is not trained in between is read as
+ * the start token).
  * Errors: PEFT_EFORMAT with file, line and what was expected; PEFT_EDATA when
  * nothing would be trained, every answer is cut off, or BOS is doubled. */
 PEFT_API int32_t peft_dataset_load(const peft_model *model, const char *path,
@@ -437,7 +444,7 @@ PEFT_API const char *peft_dataset_label(const peft_dataset *data, int32_t i);
 typedef struct peft_row {
     size_t size;
     int64_t line;             /* in its file, from 1 */
-    int32_t n;                /* tokens */
+    int32_t n;                /* tokens; of a pair, both texts' */
     const int32_t *ids;       /* [n] */
     const int32_t *labels;    /* [n], -100 = not trained; NULL with `label` */
     int32_t label;            /* class; -1 = none */

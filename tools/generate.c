@@ -33,10 +33,14 @@ void generate_advised(const struct args *args, const peft_model *model, peft_gen
 {
     generate_setup(args, opts);
     if (args->temperature >= 0 || args->top_k || args->top_p > 0 || args->min_p > 0 ||
-        args->repeat_penalty > 0)
+        args->repeat_penalty > 0 || args->beams)
         return;
-    if (peft_generate_defaults(model, opts) ||
-        (opts->temperature <= 0 && (opts->repeat_penalty <= 0 || opts->repeat_penalty == 1)))
+    if (peft_generate_defaults(model, opts))
+        return;
+    if (opts->num_beams > 1)
+        note("%s%d beams as the model advises; --beams 1 takes the likeliest token%s",
+             paint(stderr, DIM), opts->num_beams, paint(stderr, PLAIN));
+    if ((opts->temperature <= 0 && (opts->repeat_penalty <= 0 || opts->repeat_penalty == 1)))
         return;
     note("%ssampling as the model advises: temperature %g, top-k %d, top-p %g, repeat-penalty %g; "
          "--temperature 0 takes the likeliest%s", paint(stderr, DIM), (double)opts->temperature,

@@ -30,6 +30,9 @@ static const struct named known_models[] = {
     {"xlm-roberta", "XLM-RoBERTa"},
     {"distilbert", "DistilBERT"},
     {"modernbert", "ModernBERT"},
+    {"T5EncoderModel", "the encoder of a T5 alone"},
+    {"t5", "T5, FLAN-T5"},
+    {"mt5", "mT5"},
 };
 
 static const struct named formats[] = {
@@ -87,10 +90,13 @@ static int family_row(int32_t i, peft_entry *e)
         if (classes[k] && n < sizeof(e->hf))
             n += (size_t)snprintf(e->hf + n, sizeof(e->hf) - n, "%s%s", n ? ", " : "", classes[k]);
     PUT(e->name, a->name);
-    PUT(e->kind, !a->style.causal ? "encoder" : is_mixture(a) ? "mixture of experts" : "decoder");
+    PUT(e->kind, slot_find(a, SLOT_CROSS_Q) ? "encoder and decoder"
+                 : !a->style.causal         ? "encoder"
+                 : is_mixture(a)            ? "mixture of experts"
+                                            : "decoder");
     PUT(e->gguf, a->gguf);
     for (size_t k = 0; k < ARRAY_LEN(known_models); k++)
-        if (!strcmp(known_models[k].name, a->name)) PUT(e->about, known_models[k].about);
+        if (!strcmp(known_models[k].name, a->style.hf_class ? a->style.hf_class : a->name)) PUT(e->about, known_models[k].about);
     return 1;
 }
 
