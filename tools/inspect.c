@@ -106,7 +106,8 @@ static void inspect_json(const peft_model *model, const peft_info *i, bool tenso
 static void inspect_table(const peft_model *model, const peft_info *i, bool tensors)
 {
     printf("%s%s%s\n", paint(stdout, BOLD), i->name, paint(stdout, PLAIN));
-    printf("family      %s, %s\n", i->family, i->encoder_layers ? "encoder and decoder" : i->causal ? "decoder" : "encoder");
+    printf("family      %s, %s\n", i->family, i->encoder_layers ? "encoder and decoder"
+           : i->causal ? "decoder" : "encoder");
     printf("stored      %s as %s: %s\n", show_bytes(i->weight_bytes), i->format, i->types);
     printf("parameters  %s in %d tensors\n", show_count(i->params), i->n_tensors);
     printf("layers      %d of width %d, feed-forward %d", i->layers, i->dim, i->ff_dim);

@@ -84,6 +84,7 @@ static int family_row(int32_t i, peft_entry *e)
     for (int32_t k = 0; archs[k] && !a; k++)
         if (k == i) a = archs[k];
     if (!a) return 0;
+    const char *known = a->style.hf_class ? a->style.hf_class : a->name;
     const char *classes[] = { a->class_lm, a->class_cls, a->class_base };
     size_t n = 0;
     for (size_t k = 0; k < ARRAY_LEN(classes); k++)
@@ -96,7 +97,7 @@ static int family_row(int32_t i, peft_entry *e)
                                             : "decoder");
     PUT(e->gguf, a->gguf);
     for (size_t k = 0; k < ARRAY_LEN(known_models); k++)
-        if (!strcmp(known_models[k].name, a->style.hf_class ? a->style.hf_class : a->name)) PUT(e->about, known_models[k].about);
+        if (!strcmp(known_models[k].name, known)) PUT(e->about, known_models[k].about);
     return 1;
 }
 
@@ -119,20 +120,20 @@ static const struct { const char *name; int (*row)(int32_t i, peft_entry *e); } 
     { "tokenizers", tokenizer_row }, { "heads", head_row },
 };
 
-int32_t peft_list(const char *table, int32_t i, peft_entry *out)
+int32_t peft_list(const char *which, int32_t i, peft_entry *out)
 {
     char names[96];
     size_t n = 0;
     peft_entry e = { 0 };
-    ARG(table && i >= 0, "no table or row given");
+    ARG(which && i >= 0, "no table or row given");
     int rc = check_result(out);
     if (rc) return rc;
     for (size_t k = 0; k < ARRAY_LEN(lists); k++) {
         n += (size_t)snprintf(names + n, sizeof(names) - n, "%s%s", k ? ", " : "", lists[k].name);
-        if (strcmp(lists[k].name, table)) continue;
-        if (!lists[k].row(i, &e)) return fail(PEFT_EEND, "%s has %d rows", table, i);
+        if (strcmp(lists[k].name, which)) continue;
+        if (!lists[k].row(i, &e)) return fail(PEFT_EEND, "%s has %d rows", which, i);
         give_result(out, &e, sizeof(e));
         return PEFT_OK;
     }
-    return fail(PEFT_EARG, "table \"%.40s\", expected one of %s", table, names);
+    return fail(PEFT_EARG, "table \"%.40s\", expected one of %s", which, names);
 }

@@ -93,7 +93,7 @@ enum output { OUT_LOGITS, OUT_EMBED };
 static struct tensor *output_of(struct pass *p, enum output kind)
 {
     int encode = kind == OUT_EMBED && p->n_source;
-    struct tensor *x = encode ? model_encode(p) : model_hidden(p);
+    struct tensor *x = encode ? model_encoded(p) : model_hidden(p);
     if (kind == OUT_EMBED) return g_pool_mean(p->g, x, p->start, 1);
     return p->m->head ? model_classify(p, model_pooled(p, x)) : model_logits(p, x);
 }
@@ -190,9 +190,9 @@ int32_t peft_embed(peft_model *model, const int32_t *ids, int32_t n, int32_t nor
     struct fp_mode fp = fp_enter();
     int two = m->stack[STACK_ENCODER].end > 0;
     rc = run_once(m, ids, two ? n : 0, two ? 0 : n, OUT_EMBED, embedding);
-    double sum = rc ? 0 : m->compute.k->sum_squares(embedding, m->hp.dim);
+    double sum = rc ? 0 : m->compute.k->sum_squares(embedding, m->hp.embed);
     if (!rc && normalize && sum > 0)
-        m->compute.k->axpy(embedding, embedding, (float)(1.0 / sqrt(sum)), 0, m->hp.dim);
+        m->compute.k->axpy(embedding, embedding, (float)(1.0 / sqrt(sum)), 0, m->hp.embed);
     fp_leave(fp);
     return rc;
 }

@@ -44,7 +44,7 @@ struct data_opts {
     int32_t vocab;                  /* ids must be below */
     int32_t train_on_prompt, limit;
     int32_t causal;                 /* 0: encoder */
-    int32_t seq2seq, start;         /* encoder-decoder, whose targets begin with the token `start` */
+    int32_t seq2seq, start;         /* encoder-decoder, whose targets begin with token `start` */
     const char *prefix;             /* of every source text, or NULL */
     const char *system;
     const char *const *labels;      /* names of an existing head, or NULL */

@@ -138,6 +138,8 @@ struct attn {
      * bias[key - self[row] + origin][head].  Ranges stay within its rows. */
     const int32_t *self;            /* [nq] the key that stands where the query does */
     int64_t distances, origin;      /* rows of the bias; the row of distance 0 */
+    int half_slopes;                /* Falcon's: slopes of bfloat16 times the key's index within
+                                       the range, rounded to bfloat16, and scaled as q k is */
 };
 int64_t attn_scratch(const struct attn *a);                      /* bytes a worker needs */
 /* bias [distances, heads], or NULL. */

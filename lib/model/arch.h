@@ -25,8 +25,8 @@ struct rope_scaling {
 struct hparams {
     int64_t layers, dim, heads, kv_heads, head_dim, ff, vocab, max_len, types;
     /* attention */
-    int64_t window;              /* keys that a local layer sees (bidirectional: to each side);
-                                    0 = all */
+    int64_t window;              /* keys that a local layer sees (bidirectional: half of them to
+                                    each side); 0 = all */
     int64_t full_layers;         /* so many layers at the beginning are global */
     int64_t period;              /* every period-th layer is global, 0 = none (see global_first) */
     int64_t attn_scalar;         /* scores are divided by its root; 0 = head_dim */
@@ -39,8 +39,11 @@ struct hparams {
     int64_t pos_offset;          /* learned positions begin at this row */
     int64_t buckets, far;        /* of distances with a learned bias; from `far` on all are one */
     struct rope_scaling rope[2]; /* of theta, and of local_theta */
-    int64_t room;                /* the longest sequence: max_len, or what the scaling makes of it */
+    int64_t room;                /* the longest sequence: max_len, or what scaling makes of it */
     /* block */
+    int64_t post_norm;           /* norms follow the sums; the family's, or as the file says */
+    int64_t embed;               /* width of embeddings and of what the head reads: dim */
+    int64_t alibi;               /* ALiBi as Falcon has it, instead of rotary positions */
     int64_t parallel;            /* attention and feed-forward read the same input */
     int64_t experts, experts_used, expert_ff;   /* 0 = one dense feed-forward */
     int64_t experts_norm;        /* the chosen experts' shares are scaled to sum to 1 */
@@ -74,6 +77,7 @@ enum slot {
     SLOT_EMBED, SLOT_POS, SLOT_TYPE, SLOT_EMBED_NORM, SLOT_FINAL_NORM, SLOT_LM_HEAD, SLOT_POOLER,
     SLOT_HEAD_NORM, SLOT_CLASSIFIER, SLOT_ROPE_FREQS, SLOT_ROPE_SHORT, SLOT_ROPE_LONG,
     SLOT_ENC_NORM,
+    SLOT_EMBED_IN, SLOT_EMBED_OUT,  /* between embeddings of another width and the layers */
     SLOT_LAYER,                  /* the rest occur once a layer */
     SLOT_ATTN_NORM = SLOT_LAYER, SLOT_QKV, SLOT_Q, SLOT_K, SLOT_V, SLOT_Q_NORM, SLOT_K_NORM, SLOT_O,
     SLOT_ATTN_POST,              /* norm of the sub-layer's output, before it is added */
@@ -96,8 +100,8 @@ enum {
     SLOT_GATED = 512             /* only where the layer has a gate, whose row comes before */
 };
 enum dim { DIM_ONE, DIM_MODEL, DIM_Q, DIM_KV, DIM_QKV, DIM_HEAD, DIM_FF, DIM_FF2, DIM_VOCAB,
-           DIM_POS, DIM_TYPES, DIM_LABELS, DIM_ROT_HALF, DIM_EXPERTS, DIM_EXPERT_FF, DIM_BUCKETS,
-           DIM_HEADS };
+           DIM_POS, DIM_TYPES, DIM_LABELS, DIM_ROT_HALF, DIM_EMBED, DIM_EXPERTS, DIM_EXPERT_FF,
+           DIM_BUCKETS, DIM_HEADS };
 /* An encoder-decoder model has two stacks of layers, others the main one only. */
 enum { STACK_MAIN, STACK_ENCODER, STACKS };
 static inline int stack_of(int flags) { return flags & SLOT_ENCODER ? STACK_ENCODER : STACK_MAIN; }
@@ -106,8 +110,8 @@ struct slot_row {
     uint8_t slot, kind;
     uint16_t flags;
     uint8_t rows, cols;
-    const char *hf, *gguf;       /* module names, the first %d = layer of its stack, the second = expert; NULL =
-                                    not in that format */
+    const char *hf, *gguf;       /* module names, the first %d = layer of its stack, the second =
+                                    expert; NULL = not in that format */
 };
 
 /* Experts that transformers 5 holds as one parameter [experts, out, in], and PEFT
@@ -138,15 +142,20 @@ struct style {
                                     it where there is a gate; NULL = "hidden_act" */
     const char *hf_class;        /* of families that share a model_type: this one has only models of
                                     this class; NULL = any */
+    uint8_t gguf_bare;           /* GGUF has no biases of this family */
+    uint8_t scalar;              /* scores have a divisor of their own; see gguf_scalar */
     const struct fused_row *fused;      /* or NULL */
     const char *renamed[2];      /* part of a module's name in files, and what transformers 5 calls
                                     it, whose adapters follow that; or NULL */
 };
+/* What the tensors of a model from GGUF tell. */
+struct told { int bias, two_norms; };
 struct arch {
     const char *name;            /* config.json's model_type */
     const char *gguf;            /* general.architecture, or NULL */
     const char *gguf_if;         /* of families that share it the first counts whose setting of this
-                                    name is there and not 0; NULL = any */
+                                    name is there and not 0, or, as "!NAME", which lacks that
+                                    tensor; NULL = any */
     const char *class_lm, *class_cls, *class_base;   /* "LlamaForCausalLM", ... */
     const char *prefix;          /* of the body's names; absent in files of the bare body */
     struct style style;
@@ -154,7 +163,10 @@ struct arch {
     const struct slot_row *slots;/* ended by kind == 0 */
     /* What no key can say, after the keys were read; NULL = nothing. */
     int (*settle)(const struct store *s, struct hparams *hp);
+    /* The inverse: config.json's members that settle reads; NULL = nothing. */
+    void (*tell)(const struct hparams *hp, const struct told *t, struct buf *b, int *n);
 };
+void put_member(struct buf *b, const char *key, int *n);    /* of config.json; save.c */
 extern const struct arch *const archs[];    /* NULL-terminated; rows in arch.def */
 
 #endif

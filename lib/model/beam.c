@@ -7,7 +7,7 @@
 #include "model/generate.h"
 
 enum { NEVER = 2, EXTRA = 9 };      /* early_stopping; candidates of a beam, at most */
-static const float none = -1e9f;    /* the sum of a beam that does not exist */
+static const float beam_none = -1e9f;    /* the sum of a beam that does not exist */
 
 struct path { float score; int32_t parent, id; };
 struct beams {
@@ -38,7 +38,7 @@ static void to_log_p(const struct beams *s, float *z, int64_t b)
 }
 
 /* The best `keep` continuations in order; of equal ones the first. */
-static void find_best(struct beams *s, float *z, int64_t rows)
+static void best_paths(struct beams *s, float *z, int64_t rows)
 {
     int64_t vocab = s->g->m->hp.vocab, n = 0;
     for (int64_t b = 0; b < rows; b++) {
@@ -90,13 +90,13 @@ static void move_caches(struct beams *s, const int32_t *parent)
 }
 
 /* One step: 1 = all that can be found is found, 0 = the beams go on. */
-static int step(struct beams *s, float *z, int64_t rows)
+static int beam_step(struct beams *s, float *z, int64_t rows)
 {
     struct gen *g = s->g;
     int32_t parent[PEFT_BEAMS_MAX];
     int64_t going = 0, cap = g->cap;
     int early = g->o->early_stopping, full = s->n_done == s->n, ended = s->len + 1 >= cap;
-    find_best(s, z, rows);
+    best_paths(s, z, rows);
     int open = s->improvable && !(full && early == 1);
     int32_t *swap = s->old;
     for (int64_t k = 0; k < s->keep; k++) {
@@ -114,7 +114,7 @@ static int step(struct beams *s, float *z, int64_t rows)
     if (!going) return 1;
     for (int64_t b = going; b < s->n; b++) {        /* too few go on: beams that never win */
         parent[b] = parent[0];
-        s->sum[b] = none;
+        s->sum[b] = beam_none;
         memcpy(swap + b * cap, swap, (size_t)(s->len + 1) * sizeof(*swap));
     }
     move_caches(s, parent);
@@ -133,7 +133,7 @@ static int64_t count_ends(const struct gen *g)
     return n;
 }
 
-static int search(struct beams *s, const float *first)
+static int beam_search(struct beams *s, const float *first)
 {
     struct gen *g = s->g;
     int64_t vocab = g->m->hp.vocab, rows = 1;
@@ -141,7 +141,7 @@ static int search(struct beams *s, const float *first)
     if (!z) return PEFT_ENOMEM;
     memcpy(z, first, (size_t)vocab * sizeof(*z));
     int rc = PEFT_OK;
-    for (float *at = z; !rc && !(rc = step(s, at, rows)); rows = s->n)
+    for (float *at = z; !rc && !(rc = beam_step(s, at, rows)); rows = s->n)
         rc = gen_advance_beams(g, s->len - 1, s->run, &at);
     mem_free(&g->m->host.mem, z);
     return MIN(rc, PEFT_OK);
@@ -161,10 +161,10 @@ int beam_answer(struct gen *g, const float *z)
     s.done = mem_array(mem, all + g->cap, sizeof(*s.done));
     s.moved = mem_array(mem, all, g->width * (int64_t)sizeof(float));
     if (!s.run || !s.old || !s.done || !s.moved) rc = PEFT_ENOMEM;
-    for (int64_t b = 1; b < s.n; b++) s.sum[b] = none;
+    for (int64_t b = 1; b < s.n; b++) s.sum[b] = beam_none;
     if (!rc) {
         memcpy(s.run, g->tokens + g->n_source, (size_t)g->n * sizeof(*s.run));
-        rc = g->n < g->cap ? search(&s, z) : PEFT_OK;
+        rc = g->n < g->cap ? beam_search(&s, z) : PEFT_OK;
     }
     int64_t n = s.n_done ? s.done_len[0] : g->n;
     int over = !rc && n > s.prompt && gen_ends(g->m, s.done[n - 1]);

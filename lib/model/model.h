@@ -155,7 +155,7 @@ struct tensor *nn_dropout(struct pass *p, struct tensor *x, float rate);
 /* Final hidden states of the main stack's rows [n, dim], and of an encoder's
  * before it. */
 struct tensor *model_hidden(struct pass *p);
-struct tensor *model_encode(struct pass *p);
+struct tensor *model_encoded(struct pass *p);
 /* Rows of the batch as rows of the main stack's hidden states; one array a pass. */
 const int32_t *pass_rows(struct pass *p, const int32_t *rows, int64_t n);
 /* What the classification head reads, [n_seq, dim]. */

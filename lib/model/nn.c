@@ -71,7 +71,8 @@ int pass_mem_reserve(struct pass_mem *m, int64_t tokens, int64_t seqs)
 static int32_t bucket_of(const struct hparams *hp, int causal, int64_t distance)
 {
     int64_t n = causal ? hp->buckets : hp->buckets / 2, exact = n / 2;
-    int64_t side = !causal && distance > 0 ? n : 0, d = causal ? MAX(-distance, 0) : llabs(distance);
+    int64_t side = !causal && distance > 0 ? n : 0;
+    int64_t d = causal ? MAX(-distance, 0) : llabs(distance);
     if (d < exact) return (int32_t)(side + d);
     float share = logf((float)d / (float)exact) / (float)log((double)hp->far / (double)exact);
     return (int32_t)(side + MIN(exact + (int64_t)(share * (float)(n - exact)), n - 1));
@@ -102,7 +103,8 @@ static void fill_stream(struct pass *p, int which)
     struct stream *s = &p->stream[which];
     const struct stream *source = &p->stream[STACK_ENCODER];
     int causal = p->m->stack[which].causal;
-    int64_t window = p->m->hp.window, past = s->cache ? p->past : 0;
+    int64_t past = s->cache ? p->past : 0, local = p->m->hp.window;
+    int64_t window = causal ? local : local / 2;
     int32_t *at[RANGES];
     for (int k = 0; k < RANGES; k++) at[k] = p->mem->ranges + k * p->mem->cap + s->first;
     s->span[0] = (struct range){ at[LO], at[HI] };
@@ -120,7 +122,7 @@ static void fill_stream(struct pass *p, int which)
             at[HI][i] = at[LOCAL_HI][i] = (int32_t)(causal ? self + 1 : end);
             at[CROSS_LO][i] = source->n ? other[0] - (int32_t)source->first : 0;
             at[CROSS_HI][i] = source->n ? other[1] - (int32_t)source->first : (int32_t)p->n_cross;
-            if (!window) continue;
+            if (!local) continue;
             at[LOCAL_LO][i] = (int32_t)MAX(key, first);
             if (!causal) at[LOCAL_HI][i] = (int32_t)MIN(end, self + window + 1);
         }

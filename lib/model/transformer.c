@@ -57,7 +57,7 @@ static struct tensor *attend(struct pass *p, const struct stream *s, struct tens
                       .kv_heads = (int32_t)hp->kv_heads, .head_dim = (int32_t)hp->head_dim,
                       .scale = 1.0f / sqrtf((float)scalar), .softcap = (float)hp->attn_cap,
                       .lo = range->lo, .hi = range->hi, .self = s->self,
-                      .slopes = own ? p->m->slopes : NULL };
+                      .slopes = own ? p->m->slopes : NULL, .half_slopes = hp->alibi != 0 };
     struct tensor *bias = own ? s->bias : NULL;
     if (bias) {
         a.distances = s->distances;
@@ -161,7 +161,7 @@ static struct tensor *block(struct pass *p, const struct stream *s, const struct
                             int64_t index, struct tensor *x)
 {
     struct graph *g = p->g;
-    if (p->m->arch->style.norm_at == NORM_POST) {
+    if (p->m->hp.post_norm) {
         x = nn_norm(p, l->at[SLOT_ATTN_NORM], g_add(g, x, attention(p, s, l, index, x)));
         return nn_norm(p, l->at[SLOT_FFN_NORM], g_add(g, x, feed_forward(p, l, x)));
     }
@@ -186,6 +186,7 @@ static struct tensor *embed(struct pass *p, const struct stream *s)
     struct graph *g = p->g;
     int64_t f = s->first, n = s->n;
     struct tensor *x = g_embed(g, nn_leaf(p, at[SLOT_EMBED]->w), p->ids + f, n);
+    if (at[SLOT_EMBED_IN]) x = nn_linear(p, at[SLOT_EMBED_IN], x);
     if (p->m->arch->style.embed_scale) x = g_scale(g, x, sqrtf((float)p->m->hp.dim));
     if (at[SLOT_POS])
         x = g_add(g, x, g_embed(g, nn_leaf(p, at[SLOT_POS]->w), pass_positions(p) + f, n));
@@ -215,14 +216,16 @@ static struct tensor *run_stack(struct pass *p, int which, int norm)
     return nn_norm(p, p->m->global[norm], x);
 }
 
-struct tensor *model_encode(struct pass *p)
+struct tensor *model_encoded(struct pass *p)
 {
     return p->source = run_stack(p, STACK_ENCODER, SLOT_ENC_NORM);
 }
 
 struct tensor *model_hidden(struct pass *p)
 {
-    if (p->stream[STACK_ENCODER].n) model_encode(p);
+    if (p->stream[STACK_ENCODER].n) model_encoded(p);
     struct tensor *x = run_stack(p, STACK_MAIN, SLOT_FINAL_NORM);
+    const struct site *out = p->m->global[SLOT_EMBED_OUT];
+    if (out) x = nn_linear(p, out, x);
     return p->m->hp.scale_out ? g_scale(p->g, x, 1.0f / sqrtf((float)p->m->hp.dim)) : x;
 }

@@ -27,13 +27,13 @@ static void put_spans(struct draft *d, struct span x, int64_t n)
     for (int64_t i = 0; i < n; i++) buf_put(&d->spans, &x, sizeof x);
 }
 
-void draft_put(struct draft *d, const struct text *in, int64_t src, const char *s, int64_t n)
+void draft_put(struct draft *d, const struct aligned *in, int64_t src, const char *s, int64_t n)
 {
     buf_put(&d->chars, s, n);
     if (in->at) put_spans(d, in->at[src], n);
 }
 
-void draft_copy(struct draft *d, const struct text *in, int64_t from, int64_t to)
+void draft_copy(struct draft *d, const struct aligned *in, int64_t from, int64_t to)
 {
     buf_put(&d->chars, in->s + from, to - from);
     if (in->at) buf_put(&d->spans, in->at + from, (to - from) * (int64_t)sizeof *in->at);
@@ -45,10 +45,10 @@ int draft_check(const struct draft *d)
     return rc < 0 ? rc : buf_check(&d->spans);
 }
 
-struct text draft_text(struct draft *d, const struct text *in)
+struct aligned draft_text(struct draft *d, const struct aligned *in)
 {
     const void *spans = in->at && d->spans.n ? d->spans.data : NULL;
-    return (struct text){buf_str(&d->chars), d->chars.n, spans};
+    return (struct aligned){buf_str(&d->chars), d->chars.n, spans};
 }
 
 struct norm_step *norm_push(struct tokenizer *t, enum norm_kind kind)
@@ -62,19 +62,19 @@ struct norm_step *norm_push(struct tokenizer *t, enum norm_kind kind)
     return p;
 }
 
-static int64_t ascii_end(const struct text *in, int64_t at)
+static int64_t ascii_end(const struct aligned *in, int64_t at)
 {
     while (at < in->n && (uint8_t)in->s[at] < 0x80) at++;
     return at;
 }
 
-static int64_t other_end(const struct text *in, int64_t at)
+static int64_t other_end(const struct aligned *in, int64_t at)
 {
     while (at < in->n && (uint8_t)in->s[at] >= 0x80) at++;
     return at;
 }
 
-static int form_run(struct draft *out, enum uni_form form, const struct text *in, int64_t from,
+static int form_run(struct draft *out, enum uni_form form, const struct aligned *in, int64_t from,
                     int64_t to)
 {
     struct ids changes;
@@ -95,7 +95,7 @@ static int form_run(struct draft *out, enum uni_form form, const struct text *in
 }
 
 /* ASCII stays, but for the character that a mark may follow. */
-static int norm_form(struct draft *out, enum uni_form form, const struct text *in)
+static int normalize_form(struct draft *out, enum uni_form form, const struct aligned *in)
 {
     bool composes = form == UNI_NFC || form == UNI_NFKC;
     for (int64_t at = 0; at < in->n;) {
@@ -109,7 +109,7 @@ static int norm_form(struct draft *out, enum uni_form form, const struct text *i
     return PEFT_OK;
 }
 
-static void norm_replace(struct draft *out, const struct norm_step *p, const struct text *in)
+static void norm_replace(struct draft *out, const struct norm_step *p, const struct aligned *in)
 {
     for (int64_t at = 0; at < in->n;) {
         const char *hit = uni_find(in->s + at, in->n - at, p->from, p->n_from);
@@ -121,7 +121,7 @@ static void norm_replace(struct draft *out, const struct norm_step *p, const str
     }
 }
 
-static void norm_lower(struct draft *out, const struct text *in)
+static void norm_lower(struct draft *out, const struct aligned *in)
 {
     for (int64_t i = 0; i < in->n;) {
         int32_t cp;
@@ -133,7 +133,7 @@ static void norm_lower(struct draft *out, const struct text *in)
     }
 }
 
-static void norm_marks(struct draft *out, bool (*drop)(int32_t), const struct text *in)
+static void norm_marks(struct draft *out, bool (*drop)(int32_t), const struct aligned *in)
 {
     for (int64_t i = 0; i < in->n;) {
         int32_t cp;
@@ -143,7 +143,7 @@ static void norm_marks(struct draft *out, bool (*drop)(int32_t), const struct te
     }
 }
 
-static void norm_strip(struct draft *out, const struct norm_step *p, const struct text *in)
+static void norm_strip(struct draft *out, const struct norm_step *p, const struct aligned *in)
 {
     int64_t from = 0, to = in->n;
     int32_t cp;
@@ -168,7 +168,7 @@ static void norm_strip(struct draft *out, const struct norm_step *p, const struc
  * for each of these. */
 
 /* Writes over its own copy of the run: nothing gets longer. */
-static void bert_ascii(struct draft *out, const struct norm_step *p, const struct text *in,
+static void bert_ascii(struct draft *out, const struct norm_step *p, const struct aligned *in,
                        int64_t from, int64_t to)
 {
     int64_t before = out->chars.n;
@@ -187,7 +187,7 @@ static void bert_ascii(struct draft *out, const struct norm_step *p, const struc
     out->chars.n = w - out->chars.data;
 }
 
-static void bert_clean(struct draft *out, const struct norm_step *p, const struct text *in)
+static void bert_clean(struct draft *out, const struct norm_step *p, const struct aligned *in)
 {
     for (int64_t i = 0; i < in->n;) {
         int32_t cp;
@@ -202,7 +202,7 @@ static void bert_clean(struct draft *out, const struct norm_step *p, const struc
 }
 
 static int bert_other(struct draft *out, struct draft two[2], const struct norm_step *p,
-                      struct text x)
+                      struct aligned x)
 {
     draft_clear(&two[0]);
     bert_clean(&two[0], p, &x);
@@ -225,7 +225,7 @@ static int bert_other(struct draft *out, struct draft two[2], const struct norm_
     return PEFT_OK;
 }
 
-static int norm_bert(struct draft *out, const struct norm_step *p, const struct text *in)
+static int norm_bert(struct draft *out, const struct norm_step *p, const struct aligned *in)
 {
     struct draft two[2];
     draft_init(&two[0], out->chars.mem);
@@ -235,7 +235,7 @@ static int norm_bert(struct draft *out, const struct norm_step *p, const struct 
         int64_t end = ascii_end(in, at);
         bert_ascii(out, p, in, at, end);
         at = other_end(in, end);
-        struct text run = {in->s + end, at - end, in->at ? in->at + end : NULL};
+        struct aligned run = {in->s + end, at - end, in->at ? in->at + end : NULL};
         if (at > end) rc = bert_other(out, two, p, run);
     }
     draft_free(&two[0]);
@@ -243,12 +243,12 @@ static int norm_bert(struct draft *out, const struct norm_step *p, const struct 
     return rc;
 }
 
-static int norm_apply(struct draft *out, const struct norm_step *p, const struct text *in)
+static int norm_apply(struct draft *out, const struct norm_step *p, const struct aligned *in)
 {
     int rc = PEFT_OK;
     draft_clear(out);
     switch (p->kind) {
-    case NORM_FORM: rc = norm_form(out, p->form, in); break;
+    case NORM_FORM: rc = normalize_form(out, p->form, in); break;
     case NORM_BERT: rc = norm_bert(out, p, in); break;
     case NORM_LOWER: norm_lower(out, in); break;
     case NORM_STRIP: norm_strip(out, p, in); break;
@@ -264,7 +264,7 @@ static int norm_apply(struct draft *out, const struct norm_step *p, const struct
 
 /* *x becomes the normalized text, which lies in one of `two` when there is a
  * normalizer. */
-int normalize(const struct tokenizer *t, struct draft two[2], struct text *x)
+int normalize(const struct tokenizer *t, struct draft two[2], struct aligned *x)
 {
     for (int i = 0; i < t->n_norm; i++) {
         struct draft *out = &two[i & 1];

@@ -128,16 +128,16 @@ static const struct slot_row t5_encoder_slots[] = {
 const struct arch arch_t5_encoder = {
     "t5", "t5encoder", NULL, NULL, NULL, "T5EncoderModel", NULL,
     { STYLE, .pool = POOL_MEAN, .hf_class = "T5EncoderModel" },
-    t5_encoder_keys, t5_encoder_slots, check_buckets
+    t5_encoder_keys, t5_encoder_slots, check_buckets, NULL
 };
 
 const struct arch arch_t5 = {
     "t5", "t5", NULL, "T5ForConditionalGeneration", NULL, "T5Model", NULL, STYLE_DECODER,
-    t5_keys, t5_slots, t5_settle
+    t5_keys, t5_slots, t5_settle, NULL
 };
 
 /* The same without the scale.  In GGUF it is a T5, as which it is read. */
 const struct arch arch_mt5 = {
     "mt5", "t5", NULL, "MT5ForConditionalGeneration", NULL, "MT5Model", NULL, STYLE_DECODER,
-    mt5_keys, t5_slots, decoder_settle
+    mt5_keys, t5_slots, decoder_settle, NULL
 };
