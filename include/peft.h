@@ -316,6 +316,90 @@ PEFT_API int32_t peft_forward(peft_model *model, const int32_t *ids, int32_t n,
 PEFT_API int32_t peft_embed(peft_model *model, const int32_t *ids, int32_t n,
                             int32_t normalize, float *embedding);
 
+/* ------------------------------------------------------- answers of heads
+ * Texts in, what the head says out; long texts are cut or read in windows.
+ * Positions are bytes of the text that was given.  PEFT_ESTATE when the model
+ * has another head. */
+
+typedef struct peft_classify_opts {
+    size_t size;
+    const char *const *pairs; /* second texts [n]; NULL = none */
+    int32_t max_len;          /* tokens, longer texts are cut; 0 = the model's */
+    int32_t batch;            /* texts at a time; 0 = 8 */
+    int32_t raw;              /* 1 = the head's outputs as they are */
+} peft_classify_opts;
+/* scores [n, labels] of n texts: probabilities that sum to 1; of "multi-label"
+ * one for each label; of "regression" and "reward" the numbers.  labels [n]
+ * (may be NULL): the label with the best score. */
+PEFT_API int32_t peft_classify(peft_model *model, const char *const *texts,
+                               int32_t n, const peft_classify_opts *opts,
+                               float *scores, int32_t *labels);
+
+typedef struct peft_tag_opts {
+    size_t size;
+    const char *aggregate;    /* "none": every token; NULL = "simple": neighbours of
+                                 one type are one; "first", "average", "max": so for
+                                 whole words, by the pieces' scores */
+    int32_t max_len;          /* tokens of a window; 0 = the model's, at most 512 */
+    int32_t all;              /* 1 = those labelled "O" too */
+} peft_tag_opts;
+typedef struct peft_tag {
+    const char *label;        /* the model's; without B- or I- unless "none" */
+    int32_t begin, end;       /* bytes [begin, end) of the text */
+    float score;              /* probability; of several tokens the mean */
+} peft_tag;
+/* The parts of a text that have labels, as the pipeline of transformers gives
+ * them.  Returns their number and writes at most `cap`. */
+PEFT_API int64_t peft_tag_text(peft_model *model, const char *text, size_t n,
+                               const peft_tag_opts *opts, peft_tag *tags,
+                               int64_t cap);
+
+typedef struct peft_answer_opts {
+    size_t size;
+    int32_t n_best;           /* 0 = 1 */
+    int32_t max_answer;       /* tokens; 0 = 15 */
+    int32_t max_len;          /* tokens of a window; 0 = 384, at most the model's */
+    int32_t stride;           /* tokens that two windows share; 0 = 128 */
+    int32_t no_answer;        /* 1 = "none" is one of the answers: begin = end = 0 */
+} peft_answer_opts;
+typedef struct peft_answer_span {
+    int32_t begin, end;       /* bytes of the context */
+    float score;              /* probability of begin times that of end, of the window */
+} peft_answer_span;
+/* The best answers to a question that stand in the context, best first.
+ * Returns their number, at most n_best and `cap`. */
+PEFT_API int32_t peft_answer(peft_model *model, const char *question,
+                             const char *context,
+                             const peft_answer_opts *opts,
+                             peft_answer_span *answers, int32_t cap);
+
+typedef struct peft_filled {
+    int32_t mask;             /* the text's first, second ... mask token, from 0 */
+    int32_t id;               /* token */
+    float score;              /* probability */
+} peft_filled;
+/* The top_k tokens for each mask token ("[MASK]", "<mask>") of a text, by a
+ * "masked-lm" head.  Returns masks * top_k and writes at most `cap`. */
+PEFT_API int64_t peft_fill_mask(peft_model *model, const char *text, size_t n,
+                                int32_t top_k, peft_filled *filled,
+                                int64_t cap);
+
+typedef struct peft_embed_opts {
+    size_t size;
+    const char *pool;         /* "mean", "cls", "last", "weighted" (token i counts i
+                                 times, SGPT); NULL = as the folder's modules.json of
+                                 sentence-transformers says, else "mean" */
+    int32_t normalize;        /* 1 = to length 1, -1 = not, 0 = as the folder says,
+                                 else not */
+    int32_t max_len;          /* tokens; 0 = the folder's, else the model's */
+    int32_t batch;            /* texts at a time; 0 = 8 */
+    const char *prefix;       /* put before each text ("query: "); NULL = none */
+} peft_embed_opts;
+/* embeddings [n, dim] of n texts. */
+PEFT_API int32_t peft_embed_text(peft_model *model, const char *const *texts,
+                                 int32_t n, const peft_embed_opts *opts,
+                                 float *embeddings);
+
 typedef struct peft_generate_opts {
     size_t size;
     int32_t max_tokens;       /* 0 = 256 */

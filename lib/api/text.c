@@ -1,7 +1,7 @@
 /* Text, logits and generation. */
 #include <math.h>
 
-#include "api/api.h"
+#include "api/infer.h"
 
 static int complete_messages(const peft_message *messages, int32_t n)
 {
@@ -9,14 +9,6 @@ static int complete_messages(const peft_message *messages, int32_t n)
         if (!messages[i].role || !messages[i].content)
             return fail(PEFT_EARG, "message %d has no role or content", i);
     return PEFT_OK;
-}
-
-static int need_tokenizer(const struct model *m)
-{
-    if (m->tok) return PEFT_OK;
-    return fail(PEFT_ENOTFOUND,
-                "%s has no tokenizer, expected tokenizer.json, vocab.txt or GGUF metadata",
-                m->path);
 }
 
 /* Copies what fits; the result is the whole length. */
@@ -205,7 +197,7 @@ int32_t peft_generate(peft_model *model, const peft_message *messages, int32_t n
     if (!rc && out) rc = check_result(out);
     if (!rc) rc = need_tokenizer(m);
     if (rc) return rc;
-    if (!m->arch->style.causal || m->head)
+    if (!m->arch->style.causal || m->head || !model_lm_head(m))
         return fail(PEFT_ESTATE, "this model has no language-model head to generate with");
     if (!(o.temperature >= 0 && o.top_p >= 0 && o.min_p >= 0 && o.repeat_penalty >= 0) ||
         o.max_tokens < 0 || o.top_k < 0 || o.n_stop < 0 || (o.n_stop && !o.stop))

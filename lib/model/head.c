@@ -41,7 +41,7 @@ const struct slot_row *head_row(const struct arch *a, enum head_id head)
 
 enum head_id model_bare_kind(const struct model *m)
 {
-    if (m->arch->class_lm) return HEAD_LM;
+    if (m->arch->class_lm && (m->global[SLOT_LM_HEAD] || m->hp.tied)) return HEAD_LM;
     return m->global[SLOT_LM_DENSE] || m->global[SLOT_LM_BIAS] ? HEAD_MASKED : HEAD_BODY;
 }
 

@@ -313,7 +313,10 @@ static int bind_head(struct model *m)
     if (!s) {
         m->hp.labels = 0;
         m->kind = model_bare_kind(m);
-        if (m->arch->style.causal && !m->global[SLOT_LM_HEAD] && !m->hp.tied)
+        const char *class = json_string(json_first(json_get(store_config(m->store),
+                                                            "architectures")));
+        if (m->arch->style.causal && m->kind == HEAD_BODY &&
+            !(class && !strcmp(class, m->arch->class_base)))
             return fail(PEFT_EFORMAT, "%s has no lm_head.weight and its embeddings are not tied",
                         m->path);
         return PEFT_OK;
@@ -430,6 +433,7 @@ int model_load(const char *path, const peft_load_opts *o, struct model **out)
     if (!rc) rc = bind_head(m);
     if (!rc) rc = name_model(m);
     if (!rc) rc = open_tokenizer(m);
+    if (!rc) rc = load_sentence(m);
     if (rc) {
         model_free(m);
         return rc;

@@ -9,6 +9,8 @@ int load_arch(struct model *m);
 int load_settings(struct model *m);
 /* Which layers are local, and which positions they have. */
 int load_layers(struct model *m);
+/* --- sentence.c: modules.json and what it names, if the folder has it */
+int load_sentence(struct model *m);
 /* The size that a slot's row or column has by the settings; 0 = any. */
 int64_t slot_dim(const struct hparams *hp, uint8_t d);
 

@@ -15,6 +15,14 @@ struct layer {
     int8_t rope;                    /* which rope table; -1 = none */
 };
 
+/* How a folder of sentence-transformers makes an embedding. */
+struct sentence {
+    int32_t pool;                   /* POOL_*, mean where nothing is said */
+    int normalize;
+    int64_t max_len;                /* tokens; 0 = the model's */
+    const char *other;              /* a module that we do not have, or NULL */
+};
+
 struct model {
     struct host host;
     struct arena arena;             /* names, sites, params: the model's lifetime */
@@ -38,6 +46,7 @@ struct model {
     struct site *head;              /* its classifier; NULL: a language model, or the body alone */
     int32_t pool_kind;              /* POOL_* of that head */
     float head_dropout;
+    struct sentence sentence;
     const char **labels;            /* [hp.labels] or NULL */
     int rope_pair;                  /* 1 = interleaved */
     float *rope_table[2];           /* [rope_len][rot]: cosines then sines; of theta, local_theta */

@@ -31,6 +31,7 @@ static int lm_fits(const struct model *m, const struct dataset *d)
     if (!m->arch->style.causal)
         return fail(PEFT_EARG,
                     "an encoder trains on labelled text, expected rows with text and label");
+    if (!model_lm_head(m)) return fail(PEFT_EARG, "the model has no language-model head");
     return 1;
 }
 
