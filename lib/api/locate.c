@@ -104,9 +104,12 @@ static struct piece word_of(const struct located *l, int32_t from, int32_t to, e
                           l->at.end.v[l->before + to - 1], score };
 }
 
-/* A piece goes on a word when nothing parts it from the one before. */
+/* A piece goes on a word when the tokenizer says so, or when it does not tell
+ * and nothing parts the piece from the one before. */
 static int goes_on(const struct located *l, const char *text, int32_t i)
 {
+    int told = tok_goes_on(l->m->tok, l->ids.v[l->before + i]);
+    if (told >= 0) return told;
     int32_t begin = l->at.begin.v[l->before + i], end = l->at.end.v[l->before + i - 1];
     static const char blank[] = " \t\r\n";
     return begin == end && end > 0 && !strchr(blank, text[begin]) && !strchr(blank, text[end - 1]);

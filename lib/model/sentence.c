@@ -1,6 +1,7 @@
 /* Folders of sentence-transformers: modules.json lists the modules that follow
  * the transformer, Pooling/config.json tells which tokens are averaged,
- * sentence_bert_config.json how long a text may be. */
+ * sentence_bert_config.json or, since version 6, tokenizer_config.json how long
+ * a text may be. */
 #include <stdio.h>
 
 #include "model/load.h"
@@ -66,15 +67,21 @@ static int read_module(struct model *m, const json *module)
 
 int load_sentence(struct model *m)
 {
-    json *modules = NULL, *config = NULL;
+    static const struct { const char *file, *key; } lengths[] = {
+        { "sentence_bert_config.json", "max_seq_length" },
+        { "tokenizer_config.json", "model_max_length" },
+    };
+    json *modules = NULL, *config;
     m->sentence.pool = POOL_MEAN;
     if (path_kind(&m->host, m->path) != 2) return PEFT_OK;
     int rc = read_json(m, m->path, "modules.json", &modules);
     for (const json *j = json_first(modules); j && !rc; j = json_next(j)) rc = read_module(m, j);
-    if (!rc && modules) rc = read_json(m, m->path, "sentence_bert_config.json", &config);
-    if (!rc && config)
-        rc = MIN(json_int(config, "max_seq_length", 1, INT32_MAX, &m->sentence.max_len), PEFT_OK);
+    for (size_t i = 0; i < ARRAY_LEN(lengths) && !rc && modules && !m->sentence.max_len; i++) {
+        rc = read_json(m, m->path, lengths[i].file, &config);
+        double n = json_number(json_get(config, lengths[i].key), 0);
+        if (n >= 1 && n < INT32_MAX) m->sentence.max_len = (int64_t)n;
+        json_free(config);
+    }
     json_free(modules);
-    json_free(config);
     return rc;
 }
