@@ -464,6 +464,8 @@ typedef struct peft_dataset_stats {
     int64_t truncated;        /* rows cut at max_len */
     int64_t skipped;          /* rows with nothing left to train */
     int32_t labels;           /* classes found; 0 = none */
+    char head[32];            /* what these rows train, as peft_head_opts.kind, or
+                                 "language-model" */
 } peft_dataset_stats;
 PEFT_API int32_t peft_dataset_info(const peft_dataset *data,
                                    peft_dataset_stats *out);
@@ -584,7 +586,7 @@ typedef struct peft_eval_opts {
  * question-answering: f1, exact (SQuAD's, in percent), f1_answered,
  *   exact_answered, no_answer (of questions with, and without an answer);
  * reward: accuracy (pairs in the right order), margin (mean difference);
- * language models: perplexity, accuracy. */
+ * language models: perplexity, token_accuracy. */
 typedef struct peft_metric { const char *name; double value; } peft_metric;
 enum { PEFT_METRICS = 16 };
 typedef struct peft_evaluation {

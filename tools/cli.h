@@ -44,7 +44,7 @@ struct args {
     const char *data, *eval, *system;
     int32_t max_len, train_on_prompt, limit;
 
-    const char *method, *targets, *adapter, *pool;
+    const char *method, *targets, *adapter, *pool, *head;
     struct list freeze, unfreeze;
     int32_t rank, rslora, to_float;
     double alpha, dropout;
@@ -62,7 +62,9 @@ struct args {
     int32_t max_tokens, top_k, raw;
     double temperature, top_p, min_p, repeat_penalty;
 
-    const char *text, *decode, *dtype;
+    const char *text, *decode, *dtype, *question, *context, *aggregate;
+    int32_t n_best, no_answer, stride, normalize;
+    double threshold;
     int32_t no_special, plain, tensors, memory;
 };
 
@@ -203,5 +205,8 @@ int run_chat(const struct args *args);
 int run_merge(const struct args *args);
 int run_tokenize(const struct args *args);
 int run_plan(const struct args *args);
+int run_classify(const struct args *args);
+int run_answer(const struct args *args);
+int run_embed(const struct args *args);
 
 #endif

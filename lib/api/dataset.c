@@ -61,6 +61,13 @@ int32_t peft_dataset_info(const peft_dataset *data, peft_dataset_stats *out)
     if (rc) return rc;
     peft_dataset_stats s = { .rows = d->n, .truncated = d->truncated, .skipped = d->skipped,
                              .labels = d->n_labels };
+    static const enum head_id heads[] = {
+        [TASK_LM] = HEAD_LM, [TASK_CLASS] = HEAD_CLASS, [TASK_MULTI] = HEAD_MULTI,
+        [TASK_TOKEN] = HEAD_TOKENS, [TASK_SPAN] = HEAD_SPAN, [TASK_PAIR] = HEAD_REWARD,
+        [TASK_MASKED] = HEAD_MASKED
+    };
+    enum head_id head = d->task == TASK_CLASS && !d->n_labels ? HEAD_REGRESS : heads[d->task];
+    snprintf(s.head, sizeof(s.head), "%s", head_kinds[head].name);
     snprintf(s.schema, sizeof(s.schema), "%s", d->schema);
     int32_t *len = mem_array(&d->host->mem, d->n + 1, sizeof(*len));
     if (!len) return PEFT_ENOMEM;

@@ -20,27 +20,27 @@ int check_max_len(const struct model *m, int32_t *max_len)
     return PEFT_OK;
 }
 
-void texts_init(struct texts *t, struct model *m)
+void seqs_init(struct seqs *t, struct model *m)
 {
-    *t = (struct texts){ .host = &m->host };
+    *t = (struct seqs){ .host = &m->host };
     struct ids *all[] = { &t->ids, &t->pos, &t->types, &t->start };
     for (size_t i = 0; i < ARRAY_LEN(all); i++) ids_init(all[i], &m->host.mem);
 }
 
-void texts_free(struct texts *t)
+void seqs_free(struct seqs *t)
 {
     struct ids *all[] = { &t->ids, &t->pos, &t->types, &t->start };
     for (size_t i = 0; i < ARRAY_LEN(all); i++) ids_free(all[i]);
 }
 
-void texts_clear(struct texts *t)
+void seqs_clear(struct seqs *t)
 {
     t->ids.n = t->pos.n = t->types.n = t->start.n = 0;
     t->n = 0;
 }
 
 /* Closes the sequence of the last n ids. */
-static int close_text(struct texts *t, int64_t n, int64_t second)
+static int close_text(struct seqs *t, int64_t n, int64_t second)
 {
     if (!n) return fail(PEFT_EARG, "text %d has no tokens", t->n);
     if (!t->n++) ids_push(&t->start, 0);
@@ -55,13 +55,13 @@ static int close_text(struct texts *t, int64_t n, int64_t second)
     return rc ? rc : ids_check(&t->start);
 }
 
-int texts_add(struct texts *t, const int32_t *ids, int64_t n, int64_t second)
+int seqs_add(struct seqs *t, const int32_t *ids, int64_t n, int64_t second)
 {
     for (int64_t i = 0; i < n; i++) ids_push(&t->ids, ids[i]);
     return close_text(t, n, second);
 }
 
-int texts_encode(struct texts *t, const struct model *m, const char *text, const char *pair,
+int seqs_encode(struct seqs *t, const struct model *m, const char *text, const char *pair,
                  int64_t max_len)
 {
     struct ids types;
@@ -83,7 +83,7 @@ int texts_encode(struct texts *t, const struct model *m, const char *text, const
     return close_text(t, t->ids.n - from, second);
 }
 
-int texts_run(struct texts *t, struct model *m, texts_output *output, void *arg,
+int seqs_run(struct seqs *t, struct model *m, seqs_output *output, void *arg,
               const struct tensor **out)
 {
     struct fp_mode fp = fp_enter();
@@ -151,16 +151,16 @@ int32_t peft_classify(peft_model *model, const char *const *texts, int32_t n,
         return fail(PEFT_ESTATE, "the model's head is of the kind \"%s\", expected one for whole "
                     "texts", head_kinds[m->kind].name);
     if (o.batch < 0) return fail(PEFT_EARG, "batch %d, expected 1 or more", o.batch);
-    struct texts t;
+    struct seqs t;
     const struct tensor *z = NULL;
     int64_t classes = m->hp.labels;
-    texts_init(&t, m);
+    seqs_init(&t, m);
     for (int32_t i = 0; i < n && !rc; i += t.n) {
         int32_t end = (int32_t)MIN(n, (int64_t)i + (o.batch ? o.batch : 8));
-        texts_clear(&t);
+        seqs_clear(&t);
         for (int32_t k = i; k < end && !rc; k++)
-            rc = texts_encode(&t, m, texts[k], o.pairs ? o.pairs[k] : NULL, o.max_len);
-        if (!rc) rc = texts_run(&t, m, class_of, NULL, &z);
+            rc = seqs_encode(&t, m, texts[k], o.pairs ? o.pairs[k] : NULL, o.max_len);
+        if (!rc) rc = seqs_run(&t, m, class_of, NULL, &z);
         if (rc) break;
         float *to = scores + i * classes;
         memcpy(to, z->x, (size_t)tensor_len(z) * sizeof(float));
@@ -168,7 +168,7 @@ int32_t peft_classify(peft_model *model, const char *const *texts, int32_t n,
             labels[k] = best_label(scores + k * classes, classes);
         if (!o.raw) to_scores(m, to, end - i);
     }
-    texts_free(&t);
+    seqs_free(&t);
     return rc;
 }
 
@@ -195,26 +195,26 @@ int32_t peft_embed_text(peft_model *model, const char *const *texts, int32_t n,
     if (!rc) rc = check_max_len(m, &o.max_len);
     if (rc) return rc;
     if (m->sentence.other && !o.pool)
-        return fail(PEFT_EUNSUPPORTED, "%s: modules.json has the module %s, which is not supported: "
-                    "name the pooling", m->path, m->sentence.other);
+        return fail(PEFT_EUNSUPPORTED, "%s: modules.json has the module %s, which is not "
+                    "supported: name the pooling", m->path, m->sentence.other);
     if (o.batch < 0) return fail(PEFT_EARG, "batch %d, expected 1 or more", o.batch);
     int normalize = o.normalize ? o.normalize > 0 : m->sentence.normalize;
-    struct texts t;
+    struct seqs t;
     struct buf text;
     const struct tensor *z = NULL;
-    texts_init(&t, m);
+    seqs_init(&t, m);
     buf_init(&text, &m->host.mem);
     for (int32_t i = 0; i < n && !rc; i += t.n) {
         int32_t end = (int32_t)MIN(n, (int64_t)i + (o.batch ? o.batch : 8));
-        texts_clear(&t);
+        seqs_clear(&t);
         for (int32_t k = i; k < end && !rc; k++) {
             buf_clear(&text);
             if (o.prefix) buf_puts(&text, o.prefix);
             buf_puts(&text, texts[k]);
             rc = buf_check(&text);
-            if (!rc) rc = texts_encode(&t, m, buf_str(&text), NULL, o.max_len);
+            if (!rc) rc = seqs_encode(&t, m, buf_str(&text), NULL, o.max_len);
         }
-        if (!rc) rc = texts_run(&t, m, pooled_as, &pool, &z);
+        if (!rc) rc = seqs_run(&t, m, pooled_as, &pool, &z);
         if (rc) break;
         memcpy(embeddings + i * dim, z->x, (size_t)tensor_len(z) * sizeof(float));
         for (int32_t k = i; k < end && normalize; k++) {
@@ -223,7 +223,7 @@ int32_t peft_embed_text(peft_model *model, const char *const *texts, int32_t n,
             if (sum > 0) m->compute.k->axpy(x, x, (float)(1.0 / sqrt(sum)), 0, dim);
         }
     }
-    texts_free(&t);
+    seqs_free(&t);
     buf_free(&text);
     return rc;
 }
@@ -242,7 +242,7 @@ int64_t peft_fill_mask(peft_model *model, const char *text, size_t n, int32_t to
     ARG(model && (text || !n) && (filled || !cap), "no model, text or room given");
     ARG(top_k > 0 && n <= INT32_MAX, "top_k %d, expected 1 or more", top_k);
     struct model *m = model_of(model);
-    struct texts t;
+    struct seqs t;
     struct ids ids, rows;
     const struct tensor *z = NULL;
     int rc = need_tokenizer(m);
@@ -250,7 +250,7 @@ int64_t peft_fill_mask(peft_model *model, const char *text, size_t n, int32_t to
     if (m->kind != HEAD_MASKED)
         return fail(PEFT_ESTATE, "the model is no masked language model");
     top_k = (int32_t)MIN(top_k, m->hp.vocab);
-    texts_init(&t, m);
+    seqs_init(&t, m);
     ids_init(&ids, &m->host.mem);
     ids_init(&rows, &m->host.mem);
     rc = tok_encode(&m->host, m->tok, text, (int64_t)n, TOK_SPECIAL, &ids);
@@ -261,8 +261,8 @@ int64_t peft_fill_mask(peft_model *model, const char *text, size_t n, int32_t to
                   (int)m->hp.max_len);
     if (!rc && !rows.n) rc = fail(PEFT_EARG, "the text has no mask token");
     if (!rc) rc = ids_check(&rows);
-    if (!rc) rc = texts_add(&t, ids.v, ids.n, 0);
-    if (!rc) rc = texts_run(&t, m, logits_of, &rows, &z);
+    if (!rc) rc = seqs_add(&t, ids.v, ids.n, 0);
+    if (!rc) rc = seqs_run(&t, m, logits_of, &rows, &z);
     int64_t total = rows.n * top_k;
     for (int64_t r = 0; !rc && r < rows.n; r++) {
         float *p = tensor_f32(z) + r * z->cols;
@@ -276,6 +276,6 @@ int64_t peft_fill_mask(peft_model *model, const char *text, size_t n, int32_t to
     }
     ids_free(&ids);
     ids_free(&rows);
-    texts_free(&t);
+    seqs_free(&t);
     return rc ? rc : total;
 }

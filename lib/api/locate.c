@@ -53,27 +53,27 @@ static int score_tokens(struct located *l, int32_t max_len)
 {
     int64_t labels = l->m->hp.labels, room = max_len - l->before - l->after, shared = room / 4;
     const struct tensor *z = NULL;
-    struct texts t;
+    struct seqs t;
     if (room < 1) return fail(PEFT_EARG, "a window of %d tokens leaves no room", max_len);
     if (!(l->score = mem_array(&l->m->host.mem, l->n * labels, 4))) return PEFT_ENOMEM;
     struct ids w;
-    texts_init(&t, l->m);
+    seqs_init(&t, l->m);
     ids_init(&w, &l->m->host.mem);
     int rc = PEFT_OK;
     for (int64_t from = 0; from < l->n && !rc; from += room - shared) {
         int64_t n = MIN(room, l->n - from), skip = from ? shared / 2 : 0;
         window_of(&l->ids, l->before, l->after, from, n, &w);
-        texts_clear(&t);
+        seqs_clear(&t);
         rc = ids_check(&w);
-        if (!rc) rc = texts_add(&t, w.v, w.n, 0);
-        if (!rc) rc = texts_run(&t, l->m, token_outputs, NULL, &z);
+        if (!rc) rc = seqs_add(&t, w.v, w.n, 0);
+        if (!rc) rc = seqs_run(&t, l->m, token_outputs, NULL, &z);
         if (rc) break;
         memcpy(l->score + (from + skip) * labels, tensor_f32(z) + (l->before + skip) * labels,
                (size_t)((n - skip) * labels) * sizeof(float));
         if (from + n == l->n) break;
     }
     ids_free(&w);
-    texts_free(&t);
+    seqs_free(&t);
     if (!rc) l->m->compute.k->softmax(l->score, l->n, labels, labels);
     return rc;
 }
@@ -115,7 +115,7 @@ static int goes_on(const struct located *l, const char *text, int32_t i)
     return begin == end && end > 0 && !strchr(blank, text[begin]) && !strchr(blank, text[end - 1]);
 }
 
-static const char *type_of(const char *label, int *begins)
+static const char *label_type(const char *label, int *begins)
 {
     int marked = (label[0] == 'B' || label[0] == 'I') && label[1] == '-';
     *begins = marked && label[0] == 'B';
@@ -135,10 +135,10 @@ static void end_tag(struct tag_list *t)
     t->parts = 0;
 }
 
-static void add_part(struct tag_list *t, const struct model *m, const struct piece *p, int group)
+static void add_piece(struct tag_list *t, const struct model *m, const struct piece *p, int group)
 {
     int begins = 0;
-    const char *name = m->labels[p->label], *label = group ? type_of(name, &begins) : name;
+    const char *name = m->labels[p->label], *label = group ? label_type(name, &begins) : name;
     if (t->parts && group && !begins && !strcmp(t->now.label, label)) {
         t->now.end = p->end;
         t->now.score += p->score;
@@ -161,10 +161,10 @@ static int aggregate_by_name(const char *name)
 }
 
 int64_t peft_tag_text(peft_model *model, const char *text, size_t n, const peft_tag_opts *opts,
-                      peft_tag *tags, int64_t cap)
+                      peft_tag *found, int64_t cap)
 {
     peft_tag_opts o;
-    ARG(model && (text || !n) && (tags || cap <= 0), "no model, text or room for tags given");
+    ARG(model && (text || !n) && (found || cap <= 0), "no model, text or room for tags given");
     ARG(n <= INT32_MAX, "a text of %zu bytes, expected at most 2 GB", n);
     struct model *m = model_of(model);
     int rc = take_options(&o, sizeof(o), opts), how;
@@ -177,7 +177,7 @@ int64_t peft_tag_text(peft_model *model, const char *text, size_t n, const peft_
         return fail(PEFT_ESTATE, "the model's head is of the kind \"%s\", expected \"tokens\"",
                     head_kinds[m->kind].name);
     struct located l = { .m = m };
-    struct tag_list t = { .tag = tags, .cap = cap, .all = o.all };
+    struct tag_list t = { .tag = found, .cap = cap, .all = o.all };
     ids_init(&l.ids, &m->host.mem);
     token_spans_init(&l.at, &m->host.mem);
     rc = locate(&l, text, (int64_t)n);
@@ -186,7 +186,7 @@ int64_t peft_tag_text(peft_model *model, const char *text, size_t n, const peft_
     for (int32_t i = 0, k; i < l.n && !rc; i = k) {
         for (k = i + 1; k < l.n && how >= AS_FIRST && goes_on(&l, text, k);) k++;
         struct piece p = word_of(&l, i, k, (enum aggregate)how);
-        add_part(&t, m, &p, how != AS_TOKENS);
+        add_piece(&t, m, &p, how != AS_TOKENS);
     }
     end_tag(&t);
     mem_free(&m->host.mem, l.score);
@@ -235,15 +235,15 @@ static double log_sum(const float *z, int64_t from, int64_t to)
     return log(sum) + top;
 }
 
-static int ask_window(struct asked *a, struct texts *t, int32_t from, int32_t n)
+static int ask_window(struct asked *a, struct seqs *t, int32_t from, int32_t n)
 {
     const struct tensor *out = NULL;
-    texts_clear(t);
+    seqs_clear(t);
     struct ids *w = &a->types;      /* the window's ids; the types are known by now */
     window_of(&a->ids, a->before, a->after, from, n, w);
     int rc = ids_check(w);
-    if (!rc) rc = texts_add(t, w->v, w->n, a->second);
-    if (!rc) rc = texts_run(t, a->m, token_outputs, NULL, &out);
+    if (!rc) rc = seqs_add(t, w->v, w->n, a->second);
+    if (!rc) rc = seqs_run(t, a->m, token_outputs, NULL, &out);
     if (rc) return rc;
     const float *z = tensor_f32(out);
     double lse = log_sum(z, a->before, a->before + n) + log_sum(z + 1, a->before, a->before + n);
@@ -258,7 +258,7 @@ static int ask_window(struct asked *a, struct texts *t, int32_t from, int32_t n)
 
 static int ask(struct asked *a, const char *question, const char *context)
 {
-    struct texts t;
+    struct seqs t;
     struct model *m = a->m;
     int rc = tok_encode_pair_spans(&m->host, m->tok, question, (int64_t)strlen(question), context,
                                    (int64_t)strlen(context), &a->ids, &a->types, &a->at);
@@ -274,12 +274,12 @@ static int ask(struct asked *a, const char *question, const char *context)
     if (room < 1)
         return fail(PEFT_EARG, "the question's %d tokens leave no room for the context in %d",
                     a->before + a->after, a->o->max_len);
-    texts_init(&t, m);
+    seqs_init(&t, m);
     for (int32_t at = 0; at < a->n && !rc; at += room - shared) {
         rc = ask_window(a, &t, at, MIN(room, a->n - at));
         if (at + room >= a->n) break;
     }
-    texts_free(&t);
+    seqs_free(&t);
     return rc;
 }
 

@@ -110,8 +110,8 @@ static int batcher_alloc(struct batcher *b)
     b->dense = mem_array(m, cells, sizeof *b->dense);
     b->span = mem_array(m, 2 * rows, sizeof *b->span);
     b->pick = mem_array(m, d->max_len, sizeof *b->pick);
-    bool all = b->dense && b->span && b->pick && b->ids && b->pos && b->types && b->start && b->rows && b->target && b->label &&
-               b->value && b->example;
+    bool all = b->dense && b->span && b->pick && b->ids && b->pos && b->types && b->start &&
+               b->rows && b->target && b->label && b->value && b->example;
     b->b = (struct batch){ .ids = b->ids,
                            .pos = b->pos,
                            .types = b->types,

@@ -11,8 +11,8 @@ static int multi_numbers(struct coder *e, const json *list)
 {
     int64_t n = json_count(list), wanted = e->o->n_labels;
     if (wanted && n != wanted)
-        return fail(PEFT_EDATA, "\"labels\": %lld numbers, expected one for each of the head's %lld "
-                    "labels", (long long)n, (long long)wanted);
+        return fail(PEFT_EDATA, "\"labels\": %lld numbers, expected one for each of the head's "
+                    "%lld labels", (long long)n, (long long)wanted);
     float *v = arena_alloc(e->label_set->arena, n * (int64_t)sizeof *v);
     if (!v) return PEFT_ENOMEM;
     e->row.values = v;
@@ -110,17 +110,17 @@ static int read_tag(struct coder *e, const json *tag, int32_t *out)
  * a word has its tag. */
 int encode_tokens(const struct schema *s, struct coder *e, const json *row)
 {
-    const json *words = json_get(row, s->need[0]), *tags = json_get(row, s->need[1]);
+    const json *words = json_get(row, s->need[0]), *marks = json_get(row, s->need[1]);
     int64_t n = json_count(words), w = -1, last = -1;
-    if (json_kind(words) != JSON_ARRAY || json_kind(tags) != JSON_ARRAY || json_count(tags) != n)
+    if (json_kind(words) != JSON_ARRAY || json_kind(marks) != JSON_ARRAY || json_count(marks) != n)
         return fail(PEFT_EFORMAT, "\"%s\" and \"%s\": expected two lists of one length, found %lld "
                     "and %lld elements", s->need[0], s->need[1], (long long)n,
-                    (long long)json_count(tags));
+                    (long long)json_count(marks));
     int32_t *tag = arena_alloc(&e->scratch, (n + 1) * (int64_t)sizeof *tag), k = 0;
     if (!tag) return PEFT_ENOMEM;
     buf_clear(&e->text);
     e->part.n = 0;
-    for (const json *j = json_first(words), *t = json_first(tags); j;
+    for (const json *j = json_first(words), *t = json_first(marks); j;
          j = json_next(j), t = json_next(t)) {
         if (json_kind(j) != JSON_STRING)
             return fail(PEFT_EFORMAT, "\"%s\": expected strings, found %s", s->need[0],
@@ -259,7 +259,8 @@ static int place_answer(struct coder *e, const struct question *q, double at)
     const char *found = from < 0 ? strstr(q->context, q->answers[0]) : NULL;
     if (found) from = found - q->context;
     if (from < 0 || !n)
-        return fail(PEFT_EDATA, "the answer \"%.60s\" does not stand in the context", q->answers[0]);
+        return fail(PEFT_EDATA, "the answer \"%.60s\" does not stand in the context",
+                    q->answers[0]);
     int32_t a = 0, b = q->n - 1;
     while (a + 1 < q->n && q->begin[a + 1] <= from) a++;
     while (b > a && q->end[b - 1] >= from + n) b--;

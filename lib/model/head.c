@@ -239,8 +239,9 @@ static int choose_kind(peft_head_opts *o, int *kind)
 {
     *kind = o->kind ? head_by_name(o->kind) : o->labels == 1 ? HEAD_REGRESS : HEAD_CLASS;
     if (*kind <= HEAD_BODY)
-        return fail(PEFT_EARG, "a head of the kind \"%.40s\", expected classification, multi-label, "
-                    "regression, reward, tokens, question-answering or masked-lm", o->kind);
+        return fail(PEFT_EARG, "a head of the kind \"%.40s\", expected classification, multi-"
+                    "label, regression, reward, tokens, question-answering or masked-lm",
+                    o->kind);
     if (*kind == HEAD_CLASS && o->labels == 1) *kind = HEAD_REGRESS;
     int32_t fixed = head_kinds[*kind].labels;
     if (fixed && o->labels && o->labels != fixed)

@@ -295,8 +295,9 @@ static void find_head(struct model *m)
     m->kind = m->arch->class_lm ? HEAD_LM : HEAD_BODY;
     for (int k = HEAD_CLASS; k < HEAD_IDS; k++) {
         const struct head_kind *h = &head_kinds[k];
-        int64_t len = (int64_t)strlen(h->suffix), score = n > len && !strcmp(class + n - len, h->suffix);
-        score = 8 * score + 4 * (ours && !strcmp(ours, h->name)) +
+        int64_t len = (int64_t)strlen(h->suffix), score;
+        score = 8 * (n > len && !strcmp(class + n - len, h->suffix)) +
+                4 * (ours && !strcmp(ours, h->name)) +
                 2 * (problem && h->problem && !strcmp(problem, h->problem));
         if (score <= best || !has_head(m, (enum head_id)k)) continue;
         best = score;

@@ -47,7 +47,7 @@ static void report(struct measure *s, const struct objective *o, peft_evaluation
         o->report(s, out);
     } else {
         metric_add(out, "perplexity", out->perplexity);
-        metric_add(out, "accuracy", out->token_accuracy);
+        metric_add(out, "token_accuracy", out->token_accuracy);
     }
 }
 

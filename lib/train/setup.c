@@ -144,8 +144,8 @@ static int plan_graphs(struct trainer *t, const struct batch *b)
     }
     if ((rc = pass_begin(&t->pass))) return rc;
     x = graph_leaf(t->graph, "features", &qtype_f32, t->max_rows, t->m->hp.dim, NULL, NULL);
-    rc = graph_plan(t->graph, objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL), trainer_policy(t),
-                    &report);
+    loss = objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL);
+    rc = graph_plan(t->graph, loss, trainer_policy(t), &report);
     if (rc) return rc;
     take_max(t, &report);
     t->pass.training = 0;

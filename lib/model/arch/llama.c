@@ -116,8 +116,8 @@ const struct arch arch_llama = {
     llama_keys, llama_slots, NULL
 };
 const struct arch arch_mistral = {
-    "mistral", "llama", "attention.sliding_window", CLASSES("Mistral"), "model.", LLAMA_STYLE(1, NULL),
-    mistral_keys, llama_slots, NULL
+    "mistral", "llama", "attention.sliding_window", CLASSES("Mistral"), "model.",
+    LLAMA_STYLE(1, NULL), mistral_keys, llama_slots, NULL
 };
 const struct arch arch_smollm3 = {
     "smollm3", "smollm3", NULL, CLASSES("SmolLM3"), "model.", LLAMA_STYLE(1, SPAN),
