@@ -187,7 +187,7 @@ int32_t peft_embed_text(peft_model *model, const char *const *texts, int32_t n,
     struct model *m = model_of(model);
     int rc = take_options(&o, sizeof(o), opts);
     int32_t pool = m->sentence.pool;
-    int64_t dim = m->hp.dim;
+    int64_t dim = m->hp.embed;
     if (!rc) rc = check_texts(texts, NULL, n);
     if (!rc && o.pool) rc = pool_by_name(o.pool, &pool);
     if (!rc) rc = need_tokenizer(m);

@@ -119,8 +119,8 @@ static int run_once(struct model *m, const int32_t *ids, int32_t n, enum output 
 
 static int check_ids(const struct model *m, const int32_t *ids, int32_t n)
 {
-    if (n > m->hp.max_len)
-        return fail(PEFT_EARG, "%d tokens, the model has room for %d", n, (int)m->hp.max_len);
+    if (n > m->hp.room)
+        return fail(PEFT_EARG, "%d tokens, the model has room for %d", n, (int)m->hp.room);
     for (int32_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= m->hp.vocab)
             return fail(PEFT_EARG, "token id %d at %d, expected 0 to %d", ids[i], i,
@@ -151,9 +151,9 @@ int32_t peft_embed(peft_model *model, const int32_t *ids, int32_t n, int32_t nor
     if (rc) return rc;
     struct fp_mode fp = fp_enter();
     rc = run_once(m, ids, n, OUT_EMBED, embedding);
-    double sum = rc ? 0 : m->compute.k->sum_squares(embedding, m->hp.dim);
+    double sum = rc ? 0 : m->compute.k->sum_squares(embedding, m->hp.embed);
     if (!rc && normalize && sum > 0)
-        m->compute.k->axpy(embedding, embedding, (float)(1.0 / sqrt(sum)), 0, m->hp.dim);
+        m->compute.k->axpy(embedding, embedding, (float)(1.0 / sqrt(sum)), 0, m->hp.embed);
     fp_leave(fp);
     return rc;
 }
@@ -182,6 +182,17 @@ static int render_prompt(struct model *m, const peft_message *messages, int32_t 
     if (!rc) rc = ids_check(ids);
     buf_free(&b);
     return rc;
+}
+
+int32_t peft_generate_defaults(const peft_model *model, peft_generate_opts *opts)
+{
+    peft_generate_opts o;
+    ARG(model && opts, "no model or options given");
+    int rc = take_options(&o, sizeof(o), opts);
+    if (rc) return rc;
+    gen_sampling(model_of(model), &o);
+    give_result(opts, &o, sizeof(o));
+    return PEFT_OK;
 }
 
 int32_t peft_generate(peft_model *model, const peft_message *messages, int32_t n,

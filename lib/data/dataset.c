@@ -212,6 +212,7 @@ int data_load(struct host *h, const struct tokenizer *tok, const char *path,
     token_spans_init(&e->spans_of, &h->mem);
     int rc = labels_init(&l.labels, h, &d->arena, o);
     if (rc == PEFT_OK) rc = read_all(&l);
+    if (tok) tok_rest(tok);
     labels_free(&l.labels);
     arena_free(&e->scratch);
     buf_free(&e->text);

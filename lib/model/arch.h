@@ -8,14 +8,25 @@
 #include "kernel/kernel.h"
 #include "store/store.h"
 
-enum rope_kind { ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3 };
+/* How the angles of a rotary table differ from the plain ones (rope.c). */
+struct rope_kind;
+struct rope_scaling {
+    const struct rope_kind *kind;       /* NULL = as they are */
+    double factor, original;            /* original: the length before the scaling */
+    double low, high;                   /* llama3's factors; yarn's slow and fast rotations */
+    double attention;                   /* multiplies cosines and sines; 0 = 1 */
+    double mscale, mscale_all;          /* yarn: give `attention` where it is not said */
+    int64_t exact;                      /* yarn: its range is not rounded */
+    const float *divide[2];             /* [rot / 2]: divisors of the frequencies, and those beyond
+                                           `original` (longrope); or NULL */
+};
 
 /* Settings of a model, from config.json or GGUF metadata. */
 struct hparams {
     int64_t layers, dim, heads, kv_heads, head_dim, ff, vocab, max_len, types;
     /* attention */
-    int64_t window;              /* keys that a local layer sees (bidirectional: to each side);
-                                    0 = all */
+    int64_t window;              /* keys that a local layer sees (bidirectional: half of them to
+                                    each side); 0 = all */
     int64_t full_layers;         /* so many layers at the beginning are global */
     int64_t period;              /* every period-th layer is global, 0 = none (see global_first) */
     int64_t attn_scalar;         /* scores are divided by its root; 0 = head_dim */
@@ -26,9 +37,12 @@ struct hparams {
     double theta, local_theta;   /* rope bases; local_theta 0 = the same */
     int64_t nope_period;         /* every nope_period-th layer has no rope, 0 = none */
     int64_t pos_offset;          /* learned positions begin at this row */
-    enum rope_kind rope;
-    double rope_factor, rope_low, rope_high, rope_original;   /* rope scaling */
+    struct rope_scaling rope[2]; /* of theta, and of local_theta */
+    int64_t room;                /* the longest sequence: max_len, or what scaling makes of it */
     /* block */
+    int64_t post_norm;           /* norms follow the sums; the family's, or as the file says */
+    int64_t embed;               /* width of embeddings and of what the head reads: dim */
+    int64_t alibi;               /* ALiBi as Falcon has it, instead of rotary positions */
     int64_t parallel;            /* attention and feed-forward read the same input */
     int64_t experts, experts_used, expert_ff;   /* 0 = one dense feed-forward */
     int64_t experts_norm;        /* the chosen experts' shares are scaled to sum to 1 */
@@ -55,7 +69,8 @@ struct key {
 enum slot {
     SLOT_EMBED, SLOT_POS, SLOT_TYPE, SLOT_EMBED_NORM, SLOT_FINAL_NORM, SLOT_LM_HEAD,
     SLOT_LM_DENSE, SLOT_LM_NORM, SLOT_LM_BIAS,   /* of masked language models */
-    SLOT_POOLER, SLOT_HEAD_NORM, SLOT_CLASSIFIER, SLOT_ROPE_FREQS,
+    SLOT_POOLER, SLOT_HEAD_NORM, SLOT_CLASSIFIER, SLOT_ROPE_FREQS, SLOT_ROPE_SHORT, SLOT_ROPE_LONG,
+    SLOT_EMBED_IN, SLOT_EMBED_OUT,  /* between embeddings of another width and the layers */
     SLOT_LAYER,                  /* the rest occur once a layer */
     SLOT_ATTN_NORM = SLOT_LAYER, SLOT_QKV, SLOT_Q, SLOT_K, SLOT_V, SLOT_Q_NORM, SLOT_K_NORM, SLOT_O,
     SLOT_ATTN_POST,              /* norm of the sub-layer's output, before it is added */
@@ -77,7 +92,7 @@ enum {
                                     these bits: with all */
 };
 enum dim { DIM_ONE, DIM_MODEL, DIM_Q, DIM_KV, DIM_QKV, DIM_HEAD, DIM_FF, DIM_FF2, DIM_VOCAB,
-           DIM_POS, DIM_TYPES, DIM_LABELS, DIM_ROT_HALF, DIM_EXPERTS, DIM_EXPERT_FF };
+           DIM_POS, DIM_TYPES, DIM_LABELS, DIM_ROT_HALF, DIM_EMBED, DIM_EXPERTS, DIM_EXPERT_FF };
 /* Several rows for one slot are tried in order; only the last need be required. */
 struct slot_row {
     uint8_t slot, kind;
@@ -97,8 +112,15 @@ struct head_kind {
     const char *task_type;       /* adapter_config.json's, or NULL */
     int32_t labels;              /* outputs; 0 = as many as there are labels */
     uint8_t each_token;          /* outputs for every token, not for the sequence */
+    const char *about;
 };
 extern const struct head_kind head_kinds[HEAD_IDS];
+/* Experts that transformers 5 holds as one parameter [experts, out, in], and PEFT
+ * adapts as such (target_parameters).  In the order of the module's parameters. */
+struct fused_row {
+    const char *module, *param;  /* "model.layers.%d.mlp.experts", "gate_up_proj"; NULL = end */
+    uint8_t slots[2];            /* whose outputs follow each other; the second may be 0 */
+};
 
 enum { NORM_RMS, NORM_LAYER };
 enum { NORM_PRE, NORM_POST };    /* POST: of the sum with the residual */
@@ -118,12 +140,20 @@ struct style {
     uint8_t head_act;            /* after SLOT_POOLER; enum act */
     const char *span_prefix;     /* of the body's names below a head for answers; NULL = as ever */
     uint8_t gguf_pair;           /* rope pairing of GGUF files: 1 = interleaved */
+    uint8_t gguf_bare;           /* GGUF has no biases of this family */
+    uint8_t scalar;              /* scores have a divisor of their own; see gguf_scalar */
+    const struct fused_row *fused;      /* or NULL */
+    const char *renamed[2];      /* part of a module's name in files, and what transformers 5 calls
+                                    it, whose adapters follow that; or NULL */
 };
+/* What the tensors of a model from GGUF tell. */
+struct told { int bias, two_norms; };
 struct arch {
     const char *name;            /* config.json's model_type */
     const char *gguf;            /* general.architecture, or NULL */
     const char *gguf_if;         /* of families that share it the first counts whose setting of this
-                                    name is there and not 0; NULL = any */
+                                    name is there and not 0, or, as "!NAME", which lacks that
+                                    tensor; NULL = any */
     const char *class_lm, *class_cls, *class_base;   /* "LlamaForCausalLM", ... */
     const char *prefix;          /* of the body's names; absent in files of the bare body */
     struct style style;
@@ -131,7 +161,10 @@ struct arch {
     const struct slot_row *slots;/* ended by kind == 0 */
     /* What no key can say, after the keys were read; NULL = nothing. */
     int (*settle)(const struct store *s, struct hparams *hp);
+    /* The inverse: config.json's members that settle reads; NULL = nothing. */
+    void (*tell)(const struct hparams *hp, const struct told *t, struct buf *b, int *n);
 };
+void put_member(struct buf *b, const char *key, int *n);    /* of config.json; save.c */
 extern const struct arch *const archs[];    /* NULL-terminated; rows in arch.def */
 
 #endif

@@ -5,17 +5,24 @@
 #include "model/load.h"
 
 const struct head_kind head_kinds[HEAD_IDS] = {
-    [HEAD_LM] = { "language-model", NULL, NULL, "CAUSAL_LM", 0, 1 },
-    [HEAD_BODY] = { "embedding", NULL, NULL, "FEATURE_EXTRACTION", 0, 1 },
+    [HEAD_LM] = { "language-model", NULL, NULL, "CAUSAL_LM", 0, 1,
+                  "the next token's logits, of decoders" },
+    [HEAD_BODY] = { "embedding", NULL, NULL, "FEATURE_EXTRACTION", 0, 1,
+                    "no head: a vector for a text, pooled mean, cls, last or weighted" },
     [HEAD_CLASS] = { "classification", "ForSequenceClassification", "single_label_classification",
-                     "SEQ_CLS", 0, 0 },
+                     "SEQ_CLS", 0, 0, "one of several labels for a text" },
     [HEAD_MULTI] = { "multi-label", "ForSequenceClassification", "multi_label_classification",
-                     "SEQ_CLS", 0, 0 },
-    [HEAD_REGRESS] = { "regression", "ForSequenceClassification", "regression", "SEQ_CLS", 0, 0 },
-    [HEAD_REWARD] = { "reward", "ForSequenceClassification", NULL, "SEQ_CLS", 1, 0 },
-    [HEAD_TOKENS] = { "tokens", "ForTokenClassification", NULL, "TOKEN_CLS", 0, 1 },
-    [HEAD_SPAN] = { "question-answering", "ForQuestionAnswering", NULL, "QUESTION_ANS", 2, 1 },
-    [HEAD_MASKED] = { "masked-lm", "ForMaskedLM", NULL, NULL, 0, 1 },
+                     "SEQ_CLS", 0, 0, "any number of labels for a text" },
+    [HEAD_REGRESS] = { "regression", "ForSequenceClassification", "regression", "SEQ_CLS", 0, 0,
+                       "one number for a text, or several" },
+    [HEAD_REWARD] = { "reward", "ForSequenceClassification", NULL, "SEQ_CLS", 1, 0,
+                      "how good an answer is, learned from pairs" },
+    [HEAD_TOKENS] = { "tokens", "ForTokenClassification", NULL, "TOKEN_CLS", 0, 1,
+                      "a label for each token: names, parts of speech" },
+    [HEAD_SPAN] = { "question-answering", "ForQuestionAnswering", NULL, "QUESTION_ANS", 2, 1,
+                    "where in a text the answer to a question stands" },
+    [HEAD_MASKED] = { "masked-lm", "ForMaskedLM", NULL, NULL, 0, 1,
+                      "the logits of masked tokens, of encoders" },
 };
 
 int head_by_name(const char *name)

@@ -1,6 +1,6 @@
 /* Passes and the small layers: leaf, linear, norm, dropout.  nn_linear is the
  * only place where adapters meet the network. */
-#include "model/model.h"
+#include "model/rope.h"
 
 struct pass_mem {
     struct host *host;
@@ -9,6 +9,7 @@ struct pass_mem {
     int32_t *types;                 /* zeros: token types */
     int32_t *positions;             /* rows of the table of learned positions */
     int64_t cap, seqs;
+    struct rope_cache rope[2];
 };
 
 int pass_mem_new(struct host *h, struct pass_mem **out)
@@ -27,6 +28,7 @@ void pass_mem_free(struct pass_mem *m)
     mem_free(&m->host->mem, m->index);
     mem_free(&m->host->mem, m->types);
     mem_free(&m->host->mem, m->positions);
+    for (int k = 0; k < 2; k++) mem_free(&m->host->mem, m->rope[k].table);
     mem_free(&m->host->mem, m);
 }
 
@@ -58,14 +60,15 @@ int pass_mem_reserve(struct pass_mem *m, int64_t tokens, int64_t seqs)
  * to itself; in local layers those of them within the window. */
 static void fill_spans(struct pass *p, int32_t *lo, int32_t *hi, int64_t window)
 {
-    int causal = p->m->arch->style.causal;
+    int causal = p->m->arch->style.causal, local = window > 0;
+    if (!causal) window /= 2;
     for (int64_t s = 0; s < p->n_seq; s++) {
         int32_t end = p->start[s + 1];
         for (int64_t i = p->start[s]; i < end; i++) {
             int64_t at = i + p->past, first = causal ? at + 1 - window : at - window;
             lo[i] = p->start[s];
             hi[i] = causal ? (int32_t)at + 1 : end;
-            if (!window) continue;
+            if (!local) continue;
             lo[i] = (int32_t)MAX(lo[i], first);
             if (!causal) hi[i] = (int32_t)MIN(end, at + window + 1);
         }
@@ -76,6 +79,7 @@ int pass_begin(struct pass *p)
 {
     int64_t window = p->m->hp.window;
     int rc = pass_mem_reserve(p->mem, p->n, p->n_seq);
+    if (!rc) rc = rope_begin(p, p->mem->rope);
     if (rc) return rc;
     graph_reset(p->g);
     p->dropouts = 0;

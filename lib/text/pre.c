@@ -115,7 +115,7 @@ static void write_metaspace(struct draft *d, const struct split_step *p, bool fi
 }
 
 /* The pieces of a rewritten text point into that one. */
-static int split_rewrite(struct encoder *e, int step, const char *s, int64_t n)
+int split_rewrite(struct encoder *e, int step, const char *s, int64_t n)
 {
     const struct split_step *p = &e->t->split[step];
     struct draft *d = &e->step[step];
@@ -137,8 +137,8 @@ int split_run(struct encoder *e, int step, const char *s, int64_t n)
 {
     const struct tokenizer *t = e->t;
     if (n == 0) return PEFT_OK;
-    if (step == t->n_split)
-        return t->model == MODEL_WORDPIECE ? wordpiece_encode(e, s, n) : bpe_encode(e, s, n);
+    if (step == t->n_pieces && !e->mapped) return words_encode(e, s, n);
+    if (step == t->n_split) return bpe_encode(e, s, n);
     const struct split_step *p = &t->split[step];
     if (p->kind == SPLIT_FIND) return split_find(e, step, s, n);
     if (p->kind == SPLIT_PREFIX_SPACE && s[0] == ' ') return split_run(e, step + 1, s, n);

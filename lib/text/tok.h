@@ -139,6 +139,9 @@ struct bpe {
     int32_t *rank;              /* MODEL_SCORES: by id; -1 = never the result */
     int32_t max_bytes;          /* the longest such token */
     int32_t of_char[512];       /* ids of one-character tokens, -1 = none */
+    int32_t of_raw[256];        /* ids of the characters that stand for bytes */
+    bool raw;                   /* pieces are bytes, not these characters */
+    const uint32_t *joints;     /* [2^16 bits] words.c; NULL = pieces stay whole */
     int32_t of_byte[256];       /* <0x00> ... */
     bool byte_fallback, fuse_unk, ignore_merges;
     const char *end_suffix, *prefix;    /* of words; NULL = none */
@@ -149,6 +152,10 @@ struct wordpiece {
     int64_t n_prefix, max_chars;
     int32_t max_bytes, unk;
 };
+
+enum { IDLE_MAX = 4 };
+struct encoder;
+struct idle { struct encoder *_Atomic slot[IDLE_MAX]; };
 
 struct jinja;
 struct tok_file { const char *name; struct file_view view; };
@@ -169,6 +176,8 @@ struct tokenizer {
     struct split_step split[STEPS_MAX];
     struct decode_step decode[STEPS_MAX];
     int n_norm, n_split, n_decode;
+    int n_pieces;               /* splits that make pieces: without a last
+                                 * SPLIT_BYTES if the model does it */
     bool has_decoder;
     struct post single, pair;
     struct trim trim[TRIMS_MAX];
@@ -180,12 +189,18 @@ struct tokenizer {
     struct jinja *chat;         /* NULL: no template, or one with an error */
     bool chat_parts;            /* it takes contents that are lists of parts */
     bool add_prefix;            /* SentencePiece: a space before the text */
+    struct idle *idle;          /* encoders that no thread uses */
     struct tok_file files[FILES_MAX];
     int n_files;
     const struct store *store;  /* where it came from, if GGUF */
 };
 
-/* What one call of tok_encode works with. */
+/* Words met before, with their ids (words.c). */
+enum { WORD_IDS = 7 };
+struct words { struct word *v; int64_t cap, met; };
+
+/* What one call of tok_encode works with.  The memory is kept for the next
+ * call, by whichever thread. */
 struct symbol { int32_t id, prev, next, at, len; };
 struct pair_merge { int32_t rank, at, id; };
 struct encoder {
@@ -194,13 +209,17 @@ struct encoder {
     struct token_spans *spans;  /* NULL: not asked for */
     struct mem *mem;
     const char *text;           /* the original one */
-    int64_t n_text, first_id;  /* bytes; the first id of this text, in `out` */
+    int64_t n_text, longest, first_id;  /* bytes; the first id of this text, in `out` */
     int32_t part;
     struct aligned now;            /* what the pieces point into */
     bool plain;                 /* special tokens are text */
     bool first;                 /* this part begins where the text begins */
     struct draft norm[2], step[STEPS_MAX];
     struct buf own[STEPS_MAX + 1], word;    /* own: spans of what is rewritten first */
+    bool mapped;                /* bytes are written out as characters after all */
+    struct words words;
+    const char *word_at;        /* the word being encoded, where its ids end, */
+    int64_t n_ends, ends[WORD_IDS];     /* and how many there are */
     struct symbol *symbols;
     int64_t n_symbols, cap_symbols;
     struct pair_merge *heap;
@@ -211,12 +230,18 @@ int tok_new(struct host *h, struct tokenizer **out);
 int tok_set_token(struct tokenizer *t, int64_t id, const char *s, int64_t n, int64_t n_entries);
 int tok_add(struct tokenizer *t, const struct added *a, int64_t n_entries);
 int32_t tok_model_id(const struct tokenizer *t, const char *s, int64_t n);
+/* words.c */
+int words_prepare(struct tokenizer *t);
+int words_encode(struct encoder *e, const char *s, int64_t n);
+void words_free(struct words *w, struct mem *m);
 /* Called once all parts are there. */
 int tok_finish(struct tokenizer *t);
 
 /* tokenizer.c */
 /* Appends an id that stands for n bytes at s, which point into e->now. */
 void token_push(struct encoder *e, int32_t id, const char *s, int64_t n);
+/* The span of the id with this index, which may be there already. */
+void token_push_span(struct encoder *e, int32_t id, int64_t index, const char *s, int64_t n);
 /* The same for an added token, whose text is that of the input. */
 void token_push_added(struct encoder *e, int32_t id, const char *s, int64_t n);
 /* Takes back the ids from `n` on. */
@@ -238,6 +263,7 @@ int added_cut(struct encoder *e, const struct trie *r, const char *s, int64_t n,
 /* normal.c, pre.c, bpe.c, wordpiece.c: each appends to e->out in the end */
 int normalize(const struct tokenizer *t, struct draft two[2], struct aligned *x);
 int split_run(struct encoder *e, int step, const char *s, int64_t n);
+int split_rewrite(struct encoder *e, int step, const char *s, int64_t n);
 int bpe_reserve(struct tokenizer *t, int64_t n_merges);
 int bpe_add_merge(struct tokenizer *t, const char *a, int64_t na, const char *b, int64_t nb);
 /* What the merge of two tokens makes, or -1. */

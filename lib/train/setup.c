@@ -135,7 +135,8 @@ static int plan_graphs(struct trainer *t, const struct batch *b)
     x = t->objective->features(&t->pass, b);
     loss = objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL);
     if (loss && !loss->needs_grad) return PEFT_OK;            /* nothing trains: said later */
-    t->features.on = x && !x->needs_grad && t->o.feature_cache >= 0 && !t->d->masks;
+    t->features.on = x && !x->needs_grad && t->o.feature_cache >= 0 && !rope_by_length(t->m) &&
+                     !t->d->masks;
     rc = graph_plan(t->graph, loss, trainer_policy(t), &report);
     if (rc) return rc;
     if (!t->features.on) {
@@ -143,7 +144,7 @@ static int plan_graphs(struct trainer *t, const struct batch *b)
         return PEFT_OK;
     }
     if ((rc = pass_begin(&t->pass))) return rc;
-    x = graph_leaf(t->graph, "features", &qtype_f32, t->max_rows, t->m->hp.dim, NULL, NULL);
+    x = graph_leaf(t->graph, "features", &qtype_f32, t->max_rows, t->m->hp.embed, NULL, NULL);
     loss = objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL);
     rc = graph_plan(t->graph, loss, trainer_policy(t), &report);
     if (rc) return rc;
@@ -260,7 +261,7 @@ int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, st
 int trainer_prepare(struct trainer *t)
 {
     struct mem *mem = &t->m->host.mem;
-    int64_t dim = t->m->hp.dim;
+    int64_t dim = t->m->hp.embed;
     int rc = PEFT_OK;
     if (t->grads) return PEFT_OK;
     for (int64_t i = 0; i < t->n_list && !rc; i++) rc = param_own(t->m, t->list[i].p);
@@ -295,7 +296,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
     for (int64_t i = 0; (p = model_nth_param(m, i)); i++) {
         if (!p->counted) continue;
         out->total_params += param_len(p);
-        if (!p->own) out->weights += param_len(p) / p->type->block * p->type->bytes;
+        if (!p->own) out->weights += param_bytes(p);
     }
     for (int64_t i = 0; i < t->n_list; i++) {
         out->trainable_params += t->list[i].n;
@@ -308,7 +309,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
     for (int64_t i = 0; i < t->d->n; i++)
         out->data +=
             (int64_t)sizeof(t->d->rows[i]) + t->d->rows[i].n * (t->d->rows[i].labels ? 8 : 4);
-    out->features = t->features.on ? t->features.cap * 4 + t->max_rows * m->hp.dim * 4 : 0;
+    out->features = t->features.on ? t->features.cap * 4 + t->max_rows * m->hp.embed * 4 : 0;
     /* The process before the model came, and what the library holds by now,
      * less what the other fields count already. */
     rest = m->rss_before + atomic_load(&m->host.mem.live) - out->data;

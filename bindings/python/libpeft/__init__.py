@@ -129,6 +129,18 @@ def system():
     return _record(out)
 
 
+def tables(name):
+    """What works: the rows of "families", "formats", "types", "tokenizers" or "heads"."""
+    rows = []
+    while True:
+        out = _api.Entry()
+        code = lib.peft_list(_bytes(name), len(rows), ctypes.byref(out))
+        if code == _END:
+            return rows
+        _check(code)
+        rows.append(_record(out))
+
+
 class _Handle:
     """Owns one object of the library; close() or `with` releases it."""
     _free = None
@@ -301,7 +313,7 @@ class Model(_Handle):
         return [lib.peft_label_name(self._c, i).decode() for i in range(self.info.labels)]
 
     def add_adapter(self, name="default", **options):
-        """Options: rank, alpha, dropout, rslora, targets, seed, ..."""
+        """Options: rank, alpha, dropout, rslora, targets, target_parameters, seed, ..."""
         if isinstance(options.get("rslora"), bool):
             options["rslora"] = 1 if options["rslora"] else -1
         opts = _options(_api.AdapterOpts, options)
