@@ -200,6 +200,10 @@ typedef struct peft_info {
     int32_t embed_dim;       /* of peft_embed and peft_embed_image */
     int32_t encoder_layers;  /* of an encoder-decoder model, the first of `layers`; else 0 */
     int32_t decoder_start;   /* the token that its targets begin with; -1 = none */
+    char head[32];           /* as peft_head_opts.kind; "language-model", or "embedding" for the
+                                body alone */
+    int32_t outputs;         /* columns of peft_forward, 0 = none */
+    int32_t each_token;      /* 1 = peft_forward has a row for each token */
 } peft_info;
 PEFT_API int32_t peft_model_info(const peft_model *model, peft_info *out);
 
@@ -244,6 +248,9 @@ typedef struct peft_head_opts {
     const char *pool;             /* NULL = the family's: "last", "cls", "mean" */
     float dropout;                /* before the head while training */
     uint64_t seed;                /* of its initial values */
+    const char *kind;             /* NULL = "classification" (one label: "regression"),
+                                     "multi-label", "regression", "reward", "tokens",
+                                     "question-answering", "masked-lm" */
 } peft_head_opts;
 /* Adds a new last layer that maps the pooled hidden state to `labels` logits
  * and takes the place of the language-model head.  It is trainable.  The name
@@ -329,9 +336,10 @@ PEFT_API int64_t peft_chat_render(const peft_model *model,
                                   const peft_message *messages, int32_t n,
                                   int32_t prompt, char *text, int64_t cap);
 
-/* logits [n, vocab], or [labels] with a classification head, for one sequence
- * of n ids.  Adapters that are enabled take part.  PEFT_ESTATE for an
- * encoder-decoder model, which needs peft_forward_pair. */
+/* logits [n, vocab], or [labels] with a classification head, or [n, labels]
+ * with one for tokens (2 for answers: begin and end), for one sequence of n ids.
+ * Adapters that are enabled take part.  PEFT_ESTATE for an encoder-decoder
+ * model, which needs peft_forward_pair. */
 PEFT_API int32_t peft_forward(peft_model *model, const int32_t *ids, int32_t n,
                               float *logits);
 /* Of an encoder-decoder model: logits [n, vocab] for the n ids of a target, whose
@@ -367,6 +375,90 @@ PEFT_API int32_t peft_classify_image(peft_model *model, const char *path,
 PEFT_API int32_t peft_embed_image(peft_model *model, const char *path,
                                   const void *bytes, size_t n,
                                   int32_t normalize, float *embedding);
+
+/* ------------------------------------------------------- answers of heads
+ * Texts in, what the head says out; long texts are cut or read in windows.
+ * Positions are bytes of the text that was given.  PEFT_ESTATE when the model
+ * has another head. */
+
+typedef struct peft_classify_opts {
+    size_t size;
+    const char *const *pairs; /* second texts [n]; NULL = none */
+    int32_t max_len;          /* tokens, longer texts are cut; 0 = the model's */
+    int32_t batch;            /* texts at a time; 0 = 8 */
+    int32_t raw;              /* 1 = the head's outputs as they are */
+} peft_classify_opts;
+/* scores [n, labels] of n texts: probabilities that sum to 1; of "multi-label"
+ * one for each label; of "regression" and "reward" the numbers.  labels [n]
+ * (may be NULL): the label with the best score. */
+PEFT_API int32_t peft_classify(peft_model *model, const char *const *texts,
+                               int32_t n, const peft_classify_opts *opts,
+                               float *scores, int32_t *labels);
+
+typedef struct peft_tag_opts {
+    size_t size;
+    const char *aggregate;    /* "none": every token; NULL = "simple": neighbours of
+                                 one type are one; "first", "average", "max": so for
+                                 whole words, by the pieces' scores */
+    int32_t max_len;          /* tokens of a window; 0 = the model's, at most 512 */
+    int32_t all;              /* 1 = those labelled "O" too */
+} peft_tag_opts;
+typedef struct peft_tag {
+    const char *label;        /* the model's; without B- or I- unless "none" */
+    int32_t begin, end;       /* bytes [begin, end) of the text */
+    float score;              /* probability; of several tokens the mean */
+} peft_tag;
+/* The parts of a text that have labels, as the pipeline of transformers gives
+ * them.  Returns their number and writes at most `cap`. */
+PEFT_API int64_t peft_tag_text(peft_model *model, const char *text, size_t n,
+                               const peft_tag_opts *opts, peft_tag *tags,
+                               int64_t cap);
+
+typedef struct peft_answer_opts {
+    size_t size;
+    int32_t n_best;           /* 0 = 1 */
+    int32_t max_answer;       /* tokens; 0 = 15 */
+    int32_t max_len;          /* tokens of a window; 0 = 384, at most the model's */
+    int32_t stride;           /* tokens that two windows share; 0 = 128 */
+    int32_t no_answer;        /* 1 = "none" is one of the answers: begin = end = 0 */
+} peft_answer_opts;
+typedef struct peft_answer_span {
+    int32_t begin, end;       /* bytes of the context */
+    float score;              /* probability of begin times that of end, of the window */
+} peft_answer_span;
+/* The best answers to a question that stand in the context, best first.
+ * Returns their number, at most n_best and `cap`. */
+PEFT_API int32_t peft_answer(peft_model *model, const char *question,
+                             const char *context,
+                             const peft_answer_opts *opts,
+                             peft_answer_span *answers, int32_t cap);
+
+typedef struct peft_filled {
+    int32_t mask;             /* the text's first, second ... mask token, from 0 */
+    int32_t id;               /* token */
+    float score;              /* probability */
+} peft_filled;
+/* The top_k tokens for each mask token ("[MASK]", "<mask>") of a text, by a
+ * "masked-lm" head.  Returns masks * top_k and writes at most `cap`. */
+PEFT_API int64_t peft_fill_mask(peft_model *model, const char *text, size_t n,
+                                int32_t top_k, peft_filled *filled,
+                                int64_t cap);
+
+typedef struct peft_embed_opts {
+    size_t size;
+    const char *pool;         /* "mean", "cls", "last", "weighted" (token i counts i
+                                 times, SGPT); NULL = as the folder's modules.json of
+                                 sentence-transformers says, else "mean" */
+    int32_t normalize;        /* 1 = to length 1, -1 = not, 0 = as the folder says,
+                                 else not */
+    int32_t max_len;          /* tokens; 0 = the folder's, else the model's */
+    int32_t batch;            /* texts at a time; 0 = 8 */
+    const char *prefix;       /* put before each text ("query: "); NULL = none */
+} peft_embed_opts;
+/* embeddings [n, dim] of n texts. */
+PEFT_API int32_t peft_embed_text(peft_model *model, const char *const *texts,
+                                 int32_t n, const peft_embed_opts *opts,
+                                 float *embeddings);
 
 typedef struct peft_generate_opts {
     size_t size;
@@ -437,6 +529,10 @@ typedef struct peft_dataset_opts {
                                  else only in its folder and below */
     const char *prefix;       /* encoder-decoder: put before each source text,
                                  "summarize: "; NULL = none */
+    int32_t stride;           /* questions: tokens that two windows of a long context share;
+                                 0 = 128, at most half a window's (max_len 0: 384) */
+    int32_t label_all;        /* words with tags: 1 = every piece of a word has its tag, pieces
+                                 after the first B-X as I-X; 0 = the first piece only */
 } peft_dataset_opts;
 /* Reads JSONL or CSV (by its ending): messages, prompt/completion,
  * instruction/input/output, text, text/label, or input_ids/labels as Hugging
@@ -471,6 +567,8 @@ typedef struct peft_dataset_stats {
     int64_t truncated;        /* rows cut at max_len */
     int64_t skipped;          /* rows with nothing left to train */
     int32_t labels;           /* classes found; 0 = none */
+    char head[32];            /* what these rows train, as peft_head_opts.kind, or
+                                 "language-model" */
 } peft_dataset_stats;
 PEFT_API int32_t peft_dataset_info(const peft_dataset *data,
                                    peft_dataset_stats *out);
@@ -582,13 +680,32 @@ typedef struct peft_eval_opts {
     /* Called after each batch; non-zero ends with PEFT_ECANCELLED. */
     int32_t (*progress)(void *ctx, int64_t done, int64_t rows);
     void *ctx;
+    double no_answer;         /* questions: there is none when its score (a sum of two
+                                 logits) exceeds the best answer's by more */
 } peft_eval_opts;
+/* One figure of an evaluation.  Names by task:
+ * classification: accuracy, f1, precision, recall (means over the classes that
+ *   occur: macro), f1_micro, f1_weighted, matthews;
+ * multi-label: f1, f1_micro, precision_micro, recall_micro, f1_weighted,
+ *   accuracy (rows without a mistake), at a threshold of 1/2;
+ * regression: mse, mae, pearson, spearman;
+ * tokens: f1, precision, recall of chunks (seqeval; only with BIO names),
+ *   accuracy of tokens;
+ * question-answering: f1, exact (SQuAD's, in percent), f1_answered,
+ *   exact_answered, no_answer (of questions with, and without an answer);
+ * reward: accuracy (pairs in the right order), margin (mean difference);
+ * language models: perplexity, token_accuracy. */
+typedef struct peft_metric { const char *name; double value; } peft_metric;
+enum { PEFT_METRICS = 16 };
 typedef struct peft_evaluation {
     size_t size;
     int64_t rows, tokens;     /* tokens: those that count */
     double loss, perplexity, token_accuracy;
     double accuracy, f1;      /* with a head; f1 is the mean over classes */
     double seconds;
+    const char *task;         /* the head's kind: "language-model", "tokens", ... */
+    int32_t n_metrics;
+    peft_metric metrics[PEFT_METRICS]; /* what the task has, the most telling first */
 } peft_evaluation;
 PEFT_API int32_t peft_eval(peft_model *model, const peft_dataset *data,
                            const peft_eval_opts *opts, peft_evaluation *out);

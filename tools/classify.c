@@ -1,4 +1,4 @@
-/* peft classify: classes of pictures. */
+/* peft classify --image: classes of pictures. */
 #include <stdlib.h>
 
 #include "cli.h"
@@ -63,19 +63,4 @@ int classify_pictures(const struct args *args, peft_model *model, const peft_inf
     free(shares);
     free(g);
     return rc ? library_error(rc, "cannot classify") : 0;
-}
-
-int run_classify(const struct args *args)
-{
-    peft_model *model = NULL;
-    peft_info info = {0};
-    if (!args->image.n)
-        return usage_error("which picture?  --image FILE");
-    int rc = open_model(args, &model, &info);
-    if (!rc)
-        rc = open_adapter(args, model, &info);
-    if (!rc)
-        rc = classify_pictures(args, model, &info);
-    peft_model_free(model);
-    return rc;
 }

@@ -47,7 +47,7 @@ struct args {
     struct list image;
     int32_t top;
 
-    const char *method, *targets, *target_parameters, *adapter, *pool;
+    const char *method, *targets, *target_parameters, *adapter, *pool, *head;
     struct list freeze, unfreeze;
     int32_t rank, rslora, to_float;
     double alpha, dropout;
@@ -67,7 +67,9 @@ struct args {
     int32_t beams;
     const char *early_stopping;
 
-    const char *text, *decode, *dtype;
+    const char *text, *decode, *dtype, *question, *context, *aggregate;
+    int32_t n_best, no_answer, stride, normalize;
+    double threshold;
     int32_t markdown, no_special, plain, tensors, memory;
 };
 
@@ -215,5 +217,7 @@ int run_plan(const struct args *args);
 int run_classify(const struct args *args);
 /* Classes of the pictures that --image names, to stdout. */
 int classify_pictures(const struct args *args, peft_model *model, const peft_info *info);
+int run_answer(const struct args *args);
+int run_embed(const struct args *args);
 
 #endif

@@ -61,7 +61,11 @@ const struct option train_options[] = {
     {"target-parameters", OPT_TEXT, "NAMES", "experts that get LoRA as one parameter",
      AT(target_parameters), 0, 0},
     {"adapter", OPT_TEXT, "DIR", "go on from this adapter", AT(adapter), 0, 0},
-    {"pool", OPT_TEXT, "NAME", "what a new head reads: last, cls, mean", AT(pool), 0, 0},
+    {"head", OPT_TEXT, "KIND", "of a new head (default: by the data): classification,\n"
+     "                         multi-label, regression, tokens, question-answering,\n"
+     "                         reward, masked-lm",
+     AT(head), 0, 0},
+    {"pool", OPT_TEXT, "NAME", "what a new head reads: last, cls, mean, weighted", AT(pool), 0, 0},
     {"optimizer", OPT_TEXT, "NAME", "adamw", AT(optimizer), 0, 0},
     {"lr", OPT_NUMBER, "X", "learning rate (default by method)", AT(lr), 0, 1e6},
     {"schedule", OPT_TEXT, "NAME", "cosine (default), linear, constant", AT(schedule), 0, 0},

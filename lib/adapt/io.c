@@ -320,12 +320,24 @@ static int load_module(struct load *l, const struct store_tensor *t, const char 
 /* A classification head that the adapter brings along. */
 static int add_head(struct load *l)
 {
-    const struct slot_row *row = slot_find(l->m->arch, SLOT_CLASSIFIER);
-    char name[160];
-    if (!row || l->m->head) return PEFT_OK;
-    snprintf(name, sizeof(name), PREFIX "%s.weight", row->hf);
-    const struct store_tensor *t = store_find(l->st, name);
-    if (!t || t->n_dims != 2 || t->dims[0] > 1 << 20) return PEFT_OK;
+    const char *task = json_string(json_get(l->config, "task_type"));
+    const char *ours = json_string(json_get(l->config, "libpeft_head"));
+    const struct store_tensor *t = NULL;
+    int best = -1, kind = 0;
+    for (int k = HEAD_CLASS; k < HEAD_IDS && !l->m->head; k++) {
+        const struct head_kind *h = &head_kinds[k];
+        const struct slot_row *row = head_row(l->m->arch, (enum head_id)k);
+        char name[160];
+        int score = (task && h->task_type && !strcmp(task, h->task_type)) +
+                    2 * (ours && !strcmp(ours, h->name));
+        snprintf(name, sizeof(name), PREFIX "%s.weight", row ? row->hf : "");
+        const struct store_tensor *found = store_find(l->st, name);
+        if (score <= best || !found || found->n_dims != 2 || found->dims[0] > 1 << 20) continue;
+        t = found;
+        best = score;
+        kind = k;
+    }
+    if (!t) return PEFT_OK;
     const char **names = NULL;
     int32_t n = (int32_t)t->dims[0], i = 0;
     const json *list = json_get(l->config, "libpeft_labels");
@@ -334,6 +346,7 @@ static int add_head(struct load *l)
     for (const json *j = names ? json_first(list) : NULL; j; j = json_next(j))
         names[i++] = json_string(j);
     peft_head_opts o = { .size = sizeof(o), .labels = n, .names = names,
+                         .kind = head_kinds[kind].name,
                          .pool = json_string(json_get(l->config, "libpeft_pool")) };
     return model_head_add(l->m, &o);
 }

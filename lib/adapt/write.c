@@ -168,8 +168,8 @@ static int put_adapter_config(struct model *m, const struct adapter *a, struct b
             buf_puts(b, i ? ", " : "");
             buf_json(b, m->labels[i], (int64_t)strlen(m->labels[i]));
         }
-        buf_printf(b, "],\n  \"libpeft_pool\": \"%s\",\n",
-                   m->pool_kind == POOL_MEAN ? "mean" : m->pool_kind == POOL_CLS ? "cls" : "last");
+        buf_printf(b, "],\n  \"libpeft_head\": \"%s\",\n  \"libpeft_pool\": \"%s\",\n",
+                   head_kinds[m->kind].name, pool_names[m->pool_kind]);
     }
     buf_puts(b, "  \"lora_alpha\": ");
     buf_number(b, a->alpha);
@@ -191,13 +191,12 @@ static int put_adapter_config(struct model *m, const struct adapter *a, struct b
     put_list(b, names, n);
     if (has_fused(a) && put_parameters(m, a, b, t)) return PEFT_ENOMEM;
     /* PEFT's tasks are of text: the others pass pixels on as they are. */
-    const char *task = m->vision               ? "null"
-                       : m->head               ? "\"SEQ_CLS\""
-                       : m->hp.enc_layers      ? "\"SEQ_2_SEQ_LM\""
-                       : m->arch->style.causal ? "\"CAUSAL_LM\""
-                                               : "\"FEATURE_EXTRACTION\"";
-    buf_printf(b, ",\n  \"task_type\": %s,\n  \"use_dora\": false,\n  \"use_rslora\": %s\n}\n",
-               task, a->rslora ? "true" : "false");
+    const char *task = m->vision          ? NULL
+                       : m->hp.enc_layers ? "SEQ_2_SEQ_LM"
+                                          : head_kinds[m->kind].task_type;
+    const char *quote = task ? "\"" : "";
+    buf_printf(b, ",\n  \"task_type\": %s%s%s,\n  \"use_dora\": false,\n  \"use_rslora\": %s\n}\n",
+               quote, task ? task : "null", quote, a->rslora ? "true" : "false");
     return buf_check(b);
 }
 

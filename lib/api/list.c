@@ -69,9 +69,13 @@ static int tokenizer_row(int32_t i, peft_entry *e)
     return named_row(tok_kinds, SIZE_MAX, i, e);
 }
 
-static int head_row(int32_t i, peft_entry *e)
+static int head_entry(int32_t i, peft_entry *e)
 {
-    return named_row(head_kinds, SIZE_MAX, i, e);
+    if (i < 0 || i >= HEAD_IDS) return 0;
+    PUT(e->name, head_kinds[i].name);
+    PUT(e->about, head_kinds[i].about);
+    PUT(e->hf, head_kinds[i].suffix);
+    return 1;
 }
 
 static int is_mixture(const struct arch *a)
@@ -120,7 +124,7 @@ static int type_row(int32_t i, peft_entry *e)
 
 static const struct { const char *name; int (*row)(int32_t i, peft_entry *e); } lists[] = {
     { "families", family_row }, { "formats", format_row }, { "types", type_row },
-    { "tokenizers", tokenizer_row }, { "heads", head_row },
+    { "tokenizers", tokenizer_row }, { "heads", head_entry },
 };
 
 int32_t peft_list(const char *which, int32_t i, peft_entry *out)

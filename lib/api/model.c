@@ -83,6 +83,9 @@ int32_t peft_model_info(const peft_model *model, peft_info *out)
     i.embed_dim = (int32_t)(m->global[SLOT_PROJECTION] ? m->hp.projection : m->hp.embed);
     i.encoder_layers = (int32_t)m->hp.enc_layers;
     i.decoder_start = m->hp.enc_layers ? (int32_t)m->hp.start_id : -1;
+    snprintf(i.head, sizeof(i.head), "%s", head_kinds[m->kind].name);
+    i.outputs = m->head ? (int32_t)m->hp.labels : model_lm_head(m) ? (int32_t)m->hp.vocab : 0;
+    i.each_token = head_kinds[m->kind].each_token;
     i.has_tokenizer = m->tok != NULL;
     i.has_chat_template = m->tok && tok_info(m->tok)->chat_template;
     for (int64_t k = 0; (p = model_nth_param(m, k)); k++) {

@@ -1,7 +1,7 @@
 /* Text, logits and generation. */
 #include <math.h>
 
-#include "api/api.h"
+#include "api/infer.h"
 
 static int complete_messages(const peft_message *messages, int32_t n)
 {
@@ -9,14 +9,6 @@ static int complete_messages(const peft_message *messages, int32_t n)
         if (!messages[i].role || !messages[i].content)
             return fail(PEFT_EARG, "message %d has no role or content", i);
     return PEFT_OK;
-}
-
-static int need_tokenizer(const struct model *m)
-{
-    if (m->tok) return PEFT_OK;
-    return fail(PEFT_ENOTFOUND,
-                "%s has no tokenizer, expected tokenizer.json, vocab.txt or GGUF metadata",
-                m->path);
 }
 
 /* Copies what fits; the result is the whole length. */
@@ -94,8 +86,9 @@ static struct tensor *output_of(struct pass *p, enum output kind)
 {
     int encode = kind == OUT_EMBED && p->n_source;
     struct tensor *x = encode ? model_encoded(p) : model_hidden(p);
-    if (kind == OUT_EMBED) return g_pool_mean(p->g, x, p->start, 1);
-    return p->m->head ? model_classify(p, model_pooled(p, x)) : model_logits(p, x);
+    if (kind == OUT_EMBED) return g_pool_mean(p->g, x, p->start, 1, 0);
+    if (!p->m->head) return model_logits(p, x);
+    return model_classify(p, head_kinds[p->m->kind].each_token ? x : model_pooled(p, x));
 }
 
 /* ids: n_source of a source, then n. */

@@ -27,7 +27,8 @@ struct batcher {
     struct batch b;
     /* What b points to. */
     int32_t *ids, *pos, *types, *start, *rows, *target, *label, *example;
-    float *value, *patches;
+    int32_t *span, *pick;           /* pick: [max_len] tokens of a row that may be masked */
+    float *value, *dense, *patches;
     /* Of one picture. */
     float *pixels;
     uint8_t *raw, *changed;
@@ -91,9 +92,11 @@ static int batcher_alloc(struct batcher *b)
     b->targets = mem_array(m, n, sizeof *b->targets);
     if (!b->order || !b->end || !b->targets) return PEFT_ENOMEM;
     for (int64_t i = 0; i < n; i++)
-        if (d->rows[i].labels)
-            b->targets[i] = (int32_t)count_trained(d->rows[i].labels, label_shift(d->task),
-                                                   d->rows[i].n, &first);
+        if (d->rows[i].labels) {
+            int64_t k = count_trained(d->rows[i].labels, label_shift(d->task), d->rows[i].n,
+                                      &first);
+            b->targets[i] = d->masks ? mask_count(k) : (int32_t)k;
+        }
     struct batch_size most = b->most = find_bound(b);
     if (most.tokens > INT32_MAX)
         return fail(PEFT_EARG, "a batch of %lld tokens, expected less than 2^31",
@@ -122,12 +125,17 @@ static int batcher_alloc(struct batcher *b)
         if (!b->patches || !b->pixels || !b->raw) return PEFT_ENOMEM;
         b->changed = b->raw + picture_bytes(v);
     }
-    bool all = b->ids && b->pos && b->types && b->start && b->rows && b->target && b->label &&
-               b->value && b->example;
+    int64_t rows = most.seqs / d->texts, width = d->task == TASK_MULTI ? d->n_labels : 0, cells;
+    if (!mul_ok(rows, width, &cells)) return fail(PEFT_ENOMEM, "a batch of too many labels");
+    b->dense = mem_array(m, cells, sizeof *b->dense);
+    b->span = mem_array(m, 2 * rows, sizeof *b->span);
+    b->pick = mem_array(m, d->max_len, sizeof *b->pick);
+    bool all = b->dense && b->span && b->pick && b->ids && b->pos && b->types && b->start &&
+               b->rows && b->target && b->label && b->value && b->example;
     b->b = (struct batch){ .ids = b->ids,
                            .pos = b->pos,
                            .types = b->types,
-                           .start = b->start,
+                           .start = b->start, .targets = b->dense, .span = b->span,
                            .rows = b->rows,
                            .target = b->target,
                            .label = b->label,
@@ -166,7 +174,8 @@ void batcher_free(struct batcher *b)
     void *const parts[] = { b->order,    b->end,    b->targets, b->tree,  b->pack_of,
                             b->shuffled, b->ids,    b->pos,     b->types, b->start,
                             b->rows,     b->target, b->label,   b->value, b->example,
-                            b->patches,  b->pixels, b->raw };
+                            b->patches,  b->pixels, b->raw,     b->dense, b->span,
+                            b->pick };
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) mem_free(b->mem, parts[i]);
     mem_free(b->mem, b);
 }
@@ -259,6 +268,35 @@ void batcher_size(struct batcher *b, int64_t epoch, int64_t i, struct batch_size
     out->others = out->tokens - out->first;
 }
 
+static int by_size_up(const void *a, const void *b) { return by_size_down(b, a); }
+
+/* Masked language modelling (Devlin et al. 2019): of the tokens that may be
+ * masked 15 % are targets; 80 % of these become the mask, 10 % any token, 10 %
+ * stay.  Drawn by (seed, epoch, row). */
+static void mask_text(struct batcher *b, const struct example *x)
+{
+    struct batch *out = &b->b;
+    int64_t row = x - b->d->rows, first = row << 24;
+    uint64_t seed = b->o.seed + (uint64_t)row * 0x9E3779B97F4A7C15u;
+    uint64_t stream = rng_stream(RNG_MASK, (uint32_t)b->epoch);
+    int32_t n = 0, k;
+    for (int32_t p = 0; p < x->n; p++)
+        if (x->labels[p] != NOT_TRAINED) b->pick[n++] = p;
+    rng_shuffle(b->pick, n, seed, stream);
+    k = MIN(mask_count(n), n);
+    qsort(b->pick, (size_t)k, sizeof *b->pick, by_size_up);
+    for (int32_t i = 0; i < k; i++) {
+        int32_t at = (int32_t)out->n + b->pick[i];
+        uint64_t draw = (uint64_t)(first + b->pick[i]) * 2;
+        float u = rng_uniform(b->o.seed, stream, draw);
+        b->rows[out->n_target] = at;
+        b->target[out->n_target++] = b->ids[at];
+        if (u < 0.8f) b->ids[at] = b->d->mask_id;
+        else if (u < 0.9f)
+            b->ids[at] = (int32_t)(rng_u32(b->o.seed, stream, draw + 1) % (uint32_t)b->d->vocab);
+    }
+}
+
 /* Appends text t of example x as the next sequence. */
 static void add_text(struct batcher *b, const struct example *x, int32_t t)
 {
@@ -271,11 +309,12 @@ static void add_text(struct batcher *b, const struct example *x, int32_t t)
         b->pos[out->n + p] = p;
         b->types[out->n + p] = x->second && p >= x->second;
     }
-    for (int32_t p = 0; x->labels && p + shift < n; p++) {
+    for (int32_t p = 0; x->labels && !b->d->masks && p + shift < n; p++) {
         if (x->labels[from + p + shift] == NOT_TRAINED) continue;
         b->rows[out->n_target] = (int32_t)out->n + p;
         b->target[out->n_target++] = x->labels[from + p + shift];
     }
+    if (b->d->masks) mask_text(b, x);
     out->n += n;
 }
 
@@ -299,6 +338,19 @@ static int add_picture(struct batcher *b, int64_t k, int32_t row)
     return PEFT_OK;
 }
 
+/* What TASK_MULTI and TASK_SPAN want of the i-th row. */
+static void add_targets(struct batcher *b, const struct example *x, int64_t i)
+{
+    float *y = b->dense + i * b->d->n_labels;
+    for (int side = 0; side < 2; side++) b->span[2 * i + side] = b->start[i] + x->span[side];
+    if (b->d->task != TASK_MULTI) return;
+    memset(y, 0, (size_t)b->d->n_labels * sizeof *y);
+    for (int32_t k = 0; k < x->n_classes; k++) {
+        if (x->values) y[k] = x->values[k];
+        else y[x->classes[k]] = 1;
+    }
+}
+
 const struct batch *batcher_get(struct batcher *b, int64_t epoch, int64_t i)
 {
     int64_t from, to;
@@ -313,6 +365,7 @@ const struct batch *batcher_get(struct batcher *b, int64_t epoch, int64_t i)
         b->example[k - from] = b->order[k];
         b->label[k - from] = x->label;
         b->value[k - from] = x->value;
+        add_targets(b, x, k - from);
     }
     b->start[out->n_seq] = (int32_t)out->n;
     for (int64_t k = from; k < to && b->d->vision; k++)

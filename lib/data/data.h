@@ -3,6 +3,7 @@
 #define DATA_DATA_H
 
 #include "base/rng.h"
+#include "model/arch.h"
 #include "model/vision.h"
 #include "text/text.h"
 
@@ -10,7 +11,21 @@
 enum task {
     TASK_LM,                        /* labels: the next token */
     TASK_CLASS,                     /* one class or number a row */
-    TASK_SEQ2SEQ                    /* a source, and a target with its next tokens as labels */
+    TASK_SEQ2SEQ,                   /* a source, and a target with its next tokens as labels */
+    TASK_MULTI,                     /* any number of classes, or several numbers, a row */
+    TASK_TOKEN,                     /* labels: a class of each token */
+    TASK_SPAN,                      /* where in its text the answer to a question stands */
+    TASK_PAIR,                      /* two texts, the first of which is better */
+    TASK_MASKED                     /* labels: the token itself, where it is masked */
+};
+
+/* A question and its context, of which each window is a row. */
+struct question {
+    const char *id, *context;
+    int64_t context_n;              /* bytes */
+    const char **answers;           /* [n_answers], that evaluation accepts; none = no answer */
+    int32_t n_answers, n;           /* n: tokens of the context */
+    const int32_t *begin, *end;     /* [n] their bytes */
 };
 
 /* One row: one text, or as many as all rows of its data set have. */
@@ -21,7 +36,14 @@ struct example {
     int32_t n;
     int32_t second;                 /* where the second text of a pair begins; 0 = no pair */
     int32_t label;                  /* class; -1 = none */
-    float value;                    /* regression target; NAN = the label is a name */
+    float value;                    /* regression target; NAN = the label is a name; TASK_PAIR: by
+                                       how much the first text is to be better */
+    int32_t *classes;               /* TASK_MULTI: [n_classes], or NULL */
+    float *values;                  /* TASK_MULTI: [n_classes], one for each label, or NULL */
+    int32_t n_classes;
+    int32_t span[2];                /* TASK_SPAN: first and last token of the answer */
+    const struct question *question;/* or NULL: rows of ids */
+    int32_t first, before;          /* of the context, the token that is token `before` here */
     const char *picture;            /* its file; NULL = a row of text */
     const uint8_t *pixels;          /* at the model's size; NULL = decoded for each batch */
     int64_t line;
@@ -39,6 +61,8 @@ struct dataset {
     int64_t truncated, skipped;
     enum task task;
     const struct vision *vision;    /* of the model, when the rows are pictures */
+    int32_t masks;                  /* TASK_MASKED: tokens are chosen anew each epoch */
+    int32_t mask_id, vocab;         /* what takes their place */
     struct dataset *parent;         /* of a split: its arena holds the rows */
     int32_t users;                  /* of the arena: itself and its splits */
     int32_t trainers;               /* alive: the rows must stay */
@@ -55,6 +79,9 @@ struct data_opts {
     int32_t n_labels;
     const struct vision *vision;    /* a model of pictures: rows are files */
     int32_t any_path;               /* a list may name files outside of its folder */
+    enum head_id head;              /* of the model: what input_ids are for */
+    int32_t window, stride;         /* questions: tokens of a row, and that two rows share */
+    int32_t label_all;              /* every piece of a word has its label */
 };
 /* `tok` may be NULL: then only input_ids rows work, and others are
  * PEFT_ENOTFOUND with "no tokenizer". */
@@ -110,7 +137,9 @@ struct batch {
     const int32_t *rows, *target;   /* [n_target] */
     int64_t n_target;
     const int32_t *label;           /* [n_rows], classification */
-    const float *value;             /* [n_rows], regression */
+    const float *value;             /* [n_rows], regression; margins of pairs */
+    const float *targets;           /* [n_rows, n_labels] TASK_MULTI */
+    const int32_t *span;            /* [n_rows, 2] TASK_SPAN, as tokens of the batch */
     const int32_t *example;         /* [n_rows] index into the data set */
     const float *patches;           /* [n - n_seq, patch] of pictures, else NULL */
 };

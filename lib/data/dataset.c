@@ -130,14 +130,20 @@ static int read_row(struct loading *l, const json *row)
     if (l->read == 0) {
         l->d->task = e->task;
         l->d->texts = texts;
+        l->d->masks = e->masks;
+        l->d->mask_id = e->info ? e->info->mask : -1;
+        l->d->vocab = e->o->vocab;
     }
-    if (e->task != l->d->task)
-        return fail(PEFT_EFORMAT, "expected %s as in the first row", label_shift(l->d->task) ?
-                    "a label for each token, or none" : "one label for the row");
+    if (e->task != l->d->task || e->masks != l->d->masks)
+        return fail(PEFT_EFORMAT, "expected %s as in the first row", l->d->task == TASK_CLASS ?
+                    "one label for the row" : label_shift(l->d->task) ?
+                    "a label for each token, or none" : "the same columns");
     if (texts != l->d->texts)
         return fail(PEFT_EFORMAT, "expected %d texts as in the first row, found %d", l->d->texts,
                     texts);
-    return take_row(l);
+    do rc = take_row(l);
+    while (rc == PEFT_OK && e->more && (rc = e->more(e)) > 0);
+    return rc;
 }
 
 /* A file that leaves no row at all. */
@@ -208,6 +214,8 @@ int data_load(struct host *h, const struct tokenizer *tok, const char *path,
     ids_init(&e->ids, &h->mem);
     ids_init(&e->labels, &h->mem);
     ids_init(&e->ends, &h->mem);
+    ids_init(&e->whole, &h->mem);
+    token_spans_init(&e->spans_of, &h->mem);
     int rc = labels_init(&l.labels, h, &d->arena, o);
     if (rc == PEFT_OK) rc = read_all(&l);
     if (tok) tok_rest(tok);
@@ -219,6 +227,8 @@ int data_load(struct host *h, const struct tokenizer *tok, const char *path,
     ids_free(&e->ids);
     ids_free(&e->labels);
     ids_free(&e->ends);
+    ids_free(&e->whole);
+    token_spans_free(&e->spans_of);
     if (rc < 0) {
         data_free(d);
         return rc;
@@ -283,8 +293,9 @@ int data_split(struct dataset *d, double share, uint64_t seed, struct dataset **
     rng_shuffle(order, d->n, seed, rng_stream(RNG_SPLIT, 0));
     for (int64_t i = 0; i < k; i++) moved[order[i]] = 1;
     *e = (struct dataset){.host = d->host, .rows = rows, .cap = k, .labels = d->labels,
-                          .n_labels = d->n_labels, .task = d->task,
-                          .texts = d->texts, .vision = d->vision,
+                          .n_labels = d->n_labels, .task = d->task, .masks = d->masks,
+                          .mask_id = d->mask_id, .vocab = d->vocab, .texts = d->texts,
+                          .vision = d->vision,
                           .parent = d->parent ? d->parent : d};
     arena_init(&e->arena, m);
     memcpy(e->schema, d->schema, sizeof e->schema);

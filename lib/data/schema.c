@@ -259,6 +259,40 @@ static int encode_plain(const struct schema *s, struct coder *e, const json *row
     return rc < 0 ? rc : coder_text(e, text);
 }
 
+/* TRL's RewardTrainer: the better and the worse answer, strings or lists of
+ * messages, with or without their prompt, and a margin. */
+static int encode_pair(const struct schema *s, struct coder *e, const json *row)
+{
+    const json *prompt = row_member(row, "prompt"), *margin = row_member(row, "margin");
+    if (margin && json_kind(margin) != JSON_NUMBER)
+        return fail(PEFT_EFORMAT, "\"margin\": expected a number, found %s",
+                    json_kind_name(margin));
+    e->row.value = (float)json_number(margin, 0);
+    for (int t = 0; t < 2; t++) {
+        const char *before = "", *answer;
+        int rc = PEFT_OK;
+        if (json_kind(json_get(row, s->need[t])) != JSON_ARRAY) {
+            if (prompt) rc = row_text(row, "prompt", false, &before);
+            if (rc == PEFT_OK) rc = row_text(row, s->need[t], false, &answer);
+            if (rc == PEFT_OK) rc = coder_add_answer(e, before, answer);
+            if (rc < 0) return rc;
+            continue;
+        }
+        struct chat c;
+        const json *list, *first = NULL;
+        rc = list_of(row, s->need[t], &list);
+        if (rc == PEFT_OK && prompt) rc = list_of(row, "prompt", &first);
+        if (rc == PEFT_OK) rc = chat_alloc(e, &c, json_count(list) + json_count(first) + 1);
+        if (rc < 0) return rc;
+        chat_begin(e, &c, "", begins_with_system(first ? first : list, "role"));
+        if (first) rc = add_messages(e, row, "prompt", &c, false);
+        if (rc == PEFT_OK) rc = add_messages(e, row, s->need[t], &c, false);
+        if (rc == PEFT_OK) rc = coder_add_chat(e, &c);
+        if (rc < 0) return rc;
+    }
+    return PEFT_OK;
+}
+
 /* Columns: label, text, and the second text, which may be absent. */
 static int encode_labelled(const struct schema *s, struct coder *e, const json *row)
 {
@@ -290,6 +324,18 @@ int row_ids(const json *list, const char *key, int64_t lo, int64_t hi, int64_t o
     return ids_check(out);
 }
 
+static int encode_pair_ids(const struct schema *s, struct coder *e, const json *row)
+{
+    int64_t last = (int64_t)e->o->vocab - 1;
+    for (int t = 0; t < 2; t++) {
+        int rc = row_ids(json_get(row, s->need[t]), s->need[t], 0, last, 0, &e->ids);
+        ids_push(&e->ends, (int32_t)e->ids.n);
+        if (rc < 0) return rc;
+    }
+    e->row.value = 0;
+    return ids_check(&e->ends);
+}
+
 /* Padding at the end is dropped; a hole elsewhere has no meaning here. */
 int row_drop_padding(struct coder *e, const json *mask)
 {
@@ -310,6 +356,18 @@ int row_drop_padding(struct coder *e, const json *mask)
     return PEFT_OK;
 }
 
+/* Answers as Hugging Face's models take them. */
+static int ids_span(struct coder *e, const json *row)
+{
+    int64_t first = 0, last = 0;
+    int rc = json_int(row, "start_positions", 0, e->ids.n - 1, &first);
+    if (rc >= 0) rc = json_int(row, "end_positions", 0, e->ids.n - 1, &last);
+    e->task = TASK_SPAN;
+    e->row.span[0] = (int32_t)first;
+    e->row.span[1] = (int32_t)last;
+    return MIN(rc, PEFT_OK);
+}
+
 static int encode_ids(const struct schema *s, struct coder *e, const json *row)
 {
     int64_t last = (int64_t)e->o->vocab - 1;
@@ -317,14 +375,23 @@ static int encode_ids(const struct schema *s, struct coder *e, const json *row)
     if (!label && labels && json_kind(labels) != JSON_ARRAY) label = labels;
     int rc = row_ids(json_get(row, s->need[0]), s->need[0], 0, last, 0, &e->ids);
     if (rc < 0) return rc;
-    if (label) {
+    int tokens = e->o->head == HEAD_TOKENS, masked = !e->o->causal;
+    if (row_member(row, "start_positions")) {
+        rc = ids_span(e, row);
+    } else if (label) {
         e->task = TASK_CLASS;
         rc = labels_read(e->label_set, label, &e->row);
+    } else if (labels && (e->o->head == HEAD_MULTI || e->o->head == HEAD_REGRESS)) {
+        rc = multi_read(e, labels);
     } else if (labels) {
+        e->task = tokens ? TASK_TOKEN : masked ? TASK_MASKED : TASK_LM;
+        if (tokens) last = e->o->n_labels - 1;
         rc = row_ids(labels, "labels", 0, last, NOT_TRAINED, &e->labels);
         if (rc == PEFT_OK && e->labels.n != e->ids.n)
             rc = fail(PEFT_EFORMAT, "\"labels\": %lld elements, expected %lld as in \"%s\"",
                       (long long)e->labels.n, (long long)e->ids.n, s->need[0]);
+    } else if (masked) {
+        rc = coder_masked(e);
     } else {
         for (int64_t i = 0; i < e->ids.n; i++) ids_push(&e->labels, e->ids.v[i]);
         rc = ids_check(&e->labels);
@@ -338,11 +405,21 @@ static int encode_ids(const struct schema *s, struct coder *e, const json *row)
 
 static const struct schema schemas[] = {
     {"input_ids", {"input_ids"}, TASK_LM, 0, encode_ids},
+    {"chosen-rejected", {"chosen_input_ids", "rejected_input_ids"}, TASK_PAIR, 0, encode_pair_ids},
+    {"tokens-tags", {"tokens", "tags"}, TASK_TOKEN, 1, encode_tokens},
+    {"tokens-tags", {"tokens", "ner_tags"}, TASK_TOKEN, 1, encode_tokens},
+    {"tokens-tags", {"tokens", "labels"}, TASK_TOKEN, 1, encode_tokens},
+    {"text-spans", {"text", "spans"}, TASK_TOKEN, 1, encode_entities},
+    {"text-spans", {"text", "entities"}, TASK_TOKEN, 1, encode_entities},
+    {"question-context", {"question", "context"}, TASK_SPAN, 1, encode_question},
+    {"chosen-rejected", {"chosen", "rejected"}, TASK_PAIR, 1, encode_pair},
     {"messages", {"messages"}, TASK_LM, 1, encode_chat},
     {"sharegpt", {"conversations"}, TASK_LM, 1, encode_chat},
     {"prompt-completion", {"prompt", "completion"}, TASK_LM, 1, encode_completion},
     {"alpaca", {"instruction", "output"}, TASK_LM, 1, encode_alpaca},
     {"text-label", {"label", "text"}, TASK_CLASS, 1, encode_labelled},
+    {"text-label", {"score", "text"}, TASK_CLASS, 1, encode_labelled},
+    {"text-labels", {"labels", "text"}, TASK_MULTI, 1, encode_multi},
     {"text-label", {"label", "sentence"}, TASK_CLASS, 1, encode_labelled},
     {"text-label", {"label", "sentence1", "sentence2"}, TASK_CLASS, 1, encode_labelled},
     {"text", {"text"}, TASK_LM, 1, encode_plain},
@@ -387,7 +464,8 @@ int schema_find(const struct data_opts *o, const json *row, const struct schema 
                              "summary, translation, source and target, question and answer, "
                              "messages, or input_ids and labels");
     return wrong_columns(row, "messages, conversations, prompt and completion, instruction and "
-                         "output, text and label, text, or input_ids");
+                         "output, text and label or labels, tokens and tags, question and "
+                         "context, chosen and rejected, text, or input_ids");
 }
 
 int schema_encode(const struct schema *s, struct coder *e, const json *row)
@@ -395,6 +473,8 @@ int schema_encode(const struct schema *s, struct coder *e, const json *row)
     char expected[120] = "";
     e->ids.n = e->labels.n = e->ends.n = 0;
     e->task = s->task;
+    e->more = NULL;
+    e->masks = 0;
     arena_reset(&e->scratch);
     if (has_columns(s, row)) return s->encode(s, e, row);
     for (size_t i = 0; i < ARRAY_LEN(s->need) && s->need[i]; i++)

@@ -101,7 +101,7 @@ static int encode_translation(const struct schema *s, struct coder *e, const jso
 }
 
 /* T5's own form of a question; answers may be SQuAD's, of which the first counts. */
-static int encode_question(const struct schema *s, struct coder *e, const json *row)
+static int encode_asked(const struct schema *s, struct coder *e, const json *row)
 {
     const char *question, *context, *answer = NULL;
     const json *v = json_get(row, s->need[1]);
@@ -133,7 +133,7 @@ static int encode_dialogue(const struct schema *s, struct coder *e, const json *
     return rc < 0 ? rc : encode_made(e, c.m[c.n - 1].content);
 }
 
-static int encode_pair_ids(const struct schema *s, struct coder *e, const json *row)
+static int encode_target_ids(const struct schema *s, struct coder *e, const json *row)
 {
     int64_t last = (int64_t)e->o->vocab - 1;
     const json *mask = row_member(row, "attention_mask");
@@ -146,7 +146,7 @@ static int encode_pair_ids(const struct schema *s, struct coder *e, const json *
 }
 
 const struct schema seq2seq_schemas[] = {
-    {"input_ids", {"input_ids", "labels"}, TASK_SEQ2SEQ, 0, encode_pair_ids},
+    {"input_ids", {"input_ids", "labels"}, TASK_SEQ2SEQ, 0, encode_target_ids},
     {"messages", {"messages"}, TASK_SEQ2SEQ, 1, encode_dialogue},
     {"sharegpt", {"conversations"}, TASK_SEQ2SEQ, 1, encode_dialogue},
     {"prompt-completion", {"prompt", "completion"}, TASK_SEQ2SEQ, 1, encode_columns},
@@ -157,7 +157,7 @@ const struct schema seq2seq_schemas[] = {
     {"summary", {"document", "summary"}, TASK_SEQ2SEQ, 1, encode_columns},
     {"summary", {"dialogue", "summary"}, TASK_SEQ2SEQ, 1, encode_columns},
     {"summary", {"article", "highlights"}, TASK_SEQ2SEQ, 1, encode_columns},
-    {"question-answer", {"question", "answer"}, TASK_SEQ2SEQ, 1, encode_question},
-    {"question-answer", {"question", "answers"}, TASK_SEQ2SEQ, 1, encode_question},
+    {"question-answer", {"question", "answer"}, TASK_SEQ2SEQ, 1, encode_asked},
+    {"question-answer", {"question", "answers"}, TASK_SEQ2SEQ, 1, encode_asked},
     {NULL, {NULL}, TASK_SEQ2SEQ, 0, NULL},
 };

@@ -26,7 +26,8 @@ struct row_source {
 /* Cells of these columns are JSON when they look so; all others are text. */
 static const struct { const char *name; int list, number; } json_columns[] = {
     {"input_ids", 1, 0}, {"attention_mask", 1, 0}, {"labels", 1, 1}, {"label", 0, 1},
-    {"messages", 1, 0}, {"conversations", 1, 0},
+    {"messages", 1, 0}, {"conversations", 1, 0}, {"tokens", 1, 0}, {"tags", 1, 0},
+    {"ner_tags", 1, 0}, {"spans", 1, 0}, {"entities", 1, 0}, {"answers", 1, 0}, {"score", 0, 1},
 };
 
 /* Reads the next line into s: 1, 0 at the end, or < 0. */

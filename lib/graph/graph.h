@@ -130,8 +130,9 @@ tensor *g_attention(graph *g, tensor *q, tensor *k, tensor *v, tensor *bias, con
 tensor *g_dropout(graph *g, tensor *x, float p, uint64_t seed, uint64_t stream);
 /* Gathers rows; indices may repeat. */
 tensor *g_rows(graph *g, tensor *x, const int32_t *index, int64_t n);
-/* Mean over the rows [start[s], start[s+1]) of each of n segments -> [n, D]. */
-tensor *g_pool_mean(graph *g, tensor *x, const int32_t *start, int64_t n);
+/* Mean over the rows [start[s], start[s+1]) of each of n segments -> [n, D];
+ * weighted: the i-th row of a segment counts i times. */
+tensor *g_pool_mean(graph *g, tensor *x, const int32_t *start, int64_t n, int weighted);
 tensor *g_concat_rows(graph *g, tensor *a, tensor *b);
 tensor *g_concat_cols(graph *g, tensor *a, tensor *b);
 tensor *g_slice_cols(graph *g, tensor *x, int64_t first, int64_t n);
@@ -155,6 +156,17 @@ tensor *g_xent_head_capped(graph *g, tensor *h, tensor *w, tensor *b, const int3
 /* The same from logits [n,C]. */
 tensor *g_xent(graph *g, tensor *logits, const int32_t *target, float scale,
                struct loss_stats *stats);
-/* scale * sum (x - y)^2 with target[n] for x [n,1]. */
+/* scale * sum over the n rows of the mean of (x - target)^2; target [n, C] as x. */
 tensor *g_mse(graph *g, tensor *x, const float *target, float scale, struct loss_stats *stats);
+/* scale * sum over the n rows of the mean binary cross entropy of sigmoid(x)
+ * with target [n, C]. */
+tensor *g_bce(graph *g, tensor *x, const float *target, float scale, struct loss_stats *stats);
+/* scale * sum over i < n of -log sigmoid(x[i] - x[n + i] - margin[i]) for x [2n, 1];
+ * margin NULL = 0.  hits: pairs in the right order. */
+tensor *g_rank(graph *g, tensor *x, const float *margin, float scale, struct loss_stats *stats);
+/* Extractive answers: for n segments of x [N, 2], scale * sum of half the cross
+ * entropies of the softmax of column 0 at row span[2s] and of column 1 at row
+ * span[2s + 1], over the rows [start[s], start[s + 1]).  hits: both right. */
+tensor *g_span(graph *g, tensor *x, const int32_t *start, const int32_t *span, int64_t n,
+               float scale, struct loss_stats *stats);
 #endif

@@ -78,8 +78,9 @@ struct key {
 };
 
 enum slot {
-    SLOT_EMBED, SLOT_POS, SLOT_TYPE, SLOT_EMBED_NORM, SLOT_FINAL_NORM, SLOT_LM_HEAD, SLOT_POOLER,
-    SLOT_HEAD_NORM, SLOT_CLASSIFIER, SLOT_ROPE_FREQS, SLOT_ROPE_SHORT, SLOT_ROPE_LONG,
+    SLOT_EMBED, SLOT_POS, SLOT_TYPE, SLOT_EMBED_NORM, SLOT_FINAL_NORM, SLOT_LM_HEAD,
+    SLOT_LM_DENSE, SLOT_LM_NORM, SLOT_LM_BIAS,   /* of masked language models */
+    SLOT_POOLER, SLOT_HEAD_NORM, SLOT_CLASSIFIER, SLOT_ROPE_FREQS, SLOT_ROPE_SHORT, SLOT_ROPE_LONG,
     SLOT_PATCH, SLOT_CLASS, SLOT_PROJECTION,
     SLOT_ENC_NORM,
     SLOT_EMBED_IN, SLOT_EMBED_OUT,  /* between embeddings of another width and the layers */
@@ -92,7 +93,8 @@ enum slot {
     SLOT_EXPERT,                 /* the rest occur once an expert */
     SLOT_X_GATE = SLOT_EXPERT, SLOT_X_UP, SLOT_X_DOWN, SLOT_COUNT
 };
-enum { SITE_LINEAR = 1, SITE_EMBED = 2, SITE_NORM = 4, SITE_CONV = 8 };
+/* SITE_BIAS: a vector NAME.bias without a weight. */
+enum { SITE_LINEAR = 1, SITE_EMBED = 2, SITE_NORM = 4, SITE_CONV = 8, SITE_BIAS = 16 };
 enum {
     SLOT_OPTIONAL = 1,
     SLOT_ROPE_ROWS = 2,          /* GGUF keeps the rows in interleaved rope order */
@@ -105,23 +107,41 @@ enum {
     SLOT_FOLDED = 256,           /* more dimensions in the file, in the order of [rows, cols] */
     SLOT_IDLE = 512,             /* kept for saving, read by nothing that we compute */
     SLOT_ENCODER = 1024,         /* of the layers of an encoder-decoder model's encoder */
-    SLOT_GATED = 2048            /* only where the layer has a gate, whose row comes before */
+    SLOT_GATED = 2048,           /* only where the layer has a gate, whose row comes before */
+    SLOT_FOR = 65536             /* << enum head_id: the row counts with these heads only; none of
+                                    these bits: with all */
 };
 enum dim { DIM_ONE, DIM_MODEL, DIM_Q, DIM_KV, DIM_QKV, DIM_HEAD, DIM_FF, DIM_FF2, DIM_VOCAB,
            DIM_POS, DIM_TYPES, DIM_LABELS, DIM_ROT_HALF, DIM_EMBED, DIM_EXPERTS, DIM_EXPERT_FF,
            DIM_PATCH, DIM_PROJECTION, DIM_BUCKETS, DIM_HEADS };
 /* An encoder-decoder model has two stacks of layers, others the main one only. */
 enum { STACK_MAIN, STACK_ENCODER, STACKS };
-static inline int stack_of(int flags) { return flags & SLOT_ENCODER ? STACK_ENCODER : STACK_MAIN; }
+static inline int stack_of(uint32_t flags)
+{
+    return flags & SLOT_ENCODER ? STACK_ENCODER : STACK_MAIN;
+}
 /* Several rows for one slot are tried in order; only the last need be required. */
 struct slot_row {
     uint8_t slot, kind;
-    uint16_t flags;
+    uint32_t flags;
     uint8_t rows, cols;
     const char *hf, *gguf;       /* module names, the first %d = layer of its stack, the second =
                                     expert; NULL = not in that format */
 };
 
+/* What stands on the body. */
+enum head_id { HEAD_LM, HEAD_BODY, HEAD_CLASS, HEAD_MULTI, HEAD_REGRESS, HEAD_REWARD, HEAD_TOKENS,
+               HEAD_SPAN, HEAD_MASKED, HEAD_IDS };
+struct head_kind {
+    const char *name;            /* peft_head_opts.kind */
+    const char *suffix;          /* of the class in transformers; NULL: by the family's own names */
+    const char *problem;         /* config.json's problem_type, or NULL */
+    const char *task_type;       /* adapter_config.json's, or NULL */
+    int32_t labels;              /* outputs; 0 = as many as there are labels */
+    uint8_t each_token;          /* outputs for every token, not for the sequence */
+    const char *about;
+};
+extern const struct head_kind head_kinds[HEAD_IDS];
 /* Experts that transformers 5 holds as one parameter [experts, out, in], and PEFT
  * adapts as such (target_parameters).  In the order of the module's parameters. */
 struct fused_row {
@@ -132,8 +152,9 @@ struct fused_row {
 enum { NORM_RMS, NORM_LAYER };
 enum { NORM_PRE, NORM_POST };    /* POST: of the sum with the residual */
 enum { POS_ROPE, POS_LEARNED, POS_ALIBI, POS_DISTANCE };
-enum { POOL_LAST, POOL_CLS, POOL_MEAN };
+enum { POOL_LAST, POOL_CLS, POOL_MEAN, POOL_WEIGHTED, POOL_KINDS };
 enum image_style { IMAGE_NONE, IMAGE_VIT, IMAGE_CLIP };
+extern const char *const pool_names[POOL_KINDS];   /* peft_head_opts.pool */
 struct style {
     uint8_t norm, norm_at, pos, causal, pool;
     uint8_t norm_plus;           /* Hugging Face's norms multiply by 1 + w, GGUF's by w */
@@ -145,6 +166,7 @@ struct style {
                                     follow each other */
     uint8_t global_first;        /* the global layer begins a period instead of ending it */
     uint8_t head_act;            /* after SLOT_POOLER; enum act */
+    const char *span_prefix;     /* of the body's names below a head for answers; NULL = as ever */
     uint8_t gguf_pair;           /* rope pairing of GGUF files: 1 = interleaved */
     uint8_t gated_act;           /* where the file does not say and there is a gate; 0 = `act` */
     const char *act_key;         /* config.json's name of the activation, which has "gated-" before

@@ -53,10 +53,13 @@ static const struct store_tensor *find_tensor(const struct model *m, const char 
     size_t skip = m->arch->prefix ? strlen(m->arch->prefix) : 0;
     snprintf(name, sizeof(name), "%s%s", module, suffix);
     const struct store_tensor *t = store_find(m->store, name);
-    if (!t && store_format(m->store) == STORE_SAFETENSORS && skip &&
-        !strncmp(name, m->arch->prefix, skip))
-        t = store_find(m->store, name + skip);      /* a file of the bare body */
-    return t;
+    if (t || store_format(m->store) != STORE_SAFETENSORS || !skip ||
+        strncmp(name, m->arch->prefix, skip))
+        return t;
+    t = store_find(m->store, name + skip);          /* a file of the bare body */
+    if (t || !m->arch->style.span_prefix) return t;
+    snprintf(name, sizeof(name), "%s%s%s", m->arch->style.span_prefix, module + skip, suffix);
+    return store_find(m->store, name);
 }
 
 static int check_shape(struct model *m, const struct slot_row *row, const struct store_tensor *t,
@@ -120,7 +123,7 @@ static int read_shape(struct model *m, const struct slot_row *row, const struct 
     int one = t->n_dims == 1, stack = t->n_dims == 3 && row->slot >= SLOT_EXPERT;
     if ((row->flags & SLOT_FOLDED) && !bias) return fold_shape(m, row, t, out);
     const int64_t *d = t->dims + stack;
-    int64_t size = slot_dim(&m->hp, row->kind == SITE_NORM ? row->cols : row->rows);
+    int64_t size = slot_dim(&m->hp, row->kind & (SITE_NORM | SITE_BIAS) ? row->cols : row->rows);
     *out = (struct shape){ one ? 1 : d[0], one ? d[0] : d[1], t->data };
     if (t->n_dims < 1 || t->n_dims > 2 + stack || one != (bias || row->kind == SITE_NORM) ||
         (stack && (expert < 0 || d[-1] != m->hp.experts)))
@@ -248,13 +251,19 @@ static int add_site(struct model *m, const struct slot_row *row, int64_t layer, 
     int gguf = store_format(m->store) == STORE_GGUF;
     struct site **at = site_at(m, row->slot, layer, expert);
     int64_t number = layer - m->stack[stack_of(row->flags)].first;
-    if (*at || ((row->flags & SLOT_GATED) && !m->layers[layer].at[SLOT_GATE])) return PEFT_OK;
+    if (*at || !slot_with(row, m->kind) ||
+        ((row->flags & SLOT_GATED) && !m->layers[layer].at[SLOT_GATE]))
+        return PEFT_OK;
     module_name(row->hf, number, expert, hf, sizeof(hf));
     module_name(gguf ? row->gguf : row->hf, number, expert, module, sizeof(module));
-    const char *suffix = row->flags & SLOT_TENSOR ? "" : ".weight";
+    const char *suffix = row->flags & SLOT_TENSOR ? "" : row->kind == SITE_BIAS ? ".bias"
+                                                                                 : ".weight";
     const struct store_tensor *w = *module ? find_tensor(m, module, suffix) : NULL;
-    const struct store_tensor *b =
-        *module && !(row->flags & SLOT_NO_BIAS) ? find_tensor(m, module, ".bias") : NULL;
+    const struct store_tensor *b = *module && !(row->flags & SLOT_NO_BIAS) && row->kind != SITE_BIAS
+                                       ? find_tensor(m, module, ".bias") : NULL;
+    /* Files made before transformers 1.0 call a norm's parts so. */
+    if (!w && row->kind == SITE_NORM && !gguf && (w = find_tensor(m, module, ".gamma")))
+        b = find_tensor(m, module, ".beta");
     if ((!w || tied_copy(m, row, w) || (gguf && is_taken(m, row, w, layer))) &&
         (row->flags & SLOT_OPTIONAL))
         return PEFT_OK;
@@ -264,10 +273,10 @@ static int add_site(struct model *m, const struct slot_row *row, int64_t layer, 
     struct site *s = arena_alloc(&m->arena, sizeof(*s));
     if (!s) return PEFT_ENOMEM;
     *s = (struct site){ .layer = (int32_t)layer, .slot = row->slot, .kind = row->kind,
-                        .flags = row->flags, .row = row, .expert = (int32_t)expert };
+                        .flags = (uint16_t)row->flags, .row = row, .expert = (int32_t)expert };
     s->name = arena_strndup(&m->arena, *hf ? hf : module, (int64_t)strlen(*hf ? hf : module));
     if (!s->name || !(s->peft_name = peft_name(m, s->name))) return PEFT_ENOMEM;
-    int rc = add_param(m, row, w, s, ".weight", expert, &s->w);
+    int rc = add_param(m, row, w, s, suffix, expert, &s->w);
     if (!rc && b) rc = add_param(m, row, b, s, ".bias", expert, &s->b);
     if (rc) return rc;
     m->sites[m->n_sites++] = s;
@@ -305,9 +314,12 @@ static int check_vocab(struct model *m)
     if (told != m->hp.vocab)
         return fail(PEFT_EFORMAT, "%s: vocab_size is %lld, the embedding has %lld rows", m->path,
                     (long long)told, (long long)m->hp.vocab);
-    if (m->global[SLOT_LM_HEAD] && m->global[SLOT_LM_HEAD]->w->rows != m->hp.vocab)
+    const struct site *lm = m->global[SLOT_LM_HEAD], *bias = m->global[SLOT_LM_BIAS];
+    int64_t rows = lm ? lm->w->rows : told;
+    if (rows == told && bias) rows = bias->w->cols;
+    if (rows != told)
         return fail(PEFT_EFORMAT, "%s: the head has %lld rows, the embedding %lld", m->path,
-                    (long long)m->global[SLOT_LM_HEAD]->w->rows, (long long)m->hp.vocab);
+                    (long long)rows, (long long)told);
     return PEFT_OK;
 }
 
@@ -336,6 +348,42 @@ static int bind_params(struct model *m)
     if (!store_config(m->store)) m->hp.act = model_act(m);
     return m->global[SLOT_EMBED] ? check_vocab(m) : PEFT_OK;
 }
+
+/* Whether the file holds the module that makes a head of this kind. */
+static int has_head(const struct model *m, enum head_id kind)
+{
+    const struct slot_row *row = head_row(m->arch, kind);
+    if (!row || store_format(m->store) == STORE_GGUF) return 0;
+    if (kind != HEAD_MASKED) return find_tensor(m, row->hf, ".weight") != NULL;
+    for (row = m->arch->slots; row->kind; row++)
+        if ((row->slot == SLOT_LM_DENSE || row->slot == SLOT_POOLER) && slot_with(row, kind) &&
+            (row->flags & SLOT_OF_HEAD) && find_tensor(m, row->hf, ".weight"))
+            return 1;
+    return 0;
+}
+
+/* The head that the class in config.json names, told from others of the same
+ * class by the type of the problem; or the first whose module is there. */
+static void find_head(struct model *m)
+{
+    const json *c = store_config(m->store);
+    const char *class = json_string(json_first(json_get(c, "architectures")));
+    const char *problem = json_string(json_get(c, "problem_type"));
+    const char *ours = json_string(json_get(c, "libpeft_head"));
+    int64_t best = -1, n = class ? (int64_t)strlen(class) : 0;
+    m->kind = m->arch->class_lm ? HEAD_LM : HEAD_BODY;
+    for (int k = HEAD_CLASS; k < HEAD_IDS; k++) {
+        const struct head_kind *h = &head_kinds[k];
+        int64_t len = (int64_t)strlen(h->suffix), score;
+        score = 8 * (n > len && !strcmp(class + n - len, h->suffix)) +
+                4 * (ours && !strcmp(ours, h->name)) +
+                2 * (problem && h->problem && !strcmp(problem, h->problem));
+        if (score <= best || !has_head(m, (enum head_id)k)) continue;
+        best = score;
+        m->kind = (enum head_id)k;
+    }
+}
+
 /* A classification head that the file holds, and its label names. */
 static int bind_head(struct model *m)
 {
@@ -344,12 +392,22 @@ static int bind_head(struct model *m)
     const char **labels;
     if (!s) {
         m->hp.labels = 0;
-        if (m->arch->style.causal && !m->global[SLOT_LM_HEAD] && !m->hp.tied)
+        m->kind = model_bare_kind(m);
+        const char *class = json_string(json_first(json_get(store_config(m->store),
+                                                            "architectures")));
+        if (m->arch->style.causal && m->kind == HEAD_BODY &&
+            !(class && !strcmp(class, m->arch->class_base)))
             return fail(PEFT_EFORMAT, "%s has no lm_head.weight and its embeddings are not tied",
                         m->path);
         return PEFT_OK;
     }
-    int32_t n = (int32_t)s->w->rows;
+    int32_t n = (int32_t)s->w->rows, fixed = head_kinds[m->kind].labels;
+    enum head_id kind = m->kind == HEAD_CLASS && n == 1 ? HEAD_REGRESS : m->kind;
+    m->kind = HEAD_CLASS;
+    int rc = model_set_kind(m, kind);
+    if (rc) return rc;
+    if (fixed && n != fixed)
+        return fail(PEFT_EFORMAT, "%s: the head has %d outputs, expected %d", m->path, n, fixed);
     labels = arena_alloc(&m->arena, (int64_t)sizeof(*labels) * n);
     if (!labels) return PEFT_ENOMEM;
     for (const json *j = json_first(names); j; j = json_next(j)) {
@@ -364,7 +422,8 @@ static int bind_head(struct model *m)
     const char *pool = json_string(json_get(store_config(m->store), "libpeft_pool"));
     if (!pool) pool = json_string(json_get(store_config(m->store), "classifier_pooling"));
     m->head = s;
-    m->pool_kind = pool && !strcmp(pool, "mean") ? POOL_MEAN : m->arch->style.pool;
+    m->pool_kind = m->arch->style.pool;
+    if (pool && (rc = pool_by_name(pool, &m->pool_kind))) return rc;
     return model_set_labels(m, n, labels);
 }
 
@@ -454,12 +513,14 @@ int model_load(const char *path, const peft_load_opts *o, struct model **out)
     if (!rc) rc = load_arch(m);
     if (!rc) rc = load_settings(m);
     if (!rc) rc = load_layers(m);
+    if (!rc) find_head(m);
     if (!rc) rc = bind_params(m);
     if (!rc) rc = scaling_bind(m);
     if (!rc) rc = rope_slopes(m);
     if (!rc) rc = bind_head(m);
     if (!rc) rc = name_model(m);
     if (!rc) rc = m->hp.channels ? vision_open(m) : open_tokenizer(m);
+    if (!rc) rc = load_sentence(m);
     if (!rc) rc = gen_load(m);
     if (rc) {
         model_free(m);

@@ -16,6 +16,14 @@ struct layer {
     int8_t rope;                    /* which rope table; -1 = none */
 };
 
+/* How a folder of sentence-transformers makes an embedding. */
+struct sentence {
+    int32_t pool;                   /* POOL_*, mean where nothing is said */
+    int normalize;
+    int64_t max_len;                /* tokens; 0 = the model's */
+    const char *other;              /* a module that we do not have, or NULL */
+};
+
 struct model {
     struct host host;
     struct arena arena;             /* names, sites, params: the model's lifetime */
@@ -36,9 +44,11 @@ struct model {
     struct site *global[SLOT_LAYER];
     struct layer *layers;           /* [hp.layers] */
     struct stack { int64_t first, end; int causal; } stack[STACKS];     /* whose layers are whose */
-    struct site *head;              /* classification, or NULL */
+    enum head_id kind;              /* of what stands on the body */
+    struct site *head;              /* its classifier; NULL: a language model, or the body alone */
     int32_t pool_kind;              /* POOL_* of that head */
     float head_dropout;
+    struct sentence sentence;
     const char **labels;            /* [hp.labels] or NULL */
     int rope_pair;                  /* 1 = interleaved */
     float *rope_table[2];           /* [rope_len][rot]: cosines then sines; of theta, local_theta.
@@ -65,8 +75,17 @@ int model_save(const struct model *m, const char *path, const peft_save_opts *o)
 int model_set_labels(struct model *m, int32_t n, const char *const *names);
 int model_head_add(struct model *m, const peft_head_opts *o);
 void model_head_remove(struct model *m);        /* undoes model_head_add; no effect without */
-/* What may stand on the hidden states; name NULL ends it. */
-extern const struct named head_kinds[];
+/* The head by its name; -1 = no such. */
+int head_by_name(const char *name);
+int pool_by_name(const char *name, int32_t *out);       /* a POOL kind */
+/* Whether a row of the family's table counts with a head. */
+int slot_with(const struct slot_row *row, enum head_id head);
+/* The family's row for the last module of a head; NULL = it takes no such head. */
+const struct slot_row *head_row(const struct arch *a, enum head_id head);
+/* What the model is without a classifier. */
+enum head_id model_bare_kind(const struct model *m);
+/* Gives the body's names the prefix that they have below a head of this kind. */
+int model_set_kind(struct model *m, enum head_id kind);
 /* The module that gives the logits of a language model (tied: the embedding). */
 const struct site *model_lm_head(const struct model *m);
 
@@ -165,9 +184,14 @@ struct tensor *model_embedding(struct pass *p, struct tensor *hidden);
 struct tensor *model_encoded(struct pass *p);
 /* Rows of the batch as rows of the main stack's hidden states; one array a pass. */
 const int32_t *pass_rows(struct pass *p, const int32_t *rows, int64_t n);
+/* One row for each sequence by a POOL kind, [n_seq, dim]. */
+struct tensor *model_pool(struct pass *p, struct tensor *hidden, int kind);
 /* What the classification head reads, [n_seq, dim]. */
 struct tensor *model_pooled(struct pass *p, struct tensor *hidden);
-struct tensor *model_classify(struct pass *p, struct tensor *pooled);   /* [n_seq, labels] */
+/* Of what was pooled, or of each token where the head reads tokens: [rows, labels] */
+struct tensor *model_classify(struct pass *p, struct tensor *pooled);
+/* What the language-model head's matrix reads. */
+struct tensor *model_before_lm(struct pass *p, struct tensor *hidden);
 /* Logits of the given rows, [n_rows, vocab]. */
 struct tensor *model_logits(struct pass *p, struct tensor *hidden);
 int rope_reserve(struct model *m, int64_t positions);

@@ -249,10 +249,11 @@ static int collect(struct save *s)
         const struct site *site = m->sites[i];
         if ((site->flags & SLOT_NOT_A_WEIGHT) && !s->gguf) continue;
         /* A classifier takes the language-model head's place in a folder. */
+        if (!s->gguf && !slot_with(site->row, m->kind)) continue;
         if (site->slot == SLOT_LM_HEAD && m->head && !s->gguf) continue;
         /* What a bare encoder's vectors do not need, llama.cpp leaves out too. */
         if (site->slot == SLOT_POOLER && !m->head && s->gguf) continue;
-        rc = add_tensor(s, site, site->w, ".weight");
+        rc = add_tensor(s, site, site->w, site->kind == SITE_BIAS ? ".bias" : ".weight");
         if (!rc && site->b) rc = add_tensor(s, site, site->b, ".bias");
     }
     for (int64_t i = 0; i < s->n && !rc; i++) {
@@ -416,9 +417,9 @@ static const char *beyond_gguf(const struct model *m)
 static int save_gguf(struct save *s, const char *path)
 {
     struct kv_list l = { .cap = 256 + gguf_kv_count(s->m->store), .s = s };
-    if (s->m->head)
-        return fail(PEFT_EUNSUPPORTED,
-                    "GGUF has no place for a classification head: save a folder");
+    if (s->m->head || s->m->kind == HEAD_MASKED)
+        return fail(PEFT_EUNSUPPORTED, "GGUF has no place for a classification head or one of the "
+                    "kind \"%s\": save a folder", head_kinds[s->m->kind].name);
     const char *beyond = beyond_gguf(s->m);
     if (beyond || !s->m->arch->gguf)
         return fail(PEFT_EUNSUPPORTED, "GGUF has no words for this model (family %s%s%s): save a "

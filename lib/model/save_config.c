@@ -22,14 +22,12 @@ static int is_ours(const char *key)
 {
     static const char *const keys[] = {
         "architectures", "torch_dtype",         "dtype",       "id2label", "label2id", "num_labels",
-        "libpeft_pool",  "quantization_config", "problem_type"
+        "libpeft_pool",  "quantization_config", "problem_type", "libpeft_head"
     };
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
         if (!strcmp(keys[i], key)) return 1;
     return 0;
 }
-
-static const char *const pool_names[] = { "last", "cls", "mean" };
 
 static void put_labels(const struct model *m, struct buf *b, int *n)
 {
@@ -47,7 +45,23 @@ static void put_labels(const struct model *m, struct buf *b, int *n)
     }
     buf_puts(b, "}");
     put_string(b, "libpeft_pool", pool_names[m->pool_kind], n);
-    if (m->hp.labels == 1) put_string(b, "problem_type", "regression", n);
+    const struct head_kind *h = &head_kinds[m->kind];
+    if (h->problem) put_string(b, "problem_type", h->problem, n);
+    if (!h->problem && !h->each_token) put_string(b, "libpeft_head", h->name, n);
+}
+
+/* "BertModel" and the head make "BertForTokenClassification". */
+static void put_class(const struct model *m, struct buf *b, int *n)
+{
+    const struct head_kind *h = &head_kinds[m->kind];
+    int stem = (int)(strlen(m->arch->class_base) - strlen("Model"));
+    const char *class = m->kind == HEAD_LM            ? m->arch->class_lm
+                        : m->head && !h->each_token    ? m->arch->class_cls
+                        : m->global[SLOT_PROJECTION]   ? m->arch->style.class_projection
+                                                       : m->arch->class_base;
+    int whole = class != m->arch->class_base || !h->suffix;
+    put_member(b, "architectures", n);
+    buf_printf(b, "[\"%.*s%s\"]", whole ? (int)strlen(class) : stem, class, whole ? "" : h->suffix);
 }
 
 /* Settings of a model that came from GGUF, by the family's table of keys. */
@@ -134,7 +148,9 @@ static void warn_of_pool(const struct model *m)
 {
     int told = m->pool_kind != POOL_LAST &&
         json_kind(json_get(store_config(m->store), "classifier_pooling")) != JSON_NULL;
-    if (!m->head || m->pool_kind == m->arch->style.pool || told) return;
+    if (!m->head || head_kinds[m->kind].each_token || told ||
+        m->pool_kind == m->arch->style.pool)
+        return;
     host_log(&m->host, LOG_WARN, "the head reads the \"%s\" state, but transformers' %s always "
              "reads \"%s\": only libpeft computes the same from this folder",
              pool_names[m->pool_kind], m->arch->class_cls, pool_names[m->arch->style.pool]);
@@ -143,10 +159,6 @@ static void warn_of_pool(const struct model *m)
 int save_config(const struct save *s, const char *dir)
 {
     struct model *m = s->m;
-    const char *class = m->head             ? m->arch->class_cls
-                        : m->arch->class_lm ? m->arch->class_lm
-                        : m->global[SLOT_PROJECTION] ? m->arch->style.class_projection
-                                                     : m->arch->class_base;
     const char *dtype = s->dtype == &qtype_bf16  ? "bfloat16"
                         : s->dtype == &qtype_f16 ? "float16"
                                                  : "float32";
@@ -155,8 +167,7 @@ int save_config(const struct save *s, const char *dir)
     int n = 0, rc = PEFT_OK;
     warn_of_pool(m);
     buf_init(&b, &m->host.mem);
-    put_member(&b, "architectures", &n);
-    buf_printf(&b, "[\"%s\"]", class);
+    put_class(m, &b, &n);
     if (store_config(m->store)) {
         for (const json *j = json_first(store_config(m->store)); j; j = json_next(j)) {
             if (is_ours(json_key(j))) continue;

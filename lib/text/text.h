@@ -40,6 +40,9 @@ const struct tok_info *tok_info(const struct tokenizer *t);
 /* Ids that end a turn: eos, <|im_end|>, <|eot_id|>, ... */
 int tok_is_eot(const struct tokenizer *t, int32_t id);
 int tok_is_special(const struct tokenizer *t, int32_t id);
+/* Whether a token goes on the word of the one before ("##ing"); -1: this
+ * tokenizer does not mark that. */
+int tok_goes_on(const struct tokenizer *t, int32_t id);
 
 enum { TOK_SPECIAL = 1 /* add BOS, [CLS] ... */, TOK_PLAIN = 2 /* do not parse special tokens */ };
 /* Appends ids.  n bytes of valid UTF-8 (else PEFT_EFORMAT).  const: any thread. */

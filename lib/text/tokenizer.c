@@ -30,6 +30,14 @@ int tok_is_special(const struct tokenizer *t, int32_t id)
     return id >= 0 && id < t->n && (t->tokens[id].flags & TOKEN_SPECIAL) != 0;
 }
 
+int tok_goes_on(const struct tokenizer *t, int32_t id)
+{
+    if (t->model != MODEL_WORDPIECE) return -1;
+    int64_t n = t->wp.n_prefix;
+    return id >= 0 && id < t->n && t->tokens[id].s && t->tokens[id].n > n &&
+           !memcmp(t->tokens[id].s, t->wp.prefix, (size_t)n);
+}
+
 int32_t tok_lookup(const struct tokenizer *t, const char *token)
 {
     int64_t n = (int64_t)strlen(token);

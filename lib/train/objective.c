@@ -2,7 +2,9 @@
 #include "train/train.h"
 
 const struct objective *const objectives[] = {
-    &objective_lm, &objective_seq2seq, &objective_regress, &objective_classify, NULL
+    &objective_lm,     &objective_regress, &objective_classify, &objective_labels,
+    &objective_numbers, &objective_tokens,  &objective_span,     &objective_reward,
+    &objective_masked, &objective_seq2seq, NULL
 };
 
 const struct objective *objective_for(const struct model *m, const struct dataset *d)

@@ -84,7 +84,7 @@ static int count_steps(struct trainer *t)
 
 /* --- the largest batch, with arbitrary content */
 
-struct dummy { struct batch b; int32_t *zeros, *start, *rows; };
+struct dummy { struct batch b; int32_t *zeros, *start, *rows; float *targets; };
 
 /* Sequences of equal length; with two stacks the first half of them has the
  * most tokens of sources, the other half those of targets. */
@@ -94,11 +94,14 @@ static int make_dummy(struct trainer *t, struct arena *a, struct dummy *d)
     int64_t seqs = t->max.seqs, half = two ? seqs / 2 : 0;
     int64_t tokens[2] = { t->max.first, two ? t->max.others : t->max.tokens };
     int64_t all = two ? tokens[0] + tokens[1] : tokens[1];
-    int64_t n = MAX(all, MAX(t->max.targets, seqs)) + 1, each = half ? tokens[0] / half : 0;
+    int64_t n = MAX(all, MAX(t->max.targets, 2 * seqs)) + 1, each = half ? tokens[0] / half : 0;
     d->zeros = arena_alloc(a, n * 4);
     d->start = arena_alloc(a, (seqs + 1) * 4);
     d->rows = arena_alloc(a, n * 4);
-    if (!d->zeros || !d->start || !d->rows) return PEFT_ENOMEM;
+    int64_t n_rows = seqs / t->d->texts, width = 0;
+    if (t->d->task == TASK_MULTI) width = t->d->n_labels;
+    d->targets = arena_alloc(a, (n_rows * width + 1) * 4);
+    if (!d->zeros || !d->start || !d->rows || !d->targets) return PEFT_ENOMEM;
     for (int64_t s = 0; s < half; s++) d->start[s] = (int32_t)(s * each);
     each = tokens[1] / (seqs - half);
     int64_t first = all - tokens[1];
@@ -106,7 +109,7 @@ static int make_dummy(struct trainer *t, struct arena *a, struct dummy *d)
     d->start[seqs] = (int32_t)all;
     for (int64_t i = 0; i < n; i++) d->rows[i] = (int32_t)first;
     d->b = (struct batch){ .n = all,
-                           .n_rows = seqs / t->d->texts,
+                           .n_rows = n_rows,
                            .n_seq = seqs,
                            .ids = d->zeros,
                            .pos = d->zeros, .types = d->zeros,
@@ -116,6 +119,7 @@ static int make_dummy(struct trainer *t, struct arena *a, struct dummy *d)
                            .n_target = t->max.targets,
                            .label = d->zeros,
                            .value = (const float *)d->zeros,
+                           .targets = d->targets, .span = d->rows,
                            .example = d->zeros };
     return PEFT_OK;
 }
@@ -138,10 +142,10 @@ static int plan_graphs(struct trainer *t, const struct batch *b)
     t->pass.training = 1;
     if ((rc = pass_begin(&t->pass))) return rc;
     x = t->objective->features(&t->pass, b);
-    loss = t->objective->loss(&t->pass, b, x, 1.0f, NULL);
+    loss = objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL);
     if (loss && !loss->needs_grad) return PEFT_OK;            /* nothing trains: said later */
     t->features.on = x && !x->needs_grad && t->o.feature_cache >= 0 && !rope_by_length(t->m) &&
-                     !t->augment.on;
+                     !t->augment.on && !t->d->masks;
     rc = graph_plan(t->graph, loss, trainer_policy(t), &report);
     if (rc) return rc;
     if (!t->features.on) {
@@ -150,8 +154,8 @@ static int plan_graphs(struct trainer *t, const struct batch *b)
     }
     if ((rc = pass_begin(&t->pass))) return rc;
     x = graph_leaf(t->graph, "features", &qtype_f32, t->max_rows, t->m->hp.embed, NULL, NULL);
-    rc = graph_plan(t->graph, t->objective->loss(&t->pass, b, x, 1.0f, NULL), trainer_policy(t),
-                    &report);
+    loss = objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL);
+    rc = graph_plan(t->graph, loss, trainer_policy(t), &report);
     if (rc) return rc;
     take_max(t, &report);
     t->pass.training = 0;
@@ -171,7 +175,7 @@ static int plan_evaluation(struct trainer *t, const struct batch *b)
     int rc = pass_begin(&t->pass);
     if (rc) return rc;
     struct tensor *x = t->objective->features(&t->pass, b);
-    if ((x = t->objective->loss(&t->pass, b, x, 1.0f, NULL))) graph_keep(x);
+    if ((x = objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL))) graph_keep(x);
     rc = graph_plan(t->graph, NULL, RECOMPUTE_NONE, &report);
     t->eval_slab = report.slab;
     return rc;

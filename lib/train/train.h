@@ -9,6 +9,7 @@
 /* What is minimised.  `features` is the part that may be frozen and cached
  * ([rows, dim], as many as `per` says), `loss` stands on it. */
 enum per { PER_TARGET, PER_TEXT, PER_TOKEN, PER_ROW };
+struct measure;
 struct objective {
     const char *name;
     enum task task;                                 /* of the data that it takes */
@@ -16,15 +17,28 @@ struct objective {
     /* 1 = this one; 0 = another of the same task; < 0 = model and data do not fit. */
     int (*fits)(const struct model *m, const struct dataset *d);
     struct tensor *(*features)(struct pass *p, const struct batch *b);
+    /* What the loss and the metrics read; NULL: the loss reads the features. */
+    struct tensor *(*output)(struct pass *p, const struct batch *b, struct tensor *features);
     /* Value: scale * sum of the terms' losses. */
-    struct tensor *(*loss)(struct pass *p, const struct batch *b, struct tensor *features,
+    struct tensor *(*loss)(struct pass *p, const struct batch *b, struct tensor *output,
                            float scale, struct loss_stats *stats);
+    /* Notes a batch's outputs [rows, cols] for the metrics; NULL: the loss is all. */
+    int (*note)(struct measure *s, const struct batch *b, const float *output);
+    void (*report)(struct measure *s, peft_evaluation *out);
 };
-extern const struct objective objective_lm, objective_seq2seq, objective_classify,
-    objective_regress;
+extern const struct objective objective_lm, objective_classify, objective_regress, objective_labels,
+    objective_numbers, objective_tokens, objective_span, objective_reward, objective_masked,
+    objective_seq2seq;
 extern const struct objective *const objectives[];          /* NULL-terminated */
 /* By the model's head and the data; NULL with a message when they do not fit. */
 const struct objective *objective_for(const struct model *m, const struct dataset *d);
+/* The loss from the features. */
+static inline struct tensor *objective_loss(const struct objective *o, struct pass *p,
+                                            const struct batch *b, struct tensor *x, float scale,
+                                            struct loss_stats *stats)
+{
+    return o->loss(p, b, o->output ? o->output(p, b, x) : x, scale, stats);
+}
 static inline int64_t per_rows(enum per per, int64_t tokens, int64_t targets, int64_t seqs)
 {
     return per == PER_TARGET ? targets : per == PER_TEXT ? seqs : tokens;
@@ -109,6 +123,52 @@ int trainer_plan(const struct trainer *t, peft_plan *out);
 int trainer_run(struct trainer *t, double deadline, peft_step *out);
 int trainer_save(struct trainer *t, const char *dir);
 int trainer_resume(struct trainer *t, const char *dir);
+
+/* --- metric.c: what evaluations count.  Figures are those of scikit-learn,
+ * scipy, seqeval and SQuAD's script. */
+struct measure {
+    struct host *host;
+    const struct model *m;
+    const struct dataset *d;
+    const peft_eval_opts *o;
+    struct loss_stats stats;
+    int64_t n;                      /* classes */
+    int64_t *is, *said, *both;      /* [n] how often each class is true, said, both */
+    struct pair_of *x;              /* [used] numbers: said, true */
+    int64_t used, cap;
+    int64_t chunks[3];              /* TASK_TOKEN: right, said, true */
+    double sum;                     /* TASK_PAIR: differences */
+    struct answers *answers;        /* TASK_SPAN */
+};
+struct pair_of { double a, b; };
+int measure_new(struct measure *s);
+void measure_free(struct measure *s);
+void metric_add(peft_evaluation *out, const char *name, double value);
+/* Of classes, from the confusion matrix. */
+int note_classes(struct measure *s, const struct batch *b, const float *z);
+void report_classes(struct measure *s, peft_evaluation *out);
+int note_labels(struct measure *s, const struct batch *b, const float *z);
+void report_labels(struct measure *s, peft_evaluation *out);
+int note_numbers(struct measure *s, const struct batch *b, const float *z);
+void report_numbers(struct measure *s, peft_evaluation *out);
+int note_tokens(struct measure *s, const struct batch *b, const float *z);
+void report_tokens(struct measure *s, peft_evaluation *out);
+int note_pairs(struct measure *s, const struct batch *b, const float *z);
+void report_pairs(struct measure *s, peft_evaluation *out);
+int note_spans(struct measure *s, const struct batch *b, const float *z);
+void report_spans(struct measure *s, peft_evaluation *out);
+
+
+/* --- answer.c */
+struct span_score { int32_t begin, end; float score; };
+int32_t spans_best(const float *z, int64_t from, int64_t to, int64_t most, struct span_score *out,
+                   int32_t n);
+/* Exact match and F1 of what was said, n bytes; `two` are working memory. */
+int squad_scores(struct buf two[2], const struct question *q, const char *said, int64_t n,
+                 double *exact, double *f1);
+int answers_new(struct measure *s);
+void answers_free(struct measure *s);
+
 int eval_run(struct model *m, const struct dataset *d, const peft_eval_opts *o,
              peft_evaluation *out);
 

@@ -73,7 +73,7 @@ static int build(struct trainer *t, const struct batch *b, int from_features)
     x = from_features ? graph_leaf(t->graph, "features", &qtype_f32, rows, t->m->hp.embed,
                                    t->gather, NULL)
                       : t->objective->features(&t->pass, b);
-    loss = t->objective->loss(&t->pass, b, x, scale, &t->stats);
+    loss = objective_loss(t->objective, &t->pass, b, x, scale, &t->stats);
     rc = graph_plan(t->graph, loss, trainer_policy(t), NULL);
     if (!rc) rc = graph_reserve(t->graph, t->slab, t->scratch);
     if (!rc) graph_start(t->graph);
