@@ -4,6 +4,7 @@
 #   MODE    release (default), asan (address and undefined), tsan
 #   WERROR  1 = warnings are errors          V  1 = print the commands
 #   PREFIX DESTDIR LIBDIR INCLUDEDIR BINDIR  where `make install` puts things
+#   PCRE2   0 = without PCRE2, 1 = with it; by itself: if pkg-config knows it
 #   PYTHONDIR  if given, the Python module is installed there
 #
 # Objects lie in build/$(MODE)/.  Nothing depends on the processor of the
@@ -34,16 +35,19 @@ SAN_tsan = -fsanitize=thread
 CFLAGS ?= $(OPT_$(MODE))
 
 PKG_CONFIG ?= pkg-config
-PKG_CFLAGS ?= $(shell $(PKG_CONFIG) --cflags libcjson libutf8proc 2>/dev/null)
-PKG_LIBS ?= $(shell $(PKG_CONFIG) --libs libcjson libutf8proc 2>/dev/null || \
-    echo -lcjson -lutf8proc)
+PCRE2 ?= $(shell $(PKG_CONFIG) --exists libpcre2-8 2>/dev/null && echo 1)
+PCRE2 := $(PCRE2)
+PACKAGES = libcjson libutf8proc $(if $(filter 1,$(PCRE2)),libpcre2-8)
+PKG_CFLAGS ?= $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
+PKG_LIBS ?= $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null || \
+    echo -lcjson -lutf8proc $(if $(filter 1,$(PCRE2)),-lpcre2-8))
 PKG_CFLAGS := $(PKG_CFLAGS)
 PKG_LIBS := $(PKG_LIBS)
 OBJCOPY ?= objcopy
 WARN = -Wall -Wextra -Wshadow $(if $(filter 1,$(WERROR)),-Werror)
 LIBS = $(PKG_LIBS) -lm -lpthread $(LIBS_$(OS))
 CCALL = $(CC) -std=c11 $(WARN) -D_GNU_SOURCE -Iinclude $(PKG_CFLAGS) $(CPPFLAGS) -fPIC \
-    -fvisibility=hidden -ffp-contract=off $(CFLAGS) $(SAN_$(MODE)) -MMD -MP -MF $@.d -MT $@
+    $(if $(filter 1,$(PCRE2)),-DPEFT_PCRE2) -fvisibility=hidden -ffp-contract=off $(CFLAGS) $(SAN_$(MODE)) -MMD -MP -MF $@.d -MT $@
 LINK = $(CC) $(CFLAGS) $(SAN_$(MODE)) $(LDFLAGS)
 
 # --- the operating system
@@ -204,6 +208,7 @@ install: all
 	ln -sf $(SO_MAJOR) $(DESTDIR)$(LIBDIR)/$(SO)
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
 	    -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+	    -e 's|@PACKAGES@|$(PACKAGES)|' \
 	    pkgconfig/libpeft.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/libpeft.pc
 	$(if $(CMD),install -m 755 $(CMD) $(DESTDIR)$(BINDIR)/peft)
 	if [ -d build/deps/libpeft ]; then \

@@ -102,16 +102,39 @@ static int norm_bert(struct buf *out, const struct norm_step *p, const char *s, 
     return rc < 0 ? rc : buf_check(out);
 }
 
+/* The cleaning of neural machine translation in SentencePiece: control
+ * characters go, other white space and U+2581 become spaces. */
+static void norm_nmt(struct buf *out, const char *s, int64_t n)
+{
+    for (int64_t i = 0; i < n;) {
+        int32_t cp;
+        int len = uni_next(s + i, &cp);
+        bool space = cp == 9 || cp == 10 || cp == 12 || cp == 13 || cp == 0x1680 ||
+                     (cp >= 0x200b && cp <= 0x200f) || cp == 0x2028 || cp == 0x2029 ||
+                     cp == 0x2581 || cp == 0xfeff || cp == 0xfffd;
+        bool drop = (cp > 0 && cp < 32) || cp == 0x7f || cp == 0x8f || cp == 0x9f;
+        if (space) buf_putc(out, ' ');
+        else if (!drop) buf_put(out, s + i, len);
+        i += len;
+    }
+}
+
 static int norm_apply(struct buf *out, const struct norm_step *p, const char *s, int64_t n)
 {
     buf_clear(out);
     switch (p->kind) {
     case NORM_FORM: return uni_normalize(out->mem, p->form, s, n, out);
     case NORM_BERT: return norm_bert(out, p, s, n);
+    case NORM_CHARSMAP: return charsmap_apply(&p->charsmap, s, n, out);
+    case NORM_NMT: norm_nmt(out, s, n); break;
+    case NORM_BYTES: write_bytes(out, s, n); break;
     case NORM_LOWER: norm_lower(out, s, n); break;
     case NORM_STRIP: norm_strip(out, p, s, n); break;
     case NORM_STRIP_MARKS: norm_marks(out, uni_mark, s, n); break;
-    case NORM_REPLACE: norm_replace(out, p, s, n); break;
+    case NORM_REPLACE:
+        if (p->n_from == 0) return expr_replace(&p->expr, p->to, p->n_to, s, n, out);
+        norm_replace(out, p, s, n);
+        break;
     case NORM_PREPEND:
         if (n > 0) buf_put(out, p->to, p->n_to);
         buf_put(out, s, n);

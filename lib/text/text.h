@@ -8,7 +8,8 @@
 struct tokenizer;
 /* From a Hugging Face folder: tokenizer.json (with tokenizer_config.json and
  * special_tokens_map.json beside it), or vocab.json + merges.txt, or
- * vocab.txt.  PEFT_ENOTFOUND when the folder has none of them. */
+ * vocab.txt, or a SentencePiece model (tokenizer.model, spiece.model,
+ * sentencepiece.bpe.model, spm.model).  PEFT_ENOTFOUND when the folder has none of them. */
 int tok_open_folder(struct host *h, const char *dir, struct tokenizer **out);
 /* From GGUF metadata (tokenizer.ggml.*).  PEFT_ENOTFOUND when there is none. */
 int tok_open_gguf(struct host *h, const struct store *s, struct tokenizer **out);
@@ -28,8 +29,18 @@ int tok_gguf_kv(struct host *h, const struct tokenizer *t, struct arena *a, stru
 int tok_gguf_kv_rows(struct host *h, const struct tokenizer *t, int64_t rows, struct arena *a,
                      struct gguf_kv **kv, int64_t *n);
 
+/* The kinds of tokenizers; a row without `kind` ends the table. */
+struct tok_kind {
+    const char *kind;               /* tok_info.kind; two rows may share it */
+    const char *what;
+    const char *json, *gguf;        /* model.type, tokenizer.ggml.model; NULL = cannot be */
+    const char *from;               /* files that hold one */
+    const char *used_by;
+};
+extern const struct tok_kind tok_kinds[];
+
 struct tok_info {
-    const char *kind;               /* "bpe", "wordpiece" */
+    const char *kind;               /* "bpe", "wordpiece", "unigram", "wordlevel" */
     int64_t n_vocab;                /* ids 0..n_vocab-1 */
     int32_t bos, eos, pad, unk, cls, sep, mask;     /* -1 = none */
     int adds_bos, adds_eos;         /* by TOK_SPECIAL */

@@ -43,6 +43,7 @@ static void encoder_free(struct encoder *e)
     for (int i = 0; i < STEPS_MAX; i++) buf_free(&e->step[i]);
     mem_free(e->mem, e->symbols);
     mem_free(e->mem, e->heap);
+    mem_free(e->mem, e->best);
 }
 
 static int encode_piece(struct encoder *e, const char *s, int64_t n, bool first)
