@@ -100,7 +100,8 @@ int charsmap_apply(const struct charsmap *m, const char *s, int64_t n, struct bu
 
 /* --- base64 (RFC 4648, section 4), as tokenizer.json holds the map */
 
-static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+static const char base64_digits[] =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 int charsmap_base64(struct arena *a, const char *s, const uint8_t **raw, int64_t *n)
 {

@@ -12,8 +12,6 @@
 
 #include <math.h>
 
-enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED };
-
 struct gguf_tokens {
     struct gguf_array text, type, score, merges;
     bool has_type, has_score, has_merges;

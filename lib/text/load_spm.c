@@ -13,7 +13,6 @@
  * or of ids that they moved: that is what a tokenizer's class stands for. */
 #include "text/tok.h"
 
-enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER };
 enum { SPM_UNIGRAM = 1, SPM_BPE = 2 };
 enum { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
 /* A longer piece has too many ways to be cut in two. */

@@ -27,14 +27,15 @@ struct regex {
     pcre2_match_context *limits;
 };
 
-/* Members of classes: White_Space, all others, and UTS 18's word characters. */
+/* Members of classes: White_Space, all others, and the word characters of UTS 18
+ * with Latin 1's fractions and superscripts, which Oniguruma counts in. */
 #define SPACES "\\t-\\r\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}" \
     "\\x{202f}\\x{205f}\\x{3000}"
 #define NO_SPACES "\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}" \
     "\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}" \
     "\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
 #define WORDS "\\p{L}\\p{M}\\p{Nl}\\p{Nd}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}" \
-    "\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
+    "\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 #define EDGE(in, out) "(?:(?<=[" in "])(?![" out "])|(?<![" in "])(?=[" out "]))"
 
 static const struct { char letter; const char *outside, *inside; } escapes[] = {

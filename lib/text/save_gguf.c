@@ -4,7 +4,6 @@
 #include "text/tok.h"
 
 enum { KV_MAX = 24 };
-enum { OUT_NORMAL = 1, OUT_UNKNOWN, OUT_CONTROL, OUT_USER, OUT_UNUSED, OUT_BYTE };
 #define OUT_KEY(name) "tokenizer.ggml." name
 
 struct tok_kv_list {
@@ -64,15 +63,15 @@ static int copy_from_store(const struct store *s, struct arena *a, struct gguf_k
 static int32_t out_type(const struct tokenizer *t, int64_t i, const float *score)
 {
     const struct token *k = &t->tokens[i];
-    if (!k->s) return OUT_UNUSED;
-    if (i == t->info.unk && t->model != MODEL_BPE) return OUT_UNKNOWN;
-    if (k->flags & TOKEN_SPECIAL) return score && i == t->bpe.unk ? OUT_UNKNOWN : OUT_CONTROL;
-    if (k->flags & TOKEN_ADDED) return OUT_USER;
-    if (!score) return OUT_NORMAL;
-    if (k->n == 6 && !memcmp(k->s, "<0x", 3) && k->s[5] == '>') return OUT_BYTE;
+    if (!k->s) return TYPE_UNUSED;
+    if (i == t->info.unk && t->model != MODEL_BPE) return TYPE_UNKNOWN;
+    if (k->flags & TOKEN_SPECIAL) return score && i == t->bpe.unk ? TYPE_UNKNOWN : TYPE_CONTROL;
+    if (k->flags & TOKEN_ADDED) return TYPE_USER;
+    if (!score) return TYPE_NORMAL;
+    if (k->n == 6 && !memcmp(k->s, "<0x", 3) && k->s[5] == '>') return TYPE_BYTE;
     /* No merge makes it, so a reader that joins by text must not either. */
     int32_t cp;
-    return score[i] < 0 || uni_next(k->s, &cp) == k->n ? OUT_NORMAL : OUT_UNUSED;
+    return score[i] < 0 || uni_next(k->s, &cp) == k->n ? TYPE_NORMAL : TYPE_UNUSED;
 }
 
 /* BERT in GGUF: words begin with U+2581, inner pieces lose their "##". */
@@ -119,7 +118,7 @@ static void kv_types(struct tok_kv_list *l, const struct tokenizer *t, int64_t r
 {
     gguf_raw_array(&l->raw, GGUF_I32, rows);
     for (int64_t i = 0; i < rows; i++)
-        gguf_raw_u32(&l->raw, (uint32_t)(i < t->n ? out_type(t, i, score) : OUT_UNUSED));
+        gguf_raw_u32(&l->raw, (uint32_t)(i < t->n ? out_type(t, i, score) : TYPE_UNUSED));
     kv_take(l, OUT_KEY("token_type"), GGUF_ARRAY);
 }
 

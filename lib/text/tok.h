@@ -21,6 +21,8 @@ enum {
     TOKEN_MODEL = 4,    /* known to the model, not only added */
     TOKEN_NORMALIZED = 8    /* an added one whose normalized text is another */
 };
+/* As SentencePiece and GGUF number them. */
+enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE_BYTE };
 struct token {
     const char *s;      /* NULL: no token has this id */
     int32_t n;
