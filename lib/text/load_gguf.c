@@ -198,7 +198,7 @@ static int gguf_bert(struct tokenizer *t, const struct gguf_tokens *g)
 
 static int gguf_charsmap(struct tokenizer *t)
 {
-    struct gguf_array map;
+    struct gguf_array map = {0};
     int rc = store_array(t->store, KEY("precompiled_charsmap"), -1, &map);
     if (rc <= 0 || map.n == 0) return rc < 0 ? rc : PEFT_OK;
     if (map.type != GGUF_U8 && map.type != GGUF_I8)
@@ -218,8 +218,12 @@ static int gguf_scores(struct tokenizer *t, const struct gguf_tokens *g)
         score[i] = store_array_f32(&g->score, i);
         if (type_of(g, i) == TYPE_NORMAL && score[i] < lowest) lowest = score[i];
     }
-    for (int64_t i = 0; i < t->n; i++)
+    for (int64_t i = 0; i < t->n; i++) {
+        const struct token *k = &t->tokens[i];
+        bool filler = type_of(g, i) == TYPE_UNUSED && k->n > 4 && !memcmp(k->s, "[PAD", 4);
         if (type_of(g, i) != TYPE_NORMAL && !(score[i] >= lowest)) score[i] = lowest;
+        if (filler) score[i] = -INFINITY;
+    }
     return PEFT_OK;
 }
 

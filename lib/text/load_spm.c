@@ -13,6 +13,8 @@
  * or of ids that they moved: that is what a tokenizer's class stands for. */
 #include "text/tok.h"
 
+#include <math.h>
+
 enum { SPM_UNIGRAM = 1, SPM_BPE = 2 };
 enum { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
 /* A longer piece has too many ways to be cut in two. */
@@ -100,9 +102,9 @@ static int read_spm_piece(struct wire w, struct spm_piece *p)
             p->type = f.value < 7 ? (int32_t)f.value : 0;
         }
     }
-    if (rc == 0 && (p->n == 0 || p->type == 0))
+    if (rc == 0 && (p->n == 0 || p->type == 0 || !isfinite(p->score)))
         return fail(PEFT_EFORMAT, "the SentencePiece model has a piece without %s at offset %lld",
-                    p->n ? "a known type" : "text", (long long)(whole.p - whole.start));
+                    p->n == 0 ? "text" : p->type == 0 ? "a known type" : "a finite score", (long long)(whole.p - whole.start));
     return rc;
 }
 

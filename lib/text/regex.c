@@ -48,7 +48,7 @@ static const struct { char letter; const char *outside, *inside; } escapes[] = {
     {'v', "\\x{b}", "\\x{b}"}, {'n', "\\n", "\\n"}, {'r', "\\r", "\\r"}, {'t', "\\t", "\\t"},
     {'f', "\\f", "\\f"}, {'a', "\\a", "\\a"}, {'e', "\\e", "\\e"}, {'A', "\\A", NULL},
     {'z', "\\z", NULL}, {'Z', "\\Z", NULL}, {'G', "\\G", NULL}, {'R', "\\R", NULL},
-    {'X', "\\X", NULL}, {'x', "\\x", "\\x"},
+    {'X', "\\X", NULL}, {'k', "\\k", NULL}, {'x', "\\x", "\\x"},
 };
 
 /* \p{...}: a category of one or two letters as it is, else a script. */

@@ -2,6 +2,7 @@
  * copied; for a tokenizer from GGUF, tokenizer.json is made from its parts. */
 #include "text/tok.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 static void put_token_json(struct buf *b, const struct tokenizer *t, int32_t id)
@@ -239,11 +240,13 @@ static void put_unigram(struct buf *b, const struct tokenizer *t)
     else buf_puts(b, "null,");
     put_bool(b, "byte_fallback", t->uni.byte_fallback);
     buf_puts(b, ",\"vocab\":[");
-    for (int64_t i = 0; i < t->n; i++) {
+    int64_t n = t->n;
+    while (n > 1 && t->uni.score[n - 1] == -INFINITY) n--;
+    for (int64_t i = 0; i < n; i++) {
         buf_puts(b, i ? ",\n[" : "\n[");
         put_token_json(b, t, (int32_t)i);
         buf_putc(b, ',');
-        buf_real(b, t->uni.score[i]);
+        buf_real(b, fmax(t->uni.score[i], t->uni.unk_score + 10));
         buf_putc(b, ']');
     }
     buf_puts(b, "]}");

@@ -64,11 +64,14 @@ static int32_t out_type(const struct tokenizer *t, int64_t i, const float *score
 {
     const struct token *k = &t->tokens[i];
     if (!k->s) return TYPE_UNUSED;
+    bool byte = k->n == 6 && !memcmp(k->s, "<0x", 3) && k->s[5] == '>';
+    if (t->model == MODEL_UNIGRAM && i == t->uni.unk) return TYPE_UNKNOWN;
+    if (t->model == MODEL_UNIGRAM && t->uni.byte_fallback && byte) return TYPE_BYTE;
     if (i == t->info.unk && t->model != MODEL_BPE) return TYPE_UNKNOWN;
     if (k->flags & TOKEN_SPECIAL) return score && i == t->bpe.unk ? TYPE_UNKNOWN : TYPE_CONTROL;
     if (k->flags & TOKEN_ADDED) return TYPE_USER;
     if (!score) return TYPE_NORMAL;
-    if (k->n == 6 && !memcmp(k->s, "<0x", 3) && k->s[5] == '>') return TYPE_BYTE;
+    if (byte) return TYPE_BYTE;
     /* No merge makes it, so a reader that joins by text must not either. */
     int32_t cp;
     return score[i] < 0 || uni_next(k->s, &cp) == k->n ? TYPE_NORMAL : TYPE_UNUSED;

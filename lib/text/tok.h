@@ -166,7 +166,7 @@ struct wordpiece {
 
 struct unigram {
     struct unigram_node *nodes;
-    double *score;              /* by id */
+    double *score;              /* by id; -INFINITY = never in a text */
     double unk_score;
     int32_t unk;                /* -1 = none */
     bool byte_fallback;

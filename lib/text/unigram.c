@@ -36,12 +36,13 @@ static int by_text(const void *a, const void *b)
     return order ? order : (x->id > y->id) - (x->id < y->id);
 }
 
-/* The pieces in order; of equal ones the last. */
+/* The pieces in order; of equal ones the last.  A row of an embedding that GGUF
+ * names only to have a name for it is none. */
 static int64_t sort_pieces(const struct tokenizer *t, struct sorted_piece *v)
 {
     int64_t n = 0, kept = 0;
     for (int64_t i = 0; i < t->n; i++)
-        if (t->tokens[i].n > 0)
+        if (t->tokens[i].n > 0 && t->uni.score[i] != -INFINITY)
             v[n++] = (struct sorted_piece){t->tokens[i].s, t->tokens[i].n, (int32_t)i};
     qsort(v, (size_t)n, sizeof *v, by_text);
     for (int64_t i = 0; i < n; i++) {
@@ -115,6 +116,7 @@ int unigram_build(struct tokenizer *t)
             rc = fail(PEFT_EUNSUPPORTED, "a piece of %d bytes, at most %d are expected", v[i].n,
                       PIECE_MAX);
     for (int64_t i = 0; i < t->n && rc == PEFT_OK; i++) {
+        if (t->uni.score[i] == -INFINITY) continue;
         lowest = fmin(lowest, t->uni.score[i]);
         if (!isfinite(t->uni.score[i]))
             rc = fail(PEFT_EFORMAT, "the score of piece %lld is not finite", (long long)i);

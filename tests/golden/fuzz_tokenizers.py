@@ -110,6 +110,12 @@ BD\t31 2044 32
 71 323\t1E5B
 """
 
+def read_model(path):
+    from sentencepiece import sentencepiece_model_pb2
+    m = sentencepiece_model_pb2.ModelProto()
+    m.ParseFromString(open(path, "rb").read())
+    return m
+
 def spm_train(folder, model_type, **options):
     """A SentencePiece model in folder/m.model."""
     import sentencepiece
@@ -121,18 +127,21 @@ def spm_train(folder, model_type, **options):
         open(folder + "/rules.tsv", "w").write(RULES)
         options["normalization_rule_tsv"] = folder + "/rules.tsv"
     sentencepiece.SentencePieceTrainer.train(
-        input=folder + "/corpus", model_prefix=folder + "/m", minloglevel=2, vocab_size=VOCAB,
+        input=folder + "/corpus", model_prefix=folder + "/m", minloglevel=2,
+        vocab_size=options.pop("vocab_size", VOCAB),
         model_type=model_type, character_coverage=0.99, hard_vocab_limit=False, **options)
     for name in ("corpus", "rules.tsv", "m.vocab"):
         if os.path.exists(f"{folder}/{name}"): os.remove(f"{folder}/{name}")
+    m = read_model(folder + "/m.model")
+    for part, names in ((m.trainer_spec, ("input", "model_prefix")),
+                        (m.normalizer_spec, ("normalization_rule_tsv",))):
+        for name in names: part.ClearField(name)  # paths
+    open(folder + "/m.model", "wb").write(m.SerializeToString())
 
 def spm_proto(model_type="unigram", **options):
-    from sentencepiece import sentencepiece_model_pb2
     with tempfile.TemporaryDirectory() as d:
         spm_train(d, model_type, **options)
-        m = sentencepiece_model_pb2.ModelProto()
-        m.ParseFromString(open(d + "/m.model", "rb").read())
-    return m
+        return read_model(d + "/m.model")
 
 def unigram(norm, split, decoder, post=None, fallback=False, front=(), back=(), skip=0, extra=(),
             **options):
@@ -203,7 +212,7 @@ KINDS = {
                             back=[("<mask>", 0.0)], skip=3, extra=["<mask>"]),
     "unigram-bytes": lambda: unigram(
         [normalizers.Prepend("▁"), space], None, undo, fallback=True,
-        normalization_rule_name="identity", allow_whitespace_only_pieces=True),
+        vocab_size=VOCAB * 4 // 5, normalization_rule_name="identity", allow_whitespace_only_pieces=True),
     "unigram-unk": lambda: unigram([normalizers.Nmt(), normalizers.Lowercase()],
                                    pre.Metaspace(split=False), decoders.Metaspace(),
                                    normalization_rule_name="identity"),
