@@ -118,6 +118,13 @@ $(B)/%.o: lib/%.c | $(B)/packages
 	echo "CC $@"
 	$(CCALL) $(EXTRA) -Ilib -c -o $@ $<
 
+# Made anew when PCRE2 comes or goes.
+PCRE2_MARK := $(B)/pcre2.$(or $(PCRE2),0)
+ifeq ($(wildcard $(PCRE2_MARK)),)
+$(shell mkdir -p $(B); rm -f $(B)/pcre2.*; touch $(PCRE2_MARK))
+endif
+$(B)/text/regex.o: $(PCRE2_MARK)
+
 $(B)/tools/%.o: tools/%.c | $(B)/packages
 	mkdir -p $(@D)
 	echo "CC $@"

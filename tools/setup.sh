@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what building needs and is not there: a C compiler, pkg-config, cJSON,
-# utf8proc, and a good OpenBLAS in build/deps/libpeft.  Silent when nothing is
+# utf8proc, PCRE2 if it can be had, and a good OpenBLAS in build/deps/libpeft.  Silent when nothing is
 # missing.  OpenBLAS is chosen by its version and never by the processor of this
 # machine, so that what is built here runs well elsewhere.
 set -eu
@@ -28,19 +28,20 @@ as_root() {
 
 install_packages() {
     if have apt-get; then
-        set -- gcc libc6-dev make pkg-config libcjson-dev libutf8proc-dev ca-certificates
+        set -- gcc libc6-dev make pkg-config libcjson-dev libutf8proc-dev libpcre2-dev \
+            ca-certificates
         have_pip || set -- "$@" python3 python3-pip
         say "apt-get install $*"
         export DEBIAN_FRONTEND=noninteractive
         as_root apt-get update -qq >/dev/null || say "apt-get update failed, going on"
         as_root apt-get install -qq -y --no-install-recommends "$@" >/dev/null
     elif have dnf; then
-        set -- gcc make pkgconf-pkg-config cjson-devel utf8proc-devel libasan libubsan
+        set -- gcc make pkgconf-pkg-config cjson-devel utf8proc-devel pcre2-devel libasan libubsan
         have_pip || set -- "$@" python3 python3-pip
         say "dnf install $*"
         as_root dnf install -q -y "$@"
     elif have brew; then
-        set -- pkgconf cjson utf8proc openblas
+        set -- pkgconf cjson utf8proc pcre2 openblas
         say "brew install $*"
         brew install -q "$@"
     else
@@ -108,6 +109,8 @@ install_blas() {
 if ! have make || ! have_headers; then
     install_packages
     have_headers || { say "cJSON or utf8proc still cannot be used with $CC"; exit 1; }
+elif ! pkg-config --exists libpcre2-8; then
+    install_packages || say "no PCRE2: tokenizers with unusual expressions will be refused"
 fi
 if [ ! -e "$BLAS" ]; then
     if ! have_pip && { have apt-get || have dnf; }; then install_packages || true; fi

@@ -104,7 +104,8 @@ static int read_spm_piece(struct wire w, struct spm_piece *p)
     }
     if (rc == 0 && (p->n == 0 || p->type == 0 || !isfinite(p->score)))
         return fail(PEFT_EFORMAT, "the SentencePiece model has a piece without %s at offset %lld",
-                    p->n == 0 ? "text" : p->type == 0 ? "a known type" : "a finite score", (long long)(whole.p - whole.start));
+                    p->n == 0 ? "text" : p->type == 0 ? "a known type" : "a finite score",
+                    (long long)(whole.p - whole.start));
     return rc;
 }
 
@@ -257,12 +258,13 @@ static const char *const name_keys[N_NAMES] = {"bos_token", "eos_token", "unk_to
 /* `front` takes the place of the first `skip` pieces, `back` comes last; a
  * score of `front` is 0, the last one's -100 if there are five.  `post`: one
  * letter for each item, < bos, > eos, c cls, s sep; the pair's part B and what
- * follows it are of type `type_b`. */
+ * follows it are of type `type_b`.  Without `single`, the config's add_bos_token
+ * (absent: `adds_bos`) and add_eos_token decide. */
 struct spm_class {
     const char *name, *model_types;
     int model, skip;
     const char *front[FRONT_MAX];
-    bool mask_last, extra_ids, unk_named, mask_lstrip;
+    bool mask_last, extra_ids, unk_named, mask_lstrip, adds_bos;
     int (*parts)(struct tokenizer *t, const struct spm *m, const json *config);
     const char *single, *pair;
     int type_b;
@@ -284,14 +286,12 @@ static const struct spm_class spm_classes[] = {
      .parts = parts_albert, .single = "cAs", .pair = "cAsBs", .type_b = 1,
      .names = {"[CLS]", "[SEP]", "<unk>", "[SEP]", "<pad>", "[CLS]", "[MASK]"}},
     {.name = "LlamaTokenizer", .model_types = " llama mistral mixtral ", .model = SPM_BPE,
-     .parts = parts_llama, .single = "<A", .pair = "<A<B", .type_b = 1,
+     .parts = parts_llama, .adds_bos = true,
      .names = {"<s>", "</s>", "<unk>", NULL, NULL, NULL, NULL}},
     {.name = "GemmaTokenizer", .model_types = " gemma gemma2 gemma3 gemma3_text ",
-     .model = SPM_BPE, .unk_named = true, .parts = parts_gemma, .single = "<A", .pair = "<A<B",
-     .type_b = 1,
+     .model = SPM_BPE, .unk_named = true, .parts = parts_gemma, .adds_bos = true,
      .names = {"<bos>", "<eos>", "<unk>", NULL, "<pad>", NULL, "<mask>"}},
-    {.name = "PreTrainedTokenizerFast", .model_types = "", .unk_named = true, .parts = parts_own,
-     .single = "A", .pair = "AB", .type_b = 1},
+    {.name = "PreTrainedTokenizerFast", .model_types = "", .unk_named = true, .parts = parts_own},
 };
 
 /* By "tokenizer_class", else by the model's "model_type"; the last row is for
@@ -495,7 +495,13 @@ static int build_spm(struct tokenizer *t, const struct spm *m, const struct spm_
     rc = m->model == SPM_UNIGRAM ? unigram_build(t) : spm_bpe(t);
     if (rc == PEFT_OK) rc = c->parts(t, m, config);
     if (rc == PEFT_OK) rc = spm_specials(t, m, c, config, special);
-    if (rc == PEFT_OK) rc = put_template(t, c->single, c->type_b, &t->single);
+    if (rc < 0) return rc;
+    if (!c->single) {
+        bool adds_bos = json_bool(json_get(config, "add_bos_token"), c->adds_bos);
+        bool adds_eos = json_bool(json_get(config, "add_eos_token"), 0);
+        return post_simple(t, adds_bos ? t->info.bos : -1, adds_eos ? t->info.eos : -1);
+    }
+    rc = put_template(t, c->single, c->type_b, &t->single);
     return rc < 0 ? rc : put_template(t, c->pair, c->type_b, &t->pair);
 }
 
