@@ -111,6 +111,19 @@ typedef struct peft_system {
 /* What the library found on this machine.  Any thread. */
 PEFT_API int32_t peft_system_info(peft_system *out);
 
+/* One row of what the library works with.  Fields that do not apply are "". */
+typedef struct peft_entry {
+    size_t size;
+    char name[32];       /* "llama", "Q4_1", "GGUF" */
+    char kind[32];       /* families: "decoder", "encoder"; types: "4.5 bits" */
+    char hf[160];        /* classes, or the container in Hugging Face's layout */
+    char gguf[32];       /* general.architecture; types: "yes" */
+    char about[160];     /* for people */
+} peft_entry;
+/* Row i, from 0, of the table "families", "formats", "types" (of stored tensors),
+ * "tokenizers" or "heads".  PEFT_EEND after the last.  Any thread. */
+PEFT_API int32_t peft_list(const char *table, int32_t i, peft_entry *out);
+
 /* ------------------------------------------------------------------ model */
 
 typedef struct peft_model peft_model;
@@ -147,13 +160,21 @@ typedef struct peft_save_opts {
     const char *dtype;    /* float tensors: NULL = as held, "f32", "f16", "bf16";
                              in GGUF also "q8_0", "q6_k", "q5_k", "q5_1", "q5_0",
                              "q4_k", "q4_1", "q4_0" (rows that are no whole blocks
-                             get a larger type, as in llama.cpp) */
+                             get a larger type, as in llama.cpp); in folders also
+                             "nf4", "fp4", "nf4_dq", "fp4_dq": linear layers as
+                             bitsandbytes keeps them in 4 bits, _dq with double
+                             quantisation (Dettmers et al. 2023) */
     int64_t shard_bytes;  /* 0 = 5 GB a file */
+    /* Called after each tensor, in bytes; non-zero ends with PEFT_ECANCELLED. */
+    int32_t (*progress)(void *ctx, int64_t done, int64_t total);
+    void *ctx;
 } peft_save_opts;
 /* Writes the model with what was trained or merged: to a folder in Hugging
  * Face layout, or to one GGUF file when `path` ends in ".gguf".  A folder gets
- * quantised tensors as floats, since safetensors has no such types.  The old
- * file or folder is replaced only once the new one is whole. */
+ * quantised tensors as floats, since safetensors has no such types, and what
+ * transformers reads beside the weights: generation_config.json and tokenizer
+ * files as they were, or made.  The old file or folder is replaced only once the
+ * new one is whole. */
 PEFT_API int32_t peft_model_save(const peft_model *model, const char *path,
                                  const peft_save_opts *opts);
 
@@ -241,6 +262,10 @@ typedef struct peft_adapter_opts {
                                      enabled adapters that keep the same module
                                      the one enabled last counts */
     uint64_t seed;
+    const char *target_parameters; /* experts as one parameter, as PEFT adapts them in
+                                     transformers 5: "mlp.experts.gate_up_proj,
+                                     mlp.experts.down_proj"; NULL = none.  What it
+                                     names is left out of `targets`; without dropout */
 } peft_adapter_opts;
 /* Adds a trainable adapter.  The first one freezes all other weights but the
  * classification head's, as PEFT does; peft_unfreeze can follow.
@@ -270,10 +295,23 @@ enum {
     PEFT_TOK_PLAIN = 2     /* special tokens' names in the text are plain text */
 };
 /* Encodes n bytes.  Returns the number of ids, and writes at most `cap` of
- * them; `ids` may be NULL to ask.  Invalid UTF-8 is PEFT_EFORMAT. */
+ * them; `ids` may be NULL to ask.  Text that is not UTF-8 (a stray or missing
+ * continuation byte, an overlong form, a surrogate, a character past U+10FFFF)
+ * is refused as a whole with PEFT_EFORMAT, whose message names the first such
+ * byte and its offset: nothing is replaced or left out. */
 PEFT_API int64_t peft_tokenize(const peft_model *model, const char *text,
                                size_t n, int32_t flags, int32_t *ids,
                                int64_t cap);
+/* The same, and offsets [cap, 2]: id i stands for the bytes from offsets[2 i]
+ * up to, without it, offsets[2 i + 1] of the text; 0, 0 for what the tokenizer
+ * adds.  These are the offsets of Hugging Face's tokenizers, in bytes: whole
+ * characters, of which several ids may share one; what a normalizer made
+ * stands for what it was made from; without the spaces at the ends where the
+ * tokenizer says so (trim_offsets).  Either array may be NULL. */
+PEFT_API int64_t peft_tokenize_offsets(const peft_model *model,
+                                       const char *text, size_t n,
+                                       int32_t flags, int32_t *ids,
+                                       int32_t *offsets, int64_t cap);
 enum { PEFT_DETOK_SKIP = 1 /* leave special tokens out */ };
 /* Decodes.  Returns the number of bytes, writes at most `cap` (no NUL). */
 PEFT_API int64_t peft_detokenize(const peft_model *model, const int32_t *ids,
@@ -310,6 +348,13 @@ typedef struct peft_generate_opts {
     int32_t (*on_text)(void *ctx, const char *piece, size_t n);
     void *ctx;
 } peft_generate_opts;
+/* Sets temperature, top_k, top_p, min_p and repeat_penalty of *opts (its `size`
+ * set by the caller) as the model's generation_config.json advises: 0, greedy,
+ * where it has none or says do_sample false.  peft_generate itself uses only
+ * the options it is given.  Whatever they are, an answer ends at any of the
+ * file's eos_token_id and at the tokenizer's ends of a turn. */
+PEFT_API int32_t peft_generate_defaults(const peft_model *model,
+                                        peft_generate_opts *opts);
 typedef struct peft_generated {
     size_t size;
     int32_t prompt_tokens, tokens;

@@ -129,6 +129,11 @@ def test_text():
     with libpeft.Model(TEXT) as model:
         ids = model.tokenize("Hello world", special=False)
         assert model.detokenize(ids) == "Hello world"
+        text = "<|im_start|>naïve 日本 x"
+        ids, spans = model.tokenize(text, offsets=True)
+        assert text[slice(*spans[0])] == "<|im_start|>" and text[slice(*spans[-1])] == "x"
+        assert spans[-1][1] == len(text) and all(a < b for a, b in spans)
+        assert model.tokenize(text.encode(), offsets=True)[1][-1][1] == len(text.encode())
         whole = model.generate("Hello", max_tokens=8)
         assert "".join(model.stream("Hello", max_tokens=8)) == whole
         for piece in model.stream([{"role": "user", "content": "Hello"}], max_tokens=50):

@@ -44,7 +44,7 @@ struct args {
     const char *data, *eval, *system;
     int32_t max_len, train_on_prompt, limit;
 
-    const char *method, *targets, *adapter, *pool;
+    const char *method, *targets, *target_parameters, *adapter, *pool;
     struct list freeze, unfreeze;
     int32_t rank, rslora, to_float;
     double alpha, dropout;
@@ -63,7 +63,7 @@ struct args {
     double temperature, top_p, min_p, repeat_penalty;
 
     const char *text, *decode, *dtype;
-    int32_t no_special, plain, tensors, memory;
+    int32_t markdown, no_special, plain, tensors, memory;
 };
 
 enum option_kind {
@@ -92,6 +92,7 @@ struct command {
     int operand;
     const struct option *groups[5];      /* tables; NULL ends them */
     int (*run)(const struct args *args);
+    const char *of;                      /* what the operand is; NULL = a model */
 };
 
 extern const struct option common_options[], model_options[], data_options[], adapter_options[],
@@ -191,6 +192,8 @@ int answer(peft_model *model, const peft_message *messages, int32_t n,
            const peft_generate_opts *opts, char **text, peft_generated *result);
 /* Options of generation as given on the command line. */
 void generate_setup(const struct args *args, peft_generate_opts *opts);
+/* The same; without any option of sampling, the model's own advice counts. */
+void generate_advised(const struct args *args, const peft_model *model, peft_generate_opts *opts);
 
 /* -------------------------------------------------------------- commands */
 
@@ -200,7 +203,8 @@ int run_train(const struct args *args);
 int run_eval(const struct args *args);
 int run_generate(const struct args *args);
 int run_chat(const struct args *args);
-int run_merge(const struct args *args);
+int run_convert(const struct args *args);
+int run_list(const struct args *args);
 int run_tokenize(const struct args *args);
 int run_plan(const struct args *args);
 

@@ -11,10 +11,24 @@ void generate_setup(const struct args *args, peft_generate_opts *opts)
 {
     *opts = (peft_generate_opts){
         .size = sizeof *opts, .max_tokens = args->max_tokens,
-        .temperature = (float)args->temperature, .top_k = args->top_k,
+        .temperature = args->temperature > 0 ? (float)args->temperature : 0, .top_k = args->top_k,
         .top_p = (float)args->top_p, .min_p = (float)args->min_p,
         .repeat_penalty = (float)args->repeat_penalty, .seed = args->seed,
         .stop = args->stop.item, .n_stop = args->stop.n, .raw = args->raw};
+}
+
+void generate_advised(const struct args *args, const peft_model *model, peft_generate_opts *opts)
+{
+    generate_setup(args, opts);
+    if (args->temperature >= 0 || args->top_k || args->top_p > 0 || args->min_p > 0 ||
+        args->repeat_penalty > 0)
+        return;
+    if (peft_generate_defaults(model, opts) ||
+        (opts->temperature <= 0 && (opts->repeat_penalty <= 0 || opts->repeat_penalty == 1)))
+        return;
+    note("%ssampling as the model advises: temperature %g, top-k %d, top-p %g, repeat-penalty %g; "
+         "--temperature 0 takes the likeliest%s", paint(stderr, DIM), (double)opts->temperature,
+         opts->top_k, (double)opts->top_p, (double)opts->repeat_penalty, paint(stderr, PLAIN));
 }
 
 /* Text that grows, and whether it is shown as it comes. */
@@ -88,7 +102,7 @@ static int answer_prompt(const struct args *args, peft_model *model, const char 
     peft_generate_opts opts;
     peft_generated result;
     struct sink sink = {.show = !args->json};
-    generate_setup(args, &opts);
+    generate_advised(args, model, &opts);
     interrupt_catch(NULL);
     int32_t rc = generate(model, messages, n, &opts, &sink, &result);
     interrupt_release();
@@ -218,7 +232,7 @@ int run_chat(const struct args *args)
         runtime_error("the model has no tokenizer, which chat needs");
     }
     if (!rc) {
-        generate_setup(args, &chat.opts);
+        generate_advised(args, chat.model, &chat.opts);
         if (args->system)
             chat_add(&chat, "system", format("%s", args->system));
         chat.first = chat.n;

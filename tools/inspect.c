@@ -159,7 +159,8 @@ static char *decode(const peft_model *model, const int32_t *ids, int64_t n, int3
     return NULL;
 }
 
-static int print_pieces(const peft_model *model, const int32_t *ids, int64_t n, bool as_json)
+static int print_pieces(const peft_model *model, const int32_t *ids, const int32_t *offsets,
+                        int64_t n, bool as_json)
 {
     struct json j;
     json_begin(&j, stdout);
@@ -168,6 +169,14 @@ static int print_pieces(const peft_model *model, const int32_t *ids, int64_t n, 
         json_open(&j, "ids", '[');
         for (int64_t i = 0; i < n; i++)
             json_int(&j, NULL, ids[i]);
+        json_close(&j);
+        json_open(&j, "offsets", '[');
+        for (int64_t i = 0; i < n; i++) {
+            json_open(&j, NULL, '[');
+            json_int(&j, NULL, offsets[2 * i]);
+            json_int(&j, NULL, offsets[2 * i + 1]);
+            json_close(&j);
+        }
         json_close(&j);
         json_open(&j, "pieces", '[');
     }
@@ -197,17 +206,19 @@ static int encode_text(const struct args *args, const peft_model *model)
     size_t n = args->text ? strlen(args->text) : 0;
     char *text = args->text ? format("%s", args->text) : read_stream(stdin, &n);
     int32_t flags = (args->no_special ? 0 : PEFT_TOK_SPECIAL) | (args->plain ? PEFT_TOK_PLAIN : 0);
-    int32_t *ids = NULL;
+    int32_t *ids = NULL, *offsets = NULL;
     int rc;
     int64_t count = text ? peft_tokenize(model, text, n, flags, NULL, 0) : PEFT_EIO;
     if (count > 0) {
         ids = grow(NULL, (size_t)count * sizeof *ids);
-        count = peft_tokenize(model, text, n, flags, ids, count);
+        offsets = grow(NULL, (size_t)count * 2 * sizeof *offsets);
+        count = peft_tokenize_offsets(model, text, n, flags, ids, offsets, count);
     }
     if (count < 0)
         rc = library_error((int32_t)count, "cannot tokenize");
     else
-        rc = print_pieces(model, ids, count, args->json);
+        rc = print_pieces(model, ids, offsets, count, args->json);
+    free(offsets);
     free(ids);
     free(text);
     return rc;

@@ -53,6 +53,8 @@ const struct option train_options[] = {
     {"dropout", OPT_NUMBER, "X", "on the adapter's or the head's input", AT(dropout), 0, 0.999},
     {"targets", OPT_TEXT, "GLOBS", "modules that get LoRA (default: all linear)", AT(targets), 0,
      0},
+    {"target-parameters", OPT_TEXT, "NAMES", "experts that get LoRA as one parameter",
+     AT(target_parameters), 0, 0},
     {"adapter", OPT_TEXT, "DIR", "go on from this adapter", AT(adapter), 0, 0},
     {"pool", OPT_TEXT, "NAME", "what a new head reads: last, cls, mean", AT(pool), 0, 0},
     {"optimizer", OPT_TEXT, "NAME", "adamw", AT(optimizer), 0, 0},
@@ -76,8 +78,9 @@ const struct option train_options[] = {
 const struct option generate_options[] = {
     {"system", OPT_TEXT, "TEXT", "system message", AT(system), 0, 0},
     {"max-tokens", OPT_INT, "N", "length of an answer (default 256)", AT(max_tokens), 1, BIG},
-    {"temperature", OPT_NUMBER, "X", "0 (default) takes the likeliest token", AT(temperature), 0,
-     100},
+    {"temperature", OPT_NUMBER, "X", "0 takes the likeliest token (default: what the\n"
+     "                         model's generation_config.json advises, else 0)", AT(temperature),
+     0, 100},
     {"top-k", OPT_INT, "N", "sample among the N likeliest", AT(top_k), 0, BIG},
     {"top-p", OPT_NUMBER, "X", "sample within this probability mass", AT(top_p), 0, 1},
     {"min-p", OPT_NUMBER, "X", "drop tokens below X times the likeliest", AT(min_p), 0, 1},
@@ -250,6 +253,7 @@ int options_parse(const struct command *cmd, int argc, char **argv, struct args 
 {
     memset(args, 0, sizeof *args);
     args->clip = 1;
+    args->temperature = -1;      /* not given: the model may advise */
     args->argc = argc;
     args->argv = argv;
     bool options = true;
@@ -275,7 +279,7 @@ int options_parse(const struct command *cmd, int argc, char **argv, struct args 
             return rc;
     }
     if (cmd->operand == OPERAND_NEEDED && !args->operand && !args->help)
-        return usage_error("which model?  usage: %s", cmd->usage);
+        return usage_error("which %s?  usage: %s", cmd->of ? cmd->of : "model", cmd->usage);
     return 0;
 }
 

@@ -63,7 +63,8 @@ static int method_lora(struct run *run)
         return 0;
     peft_adapter_opts opts = {.size = sizeof opts, .targets = a->targets, .rank = a->rank,
                               .alpha = (float)a->alpha, .dropout = (float)a->dropout,
-                              .rslora = a->rslora, .seed = a->seed};
+                              .rslora = a->rslora, .seed = a->seed,
+                              .target_parameters = a->target_parameters};
     int32_t rc = peft_adapter_add(run->model, "default", &opts);
     return rc ? library_error(rc, "cannot add the adapter") : 0;
 }
@@ -288,7 +289,8 @@ static int check_options(struct run *run)
     if (a->adapter && strcmp(run->method, "lora") != 0)
         return usage_error("--adapter goes on from an adapter: --method %s has none",
                            run->method);
-    if (a->adapter && (a->rank || a->alpha > 0 || a->targets || a->rslora))
+    if (a->adapter && (a->rank || a->alpha > 0 || a->targets || a->target_parameters ||
+                       a->rslora))
         return usage_error("--adapter brings its own rank, alpha, targets and rslora");
     if (a->epochs && a->steps)
         return usage_error("give --epochs or --steps, not both");

@@ -14,11 +14,11 @@ int32_t peft_dataset_load(const peft_model *model, const char *path, const peft_
     struct model *m = model_of(model);
     int rc = take_options(&o, sizeof(o), opts);
     if (rc) return rc;
-    if (o.max_len < 0 || o.limit < 0 || o.max_len > m->hp.max_len)
+    if (o.max_len < 0 || o.limit < 0 || o.max_len > m->hp.room)
         return fail(PEFT_EARG,
                     "max_len %d, limit %d, expected 0 or more and at most the model's %d",
-                    o.max_len, o.limit, (int)m->hp.max_len);
-    struct data_opts d = { .max_len = o.max_len ? o.max_len : (int32_t)MIN(1024, m->hp.max_len),
+                    o.max_len, o.limit, (int)m->hp.room);
+    struct data_opts d = { .max_len = o.max_len ? o.max_len : (int32_t)MIN(1024, m->hp.room),
                            .vocab = (int32_t)m->hp.vocab, .train_on_prompt = o.train_on_prompt,
                            .limit = o.limit, .causal = m->arch->style.causal, .system = o.system,
                            .labels = (const char *const *)(m->head ? m->labels : NULL),

@@ -85,7 +85,7 @@ int32_t peft_model_info(const peft_model *model, peft_info *out)
         i.params_total += param_len(p);
         if (!p->adapter) i.params += param_len(p);
         if (p->trainable) i.trainable += param_len(p);
-        if (!p->adapter) i.weight_bytes += param_len(p) / p->type->block * p->type->bytes;
+        if (!p->adapter) i.weight_bytes += param_bytes(p);
     }
     for (const struct adapter *a = m->adapters; a; a = a->next) i.n_adapters++;
     i.bos = i.eos = i.pad = -1;

@@ -29,22 +29,35 @@ static int64_t give_bytes(struct buf *b, int rc, char *text, int64_t cap)
     return rc ? rc : n;
 }
 
-int64_t peft_tokenize(const peft_model *model, const char *text, size_t n, int32_t flags,
-                      int32_t *ids, int64_t cap)
+int64_t peft_tokenize_offsets(const peft_model *model, const char *text, size_t n, int32_t flags,
+                              int32_t *ids, int32_t *offsets, int64_t cap)
 {
     ARG(model && (text || !n), "no model or text given");
     ARG(n <= INT32_MAX, "a text of %zu bytes, expected at most 2 GB", n);
     struct model *m = model_of(model);
     struct ids out;
+    struct token_spans spans;
     int rc = need_tokenizer(m);
     if (rc) return rc;
     ids_init(&out, &m->host.mem);
-    rc = tok_encode(&m->host, m->tok, text, (int64_t)n, flags, &out);
-    if (!rc) rc = ids_check(&out);
-    int64_t total = out.n;
-    if (!rc && ids && cap > 0 && total) memcpy(ids, out.v, (size_t)MIN(total, cap) * sizeof(*ids));
+    token_spans_init(&spans, &m->host.mem);
+    rc = tok_encode_spans(&m->host, m->tok, text, (int64_t)n, flags, &out,
+                          offsets ? &spans : NULL);
+    int64_t total = out.n, fits = rc ? 0 : MIN(total, cap);
+    if (ids && fits > 0) memcpy(ids, out.v, (size_t)fits * sizeof(*ids));
+    for (int64_t i = 0; offsets && i < fits; i++) {
+        offsets[2 * i] = spans.begin.v[i];
+        offsets[2 * i + 1] = spans.end.v[i];
+    }
+    token_spans_free(&spans);
     ids_free(&out);
     return rc ? rc : total;
+}
+
+int64_t peft_tokenize(const peft_model *model, const char *text, size_t n, int32_t flags,
+                      int32_t *ids, int64_t cap)
+{
+    return peft_tokenize_offsets(model, text, n, flags, ids, NULL, cap);
 }
 
 int64_t peft_detokenize(const peft_model *model, const int32_t *ids, int64_t n, int32_t flags,
@@ -113,8 +126,8 @@ static int run_once(struct model *m, const int32_t *ids, int32_t n, enum output 
 
 static int check_ids(const struct model *m, const int32_t *ids, int32_t n)
 {
-    if (n > m->hp.max_len)
-        return fail(PEFT_EARG, "%d tokens, the model has room for %d", n, (int)m->hp.max_len);
+    if (n > m->hp.room)
+        return fail(PEFT_EARG, "%d tokens, the model has room for %d", n, (int)m->hp.room);
     for (int32_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= m->hp.vocab)
             return fail(PEFT_EARG, "token id %d at %d, expected 0 to %d", ids[i], i,
@@ -176,6 +189,17 @@ static int render_prompt(struct model *m, const peft_message *messages, int32_t 
     if (!rc) rc = ids_check(ids);
     buf_free(&b);
     return rc;
+}
+
+int32_t peft_generate_defaults(const peft_model *model, peft_generate_opts *opts)
+{
+    peft_generate_opts o;
+    ARG(model && opts, "no model or options given");
+    int rc = take_options(&o, sizeof(o), opts);
+    if (rc) return rc;
+    gen_sampling(model_of(model), &o);
+    give_result(opts, &o, sizeof(o));
+    return PEFT_OK;
 }
 
 int32_t peft_generate(peft_model *model, const peft_message *messages, int32_t n,

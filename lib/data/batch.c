@@ -58,13 +58,14 @@ static struct bound find_bound(struct batcher *b)
     for (int64_t i = 0; i < n; i++) b->order[i] = d->rows[i].n;
     int64_t all_tokens = sum_largest(b->order, n, n);
     most.tokens = sum_largest(b->order, n, k);
-    most.seqs = MIN(n, k);
+    int64_t rows = MIN(n, k);
     if (b->o.packing && n > 0) {
         int64_t room = MIN(k, n) * b->o.max_len, shortest = MAX(b->order[n - 1], 1);
         most.tokens = MIN(all_tokens, room);
         most.targets = MIN(all_targets, most.tokens);
-        most.seqs = MIN(n, most.tokens / shortest);
+        rows = MIN(n, most.tokens / shortest);
     }
+    most.seqs = rows * d->texts;
     return most;
 }
 
@@ -79,7 +80,8 @@ static int batcher_alloc(struct batcher *b)
     if (!b->order || !b->end || !b->targets) return PEFT_ENOMEM;
     for (int64_t i = 0; i < n; i++)
         if (d->rows[i].labels)
-            b->targets[i] = (int32_t)count_trained(d->rows[i].labels, d->rows[i].n, &first);
+            b->targets[i] = (int32_t)count_trained(d->rows[i].labels, label_shift(d->task),
+                                                   d->rows[i].n, &first);
     struct bound most = b->most = find_bound(b);
     if (most.tokens > INT32_MAX)
         return fail(PEFT_EARG, "a batch of %lld tokens, expected less than 2^31",
@@ -227,11 +229,31 @@ void batcher_size(struct batcher *b, int64_t epoch, int64_t i, int64_t *tokens, 
     int64_t from, to;
     range_of(b, epoch, i, &from, &to);
     *tokens = *targets = 0;
-    *seqs = to - from;
+    *seqs = (to - from) * b->d->texts;
     for (int64_t k = from; k < to; k++) {
         *tokens += b->d->rows[b->order[k]].n;
         *targets += b->targets[b->order[k]];
     }
+}
+
+/* Appends text t of example x as the next sequence. */
+static void add_text(struct batcher *b, const struct example *x, int32_t t)
+{
+    struct batch *out = &b->b;
+    int32_t from = t ? x->ends[t - 1] : 0, n = (x->ends ? x->ends[t] : x->n) - from;
+    int32_t shift = label_shift(b->d->task);
+    b->start[out->n_seq++] = (int32_t)out->n;
+    memcpy(b->ids + out->n, x->ids + from, (size_t)n * sizeof *x->ids);
+    for (int32_t p = 0; p < n; p++) {
+        b->pos[out->n + p] = p;
+        b->types[out->n + p] = x->second && p >= x->second;
+    }
+    for (int32_t p = 0; x->labels && p + shift < n; p++) {
+        if (x->labels[from + p + shift] == NOT_TRAINED) continue;
+        b->rows[out->n_target] = (int32_t)out->n + p;
+        b->target[out->n_target++] = x->labels[from + p + shift];
+    }
+    out->n += n;
 }
 
 const struct batch *batcher_get(struct batcher *b, int64_t epoch, int64_t i)
@@ -239,26 +261,15 @@ const struct batch *batcher_get(struct batcher *b, int64_t epoch, int64_t i)
     int64_t from, to;
     range_of(b, epoch, i, &from, &to);
     struct batch *out = &b->b;
-    out->n = out->n_target = 0;
-    out->n_seq = to - from;
+    out->n = out->n_seq = out->n_target = 0;
+    out->n_rows = to - from;
+    for (int32_t t = 0; t < b->d->texts; t++)
+        for (int64_t k = from; k < to; k++) add_text(b, &b->d->rows[b->order[k]], t);
     for (int64_t k = from; k < to; k++) {
         const struct example *x = &b->d->rows[b->order[k]];
-        int64_t s = k - from;
-        b->start[s] = (int32_t)out->n;
-        b->example[s] = b->order[k];
-        b->label[s] = x->label;
-        b->value[s] = x->value;
-        memcpy(b->ids + out->n, x->ids, (size_t)x->n * sizeof *x->ids);
-        for (int32_t p = 0; p < x->n; p++) {
-            b->pos[out->n + p] = p;
-            b->types[out->n + p] = x->second && p >= x->second;
-        }
-        for (int32_t p = 0; x->labels && p + 1 < x->n; p++) {
-            if (x->labels[p + 1] == NOT_TRAINED) continue;
-            b->rows[out->n_target] = (int32_t)out->n + p;
-            b->target[out->n_target++] = x->labels[p + 1];
-        }
-        out->n += x->n;
+        b->example[k - from] = b->order[k];
+        b->label[k - from] = x->label;
+        b->value[k - from] = x->value;
     }
     b->start[out->n_seq] = (int32_t)out->n;
     return out;

@@ -5,9 +5,17 @@
 #include "base/rng.h"
 #include "text/text.h"
 
+/* What the rows are, and so what can be trained on them. */
+enum task {
+    TASK_LM,                        /* labels: the next token */
+    TASK_CLASS                      /* one class or number a row */
+};
+
+/* One row: one text, or as many as all rows of its data set have. */
 struct example {
-    int32_t *ids;                   /* [n] */
-    int32_t *labels;                /* [n], -100 = not trained; NULL for classification rows */
+    int32_t *ids;                   /* [n], its texts one after the other */
+    int32_t *labels;                /* [n], -100 = not trained; NULL without labels of tokens */
+    const int32_t *ends;            /* [texts] where each text ends; NULL = one text */
     int32_t n;
     int32_t second;                 /* where the second text of a pair begins; 0 = no pair */
     int32_t label;                  /* class; -1 = none */
@@ -23,8 +31,9 @@ struct dataset {
     const char **labels;            /* class names, sorted or as given */
     int32_t n_labels;
     int32_t max_len;                /* tokens of the longest example */
+    int32_t texts;                  /* of each row, 1 or more */
     int64_t truncated, skipped;
-    int32_t classify;               /* 1 = text/label rows */
+    enum task task;
     struct dataset *parent;         /* of a split: its arena holds the rows */
     int32_t users;                  /* of the arena: itself and its splits */
     int32_t trainers;               /* alive: the rows must stay */
@@ -53,16 +62,18 @@ int data_split(struct dataset *d, double share, uint64_t seed, struct dataset **
  * position (epoch, index) is all that a checkpoint needs. */
 struct batch {
     int64_t n;                      /* tokens of all its examples */
-    int64_t n_seq;                  /* examples */
-    const int32_t *ids, *pos;       /* [n]; pos from 0 in each example */
+    int64_t n_rows;                 /* examples */
+    int64_t n_seq;                  /* texts: the first of every example, then the second of every
+                                       example, ... */
+    const int32_t *ids, *pos;       /* [n]; pos from 0 in each text */
     const int32_t *types;           /* [n], 1 = of the second text of a pair */
-    const int32_t *start;           /* [n_seq + 1] first row of each example */
+    const int32_t *start;           /* [n_seq + 1] first token of each text */
     /* language model: rows whose next token is trained, and that token */
     const int32_t *rows, *target;   /* [n_target] */
     int64_t n_target;
-    const int32_t *label;           /* [n_seq], classification */
-    const float *value;             /* [n_seq], regression */
-    const int32_t *example;         /* [n_seq] index into the data set */
+    const int32_t *label;           /* [n_rows], classification */
+    const float *value;             /* [n_rows], regression */
+    const int32_t *example;         /* [n_rows] index into the data set */
 };
 struct batcher;
 struct batch_opts {

@@ -10,11 +10,11 @@
  * what a template puts behind it is not. */
 #include "data/row.h"
 
-int64_t count_trained(const int32_t *labels, int64_t n, int64_t *first)
+int64_t count_trained(const int32_t *labels, int64_t from, int64_t n, int64_t *first)
 {
     int64_t count = 0;
     *first = n;
-    for (int64_t i = n - 1; i >= 1; i--) {
+    for (int64_t i = n - 1; i >= from; i--) {
         if (labels[i] == NOT_TRAINED) continue;
         count++;
         *first = i;

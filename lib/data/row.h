@@ -49,8 +49,10 @@ struct coder {
     struct buf text;
     struct ids part;                /* tokens of a beginning of the text */
     struct ids spans;               /* of {% generation %} in the text */
-    /* The row: labels.n is ids.n, or 0 for a classification row. */
+    /* The row: labels.n is ids.n, or 0 without labels of tokens. */
+    enum task task;
     struct ids ids, labels;
+    struct ids ends;                /* of its texts; empty = one */
     struct example row;             /* its class or value */
     int32_t keep_last;              /* cutting keeps the closing [SEP] */
 };
@@ -66,13 +68,16 @@ int coder_chat(struct coder *e, const struct chat *c);
 int coder_text(struct coder *e, const char *text);
 int coder_answer(struct coder *e, const char *prompt, const char *answer);
 int coder_class(struct coder *e, const char *text, const char *pair);
-/* Positions p >= 1 that are trained; *first is the first of them. */
-int64_t count_trained(const int32_t *labels, int64_t n, int64_t *first);
+/* Positions p >= from that are trained; *first is the first of them. */
+int64_t count_trained(const int32_t *labels, int64_t from, int64_t n, int64_t *first);
+/* How far before its label the token stands whose hidden state predicts it. */
+static inline int label_shift(enum task task) { return task == TASK_LM; }
 
 /* --- schema.c: which columns mean what */
 struct schema {
     const char *name;
     const char *need[4];            /* columns that make a row one of these */
+    enum task task;                 /* what its rows are unless `encode` says otherwise */
     int needs_tokenizer;
     int (*encode)(const struct schema *s, struct coder *e, const json *row);
 };

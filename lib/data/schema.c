@@ -307,6 +307,7 @@ static int encode_ids(const struct schema *s, struct coder *e, const json *row)
     int rc = read_ids(json_get(row, s->need[0]), s->need[0], 0, last, 0, &e->ids);
     if (rc < 0) return rc;
     if (label) {
+        e->task = TASK_CLASS;
         rc = labels_read(e->label_set, label, &e->row);
     } else if (labels) {
         rc = read_ids(labels, "labels", 0, last, NOT_TRAINED, &e->labels);
@@ -325,15 +326,15 @@ static int encode_ids(const struct schema *s, struct coder *e, const json *row)
 /* --- the table */
 
 static const struct schema schemas[] = {
-    {"input_ids", {"input_ids"}, 0, encode_ids},
-    {"messages", {"messages"}, 1, encode_messages},
-    {"sharegpt", {"conversations"}, 1, encode_sharegpt},
-    {"prompt-completion", {"prompt", "completion"}, 1, encode_completion},
-    {"alpaca", {"instruction", "output"}, 1, encode_alpaca},
-    {"text-label", {"label", "text"}, 1, encode_labelled},
-    {"text-label", {"label", "sentence"}, 1, encode_labelled},
-    {"text-label", {"label", "sentence1", "sentence2"}, 1, encode_labelled},
-    {"text", {"text"}, 1, encode_plain},
+    {"input_ids", {"input_ids"}, TASK_LM, 0, encode_ids},
+    {"messages", {"messages"}, TASK_LM, 1, encode_messages},
+    {"sharegpt", {"conversations"}, TASK_LM, 1, encode_sharegpt},
+    {"prompt-completion", {"prompt", "completion"}, TASK_LM, 1, encode_completion},
+    {"alpaca", {"instruction", "output"}, TASK_LM, 1, encode_alpaca},
+    {"text-label", {"label", "text"}, TASK_CLASS, 1, encode_labelled},
+    {"text-label", {"label", "sentence"}, TASK_CLASS, 1, encode_labelled},
+    {"text-label", {"label", "sentence1", "sentence2"}, TASK_CLASS, 1, encode_labelled},
+    {"text", {"text"}, TASK_LM, 1, encode_plain},
 };
 
 static bool has_columns(const struct schema *s, const json *row)
@@ -376,7 +377,8 @@ int schema_find(const json *row, const struct schema **out)
 int schema_encode(const struct schema *s, struct coder *e, const json *row)
 {
     char expected[120] = "";
-    e->ids.n = e->labels.n = 0;
+    e->ids.n = e->labels.n = e->ends.n = 0;
+    e->task = s->task;
     arena_reset(&e->scratch);
     if (has_columns(s, row)) return s->encode(s, e, row);
     for (size_t i = 0; i < ARRAY_LEN(s->need) && s->need[i]; i++)

@@ -8,7 +8,18 @@
 #include "kernel/kernel.h"
 #include "store/store.h"
 
-enum rope_kind { ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3 };
+/* How the angles of a rotary table differ from the plain ones (rope.c). */
+struct rope_kind;
+struct rope_scaling {
+    const struct rope_kind *kind;       /* NULL = as they are */
+    double factor, original;            /* original: the length before the scaling */
+    double low, high;                   /* llama3's factors; yarn's slow and fast rotations */
+    double attention;                   /* multiplies cosines and sines; 0 = 1 */
+    double mscale, mscale_all;          /* yarn: give `attention` where it is not said */
+    int64_t exact;                      /* yarn: its range is not rounded */
+    const float *divide[2];             /* [rot / 2]: divisors of the frequencies, and those beyond
+                                           `original` (longrope); or NULL */
+};
 
 /* Settings of a model, from config.json or GGUF metadata. */
 struct hparams {
@@ -26,8 +37,8 @@ struct hparams {
     double theta, local_theta;   /* rope bases; local_theta 0 = the same */
     int64_t nope_period;         /* every nope_period-th layer has no rope, 0 = none */
     int64_t pos_offset;          /* learned positions begin at this row */
-    enum rope_kind rope;
-    double rope_factor, rope_low, rope_high, rope_original;   /* rope scaling */
+    struct rope_scaling rope[2]; /* of theta, and of local_theta */
+    int64_t room;                /* the longest sequence: max_len, or what the scaling makes of it */
     /* block */
     int64_t parallel;            /* attention and feed-forward read the same input */
     int64_t experts, experts_used, expert_ff;   /* 0 = one dense feed-forward */
@@ -54,7 +65,7 @@ struct key {
 
 enum slot {
     SLOT_EMBED, SLOT_POS, SLOT_TYPE, SLOT_EMBED_NORM, SLOT_FINAL_NORM, SLOT_LM_HEAD, SLOT_POOLER,
-    SLOT_HEAD_NORM, SLOT_CLASSIFIER, SLOT_ROPE_FREQS,
+    SLOT_HEAD_NORM, SLOT_CLASSIFIER, SLOT_ROPE_FREQS, SLOT_ROPE_SHORT, SLOT_ROPE_LONG,
     SLOT_LAYER,                  /* the rest occur once a layer */
     SLOT_ATTN_NORM = SLOT_LAYER, SLOT_QKV, SLOT_Q, SLOT_K, SLOT_V, SLOT_Q_NORM, SLOT_K_NORM, SLOT_O,
     SLOT_ATTN_POST,              /* norm of the sub-layer's output, before it is added */
@@ -81,6 +92,13 @@ struct slot_row {
                                     not in that format */
 };
 
+/* Experts that transformers 5 holds as one parameter [experts, out, in], and PEFT
+ * adapts as such (target_parameters).  In the order of the module's parameters. */
+struct fused_row {
+    const char *module, *param;  /* "model.layers.%d.mlp.experts", "gate_up_proj"; NULL = end */
+    uint8_t slots[2];            /* whose outputs follow each other; the second may be 0 */
+};
+
 enum { NORM_RMS, NORM_LAYER };
 enum { NORM_PRE, NORM_POST };    /* POST: of the sum with the residual */
 enum { POS_ROPE, POS_LEARNED, POS_ALIBI };
@@ -97,6 +115,9 @@ struct style {
     uint8_t global_first;        /* the global layer begins a period instead of ending it */
     uint8_t head_act;            /* after SLOT_POOLER; enum act */
     uint8_t gguf_pair;           /* rope pairing of GGUF files: 1 = interleaved */
+    const struct fused_row *fused;      /* or NULL */
+    const char *renamed[2];      /* part of a module's name in files, and what transformers 5 calls
+                                    it, whose adapters follow that; or NULL */
 };
 struct arch {
     const char *name;            /* config.json's model_type */

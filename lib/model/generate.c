@@ -51,7 +51,7 @@ static int advance(struct gen *g, int64_t at, int64_t n, int want_logits, float 
     int32_t start[2] = { 0, (int32_t)n }, last = (int32_t)(n - 1);
     struct pass p = { .m = g->m, .g = g->m->graph, .mem = g->m->mem, .n = n, .n_seq = 1,
                       .ids = g->tokens + at, .pos = g->pos + at, .start = start,
-                      .cache = g->cache, .past = at };
+                      .cache = g->cache, .past = at, .length = g->n };
     int rc = pass_begin(&p);
     if (rc) return rc;
     struct tensor *x = model_hidden(&p), *y = x;
@@ -59,6 +59,15 @@ static int advance(struct gen *g, int64_t at, int64_t n, int want_logits, float 
     if (y) graph_keep(y);
     rc = graph_forward(p.g);
     if (!rc && want_logits) *logits = y->x;
+    return rc;
+}
+
+/* All tokens from `at` on. */
+static int catch_up(struct gen *g, int64_t at, float **logits)
+{
+    int rc = PEFT_OK;
+    for (; at < g->n && !rc; at += CHUNK)
+        rc = advance(g, at, MIN(CHUNK, g->n - at), at + CHUNK >= g->n, logits);
     return rc;
 }
 
@@ -184,7 +193,7 @@ static int answer(struct gen *g, float *z, peft_generated *out)
             break;
         }
         int32_t id = sample(g, z, out->tokens);
-        if (tok_is_eot(g->m->tok, id)) {
+        if (gen_ends(g->m, id)) {
             out->reason = PEFT_STOP_EOS;
             break;
         }
@@ -203,8 +212,8 @@ static int answer(struct gen *g, float *z, peft_generated *out)
             out->reason = MAX(reason, 0);
             return MIN(reason, PEFT_OK);
         }
-        if (out->tokens < limit && g->n < g->cap && (rc = advance(g, g->n - 1, 1, 1, &z)))
-            return rc;
+        if (out->tokens >= limit || g->n >= g->cap) continue;
+        if ((rc = catch_up(g, rope_switches(g->m, g->n) ? 0 : g->n - 1, &z))) return rc;
     }
     return MIN(emit(g, g->text.n), PEFT_OK);
 }
@@ -217,10 +226,10 @@ int model_generate(struct model *m, const int32_t *prompt, int64_t n,
     double begin = os_seconds();
     int64_t limit = o->max_tokens > 0 ? o->max_tokens : 256;
     if (n < 1) return fail(PEFT_EARG, "an empty prompt, expected one token or more");
-    if (n >= m->hp.max_len)
+    if (n >= m->hp.room)
         return fail(PEFT_EARG, "the prompt has %lld tokens, the model has room for %lld",
-                    (long long)n, (long long)m->hp.max_len - 1);
-    g.cap = MIN(n + limit, m->hp.max_len);
+                    (long long)n, (long long)m->hp.room - 1);
+    g.cap = MIN(n + limit, m->hp.room);
     buf_init(&g.text, &m->host.mem);
     buf_init(&g.piece, &m->host.mem);
     int rc = model_graph(m);
@@ -231,8 +240,7 @@ int model_generate(struct model *m, const int32_t *prompt, int64_t n,
         g.n = n;
         out->prompt_tokens = (int32_t)n;
     }
-    for (int64_t at = 0; at < n && !rc; at += CHUNK)
-        rc = advance(&g, at, MIN(CHUNK, n - at), at + CHUNK >= n, &z);
+    if (!rc) rc = catch_up(&g, 0, &z);
     out->prompt_seconds = os_seconds() - begin;
     if (!rc) rc = answer(&g, z, out);
     out->seconds = os_seconds() - begin;

@@ -4,6 +4,13 @@
 
 #include "model/model.h"
 
+const struct named head_kinds[] = {
+    { "language model", "the next token's logits, of decoders" },
+    { "classification", "one of several labels for a text, pooled last, first or mean" },
+    { "regression", "one number for a text" },
+    { NULL, NULL },
+};
+
 const struct site *model_lm_head(const struct model *m)
 {
     if (m->global[SLOT_LM_HEAD]) return m->global[SLOT_LM_HEAD];

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "model/load.h"
+#include "model/rope.h"
 
 /* --- parameters */
 
@@ -84,6 +85,14 @@ static int check_unscaled(const struct model *m, const struct store_tensor *t)
     return PEFT_OK;
 }
 
+/* The file has the matrix as [in, out]; bitsandbytes turns what it quantises. */
+static int held_turned(const struct model *m, const struct slot_row *row,
+                       const struct store_tensor *t)
+{
+    return (row->flags & SLOT_TRANSPOSED) && store_format(m->store) != STORE_GGUF &&
+        t->type->block == 1;
+}
+
 /* A matrix, a vector, or one expert's matrix of a stack of them (GGUF). */
 struct shape { int64_t rows, cols; const char *data; };
 
@@ -105,7 +114,7 @@ static int read_shape(struct model *m, const struct slot_row *row, const struct 
         return fail(PEFT_EFORMAT, "%s: tensor %s has %lld elements, which does not fit its weight",
                     m->path, t->name, (long long)out->cols);
     if (stack) out->data += t->bytes / d[-1] * expert;
-    if ((row->flags & SLOT_TRANSPOSED) && !one && store_format(m->store) != STORE_GGUF) {
+    if (!one && held_turned(m, row, t)) {
         out->rows = d[1];
         out->cols = d[0];
     }
@@ -155,7 +164,7 @@ static int add_param(struct model *m, const struct slot_row *row, const struct s
     m->params[m->n_params++] = p;
     *out = p;
     if ((row->flags & SLOT_TRANSPOSED) && !bias) {
-        if (!gguf) rc = turn_param(m, p);
+        if (held_turned(m, row, t)) rc = turn_param(m, p);
         p->turned = 1;
     }
     /* Vectors are read as float32 by every kernel; a 16-bit one is copied. */
@@ -374,10 +383,12 @@ int model_load(const char *path, const peft_load_opts *o, struct model **out)
     if (!rc) rc = load_settings(m);
     if (!rc) rc = load_layers(m);
     if (!rc) rc = bind_params(m);
+    if (!rc) rc = scaling_bind(m);
     if (!rc) rc = rope_slopes(m);
     if (!rc) rc = bind_head(m);
     if (!rc) rc = name_model(m);
     if (!rc) rc = open_tokenizer(m);
+    if (!rc) rc = gen_load(m);
     if (rc) {
         model_free(m);
         return rc;
@@ -403,7 +414,7 @@ void model_free(struct model *m)
     for (struct adapter *a = m->adapters; a; a = a->next) {
         for (int64_t i = 0; i < a->n_sites; i++)
             for (int k = 0; k < PARTS; k++)
-                if (a->sites[i].part[k]) mem_free(&m->host.mem, a->sites[i].part[k]->own);
+                if (adapted_owns(&a->sites[i], k)) mem_free(&m->host.mem, a->sites[i].part[k]->own);
         for (int64_t i = 0; i < a->n_saved; i++)
             mem_free(&m->host.mem, a->enabled ? a->saved[i].old_own : a->saved[i].mine);
     }
@@ -414,7 +425,6 @@ void model_free(struct model *m)
     blas_close(&m->host, m->blas);
     pool_free(m->pool);
     mem_free(&m->host.mem, m->compute.scratch);
-    for (int k = 0; k < 2; k++) mem_free(&m->host.mem, m->rope_table[k]);
     mem_free(&m->host.mem, m->params);
     mem_free(&m->host.mem, m->sites);
     mem_free(&m->host.mem, m->path);

@@ -39,7 +39,8 @@ struct model {
     float head_dropout;
     const char **labels;            /* [hp.labels] or NULL */
     int rope_pair;                  /* 1 = interleaved */
-    float *rope_table[2];           /* [rope_len][rot]: cosines then sines; of theta, local_theta */
+    float *rope_table[2];           /* [rope_len][rot]: cosines then sines; of theta, local_theta.
+                                       Of the arena, as suspended passes may read an older one */
     int64_t rope_len;
     float *slopes;                  /* [heads], ALiBi's; or NULL */
     int irregular;                  /* layers follow no period: GGUF cannot say it */
@@ -49,6 +50,7 @@ struct model {
     int trainers;                   /* alive: what trains must not change */
     struct graph *graph;            /* inference; made at first use */
     struct pass_mem *mem;           /* index arrays of inference passes */
+    struct gen_config *gen;         /* generation_config.json */
     const char *name;
 };
 
@@ -60,6 +62,8 @@ int model_save(const struct model *m, const char *path, const peft_save_opts *o)
 int model_set_labels(struct model *m, int32_t n, const char *const *names);
 int model_head_add(struct model *m, const peft_head_opts *o);
 void model_head_remove(struct model *m);        /* undoes model_head_add; no effect without */
+/* What may stand on the hidden states; name NULL ends it. */
+extern const struct named head_kinds[];
 /* The module that gives the logits of a language model (tied: the embedding). */
 const struct site *model_lm_head(const struct model *m);
 
@@ -76,6 +80,7 @@ const char *model_file_name(const struct model *m, const char *name);
 /* A slot's first row in the family's table, or NULL. */
 const struct slot_row *slot_find(const struct arch *a, int slot);
 int64_t param_len(const struct param *p);
+int64_t param_bytes(const struct param *p);      /* as held */
 /* A float32 copy of p's values as the file of Hugging Face would hold them:
  * in its order of rows, [in, out] where it keeps that, norms less the 1. */
 void param_read(const struct model *m, const struct param *p, float *to);
@@ -110,6 +115,8 @@ struct pass {
     int64_t n, n_seq;
     const int32_t *ids, *pos, *start;
     const int32_t *types;           /* token types, or NULL = all 0 */
+    int64_t length;                 /* of the longest sequence with its cache; 0 = as `pos` tells */
+    const float *rope[2];           /* tables of global and local layers, by pass_begin */
     struct { const int32_t *lo, *hi; } span[2];     /* attention ranges of global and local layers,
                                                        by pass_begin */
     struct kv_cache *cache;         /* [layers] while generating, else NULL */
@@ -133,9 +140,18 @@ struct tensor *model_classify(struct pass *p, struct tensor *pooled);   /* [n_se
 struct tensor *model_logits(struct pass *p, struct tensor *hidden);
 int rope_reserve(struct model *m, int64_t positions);
 int rope_slopes(struct model *m);                /* ALiBi's slopes, where the family has them */
-double rope_frequency(const struct hparams *hp, double f);      /* f after the model's scaling */
+/* The longest sequence decides on the frequencies of all of its batch. */
+int rope_by_length(const struct model *m);
+/* A cache of `n - 1` tokens has other frequencies than one of `n` must have. */
+int rope_switches(const struct model *m, int64_t n);
 /* The inference graph, made at first use. */
 int model_graph(struct model *m);
+
+/* --- gen_config.c */
+int gen_load(struct model *m);
+int gen_save(struct model *m, const char *dir);     /* into a folder; nothing when there is none */
+int gen_ends(const struct model *m, int32_t id);    /* by the file, config.json or the tokenizer */
+void gen_sampling(const struct model *m, peft_generate_opts *o);
 
 /* --- generate.c */
 int model_generate(struct model *m, const int32_t *prompt, int64_t n,

@@ -1,6 +1,6 @@
 /* Passes and the small layers: leaf, linear, norm, dropout.  nn_linear is the
  * only place where adapters meet the network. */
-#include "model/model.h"
+#include "model/rope.h"
 
 struct pass_mem {
     struct host *host;
@@ -9,6 +9,7 @@ struct pass_mem {
     int32_t *types;                 /* zeros: token types */
     int32_t *positions;             /* rows of the table of learned positions */
     int64_t cap, seqs;
+    struct rope_cache rope[2];
 };
 
 int pass_mem_new(struct host *h, struct pass_mem **out)
@@ -27,6 +28,7 @@ void pass_mem_free(struct pass_mem *m)
     mem_free(&m->host->mem, m->index);
     mem_free(&m->host->mem, m->types);
     mem_free(&m->host->mem, m->positions);
+    for (int k = 0; k < 2; k++) mem_free(&m->host->mem, m->rope[k].table);
     mem_free(&m->host->mem, m);
 }
 
@@ -76,6 +78,7 @@ int pass_begin(struct pass *p)
 {
     int64_t window = p->m->hp.window;
     int rc = pass_mem_reserve(p->mem, p->n, p->n_seq);
+    if (!rc) rc = rope_begin(p, p->mem->rope);
     if (rc) return rc;
     graph_reset(p->g);
     p->dropouts = 0;

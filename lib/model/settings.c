@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "model/load.h"
+#include "model/rope.h"
 
 #define ARCH(name) extern const struct arch arch_##name;
 #include "model/arch.def"
@@ -86,54 +87,6 @@ static int read_key(struct model *m, const struct key *k)
     return PEFT_OK;
 }
 
-static int rope_settings(struct model *m)
-{
-    static const char *const at[] = { "rope_parameters.full_attention", "rope_parameters",
-                                      "rope_scaling" };
-    struct hparams *hp = &m->hp;
-    const char *s;
-    int64_t n;
-    if (store_format(m->store) == STORE_GGUF) {
-        char key[96];
-        snprintf(key, sizeof(key), "%s.rope.scaling.type", m->arch->gguf);
-        int rc = store_string(m->store, key, &s, &n);
-        if (rc <= 0 || (n == 4 && !memcmp(s, "none", 4))) return rc;
-        if (n != 6 || memcmp(s, "linear", 6))
-            return fail(PEFT_EUNSUPPORTED, "rope scaling \"%.*s\", expected linear or none",
-                        (int)MIN(n, 24), s);
-        hp->rope = ROPE_LINEAR;
-        snprintf(key, sizeof(key), "%s.rope.scaling.factor", m->arch->gguf);
-        rc = store_number(m->store, key, &hp->rope_factor);
-        if (rc < 0) return rc;
-        if (!rc || !(hp->rope_factor > 0))
-            return fail(PEFT_EFORMAT, "%s: linear rope scaling without a factor above 0", m->path);
-        return PEFT_OK;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(at); i++) {
-        const json *r = json_get(store_config(m->store), at[i]);
-        if (json_kind(r) == JSON_NULL) continue;
-        const json *kind = json_get(r, "rope_type");
-        if (json_kind(kind) == JSON_NULL) kind = json_get(r, "type");
-        const char *type = json_string(kind);
-        if (json_kind(r) != JSON_OBJECT || (json_kind(kind) != JSON_NULL && !type))
-            return fail(PEFT_EFORMAT, "%s: \"%s\" is no object with a type", m->path, at[i]);
-        if (!type || !strcmp(type, "default")) continue;
-        hp->rope_factor = json_number(json_get(r, "factor"), 0);
-        hp->rope_low = json_number(json_get(r, "low_freq_factor"), 0);
-        hp->rope_high = json_number(json_get(r, "high_freq_factor"), 0);
-        hp->rope_original = json_number(json_get(r, "original_max_position_embeddings"), 0);
-        if (!strcmp(type, "linear")) hp->rope = ROPE_LINEAR;
-        else if (!strcmp(type, "llama3")) hp->rope = ROPE_LLAMA3;
-        else
-            return fail(PEFT_EUNSUPPORTED,
-                        "rope scaling \"%s\", expected default, linear or llama3", type);
-        if (!(hp->rope_factor > 0) || (hp->rope == ROPE_LLAMA3 &&
-            (!(hp->rope_low > 0) || !(hp->rope_high > hp->rope_low) || !(hp->rope_original > 0))))
-            return fail(PEFT_EFORMAT, "%s: rope scaling \"%s\" lacks its factors", m->path, type);
-    }
-    return PEFT_OK;
-}
-
 static int activation(struct model *m)
 {
     static const struct { const char *name; enum act act; } table[] = {
@@ -181,7 +134,6 @@ int load_settings(struct model *m)
     int rc = 0;
     for (const struct key *k = m->arch->keys; k->at != UINT16_MAX && !rc; k++) rc = read_key(m, k);
     if (!rc && m->arch->settle) rc = m->arch->settle(m->store, hp);
-    if (!rc && m->arch->style.pos == POS_ROPE) rc = rope_settings(m);
     if (!rc) rc = activation(m);
     if (rc) return rc;
     if (!hp->kv_heads) hp->kv_heads = hp->heads;
@@ -200,7 +152,7 @@ int load_settings(struct model *m)
     if (hp->heads % hp->kv_heads)
         return fail(PEFT_EFORMAT, "%s: %d heads are no multiple of %d key-value heads", m->path,
                     (int)hp->heads, (int)hp->kv_heads);
-    if ((rc = rotary_dims(m))) return rc;
+    if ((rc = rotary_dims(m)) || (rc = scaling_read(m))) return rc;
     if (!(hp->eps >= 0 && hp->eps < 1) || !(hp->local_theta >= 0) ||
         (m->arch->style.pos == POS_ROPE && !(hp->theta > 0)))
         return fail(PEFT_EFORMAT, "%s: norm epsilon or rope base out of range", m->path);

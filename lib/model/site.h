@@ -53,7 +53,14 @@ struct adapted {
     struct param *part[PARTS];      /* as the method's parts; NULL = absent */
     int32_t rank;
     float alpha, scale;             /* scale: what multiplies the update */
+    uint8_t fused;                  /* 1 + the row of arch->fused whose file tensors hold it */
+    uint8_t borrowed;               /* bit k: part k belongs to the adapted before it */
 };
+
+static inline int adapted_owns(const struct adapted *a, int k)
+{
+    return a->part[k] != NULL && !(a->borrowed >> k & 1);
+}
 
 enum part_dim { PART_ONE, PART_IN, PART_OUT, PART_RANK };
 struct part {
@@ -76,6 +83,7 @@ struct method {
     /* w [out, in] and b [out] (NULL when the adapter has no bias) += sign * what
      * the adapter adds; NULL = cannot be merged. */
     void (*merge)(const struct adapted *a, const struct compute *c, float *w, float *b, float sign);
+    uint8_t fused;                  /* can adapt experts that PEFT sees as one parameter */
 };
 extern const struct method *const methods[];       /* adapt/: NULL-terminated */
 
@@ -103,6 +111,7 @@ struct saved_module {
     const void *old_data;           /* what was there before; while enabled */
     float *old_own;
     const struct qtype *old_type, *old_stored;
+    uint8_t was_trainable;          /* before the adapter came */
 };
 
 #endif

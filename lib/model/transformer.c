@@ -8,7 +8,7 @@ static struct tensor *rope(struct pass *p, const struct layer *l, struct tensor 
 {
     const struct model *m = p->m;
     if (m->arch->style.pos != POS_ROPE || l->rope < 0) return x;
-    struct rope_args a = { m->rope_table[l->rope], p->pos, (int32_t)heads,
+    struct rope_args a = { p->rope[l->rope], p->pos, (int32_t)heads,
                            (int32_t)m->hp.head_dim, (int32_t)m->hp.rot, m->rope_pair };
     return g_rope(p->g, x, &a);
 }

@@ -65,8 +65,24 @@ static const char *replacement(const struct charsmap *m, const char *s, int64_t 
     return NULL;
 }
 
+static int64_t count_cps(const char *s, int64_t n)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; i++) count += ((uint8_t)s[i] & 0xc0) != 0x80;
+    return count;
+}
+
+/* Characters more are at the end; if there are fewer, the last one written says
+ * how many, be it of this text or of the one before. */
+static void note_changes(struct ids *changes, int64_t was, int64_t is)
+{
+    for (int64_t i = 0; i < is; i++) ids_push(changes, i >= was);
+    if (is < was && changes->n > 0 && !changes->oom)
+        changes->v[changes->n - 1] += (int32_t)(is - was);
+}
+
 static int put_replaced(const struct charsmap *m, const char *s, int64_t n, struct buf *out,
-                        bool *found)
+                        struct ids *changes, bool *found)
 {
     int64_t len = 0;
     const char *text = replacement(m, s, n, &len);
@@ -75,26 +91,30 @@ static int put_replaced(const struct charsmap *m, const char *s, int64_t n, stru
         return fail(PEFT_EFORMAT, "the character map has a replacement of %lld bytes",
                     (long long)len);
     if (text) buf_put(out, text, len);
+    if (text && changes) note_changes(changes, count_cps(s, n), count_cps(text, len));
     return PEFT_OK;
 }
 
-int charsmap_apply(const struct charsmap *m, const char *s, int64_t n, struct buf *out)
+int charsmap_apply(const struct charsmap *m, const char *s, int64_t n, struct buf *out,
+                   struct ids *changes)
 {
     int rc = PEFT_OK;
     for (int64_t at = 0; at < n && rc == PEFT_OK;) {
         int64_t end = at + uni_grapheme(s + at, n - at);
         bool found = false;
-        if (end - at <= GRAPHEME_MAX) rc = put_replaced(m, s + at, end - at, out, &found);
+        if (end - at <= GRAPHEME_MAX) rc = put_replaced(m, s + at, end - at, out, changes, &found);
         while (!found && at < end && rc == PEFT_OK) {
             int32_t cp;
             int len = uni_next(s + at, &cp);
             bool known;
-            rc = put_replaced(m, s + at, len, out, &known);
+            rc = put_replaced(m, s + at, len, out, changes, &known);
             if (!known) buf_put(out, s + at, len);
+            if (!known && changes) ids_push(changes, 0);
             at += len;
         }
         at = end;
     }
+    if (rc == PEFT_OK && changes) rc = ids_check(changes);
     return rc < 0 ? rc : buf_check(out);
 }
 

@@ -93,6 +93,22 @@ static void piece_replace(struct buf *out, const char *from, int64_t n_from, con
     }
 }
 
+struct piece_edit { struct buf *out; const char *s; const struct decode_step *d; };
+
+static int piece_span(void *ctx, int64_t from, int64_t to, bool match)
+{
+    struct piece_edit *x = ctx;
+    if (match) buf_put(x->out, x->d->to, x->d->n_to);
+    else buf_put(x->out, x->s + from, to - from);
+    return PEFT_OK;
+}
+
+static int piece_expr(struct buf *out, const struct decode_step *d, const char *s, int64_t n)
+{
+    struct piece_edit x = {out, s, d};
+    return expr_scan(&d->expr, s, n, piece_span, &x);
+}
+
 static bool same_start(const char *s, int64_t n, const char *with, int64_t n_with)
 {
     return n >= n_with && memcmp(s, with, (size_t)n_with) == 0;
@@ -252,7 +268,7 @@ static int decode_apply(struct texts *out, const struct decode_step *d, const st
         case DECODE_METASPACE: piece_metaspace(&out->chars, d, i == 0, s, n); break;
         case DECODE_STRIP: piece_strip(&out->chars, d, s, n); break;
         case DECODE_REPLACE:
-            if (d->n_from == 0) rc = expr_replace(&d->expr, d->to, d->n_to, s, n, &out->chars);
+            if (d->n_from == 0) rc = piece_expr(&out->chars, d, s, n);
             else piece_replace(&out->chars, d->from, d->n_from, d->to, d->n_to, s, n);
             break;
         case DECODE_SUFFIX:

@@ -1,23 +1,22 @@
-/* The kinds of model, by enum model_kind. */
+/* The kinds of model. */
 #include "text/tok.h"
 
-int (*const tok_models[])(struct encoder *e, const char *s, int64_t n) = {
-    [MODEL_BPE] = bpe_encode, [MODEL_SCORES] = bpe_encode, [MODEL_WORDPIECE] = wordpiece_encode,
-    [MODEL_UNIGRAM] = unigram_encode, [MODEL_WORDLEVEL] = wordlevel_encode,
+const struct tok_model tok_models[] = {
+    [MODEL_BPE] = {"bpe", "BPE", "gpt2", bpe_encode},
+    [MODEL_SCORES] = {"bpe", NULL, "llama", bpe_encode},
+    [MODEL_WORDPIECE] = {"wordpiece", "WordPiece", "bert", wordpiece_encode},
+    [MODEL_UNIGRAM] = {"unigram", "Unigram", "t5", unigram_encode},
+    [MODEL_WORDLEVEL] = {"wordlevel", "WordLevel", NULL, wordlevel_encode},
+    {NULL, NULL, NULL, NULL},
 };
 
-const struct tok_kind tok_kinds[] = {
-    [MODEL_BPE] = {"bpe", "byte pair encoding by merges", "BPE", "gpt2",
-                   "tokenizer.json, vocab.json + merges.txt, SentencePiece .model, GGUF",
-                   "GPT-2, Llama 2 and 3, Qwen, Mistral, Gemma, Phi, SmolLM, RoBERTa"},
-    [MODEL_SCORES] = {"bpe", "byte pair encoding by scores (SentencePiece)", NULL, "llama",
-                      "GGUF", "Llama 2, Mistral, Gemma, TinyLlama"},
-    [MODEL_WORDPIECE] = {"wordpiece", "longest piece of a word first", "WordPiece", "bert",
-                         "tokenizer.json, vocab.txt, GGUF", "BERT, MiniLM, DistilBERT, BGE"},
-    [MODEL_UNIGRAM] = {"unigram", "most probable pieces (SentencePiece)", "Unigram", "t5",
-                       "tokenizer.json, SentencePiece .model, GGUF",
-                       "T5, mT5, XLM-R, multilingual E5, ALBERT, CamemBERT, DeBERTa v3"},
-    [MODEL_WORDLEVEL] = {"wordlevel", "whole words", "WordLevel", NULL, "tokenizer.json",
-                         "vocabularies of words"},
-    {NULL, NULL, NULL, NULL, NULL, NULL},
+const struct named tok_kinds[] = {
+    {"byte-level BPE", "GPT-2, Llama 3, SmolLM 2, Qwen, ...: tokenizer.json, vocab.json with "
+                       "merges.txt, GGUF"},
+    {"SentencePiece BPE", "Llama 2, Mistral, Gemma, ...: tokenizer.json, SentencePiece .model, "
+                          "GGUF"},
+    {"Unigram", "T5, XLM-R, ALBERT, CamemBERT, ...: tokenizer.json, SentencePiece .model, GGUF"},
+    {"WordPiece", "BERT, DistilBERT, ...: tokenizer.json, vocab.txt, GGUF"},
+    {"WordLevel", "vocabularies of whole words: tokenizer.json"},
+    {NULL, NULL},
 };

@@ -183,9 +183,9 @@ int tok_read_json(struct tokenizer *t, const json *root)
     const char *type = json_string(json_get(model, "type"));
     if (!type) type = json_get(model, "merges") ? "BPE" : is_array(vocab) ? "Unigram" : "(none)";
     int kind = 0;
-    while (tok_kinds[kind].kind && (!tok_kinds[kind].json || strcmp(type, tok_kinds[kind].json)))
+    while (tok_models[kind].kind && (!tok_models[kind].json || strcmp(type, tok_models[kind].json)))
         kind++;
-    if (!tok_kinds[kind].kind)
+    if (!tok_models[kind].kind)
         return fail(PEFT_EUNSUPPORTED, "tokenizer.json: a model of type \"%.60s\", expected BPE, "
                     "Unigram, WordPiece or WordLevel", type);
     t->model = (enum model_kind)kind;

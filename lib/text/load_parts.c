@@ -314,10 +314,11 @@ static int post_sequence(struct tokenizer *t, const json *j, int depth)
     return read_sequence(t, j, "processors", depth, read_post);
 }
 
-static int post_nothing(struct tokenizer *t, const json *j, int depth)
+static int post_trim(struct tokenizer *t, const json *j, int depth)
 {
-    (void)t, (void)j, (void)depth;
-    return PEFT_OK;
+    (void)depth;
+    return json_bool(json_get(j, "trim_offsets"), 1)
+               ? trim_push(t, json_bool(json_get(j, "add_prefix_space"), 1)) : PEFT_OK;
 }
 
 static int post_special(const json *tokens, const char *name, int64_t type, struct post *p)
@@ -391,7 +392,8 @@ static int post_bert_read(struct tokenizer *t, const json *j, int depth)
 /* <s> A </s> and <s> A </s> </s> B </s>, all of type 0. */
 static int post_roberta_read(struct tokenizer *t, const json *j, int depth)
 {
-    int rc = post_bert_read(t, j, depth);
+    int rc = post_trim(t, j, depth);
+    if (rc == PEFT_OK) rc = post_bert_read(t, j, depth);
     if (rc < 0) return rc;
     int32_t sep = t->single.items[2].id;
     t->pair = t->single;
@@ -403,7 +405,7 @@ static int post_roberta_read(struct tokenizer *t, const json *j, int depth)
 static int read_post(struct tokenizer *t, const json *j, int depth)
 {
     static const struct part_type rows[] = {
-        {"Sequence", post_sequence}, {"ByteLevel", post_nothing},
+        {"Sequence", post_sequence}, {"ByteLevel", post_trim},
         {"TemplateProcessing", post_template}, {"BertProcessing", post_bert_read},
         {"RobertaProcessing", post_roberta_read},
     };

@@ -279,21 +279,3 @@ int expr_scan(const struct expr *x, const char *s, int64_t n, expr_each_fn *each
     }
     return rc;
 }
-
-struct replacing { struct buf *out; const char *s, *to; int64_t n_to; };
-
-static int replace_span(void *ctx, int64_t from, int64_t to, bool match)
-{
-    struct replacing *x = ctx;
-    if (match) buf_put(x->out, x->to, x->n_to);
-    else buf_put(x->out, x->s + from, to - from);
-    return PEFT_OK;
-}
-
-int expr_replace(const struct expr *x, const char *to, int64_t n_to, const char *s, int64_t n,
-                 struct buf *out)
-{
-    struct replacing r = {out, s, to, n_to};
-    int rc = expr_scan(x, s, n, replace_span, &r);
-    return rc < 0 ? rc : buf_check(out);
-}

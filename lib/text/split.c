@@ -4,9 +4,13 @@
 
 enum char_class { CLASS_LETTER, CLASS_NUMBER, CLASS_SPACE, CLASS_OTHER };
 
-static enum char_class class_at(const char *s, int *len)
+static inline enum char_class class_at(const char *s, int *len)
 {
-    int32_t cp;
+    int32_t cp = (uint8_t)*s;
+    *len = 1;
+    if ((uint32_t)((cp | 32) - 'a') < 26) return CLASS_LETTER;
+    if (cp < 0x80 && (uint32_t)(cp - '0') < 10) return CLASS_NUMBER;
+    if (cp < 0x80) return cp == ' ' || (cp >= 9 && cp <= 13) ? CLASS_SPACE : CLASS_OTHER;
     *len = uni_next(s, &cp);
     if (uni_letter(cp)) return CLASS_LETTER;
     if (uni_number(cp)) return CLASS_NUMBER;

@@ -6,6 +6,7 @@
 #include "store/store.h"
 
 struct tokenizer;
+extern const struct named tok_kinds[];      /* what is read; name NULL ends it */
 /* From a Hugging Face folder: tokenizer.json (with tokenizer_config.json and
  * special_tokens_map.json beside it), or vocab.json + merges.txt, or
  * vocab.txt, or a SentencePiece model (tokenizer.model, spiece.model,
@@ -29,16 +30,6 @@ int tok_gguf_kv(struct host *h, const struct tokenizer *t, struct arena *a, stru
 int tok_gguf_kv_rows(struct host *h, const struct tokenizer *t, int64_t rows, struct arena *a,
                      struct gguf_kv **kv, int64_t *n);
 
-/* The kinds of tokenizers; a row without `kind` ends the table. */
-struct tok_kind {
-    const char *kind;               /* tok_info.kind; two rows may share it */
-    const char *what;
-    const char *json, *gguf;        /* model.type, tokenizer.ggml.model; NULL = cannot be */
-    const char *from;               /* files that hold one */
-    const char *used_by;
-};
-extern const struct tok_kind tok_kinds[];
-
 struct tok_info {
     const char *kind;               /* "bpe", "wordpiece", "unigram", "wordlevel" */
     int64_t n_vocab;                /* ids 0..n_vocab-1 */
@@ -58,6 +49,20 @@ int tok_encode(struct host *h, const struct tokenizer *t, const char *text, int6
 /* Two segments as BERT does: [CLS] a [SEP] b [SEP]; types (may be NULL) gets 0 and 1. */
 int tok_encode_pair(struct host *h, const struct tokenizer *t, const char *a, int64_t na,
                     const char *b, int64_t nb, struct ids *out, struct ids *types);
+/* Where ids come from: id i stands for the bytes [begin, end) of text `part`, 0
+ * or 1 of a pair; one that the template adds has the part -1 and [0, 0).  As in
+ * Hugging Face's tokenizers: whole characters, of which several ids may share
+ * one; what a normalizer made stands for what it was made from; and spaces are
+ * left out where the tokenizer says so (trim_offsets). */
+struct token_spans { struct ids begin, end, part; };
+void token_spans_init(struct token_spans *x, struct mem *m);
+void token_spans_free(struct token_spans *x);
+/* tok_encode and tok_encode_pair, with spans appended as well. */
+int tok_encode_spans(struct host *h, const struct tokenizer *t, const char *text, int64_t n,
+                     int flags, struct ids *out, struct token_spans *spans);
+int tok_encode_pair_spans(struct host *h, const struct tokenizer *t, const char *a, int64_t na,
+                          const char *b, int64_t nb, struct ids *out, struct ids *types,
+                          struct token_spans *spans);
 enum { DETOK_SKIP = 1 /* leave special tokens out */ };
 int tok_decode(const struct tokenizer *t, const int32_t *ids, int64_t n, int flags,
                struct buf *out);

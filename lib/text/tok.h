@@ -12,7 +12,26 @@
 #include "text/text.h"
 #include "text/unicode.h"
 
-enum { STEPS_MAX = 12, POST_MAX = 16, EOT_MAX = 16, FILES_MAX = 16 };
+enum { STEPS_MAX = 12, POST_MAX = 16, EOT_MAX = 16, FILES_MAX = 16, TRIMS_MAX = 4 };
+
+/* --- texts on their way */
+/* Bytes of the original text.  A rewritten text has one for each byte. */
+struct span { int32_t from, to; };
+struct aligned {
+    const char *s;
+    int64_t n;
+    const struct span *at;      /* NULL: not asked for, or this is the original */
+};
+/* A text being written.  `src` of what is put is the byte of `in` that it
+ * stands for; spans are kept when `in` has some. */
+struct draft { struct buf chars, spans; };
+void draft_init(struct draft *d, struct mem *m);
+void draft_free(struct draft *d);
+void draft_clear(struct draft *d);
+void draft_put(struct draft *d, const struct aligned *in, int64_t src, const char *s, int64_t n);
+void draft_copy(struct draft *d, const struct aligned *in, int64_t from, int64_t to);
+int draft_check(const struct draft *d);
+struct aligned draft_text(struct draft *d, const struct aligned *in);
 
 /* --- vocabulary */
 enum {
@@ -57,9 +76,6 @@ int expr_compile(struct tokenizer *t, const char *pattern, struct expr *out);
 /* Calls `each` for the matches and for what lies between them, in order. */
 typedef int expr_each_fn(void *ctx, int64_t from, int64_t to, bool match);
 int expr_scan(const struct expr *x, const char *s, int64_t n, expr_each_fn *each, void *ctx);
-/* Every match becomes `to`; appended to `out`. */
-int expr_replace(const struct expr *x, const char *to, int64_t n_to, const char *s, int64_t n,
-                 struct buf *out);
 
 /* --- the character map of SentencePiece: charsmap.c */
 struct charsmap {
@@ -69,7 +85,9 @@ struct charsmap {
 };
 /* `raw` is kept, and must live as long as the tokenizer. */
 int charsmap_open(struct charsmap *m, const void *raw, int64_t n);
-int charsmap_apply(const struct charsmap *m, const char *s, int64_t n, struct buf *out);
+/* `changes` as uni_normalize gives them; NULL = not asked for. */
+int charsmap_apply(const struct charsmap *m, const char *s, int64_t n, struct buf *out,
+                   struct ids *changes);
 int charsmap_base64(struct arena *a, const char *s, const uint8_t **raw, int64_t *n);
 void charsmap_put_base64(struct buf *b, const uint8_t *raw, int64_t n);
 
@@ -133,6 +151,9 @@ struct decode_step {
 enum post_kind { POST_TOKEN, POST_A, POST_B };
 struct post_item { enum post_kind kind; int32_t id, type; };
 struct post { struct post_item items[POST_MAX]; int n; };
+/* Spans of tokens lose the spaces at their ends (ByteLevel, RobertaProcessing
+ * with trim_offsets), but for the one that was put before the text. */
+struct trim { bool prefix_space; };
 
 /* --- models */
 enum model_kind {
@@ -153,6 +174,9 @@ struct bpe {
     int32_t *rank;              /* MODEL_SCORES: by id; -1 = never the result */
     int32_t max_bytes;          /* the longest such token */
     int32_t of_char[512];       /* ids of one-character tokens, -1 = none */
+    int32_t of_raw[256];        /* ids of the characters that stand for bytes */
+    bool raw;                   /* pieces are bytes, not these characters */
+    const uint32_t *joints;     /* [2^16 bits] words.c; NULL = pieces stay whole */
     int32_t of_byte[256];       /* <0x00> ... */
     bool byte_fallback, fuse_unk, ignore_merges;
     const char *end_suffix, *prefix;    /* of words; NULL = none */
@@ -171,6 +195,9 @@ struct unigram {
     int32_t unk;                /* -1 = none */
     bool byte_fallback;
 };
+enum { IDLE_MAX = 4 };
+struct encoder;
+struct idle { struct encoder *_Atomic slot[IDLE_MAX]; };
 
 struct jinja;
 struct tok_file { const char *name; struct file_view view; };
@@ -191,8 +218,12 @@ struct tokenizer {
     struct split_step split[STEPS_MAX];
     struct decode_step decode[STEPS_MAX];
     int n_norm, n_split, n_decode;
+    int n_pieces;               /* splits that make pieces: without a last
+                                 * SPLIT_BYTES if the model does it */
     bool has_decoder;
     struct post single, pair;
+    struct trim trim[TRIMS_MAX];
+    int n_trim;
     struct bpe bpe;
     struct wordpiece wp;        /* WordLevel: `unk` only */
     struct unigram uni;
@@ -202,21 +233,37 @@ struct tokenizer {
     struct jinja *chat;         /* NULL: no template, or one with an error */
     bool chat_parts;            /* it takes contents that are lists of parts */
     bool add_prefix;            /* SentencePiece: a space before the text */
+    struct idle *idle;          /* encoders that no thread uses */
     struct tok_file files[FILES_MAX];
     int n_files;
     const struct store *store;  /* where it came from, if GGUF */
 };
 
-/* What one call of tok_encode works with. */
+/* Words met before, with their ids (words.c). */
+enum { WORD_IDS = 7 };
+struct words { struct word *v; int64_t cap, met; };
+
+/* What one call of tok_encode works with.  The memory is kept for the next
+ * call, by whichever thread. */
 struct symbol { int32_t id, prev, next, at, len; };
 struct pair_merge { int32_t rank, at, id; };
 struct encoder {
     const struct tokenizer *t;
     struct ids *out;
+    struct token_spans *spans;  /* NULL: not asked for */
     struct mem *mem;
+    const char *text;           /* the original one */
+    int64_t n_text, longest, first_id;  /* bytes; the first id of this text, in `out` */
+    int32_t part;
+    struct aligned now;            /* what the pieces point into */
     bool plain;                 /* special tokens are text */
     bool first;                 /* this part begins where the text begins */
-    struct buf norm[2], step[STEPS_MAX], word;
+    struct draft norm[2], step[STEPS_MAX];
+    struct buf own[STEPS_MAX + 1], word;    /* own: spans of what is rewritten first */
+    bool mapped;                /* bytes are written out as characters after all */
+    struct words words;
+    const char *word_at;        /* the word being encoded, where its ids end, */
+    int64_t n_ends, ends[WORD_IDS];     /* and how many there are */
     struct symbol *symbols;
     int64_t n_symbols, cap_symbols;
     struct pair_merge *heap;
@@ -229,8 +276,29 @@ int tok_new(struct host *h, struct tokenizer **out);
 int tok_set_token(struct tokenizer *t, int64_t id, const char *s, int64_t n, int64_t n_entries);
 int tok_add(struct tokenizer *t, const struct added *a, int64_t n_entries);
 int32_t tok_model_id(const struct tokenizer *t, const char *s, int64_t n);
+/* Frees what the encoders that no thread uses hold. */
+void encoders_free(struct tokenizer *t);
+/* words.c */
+int words_prepare(struct tokenizer *t);
+int words_encode(struct encoder *e, const char *s, int64_t n);
+void words_free(struct words *w, struct mem *m);
 /* Called once all parts are there. */
 int tok_finish(struct tokenizer *t);
+
+/* tokenizer.c */
+/* Appends an id that stands for n bytes at s, which point into e->now. */
+void token_push(struct encoder *e, int32_t id, const char *s, int64_t n);
+/* The span of the id with this index, which may be there already. */
+void token_push_span(struct encoder *e, int32_t id, int64_t index, const char *s, int64_t n);
+/* The same for an added token, whose text is that of the input. */
+void token_push_added(struct encoder *e, int32_t id, const char *s, int64_t n);
+/* Takes back the ids from `n` on. */
+void token_drop(struct encoder *e, int64_t n);
+/* What n bytes at s, in e->now, stand for. */
+struct span token_span(const struct encoder *e, const char *s, int64_t n);
+/* x, a part of e->now, gets its spans if they are asked for; `own` holds them
+ * when it lies in the original text. */
+int token_spans_of(struct encoder *e, struct buf *own, struct aligned *x);
 
 /* added.c */
 int trie_add(struct tokenizer *t, struct trie *r, const char *s, int64_t n, int32_t added);
@@ -241,10 +309,11 @@ int added_cut(struct encoder *e, const struct trie *r, const char *s, int64_t n,
               int (*part)(struct encoder *e, const char *s, int64_t n, bool first));
 
 /* normal.c, pre.c, bpe.c, wordpiece.c: each appends to e->out in the end */
-int normalize(const struct tokenizer *t, struct buf two[2], const char **s, int64_t *n);
+int normalize(const struct tokenizer *t, struct draft two[2], struct aligned *x);
 int split_run(struct encoder *e, int step, const char *s, int64_t n);
+int split_rewrite(struct encoder *e, int step, const char *s, int64_t n);
 /* Bytes as the characters that stand for them. */
-void write_bytes(struct buf *b, const char *s, int64_t n);
+void write_bytes(struct draft *d, const struct aligned *in);
 int bpe_reserve(struct tokenizer *t, int64_t n_merges);
 int bpe_add_merge(struct tokenizer *t, const char *a, int64_t na, const char *b, int64_t nb);
 /* What the merge of two tokens makes, or -1. */
@@ -258,8 +327,13 @@ int unigram_encode(struct encoder *e, const char *s, int64_t n);
 /* Takes what `score` of t->n ids holds; the vocabulary is complete. */
 int unigram_build(struct tokenizer *t);
 void unigram_free(struct tokenizer *t);
-/* By enum model_kind. */
-extern int (*const tok_models[])(struct encoder *e, const char *s, int64_t n);
+/* By enum model_kind; a row without `kind` ends the table. */
+struct tok_model {
+    const char *kind;           /* tok_info.kind */
+    const char *json, *gguf;    /* model.type, tokenizer.ggml.model; NULL = cannot be */
+    int (*encode)(struct encoder *e, const char *s, int64_t n);
+};
+extern const struct tok_model tok_models[];
 
 /* Parts that several readers need. */
 struct split_step *split_push(struct tokenizer *t, enum split_kind kind);
@@ -272,6 +346,7 @@ int decode_push_spm(struct tokenizer *t, bool strip);
 int norm_push_spm(struct tokenizer *t, bool prefix);
 /* Words, each with U+2581 before it, as T5 and XLM-R have them. */
 int split_push_words(struct tokenizer *t, bool prefix);
+int trim_push(struct tokenizer *t, bool prefix_space);
 int post_push(struct post *p, enum post_kind kind, int32_t id, int32_t type);
 /* [bos] A [eos], and the pair [bos] A [eos] [bos] B [eos]; -1 = none. */
 int post_simple(struct tokenizer *t, int32_t bos, int32_t eos);

@@ -220,9 +220,9 @@ static void push_unknown_run(struct encoder *e, const char *s, int64_t n)
     int32_t id = tok_model_id(t, s, n);
     bool bytes = id < 0 && t->uni.byte_fallback;
     for (int64_t i = 0; i < n && bytes; i++) bytes = t->bpe.of_byte[(uint8_t)s[i]] >= 0;
-    for (int64_t i = 0; i < n && bytes; i++) ids_push(e->out, t->bpe.of_byte[(uint8_t)s[i]]);
+    for (int64_t i = 0; i < n && bytes; i++) token_push(e, t->bpe.of_byte[(uint8_t)s[i]], s, n);
     if (id >= 0 && e->plain && (t->tokens[id].flags & TOKEN_SPECIAL)) id = t->uni.unk;
-    if (!bytes) ids_push(e->out, id >= 0 ? id : t->uni.unk);
+    if (!bytes) token_push(e, id >= 0 ? id : t->uni.unk, s, n);
 }
 
 int unigram_encode(struct encoder *e, const char *s, int64_t n)
@@ -235,7 +235,7 @@ int unigram_encode(struct encoder *e, const char *s, int64_t n)
         int32_t id = e->best[end].id;
         int64_t next = e->best[end].from;
         if (id != unk) {
-            ids_push(e->out, id);
+            token_push(e, id, s + begin, end - begin);
         } else if (next == 0 || e->best[next].id != unk) {
             push_unknown_run(e, s + begin, end - begin);
         } else {

@@ -29,7 +29,7 @@ static int run_batch(struct eval *e, const struct batch *b)
     if (y) graph_keep(y);
     rc = graph_forward(p.g);
     if (rc || e->objective != &objective_classify) return rc;
-    for (int64_t s = 0; s < b->n_seq; s++) {
+    for (int64_t s = 0; s < b->n_rows; s++) {
         const float *z = tensor_f32(x) + s * x->cols;
         int64_t best = 0;
         for (int64_t c = 1; c < x->cols; c++)
@@ -65,7 +65,7 @@ static int run_all(struct eval *e, struct batcher *b, const peft_eval_opts *o, i
     for (int64_t i = 0; i < n && !rc; i++) {
         const struct batch *batch = batcher_get(b, 0, i);
         rc = run_batch(e, batch);
-        done += batch->n_seq;
+        done += batch->n_rows;
         if (!rc && o->progress && o->progress(o->ctx, done, rows))
             rc = fail(PEFT_ECANCELLED, "cancelled by the host");
     }

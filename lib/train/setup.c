@@ -97,6 +97,7 @@ static int make_dummy(struct trainer *t, struct arena *a, struct dummy *d)
     for (int64_t s = 0; s < t->max_seqs; s++) d->start[s] = (int32_t)(s * each);
     d->start[t->max_seqs] = (int32_t)t->max_tokens;
     d->b = (struct batch){ .n = t->max_tokens,
+                           .n_rows = t->max_seqs / t->d->texts,
                            .n_seq = t->max_seqs,
                            .ids = d->zeros,
                            .pos = d->zeros, .types = d->zeros,
@@ -130,7 +131,7 @@ static int plan_graphs(struct trainer *t, const struct batch *b)
     x = t->objective->features(&t->pass, b);
     loss = t->objective->loss(&t->pass, b, x, 1.0f, NULL);
     if (loss && !loss->needs_grad) return PEFT_OK;            /* nothing trains: said later */
-    t->features.on = x && !x->needs_grad && t->o.feature_cache >= 0;
+    t->features.on = x && !x->needs_grad && t->o.feature_cache >= 0 && !rope_by_length(t->m);
     rc = graph_plan(t->graph, loss, trainer_policy(t), &report);
     if (rc) return rc;
     if (!t->features.on) {
@@ -210,7 +211,7 @@ static int plan_run(struct trainer *t)
     arena_init(&a, &t->m->host.mem);
     for (int64_t i = 0; (p = model_nth_param(t->m, i)); i++) p->used = 0;
     batcher_max(t->batcher, t->epochs, &t->max_tokens, &t->max_targets, &t->max_seqs);
-    t->max_rows = t->objective == &objective_lm ? t->max_targets : t->max_seqs;
+    t->max_rows = per_rows(t->objective->per, t->max_tokens, t->max_targets, t->max_seqs);
     int rc = pass_mem_reserve(t->mem, t->max_tokens, t->max_seqs);
     if (!rc) rc = rope_reserve(t->m, t->d->max_len);
     if (!rc) rc = make_dummy(t, &a, &d);
@@ -268,12 +269,12 @@ int trainer_prepare(struct trainer *t)
     if (t->features.on && !t->features.at) {
         t->features.data = mem_alloc(mem, t->features.cap * 4);
         t->gather = mem_alloc(mem, t->max_rows * dim * 4);
-        int64_t *at = mem_array(mem, t->d->n, 8);
+        int64_t places = t->d->n * t->d->texts, *at = mem_array(mem, places, 8);
         if (!t->features.data || !t->gather || !at) {
             mem_free(mem, at);
             return PEFT_ENOMEM;
         }
-        for (int64_t i = 0; i < t->d->n; i++) at[i] = -1;
+        for (int64_t i = 0; i < places; i++) at[i] = -1;
         t->features.at = at;
     }
     /* Last, since it marks that all is there. */
@@ -290,7 +291,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
     for (int64_t i = 0; (p = model_nth_param(m, i)); i++) {
         if (!p->counted) continue;
         out->total_params += param_len(p);
-        if (!p->own) out->weights += param_len(p) / p->type->block * p->type->bytes;
+        if (!p->own) out->weights += param_bytes(p);
     }
     for (int64_t i = 0; i < t->n_list; i++) {
         out->trainable_params += t->list[i].n;

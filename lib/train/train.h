@@ -7,19 +7,27 @@
 #include "data/data.h"
 
 /* What is minimised.  `features` is the part that may be frozen and cached
- * ([rows, dim]; rows(batch) of them), `loss` stands on it. */
+ * ([rows, dim], as many as `per` says), `loss` stands on it. */
+enum per { PER_TARGET, PER_TEXT, PER_TOKEN, PER_ROW };
 struct objective {
     const char *name;
-    int64_t (*count)(const struct batch *b);        /* terms of the mean */
-    int64_t (*rows)(const struct batch *b);         /* rows of the features */
+    enum task task;                                 /* of the data that it takes */
+    enum per per, term;                             /* features; terms of the mean */
+    /* 1 = this one; 0 = another of the same task; < 0 = model and data do not fit. */
+    int (*fits)(const struct model *m, const struct dataset *d);
     struct tensor *(*features)(struct pass *p, const struct batch *b);
     /* Value: scale * sum of the terms' losses. */
     struct tensor *(*loss)(struct pass *p, const struct batch *b, struct tensor *features,
                            float scale, struct loss_stats *stats);
 };
 extern const struct objective objective_lm, objective_classify, objective_regress;
+extern const struct objective *const objectives[];          /* NULL-terminated */
 /* By the model's head and the data; NULL with a message when they do not fit. */
 const struct objective *objective_for(const struct model *m, const struct dataset *d);
+static inline int64_t per_rows(enum per per, int64_t tokens, int64_t targets, int64_t seqs)
+{
+    return per == PER_TARGET ? targets : per == PER_TEXT ? seqs : tokens;
+}
 void batch_pass(struct pass *p, const struct batch *b);   /* ids, positions, segments */
 
 struct hyper { float lr, beta1, beta2, eps, decay, gscale; int64_t t; };
@@ -43,7 +51,7 @@ struct trained { struct param *p; int64_t at, n; float decay; };
 /* Outputs of a frozen part, one block per example. */
 struct features {
     float *data;
-    int64_t *at;                    /* [examples] offset in data, or -1 */
+    int64_t *at;                    /* [examples * texts] offset in data, or -1 */
     int64_t used, cap;              /* floats */
     int on;
 };

@@ -69,8 +69,9 @@ static int build(struct trainer *t, const struct batch *b, int from_features)
     batch_pass(&t->pass, b);
     int rc = pass_begin(&t->pass);
     if (rc) return rc;
-    x = from_features ? graph_leaf(t->graph, "features", &qtype_f32, t->objective->rows(b),
-                                   t->m->hp.dim, t->gather, NULL)
+    int64_t rows = per_rows(t->objective->per, b->n, b->n_target, b->n_seq);
+    x = from_features ? graph_leaf(t->graph, "features", &qtype_f32, rows, t->m->hp.dim, t->gather,
+                                   NULL)
                       : t->objective->features(&t->pass, b);
     loss = t->objective->loss(&t->pass, b, x, scale, &t->stats);
     rc = graph_plan(t->graph, loss, trainer_policy(t), NULL);
@@ -109,7 +110,7 @@ static void step_size(struct trainer *t)
     t->terms = t->tokens = t->rows = 0;
     for (int32_t i = 0; i < t->micros; i++) {
         batcher_size(t->batcher, t->epoch, t->index + i, &tokens, &targets, &seqs);
-        t->terms += t->objective == &objective_lm ? targets : seqs;
+        t->terms += t->objective->term == PER_TARGET ? targets : seqs / t->d->texts;
         t->tokens += tokens;
         t->rows += seqs;
     }

@@ -5,11 +5,12 @@
 
 TOKENIZE_PROGRAM is tokenize.c, linked with build/release/internal.a.  Small
 tokenizers of every kind are trained here and compared on N strings each (ids
-with and without special tokens, and decoding); a pair adds a tokenizer.json
-and what libpeft shall read in its place, a folder or a GGUF file.  FOLDERS are
-SentencePiece models, compared with what transformers makes of them.  Needs the
-packages tokenizers, sentencepiece and transformers."""
-import glob, json, os, random, struct, subprocess, sys, sysconfig, tempfile, unicodedata
+with and without special tokens, offsets in bytes, and decoding); a pair adds a
+tokenizer.json and what libpeft shall read in its place, a folder or a GGUF
+file.  FOLDERS are SentencePiece models, compared with what transformers makes
+of them.  Needs the packages tokenizers, sentencepiece and transformers."""
+import array, glob, itertools, json, os, random, struct, subprocess, sys, sysconfig, tempfile, unicodedata
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
 from tokenizers import (AddedToken, Regex, Tokenizer, decoders, models, normalizers,
                         pre_tokenizers as pre, processors, trainers)
 
@@ -311,54 +312,70 @@ def random_text(r):
     return t[r.randrange(0, len(t) + 1):]
 
 def ours(program, path, texts):
+    """For each text the records of tokenize.c, as bytes."""
     data = b"".join(struct.pack("<i", len(b)) + b for b in (t.encode() for t in texts))
     p = subprocess.run([program, path], input=data, stdout=subprocess.PIPE)
     out, at = p.stdout, 0
     for _ in texts:
         row = []
-        for size in (4, 4, 1):
+        for size in (4, 4, 4, 4, 1):
             if at + 4 > len(out): sys.exit(f"{path}: {program} ended early ({p.returncode})")
             n, = struct.unpack_from("<i", out, at)
-            part = out[at + 4:at + 4 + n * size]
+            row.append(out[at + 4:at + 4 + n * size])
             at += 4 + n * size
-            row.append(list(struct.unpack(f"<{n}i", part)) if size == 4 else part.decode())
         yield row
 
-def compare(program, name, t, path, n, seed):
-    r, bad, done = random.Random(seed), 0, 0
-    t.no_padding(); t.no_truncation()
-    while done < n:
-        texts = [random_text(r) for _ in range(min(5000, n - done))]
-        with_special = t.encode_batch(texts)
-        plain = t.encode_batch(texts, add_special_tokens=False)
-        back = t.decode_batch([e.ids for e in plain], skip_special_tokens=False)
-        for s, a, b, c, got in zip(texts, with_special, plain, back, ours(program, path, texts)):
-            want = [a.ids, b.ids, c]
-            if got == want: continue
-            bad += 1
-            if bad <= 5: print(f"{name}: {s!r} {[hex(ord(c)) for c in s]}\n  want {want}\n  got  {got}")
-        done += len(texts)
-    print(f"{name}: {done} strings, {bad} differ", flush=True)
+def byte_places(text):
+    """Where each character begins, in bytes."""
+    return range(len(text) + 1) if text.isascii() else [
+        0, *itertools.accumulate(len(c.encode()) for c in text)]
+
+def compare(program, name, t, path, texts, places):
+    """The number of texts that differ."""
+    bad = 0
+    encoded = t.encode_batch(texts)
+    plain = [[i for i, special in zip(e.ids, e.special_tokens_mask) if not special] for e in encoded]
+    back = t.decode_batch(plain, skip_special_tokens=False)
+    ints = lambda v: array.array("i", v).tobytes()
+    for s, at, e, b, c, got in zip(texts, places, encoded, plain, back, ours(program, path, texts)):
+        spans = e.offsets
+        if got == [ints(e.ids), ints([at[o[0]] for o in spans]), ints([at[o[1]] for o in spans]),
+                   ints(b), c.encode()]: continue
+        bad += 1
+        if bad <= 3:
+            got = [list(array.array("i", x)) for x in got[:4]] + [got[4].decode()]
+            print(f"{name}: {s!r} {[hex(ord(c)) for c in s]}\n  want "
+                  f"{[e.ids, [(at[o[0]], at[o[1]]) for o in spans], b, c]}\n  got  {got}")
     return bad
 
 def main():
     program, rest, pairs = sys.argv[1], [a for a in sys.argv[2:] if "=" not in a], sys.argv[2:]
     n, seed = int(rest[0]) if rest else 20000, int(rest[1]) if len(rest) > 1 else 1
     only = os.environ.get("KINDS", "").split()
-    bad = 0
-    for name, make in KINDS.items():
-        if only and name not in only: continue
-        with tempfile.TemporaryDirectory() as d:
+    r, done = random.Random(seed), 0
+    with tempfile.TemporaryDirectory() as d:
+        rows = []
+        for name, make in KINDS.items():
+            if only and name not in only: continue
             t = make()
-            t.save(d + "/tokenizer.json")
-            bad += compare(program, name, t, d, n, seed)
-    for name, make in FOLDERS.items():
-        if only and name not in only: continue
-        with tempfile.TemporaryDirectory() as d: bad += compare(program, name, make(d), d, n, seed)
-    for pair in pairs:
-        if "=" in pair:
-            reference, path = pair.split("=")
-            bad += compare(program, path, Tokenizer.from_file(reference), path, n, seed)
-    sys.exit(bad > 0)
+            os.mkdir(f"{d}/{name}")
+            t.save(f"{d}/{name}/tokenizer.json")
+            rows.append((name, t, f"{d}/{name}"))
+        for name, make in FOLDERS.items():
+            if only and name not in only: continue
+            os.mkdir(f"{d}/{name}")
+            rows.append((name, make(f"{d}/{name}"), f"{d}/{name}"))
+        for reference, path in (p.split("=") for p in pairs if "=" in p):
+            rows.append((path, Tokenizer.from_file(reference), path))
+        bad = dict.fromkeys((name for name, _, _ in rows), 0)
+        for _, t, _ in rows: t.no_padding(); t.no_truncation()
+        while done < n:
+            texts = [random_text(r) for _ in range(min(10000, n - done))]
+            places = [byte_places(s) for s in texts]
+            for name, t, path in rows: bad[name] += compare(program, name, t, path, texts, places)
+            done += len(texts)
+            if done % 100000 == 0: print(f"{done} strings, {sum(bad.values())} differ", flush=True)
+    for name, k in bad.items(): print(f"{name}: {done} strings, {k} differ")
+    sys.exit(any(bad.values()))
 
 if __name__ == "__main__": main()

@@ -7,9 +7,14 @@
 smollm2/   tokenizer.json from the GGUF file's vocabulary and merges
 minilm/    vocab.txt of the folder
 *.jsonl    500 texts each, pairs, and chats from GOLDEN_FOLDER; checked again
+*.spans    a line for each text (and pair): what every id stands for, in bytes,
+           as `length`, with `@begin ` before it where that is not the last end
 kinds/     small tokenizers of every kind (fuzz_tokenizers.py) with 60 texts
+kinds.txt  500 more texts as JSON strings; kinds/*/hashes: for each of them the
+           FNV-1a hash of ids, begins and ends, with special tokens, as int32
+Texts with NUL are left out of the last three.
 Needs the packages tokenizers, gguf, sentencepiece and transformers."""
-import json, os, random, shutil, sys
+import itertools, json, os, random, shutil, struct, sys
 from gguf import GGUFReader
 from tokenizers import Tokenizer
 import fuzz_tokenizers as fuzz
@@ -68,9 +73,52 @@ def kind_texts(name, t):
                               decoded_skip=t.decode(ids, skip_special_tokens=True))))
     write(f"{out}/kinds/{name}/texts.jsonl", "\n".join(rows) + "\n")
 
+def byte_offsets(encoding, a, b=None):
+    """Begins and ends in bytes of the text that each id comes from."""
+    at = [[0, *itertools.accumulate(len(c.encode()) for c in s)] for s in (a, b or "")]
+    for (begin, end), k in zip(encoding.offsets, encoding.sequence_ids):
+        yield at[k or 0][begin], at[k or 0][end]
+
+def spans_line(offsets):
+    out, last = [], 0
+    for begin, end in offsets:
+        out.append(("" if begin == last else f"@{begin} ") + str(end - begin))
+        last = end
+    return " ".join(out)
+
+def fnv1a(data):
+    h = 0x811c9dc5
+    for byte in data: h = (h ^ byte) * 0x01000193 & 0xffffffff
+    return h
+
+def model_spans(minilm):
+    for name, path in (("smollm2", out + "/smollm2/tokenizer.json"), ("minilm", minilm + "/tokenizer.json")):
+        t = Tokenizer.from_file(path)
+        t.no_padding(); t.no_truncation()
+        texts = [json.loads(line)["text"] for line in open(f"{out}/{name}.jsonl")]
+        write(f"{out}/{name}.spans", "".join(spans_line(byte_offsets(t.encode(s), s)) + "\n"
+                                            for s in texts if "\0" not in s))
+        if name == "minilm":
+            pairs = [json.loads(line) for line in open(out + "/minilm_pairs.jsonl")]
+            write(out + "/minilm_pairs.spans", "".join(
+                spans_line(byte_offsets(t.encode(p["a"], p["b"]), p["a"], p["b"])) + "\n" for p in pairs))
+
+def kind_hashes(name, t, texts):
+    hashes = []
+    for e, s in zip(t.encode_batch(texts), texts):
+        spans = list(byte_offsets(e, s))
+        values = [*e.ids, *(x[0] for x in spans), *(x[1] for x in spans)]
+        hashes.append(f"{fnv1a(struct.pack(f'<{len(values)}i', *values)):08x}\n")
+    write(f"{out}/kinds/{name}/hashes", "".join(hashes))
+
 fuzz.VOCAB = 500
 names = sys.argv[2:] if sys.argv[1] == "kinds" else None
-if not names: models(*sys.argv[1:4])
+if not names:
+    models(*sys.argv[1:4])
+    model_spans(sys.argv[2])
+r = random.Random("offsets")
+texts = [x for x in (fuzz.random_text(r) for _ in range(700)) if "\0" not in x and x][:500]
+write(out + "/kinds.txt", "".join(text(s) + "\n" for s in texts))
 for name in names or list(fuzz.KINDS) + list(fuzz.FOLDERS):
     if name in fuzz.KINDS:
         t = fuzz.KINDS[name]()
@@ -79,3 +127,4 @@ for name in names or list(fuzz.KINDS) + list(fuzz.FOLDERS):
         os.makedirs(f"{out}/kinds/{name}", exist_ok=True)
         t = fuzz.FOLDERS[name](f"{out}/kinds/{name}")
     kind_texts(name, t)
+    kind_hashes(name, t, texts)

@@ -13,6 +13,7 @@ Options have the names of peft.h's struct fields.  Failures are exceptions:
 PeftError and its subclasses, with the library's own reason.
 """
 import ctypes
+import itertools
 import math
 import queue
 import threading
@@ -126,6 +127,18 @@ def system():
     out = _api.System()
     _check(lib.peft_system_info(ctypes.byref(out)))
     return _record(out)
+
+
+def tables(name):
+    """What works: the rows of "families", "formats", "types", "tokenizers" or "heads"."""
+    rows = []
+    while True:
+        out = _api.Entry()
+        code = lib.peft_list(_bytes(name), len(rows), ctypes.byref(out))
+        if code == _END:
+            return rows
+        _check(code)
+        rows.append(_record(out))
 
 
 class _Handle:
@@ -299,7 +312,7 @@ class Model(_Handle):
         return [lib.peft_label_name(self._c, i).decode() for i in range(self.info.labels)]
 
     def add_adapter(self, name="default", **options):
-        """Options: rank, alpha, dropout, rslora, targets, seed, ..."""
+        """Options: rank, alpha, dropout, rslora, targets, target_parameters, seed, ..."""
         if isinstance(options.get("rslora"), bool):
             options["rslora"] = 1 if options["rslora"] else -1
         opts = _options(_api.AdapterOpts, options)
@@ -352,13 +365,24 @@ class Model(_Handle):
 
     # --------------------------------------------------------- text, logits
 
-    def tokenize(self, text, special=True, plain=False):
+    def tokenize(self, text, special=True, plain=False, offsets=False):
+        """Token ids; with offsets also the (begin, end) that each stands for:
+        characters of a str, bytes of bytes, as Hugging Face's tokenizers."""
         data = text.encode() if isinstance(text, str) else text
         flags = (1 if special else 0) | (2 if plain else 0)
-        n = _check(lib.peft_tokenize(self._c, data, len(data), flags, None, 0))
-        ids = (ctypes.c_int32 * n)()
-        _check(lib.peft_tokenize(self._c, data, len(data), flags, ids, n))
-        return list(ids)
+        n, cap = len(data) + 16, 0
+        while n > cap:
+            cap = n
+            ids = (ctypes.c_int32 * cap)()
+            spans = (ctypes.c_int32 * (2 * cap))() if offsets else None
+            n = _check(lib.peft_tokenize_offsets(self._c, data, len(data), flags, ids, spans,
+                                                 cap))
+        if not offsets:
+            return ids[:n]
+        at = range(len(data) + 1)
+        if len(data) != len(text):
+            at = [0, *itertools.accumulate((b & 0xc0) != 0x80 for b in data)]
+        return ids[:n], [(at[spans[2 * i]], at[spans[2 * i + 1]]) for i in range(n)]
 
     def detokenize(self, ids, skip_special=False):
         n = _check(lib.peft_detokenize(self._c, _ids(ids), len(ids), skip_special, None, 0))

@@ -38,9 +38,11 @@ def _struct(name, text):
 System = _struct("System", "size:size cpu:char[64] level:char[16] cores:i32 blas:char[160] "
                  "blas_core:char[32] advice:char[320] gflops:f64 memory_total:i64 "
                  "memory_available:i64")
+Entry = _struct("Entry", "size:size name:char[32] kind:char[32] hf:char[160] gguf:char[32] "
+                "about:char[160]")
 LoadOpts = _struct("LoadOpts", "size:size threads:i32 no_map:i32 level:str blas:str alloc:ptr "
                    "alloc_ctx:ptr io:ptr log:ptr log_ctx:ptr")
-SaveOpts = _struct("SaveOpts", "size:size dtype:str shard_bytes:i64")
+SaveOpts = _struct("SaveOpts", "size:size dtype:str shard_bytes:i64 progress:ptr ctx:ptr")
 Info = _struct("Info", "size:size family:char[32] name:char[96] format:char[32] types:char[96] "
                "layers:i32 dim:i32 heads:i32 kv_heads:i32 head_dim:i32 ff_dim:i32 vocab:i32 "
                "max_len:i32 labels:i32 has_tokenizer:i32 has_chat_template:i32 causal:i32 "
@@ -49,7 +51,8 @@ Info = _struct("Info", "size:size family:char[32] name:char[96] format:char[32] 
 Param = _struct("Param", "size:size name:str type:str rows:i64 cols:i64 layer:i32 trainable:i32")
 HeadOpts = _struct("HeadOpts", "size:size labels:i32 names:ptr pool:str dropout:f32 seed:u64")
 AdapterOpts = _struct("AdapterOpts", "size:size method:str targets:str rank:i32 alpha:f32 "
-                      "dropout:f32 rslora:i32 modules_to_save:str seed:u64")
+                      "dropout:f32 rslora:i32 modules_to_save:str seed:u64 "
+                      "target_parameters:str")
 Message = _struct("Message", "role:str content:str")
 GenerateOpts = _struct("GenerateOpts", "size:size max_tokens:i32 temperature:f32 top_k:i32 "
                        "top_p:f32 min_p:f32 repeat_penalty:f32 seed:u64 stop:ptr n_stop:i32 "
@@ -78,7 +81,7 @@ Evaluation = _struct("Evaluation", "size:size rows:i64 tokens:i64 loss:f64 perpl
 STRUCTS = {"peft_system": System, "peft_load_opts": LoadOpts, "peft_save_opts": SaveOpts,
            "peft_info": Info, "peft_param": Param, "peft_head_opts": HeadOpts,
            "peft_adapter_opts": AdapterOpts, "peft_message": Message,
-           "peft_generate_opts": GenerateOpts, "peft_generated": Generated,
+           "peft_generate_opts": GenerateOpts, "peft_entry": Entry, "peft_generated": Generated,
            "peft_dataset_opts": DatasetOpts, "peft_dataset_stats": DatasetStats,
            "peft_train_opts": TrainOpts, "peft_step": Step, "peft_plan": Plan,
            "peft_eval_opts": EvalOpts, "peft_evaluation": Evaluation}
@@ -111,11 +114,14 @@ peft_adapter_disable i32 p s
 peft_adapter_remove i32 p s
 peft_adapter_merge i32 p s
 peft_tokenize i64 p s size i32 p i64
+peft_tokenize_offsets i64 p s size i32 p p i64
 peft_detokenize i64 p p i64 i32 p i64
 peft_chat_render i64 p p i32 i32 p i64
 peft_forward i32 p p i32 p
 peft_embed i32 p p i32 i32 p
+peft_generate_defaults i32 p p
 peft_generate i32 p p i32 p p
+peft_list i32 s i32 p
 peft_dataset_load i32 p s p p
 peft_dataset_free - p
 peft_dataset_split i32 p f64 u64 p

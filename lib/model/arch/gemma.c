@@ -23,7 +23,7 @@ static const struct key gemma3_keys[] = {
     { AT(local_theta), 'f', 'o', "rope_parameters.sliding_attention.rope_theta",
       "rope.freq_base_swa", 0, 0 },
     { AT(local_theta), 'f', 'o', "rope_local_base_freq", NULL, 10000, 0 },
-    KEYS_SIZES, KEY_KV_HEADS, KEYS_HEAD_DIM, KEY_FF, KEY_MAX_LEN, KEY_ROT, KEY_RMS_EPS,
+    KEYS_SIZES, KEY_KV_HEADS, KEYS_HEAD_DIM, KEY_FF, KEY_MAX_LEN, KEY_ROT, KEY_RMS_EPS(1e-6),
     KEY_WINDOW,
     { AT(period), 'i', 'o', "sliding_window_pattern", "attention.sliding_window_pattern", 0, 4096 },
     { AT(period), 'i', 'o', "_sliding_window_pattern", NULL, 6, 4096 },

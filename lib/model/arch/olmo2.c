@@ -2,7 +2,7 @@
  * them, and norms of q and k over all heads at once. */
 #include "model/arch/rows.h"
 
-static const struct key olmo2_keys[] = { KEYS_LLAMA, KEYS_END };
+static const struct key olmo2_keys[] = { KEYS_LLAMA_OR(1e-5, 10000), KEYS_END };
 
 static const struct slot_row olmo2_slots[] = {
     ROW_EMBED("model.embed_tokens"),

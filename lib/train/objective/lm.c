@@ -3,8 +3,6 @@
  * an adapter. */
 #include "train/train.h"
 
-static int64_t lm_terms(const struct batch *b) { return b->n_target; }
-
 static struct tensor *lm_features(struct pass *p, const struct batch *b)
 {
     return g_rows(p->g, model_hidden(p), b->rows, b->n_target);
@@ -22,4 +20,18 @@ static struct tensor *lm_loss(struct pass *p, const struct batch *b, struct tens
                               b->n_target, scale, (float)p->m->hp.logit_cap, stats);
 }
 
-const struct objective objective_lm = { "lm", lm_terms, lm_terms, lm_features, lm_loss };
+static int lm_fits(const struct model *m, const struct dataset *d)
+{
+    (void)d;
+    if (m->head)
+        return fail(PEFT_EARG, "the model has a head with %d labels, but the data set has none",
+                    (int)m->hp.labels);
+    if (!m->arch->style.causal)
+        return fail(PEFT_EARG,
+                    "an encoder trains on labelled text, expected rows with text and label");
+    return 1;
+}
+
+const struct objective objective_lm = {
+    "lm", TASK_LM, PER_TARGET, PER_TARGET, lm_fits, lm_features, lm_loss
+};
