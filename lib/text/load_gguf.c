@@ -315,7 +315,8 @@ static int read_gguf(struct tokenizer *t, const char *model)
     };
     struct gguf_tokens g = {0};
     int kind = 0;
-    while (tok_models[kind].kind && (!tok_models[kind].gguf || strcmp(model, tok_models[kind].gguf)))
+    while (tok_models[kind].kind &&
+           (!tok_models[kind].gguf || strcmp(model, tok_models[kind].gguf)))
         kind++;
     if (!tok_models[kind].kind)
         return fail(PEFT_EUNSUPPORTED, KEY("model") " is \"%.60s\", expected gpt2, llama, t5 or "

@@ -178,9 +178,8 @@ static void test_info(void)
     CHECK_EQ(tok_lookup(t, "<extra_id_0>"), tok_info(t)->n_vocab - 1);
     CHECK(!tok_info(t)->adds_bos && tok_info(t)->adds_eos);
     tok_free(t);
-    int n = 0;
-    for (; tok_kinds[n].kind; n++) CHECK(tok_kinds[n].what && tok_kinds[n].from);
-    CHECK_EQ(n, MODEL_WORDLEVEL + 1);
+    for (int n = 0; n <= MODEL_WORDLEVEL; n++) CHECK(tok_kinds[n].name && tok_kinds[n].about);
+    CHECK(!tok_kinds[MODEL_WORDLEVEL + 1].name);
 }
 
 /* --- SentencePiece without a class, and other classes */
