@@ -111,6 +111,7 @@
 #include "model/param.c"
 #include "model/rope.c"
 #include "model/save.c"
+#include "model/save_config.c"
 #include "model/scaling.c"
 #include "model/settings.c"
 #include "model/transformer.c"

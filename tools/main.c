@@ -93,7 +93,8 @@ static const struct command commands[] = {
     {"list", "Shows what works: families, formats, types, tokenizers, heads.",
      "peft list families|formats|types|tokenizers|heads [--json | --markdown]",
      "  peft list families\n"
-     "  peft list types --json\n", OPERAND_NEEDED, {list_options, common_options}, run_list, "table"},
+     "  peft list types --json\n",
+     OPERAND_NEEDED, {list_options, common_options}, run_list, "table"},
     {"tokenize", "Shows how a text becomes tokens.", "peft tokenize MODEL --text TEXT [options]",
      "  peft tokenize model.gguf --text \"Hello world\"\n"
      "  peft tokenize model.gguf --json < page.txt\n"

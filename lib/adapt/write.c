@@ -228,7 +228,8 @@ static int add_fused_out(struct model *m, struct arena *t, struct store_out *o,
     int64_t rows, cols = fused_shape(m, d, k, &rows);
     float *data = arena_alloc(t, rows * cols * 4);
     fused_module(m, d, module, sizeof(module));
-    int n = snprintf(name, sizeof(name), PREFIX "%s.%s", module, d->adapter->method->parts[k].suffix);
+    int n = snprintf(name, sizeof(name), PREFIX "%s.%s", module,
+                     d->adapter->method->parts[k].suffix);
     char *full = arena_strndup(t, name, n);
     if (!full || !data) return PEFT_ENOMEM;
     fused_move(m, d, k, data, 1);

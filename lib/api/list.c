@@ -113,20 +113,20 @@ static const struct { const char *name; int (*row)(int32_t i, peft_entry *e); } 
     { "tokenizers", tokenizer_row }, { "heads", head_row },
 };
 
-int32_t peft_list(const char *table, int32_t i, peft_entry *out)
+int32_t peft_list(const char *which, int32_t i, peft_entry *out)
 {
     char names[96];
     size_t n = 0;
     peft_entry e = { 0 };
-    ARG(table && i >= 0, "no table or row given");
+    ARG(which && i >= 0, "no table or row given");
     int rc = check_result(out);
     if (rc) return rc;
     for (size_t k = 0; k < ARRAY_LEN(lists); k++) {
         n += (size_t)snprintf(names + n, sizeof(names) - n, "%s%s", k ? ", " : "", lists[k].name);
-        if (strcmp(lists[k].name, table)) continue;
-        if (!lists[k].row(i, &e)) return fail(PEFT_EEND, "%s has %d rows", table, i);
+        if (strcmp(lists[k].name, which)) continue;
+        if (!lists[k].row(i, &e)) return fail(PEFT_EEND, "%s has %d rows", which, i);
         give_result(out, &e, sizeof(e));
         return PEFT_OK;
     }
-    return fail(PEFT_EARG, "table \"%.40s\", expected one of %s", table, names);
+    return fail(PEFT_EARG, "table \"%.40s\", expected one of %s", which, names);
 }

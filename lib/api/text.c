@@ -158,9 +158,9 @@ int32_t peft_embed(peft_model *model, const int32_t *ids, int32_t n, int32_t nor
     if (rc) return rc;
     struct fp_mode fp = fp_enter();
     rc = run_once(m, ids, n, OUT_EMBED, embedding);
-    double sum = rc ? 0 : m->compute.k->sum_squares(embedding, m->hp.dim);
+    double sum = rc ? 0 : m->compute.k->sum_squares(embedding, m->hp.embed);
     if (!rc && normalize && sum > 0)
-        m->compute.k->axpy(embedding, embedding, (float)(1.0 / sqrt(sum)), 0, m->hp.dim);
+        m->compute.k->axpy(embedding, embedding, (float)(1.0 / sqrt(sum)), 0, m->hp.embed);
     fp_leave(fp);
     return rc;
 }

@@ -201,6 +201,7 @@ int data_load(struct host *h, const struct tokenizer *tok, const char *path,
     ids_init(&e->ends, &h->mem);
     int rc = labels_init(&l.labels, h, &d->arena, o);
     if (rc == PEFT_OK) rc = read_all(&l);
+    if (tok) tok_rest(tok);
     labels_free(&l.labels);
     arena_free(&e->scratch);
     buf_free(&e->text);

@@ -134,12 +134,24 @@ static void tile_to_keys(const struct attn_job *j, const struct attn_tile *t, fl
                       y + t->k, t->ldk);
 }
 
+static float half_slope(const struct attn *a, float x)
+{
+    uint16_t half;
+    qtype_bf16.from_f32(&half, &x, 1);
+    qtype_bf16.to_f32(&x, &half, 1);
+    return x * a->scale;
+}
+
 /* s += ALiBi's bias of the head, relative to the last key of each row. */
 static void tile_bias(const struct attn *a, const struct attn_tile *t, float *s, int64_t head)
 {
     for (int64_t r = 0; a->slopes && r < t->rows; r++)
-        for (int64_t i = 0; i < t->keys; i++)
-            s[r * t->keys + i] += a->slopes[head] * (float)(t->key + i + 1 - a->hi[t->row + r]);
+        for (int64_t i = 0; i < t->keys; i++) {
+            int64_t key = t->key + i, row = t->row + r;
+            float *at = &s[r * t->keys + i], slope = a->slopes[head];
+            if (a->half_slopes) *at += half_slope(a, slope * (float)(key - a->lo[row]));
+            else *at += slope * (float)(key + 1 - a->hi[row]);
+        }
 }
 
 static void clear_rows(const struct attn_job *j, float *y, int64_t rows, int64_t n, int64_t ld)

@@ -134,6 +134,8 @@ struct attn {
     const int32_t *lo, *hi;         /* [nq] */
     const float *slopes;            /* [heads] or NULL: scores += slope * (key - last key of the
                                        row's range) (ALiBi, Press et al. 2021) */
+    int half_slopes;                /* Falcon's: slopes of bfloat16 times the key's index within
+                                       the range, rounded to bfloat16, and scaled as q k is */
 };
 int64_t attn_scratch(const struct attn *a);                      /* bytes a worker needs */
 void attn_forward(const struct compute *c, float *out, float *lse, const float *q, const float *k,

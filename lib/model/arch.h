@@ -25,8 +25,8 @@ struct rope_scaling {
 struct hparams {
     int64_t layers, dim, heads, kv_heads, head_dim, ff, vocab, max_len, types;
     /* attention */
-    int64_t window;              /* keys that a local layer sees (bidirectional: to each side);
-                                    0 = all */
+    int64_t window;              /* keys that a local layer sees (bidirectional: half of them to
+                                    each side); 0 = all */
     int64_t full_layers;         /* so many layers at the beginning are global */
     int64_t period;              /* every period-th layer is global, 0 = none (see global_first) */
     int64_t attn_scalar;         /* scores are divided by its root; 0 = head_dim */
@@ -38,8 +38,11 @@ struct hparams {
     int64_t nope_period;         /* every nope_period-th layer has no rope, 0 = none */
     int64_t pos_offset;          /* learned positions begin at this row */
     struct rope_scaling rope[2]; /* of theta, and of local_theta */
-    int64_t room;                /* the longest sequence: max_len, or what the scaling makes of it */
+    int64_t room;                /* the longest sequence: max_len, or what scaling makes of it */
     /* block */
+    int64_t post_norm;           /* norms follow the sums; the family's, or as the file says */
+    int64_t embed;               /* width of embeddings and of what the head reads: dim */
+    int64_t alibi;               /* ALiBi as Falcon has it, instead of rotary positions */
     int64_t parallel;            /* attention and feed-forward read the same input */
     int64_t experts, experts_used, expert_ff;   /* 0 = one dense feed-forward */
     int64_t experts_norm;        /* the chosen experts' shares are scaled to sum to 1 */
@@ -66,6 +69,7 @@ struct key {
 enum slot {
     SLOT_EMBED, SLOT_POS, SLOT_TYPE, SLOT_EMBED_NORM, SLOT_FINAL_NORM, SLOT_LM_HEAD, SLOT_POOLER,
     SLOT_HEAD_NORM, SLOT_CLASSIFIER, SLOT_ROPE_FREQS, SLOT_ROPE_SHORT, SLOT_ROPE_LONG,
+    SLOT_EMBED_IN, SLOT_EMBED_OUT,  /* between embeddings of another width and the layers */
     SLOT_LAYER,                  /* the rest occur once a layer */
     SLOT_ATTN_NORM = SLOT_LAYER, SLOT_QKV, SLOT_Q, SLOT_K, SLOT_V, SLOT_Q_NORM, SLOT_K_NORM, SLOT_O,
     SLOT_ATTN_POST,              /* norm of the sub-layer's output, before it is added */
@@ -84,7 +88,7 @@ enum {
     SLOT_TRANSPOSED = 64         /* Hugging Face keeps W as [in, out] (GPT-2's Conv1D) */
 };
 enum dim { DIM_ONE, DIM_MODEL, DIM_Q, DIM_KV, DIM_QKV, DIM_HEAD, DIM_FF, DIM_FF2, DIM_VOCAB,
-           DIM_POS, DIM_TYPES, DIM_LABELS, DIM_ROT_HALF, DIM_EXPERTS, DIM_EXPERT_FF };
+           DIM_POS, DIM_TYPES, DIM_LABELS, DIM_ROT_HALF, DIM_EMBED, DIM_EXPERTS, DIM_EXPERT_FF };
 /* Several rows for one slot are tried in order; only the last need be required. */
 struct slot_row {
     uint8_t slot, kind, flags, rows, cols;
@@ -115,15 +119,20 @@ struct style {
     uint8_t global_first;        /* the global layer begins a period instead of ending it */
     uint8_t head_act;            /* after SLOT_POOLER; enum act */
     uint8_t gguf_pair;           /* rope pairing of GGUF files: 1 = interleaved */
+    uint8_t gguf_bare;           /* GGUF has no biases of this family */
+    uint8_t scalar;              /* scores have a divisor of their own; see gguf_scalar */
     const struct fused_row *fused;      /* or NULL */
     const char *renamed[2];      /* part of a module's name in files, and what transformers 5 calls
                                     it, whose adapters follow that; or NULL */
 };
+/* What the tensors of a model from GGUF tell. */
+struct told { int bias, two_norms; };
 struct arch {
     const char *name;            /* config.json's model_type */
     const char *gguf;            /* general.architecture, or NULL */
     const char *gguf_if;         /* of families that share it the first counts whose setting of this
-                                    name is there and not 0; NULL = any */
+                                    name is there and not 0, or, as "!NAME", which lacks that
+                                    tensor; NULL = any */
     const char *class_lm, *class_cls, *class_base;   /* "LlamaForCausalLM", ... */
     const char *prefix;          /* of the body's names; absent in files of the bare body */
     struct style style;
@@ -131,7 +140,10 @@ struct arch {
     const struct slot_row *slots;/* ended by kind == 0 */
     /* What no key can say, after the keys were read; NULL = nothing. */
     int (*settle)(const struct store *s, struct hparams *hp);
+    /* The inverse: config.json's members that settle reads; NULL = nothing. */
+    void (*tell)(const struct hparams *hp, const struct told *t, struct buf *b, int *n);
 };
+void put_member(struct buf *b, const char *key, int *n);    /* of config.json; save.c */
 extern const struct arch *const archs[];    /* NULL-terminated; rows in arch.def */
 
 #endif

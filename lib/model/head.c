@@ -120,7 +120,7 @@ static int pool_by_name(const struct model *m, const char *name, int32_t *out)
 static int new_site(struct model *m, const struct slot_row *row, const peft_head_opts *o)
 {
     int norm = row->kind == SITE_NORM;
-    int64_t rows = row->slot == SLOT_CLASSIFIER ? o->labels : norm ? 1 : m->hp.dim;
+    int64_t rows = row->slot == SLOT_CLASSIFIER ? o->labels : norm ? 1 : m->hp.embed;
     struct site *s = arena_alloc(&m->arena, sizeof(*s));
     struct param *w = NULL, *b = NULL;
     struct param **params =
@@ -130,9 +130,10 @@ static int new_site(struct model *m, const struct slot_row *row, const peft_head
         mem_realloc(&m->host.mem, m->sites, (m->n_sites + 1) * (int64_t)sizeof(*sites));
     if (sites) m->sites = sites;
     if (!s || !params || !sites) return PEFT_ENOMEM;
-    if (!(w = new_param(m, row->hf, ".weight", rows, m->hp.dim, norm ? 1 : 2))) return PEFT_ENOMEM;
+    w = new_param(m, row->hf, ".weight", rows, m->hp.embed, norm ? 1 : 2);
+    if (!w) return PEFT_ENOMEM;
     if (!(row->flags & SLOT_NO_BIAS) &&
-        !(b = new_param(m, row->hf, ".bias", 1, norm ? m->hp.dim : rows, 1))) {
+        !(b = new_param(m, row->hf, ".bias", 1, norm ? m->hp.embed : rows, 1))) {
         mem_free(&m->host.mem, w->own);
         return PEFT_ENOMEM;
     }

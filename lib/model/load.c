@@ -12,6 +12,7 @@ int64_t slot_dim(const struct hparams *hp, uint8_t d)
 {
     switch (d) {
     case DIM_MODEL: return hp->dim;
+    case DIM_EMBED: return hp->embed;
     case DIM_Q: return hp->heads * hp->head_dim;
     case DIM_KV: return hp->kv_heads * hp->head_dim;
     case DIM_QKV: return (hp->heads + 2 * hp->kv_heads) * hp->head_dim;
@@ -191,6 +192,17 @@ static int tied_copy(const struct model *m, const struct slot_row *row,
         w->dims[1] == embed->cols && !memcmp(w->data, embed->data, (size_t)w->bytes);
 }
 
+/* Two names of Hugging Face's may have one in GGUF, where the first counts. */
+static int is_taken(const struct model *m, const struct slot_row *row,
+                    const struct store_tensor *w, int64_t layer)
+{
+    for (int k = SLOT_LAYER; layer >= 0 && w && k < row->slot && k < SLOT_EXPERT; k++) {
+        const struct site *s = m->layers[layer].at[k];
+        if (s && s->w->data == w->data) return 1;
+    }
+    return 0;
+}
+
 static int add_site(struct model *m, const struct slot_row *row, int64_t layer, int64_t expert)
 {
     char hf[160], module[160];
@@ -202,7 +214,9 @@ static int add_site(struct model *m, const struct slot_row *row, int64_t layer, 
     const struct store_tensor *w = *module ? find_tensor(m, module, ".weight") : NULL;
     const struct store_tensor *b =
         *module && !(row->flags & SLOT_NO_BIAS) ? find_tensor(m, module, ".bias") : NULL;
-    if ((!w || tied_copy(m, row, w)) && (row->flags & SLOT_OPTIONAL)) return PEFT_OK;
+    if ((!w || tied_copy(m, row, w) || (gguf && is_taken(m, row, w, layer))) &&
+        (row->flags & SLOT_OPTIONAL))
+        return PEFT_OK;
     if (!w)
         return fail(PEFT_EFORMAT, "%s has no tensor %s.weight, which %d layers of \"%s\" need",
                     m->path, module, (int)m->hp.layers, m->arch->name);

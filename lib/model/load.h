@@ -7,6 +7,9 @@
 /* --- settings.c */
 int load_arch(struct model *m);
 int load_settings(struct model *m);
+/* What scores are divided by (its root) in GGUF files, which do not hold it: as
+ * in llama.cpp dim / heads in the 27B models of Gemma, else head_dim. */
+int64_t gguf_scalar(const struct hparams *hp);
 /* Which layers are local, and which positions they have. */
 int load_layers(struct model *m);
 /* The size that a slot's row or column has by the settings; 0 = any. */

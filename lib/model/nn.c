@@ -60,14 +60,15 @@ int pass_mem_reserve(struct pass_mem *m, int64_t tokens, int64_t seqs)
  * to itself; in local layers those of them within the window. */
 static void fill_spans(struct pass *p, int32_t *lo, int32_t *hi, int64_t window)
 {
-    int causal = p->m->arch->style.causal;
+    int causal = p->m->arch->style.causal, local = window > 0;
+    if (!causal) window /= 2;
     for (int64_t s = 0; s < p->n_seq; s++) {
         int32_t end = p->start[s + 1];
         for (int64_t i = p->start[s]; i < end; i++) {
             int64_t at = i + p->past, first = causal ? at + 1 - window : at - window;
             lo[i] = p->start[s];
             hi[i] = causal ? (int32_t)at + 1 : end;
-            if (!window) continue;
+            if (!local) continue;
             lo[i] = (int32_t)MAX(lo[i], first);
             if (!causal) hi[i] = (int32_t)MIN(end, at + window + 1);
         }

@@ -205,12 +205,15 @@ int rope_begin(struct pass *p, struct rope_cache cache[2])
 int rope_slopes(struct model *m)
 {
     int64_t n = m->hp.heads, two = 1;
-    if (m->arch->style.pos != POS_ALIBI) return PEFT_OK;
+    if (m->arch->style.pos != POS_ALIBI && !m->hp.alibi) return PEFT_OK;
     if (!(m->slopes = arena_alloc(&m->arena, n * 4))) return PEFT_ENOMEM;
     while (two * 2 <= n) two *= 2;
     for (int64_t i = 0; i < n; i++) {
         double step = i < two ? 8.0 / (double)two : 4.0 / (double)two;
         m->slopes[i] = (float)pow(2.0, -step * (double)(i < two ? i + 1 : 2 * (i - two) + 1));
+        uint16_t half;
+        qtype_bf16.from_f32(&half, &m->slopes[i], 1);
+        if (m->hp.alibi) qtype_bf16.to_f32(&m->slopes[i], &half, 1);
     }
     return PEFT_OK;
 }

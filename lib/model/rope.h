@@ -42,6 +42,6 @@ void scaling_put_gguf(const struct model *m, const struct scaling_sink *to);
 /* Divisors as tensors of a GGUF file: i-th of them, [rot / 2] in `a`; 1 = there is one. */
 int scaling_tensor(const struct model *m, struct arena *a, int i, const char **name,
                    const float **values);
-void put_member(struct buf *b, const char *key, int *n);       /* save.c */
+void put_member(struct buf *b, const char *key, int *n);       /* save_config.c */
 
 #endif

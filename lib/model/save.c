@@ -2,11 +2,12 @@
  * Names, settings and row order come from the family's tables. */
 #include <stdio.h>
 
+#include "model/load.h"
 #include "model/rope.h"
+#include "model/save.h"
 
 /* --- tensors */
 
-struct save;
 struct source {                     /* how one tensor is written */
     struct save *save;
     const struct source *next;      /* the next expert's, in the same tensor */
@@ -16,6 +17,7 @@ struct source {                     /* how one tensor is written */
     void *packed;                   /* and for it in the target type */
     float *turned;                  /* the values as [in, out], or NULL */
     int order;                      /* enum row_order of the file */
+    int64_t skip;                   /* rows at the beginning that the file lacks */
     float plus;                     /* added to every element */
 };
 
@@ -35,7 +37,7 @@ static void put_matrix(const struct store_out *o, const struct source *s, struct
         cols = 1;
     }
     qtype_bytes(o->type, cols, &bytes);
-    for (int64_t i = 0; i < rows; i++) {
+    for (int64_t i = s->skip; i < rows; i++) {
         const char *data = s->turned ? (const char *)s->turned : p->data;
         int64_t at = source_row(s, i) * cols;
         if (o->type == type && s->plus == 0.0f) {
@@ -50,21 +52,6 @@ static void put_matrix(const struct store_out *o, const struct source *s, struct
     }
 }
 
-struct wish;
-struct save {
-    struct model *m;
-    const struct wish *wish;        /* or NULL */
-    const struct qtype *dtype;      /* its type for float tensors, or NULL */
-    int gguf;
-    const peft_save_opts *opts;
-    int64_t done, total;            /* bytes of tensors, for opts->progress */
-    struct arena arena;
-    struct store_out *out;
-    int64_t n;
-    float *row;
-    void *packed;
-};
-
 static int put_rows(const struct store_out *o, struct writer *w)
 {
     int64_t from = writer_at(w);
@@ -77,16 +64,8 @@ static int put_rows(const struct store_out *o, struct writer *w)
     return PEFT_OK;
 }
 
-/* What `dtype` may be, and where.  A tensor whose rows are no whole blocks gets
- * the type `instead`, as in llama.cpp; its row comes later.  `bnb`: the linear
- * layers that transformers would quantise become bitsandbytes' 4-bit weights. */
-enum { IN_FOLDER = 1, IN_GGUF = 2, IN_BOTH = 3 };
-static const struct wish {
-    const char *name, *type, *instead;
-    int where;
-    const char *bnb;
-    int nested;
-} wishes[] = {
+/* The row of what takes the place of another comes after it. */
+static const struct wish wishes[] = {
     { "f32", "F32", NULL, IN_BOTH, NULL, 0 },     { "f16", "F16", NULL, IN_BOTH, NULL, 0 },
     { "bf16", "BF16", NULL, IN_BOTH, NULL, 0 },   { "q6_k", "Q6_K", "Q8_0", IN_GGUF, NULL, 0 },
     { "q5_k", "Q5_K", "Q5_1", IN_GGUF, NULL, 0 }, { "q4_k", "Q4_K", "Q5_0", IN_GGUF, NULL, 0 },
@@ -125,7 +104,7 @@ static int find_wish(const char *name, struct save *s)
 
 /* What transformers' Linear4bit takes the place of; routers and experts of its
  * mixtures are no linear layers there. */
-static int is_bnb(const struct save *s, const struct site *site)
+int save_as_bnb(const struct save *s, const struct site *site)
 {
     return s->wish && s->wish->bnb && site->kind == SITE_LINEAR && site->expert < 0 &&
         site->slot != SLOT_ROUTER && !(site->flags & (SLOT_HEAD | SLOT_OF_HEAD));
@@ -213,16 +192,18 @@ static int add_tensor(struct save *s, const struct site *site, const struct para
     struct model *m = s->m;
     const char *name = p->name;
     int turn = p->turned && !s->gguf, norm = m->arch->style.norm_plus && site->kind == SITE_NORM;
-    if (s->gguf) name = gguf_name(s, site, suffix);
+    if (s->gguf && p == site->b && m->arch->style.gguf_bare) name = NULL;
+    else if (s->gguf) name = gguf_name(s, site, suffix);
     else name = model_file_name(m, name);
     if (!name)
         return fail(PEFT_EUNSUPPORTED,
                     "GGUF has no place for %s: save a folder, or merge without a head", p->name);
-    if (is_bnb(s, site) && p == site->w) return add_bnb(s, p, name);
+    if (save_as_bnb(s, site) && p == site->w) return add_bnb(s, p, name);
     struct source *from = arena_alloc(&s->arena, sizeof(*from));
     if (!from) return PEFT_ENOMEM;
     *from = (struct source){ .save = s, .m = m, .p = p, .row = s->row, .packed = s->packed };
     if (s->gguf) from->order = slot_order(m->arch, site->row);
+    if (s->gguf && site->slot == SLOT_POS) from->skip = m->hp.pos_offset;
     if (norm) from->plus = (float)(s->gguf - p->plus);
     if (turn) {
         if (!(from->turned = arena_alloc(&s->arena, param_len(p) * 4))) return PEFT_ENOMEM;
@@ -233,7 +214,8 @@ static int add_tensor(struct save *s, const struct site *site, const struct para
     if (!type->from_f32 && type != p->type)
         return fail(PEFT_EUNSUPPORTED, "type %s cannot be written", type->name);
     s->out[s->n++] = (struct store_out){ .name = name, .type = type, .n_dims = p->n_dims,
-        .dims = { p->n_dims == 1 || turn ? p->cols : p->rows, turn ? p->rows : p->cols },
+        .dims = { p->n_dims == 1 || turn ? p->cols : p->rows - from->skip,
+                  turn ? p->rows : p->cols },
         .put = put_rows, .arg = from };
     if (s->gguf && site->expert == 0) {
         struct store_out *o = &s->out[s->n - 1];
@@ -264,6 +246,8 @@ static int collect(struct save *s)
         if ((site->flags & SLOT_NOT_A_WEIGHT) && !s->gguf) continue;
         /* A classifier takes the language-model head's place in a folder. */
         if (site->slot == SLOT_LM_HEAD && m->head && !s->gguf) continue;
+        /* What a bare encoder's vectors do not need, llama.cpp leaves out too. */
+        if (site->slot == SLOT_POOLER && !m->head && s->gguf) continue;
         rc = add_tensor(s, site, site->w, ".weight");
         if (!rc && site->b) rc = add_tensor(s, site, site->b, ".bias");
     }
@@ -276,181 +260,13 @@ static int collect(struct save *s)
     return rc;
 }
 
-/* --- Hugging Face's config.json */
-
-void put_member(struct buf *b, const char *key, int *n)
-{
-    buf_puts(b, (*n)++ ? ",\n  " : "{\n  ");
-    buf_json(b, key, (int64_t)strlen(key));
-    buf_puts(b, ": ");
-}
-
-static void put_string(struct buf *b, const char *key, const char *value, int *n)
-{
-    put_member(b, key, n);
-    buf_json(b, value, (int64_t)strlen(value));
-}
-
-static int is_ours(const char *key)
-{
-    static const char *const keys[] = {
-        "architectures", "torch_dtype",         "dtype",       "id2label", "label2id", "num_labels",
-        "libpeft_pool",  "quantization_config", "problem_type"
-    };
-    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
-        if (!strcmp(keys[i], key)) return 1;
-    return 0;
-}
-
-static const char *const pool_names[] = { "last", "cls", "mean" };
-
-static void put_labels(const struct model *m, struct buf *b, int *n)
-{
-    put_member(b, "id2label", n);
-    for (int32_t i = 0; i < m->hp.labels; i++) {
-        buf_printf(b, "%s\"%d\": ", i ? ", " : "{", i);
-        buf_json(b, m->labels[i], (int64_t)strlen(m->labels[i]));
-    }
-    buf_puts(b, "}");
-    put_member(b, "label2id", n);
-    for (int32_t i = 0; i < m->hp.labels; i++) {
-        buf_puts(b, i ? ", " : "{");
-        buf_json(b, m->labels[i], (int64_t)strlen(m->labels[i]));
-        buf_printf(b, ": %d", i);
-    }
-    buf_puts(b, "}");
-    put_string(b, "libpeft_pool", pool_names[m->pool_kind], n);
-    if (m->hp.labels == 1) put_string(b, "problem_type", "regression", n);
-}
-
-/* Settings of a model that came from GGUF, by the family's table of keys. */
-static int put_settings(const struct model *m, struct buf *b, int *n)
-{
-    static const char *const acts[] = { "linear", "silu", "gelu",   "gelu_pytorch_tanh",
-                                        "relu",   "tanh", "sigmoid" };
-    const struct hparams *hp = &m->hp;
-    const struct key *done[64];
-    int64_t n_done = 0;
-    for (const struct key *k = m->arch->keys; k->at != UINT16_MAX && n_done < 64; k++) {
-        int seen = 0;
-        for (int64_t i = 0; i < n_done; i++) seen |= done[i]->at == k->at;
-        const void *at = (const char *)hp + k->at;
-        if (seen || !k->hf || strchr(k->hf, '.') || k->kind == 'x' ||
-            (k->kind == 'i' && !*(const int64_t *)at) ||
-            (k->kind == 'f' && *(const double *)at == 0))
-            continue;
-        done[n_done++] = k;
-        put_member(b, k->hf, n);
-        if (k->kind == 'i') buf_printf(b, "%lld", (long long)*(const int64_t *)at);
-        else if (k->kind == 'b') buf_puts(b, *(const int64_t *)at ? "true" : "false");
-        else buf_real(b, *(const double *)at);
-    }
-    put_string(b, "model_type", m->arch->name, n);
-    put_string(b, "hidden_act", acts[hp->act], n);
-    put_member(b, "vocab_size", n);
-    buf_printf(b, "%lld", (long long)hp->vocab);
-    put_member(b, "tie_word_embeddings", n);
-    buf_puts(b, m->global[SLOT_LM_HEAD] ? "false" : "true");
-    int rc = scaling_put_config(m, b, n);
-    const struct tok_info *t = m->tok ? tok_info(m->tok) : NULL;
-    const struct { const char *key; int32_t id;
-    } ids[] = { { "bos_token_id", t ? t->bos : -1 },
-                { "eos_token_id", t ? t->eos : -1 },
-                { "pad_token_id", t ? t->pad : -1 } };
-    for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
-        if (ids[i].id < 0) continue;
-        put_member(b, ids[i].key, n);
-        buf_printf(b, "%d", ids[i].id);
-    }
-    return rc;
-}
-
-/* As transformers' BitsAndBytesConfig writes it; the linear layers that stay
- * floats are named, since its own choice differs. */
-static void put_quantization(const struct save *s, struct buf *b, const char *dtype, int *n)
-{
-    int skipped = 0;
-    put_member(b, "quantization_config", n);
-    buf_printf(b, "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true, "
-               "\"load_in_8bit\": false, \"bnb_4bit_quant_type\": \"%s\", "
-               "\"bnb_4bit_use_double_quant\": %s, \"bnb_4bit_compute_dtype\": \"%s\", "
-               "\"bnb_4bit_quant_storage\": \"uint8\", \"llm_int8_skip_modules\": [",
-               s->wish->bnb, s->wish->nested ? "true" : "false", dtype);
-    if (s->m->arch->class_lm) {
-        const struct slot_row *head = slot_find(s->m->arch, SLOT_LM_HEAD);
-        if (head && head->hf) buf_json(b, head->hf, (int64_t)strlen(head->hf)), skipped++;
-    }
-    for (int64_t i = 0; i < s->m->n_sites; i++) {
-        const struct site *site = s->m->sites[i];
-        if (site->kind != SITE_LINEAR || is_bnb(s, site) || site->slot == SLOT_LM_HEAD) continue;
-        const char *name = model_file_name(s->m, site->name);
-        buf_puts(b, skipped++ ? ", " : "");
-        buf_json(b, name, (int64_t)strlen(name));
-    }
-    buf_puts(b, "]}");
-}
-
-static int put_config(const struct save *s, const char *dir)
-{
-    struct model *m = s->m;
-    const char *class = m->head             ? m->arch->class_cls
-                        : m->arch->class_lm ? m->arch->class_lm
-                                            : m->arch->class_base;
-    const char *dtype = s->dtype == &qtype_bf16  ? "bfloat16"
-                        : s->dtype == &qtype_f16 ? "float16"
-                                                 : "float32";
-    struct buf b;
-    char *path = NULL;
-    int n = 0, rc = PEFT_OK;
-    buf_init(&b, &m->host.mem);
-    put_member(&b, "architectures", &n);
-    buf_printf(&b, "[\"%s\"]", class);
-    if (store_config(m->store)) {
-        for (const json *j = json_first(store_config(m->store)); j; j = json_next(j)) {
-            if (is_ours(json_key(j))) continue;
-            if (m->head && !strcmp(json_key(j), "classifier_pooling")) {
-                put_string(&b, json_key(j), pool_names[m->pool_kind], &n);
-                continue;
-            }
-            put_member(&b, json_key(j), &n);
-            json_write(&b, j);
-        }
-    } else {
-        rc = put_settings(m, &b, &n);
-    }
-    if (!s->dtype && m->params[0]->type == &qtype_bf16) dtype = "bfloat16";
-    if (!s->dtype && m->params[0]->type == &qtype_f16) dtype = "float16";
-    put_string(&b, "torch_dtype", dtype, &n);
-    if (s->wish && s->wish->bnb) put_quantization(s, &b, dtype, &n);
-    if (m->head) put_labels(m, &b, &n);
-    buf_puts(&b, "\n}\n");
-    if (!rc) rc = buf_check(&b);
-    if (!rc) rc = path_join(&m->host, dir, "config.json", &path);
-    if (!rc) rc = file_write(&m->host, path, b.data, b.n);
-    mem_free(&m->host.mem, path);
-    buf_free(&b);
-    return rc;
-}
-
-/* transformers' classes pool in one way each, ModernBERT's as config.json says. */
-static void warn_of_pool(const struct model *m)
-{
-    if (!m->head || m->pool_kind == m->arch->style.pool ||
-        json_get(store_config(m->store), "classifier_pooling"))
-        return;
-    host_log(&m->host, LOG_WARN, "the head reads the \"%s\" state, but transformers' %s always "
-             "reads \"%s\": only libpeft computes the same from this folder",
-             pool_names[m->pool_kind], m->arch->class_cls, pool_names[m->arch->style.pool]);
-}
-
 static int save_folder(struct save *s, const char *path, int64_t shard_bytes)
 {
     struct host *h = &s->m->host;
-    warn_of_pool(s->m);
     char *tmp;
     int rc = dir_begin(h, path, &tmp);
     if (rc) return rc;
-    rc = put_config(s, tmp);
+    rc = save_config(s, tmp);
     if (!rc)
         rc = safetensors_write_dir(h, tmp, s->out, s->n,
                                    shard_bytes ? shard_bytes : INT64_C(5000000000));
@@ -541,6 +357,10 @@ static void make_kv(struct kv_list *l)
         if (k->kind == 'i' && *(const int64_t *)at)
             add_kv_number(l, key, GGUF_U32, (double)*(const int64_t *)at);
     }
+    if (!m->arch->style.causal) {
+        snprintf(key, sizeof(key), "%s.attention.causal", arch);
+        add_kv_number(l, key, GGUF_BOOL, 0);
+    }
     snprintf(key, sizeof(key), "%s.vocab_size", arch);
     add_kv_number(l, key, GGUF_U32, (double)hp->vocab);
     scaling_put_gguf(m, &(struct scaling_sink){ sink_number, sink_string, l });
@@ -564,13 +384,37 @@ static int add_divisors(struct save *s)
     return MIN(rc, PEFT_OK);
 }
 
+/* Whether GGUF has a name for a setting of the family. */
+static int has_gguf(const struct model *m, size_t at)
+{
+    for (const struct key *k = m->arch->keys; k->at != UINT16_MAX; k++)
+        if (k->at == at && k->gguf) return 1;
+    return 0;
+}
+
+/* NULL, or what of the model GGUF cannot say. */
+static const char *beyond_gguf(const struct model *m)
+{
+    const struct hparams *hp = &m->hp;
+    int64_t scalar = hp->attn_scalar ? hp->attn_scalar : hp->head_dim;
+    if (m->irregular) return "irregular layers";
+    if (hp->alibi) return "ALiBi";
+    if (hp->experts && !hp->experts_norm) return "shares of experts that are not scaled";
+    if (m->arch->style.scalar && scalar != gguf_scalar(hp)) return "query_pre_attn_scalar";
+    if (hp->window && !has_gguf(m, offsetof(struct hparams, window))) return "sliding window";
+    if ((hp->attn_cap > 0 && !has_gguf(m, offsetof(struct hparams, attn_cap))) ||
+        (hp->logit_cap > 0 && !has_gguf(m, offsetof(struct hparams, logit_cap))))
+        return "soft caps";
+    return scaling_beyond_gguf(m);
+}
+
 static int save_gguf(struct save *s, const char *path)
 {
     struct kv_list l = { .cap = 256 + gguf_kv_count(s->m->store), .s = s };
     if (s->m->head)
         return fail(PEFT_EUNSUPPORTED,
                     "GGUF has no place for a classification head: save a folder");
-    const char *beyond = s->m->irregular ? "irregular layers" : scaling_beyond_gguf(s->m);
+    const char *beyond = beyond_gguf(s->m);
     if (beyond || !s->m->arch->gguf)
         return fail(PEFT_EUNSUPPORTED, "GGUF has no words for this model (family %s%s%s): save a "
                     "folder", s->m->arch->name, beyond ? ", " : "", beyond ? beyond : "");

@@ -7,8 +7,8 @@
 #include "model/load.h"
 #include "model/rope.h"
 
-enum { LINEAR = 1 << ROPE_LINEAR, DYNAMIC = 1 << ROPE_DYNAMIC, LLAMA3 = 1 << ROPE_LLAMA3,
-       YARN = 1 << ROPE_YARN, LONG = 1 << ROPE_LONG };
+enum { BY_LINEAR = 1 << ROPE_LINEAR, BY_DYNAMIC = 1 << ROPE_DYNAMIC, BY_LLAMA3 = 1 << ROPE_LLAMA3,
+       BY_YARN = 1 << ROPE_YARN, BY_LONG = 1 << ROPE_LONG };
 
 /* The numbers of each kind.  A 0 counts as not said, as in transformers.
  * llama.cpp multiplies by yarn's usual attention factor in any case, so GGUF
@@ -19,54 +19,56 @@ static const struct number {
     uint16_t at;
     uint8_t kinds;
     double absent;
-} numbers[] = {
-    { "factor", "rope.scaling.factor", AT(factor), LINEAR | DYNAMIC | LLAMA3 | YARN, 0 },
-    { "factor", NULL, AT(factor), LONG, 0 },
+} scale_numbers[] = {
+    { "factor", "rope.scaling.factor", AT(factor), BY_LINEAR | BY_DYNAMIC | BY_LLAMA3 | BY_YARN,
+      0 },
+    { "factor", NULL, AT(factor), BY_LONG, 0 },
     { "original_max_position_embeddings", "rope.scaling.original_context_length", AT(original),
-      YARN | LONG, 0 },
-    { "original_max_position_embeddings", NULL, AT(original), LLAMA3, 0 },
-    { "low_freq_factor", NULL, AT(low), LLAMA3, 0 },
-    { "high_freq_factor", NULL, AT(high), LLAMA3, 0 },
-    { "beta_slow", "rope.scaling.yarn_beta_slow", AT(low), YARN, 1 },
-    { "beta_fast", "rope.scaling.yarn_beta_fast", AT(high), YARN, 32 },
-    { "attention_factor", "rope.scaling.attn_factor", AT(attention), YARN | LONG, 0 },
-    { "mscale", NULL, AT(mscale), YARN, 0 },
-    { "mscale_all_dim", NULL, AT(mscale_all), YARN, 0 },
+      BY_YARN | BY_LONG, 0 },
+    { "original_max_position_embeddings", NULL, AT(original), BY_LLAMA3, 0 },
+    { "low_freq_factor", NULL, AT(low), BY_LLAMA3, 0 },
+    { "high_freq_factor", NULL, AT(high), BY_LLAMA3, 0 },
+    { "beta_slow", "rope.scaling.yarn_beta_slow", AT(low), BY_YARN, 1 },
+    { "beta_fast", "rope.scaling.yarn_beta_fast", AT(high), BY_YARN, 32 },
+    { "attention_factor", "rope.scaling.attn_factor", AT(attention), BY_YARN | BY_LONG, 0 },
+    { "mscale", NULL, AT(mscale), BY_YARN, 0 },
+    { "mscale_all_dim", NULL, AT(mscale_all), BY_YARN, 0 },
 };
 #undef AT
 
-static int is_kind(const struct rope_scaling *s, unsigned kinds)
+static int scaled_by(const struct rope_scaling *s, unsigned kinds)
 {
     return s->kind && (kinds >> (s->kind - rope_kinds) & 1);
 }
 
-static double *number_of(const struct rope_scaling *s, const struct number *n)
+static double *scale_number(const struct rope_scaling *s, const struct number *n)
 {
     return (double *)(uintptr_t)((const char *)s + n->at);
 }
 
 static double attention_unit(const struct rope_scaling *s)
 {
-    return is_kind(s, YARN) ? rope_yarn_mscale(s->factor, 1.0) : 1.0;
+    return scaled_by(s, BY_YARN) ? rope_yarn_mscale(s->factor, 1.0) : 1.0;
 }
 
 /* --- what both formats have in common */
 
-static int settle(struct model *m, struct rope_scaling *s)
+static int settle_scaling(struct model *m, struct rope_scaling *s)
 {
     struct hparams *hp = &m->hp;
     const char *name = s->kind->name;
     double most = (double)hp->max_len;
     if (s->original == 0) s->original = most;
-    if (s->factor == 0 && is_kind(s, YARN | LONG)) s->factor = most / s->original;
+    if (s->factor == 0 && scaled_by(s, BY_YARN | BY_LONG)) s->factor = most / s->original;
     if (!(s->factor > 0) || !(s->original >= 1) || !isfinite(s->factor + s->original) ||
-        (is_kind(s, LLAMA3 | YARN) && (!(s->low > 0) || !(s->high > s->low) || !isfinite(s->high))))
+        (scaled_by(s, BY_LLAMA3 | BY_YARN) &&
+         (!(s->low > 0) || !(s->high > s->low) || !isfinite(s->high))))
         return fail(PEFT_EFORMAT, "%s: rope scaling \"%s\" lacks its factors", m->path, name);
     if (s->attention == 0 && s->kind->attention) s->attention = s->kind->attention(s);
     if (!(s->attention >= 0) || !isfinite(s->attention))
         return fail(PEFT_EFORMAT, "%s: rope scaling \"%s\" with an attention factor of %g", m->path,
                     name, s->attention);
-    if (is_kind(s, DYNAMIC) && hp->rot <= 2)
+    if (scaled_by(s, BY_DYNAMIC) && hp->rot <= 2)
         return fail(PEFT_EFORMAT, "%s: rope scaling \"%s\" of 2 dimensions", m->path, name);
     double room = s->kind->room == ROOM_TIMES_MAX        ? most * s->factor
                   : s->kind->room == ROOM_TIMES_ORIGINAL ? s->original * s->factor
@@ -107,7 +109,7 @@ static const struct rope_kind *kind_by_name(const char *name, const json *r)
 }
 
 /* 1 = scaled. */
-static int read_object(struct model *m, const char *path, struct rope_scaling *s)
+static int scaling_object(struct model *m, const char *path, struct rope_scaling *s)
 {
     const json *root = store_config(m->store), *r = json_get(root, path);
     const json *type = json_get(r, "rope_type");
@@ -121,33 +123,33 @@ static int read_object(struct model *m, const char *path, struct rope_scaling *s
         return fail(PEFT_EUNSUPPORTED, "rope scaling \"%s\", expected default, linear, dynamic, "
                     "llama3, yarn or longrope", name);
     double outside = json_number(json_get(root, "original_max_position_embeddings"), 0);
-    if (outside != 0 && is_kind(s, LLAMA3 | YARN | LONG)) s->original = outside;
-    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
-        double *x = number_of(s, &numbers[i]);
-        if (!is_kind(s, numbers[i].kinds) || *x != 0) continue;
-        const json *j = json_get(r, numbers[i].hf);
+    if (outside != 0 && scaled_by(s, BY_LLAMA3 | BY_YARN | BY_LONG)) s->original = outside;
+    for (size_t i = 0; i < ARRAY_LEN(scale_numbers); i++) {
+        double *x = scale_number(s, &scale_numbers[i]);
+        if (!scaled_by(s, scale_numbers[i].kinds) || *x != 0) continue;
+        const json *j = json_get(r, scale_numbers[i].hf);
         if (json_kind(j) != JSON_NULL && json_kind(j) != JSON_NUMBER)
-            return fail(PEFT_EFORMAT, "%s: \"%s\" of \"%s\" is no number", m->path, numbers[i].hf,
-                        path);
+            return fail(PEFT_EFORMAT, "%s: \"%s\" of \"%s\" is no number", m->path,
+                        scale_numbers[i].hf, path);
         *x = json_number(j, 0);
-        if (*x == 0) *x = numbers[i].absent;
+        if (*x == 0) *x = scale_numbers[i].absent;
     }
     s->exact = !json_bool(json_get(r, "truncate"), 1);
     int rc = PEFT_OK;
-    if (is_kind(s, LONG)) rc = read_divisors(m, r, "short_factor", &s->divide[0]);
-    if (is_kind(s, LONG) && !rc) rc = read_divisors(m, r, "long_factor", &s->divide[1]);
+    if (scaled_by(s, BY_LONG)) rc = read_divisors(m, r, "short_factor", &s->divide[0]);
+    if (scaled_by(s, BY_LONG) && !rc) rc = read_divisors(m, r, "long_factor", &s->divide[1]);
     return rc ? rc : 1;
 }
 
-static int read_config(struct model *m)
+static int config_scaling(struct model *m)
 {
     static const struct { const char *path; int table; } at[] = {
         { "rope_parameters.full_attention", 0 }, { "rope_parameters.sliding_attention", 1 },
         { "rope_parameters", 0 }, { "rope_scaling", 0 } };
     for (size_t i = 0; i < ARRAY_LEN(at); i++) {
         struct rope_scaling *s = &m->hp.rope[at[i].table];
-        int rc = s->kind ? 0 : read_object(m, at[i].path, s);
-        if (rc > 0) rc = settle(m, s);
+        int rc = s->kind ? 0 : scaling_object(m, at[i].path, s);
+        if (rc > 0) rc = settle_scaling(m, s);
         if (rc < 0) return rc;
     }
     return PEFT_OK;
@@ -189,43 +191,43 @@ static int gguf_kind(struct model *m, struct rope_scaling *s)
                           "longrope or none", (int)MIN(n, 24), name);
 }
 
-static int read_gguf(struct model *m)
+static int gguf_scaling(struct model *m)
 {
     struct rope_scaling *s = &m->hp.rope[0];
     double by = 1;
     int rc = gguf_kind(m, s);
     /* A file with longrope's tensors need not name it (Phi 3). */
     if (!rc && store_find(m->store, "rope_factors_long.weight")) s->kind = &rope_kinds[ROPE_LONG];
-    if (!rc && is_kind(s, YARN)) {
+    if (!rc && scaled_by(s, BY_YARN)) {
         if ((rc = gguf_number(m, "rope.scaling.yarn_ext_factor", &by)) < 0) return rc;
         if (by != 1)
             return fail(PEFT_EUNSUPPORTED, "%s: yarn with an extrapolation factor of %g, not 1",
                         m->path, by);
     }
     if (rc < 0 || !s->kind) return rc;
-    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
-        double *x = number_of(s, &numbers[i]);
-        if (!is_kind(s, numbers[i].kinds) || *x != 0) continue;
-        if (numbers[i].gguf && (rc = gguf_number(m, numbers[i].gguf, x)) < 0) return rc;
-        if (*x == 0) *x = numbers[i].absent;
+    for (size_t i = 0; i < ARRAY_LEN(scale_numbers); i++) {
+        double *x = scale_number(s, &scale_numbers[i]);
+        if (!scaled_by(s, scale_numbers[i].kinds) || *x != 0) continue;
+        if (scale_numbers[i].gguf && (rc = gguf_number(m, scale_numbers[i].gguf, x)) < 0) return rc;
+        if (*x == 0) *x = scale_numbers[i].absent;
     }
     if (s->attention != 0) s->attention *= attention_unit(s);
-    else if (is_kind(s, LONG)) s->attention = 1;
-    return settle(m, s);
+    else if (scaled_by(s, BY_LONG)) s->attention = 1;
+    return settle_scaling(m, s);
 }
 
 int scaling_read(struct model *m)
 {
     m->hp.room = m->hp.max_len;
     if (m->arch->style.pos != POS_ROPE) return PEFT_OK;
-    return store_format(m->store) == STORE_GGUF ? read_gguf(m) : read_config(m);
+    return store_format(m->store) == STORE_GGUF ? gguf_scaling(m) : config_scaling(m);
 }
 
 int scaling_bind(struct model *m)
 {
     static const int slots[2][2] = { { SLOT_ROPE_FREQS, 0 }, { SLOT_ROPE_SHORT, SLOT_ROPE_LONG } };
     struct rope_scaling *s = &m->hp.rope[0];
-    int longer = is_kind(s, LONG), gguf = store_format(m->store) == STORE_GGUF;
+    int longer = scaled_by(s, BY_LONG), gguf = store_format(m->store) == STORE_GGUF;
     for (int k = 0; k < 2 && gguf; k++) {
         int slot = slots[longer][k];
         const struct site *site = slot ? m->global[slot] : NULL;
@@ -301,11 +303,11 @@ int scaling_put_config(const struct model *m, struct buf *b, int *n)
     buf_json(b, s.kind->name, (int64_t)strlen(s.kind->name));
     put_member(b, "type", &members);
     buf_json(b, s.kind->name, (int64_t)strlen(s.kind->name));
-    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
-        double x = *number_of(&s, &numbers[i]);
-        if (!is_kind(&s, numbers[i].kinds) || x == 0) continue;
-        put_member(b, numbers[i].hf, &members);
-        if (x == floor(x) && numbers[i].at == offsetof(struct rope_scaling, original))
+    for (size_t i = 0; i < ARRAY_LEN(scale_numbers); i++) {
+        double x = *scale_number(&s, &scale_numbers[i]);
+        if (!scaled_by(&s, scale_numbers[i].kinds) || x == 0) continue;
+        put_member(b, scale_numbers[i].hf, &members);
+        if (x == floor(x) && scale_numbers[i].at == offsetof(struct rope_scaling, original))
             buf_printf(b, "%lld", (long long)x);
         else buf_real(b, x);
     }
@@ -323,11 +325,12 @@ const char *scaling_beyond_gguf(const struct model *m)
 {
     const struct rope_scaling *s = &m->hp.rope[0];
     if (m->hp.rope[1].kind) return "rope scaling of local layers";
-    if (is_kind(s, DYNAMIC)) return "dynamic rope scaling";
-    if (is_kind(s, YARN) && s->exact) return "yarn without rounding";
-    if (is_kind(s, LLAMA3) && !slot_find(m->arch, SLOT_ROPE_FREQS))
+    if (scaled_by(s, BY_DYNAMIC)) return "dynamic rope scaling";
+    if (scaled_by(s, BY_YARN) && s->exact) return "yarn without rounding";
+    if (scaled_by(s, BY_LLAMA3) && !slot_find(m->arch, SLOT_ROPE_FREQS))
         return "Llama 3's rope scaling in this family";
-    if (is_kind(s, LONG) && !slot_find(m->arch, SLOT_ROPE_LONG)) return "longrope in this family";
+    if (scaled_by(s, BY_LONG) && !slot_find(m->arch, SLOT_ROPE_LONG))
+        return "longrope in this family";
     return NULL;
 }
 
@@ -336,11 +339,11 @@ void scaling_put_gguf(const struct model *m, const struct scaling_sink *to)
     const struct rope_scaling *s = &m->hp.rope[0];
     if (!s->kind || !s->kind->gguf) return;
     to->string(to->ctx, "rope.scaling.type", s->kind->gguf);
-    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
-        double x = *number_of(s, &numbers[i]);
-        if (numbers[i].at == offsetof(struct rope_scaling, attention)) x /= attention_unit(s);
-        if (numbers[i].gguf && is_kind(s, numbers[i].kinds) && x != 0)
-            to->number(to->ctx, numbers[i].gguf, x);
+    for (size_t i = 0; i < ARRAY_LEN(scale_numbers); i++) {
+        double x = *scale_number(s, &scale_numbers[i]);
+        if (scale_numbers[i].at == offsetof(struct rope_scaling, attention)) x /= attention_unit(s);
+        if (scale_numbers[i].gguf && scaled_by(s, scale_numbers[i].kinds) && x != 0)
+            to->number(to->ctx, scale_numbers[i].gguf, x);
     }
 }
 
@@ -355,7 +358,7 @@ int scaling_tensor(const struct model *m, struct arena *a, int i, const char **n
         *values = hp->rope[0].divide[i];
         return 1;
     }
-    if (i || !is_kind(&hp->rope[0], LLAMA3)) return 0;
+    if (i || !scaled_by(&hp->rope[0], BY_LLAMA3)) return 0;
     double *f = arena_alloc(a, half * (int64_t)sizeof(*f));
     float *x = arena_alloc(a, half * 4);
     if (!f || !x) return PEFT_ENOMEM;

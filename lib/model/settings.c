@@ -31,6 +31,7 @@ static int has_setting(struct model *m, const struct arch *a)
     char key[96];
     int64_t value = 0;
     if (!a->gguf_if) return 1;
+    if (*a->gguf_if == '!') return !store_find(m->store, a->gguf_if + 1);
     snprintf(key, sizeof(key), "%s.%s", a->gguf, a->gguf_if);
     int rc = store_int(m->store, key, 0, INT64_MAX, &value);
     return rc < 0 ? rc : value > 0;
@@ -128,16 +129,23 @@ static int rotary_dims(struct model *m)
     return PEFT_OK;
 }
 
+int64_t gguf_scalar(const struct hparams *hp)
+{
+    return hp->layers == 46 || hp->layers == 62 ? hp->dim / hp->heads : hp->head_dim;
+}
+
 int load_settings(struct model *m)
 {
     struct hparams *hp = &m->hp;
     int rc = 0;
+    hp->post_norm = m->arch->style.norm_at == NORM_POST;
     for (const struct key *k = m->arch->keys; k->at != UINT16_MAX && !rc; k++) rc = read_key(m, k);
     if (!rc && m->arch->settle) rc = m->arch->settle(m->store, hp);
     if (!rc) rc = activation(m);
     if (rc) return rc;
     if (!hp->kv_heads) hp->kv_heads = hp->heads;
     if (!hp->ff) hp->ff = 4 * hp->dim;
+    if (!hp->embed) hp->embed = hp->dim;
     if (hp->layers < 1 || hp->dim < 1 || hp->heads < 1 || hp->ff < 1 || hp->max_len < 1)
         return fail(
             PEFT_EFORMAT,
@@ -152,6 +160,7 @@ int load_settings(struct model *m)
     if (hp->heads % hp->kv_heads)
         return fail(PEFT_EFORMAT, "%s: %d heads are no multiple of %d key-value heads", m->path,
                     (int)hp->heads, (int)hp->kv_heads);
+    if (m->arch->style.scalar && !store_config(m->store)) hp->attn_scalar = gguf_scalar(hp);
     if ((rc = rotary_dims(m)) || (rc = scaling_read(m))) return rc;
     if (!(hp->eps >= 0 && hp->eps < 1) || !(hp->local_theta >= 0) ||
         (m->arch->style.pos == POS_ROPE && !(hp->theta > 0)))
@@ -219,6 +228,7 @@ int load_layers(struct model *m)
             l->rope = has;
         }
         if (!l->rope && l->local && hp->local_theta > 0) l->rope = 1;
+        if (hp->alibi) l->rope = -1;
         kind = json_next(kind);
         rope = json_next(rope);
     }

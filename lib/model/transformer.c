@@ -66,7 +66,7 @@ static struct tensor *attention(struct pass *p, const struct layer *l, int64_t i
                       .kv_heads = (int32_t)hp->kv_heads, .head_dim = (int32_t)hp->head_dim,
                       .scale = 1.0f / sqrtf((float)scalar), .softcap = (float)hp->attn_cap,
                       .lo = p->span[l->local].lo, .hi = p->span[l->local].hi,
-                      .slopes = p->m->slopes };
+                      .slopes = p->m->slopes, .half_slopes = hp->alibi != 0 };
     return nn_linear(p, l->at[SLOT_O], g_attention(p->g, q, k, v, &a));
 }
 
@@ -126,7 +126,7 @@ static struct tensor *feed_forward(struct pass *p, const struct layer *l, struct
 static struct tensor *block(struct pass *p, const struct layer *l, int64_t index, struct tensor *x)
 {
     struct graph *g = p->g;
-    if (p->m->arch->style.norm_at == NORM_POST) {
+    if (p->m->hp.post_norm) {
         x = nn_norm(p, l->at[SLOT_ATTN_NORM], g_add(g, x, attention(p, l, index, x)));
         return nn_norm(p, l->at[SLOT_FFN_NORM], g_add(g, x, feed_forward(p, l, x)));
     }
@@ -146,6 +146,7 @@ static struct tensor *embed(struct pass *p)
     struct site *const *at = p->m->global;
     struct graph *g = p->g;
     struct tensor *x = g_embed(g, nn_leaf(p, at[SLOT_EMBED]->w), p->ids, p->n);
+    if (at[SLOT_EMBED_IN]) x = nn_linear(p, at[SLOT_EMBED_IN], x);
     if (p->m->arch->style.embed_scale) x = g_scale(g, x, sqrtf((float)p->m->hp.dim));
     if (at[SLOT_POS])
         x = g_add(g, x, g_embed(g, nn_leaf(p, at[SLOT_POS]->w), pass_positions(p), p->n));
@@ -163,5 +164,7 @@ struct tensor *model_hidden(struct pass *p)
         x = block(p, &p->m->layers[i], i, x);
     }
     graph_segment(p->g, -1);
-    return nn_norm(p, p->m->global[SLOT_FINAL_NORM], x);
+    const struct site *out = p->m->global[SLOT_EMBED_OUT];
+    x = nn_norm(p, p->m->global[SLOT_FINAL_NORM], x);
+    return out ? nn_linear(p, out, x) : x;
 }

@@ -40,7 +40,7 @@ struct bnb {
     const struct qtype *type;
 };
 
-static const struct store_tensor *piece(const struct store *s, const char *name,
+static const struct store_tensor *bnb_piece(const struct store *s, const char *name,
                                         const char *suffix)
 {
     char text[256];
@@ -55,7 +55,7 @@ static const struct store_tensor *piece(const struct store *s, const char *name,
 static int need(const struct store *s, const struct bnb *b, const char *suffix, const char *type,
                 int64_t count, const struct store_tensor **out)
 {
-    *out = piece(s, b->name, suffix);
+    *out = bnb_piece(s, b->name, suffix);
     if (!*out) return fail(PEFT_EFORMAT, "tensor %.100s has no %s", b->name, suffix + 1);
     if (strcmp((*out)->type->name, type) || (*out)->count != count)
         return fail(PEFT_EFORMAT, "tensor %.100s: %s holds %lld of %s, expected %lld of %s",
@@ -64,7 +64,7 @@ static int need(const struct store *s, const struct bnb *b, const char *suffix, 
     return PEFT_OK;
 }
 
-static int read_state(struct bnb *b, const char *quant)
+static int read_bnb_state(struct bnb *b, const char *quant)
 {
     const char *dtype = json_string(json_get(b->state, "dtype"));
     const json *shape = json_get(b->state, "shape"), *d = json_first(shape);
@@ -109,7 +109,7 @@ static int read_scales(struct store *s, const struct bnb *b, float *scale)
     const struct store_tensor *absmax, *level, *largest;
     int64_t block = SCALES_BLOCK;
     int rc = PEFT_OK;
-    if (!piece(s, b->name, ".nested_absmax")) {
+    if (!bnb_piece(s, b->name, ".nested_absmax")) {
         rc = need(s, b, ".absmax", "F32", b->scales, &absmax);
         if (!rc) memcpy(scale, absmax->data, (size_t)absmax->bytes);
         return rc ? rc : check_scales(scale, b->scales);
@@ -165,7 +165,7 @@ static int join_4bit(struct store *s, const struct store_tensor *state, const ch
     struct bnb b = {.weight = &s->tensors[i], .name = s->tensors[i].name};
     int rc = json_parse(state->data, state->bytes, state->name, &root);
     b.state = root;
-    if (!rc) rc = read_state(&b, quant);
+    if (!rc) rc = read_bnb_state(&b, quant);
     if (!rc) rc = join(s, &b);
     json_free(root);
     return rc < 0 ? fail_in(rc, "%s: tensor %.100s: ", s->path, name) : rc;
@@ -179,7 +179,7 @@ static int join_int8(struct store *s, const struct store_tensor *scb, size_t n)
     memcpy(name + n, ".weight", 8);
     int64_t i = map_gets(&s->names, name, -1);
     struct store_tensor *w = i < 0 ? NULL : &s->tensors[i];
-    const struct store_tensor *format = piece(s, name, "_format");
+    const struct store_tensor *format = bnb_piece(s, name, "_format");
     if (!w || strcmp(w->type->name, "I8") || w->n_dims != 2) return PEFT_OK;
     if (strcmp(scb->type->name, "F32") || scb->count != w->dims[0])
         return fail(PEFT_EFORMAT, "%s: tensor %.100s has %lld scales of %s, expected %lld of F32",
@@ -252,7 +252,7 @@ static void *add_piece(struct arena *a, const char *name, const char *suffix,
     return data;
 }
 
-static int put_state(struct host *h, struct arena *a, const struct bnb_out *w,
+static int put_bnb_state(struct host *h, struct arena *a, const struct bnb_out *w,
                      const struct bnb_kind *kind, float mean, struct store_out *o)
 {
     struct buf b;
@@ -309,7 +309,7 @@ int bnb_write(struct host *h, struct arena *a, const struct bnb_out *w, struct s
         } else {
             memcpy(absmax, scale, (size_t)scales * sizeof *scale);
         }
-        rc = put_state(h, a, w, kind, mean, o++);
+        rc = put_bnb_state(h, a, w, kind, mean, o++);
     }
     mem_free(&h->mem, scale);
     *n = o - out;

@@ -49,6 +49,9 @@ int tok_encode(struct host *h, const struct tokenizer *t, const char *text, int6
 /* Two segments as BERT does: [CLS] a [SEP] b [SEP]; types (may be NULL) gets 0 and 1. */
 int tok_encode_pair(struct host *h, const struct tokenizer *t, const char *a, int64_t na,
                     const char *b, int64_t nb, struct ids *out, struct ids *types);
+/* Encoders keep their memory, a megabyte at most, for the next call; this frees
+ * what no call uses now.  Any thread. */
+void tok_rest(const struct tokenizer *t);
 /* Where ids come from: id i stands for the bytes [begin, end) of text `part`, 0
  * or 1 of a pair; one that the template adds has the part -1 and [0, 0).  As in
  * Hugging Face's tokenizers: whole characters, of which several ids may share

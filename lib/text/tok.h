@@ -276,8 +276,6 @@ int tok_new(struct host *h, struct tokenizer **out);
 int tok_set_token(struct tokenizer *t, int64_t id, const char *s, int64_t n, int64_t n_entries);
 int tok_add(struct tokenizer *t, const struct added *a, int64_t n_entries);
 int32_t tok_model_id(const struct tokenizer *t, const char *s, int64_t n);
-/* Frees what the encoders that no thread uses hold. */
-void encoders_free(struct tokenizer *t);
 /* words.c */
 int words_prepare(struct tokenizer *t);
 int words_encode(struct encoder *e, const char *s, int64_t n);

@@ -149,6 +149,7 @@ void token_push(struct encoder *e, int32_t id, const char *s, int64_t n)
 {
     if (e->spans) token_push_span(e, id, e->out->n, s, n);
     ids_push(e->out, id);
+    if (e->n_ends > WORD_IDS) return;
     int64_t from = s - e->word_at, before = e->n_ends ? e->ends[e->n_ends - 1] : 0;
     if (e->n_ends < WORD_IDS && from == before) e->ends[e->n_ends++] = from + n;
     else e->n_ends = WORD_IDS + 1;
@@ -207,7 +208,7 @@ static void encoder_free(struct encoder *e)
     mem_free(e->mem, e);
 }
 
-void encoders_free(struct tokenizer *t)
+void tok_rest(const struct tokenizer *t)
 {
     for (int i = 0; t->idle && i < IDLE_MAX; i++)
         encoder_free(atomic_exchange(&t->idle->slot[i], NULL));

@@ -25,7 +25,7 @@ void tok_free(struct tokenizer *t)
 {
     if (!t) return;
     struct mem *m = &t->host->mem;
-    encoders_free(t);
+    tok_rest(t);
     for (int i = 0; i < t->n_files; i++) file_close_view(t->host, &t->files[i].view);
     map_free(&t->vocab);
     map_free(&t->added_ids);

@@ -69,10 +69,10 @@ static int model_encode(struct encoder *e, const char *s, int64_t n)
     for (int64_t i = 0; e->t->bpe.raw && known && i < n; i++)
         known = e->t->bpe.of_raw[(uint8_t)s[i]] >= 0;
     if (known) return bpe_encode(e, s, n);
+    e->n_ends = WORD_IDS + 1;
     e->mapped = true;
     int rc = split_rewrite(e, e->t->n_pieces, s, n);
     e->mapped = false;
-    e->n_ends = WORD_IDS + 1;
     return rc;
 }
 

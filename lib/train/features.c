@@ -32,13 +32,13 @@ int features_plan(struct trainer *t)
         batcher_size(t->batcher, 0, i, &tokens, &targets, &seqs);
         rows += per_rows(t->objective->per, tokens, targets, seqs);
     }
-    f->cap = limit < 0 ? 0 : MIN(rows * t->m->hp.dim, limit / 4);
+    f->cap = limit < 0 ? 0 : MIN(rows * t->m->hp.embed, limit / 4);
     return PEFT_OK;
 }
 
 int features_begin(struct trainer *t, const struct batch *b)
 {
-    int64_t dim = t->m->hp.dim, row = 0;
+    int64_t dim = t->m->hp.embed, row = 0;
     for (int64_t s = 0; s < b->n_seq; s++)
         if (*place_of(t, b, s) < 0) return 0;
     for (int64_t s = 0; s < b->n_seq; s++) {
@@ -52,7 +52,7 @@ int features_begin(struct trainer *t, const struct batch *b)
 void features_end(struct trainer *t, const struct batch *b)
 {
     struct features *f = &t->features;
-    int64_t dim = t->m->hp.dim, row = 0;
+    int64_t dim = t->m->hp.embed, row = 0;
     for (int64_t s = 0; s < b->n_seq; s++) {
         int64_t first = row, n = rows_of(t, b, s, &row) * dim, *at = place_of(t, b, s);
         if (*at >= 0 || f->used + n > f->cap) continue;

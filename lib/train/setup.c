@@ -139,7 +139,7 @@ static int plan_graphs(struct trainer *t, const struct batch *b)
         return PEFT_OK;
     }
     if ((rc = pass_begin(&t->pass))) return rc;
-    x = graph_leaf(t->graph, "features", &qtype_f32, t->max_rows, t->m->hp.dim, NULL, NULL);
+    x = graph_leaf(t->graph, "features", &qtype_f32, t->max_rows, t->m->hp.embed, NULL, NULL);
     rc = graph_plan(t->graph, t->objective->loss(&t->pass, b, x, 1.0f, NULL), trainer_policy(t),
                     &report);
     if (rc) return rc;
@@ -256,7 +256,7 @@ int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, st
 int trainer_prepare(struct trainer *t)
 {
     struct mem *mem = &t->m->host.mem;
-    int64_t dim = t->m->hp.dim;
+    int64_t dim = t->m->hp.embed;
     int rc = PEFT_OK;
     if (t->grads) return PEFT_OK;
     for (int64_t i = 0; i < t->n_list && !rc; i++) rc = param_own(t->m, t->list[i].p);
@@ -304,7 +304,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
     for (int64_t i = 0; i < t->d->n; i++)
         out->data +=
             (int64_t)sizeof(t->d->rows[i]) + t->d->rows[i].n * (t->d->rows[i].labels ? 8 : 4);
-    out->features = t->features.on ? t->features.cap * 4 + t->max_rows * m->hp.dim * 4 : 0;
+    out->features = t->features.on ? t->features.cap * 4 + t->max_rows * m->hp.embed * 4 : 0;
     /* The process before the model came, and what the library holds by now,
      * less what the other fields count already. */
     rest = m->rss_before + atomic_load(&m->host.mem.live) - out->data;

@@ -70,8 +70,8 @@ static int build(struct trainer *t, const struct batch *b, int from_features)
     int rc = pass_begin(&t->pass);
     if (rc) return rc;
     int64_t rows = per_rows(t->objective->per, b->n, b->n_target, b->n_seq);
-    x = from_features ? graph_leaf(t->graph, "features", &qtype_f32, rows, t->m->hp.dim, t->gather,
-                                   NULL)
+    x = from_features ? graph_leaf(t->graph, "features", &qtype_f32, rows, t->m->hp.embed,
+                                   t->gather, NULL)
                       : t->objective->features(&t->pass, b);
     loss = t->objective->loss(&t->pass, b, x, scale, &t->stats);
     rc = graph_plan(t->graph, loss, trainer_policy(t), NULL);

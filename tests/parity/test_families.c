@@ -189,6 +189,54 @@ static void check_formats(void)
     }
 }
 
+/* Final hidden states of batch a's first row. */
+static int64_t hidden(peft_model *pm, float *to)
+{
+    struct model *m = model_of(pm);
+    int32_t ids[64], pos[64], n = row_ids('a', 0, ids), start[2] = { 0, n };
+    for (int i = 0; i < n; i++) pos[i] = i;
+    CHECK_EQ(model_graph(m), PEFT_OK);
+    CHECK_EQ(rope_reserve(m, n), PEFT_OK);
+    struct pass p = { .m = m, .g = m->graph, .mem = m->mem, .n = n, .n_seq = 1, .ids = ids,
+                      .pos = pos, .start = start };
+    CHECK_EQ(pass_begin(&p), PEFT_OK);
+    struct tensor *x = model_hidden(&p);
+    graph_keep(x);
+    CHECK_EQ(graph_forward(p.g), PEFT_OK);
+    memcpy(to, x->x, (size_t)tensor_len(x) * sizeof(float));
+    return tensor_len(x);
+}
+
+/* The same for an encoder without its head, whose output are its hidden states. */
+static void check_encoder_formats(void)
+{
+    static const char *const names[] = { "e.gguf", "e.folder" };
+    static float want[64 * 300], got[64 * 300];
+    char to[96];
+    peft_save_opts o = { .size = sizeof(o) };
+    peft_model *pm = base();
+    struct model *m = pm ? model_of(pm) : NULL;
+    int64_t n = 0, len;
+    if (!m || !m->arch->gguf || !m->head || m->arch->style.causal) {
+        peft_model_free(pm);
+        return;
+    }
+    for (int64_t i = 0; i < m->n_sites; i++)
+        if (!(m->sites[i]->flags & SLOT_OF_HEAD)) m->sites[n++] = m->sites[i];
+    m->n_sites = n;
+    m->head = NULL;
+    len = hidden(pm, want);
+    for (int k = 0; k < 2; k++) {
+        snprintf(to, sizeof(to), "%s/%s.%s", test_dir, family, names[k]);
+        CHECK_EQ(peft_model_save(pm, to, &o), PEFT_OK);
+        peft_model_free(pm);
+        if (!(pm = load_model(to))) return;
+        CHECK_EQ(hidden(pm, got), len);
+        for (int64_t i = 0; i < len; i++) CHECK_NEAR(got[i], want[i], 1e-6);
+    }
+    peft_model_free(pm);
+}
+
 static int has_head_only(void) { return json_get(gold, "head") != NULL; }
 
 /* "score" -> "score.*" for each module of the head. */
@@ -229,6 +277,7 @@ static void check_family(const char *name)
         peft_model_free(m);
     }
     check_formats();
+    check_encoder_formats();
     printf("  %-18s logits %.1e, gradients %.1e, losses %.1e\n", name, worst_logit, worst_grad,
            worst_loss);
     close_family();

@@ -169,6 +169,25 @@ static void quantise(void)
     peft_model_free(m);
 }
 
+/* What is [in, out] in GPT-2's files is [out, in] where it is quantised. */
+static void quantise_turned(void)
+{
+    static float z[16 * 512], y[16 * 512];
+    peft_model *m = load("tests/golden/tiny/gpt2");
+    peft_save_opts o = { .size = sizeof(o), .dtype = "nf4" };
+    int n = 16 * info_of(m).vocab;
+    double most = 0;
+    if (n > 16 * 512) GIVE_UP();
+    forward(m, z);
+    OK(peft_model_save(m, in("turned"), &o));
+    peft_model_free(m);
+    m = load(in("turned"));
+    forward(m, y);
+    for (int i = 0; i < n; i++) most = fmax(most, fabs((double)z[i]));
+    CHECK(distance(y, z, n) < 0.3 * most && distance(y, z, n) > 0);
+    peft_model_free(m);
+}
+
 /* LoRA on such a base needs nothing more; the base stays as it is. */
 static void train(void)
 {
@@ -292,6 +311,58 @@ static void hostile(void)
     refuse(PEFT_EUNSUPPORTED, "gptq");
 }
 
+/* Any byte of the file may be any other. */
+static void flips(void)
+{
+    static const char *const folders[] = { "nf4_dq_bf16", "int8" };
+    for (int f = 0; f < 2; f++) {
+        char path[96];
+        snprintf(path, sizeof(path), GOLDEN "%s/config.json", folders[f]);
+        mkdir(in("flipped"), 0777);
+        copy(path, in("flipped/config.json"));
+        snprintf(path, sizeof(path), GOLDEN "%s/model.safetensors", folders[f]);
+        struct bytes b = get(path);
+        for (uint64_t i = 0; i < 600; i++) {
+            /* Most of them where names, shapes and states are. */
+            uint64_t at = rng_u32(1, 2, 2 * i) % (i % 4 ? MIN(b.n, 3400) : b.n);
+            if (i % 5 == 0) at = b.n - 1 - at;
+            char old = b.at[at];
+            peft_load_opts o = kit_opts();
+            peft_model *m = NULL;
+            b.at[at] ^= (char)(1 + rng_u32(1, 2, 2 * i + 1) % 255);
+            put_bytes(in("flipped/model.safetensors"), b.at, b.n);
+            int rc = peft_model_load(in("flipped"), &o, &m);
+            CHECK(rc == PEFT_OK || is_failure(rc));
+            if (!rc) {
+                float z[16 * 40];
+                forward(m, z);
+            }
+            peft_model_free(m);
+            b.at[at] = old;
+        }
+        free(b.at);
+    }
+}
+
+static void no_memory(void)
+{
+    peft_load_opts o = kit_opts();
+    peft_save_opts s = { .size = sizeof(s), .dtype = "fp4_dq" };
+    int rc = PEFT_ENOMEM;
+    for (long i = 1; rc && i < 5000; i += 1 + i / 50) {
+        peft_model *m = NULL;
+        long live = atomic_load(&kit_mem.live);
+        atomic_store(&kit_mem.fail_at, atomic_load(&kit_mem.calls) + i);
+        rc = peft_model_load(GOLDEN "nf4_dq_bf16", &o, &m);
+        if (!rc) rc = peft_model_save(m, in("scarce"), &s);
+        CHECK(rc == PEFT_OK || rc == PEFT_ENOMEM);
+        peft_model_free(m);
+        CHECK_EQ(atomic_load(&kit_mem.live), live);
+    }
+    atomic_store(&kit_mem.fail_at, 0);
+    CHECK_EQ(rc, PEFT_OK);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1) quant_file = argv[1];
@@ -301,8 +372,11 @@ int main(int argc, char **argv)
     RUN(models);
     RUN(save_again);
     RUN(quantise);
+    RUN(quantise_turned);
     RUN(train);
     RUN(hostile);
+    RUN(flips);
+    RUN(no_memory);
     store_close(quant);
     CHECK_EQ(atomic_load(&kit_mem.live), 0);
     kit_end();

@@ -122,30 +122,30 @@ static const struct fused_row fused_experts[] = {
 
 const struct arch arch_llama = {
     "llama", "llama", NULL, CLASSES("Llama"), "model.", LLAMA_STYLE(1), llama_keys, llama_slots,
-    NULL
+    NULL, NULL
 };
 const struct arch arch_mistral = {
     "mistral", "llama", "attention.sliding_window", CLASSES("Mistral"), "model.", LLAMA_STYLE(1),
-    mistral_keys, llama_slots, NULL
+    mistral_keys, llama_slots, NULL, NULL
 };
 const struct arch arch_smollm3 = {
     "smollm3", "smollm3", NULL, CLASSES("SmolLM3"), "model.", LLAMA_STYLE(1), smollm3_keys,
-    llama_slots, NULL
+    llama_slots, NULL, NULL
 };
 const struct arch arch_qwen2 = {
     "qwen2", "qwen2", NULL, CLASSES("Qwen2"), "model.", LLAMA_STYLE(0), qwen_keys, llama_slots,
-    qwen_settle
+    qwen_settle, NULL
 };
 const struct arch arch_qwen3 = {
     "qwen3", "qwen3", NULL, CLASSES("Qwen3"), "model.", LLAMA_STYLE(0), qwen_keys, llama_slots,
-    qwen_settle
+    qwen_settle, NULL
 };
 const struct arch arch_mixtral = {
     "mixtral", "llama", "expert_count", CLASSES("Mixtral"), "model.",
-    MIXTURE_STYLE(1, .renamed = { ".block_sparse_moe.", ".mlp." }), mixtral_keys, mixtral_slots, mixtral_settle
+    MIXTURE_STYLE(1, .renamed = { ".block_sparse_moe.", ".mlp." }), mixtral_keys, mixtral_slots,
+    mixtral_settle, NULL
 };
 const struct arch arch_qwen3_moe = {
-    "qwen3_moe", "qwen3moe", NULL, CLASSES("Qwen3Moe"), "model.", MIXTURE_STYLE(0, .renamed = { NULL }),
-    qwen3_moe_keys,
-    qwen3_moe_slots, qwen3_moe_settle
+    "qwen3_moe", "qwen3moe", NULL, CLASSES("Qwen3Moe"), "model.",
+    MIXTURE_STYLE(0, .renamed = { NULL }), qwen3_moe_keys, qwen3_moe_slots, qwen3_moe_settle, NULL
 };

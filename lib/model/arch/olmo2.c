@@ -22,5 +22,5 @@ const struct arch arch_olmo2 = {
     "olmo2", "olmo2", NULL, CLASSES("Olmo2"), "model.",
     { .norm = NORM_RMS, .pos = POS_ROPE, .gated = 1, .act = ACT_SILU, .causal = 1,
       .pool = POOL_LAST },
-    olmo2_keys, olmo2_slots, NULL
+    olmo2_keys, olmo2_slots, NULL, NULL
 };

@@ -36,5 +36,5 @@ const struct arch arch_phi3 = {
     "phi3", "phi3", NULL, CLASSES("Phi3"), "model.",
     { .norm = NORM_RMS, .pos = POS_ROPE, .gated = 1, .act = ACT_SILU, .causal = 1,
       .pool = POOL_LAST },
-    phi3_keys, phi3_slots, phi3_settle
+    phi3_keys, phi3_slots, phi3_settle, NULL
 };
