@@ -320,7 +320,7 @@ static int find_class(const json *config, const json *model_config, const struct
 
 /* --- vocabulary */
 
-static int add_piece(struct tokenizer *t, const char *s, int64_t n, float score, int64_t total)
+static int add_spm_piece(struct tokenizer *t, const char *s, int64_t n, float score, int64_t total)
 {
     int64_t id = t->n;
     int rc = tok_set_token(t, id, s, n, total);
@@ -339,17 +339,17 @@ static int spm_vocab(struct tokenizer *t, const struct spm *m, const struct spm_
         !(t->uni.score = mem_array(&t->host->mem, total, sizeof *t->uni.score)))
         return PEFT_ENOMEM;
     for (int i = 0; i < FRONT_MAX && c->front[i] && rc == PEFT_OK; i++)
-        rc = add_piece(t, c->front[i], (int64_t)strlen(c->front[i]), i == 4 ? -100 : 0, total);
+        rc = add_spm_piece(t, c->front[i], (int64_t)strlen(c->front[i]), i == 4 ? -100 : 0, total);
     for (int64_t i = c->skip; i < m->n && rc == PEFT_OK; i++)
-        rc = add_piece(t, m->pieces[i].s, m->pieces[i].n, m->pieces[i].score, total);
+        rc = add_spm_piece(t, m->pieces[i].s, m->pieces[i].n, m->pieces[i].score, total);
     if (rc == PEFT_OK && c->mask_last)
-        rc = add_piece(t, c->names[NAME_MASK], (int64_t)strlen(c->names[NAME_MASK]), 0, total);
+        rc = add_spm_piece(t, c->names[NAME_MASK], (int64_t)strlen(c->names[NAME_MASK]), 0, total);
     for (int64_t i = extra - 1; i >= 0 && rc == PEFT_OK; i--) {
         struct buf b;
         buf_init(&b, &t->host->mem);
         buf_printf(&b, "<extra_id_%lld>", (long long)i);
         const char *s = arena_strndup(&t->arena, buf_str(&b), b.n);
-        rc = s ? add_piece(t, s, b.n, 0, total) : PEFT_ENOMEM;
+        rc = s ? add_spm_piece(t, s, b.n, 0, total) : PEFT_ENOMEM;
         buf_free(&b);
     }
     return rc;
