@@ -4,7 +4,6 @@
 #   MODE    release (default), asan (address and undefined), tsan
 #   WERROR  1 = warnings are errors          V  1 = print the commands
 #   PREFIX DESTDIR LIBDIR INCLUDEDIR BINDIR  where `make install` puts things
-#   PCRE2   0 = without PCRE2, 1 = with it; by itself: if pkg-config knows it
 #   PYTHONDIR  if given, the Python module is installed there
 #
 # Objects lie in build/$(MODE)/.  Nothing depends on the processor of the
@@ -35,19 +34,30 @@ SAN_tsan = -fsanitize=thread
 CFLAGS ?= $(OPT_$(MODE))
 
 PKG_CONFIG ?= pkg-config
-PCRE2 ?= $(shell $(PKG_CONFIG) --exists libpcre2-8 2>/dev/null && echo 1)
-PCRE2 := $(PCRE2)
-PACKAGES = libcjson libutf8proc $(if $(filter 1,$(PCRE2)),libpcre2-8)
-PKG_CFLAGS ?= $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
-PKG_LIBS ?= $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null || \
-    echo -lcjson -lutf8proc $(if $(filter 1,$(PCRE2)),-lpcre2-8))
+PKG_CFLAGS ?= $(shell $(PKG_CONFIG) --cflags libcjson libutf8proc 2>/dev/null)
+PKG_LIBS ?= $(shell $(PKG_CONFIG) --libs libcjson libutf8proc 2>/dev/null || \
+    echo -lcjson -lutf8proc)
+# What is used when it is there, and its absence an error with a reason otherwise:
+# PCRE2 for unusual expressions of tokenizers, libpng and libjpeg for pictures.
+# WITH_PCRE2=0, WITH_PNG=0 and WITH_JPEG=0 leave them out.
+WITH_PCRE2 ?= $(shell $(PKG_CONFIG) --exists libpcre2-8 2>/dev/null && echo 1)
+WITH_PNG ?= $(shell $(PKG_CONFIG) --exists libpng 2>/dev/null && echo 1)
+WITH_JPEG ?= $(shell $(PKG_CONFIG) --exists libjpeg 2>/dev/null && echo 1)
+OPTIONAL := $(strip $(if $(filter 1,$(WITH_PCRE2)),libpcre2-8) $(if $(filter \
+    1,$(WITH_PNG)),libpng) $(if $(filter 1,$(WITH_JPEG)),libjpeg))
+ifneq ($(OPTIONAL),)
+PKG_CFLAGS += $(shell $(PKG_CONFIG) --cflags $(OPTIONAL)) $(if $(filter \
+    libpcre2-8,$(OPTIONAL)),-DPEFT_PCRE2) $(if $(filter \
+    libpng,$(OPTIONAL)),-DPEFT_PNG) $(if $(filter libjpeg,$(OPTIONAL)),-DPEFT_JPEG)
+PKG_LIBS += $(shell $(PKG_CONFIG) --libs $(OPTIONAL))
+endif
 PKG_CFLAGS := $(PKG_CFLAGS)
 PKG_LIBS := $(PKG_LIBS)
 OBJCOPY ?= objcopy
 WARN = -Wall -Wextra -Wshadow $(if $(filter 1,$(WERROR)),-Werror)
 LIBS = $(PKG_LIBS) -lm -lpthread $(LIBS_$(OS))
 CCALL = $(CC) -std=c11 $(WARN) -D_GNU_SOURCE -Iinclude $(PKG_CFLAGS) $(CPPFLAGS) -fPIC \
-    $(if $(filter 1,$(PCRE2)),-DPEFT_PCRE2) -fvisibility=hidden -ffp-contract=off $(CFLAGS) $(SAN_$(MODE)) -MMD -MP -MF $@.d -MT $@
+    -fvisibility=hidden -ffp-contract=off $(CFLAGS) $(SAN_$(MODE)) -MMD -MP -MF $@.d -MT $@
 LINK = $(CC) $(CFLAGS) $(SAN_$(MODE)) $(LDFLAGS)
 
 # --- the operating system
@@ -118,17 +128,15 @@ $(B)/%.o: lib/%.c | $(B)/packages
 	echo "CC $@"
 	$(CCALL) $(EXTRA) -Ilib -c -o $@ $<
 
-# Made anew when PCRE2 comes or goes.
-PCRE2_MARK := $(B)/pcre2.$(or $(PCRE2),0)
-ifeq ($(wildcard $(PCRE2_MARK)),)
-$(shell mkdir -p $(B); rm -f $(B)/pcre2.*; touch $(PCRE2_MARK))
-endif
-$(B)/text/regex.o: $(PCRE2_MARK)
-
 $(B)/tools/%.o: tools/%.c | $(B)/packages
 	mkdir -p $(@D)
 	echo "CC $@"
 	$(CCALL) -c -o $@ $<
+
+# What uses them is built anew when optional libraries come or go.
+$(shell mkdir -p $(B) && { echo '$(OPTIONAL)' | cmp -s - $(B)/optional || \
+    echo '$(OPTIONAL)' >$(B)/optional; })
+$(B)/text/regex.o $(B)/data/png.o $(B)/data/jpeg.o: $(B)/optional
 
 # Every object, for the tests, which also look inside.
 $(B)/internal.a: $(OBJS)
@@ -215,7 +223,7 @@ install: all
 	ln -sf $(SO_MAJOR) $(DESTDIR)$(LIBDIR)/$(SO)
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
 	    -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
-	    -e 's|@PACKAGES@|$(PACKAGES)|' \
+	    -e 's|@OPTIONAL@|$(OPTIONAL)|' \
 	    pkgconfig/libpeft.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/libpeft.pc
 	$(if $(CMD),install -m 755 $(CMD) $(DESTDIR)$(BINDIR)/peft)
 	if [ -d build/deps/libpeft ]; then \

@@ -196,6 +196,8 @@ typedef struct peft_info {
     int64_t weight_bytes;    /* as stored */
     int32_t n_tensors, n_adapters;
     int32_t bos, eos, pad;   /* token ids; -1 = none */
+    int32_t image_height, image_width, channels; /* a model of pictures; else 0 */
+    int32_t embed_dim;       /* of peft_embed and peft_embed_image */
 } peft_info;
 PEFT_API int32_t peft_model_info(const peft_model *model, peft_info *out);
 
@@ -333,6 +335,30 @@ PEFT_API int32_t peft_forward(peft_model *model, const int32_t *ids, int32_t n,
 PEFT_API int32_t peft_embed(peft_model *model, const int32_t *ids, int32_t n,
                             int32_t normalize, float *embedding);
 
+/* Pictures.  `pixels` are n pictures [channels, height, width] of float32 as the
+ * model reads them, normalised; logits [n, labels], embeddings [n, embed_dim]:
+ * the class token's last hidden state, for CLIP projected.  PEFT_ESTATE for a
+ * model that reads text. */
+PEFT_API int32_t peft_forward_pixels(peft_model *model, const float *pixels,
+                                     int32_t n, float *logits);
+PEFT_API int32_t peft_embed_pixels(peft_model *model, const float *pixels,
+                                   int32_t n, int32_t normalize,
+                                   float *embeddings);
+/* One PNG or JPEG picture, a file or (path NULL) n bytes in memory, brought
+ * into the model's form as preprocessor_config.json says: turned upright by
+ * EXIF, RGB without alpha, resized as Pillow does, cropped, normalised.
+ * Broken content and more than 2^26 pixels are PEFT_EFORMAT; PEFT_EUNSUPPORTED
+ * when the library was built without that format. */
+PEFT_API int32_t peft_image_read(peft_model *model, const char *path,
+                                 const void *bytes, size_t n, float *pixels);
+/* The probability of each class, [labels] (one output: its value). */
+PEFT_API int32_t peft_classify_image(peft_model *model, const char *path,
+                                     const void *bytes, size_t n,
+                                     float *probabilities);
+PEFT_API int32_t peft_embed_image(peft_model *model, const char *path,
+                                  const void *bytes, size_t n,
+                                  int32_t normalize, float *embedding);
+
 typedef struct peft_generate_opts {
     size_t size;
     int32_t max_tokens;       /* 0 = 256 */
@@ -377,12 +403,20 @@ typedef struct peft_dataset_opts {
     int32_t train_on_prompt;  /* 1 = prompt tokens are trained too */
     const char *system;       /* a system message put before each conversation
                                  that has none; NULL = none */
-    int32_t limit;            /* rows read; 0 = all */
+    int32_t limit;            /* rows read; 0 = all; of a folder of pictures as
+                                 many of each class */
+    int32_t any_path;         /* 1 = a list of pictures may name files anywhere,
+                                 else only in its folder and below */
 } peft_dataset_opts;
 /* Reads JSONL or CSV (by its ending): messages, prompt/completion,
  * instruction/input/output, text, text/label, or input_ids/labels as Hugging
  * Face means them (same length, shifted inside, -100 = not trained).  Labels
  * get the head's ids when there is a head, else ids by sorted name.
+ * A model of pictures takes a folder with one sub-folder of .png and .jpg
+ * files for each class, or JSONL or CSV with image (a path relative to the
+ * file) and label.  Broken pictures are left out, counted in `skipped` and
+ * named in the log.  Decoded pictures are kept up to 1 GB, others read again
+ * for each batch.
  * Errors: PEFT_EFORMAT with file, line and what was expected; PEFT_EDATA when
  * nothing would be trained, every answer is cut off, or BOS is doubled. */
 PEFT_API int32_t peft_dataset_load(const peft_model *model, const char *path,
@@ -438,6 +472,11 @@ typedef struct peft_train_opts {
     int64_t feature_cache;    /* bytes for a frozen part's outputs; 0 = 256 MB,
                                  < 0 = none */
     uint64_t seed;
+    const char *augment;      /* changes of training pictures, drawn anew for each
+                                 epoch by seed: "flip,rotate=10,crop=0.1,
+                                 shift=0.1,brightness=0.2,contrast=0.2" (chance;
+                                 degrees; shares); NULL = none.  Outputs of a
+                                 frozen part are not cached then */
 } peft_train_opts;
 enum {
     PEFT_RECOMPUTE_AUTO = 0,   /* as CHEAP */

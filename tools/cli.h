@@ -42,7 +42,10 @@ struct args {
     const char *level, *blas;
 
     const char *data, *eval, *system;
-    int32_t max_len, train_on_prompt, limit;
+    int32_t max_len, train_on_prompt, limit, any_path;
+    const char *augment;
+    struct list image;
+    int32_t top;
 
     const char *method, *targets, *target_parameters, *adapter, *pool;
     struct list freeze, unfreeze;
@@ -207,5 +210,8 @@ int run_convert(const struct args *args);
 int run_list(const struct args *args);
 int run_tokenize(const struct args *args);
 int run_plan(const struct args *args);
+int run_classify(const struct args *args);
+/* Classes of the pictures that --image names, to stdout. */
+int classify_pictures(const struct args *args, peft_model *model, const peft_info *info);
 
 #endif

@@ -78,6 +78,9 @@ static void inspect_json(const peft_model *model, const peft_info *i, bool tenso
     json_int(&j, "vocab", i->vocab);
     json_int(&j, "max_len", i->max_len);
     json_int(&j, "labels", i->labels);
+    json_int(&j, "image_height", i->image_height);
+    json_int(&j, "image_width", i->image_width);
+    json_int(&j, "channels", i->channels);
     json_bool(&j, "causal", i->causal);
     json_bool(&j, "has_tokenizer", i->has_tokenizer);
     json_bool(&j, "has_chat_template", i->has_chat_template);
@@ -112,9 +115,12 @@ static void inspect_table(const peft_model *model, const peft_info *i, bool tens
     printf("attention   %d heads of %d, %d for keys and values\n", i->heads, i->head_dim,
            i->kv_heads);
     printf("positions   %s\n", show_count(i->max_len));
-    printf("vocabulary  %s tokens%s%s\n", show_count(i->vocab),
-           i->has_tokenizer ? ", with tokenizer" : ", no tokenizer",
-           i->has_chat_template ? " and chat template" : "");
+    if (i->channels)
+        printf("pictures    %d x %d, %d channels\n", i->image_width, i->image_height, i->channels);
+    else
+        printf("vocabulary  %s tokens%s%s\n", show_count(i->vocab),
+               i->has_tokenizer ? ", with tokenizer" : ", no tokenizer",
+               i->has_chat_template ? " and chat template" : "");
     for (int32_t k = 0; k < i->labels; k++)
         printf("%s %s\n", k ? "           " : "classes    ", peft_label_name(model, k));
     if (!tensors)

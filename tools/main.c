@@ -36,6 +36,10 @@ static const struct option convert_options[] = {
      "                         nf4_dq, fp4_dq (default: as held)", AT(dtype), 0, 0},
     {"overwrite", OPT_FLAG, NULL, "replace what --out names", AT(overwrite), 0, 0},
     {0}};
+static const struct option classify_options[] = {
+    {"image", OPT_LIST, "FILE", "a PNG or JPEG file; may be repeated", AT(image), 0, 0},
+    {"top", OPT_INT, "N", "classes shown of each (default 1)", AT(top), 1, 65536},
+    {0}};
 static const struct option list_options[] = {
     {"markdown", OPT_FLAG, NULL, "as a table for a README", AT(markdown), 0, 0}, {0}};
 static const struct option tokenize_options[] = {
@@ -57,6 +61,7 @@ static const struct command commands[] = {
      "  peft train model.gguf --data chats.jsonl --out run\n"
      "  peft train model.gguf --data chats.jsonl --eval 0.1 --epochs 3 --rank 8 --out run\n"
      "  peft train encoder --data reviews.csv --method head --epochs 5 --out run\n"
+     "  peft train vit --data pictures/train --eval pictures/test --augment flip --out run\n"
      "  peft train folder --data text.jsonl --method none --unfreeze '*.29.*' --out run\n"
      "  peft train model.gguf --data chats.jsonl --out run --resume\n",
      OPERAND_NEEDED,
@@ -95,6 +100,11 @@ static const struct command commands[] = {
      "  peft list families\n"
      "  peft list types --json\n",
      OPERAND_NEEDED, {list_options, common_options}, run_list, "table"},
+    {"classify", "Says which class a picture has.", "peft classify MODEL --image FILE [options]",
+     "  peft classify folder --image cat.jpg\n"
+     "  peft classify folder --adapter run --image a.png --image b.png --top 3 --json\n",
+     OPERAND_NEEDED, {classify_options, adapter_options, model_options, common_options},
+     run_classify, NULL},
     {"tokenize", "Shows how a text becomes tokens.", "peft tokenize MODEL --text TEXT [options]",
      "  peft tokenize model.gguf --text \"Hello world\"\n"
      "  peft tokenize model.gguf --json < page.txt\n"

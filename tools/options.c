@@ -27,13 +27,16 @@ const struct option model_options[] = {
     {0}};
 
 const struct option data_options[] = {
-    {"data", OPT_TEXT, "FILE", "JSONL or CSV", AT(data), 0, 0},
+    {"data", OPT_TEXT, "FILE", "JSONL or CSV; of pictures also a folder of classes", AT(data), 0,
+     0},
     {"max-len", OPT_INT, "N", "tokens an example, and a pack (default 1024)", AT(max_len), 1, BIG},
     {"system", OPT_TEXT, "TEXT", "system message for conversations without one", AT(system), 0,
      0},
     {"train-on-prompt", OPT_FLAG, NULL, "prompts count too, not only answers",
      AT(train_on_prompt), 0, 0},
     {"limit", OPT_INT, "N", "read only the first N rows", AT(limit), 1, BIG},
+    {"any-path", OPT_FLAG, NULL, "a list of pictures may name files outside of its folder",
+     AT(any_path), 0, 0},
     {0}};
 
 const struct option adapter_options[] = {
@@ -71,6 +74,8 @@ const struct option train_options[] = {
     {"epochs", OPT_INT, "N", "passes over the data (default 1)", AT(epochs), 1, BIG},
     {"steps", OPT_INT, "N", "optimizer steps, instead of --epochs", AT(steps), 1, BIG},
     {"seed", OPT_SEED, "N", "of everything random (default 0)", AT(seed), 0, 0},
+    {"augment", OPT_TEXT, "LIST", "of training pictures: flip,rotate=10,crop=0.1,shift=0.1,\n"
+     "                         brightness=0.2,contrast=0.2", AT(augment), 0, 0},
     {"recompute", OPT_TEXT, "HOW", "none, cheap (default), layers: less memory", AT(recompute), 0,
      0},
     {0}};

@@ -251,7 +251,7 @@ static int make_trainer(struct run *run)
         .warmup = (float)a->warmup, .clip = a->clip > 0 ? (float)a->clip : -1,
         .batch = a->batch, .accumulate = a->accumulate, .packing = a->packing,
         .max_len = a->packing ? a->max_len : 0, .epochs = a->epochs, .steps = a->steps,
-        .no_shuffle = a->no_shuffle, .seed = a->seed};
+        .no_shuffle = a->no_shuffle, .seed = a->seed, .augment = a->augment};
     int rc = recompute_code(a->recompute, &opts.recompute);
     if (rc)
         return rc;
@@ -431,6 +431,7 @@ void settings_make(struct run *run)
     add_setting(s, "accumulate", number(a->accumulate ? a->accumulate : 1), false);
     add_setting(s, "max_len", number_or_auto(a->max_len), false);
     add_setting(s, "packing", format("%s", a->packing ? "true" : "false"), false);
+    add_setting(s, "augment", quoted(a->augment), false);
     add_setting(s, "shuffle", format("%s", a->no_shuffle ? "false" : "true"), false);
     add_setting(s, "steps", number((double)run->plan.steps), false);
     add_setting(s, "seed", format("%llu", (unsigned long long)a->seed), false);

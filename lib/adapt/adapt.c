@@ -119,7 +119,8 @@ int adapter_targets(const char *targets, const char *name)
 static int wanted(const struct adapter *a, const struct site *s, const char *targets)
 {
     if (!(s->kind & a->method->at)) return 0;
-    if (targets && strcmp(targets, "all-linear")) return adapter_targets(targets, s->name);
+    if (targets && strcmp(targets, "all-linear"))
+        return adapter_targets(targets, s->name) || adapter_targets(targets, s->peft_name);
     return !(s->flags & SLOT_HEAD);
 }
 

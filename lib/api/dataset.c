@@ -14,7 +14,7 @@ int32_t peft_dataset_load(const peft_model *model, const char *path, const peft_
     struct model *m = model_of(model);
     int rc = take_options(&o, sizeof(o), opts);
     if (rc) return rc;
-    if (o.max_len < 0 || o.limit < 0 || o.max_len > m->hp.room)
+    if (o.max_len < 0 || o.limit < 0 || (!m->vision && o.max_len > m->hp.room))
         return fail(PEFT_EARG,
                     "max_len %d, limit %d, expected 0 or more and at most the model's %d",
                     o.max_len, o.limit, (int)m->hp.room);
@@ -22,7 +22,8 @@ int32_t peft_dataset_load(const peft_model *model, const char *path, const peft_
                            .vocab = (int32_t)m->hp.vocab, .train_on_prompt = o.train_on_prompt,
                            .limit = o.limit, .causal = m->arch->style.causal, .system = o.system,
                            .labels = (const char *const *)(m->head ? m->labels : NULL),
-                           .n_labels = m->head ? (int32_t)m->hp.labels : 0 };
+                           .n_labels = m->head ? (int32_t)m->hp.labels : 0, .vision = m->vision,
+                           .any_path = o.any_path };
     struct dataset *data = NULL;
     rc = data_load(&m->host, m->tok, path, &d, &data);
     if (!rc) *out = (peft_dataset *)data;

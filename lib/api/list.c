@@ -30,12 +30,15 @@ static const struct named known_models[] = {
     {"xlm-roberta", "XLM-RoBERTa"},
     {"distilbert", "DistilBERT"},
     {"modernbert", "ModernBERT"},
+    {"vit", "ViT, DeiT without distillation"},
+    {"clip_vision_model", "CLIP's image tower"},
 };
 
 static const struct named formats[] = {
     {"GGUF", "versions 2 and 3, whole or in parts, read; version 3 written"},
     {"safetensors", "Hugging Face folders, sharded too, read and written"},
     {"bitsandbytes", "4 bits (NF4, FP4, double quantisation) read and written, LLM.int8 read"},
+    {"pictures", "PNG and JPEG read, where the build has libpng and libjpeg"},
     {"PEFT", "adapter folders of Hugging Face PEFT read and written"},
 };
 

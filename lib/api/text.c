@@ -126,6 +126,7 @@ static int run_once(struct model *m, const int32_t *ids, int32_t n, enum output 
 
 static int check_ids(const struct model *m, const int32_t *ids, int32_t n)
 {
+    if (m->vision) return fail(PEFT_ESTATE, "this model reads pictures, expected pixels");
     if (n > m->hp.room)
         return fail(PEFT_EARG, "%d tokens, the model has room for %d", n, (int)m->hp.room);
     for (int32_t i = 0; i < n; i++)

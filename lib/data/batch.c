@@ -28,7 +28,10 @@ struct batcher {
     struct batch b;
     /* What b points to. */
     int32_t *ids, *pos, *types, *start, *rows, *target, *label, *example;
-    float *value;
+    float *value, *patches;
+    /* Of one picture. */
+    float *pixels;
+    uint8_t *raw, *changed;
 };
 
 static int by_size_down(const void *a, const void *b)
@@ -102,6 +105,14 @@ static int batcher_alloc(struct batcher *b)
     b->label = mem_array(m, most.seqs, sizeof *b->label);
     b->value = mem_array(m, most.seqs, sizeof *b->value);
     b->example = mem_array(m, most.seqs, sizeof *b->example);
+    const struct vision *v = d->vision;
+    if (v) {
+        b->patches = mem_array(m, (most.tokens - most.seqs) * vision_patch(v), sizeof(float));
+        b->pixels = mem_array(m, vision_pixels(v), sizeof(float));
+        b->raw = mem_array(m, 2, picture_bytes(v));
+        if (!b->patches || !b->pixels || !b->raw) return PEFT_ENOMEM;
+        b->changed = b->raw + picture_bytes(v);
+    }
     bool all = b->ids && b->pos && b->types && b->start && b->rows && b->target && b->label &&
                b->value && b->example;
     b->b = (struct batch){ .ids = b->ids,
@@ -112,7 +123,8 @@ static int batcher_alloc(struct batcher *b)
                            .target = b->target,
                            .label = b->label,
                            .value = b->value,
-                           .example = b->example };
+                           .example = b->example,
+                           .patches = b->patches };
     return all ? PEFT_OK : PEFT_ENOMEM;
 }
 
@@ -144,7 +156,8 @@ void batcher_free(struct batcher *b)
     if (!b) return;
     void *const parts[] = { b->order,    b->end,    b->targets, b->tree,  b->pack_of,
                             b->shuffled, b->ids,    b->pos,     b->types, b->start,
-                            b->rows,     b->target, b->label,   b->value, b->example };
+                            b->rows,     b->target, b->label,   b->value, b->example,
+                            b->patches,  b->pixels, b->raw };
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) mem_free(b->mem, parts[i]);
     mem_free(b->mem, b);
 }
@@ -243,7 +256,7 @@ static void add_text(struct batcher *b, const struct example *x, int32_t t)
     int32_t from = t ? x->ends[t - 1] : 0, n = (x->ends ? x->ends[t] : x->n) - from;
     int32_t shift = label_shift(b->d->task);
     b->start[out->n_seq++] = (int32_t)out->n;
-    memcpy(b->ids + out->n, x->ids + from, (size_t)n * sizeof *x->ids);
+    if (x->ids) memcpy(b->ids + out->n, x->ids + from, (size_t)n * sizeof *x->ids);
     for (int32_t p = 0; p < n; p++) {
         b->pos[out->n + p] = p;
         b->types[out->n + p] = x->second && p >= x->second;
@@ -254,6 +267,26 @@ static void add_text(struct batcher *b, const struct example *x, int32_t t)
         b->target[out->n_target++] = x->labels[from + p + shift];
     }
     out->n += n;
+}
+
+/* The patches of the batch's k-th picture, row `row` of the data set. */
+static int add_picture(struct batcher *b, int64_t k, int32_t row)
+{
+    const struct vision *v = b->d->vision;
+    const struct example *x = &b->d->rows[row];
+    const uint8_t *px = x->pixels;
+    if (!px) {
+        int rc = picture_open(b->d->host, v, x->picture, b->raw);
+        if (rc) return rc;
+        px = b->raw;
+    }
+    if (b->o.augment.on) {
+        augment_picture(&b->o.augment, v, b->o.seed, b->epoch, row, px, b->changed);
+        px = b->changed;
+    }
+    picture_pixels(v, px, b->pixels);
+    vision_patches(v, b->pixels, b->patches + k * (x->n - 1) * vision_patch(v));
+    return PEFT_OK;
 }
 
 const struct batch *batcher_get(struct batcher *b, int64_t epoch, int64_t i)
@@ -272,6 +305,8 @@ const struct batch *batcher_get(struct batcher *b, int64_t epoch, int64_t i)
         b->value[k - from] = x->value;
     }
     b->start[out->n_seq] = (int32_t)out->n;
+    for (int64_t k = from; k < to && b->d->vision; k++)
+        if (add_picture(b, k - from, b->order[k])) return NULL;
     return out;
 }
 

@@ -3,6 +3,7 @@
 #define DATA_DATA_H
 
 #include "base/rng.h"
+#include "model/vision.h"
 #include "text/text.h"
 
 /* What the rows are, and so what can be trained on them. */
@@ -20,6 +21,8 @@ struct example {
     int32_t second;                 /* where the second text of a pair begins; 0 = no pair */
     int32_t label;                  /* class; -1 = none */
     float value;                    /* regression target; NAN = the label is a name */
+    const char *picture;            /* its file; NULL = a row of text */
+    const uint8_t *pixels;          /* at the model's size; NULL = decoded for each batch */
     int64_t line;
 };
 struct dataset {
@@ -34,6 +37,7 @@ struct dataset {
     int32_t texts;                  /* of each row, 1 or more */
     int64_t truncated, skipped;
     enum task task;
+    const struct vision *vision;    /* of the model, when the rows are pictures */
     struct dataset *parent;         /* of a split: its arena holds the rows */
     int32_t users;                  /* of the arena: itself and its splits */
     int32_t trainers;               /* alive: the rows must stay */
@@ -46,6 +50,8 @@ struct data_opts {
     const char *system;
     const char *const *labels;      /* names of an existing head, or NULL */
     int32_t n_labels;
+    const struct vision *vision;    /* a model of pictures: rows are files */
+    int32_t any_path;               /* a list may name files outside of its folder */
 };
 /* `tok` may be NULL: then only input_ids rows work, and others are
  * PEFT_ENOTFOUND with "no tokenizer". */
@@ -57,6 +63,31 @@ void data_free(struct dataset *d);
 /* Moves round(share * n) rows, at least one and not all, into *eval; both keep
  * their rows in file order. */
 int data_split(struct dataset *d, double share, uint64_t seed, struct dataset **eval);
+
+/* --- pictures */
+enum { PICTURES_KEPT = 1 << 30 };   /* bytes of decoded pictures that a data set holds */
+int64_t picture_bytes(const struct vision *v);
+/* Brings a file's content, or a file, to the model's size: [h, w, channels].
+ * Broken content is PEFT_EFORMAT, a wrong size PEFT_EDATA. */
+int picture_read(struct host *h, const struct vision *v, const uint8_t *data, int64_t n,
+                 uint8_t *to);
+int picture_open(struct host *h, const struct vision *v, const char *path, uint8_t *to);
+/* Bytes -> normalised pixels [channels, h, w]. */
+void picture_pixels(const struct vision *v, const uint8_t *px, float *to);
+
+/* Strengths of random changes; 0 = none. */
+struct augment {
+    float flip;                     /* probability */
+    float rotate;                   /* degrees to both sides */
+    float crop;                     /* share of the sides that is cut off at most */
+    float shift;                    /* share of the sides to all directions */
+    float brightness, contrast;     /* share of change, both ways */
+    int on;
+};
+/* "flip,rotate=10,crop=0.1,shift=0.1,brightness=0.2,contrast=0.2"; NULL = none. */
+int augment_parse(const char *text, struct augment *out);
+void augment_picture(const struct augment *o, const struct vision *v, uint64_t seed, int64_t epoch,
+                     int64_t row, const uint8_t *from, uint8_t *to);
 
 /* --- batches.  The order of an epoch is a permutation by (seed, epoch), so a
  * position (epoch, index) is all that a checkpoint needs. */
@@ -74,6 +105,7 @@ struct batch {
     const int32_t *label;           /* [n_rows], classification */
     const float *value;             /* [n_rows], regression */
     const int32_t *example;         /* [n_rows] index into the data set */
+    const float *patches;           /* [n - n_seq, patch] of pictures, else NULL */
 };
 struct batcher;
 struct batch_opts {
@@ -81,6 +113,7 @@ struct batch_opts {
     int32_t packing, max_len;       /* pack length; 0 = longest example */
     int32_t shuffle;
     uint64_t seed;
+    struct augment augment;
 };
 /* Makes the batches of any epoch; holds one batch at a time, in memory that is
  * allocated once for the largest. */
@@ -91,7 +124,8 @@ int64_t batcher_count(struct batcher *b, int64_t epoch);
 /* Tokens and trained targets of a batch without making it. */
 void batcher_size(struct batcher *b, int64_t epoch, int64_t i, int64_t *tokens, int64_t *targets,
                   int64_t *seqs);
-/* The i-th batch; valid until the next call. */
+/* The i-th batch; valid until the next call.  NULL when a picture's file has
+ * become unreadable. */
 const struct batch *batcher_get(struct batcher *b, int64_t epoch, int64_t i);
 /* Upper bounds over all batches of the epochs [0, epochs): the exact maxima
  * unless it would take too long to go through all of them. */

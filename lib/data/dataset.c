@@ -183,11 +183,17 @@ int data_load(struct host *h, const struct tokenizer *tok, const char *path,
               const struct data_opts *o, struct dataset **out)
 {
     *out = NULL;
-    if (o->max_len < 1 || o->vocab < 1)
+    if (!o->vision && (o->max_len < 1 || o->vocab < 1))
         return fail(PEFT_EARG, "max_len %d, vocabulary %d: expected at least 1", (int)o->max_len,
                     (int)o->vocab);
     struct dataset *d = dataset_new(h);
     if (!d) return PEFT_ENOMEM;
+    if (o->vision) {
+        int done = pictures_load(d, path, o);
+        if (done) data_free(d);
+        else *out = d;
+        return done;
+    }
     struct loading l = {.d = d, .path = path};
     struct coder *e = &l.e;
     *e = (struct coder){.host = h, .tok = tok, .info = tok ? tok_info(tok) : NULL, .o = o,
@@ -275,7 +281,7 @@ int data_split(struct dataset *d, double share, uint64_t seed, struct dataset **
     for (int64_t i = 0; i < k; i++) moved[order[i]] = 1;
     *e = (struct dataset){.host = d->host, .rows = rows, .cap = k, .labels = d->labels,
                           .n_labels = d->n_labels, .task = d->task,
-                          .texts = d->texts,
+                          .texts = d->texts, .vision = d->vision,
                           .parent = d->parent ? d->parent : d};
     arena_init(&e->arena, m);
     memcpy(e->schema, d->schema, sizeof e->schema);

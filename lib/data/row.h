@@ -73,6 +73,9 @@ int64_t count_trained(const int32_t *labels, int64_t from, int64_t n, int64_t *f
 /* How far before its label the token stands whose hidden state predicts it. */
 static inline int label_shift(enum task task) { return task == TASK_LM; }
 
+/* --- pictures.c: fills an empty data set from a folder or list of pictures */
+int pictures_load(struct dataset *d, const char *path, const struct data_opts *o);
+
 /* --- schema.c: which columns mean what */
 struct schema {
     const char *name;

@@ -21,6 +21,7 @@ enum act {
     ACT_RELU,
     ACT_TANH,
     ACT_SIGMOID,
+    ACT_QUICK_GELU,
     ACT_COUNT
 };
 extern const char *const act_names[ACT_COUNT];

@@ -37,6 +37,10 @@ struct hparams {
     double theta, local_theta;   /* rope bases; local_theta 0 = the same */
     int64_t nope_period;         /* every nope_period-th layer has no rope, 0 = none */
     int64_t pos_offset;          /* learned positions begin at this row */
+    /* pictures; 0 = the input is text */
+    int64_t image[2], patch[2];  /* height, width */
+    int64_t channels;
+    int64_t projection;          /* columns of an embedding; 0 = dim */
     struct rope_scaling rope[2]; /* of theta, and of local_theta */
     int64_t room;                /* the longest sequence: max_len, or what scaling makes of it */
     /* block */
@@ -69,6 +73,7 @@ struct key {
 enum slot {
     SLOT_EMBED, SLOT_POS, SLOT_TYPE, SLOT_EMBED_NORM, SLOT_FINAL_NORM, SLOT_LM_HEAD, SLOT_POOLER,
     SLOT_HEAD_NORM, SLOT_CLASSIFIER, SLOT_ROPE_FREQS, SLOT_ROPE_SHORT, SLOT_ROPE_LONG,
+    SLOT_PATCH, SLOT_CLASS, SLOT_PROJECTION,
     SLOT_EMBED_IN, SLOT_EMBED_OUT,  /* between embeddings of another width and the layers */
     SLOT_LAYER,                  /* the rest occur once a layer */
     SLOT_ATTN_NORM = SLOT_LAYER, SLOT_QKV, SLOT_Q, SLOT_K, SLOT_V, SLOT_Q_NORM, SLOT_K_NORM, SLOT_O,
@@ -77,7 +82,7 @@ enum slot {
     SLOT_EXPERT,                 /* the rest occur once an expert */
     SLOT_X_GATE = SLOT_EXPERT, SLOT_X_UP, SLOT_X_DOWN, SLOT_COUNT
 };
-enum { SITE_LINEAR = 1, SITE_EMBED = 2, SITE_NORM = 4 };
+enum { SITE_LINEAR = 1, SITE_EMBED = 2, SITE_NORM = 4, SITE_CONV = 8 };
 enum {
     SLOT_OPTIONAL = 1,
     SLOT_ROPE_ROWS = 2,          /* GGUF keeps the rows in interleaved rope order */
@@ -85,13 +90,19 @@ enum {
     SLOT_HEAD = 8,               /* not part of the body: no default adapter target */
     SLOT_NOT_A_WEIGHT = 16,      /* read, but neither counted, trained nor saved */
     SLOT_OF_HEAD = 32,           /* of the classification head: made and trained with it */
-    SLOT_TRANSPOSED = 64         /* Hugging Face keeps W as [in, out] (GPT-2's Conv1D) */
+    SLOT_TRANSPOSED = 64,        /* Hugging Face keeps W as [in, out] (GPT-2's Conv1D) */
+    SLOT_TENSOR = 128,           /* the name is the tensor's own, without ".weight" */
+    SLOT_FOLDED = 256,           /* more dimensions in the file, in the order of [rows, cols] */
+    SLOT_IDLE = 512              /* kept for saving, read by nothing that we compute */
 };
 enum dim { DIM_ONE, DIM_MODEL, DIM_Q, DIM_KV, DIM_QKV, DIM_HEAD, DIM_FF, DIM_FF2, DIM_VOCAB,
-           DIM_POS, DIM_TYPES, DIM_LABELS, DIM_ROT_HALF, DIM_EMBED, DIM_EXPERTS, DIM_EXPERT_FF };
+           DIM_POS, DIM_TYPES, DIM_LABELS, DIM_ROT_HALF, DIM_EMBED, DIM_EXPERTS, DIM_EXPERT_FF,
+           DIM_PATCH, DIM_PROJECTION };
 /* Several rows for one slot are tried in order; only the last need be required. */
 struct slot_row {
-    uint8_t slot, kind, flags, rows, cols;
+    uint8_t slot, kind;
+    uint16_t flags;
+    uint8_t rows, cols;
     const char *hf, *gguf;       /* module names, the first %d = layer, the second = expert; NULL =
                                     not in that format */
 };
@@ -107,6 +118,7 @@ enum { NORM_RMS, NORM_LAYER };
 enum { NORM_PRE, NORM_POST };    /* POST: of the sum with the residual */
 enum { POS_ROPE, POS_LEARNED, POS_ALIBI };
 enum { POOL_LAST, POOL_CLS, POOL_MEAN };
+enum image_style { IMAGE_NONE, IMAGE_VIT, IMAGE_CLIP };
 struct style {
     uint8_t norm, norm_at, pos, causal, pool;
     uint8_t norm_plus;           /* Hugging Face's norms multiply by 1 + w, GGUF's by w */
@@ -121,9 +133,13 @@ struct style {
     uint8_t gguf_pair;           /* rope pairing of GGUF files: 1 = interleaved */
     uint8_t gguf_bare;           /* GGUF has no biases of this family */
     uint8_t scalar;              /* scores have a divisor of their own; see gguf_scalar */
+    uint8_t image;               /* enum image_style: defaults of the preprocessor */
+    /* Pieces of names in Hugging Face's files and what stands for them in
+     * transformers' memory, and so in PEFT's files; applied in order, ended by
+     * NULL.  NULL = the names are the same. */
+    const char *const (*renames)[2];
+    const char *class_projection;    /* the body's class with SLOT_PROJECTION */
     const struct fused_row *fused;      /* or NULL */
-    const char *renamed[2];      /* part of a module's name in files, and what transformers 5 calls
-                                    it, whose adapters follow that; or NULL */
 };
 /* What the tensors of a model from GGUF tell. */
 struct told { int bias, two_norms; };

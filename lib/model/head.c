@@ -43,8 +43,16 @@ struct tensor *model_pooled(struct pass *p, struct tensor *hidden)
     for (int64_t s = 0; s < p->n_seq; s++)
         rows[s] = m->pool_kind == POOL_CLS ? p->start[s] : p->start[s + 1] - 1;
     struct tensor *x = g_rows(p->g, hidden, rows, p->n_seq);
-    int reads = pooler && !(pooler->flags & SLOT_OF_HEAD) && m->pool_kind == POOL_CLS;
+    int reads = pooler && m->pool_kind == POOL_CLS && !(pooler->flags & (SLOT_OF_HEAD | SLOT_IDLE));
     return reads ? before_classifier(p, x) : x;
+}
+
+struct tensor *model_embedding(struct pass *p, struct tensor *hidden)
+{
+    if (!p->m->global[SLOT_CLASS]) return g_pool_mean(p->g, hidden, p->start, p->n_seq);
+    struct tensor *x = g_rows(p->g, hidden, p->start, p->n_seq);
+    const struct site *projection = p->m->global[SLOT_PROJECTION];
+    return projection ? nn_linear(p, projection, x) : x;
 }
 
 struct tensor *model_classify(struct pass *p, struct tensor *pooled)
@@ -140,8 +148,9 @@ static int new_site(struct model *m, const struct slot_row *row, const peft_head
     uint32_t stream = 0xffffffffu - (SLOT_CLASSIFIER - row->slot);
     if (norm) m->compute.k->fill(w->own, 1.0f, param_len(w));
     else rng_fill_normal(w->own, param_len(w), 0.02f, o->seed, rng_stream(RNG_INIT, stream));
-    *s = (struct site){ .name = row->hf, .layer = -1, .expert = -1, .slot = row->slot,
-                        .kind = row->kind, .flags = row->flags, .row = row, .w = w, .b = b };
+    *s = (struct site){ .name = row->hf, .peft_name = row->hf, .layer = -1, .expert = -1,
+                        .slot = row->slot, .kind = row->kind, .flags = row->flags, .row = row,
+                        .w = w, .b = b };
     m->params[m->n_params++] = w;
     if (b) m->params[m->n_params++] = b;
     m->sites[m->n_sites++] = s;

@@ -23,6 +23,8 @@ int64_t slot_dim(const struct hparams *hp, uint8_t d)
     case DIM_EXPERTS: return hp->experts;
     case DIM_EXPERT_FF: return hp->expert_ff;
     case DIM_ROT_HALF: return hp->rot / 2;
+    case DIM_PATCH: return hp->channels * hp->patch[0] * hp->patch[1];
+    case DIM_PROJECTION: return hp->projection;
     default: return d == DIM_ONE ? 1 : 0;       /* vocabulary, types, labels: the tensor tells */
     }
 }
@@ -97,10 +99,24 @@ static int held_turned(const struct model *m, const struct slot_row *row,
 /* A matrix, a vector, or one expert's matrix of a stack of them (GGUF). */
 struct shape { int64_t rows, cols; const char *data; };
 
+/* A tensor of more dimensions than two: leading ones are dropped, the first of
+ * the others are the rows (a vector is one row), the rest are columns. */
+static int fold_shape(struct model *m, const struct slot_row *row, const struct store_tensor *t,
+                      struct shape *out)
+{
+    const int64_t *d = t->dims, *end = d + t->n_dims;
+    while (d < end - 1 && *d == 1) d++;
+    out->rows = d < end - 1 ? *d : 1;
+    out->cols = out->rows > 0 ? t->count / out->rows : 0;
+    out->data = t->data;
+    return check_shape(m, row, t, out->rows, out->cols);
+}
+
 static int read_shape(struct model *m, const struct slot_row *row, const struct store_tensor *t,
                       int bias, int64_t expert, struct shape *out)
 {
     int one = t->n_dims == 1, stack = t->n_dims == 3 && row->slot >= SLOT_EXPERT;
+    if ((row->flags & SLOT_FOLDED) && !bias) return fold_shape(m, row, t, out);
     const int64_t *d = t->dims + stack;
     int64_t size = slot_dim(&m->hp, row->kind == SITE_NORM ? row->cols : row->rows);
     *out = (struct shape){ one ? 1 : d[0], one ? d[0] : d[1], t->data };
@@ -153,15 +169,21 @@ static int add_param(struct model *m, const struct slot_row *row, const struct s
     if (!rc) rc = check_unscaled(m, t);
     if (rc) return rc;
     struct param *p = arena_alloc(&m->arena, sizeof(*p));
-    snprintf(name, sizeof(name), "%s%s", s->name, row->hf ? suffix : "");
+    int own_name = (row->flags & SLOT_TENSOR) && !bias;
+    snprintf(name, sizeof(name), "%s%s", s->name, row->hf && !own_name ? suffix : "");
     char *kept = arena_strndup(&m->arena, row->hf ? name : t->name,
                                (int64_t)strlen(row->hf ? name : t->name));
     if (!p || !kept) return PEFT_ENOMEM;
     *p = (struct param){ .name = kept, .type = t->type, .rows = at.rows, .cols = at.cols,
                          .data = at.data, .layer = s->layer, .n_dims = MIN(t->n_dims, 2) };
+    if (t->n_dims > 2 && (row->flags & SLOT_FOLDED)) {
+        p->file_n_dims = (int8_t)t->n_dims;
+        memcpy(p->file_dims, t->dims, sizeof(p->file_dims));
+    }
     p->order = gguf ? slot_order(m->arch, row) : ROWS_PLAIN;
     p->plus = row->kind == SITE_NORM && m->arch->style.norm_plus && gguf;
-    p->counted = p->trainable = !(row->flags & SLOT_NOT_A_WEIGHT);
+    p->counted = !(row->flags & SLOT_NOT_A_WEIGHT);
+    p->trainable = !(row->flags & (SLOT_NOT_A_WEIGHT | SLOT_IDLE));
     m->params[m->n_params++] = p;
     *out = p;
     if ((row->flags & SLOT_TRANSPOSED) && !bias) {
@@ -192,6 +214,21 @@ static int tied_copy(const struct model *m, const struct slot_row *row,
         w->dims[1] == embed->cols && !memcmp(w->data, embed->data, (size_t)w->bytes);
 }
 
+/* The module's name in memory of transformers, by the family's renames. */
+static const char *peft_name(struct model *m, const char *name)
+{
+    const char *const(*r)[2] = m->arch->style.renames, *at;
+    char text[200];
+    for (; r && (*r)[0]; r++) {
+        if (!(at = strstr(name, (*r)[0]))) continue;
+        int n = snprintf(text, sizeof(text), "%.*s%s%s", (int)(at - name), name, (*r)[1],
+                         at + strlen((*r)[0]));
+        name = arena_strndup(&m->arena, text, MIN(n, (int)sizeof(text) - 1));
+        if (!name) return NULL;
+    }
+    return name;
+}
+
 /* Two names of Hugging Face's may have one in GGUF, where the first counts. */
 static int is_taken(const struct model *m, const struct slot_row *row,
                     const struct store_tensor *w, int64_t layer)
@@ -211,21 +248,22 @@ static int add_site(struct model *m, const struct slot_row *row, int64_t layer, 
     if (*at) return PEFT_OK;
     module_name(row->hf, layer, expert, hf, sizeof(hf));
     module_name(gguf ? row->gguf : row->hf, layer, expert, module, sizeof(module));
-    const struct store_tensor *w = *module ? find_tensor(m, module, ".weight") : NULL;
+    const char *suffix = row->flags & SLOT_TENSOR ? "" : ".weight";
+    const struct store_tensor *w = *module ? find_tensor(m, module, suffix) : NULL;
     const struct store_tensor *b =
         *module && !(row->flags & SLOT_NO_BIAS) ? find_tensor(m, module, ".bias") : NULL;
     if ((!w || tied_copy(m, row, w) || (gguf && is_taken(m, row, w, layer))) &&
         (row->flags & SLOT_OPTIONAL))
         return PEFT_OK;
     if (!w)
-        return fail(PEFT_EFORMAT, "%s has no tensor %s.weight, which %d layers of \"%s\" need",
-                    m->path, module, (int)m->hp.layers, m->arch->name);
+        return fail(PEFT_EFORMAT, "%s has no tensor %s%s, which %d layers of \"%s\" need",
+                    m->path, module, suffix, (int)m->hp.layers, m->arch->name);
     struct site *s = arena_alloc(&m->arena, sizeof(*s));
     if (!s) return PEFT_ENOMEM;
     *s = (struct site){ .layer = (int32_t)layer, .slot = row->slot, .kind = row->kind,
                         .flags = row->flags, .row = row, .expert = (int32_t)expert };
     s->name = arena_strndup(&m->arena, *hf ? hf : module, (int64_t)strlen(*hf ? hf : module));
-    if (!s->name) return PEFT_ENOMEM;
+    if (!s->name || !(s->peft_name = peft_name(m, s->name))) return PEFT_ENOMEM;
     int rc = add_param(m, row, w, s, ".weight", expert, &s->w);
     if (!rc && b) rc = add_param(m, row, b, s, ".bias", expert, &s->b);
     if (rc) return rc;
@@ -251,6 +289,24 @@ static int bind_layer(struct model *m, const struct slot_row *row, int64_t layer
     return rc;
 }
 
+/* The vocabulary's size is that of the embedding. */
+static int check_vocab(struct model *m)
+{
+    m->hp.vocab = m->global[SLOT_EMBED]->w->rows;
+    if (m->hp.vocab > INT32_MAX)
+        return fail(PEFT_EFORMAT, "%s: vocabulary of %lld", m->path, (long long)m->hp.vocab);
+    int64_t told = m->hp.vocab;
+    int rc = store_config(m->store) ? store_int(m->store, "vocab_size", 1, INT32_MAX, &told) : 0;
+    if (rc < 0) return rc;
+    if (told != m->hp.vocab)
+        return fail(PEFT_EFORMAT, "%s: vocab_size is %lld, the embedding has %lld rows", m->path,
+                    (long long)told, (long long)m->hp.vocab);
+    if (m->global[SLOT_LM_HEAD] && m->global[SLOT_LM_HEAD]->w->rows != m->hp.vocab)
+        return fail(PEFT_EFORMAT, "%s: the head has %lld rows, the embedding %lld", m->path,
+                    (long long)m->global[SLOT_LM_HEAD]->w->rows, (long long)m->hp.vocab);
+    return PEFT_OK;
+}
+
 static int bind_params(struct model *m)
 {
     const struct slot_row *row;
@@ -269,21 +325,8 @@ static int bind_params(struct model *m)
     while (row->kind && row->slot >= SLOT_LAYER) row++;
     for (; row->kind && !rc; row++) rc = add_site(m, row, -1, -1);
     if (rc) return rc;
-    m->hp.vocab = m->global[SLOT_EMBED]->w->rows;
-    if (m->hp.vocab > INT32_MAX)
-        return fail(PEFT_EFORMAT, "%s: vocabulary of %lld", m->path, (long long)m->hp.vocab);
-    int64_t told = m->hp.vocab;
-    if (store_config(m->store) && (rc = store_int(m->store, "vocab_size", 1, INT32_MAX, &told)) < 0)
-        return rc;
-    if (told != m->hp.vocab)
-        return fail(PEFT_EFORMAT, "%s: vocab_size is %lld, the embedding has %lld rows", m->path,
-                    (long long)told, (long long)m->hp.vocab);
-    if (m->global[SLOT_LM_HEAD] && m->global[SLOT_LM_HEAD]->w->rows != m->hp.vocab)
-        return fail(PEFT_EFORMAT, "%s: the head has %lld rows, the embedding %lld", m->path,
-                    (long long)m->global[SLOT_LM_HEAD]->w->rows, (long long)m->hp.vocab);
-    return PEFT_OK;
+    return m->global[SLOT_EMBED] ? check_vocab(m) : PEFT_OK;
 }
-
 /* A classification head that the file holds, and its label names. */
 static int bind_head(struct model *m)
 {
@@ -318,17 +361,23 @@ static int bind_head(struct model *m)
 
 /* --- the whole */
 
+char *model_folder(struct model *m)
+{
+    struct mem *mem = &m->host.mem;
+    if (path_kind(&m->host, m->path) == 2) return mem_strdup(mem, m->path);
+    int64_t n = path_base(m->path) - m->path;
+    return n ? mem_strndup(mem, m->path, n) : mem_strdup(mem, ".");
+}
+
 static int open_tokenizer(struct model *m)
 {
     int rc;
     if (store_format(m->store) == STORE_GGUF) {
         rc = tok_open_gguf(&m->host, m->store, &m->tok);
-    } else if (path_kind(&m->host, m->path) == 2) {
-        rc = tok_open_folder(&m->host, m->path, &m->tok);
     } else {
-        char *dir = mem_strndup(&m->host.mem, m->path, MAX(0, path_base(m->path) - m->path));
+        char *dir = model_folder(m);
         if (!dir) return PEFT_ENOMEM;
-        rc = tok_open_folder(&m->host, *dir ? dir : ".", &m->tok);
+        rc = tok_open_folder(&m->host, dir, &m->tok);
         mem_free(&m->host.mem, dir);
     }
     if (rc == PEFT_ENOTFOUND) return PEFT_OK;
@@ -401,7 +450,7 @@ int model_load(const char *path, const peft_load_opts *o, struct model **out)
     if (!rc) rc = rope_slopes(m);
     if (!rc) rc = bind_head(m);
     if (!rc) rc = name_model(m);
-    if (!rc) rc = open_tokenizer(m);
+    if (!rc) rc = m->hp.channels ? vision_open(m) : open_tokenizer(m);
     if (!rc) rc = gen_load(m);
     if (rc) {
         model_free(m);

@@ -4,6 +4,7 @@
 
 #include "model/arch.h"
 #include "model/site.h"
+#include "model/vision.h"
 #include "base/rng.h"
 #include "text/text.h"
 
@@ -52,6 +53,7 @@ struct model {
     struct pass_mem *mem;           /* index arrays of inference passes */
     struct gen_config *gen;         /* generation_config.json */
     const char *name;
+    struct vision *vision;          /* how pictures become input, or NULL */
 };
 
 /* --- load.c, save.c */
@@ -114,6 +116,7 @@ struct pass {
     /* the batch: n tokens of n_seq sequences that begin at rows start[0..n_seq] */
     int64_t n, n_seq;
     const int32_t *ids, *pos, *start;
+    const float *patches;           /* pictures: [n - n_seq, channels * patch]; else NULL */
     const int32_t *types;           /* token types, or NULL = all 0 */
     int64_t length;                 /* of the longest sequence with its cache; 0 = as `pos` tells */
     const float *rope[2];           /* tables of global and local layers, by pass_begin */
@@ -127,12 +130,16 @@ int pass_begin(struct pass *p);
 int32_t *pass_index(struct pass *p);             /* [n_seq], for pooled rows */
 const int32_t *pass_types(struct pass *p);       /* [n] zeros: token types */
 const int32_t *pass_positions(struct pass *p);   /* [n], from hp.pos_offset on */
+const int32_t *pass_patches(struct pass *p);     /* [n], rows of the class token and patches */
 struct tensor *nn_leaf(struct pass *p, struct param *q);   /* NULL gives NULL */
 struct tensor *nn_linear(struct pass *p, const struct site *s, struct tensor *x);
 struct tensor *nn_norm(struct pass *p, const struct site *s, struct tensor *x);
 struct tensor *nn_dropout(struct pass *p, struct tensor *x, float rate);
 /* Final hidden states [n, dim]. */
 struct tensor *model_hidden(struct pass *p);
+/* What an embedding of each sequence is: of text the mean of its hidden states,
+ * of a picture the class token's, through the projection where there is one. */
+struct tensor *model_embedding(struct pass *p, struct tensor *hidden);
 /* What the classification head reads, [n_seq, dim]. */
 struct tensor *model_pooled(struct pass *p, struct tensor *hidden);
 struct tensor *model_classify(struct pass *p, struct tensor *pooled);   /* [n_seq, labels] */

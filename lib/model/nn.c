@@ -8,6 +8,7 @@ struct pass_mem {
     int32_t *index;                 /* one per sequence: pooled rows */
     int32_t *types;                 /* zeros: token types */
     int32_t *positions;             /* rows of the table of learned positions */
+    int32_t *patches;               /* rows of a batch of pictures: 0 = the class token */
     int64_t cap, seqs;
     struct rope_cache rope[2];
 };
@@ -28,6 +29,7 @@ void pass_mem_free(struct pass_mem *m)
     mem_free(&m->host->mem, m->index);
     mem_free(&m->host->mem, m->types);
     mem_free(&m->host->mem, m->positions);
+    mem_free(&m->host->mem, m->patches);
     for (int k = 0; k < 2; k++) mem_free(&m->host->mem, m->rope[k].table);
     mem_free(&m->host->mem, m);
 }
@@ -39,11 +41,13 @@ int pass_mem_reserve(struct pass_mem *m, int64_t tokens, int64_t seqs)
         mem_free(mem, m->ranges);
         mem_free(mem, m->types);
         mem_free(mem, m->positions);
+        mem_free(mem, m->patches);
         m->cap = 0;
         m->ranges = mem_array(mem, tokens, 4 * sizeof(int32_t));
         m->types = mem_array(mem, tokens, sizeof(int32_t));
         m->positions = mem_array(mem, tokens, sizeof(int32_t));
-        if (!m->ranges || !m->types || !m->positions) return PEFT_ENOMEM;
+        m->patches = mem_array(mem, tokens, sizeof(int32_t));
+        if (!m->ranges || !m->types || !m->positions || !m->patches) return PEFT_ENOMEM;
         m->cap = tokens;
     }
     if (seqs > m->seqs) {
@@ -144,4 +148,12 @@ const int32_t *pass_positions(struct pass *p)
     for (int64_t i = 0; i < p->n; i++)
         p->mem->positions[i] = p->pos[i] + (int32_t)p->m->hp.pos_offset;
     return p->mem->positions;
+}
+const int32_t *pass_patches(struct pass *p)
+{
+    int32_t next = 1, *rows = p->mem->patches;
+    for (int64_t s = 0; s < p->n_seq; s++)
+        for (int32_t i = p->start[s]; i < p->start[s + 1]; i++)
+            rows[i] = i == p->start[s] ? 0 : next++;
+    return rows;
 }

@@ -38,7 +38,7 @@ const struct slot_row *slot_find(const struct arch *a, int slot)
 const char *model_file_name(const struct model *m, const char *name)
 {
     size_t skip = m->arch->prefix ? strlen(m->arch->prefix) : 0;
-    int bare = !m->arch->class_lm && !m->head;
+    int bare = !m->arch->class_lm && !m->head && !m->global[SLOT_PROJECTION];
     return bare && skip && !strncmp(name, m->arch->prefix, skip) ? name + skip : name;
 }
 

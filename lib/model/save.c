@@ -217,6 +217,10 @@ static int add_tensor(struct save *s, const struct site *site, const struct para
         .dims = { p->n_dims == 1 || turn ? p->cols : p->rows - from->skip,
                   turn ? p->rows : p->cols },
         .put = put_rows, .arg = from };
+    if (p->file_n_dims) {
+        s->out[s->n - 1].n_dims = p->file_n_dims;
+        memcpy(s->out[s->n - 1].dims, p->file_dims, sizeof(p->file_dims));
+    }
     if (s->gguf && site->expert == 0) {
         struct store_out *o = &s->out[s->n - 1];
         o->n_dims = 3;
@@ -272,6 +276,7 @@ static int save_folder(struct save *s, const char *path, int64_t shard_bytes)
                                    shard_bytes ? shard_bytes : INT64_C(5000000000));
     if (!rc) rc = gen_save(s->m, tmp);
     if (!rc && s->m->tok) rc = tok_save_folder(h, s->m->tok, tmp);
+    if (!rc && s->m->vision) rc = vision_save(s->m, tmp);
     if (rc) dir_abort(h, tmp);
     else rc = dir_commit(h, path, tmp);
     return rc;

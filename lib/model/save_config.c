@@ -52,7 +52,7 @@ static void put_labels(const struct model *m, struct buf *b, int *n)
 static int put_settings(const struct model *m, struct buf *b, int *n)
 {
     static const char *const acts[] = { "linear", "silu", "gelu",   "gelu_pytorch_tanh",
-                                        "relu",   "tanh", "sigmoid" };
+                                        "relu",   "tanh", "sigmoid", "quick_gelu" };
     const struct hparams *hp = &m->hp;
     const struct key *done[64];
     int64_t n_done = 0;
@@ -140,7 +140,8 @@ int save_config(const struct save *s, const char *dir)
     struct model *m = s->m;
     const char *class = m->head             ? m->arch->class_cls
                         : m->arch->class_lm ? m->arch->class_lm
-                                            : m->arch->class_base;
+                        : m->global[SLOT_PROJECTION] ? m->arch->style.class_projection
+                                                     : m->arch->class_base;
     const char *dtype = s->dtype == &qtype_bf16  ? "bfloat16"
                         : s->dtype == &qtype_f16 ? "float16"
                                                  : "float32";

@@ -93,7 +93,7 @@ static int activation(struct model *m)
     static const struct { const char *name; enum act act; } table[] = {
         { "silu", ACT_SILU }, { "swish", ACT_SILU }, { "gelu", ACT_GELU }, { "relu", ACT_RELU },
         { "gelu_new", ACT_GELU_TANH }, { "gelu_pytorch_tanh", ACT_GELU_TANH },
-        { "gelu_fast", ACT_GELU_TANH }
+        { "gelu_fast", ACT_GELU_TANH }, { "quick_gelu", ACT_QUICK_GELU }
     };
     static const char *const keys[] = { "hidden_activation", "hidden_act", "activation_function",
                                         "activation" };

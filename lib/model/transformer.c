@@ -141,11 +141,26 @@ static struct tensor *block(struct pass *p, const struct layer *l, int64_t index
     return g_add(g, x, nn_norm(p, l->at[SLOT_FFN_POST], y));
 }
 
+/* Pictures: every patch is a row that a linear layer maps to dim (the
+ * convolution of Hugging Face, whose step is its size), and a learned row
+ * stands before those of each picture. */
+static struct tensor *embed_patches(struct pass *p)
+{
+    struct site *const *at = p->m->global;
+    static const int32_t first[1];
+    struct tensor *x = graph_leaf(p->g, "patches", &qtype_f32, p->n - p->n_seq,
+                                  at[SLOT_PATCH]->w->cols, p->patches, NULL);
+    struct tensor *class = g_embed(p->g, nn_leaf(p, at[SLOT_CLASS]->w), first, 1);
+    x = g_concat_rows(p->g, class, nn_linear(p, at[SLOT_PATCH], x));
+    return g_rows(p->g, x, pass_patches(p), p->n);
+}
+
 static struct tensor *embed(struct pass *p)
 {
     struct site *const *at = p->m->global;
     struct graph *g = p->g;
-    struct tensor *x = g_embed(g, nn_leaf(p, at[SLOT_EMBED]->w), p->ids, p->n);
+    struct tensor *x = at[SLOT_PATCH] ? embed_patches(p)
+                                      : g_embed(g, nn_leaf(p, at[SLOT_EMBED]->w), p->ids, p->n);
     if (at[SLOT_EMBED_IN]) x = nn_linear(p, at[SLOT_EMBED_IN], x);
     if (p->m->arch->style.embed_scale) x = g_scale(g, x, sqrtf((float)p->m->hp.dim));
     if (at[SLOT_POS])

@@ -28,7 +28,7 @@ struct unigram_best {
 
 struct sorted_piece { const char *s; int32_t n, id; };
 
-static int by_text(const void *a, const void *b)
+static int by_piece(const void *a, const void *b)
 {
     const struct sorted_piece *x = a, *y = b;
     int order = memcmp(x->s, y->s, (size_t)MIN(x->n, y->n));
@@ -44,7 +44,7 @@ static int64_t sort_pieces(const struct tokenizer *t, struct sorted_piece *v)
     for (int64_t i = 0; i < t->n; i++)
         if (t->tokens[i].n > 0 && t->uni.score[i] != -INFINITY)
             v[n++] = (struct sorted_piece){t->tokens[i].s, t->tokens[i].n, (int32_t)i};
-    qsort(v, (size_t)n, sizeof *v, by_text);
+    qsort(v, (size_t)n, sizeof *v, by_piece);
     for (int64_t i = 0; i < n; i++) {
         bool same = kept > 0 && v[kept - 1].n == v[i].n &&
                     !memcmp(v[kept - 1].s, v[i].s, (size_t)v[i].n);

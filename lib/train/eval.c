@@ -64,6 +64,7 @@ static int run_all(struct eval *e, struct batcher *b, const peft_eval_opts *o, i
     int rc = PEFT_OK;
     for (int64_t i = 0; i < n && !rc; i++) {
         const struct batch *batch = batcher_get(b, 0, i);
+        if (!batch) return PEFT_EDATA;
         rc = run_batch(e, batch);
         done += batch->n_rows;
         if (!rc && o->progress && o->progress(o->ctx, done, rows))

@@ -32,4 +32,5 @@ void batch_pass(struct pass *p, const struct batch *b)
     p->pos = b->pos;
     p->types = b->types;
     p->start = b->start;
+    p->patches = b->patches;
 }

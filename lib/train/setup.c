@@ -131,7 +131,8 @@ static int plan_graphs(struct trainer *t, const struct batch *b)
     x = t->objective->features(&t->pass, b);
     loss = t->objective->loss(&t->pass, b, x, 1.0f, NULL);
     if (loss && !loss->needs_grad) return PEFT_OK;            /* nothing trains: said later */
-    t->features.on = x && !x->needs_grad && t->o.feature_cache >= 0 && !rope_by_length(t->m);
+    t->features.on = x && !x->needs_grad && t->o.feature_cache >= 0 && !rope_by_length(t->m) &&
+                     !t->augment.on;
     rc = graph_plan(t->graph, loss, trainer_policy(t), &report);
     if (rc) return rc;
     if (!t->features.on) {
@@ -238,7 +239,11 @@ int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, st
     m->trainers++;
     d->trainers++;
     int rc = check_options(t);
-    struct batch_opts b = { t->o.batch, t->o.packing, t->o.max_len, !t->o.no_shuffle, t->o.seed };
+    if (!rc) rc = augment_parse(t->o.augment, &t->augment);
+    if (!rc && t->augment.on && !d->vision)
+        rc = fail(PEFT_EARG, "augmentation \"%s\", but the rows are no pictures", t->o.augment);
+    struct batch_opts b = { t->o.batch, t->o.packing, t->o.max_len, !t->o.no_shuffle, t->o.seed,
+                            t->augment };
     if (!rc) rc = batcher_new(d, &b, &t->batcher);
     if (!rc) rc = graph_new(&m->host, &m->compute, &t->graph);
     if (!rc) rc = pass_mem_new(&m->host, &t->mem);
@@ -301,9 +306,11 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
     out->optimizer = t->n_floats * 4 * t->optimizer->states;
     out->activations = t->slab;
     out->scratch = t->scratch * pool_threads(m->pool);
-    for (int64_t i = 0; i < t->d->n; i++)
-        out->data +=
-            (int64_t)sizeof(t->d->rows[i]) + t->d->rows[i].n * (t->d->rows[i].labels ? 8 : 4);
+    for (int64_t i = 0; i < t->d->n; i++) {
+        const struct example *x = &t->d->rows[i];
+        out->data += (int64_t)sizeof(*x) + (x->ids ? x->n * (x->labels ? 8 : 4) : 0);
+        if (x->pixels) out->data += picture_bytes(t->d->vision);
+    }
     out->features = t->features.on ? t->features.cap * 4 + t->max_rows * m->hp.embed * 4 : 0;
     /* The process before the model came, and what the library holds by now,
      * less what the other fields count already. */

@@ -61,6 +61,7 @@ struct trainer {
     struct model *m;
     struct dataset *d;
     peft_train_opts o;              /* with its defaults filled in */
+    struct augment augment;
     const struct objective *objective;
     const struct optimizer *optimizer;
     const struct schedule *schedule;

@@ -163,6 +163,7 @@ static int finish_step(struct trainer *t, peft_step *out)
 static int begin_micro(struct trainer *t)
 {
     const struct batch *b = micro_batch(t);
+    if (!b) return PEFT_EDATA;
     int rc, cached = !t->features.on || features_begin(t, b);
     if (!cached) rc = build_features(t, b);
     else rc = build(t, b, t->features.on);
@@ -173,6 +174,7 @@ static int begin_micro(struct trainer *t)
 static int end_features(struct trainer *t)
 {
     const struct batch *b = micro_batch(t);
+    if (!b) return PEFT_EDATA;
     memcpy(t->gather, t->frozen->x, (size_t)tensor_len(t->frozen) * 4);
     features_end(t, b);
     t->stage = STAGE_RUN;

@@ -25,7 +25,8 @@ static void close_family(void)
     store_close(in);
     store_close(out);
 }
-static int is_cls(void) { return !strcmp(json_string(json_get(gold, "kind")), "cls"); }
+static int is_kind(const char *kind) { return !strcmp(json_string(json_get(gold, "kind")), kind); }
+static int is_cls(void) { return is_kind("cls") || is_kind("vit"); }
 static peft_model *base(void) { return load_model(at("tests/golden/tiny/%s", family)); }
 
 static const int64_t *ints(const char *fmt, char batch, int64_t *cols)
@@ -49,6 +50,7 @@ static int32_t row_ids(char batch, int r, int32_t *ids)
 static const char *data_file(void)
 {
     static char path[160];
+    if (is_kind("vit")) return at("tests/golden/tiny/%s/data.csv", family);
     snprintf(path, sizeof(path), "%s/%s.jsonl", test_dir, family);
     FILE *f = fopen(path, "w");
     for (const char *b = "ac"; *b; b++) {
@@ -83,9 +85,13 @@ static void check_logits(char batch, int rows, const char *name, peft_model *m)
     int64_t padded = count / vocab / rows;
     float *got = malloc(64 * 300 * sizeof(float));
     for (int r = 0; r < rows; r++) {
-        int32_t ids[64], n = row_ids(batch, r, ids);
+        int64_t each;
+        int32_t ids[64], n = is_kind("vit") ? 1 : row_ids(batch, r, ids);
         double worst = 0;
-        CHECK_EQ(peft_forward(m, ids, n, got), PEFT_OK);
+        const float *pixels = floats(in, at("%c.pixel_values", batch), &each);
+        int rc = pixels ? peft_forward_pixels(m, pixels + r * (each / rows), 1, got)
+                        : peft_forward(m, ids, n, got);
+        CHECK_EQ(rc, PEFT_OK);
         int64_t len = is_cls() ? vocab : n * vocab,
                 first = is_cls() ? r * vocab : r * padded * vocab;
         for (int64_t i = 0; i < len; i++) worst = fmax(worst, fabs(got[i] - want[first + i]));
@@ -252,6 +258,15 @@ static const char *head_globs(void)
 static void check_family(const char *name)
 {
     open_family(name);
+#ifndef PEFT_PNG
+    if (is_kind("vit")) {             /* its rows are PNG files */
+        tested = NULL;
+        for (int i = 0; archs[i]; i++)
+            if (archs[i]->style.image && archs[i]->class_cls) tested = archs[i];
+        close_family();
+        return;
+    }
+#endif
     peft_model *m = base();
     tested = m ? model_of(m)->arch : &no_arch;
     worst_logit = worst_grad = worst_loss = 0;
@@ -310,6 +325,7 @@ static void test_every_family_has_a_golden_model(void)
     for (int i = 0; archs[i]; i++) {
         int found = 0;
         for (int k = 0; k < n_seen; k++) found |= !strcmp(archs[i]->name, seen[k]);
+        found |= archs[i]->style.image && !archs[i]->class_cls;      /* test_vision.c */
         if (!found) printf("  %s has no golden model\n", archs[i]->name);
         CHECK(found);
     }

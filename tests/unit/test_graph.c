@@ -348,7 +348,7 @@ static const char *failing(struct rig *r, int which)
     case 13: g_xent_head(g, a, g_scale(g, graph_leaf(g, "w", &qtype_f32, 5, 8, x, y), 1), NULL,
                          bad, bad, 1, 1, NULL);
              return "expected leaves when they train";
-    case 14: g_act(g, a, ACT_COUNT); return "activation 7";
+    case 14: g_act(g, a, ACT_COUNT); return "activation 8";
     case 15: g_reshape(g, a, INT64_MAX, INT64_MAX); return "expected as many elements";
     case 16: g_linear(g, a, graph_leaf(g, "q", qtype_by_name("Q8_0"), 4, 8, carried, NULL));
              return "expected a multiple of Q8_0's block of 32";

@@ -118,6 +118,13 @@ def _floats(n):
     return data, (ctypes.c_float * n).from_buffer(data)
 
 
+def _picture(picture):
+    """A path, or bytes in memory, as the three arguments of C."""
+    if isinstance(picture, (bytes, bytearray)):
+        return None, bytes(picture), len(picture)
+    return _bytes(picture), None, 0
+
+
 def _ids(ids):
     return (ctypes.c_int32 * len(ids))(*ids)
 
@@ -339,14 +346,15 @@ class Model(_Handle):
     # ------------------------------------------------------- data, training
 
     def dataset(self, path, **options):
-        """JSONL or CSV; options: max_len, system, train_on_prompt, limit."""
+        """JSONL, CSV or a folder of pictures; options: max_len, system,
+        train_on_prompt, limit, any_path."""
         out = ctypes.c_void_p()
         opts = _options(_api.DatasetOpts, options)
         _check(lib.peft_dataset_load(self._c, _bytes(path), ctypes.byref(opts), ctypes.byref(out)))
         return Dataset(out, self)
 
     def trainer(self, data, **options):
-        """Options: lr, epochs, steps, batch, schedule, clip, seed, ..."""
+        """Options: lr, epochs, steps, batch, schedule, clip, seed, augment, ..."""
         out = ctypes.c_void_p()
         opts = _options(_api.TrainOpts, options)
         _check(lib.peft_trainer_new(self._c, data._c, ctypes.byref(opts), ctypes.byref(out)))
@@ -404,6 +412,29 @@ class Model(_Handle):
         ids = self.tokenize(text) if isinstance(text, str) else text
         data, to = _floats(self.info.dim)
         _check(lib.peft_embed(self._c, _ids(ids), len(ids), normalize, to))
+        return data
+
+    # ------------------------------------------------------------- pictures
+
+    def pixels(self, picture):
+        """A picture as the model reads it, [channels][height][width]; `picture`
+        is a path or the bytes of a PNG or JPEG file."""
+        info = self.info
+        data, to = _floats(max(1, info.channels * info.image_height * info.image_width))
+        _check(lib.peft_image_read(self._c, *_picture(picture), to))
+        return memoryview(data).cast("B").cast("f", [info.channels, info.image_height,
+                                                     info.image_width])
+
+    def classify_image(self, picture):
+        """The probability of each class by its name, the likeliest first."""
+        labels = self.labels
+        data, to = _floats(max(1, len(labels)))
+        _check(lib.peft_classify_image(self._c, *_picture(picture), to))
+        return dict(sorted(zip(labels, data), key=lambda pair: -pair[1]))
+
+    def embed_image(self, picture, normalize=True):
+        data, to = _floats(self.info.embed_dim)
+        _check(lib.peft_embed_image(self._c, *_picture(picture), normalize, to))
         return data
 
     def _generate(self, prompt, on_piece, options):

@@ -47,7 +47,8 @@ Info = _struct("Info", "size:size family:char[32] name:char[96] format:char[32] 
                "layers:i32 dim:i32 heads:i32 kv_heads:i32 head_dim:i32 ff_dim:i32 vocab:i32 "
                "max_len:i32 labels:i32 has_tokenizer:i32 has_chat_template:i32 causal:i32 "
                "params:i64 trainable:i64 params_total:i64 weight_bytes:i64 n_tensors:i32 "
-               "n_adapters:i32 bos:i32 eos:i32 pad:i32")
+               "n_adapters:i32 bos:i32 eos:i32 pad:i32 image_height:i32 image_width:i32 "
+               "channels:i32 embed_dim:i32")
 Param = _struct("Param", "size:size name:str type:str rows:i64 cols:i64 layer:i32 trainable:i32")
 HeadOpts = _struct("HeadOpts", "size:size labels:i32 names:ptr pool:str dropout:f32 seed:u64")
 AdapterOpts = _struct("AdapterOpts", "size:size method:str targets:str rank:i32 alpha:f32 "
@@ -60,14 +61,14 @@ GenerateOpts = _struct("GenerateOpts", "size:size max_tokens:i32 temperature:f32
 Generated = _struct("Generated", "size:size prompt_tokens:i32 tokens:i32 reason:i32 "
                     "prompt_seconds:f64 seconds:f64")
 DatasetOpts = _struct("DatasetOpts", "size:size max_len:i32 train_on_prompt:i32 system:str "
-                      "limit:i32")
+                      "limit:i32 any_path:i32")
 DatasetStats = _struct("DatasetStats", "size:size schema:char[32] rows:i64 tokens:i64 "
                        "trained_tokens:i64 min_len:i32 median_len:i32 mean_len:i32 p95_len:i32 "
                        "max_len:i32 truncated:i64 skipped:i64 labels:i32")
 TrainOpts = _struct("TrainOpts", "size:size optimizer:str schedule:str lr:f32 beta1:f32 "
                     "beta2:f32 eps:f32 weight_decay:f32 no_decay:str warmup:f32 clip:f32 "
                     "batch:i32 accumulate:i32 packing:i32 max_len:i32 epochs:i32 steps:i32 "
-                    "no_shuffle:i32 recompute:i32 feature_cache:i64 seed:u64")
+                    "no_shuffle:i32 recompute:i32 feature_cache:i64 seed:u64 augment:str")
 Step = _struct("Step", "size:size step:i64 steps:i64 epoch:f64 loss:f64 grad_norm:f64 lr:f64 "
                "tokens:i64 trained_tokens:i64 tokens_seen:i64 seconds:f64 more:i32")
 Plan = _struct("Plan", "size:size weights:i64 trainable:i64 gradients:i64 optimizer:i64 "
@@ -119,6 +120,11 @@ peft_detokenize i64 p p i64 i32 p i64
 peft_chat_render i64 p p i32 i32 p i64
 peft_forward i32 p p i32 p
 peft_embed i32 p p i32 i32 p
+peft_forward_pixels i32 p p i32 p
+peft_embed_pixels i32 p p i32 i32 p
+peft_image_read i32 p s p size p
+peft_classify_image i32 p s p size p
+peft_embed_image i32 p s p size i32 p
 peft_generate_defaults i32 p p
 peft_generate i32 p p i32 p p
 peft_list i32 s i32 p

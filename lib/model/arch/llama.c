@@ -140,12 +140,14 @@ const struct arch arch_qwen3 = {
     "qwen3", "qwen3", NULL, CLASSES("Qwen3"), "model.", LLAMA_STYLE(0), qwen_keys, llama_slots,
     qwen_settle, NULL
 };
+static const char *const mixtral_renames[][2] = { { ".block_sparse_moe.", ".mlp." },
+                                                  { NULL, NULL } };
 const struct arch arch_mixtral = {
     "mixtral", "llama", "expert_count", CLASSES("Mixtral"), "model.",
-    MIXTURE_STYLE(1, .renamed = { ".block_sparse_moe.", ".mlp." }), mixtral_keys, mixtral_slots,
+    MIXTURE_STYLE(1, .renames = mixtral_renames), mixtral_keys, mixtral_slots,
     mixtral_settle, NULL
 };
 const struct arch arch_qwen3_moe = {
     "qwen3_moe", "qwen3moe", NULL, CLASSES("Qwen3Moe"), "model.",
-    MIXTURE_STYLE(0, .renamed = { NULL }), qwen3_moe_keys, qwen3_moe_slots, qwen3_moe_settle, NULL
+    MIXTURE_STYLE(0, .renames = NULL), qwen3_moe_keys, qwen3_moe_slots, qwen3_moe_settle, NULL
 };
