@@ -198,6 +198,8 @@ typedef struct peft_info {
     int32_t bos, eos, pad;   /* token ids; -1 = none */
     int32_t image_height, image_width, channels; /* a model of pictures; else 0 */
     int32_t embed_dim;       /* of peft_embed and peft_embed_image */
+    int32_t encoder_layers;  /* of an encoder-decoder model, the first of `layers`; else 0 */
+    int32_t decoder_start;   /* the token that its targets begin with; -1 = none */
 } peft_info;
 PEFT_API int32_t peft_model_info(const peft_model *model, peft_info *out);
 
@@ -220,8 +222,8 @@ PEFT_API int64_t peft_model_read(const peft_model *model, const char *name,
 /* --------------------------------------------------------- what is trained */
 
 /* Weights of the layers first..last train no more: 0-based, both inclusive,
- * negative counting from the end (-1 = last).  Embeddings and head are not
- * part of a layer: freeze them by name. */
+ * negative counting from the end (-1 = last); an encoder's come before its
+ * decoder's.  Embeddings and head are not part of a layer: freeze them by name. */
 PEFT_API int32_t peft_freeze_layers(peft_model *model, int32_t first, int32_t last);
 /* Globs match Hugging Face names; `*` and `?` cross dots, and commas separate
  * alternatives: "*.bias", "model.layers.2?.*,lm_head.*".  PEFT_ENOTFOUND when
@@ -328,10 +330,17 @@ PEFT_API int64_t peft_chat_render(const peft_model *model,
                                   int32_t prompt, char *text, int64_t cap);
 
 /* logits [n, vocab], or [labels] with a classification head, for one sequence
- * of n ids.  Adapters that are enabled take part. */
+ * of n ids.  Adapters that are enabled take part.  PEFT_ESTATE for an
+ * encoder-decoder model, which needs peft_forward_pair. */
 PEFT_API int32_t peft_forward(peft_model *model, const int32_t *ids, int32_t n,
                               float *logits);
-/* The mean of the last hidden states, [dim]: a sentence embedding. */
+/* Of an encoder-decoder model: logits [n, vocab] for the n ids of a target, whose
+ * first is the decoder's start token, after a source of n_source ids. */
+PEFT_API int32_t peft_forward_pair(peft_model *model, const int32_t *source,
+                                   int32_t n_source, const int32_t *ids,
+                                   int32_t n, float *logits);
+/* The mean of the last hidden states, [dim]: a sentence embedding.  Of an
+ * encoder-decoder model those of its encoder. */
 PEFT_API int32_t peft_embed(peft_model *model, const int32_t *ids, int32_t n,
                             int32_t normalize, float *embedding);
 
@@ -373,8 +382,17 @@ typedef struct peft_generate_opts {
     /* Called with each piece of whole UTF-8 text; non-zero return stops. */
     int32_t (*on_text)(void *ctx, const char *piece, size_t n);
     void *ctx;
+    /* Beam search as in Hugging Face's generate, of up to PEFT_BEAMS_MAX beams;
+     * it samples nothing, and the text comes when it is all found. */
+    int32_t num_beams;        /* 0, 1 = off */
+    float length_penalty;     /* scores are divided by length^this: above 0 favours
+                                 long answers; 0 = 1.0 (1e-9: none) */
+    int32_t early_stopping;   /* 0 = stop when a better answer is unlikely, 1 = when
+                                 num_beams answers are found, 2 = when none can be
+                                 better ("never") */
 } peft_generate_opts;
-/* Sets temperature, top_k, top_p, min_p and repeat_penalty of *opts (its `size`
+enum { PEFT_BEAMS_MAX = 64 };
+/* Sets temperature, top_k, top_p, min_p, repeat_penalty and beams of *opts (its `size`
  * set by the caller) as the model's generation_config.json advises: 0, greedy,
  * where it has none or says do_sample false.  peft_generate itself uses only
  * the options it is given.  Whatever they are, an answer ends at any of the
@@ -390,10 +408,20 @@ typedef struct peft_generated {
 enum { PEFT_STOP_EOS = 0, PEFT_STOP_LENGTH = 1, PEFT_STOP_STRING = 2,
        PEFT_STOP_CALLBACK = 3, PEFT_STOP_CONTEXT = 4 };
 /* Answers a conversation of n messages (or continues messages[n-1].content
- * when `raw`).  `out` may be NULL. */
+ * when `raw`).  `out` may be NULL.  An encoder-decoder model reads it as its
+ * source: by the chat template if there is one, a single message as it is, else
+ * as lines "role: content". */
 PEFT_API int32_t peft_generate(peft_model *model, const peft_message *messages,
                                int32_t n, const peft_generate_opts *opts,
                                peft_generated *out);
+
+/* The same from n token ids (of a prompt, or an encoder's source with its end
+ * of sequence) to token ids, for which no tokenizer is needed.  Returns their
+ * number and writes at most `cap` of them; the one that ended the answer is not
+ * among them.  Stop strings and on_text have no effect. */
+PEFT_API int64_t peft_generate_ids(peft_model *model, const int32_t *ids, int32_t n,
+                                   const peft_generate_opts *opts, int32_t *to,
+                                   int64_t cap, peft_generated *out);
 
 /* ------------------------------------------------------------------- data */
 
@@ -407,6 +435,8 @@ typedef struct peft_dataset_opts {
                                  many of each class */
     int32_t any_path;         /* 1 = a list of pictures may name files anywhere,
                                  else only in its folder and below */
+    const char *prefix;       /* encoder-decoder: put before each source text,
+                                 "summarize: "; NULL = none */
 } peft_dataset_opts;
 /* Reads JSONL or CSV (by its ending): messages, prompt/completion,
  * instruction/input/output, text, text/label, or input_ids/labels as Hugging
@@ -417,6 +447,13 @@ typedef struct peft_dataset_opts {
  * file) and label.  Broken pictures are left out, counted in `skipped` and
  * named in the log.  Decoded pictures are kept up to 1 GB, others read again
  * for each batch.
+ * Rows of an encoder-decoder model are a source and a target, each of up to
+ * max_len tokens: prompt/completion, instruction/input/output, text, document or
+ * dialogue/summary, article/highlights, source/target, translation (an object
+ * of two texts), question/context/answer, messages that end with the
+ * assistant's, or input_ids and the target's labels as Hugging Face means them
+ * (-100 at the end is padding; one that is not trained in between is read as
+ * the start token).
  * Errors: PEFT_EFORMAT with file, line and what was expected; PEFT_EDATA when
  * nothing would be trained, every answer is cut off, or BOS is doubled. */
 PEFT_API int32_t peft_dataset_load(const peft_model *model, const char *path,
@@ -441,7 +478,7 @@ PEFT_API const char *peft_dataset_label(const peft_dataset *data, int32_t i);
 typedef struct peft_row {
     size_t size;
     int64_t line;             /* in its file, from 1 */
-    int32_t n;                /* tokens */
+    int32_t n;                /* tokens; of a pair, both texts' */
     const int32_t *ids;       /* [n] */
     const int32_t *labels;    /* [n], -100 = not trained; NULL with `label` */
     int32_t label;            /* class; -1 = none */

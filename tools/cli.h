@@ -41,7 +41,7 @@ struct args {
     int32_t threads, no_map;
     const char *level, *blas;
 
-    const char *data, *eval, *system;
+    const char *data, *eval, *system, *prefix;
     int32_t max_len, train_on_prompt, limit, any_path;
     const char *augment;
     struct list image;
@@ -63,7 +63,9 @@ struct args {
     const char *prompt;
     struct list stop;
     int32_t max_tokens, top_k, raw;
-    double temperature, top_p, min_p, repeat_penalty;
+    double temperature, top_p, min_p, repeat_penalty, length_penalty;
+    int32_t beams;
+    const char *early_stopping;
 
     const char *text, *decode, *dtype;
     int32_t markdown, no_special, plain, tensors, memory;

@@ -70,6 +70,7 @@ static void inspect_json(const peft_model *model, const peft_info *i, bool tenso
     json_int(&j, "params", i->params);
     json_int(&j, "weight_bytes", i->weight_bytes);
     json_int(&j, "layers", i->layers);
+    json_int(&j, "encoder_layers", i->encoder_layers);
     json_int(&j, "dim", i->dim);
     json_int(&j, "heads", i->heads);
     json_int(&j, "kv_heads", i->kv_heads);
@@ -108,10 +109,14 @@ static void inspect_json(const peft_model *model, const peft_info *i, bool tenso
 static void inspect_table(const peft_model *model, const peft_info *i, bool tensors)
 {
     printf("%s%s%s\n", paint(stdout, BOLD), i->name, paint(stdout, PLAIN));
-    printf("family      %s, %s\n", i->family, i->causal ? "decoder" : "encoder");
+    printf("family      %s, %s\n", i->family, i->encoder_layers ? "encoder and decoder"
+           : i->causal ? "decoder" : "encoder");
     printf("stored      %s as %s: %s\n", show_bytes(i->weight_bytes), i->format, i->types);
     printf("parameters  %s in %d tensors\n", show_count(i->params), i->n_tensors);
-    printf("layers      %d of width %d, feed-forward %d\n", i->layers, i->dim, i->ff_dim);
+    printf("layers      %d of width %d, feed-forward %d", i->layers, i->dim, i->ff_dim);
+    if (i->encoder_layers)
+        printf("; %d of them the encoder's", i->encoder_layers);
+    putchar('\n');
     printf("attention   %d heads of %d, %d for keys and values\n", i->heads, i->head_dim,
            i->kv_heads);
     printf("positions   %s\n", show_count(i->max_len));

@@ -418,6 +418,7 @@ void settings_make(struct run *run)
     add_setting(s, "rows", number((double)run->stats.rows), false);
     add_setting(s, "tokens", number((double)run->stats.tokens), false);
     add_setting(s, "system", quoted(a->system), false);
+    add_setting(s, "prefix", quoted(a->prefix), false);
     add_setting(s, "train_on_prompt", format("%s", a->train_on_prompt ? "true" : "false"), false);
     method_settings(s, run);
     add_setting(s, "optimizer", quoted(a->optimizer ? a->optimizer : "adamw"), false);

@@ -193,6 +193,7 @@ static int put_adapter_config(struct model *m, const struct adapter *a, struct b
     /* PEFT's tasks are of text: the others pass pixels on as they are. */
     const char *task = m->vision               ? "null"
                        : m->head               ? "\"SEQ_CLS\""
+                       : m->hp.enc_layers      ? "\"SEQ_2_SEQ_LM\""
                        : m->arch->style.causal ? "\"CAUSAL_LM\""
                                                : "\"FEATURE_EXTRACTION\"";
     buf_printf(b, ",\n  \"task_type\": %s,\n  \"use_dora\": false,\n  \"use_rslora\": %s\n}\n",

@@ -32,6 +32,9 @@ static const struct named known_models[] = {
     {"modernbert", "ModernBERT"},
     {"vit", "ViT, DeiT without distillation"},
     {"clip_vision_model", "CLIP's image tower"},
+    {"T5EncoderModel", "the encoder of a T5 alone"},
+    {"t5", "T5, FLAN-T5"},
+    {"mt5", "mT5"},
 };
 
 static const struct named formats[] = {
@@ -84,16 +87,20 @@ static int family_row(int32_t i, peft_entry *e)
     for (int32_t k = 0; archs[k] && !a; k++)
         if (k == i) a = archs[k];
     if (!a) return 0;
+    const char *known = a->style.hf_class ? a->style.hf_class : a->name;
     const char *classes[] = { a->class_lm, a->class_cls, a->class_base };
     size_t n = 0;
     for (size_t k = 0; k < ARRAY_LEN(classes); k++)
         if (classes[k] && n < sizeof(e->hf))
             n += (size_t)snprintf(e->hf + n, sizeof(e->hf) - n, "%s%s", n ? ", " : "", classes[k]);
     PUT(e->name, a->name);
-    PUT(e->kind, !a->style.causal ? "encoder" : is_mixture(a) ? "mixture of experts" : "decoder");
+    PUT(e->kind, slot_find(a, SLOT_CROSS_Q) ? "encoder and decoder"
+                 : !a->style.causal         ? "encoder"
+                 : is_mixture(a)            ? "mixture of experts"
+                                            : "decoder");
     PUT(e->gguf, a->gguf);
     for (size_t k = 0; k < ARRAY_LEN(known_models); k++)
-        if (!strcmp(known_models[k].name, a->name)) PUT(e->about, known_models[k].about);
+        if (!strcmp(known_models[k].name, known)) PUT(e->about, known_models[k].about);
     return 1;
 }
 

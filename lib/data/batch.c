@@ -11,7 +11,6 @@
 
 #include <stdlib.h>
 
-struct bound { int64_t tokens, targets, seqs; };
 struct batcher {
     struct mem *mem;
     const struct dataset *d;
@@ -24,7 +23,7 @@ struct batcher {
     /* Packing. */
     int32_t *tree, *pack_of, *shuffled;
     int64_t width;                  /* leaves: a power of two >= n */
-    struct bound most;              /* of any batch of any epoch */
+    struct batch_size most;         /* of any batch of any epoch */
     struct batch b;
     /* What b points to. */
     int32_t *ids, *pos, *types, *start, *rows, *target, *label, *example;
@@ -49,15 +48,23 @@ static int64_t sum_largest(int32_t *v, int64_t n, int64_t k)
     return sum;
 }
 
+static int32_t first_text(const struct example *x) { return x->ends ? x->ends[0] : x->n; }
+
 /* Uses b->order as scratch. */
-static struct bound find_bound(struct batcher *b)
+static struct batch_size find_bound(struct batcher *b)
 {
     const struct dataset *d = b->d;
-    struct bound most = {0};
+    struct batch_size most = {0};
     int64_t n = d->n, k = b->o.batch;
     for (int64_t i = 0; i < n; i++) b->order[i] = b->targets[i];
     int64_t all_targets = sum_largest(b->order, n, n);
     most.targets = sum_largest(b->order, n, k);
+    for (int64_t i = 0; i < n; i++) b->order[i] = first_text(&d->rows[i]);
+    int64_t all_first = sum_largest(b->order, n, n);
+    most.first = sum_largest(b->order, n, k);
+    for (int64_t i = 0; i < n; i++) b->order[i] = d->rows[i].n - first_text(&d->rows[i]);
+    int64_t all_others = sum_largest(b->order, n, n);
+    most.others = sum_largest(b->order, n, k);
     for (int64_t i = 0; i < n; i++) b->order[i] = d->rows[i].n;
     int64_t all_tokens = sum_largest(b->order, n, n);
     most.tokens = sum_largest(b->order, n, k);
@@ -66,6 +73,8 @@ static struct bound find_bound(struct batcher *b)
         int64_t room = MIN(k, n) * b->o.max_len, shortest = MAX(b->order[n - 1], 1);
         most.tokens = MIN(all_tokens, room);
         most.targets = MIN(all_targets, most.tokens);
+        most.first = MIN(all_first, most.tokens);
+        most.others = MIN(all_others, most.tokens);
         rows = MIN(n, most.tokens / shortest);
     }
     most.seqs = rows * d->texts;
@@ -85,7 +94,7 @@ static int batcher_alloc(struct batcher *b)
         if (d->rows[i].labels)
             b->targets[i] = (int32_t)count_trained(d->rows[i].labels, label_shift(d->task),
                                                    d->rows[i].n, &first);
-    struct bound most = b->most = find_bound(b);
+    struct batch_size most = b->most = find_bound(b);
     if (most.tokens > INT32_MAX)
         return fail(PEFT_EARG, "a batch of %lld tokens, expected less than 2^31",
                     (long long)most.tokens);
@@ -236,17 +245,18 @@ int64_t batcher_count(struct batcher *b, int64_t epoch)
     return b->n_batches;
 }
 
-void batcher_size(struct batcher *b, int64_t epoch, int64_t i, int64_t *tokens, int64_t *targets,
-                  int64_t *seqs)
+void batcher_size(struct batcher *b, int64_t epoch, int64_t i, struct batch_size *out)
 {
     int64_t from, to;
     range_of(b, epoch, i, &from, &to);
-    *tokens = *targets = 0;
-    *seqs = (to - from) * b->d->texts;
+    *out = (struct batch_size){.seqs = (to - from) * b->d->texts};
     for (int64_t k = from; k < to; k++) {
-        *tokens += b->d->rows[b->order[k]].n;
-        *targets += b->targets[b->order[k]];
+        const struct example *x = &b->d->rows[b->order[k]];
+        out->tokens += x->n;
+        out->targets += b->targets[b->order[k]];
+        out->first += first_text(x);
     }
+    out->others = out->tokens - out->first;
 }
 
 /* Appends text t of example x as the next sequence. */
@@ -310,25 +320,22 @@ const struct batch *batcher_get(struct batcher *b, int64_t epoch, int64_t i)
     return out;
 }
 
-void batcher_max(struct batcher *b, int64_t epochs, int64_t *tokens, int64_t *targets,
-                 int64_t *seqs)
+void batcher_max(struct batcher *b, int64_t epochs, struct batch_size *out)
 {
     enum { MOST_WORK = 1 << 24 };   /* rows to be shuffled: about a second */
-    *tokens = *targets = *seqs = 0;
+    *out = b->most;
     if (!b->o.shuffle) epochs = MIN(epochs, 1);
-    if (epochs > MOST_WORK / MAX(b->d->n, 1)) {
-        *tokens = b->most.tokens;
-        *targets = b->most.targets;
-        *seqs = b->most.seqs;
-        return;
-    }
+    if (epochs > MOST_WORK / MAX(b->d->n, 1)) return;
+    *out = (struct batch_size){0};
     for (int64_t e = 0; e < epochs; e++) {
         for (int64_t i = 0; i < batcher_count(b, e); i++) {
-            int64_t t, g, s;
-            batcher_size(b, e, i, &t, &g, &s);
-            *tokens = MAX(*tokens, t);
-            *targets = MAX(*targets, g);
-            *seqs = MAX(*seqs, s);
+            struct batch_size s;
+            batcher_size(b, e, i, &s);
+            out->tokens = MAX(out->tokens, s.tokens);
+            out->targets = MAX(out->targets, s.targets);
+            out->seqs = MAX(out->seqs, s.seqs);
+            out->first = MAX(out->first, s.first);
+            out->others = MAX(out->others, s.others);
         }
     }
 }

@@ -9,7 +9,8 @@
 /* What the rows are, and so what can be trained on them. */
 enum task {
     TASK_LM,                        /* labels: the next token */
-    TASK_CLASS                      /* one class or number a row */
+    TASK_CLASS,                     /* one class or number a row */
+    TASK_SEQ2SEQ                    /* a source, and a target with its next tokens as labels */
 };
 
 /* One row: one text, or as many as all rows of its data set have. */
@@ -47,6 +48,8 @@ struct data_opts {
     int32_t vocab;                  /* ids must be below */
     int32_t train_on_prompt, limit;
     int32_t causal;                 /* 0: encoder */
+    int32_t seq2seq, start;         /* encoder-decoder, whose targets begin with token `start` */
+    const char *prefix;             /* of every source text, or NULL */
     const char *system;
     const char *const *labels;      /* names of an existing head, or NULL */
     int32_t n_labels;
@@ -57,6 +60,10 @@ struct data_opts {
  * PEFT_ENOTFOUND with "no tokenizer". */
 int data_load(struct host *h, const struct tokenizer *tok, const char *path,
               const struct data_opts *o, struct dataset **out);
+/* A conversation as the source of an encoder-decoder model: by its chat template
+ * if it has one, a single message as it is, else "role: content" in lines. */
+int data_source_text(const struct tokenizer *tok, const struct message *m, int64_t n,
+                     struct buf *out);
 /* A data set and its splits are freed in any order: the last one frees the
  * examples. */
 void data_free(struct dataset *d);
@@ -121,15 +128,18 @@ int batcher_new(const struct dataset *d, const struct batch_opts *o, struct batc
 void batcher_free(struct batcher *b);
 /* Batches in epoch `epoch` (>= 0), in which each example occurs exactly once. */
 int64_t batcher_count(struct batcher *b, int64_t epoch);
-/* Tokens and trained targets of a batch without making it. */
-void batcher_size(struct batcher *b, int64_t epoch, int64_t i, int64_t *tokens, int64_t *targets,
-                  int64_t *seqs);
+/* The size of a batch without making it. */
+struct batch_size {
+    int64_t tokens, targets, seqs;  /* targets: trained ones */
+    int64_t first;                  /* tokens of the rows' first texts, and of the others */
+    int64_t others;
+};
+void batcher_size(struct batcher *b, int64_t epoch, int64_t i, struct batch_size *out);
 /* The i-th batch; valid until the next call.  NULL when a picture's file has
  * become unreadable. */
 const struct batch *batcher_get(struct batcher *b, int64_t epoch, int64_t i);
 /* Upper bounds over all batches of the epochs [0, epochs): the exact maxima
  * unless it would take too long to go through all of them. */
-void batcher_max(struct batcher *b, int64_t epochs, int64_t *tokens, int64_t *targets,
-                 int64_t *seqs);
+void batcher_max(struct batcher *b, int64_t epochs, struct batch_size *out);
 
 #endif

@@ -74,7 +74,10 @@ static bool cut_texts(struct coder *e)
     int64_t from = 0, to = 0, all = e->ids.n;
     for (int64_t t = 0; t < MAX(e->ends.n, 1); t++) {
         int64_t end = e->ends.n ? e->ends.v[t] : all, n = MIN(end - from, e->o->max_len);
-        if (n < end - from && e->keep_last) e->ids.v[from + n - 1] = e->ids.v[end - 1];
+        if (n < end - from && e->keep_last) {
+            e->ids.v[from + n - 1] = e->ids.v[end - 1];
+            if (e->labels.n) e->labels.v[from + n - 1] = e->labels.v[end - 1];
+        }
         memmove(e->ids.v + to, e->ids.v + from, (size_t)n * sizeof *e->ids.v);
         if (e->labels.n)
             memmove(e->labels.v + to, e->labels.v + from, (size_t)n * sizeof *e->labels.v);
@@ -116,7 +119,7 @@ static int read_row(struct loading *l, const json *row)
     e->row = (struct example){.label = -1, .line = l->line};
     e->keep_last = 0;
     if (!l->schema) {
-        if ((rc = schema_find(row, &l->schema)) < 0) return rc;
+        if ((rc = schema_find(e->o, row, &l->schema)) < 0) return rc;
         snprintf(l->d->schema, sizeof l->d->schema, "%s", l->schema->name);
         if (l->schema->needs_tokenizer && !e->tok)
             return fail(PEFT_ENOTFOUND, "rows of \"%s\" need a tokenizer, and the model has none; "
@@ -129,7 +132,7 @@ static int read_row(struct loading *l, const json *row)
         l->d->texts = texts;
     }
     if (e->task != l->d->task)
-        return fail(PEFT_EFORMAT, "expected %s as in the first row", l->d->task == TASK_LM ?
+        return fail(PEFT_EFORMAT, "expected %s as in the first row", label_shift(l->d->task) ?
                     "a label for each token, or none" : "one label for the row");
     if (texts != l->d->texts)
         return fail(PEFT_EFORMAT, "expected %d texts as in the first row, found %d", l->d->texts,

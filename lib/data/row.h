@@ -68,10 +68,17 @@ int coder_chat(struct coder *e, const struct chat *c);
 int coder_text(struct coder *e, const char *text);
 int coder_answer(struct coder *e, const char *prompt, const char *answer);
 int coder_class(struct coder *e, const char *text, const char *pair);
+/* A source text, behind the options' prefix, and its target. */
+int coder_seq2seq(struct coder *e, const char *source, const char *target);
+/* A source that is in e->ids, and the target's labels that are in e->labels. */
+int coder_target(struct coder *e);
 /* Positions p >= from that are trained; *first is the first of them. */
 int64_t count_trained(const int32_t *labels, int64_t from, int64_t n, int64_t *first);
 /* How far before its label the token stands whose hidden state predicts it. */
-static inline int label_shift(enum task task) { return task == TASK_LM; }
+static inline int label_shift(enum task task)
+{
+    return task == TASK_LM || task == TASK_SEQ2SEQ;
+}
 
 /* --- pictures.c: fills an empty data set from a folder or list of pictures */
 int pictures_load(struct dataset *d, const char *path, const struct data_opts *o);
@@ -84,9 +91,23 @@ struct schema {
     int needs_tokenizer;
     int (*encode)(const struct schema *s, struct coder *e, const json *row);
 };
+extern const struct schema seq2seq_schemas[];       /* of encoder-decoder models; ends with NULL */
 /* The first row decides; PEFT_EFORMAT when its columns fit no schema. */
-int schema_find(const json *row, const struct schema **out);
+int schema_find(const struct data_opts *o, const json *row, const struct schema **out);
 /* Encodes one row of this schema into `e`. */
 int schema_encode(const struct schema *s, struct coder *e, const json *row);
+
+/* --- reading members of a row (schema.c); each fails with what was expected */
+const json *row_member(const json *row, const char *key);           /* null counts as absent */
+/* A string; "" when an optional one is absent. */
+int row_text(const json *row, const char *key, bool optional, const char **out);
+/* A list of integers in [lo, hi], or `other`. */
+int row_ids(const json *list, const char *key, int64_t lo, int64_t hi, int64_t other,
+            struct ids *out);
+/* Padding at the end of e->ids, and of labels of the same number, is dropped; a
+ * hole elsewhere has no meaning. */
+int row_drop_padding(struct coder *e, const json *mask);
+/* The row's conversation, of any schema that is one: its chat, in e->scratch. */
+int row_chat(struct coder *e, const json *row, struct chat *out);
 
 #endif

@@ -25,6 +25,8 @@ int64_t slot_dim(const struct hparams *hp, uint8_t d)
     case DIM_ROT_HALF: return hp->rot / 2;
     case DIM_PATCH: return hp->channels * hp->patch[0] * hp->patch[1];
     case DIM_PROJECTION: return hp->projection;
+    case DIM_BUCKETS: return hp->buckets;
+    case DIM_HEADS: return hp->heads;
     default: return d == DIM_ONE ? 1 : 0;       /* vocabulary, types, labels: the tensor tells */
     }
 }
@@ -245,9 +247,10 @@ static int add_site(struct model *m, const struct slot_row *row, int64_t layer, 
     char hf[160], module[160];
     int gguf = store_format(m->store) == STORE_GGUF;
     struct site **at = site_at(m, row->slot, layer, expert);
-    if (*at) return PEFT_OK;
-    module_name(row->hf, layer, expert, hf, sizeof(hf));
-    module_name(gguf ? row->gguf : row->hf, layer, expert, module, sizeof(module));
+    int64_t number = layer - m->stack[stack_of(row->flags)].first;
+    if (*at || ((row->flags & SLOT_GATED) && !m->layers[layer].at[SLOT_GATE])) return PEFT_OK;
+    module_name(row->hf, number, expert, hf, sizeof(hf));
+    module_name(gguf ? row->gguf : row->hf, number, expert, module, sizeof(module));
     const char *suffix = row->flags & SLOT_TENSOR ? "" : ".weight";
     const struct store_tensor *w = *module ? find_tensor(m, module, suffix) : NULL;
     const struct store_tensor *b =
@@ -272,7 +275,7 @@ static int add_site(struct model *m, const struct slot_row *row, int64_t layer, 
     return PEFT_OK;
 }
 
-/* The slots of one layer, whose rows begin at `row`. */
+/* The slots of one layer, whose stack's rows begin at `row`. */
 static int bind_layer(struct model *m, const struct slot_row *row, int64_t layer)
 {
     struct layer *l = &m->layers[layer];
@@ -281,7 +284,8 @@ static int bind_layer(struct model *m, const struct slot_row *row, int64_t layer
         l->experts = arena_alloc(&m->arena, m->hp.experts * (int64_t)sizeof(*l->experts));
         if (!l->experts) return PEFT_ENOMEM;
     }
-    for (; row->kind && row->slot >= SLOT_LAYER && !rc; row++) {
+    int stack = stack_of(row->flags);
+    for (; row->slot >= SLOT_LAYER && stack_of(row->flags) == stack && !rc; row++) {
         if (row->slot < SLOT_EXPERT) rc = add_site(m, row, layer, -1);
         else
             for (int64_t e = 0; e < m->hp.experts && !rc; e++) rc = add_site(m, row, layer, e);
@@ -318,13 +322,18 @@ static int bind_params(struct model *m)
     m->sites = mem_array(&m->host.mem, most, sizeof(*m->sites));
     if (!m->params || !m->sites) return PEFT_ENOMEM;
     /* In forward order: what comes before the layers, the layers, the rest. */
-    row = m->arch->slots;
-    for (; row->kind && row->slot < SLOT_LAYER && !rc; row++)
-        rc = add_site(m, row, -1, -1);
-    for (int64_t i = 0; i < m->hp.layers && !rc; i++) rc = bind_layer(m, row, i);
-    while (row->kind && row->slot >= SLOT_LAYER) row++;
-    for (; row->kind && !rc; row++) rc = add_site(m, row, -1, -1);
+    for (row = m->arch->slots; row->kind && !rc;) {
+        if (row->slot < SLOT_LAYER) {
+            rc = add_site(m, row++, -1, -1);
+            continue;
+        }
+        int which = stack_of(row->flags);
+        const struct stack *s = &m->stack[which];
+        for (int64_t i = s->first; i < s->end && !rc; i++) rc = bind_layer(m, row, i);
+        while (row->slot >= SLOT_LAYER && stack_of(row->flags) == which) row++;
+    }
     if (rc) return rc;
+    if (!store_config(m->store)) m->hp.act = model_act(m);
     return m->global[SLOT_EMBED] ? check_vocab(m) : PEFT_OK;
 }
 /* A classification head that the file holds, and its label names. */

@@ -35,6 +35,7 @@ struct model {
     int64_t n_params, cap_params;
     struct site *global[SLOT_LAYER];
     struct layer *layers;           /* [hp.layers] */
+    struct stack { int64_t first, end; int causal; } stack[STACKS];     /* whose layers are whose */
     struct site *head;              /* classification, or NULL */
     int32_t pool_kind;              /* POOL_* of that head */
     float head_dropout;
@@ -79,6 +80,8 @@ int model_freeze_layers(struct model *m, int32_t first, int32_t last);
 /* A parameter's or module's name in a Hugging Face file: a bare encoder (no
  * head) has names without the family's prefix. */
 const char *model_file_name(const struct model *m, const char *name);
+/* The activation where no setting says it. */
+enum act model_act(const struct model *m);
 /* A slot's first row in the family's table, or NULL. */
 const struct slot_row *slot_find(const struct arch *a, int slot);
 int64_t param_len(const struct param *p);
@@ -106,6 +109,17 @@ int pass_mem_new(struct host *h, struct pass_mem **out);
 void pass_mem_free(struct pass_mem *m);
 int pass_mem_reserve(struct pass_mem *m, int64_t tokens, int64_t seqs);
 struct kv_cache { float *k, *v; };  /* one layer's: [cap, kv_heads * head_dim] */
+struct range { const int32_t *lo, *hi; };
+/* The part of a pass that one stack works on, and what its rows attend to. */
+struct stream {
+    int64_t first, n, seq, n_seq;   /* rows and sequences of the batch */
+    struct range span[2], cross;    /* of global layers, of local ones, in the other text */
+    const int32_t *self;            /* each row's own place among the keys */
+    struct kv_cache *cache;
+    const int32_t *bucket;          /* [distances] of the learned bias, where the model has one */
+    int64_t distances, origin;
+    struct tensor *bias;
+};
 struct pass {
     struct model *m;
     struct graph *g;
@@ -120,10 +134,17 @@ struct pass {
     const int32_t *types;           /* token types, or NULL = all 0 */
     int64_t length;                 /* of the longest sequence with its cache; 0 = as `pos` tells */
     const float *rope[2];           /* tables of global and local layers, by pass_begin */
-    struct { const int32_t *lo, *hi; } span[2];     /* attention ranges of global and local layers,
-                                                       by pass_begin */
-    struct kv_cache *cache;         /* [layers] while generating, else NULL */
-    int64_t past;                   /* rows in the cache before this pass */
+    int64_t n_source;               /* so many of the sequences, the first, are an encoder's */
+    int64_t reach;                  /* no text is longer; 0 = as long as the longest is */
+    /* while generating: caches of the main stack's layers [layers], in which each sequence has
+     * `stride` rows, `past` of them from before; with several sequences, each is one token */
+    struct kv_cache *cache;
+    int64_t past, stride;
+    struct kv_cache *cross;         /* [layers] of the source's n_cross tokens: filled by a pass
+                                       with a source, used by one without */
+    int64_t n_cross;
+    struct stream stream[STACKS];   /* by pass_begin */
+    struct tensor *source;          /* the encoder's output */
 };
 /* Resets the graph and makes the attention ranges. */
 int pass_begin(struct pass *p);
@@ -135,11 +156,15 @@ struct tensor *nn_leaf(struct pass *p, struct param *q);   /* NULL gives NULL */
 struct tensor *nn_linear(struct pass *p, const struct site *s, struct tensor *x);
 struct tensor *nn_norm(struct pass *p, const struct site *s, struct tensor *x);
 struct tensor *nn_dropout(struct pass *p, struct tensor *x, float rate);
-/* Final hidden states [n, dim]. */
+/* Final hidden states of the main stack's rows [n, dim], and of an encoder's
+ * before it. */
 struct tensor *model_hidden(struct pass *p);
 /* What an embedding of each sequence is: of text the mean of its hidden states,
  * of a picture the class token's, through the projection where there is one. */
 struct tensor *model_embedding(struct pass *p, struct tensor *hidden);
+struct tensor *model_encoded(struct pass *p);
+/* Rows of the batch as rows of the main stack's hidden states; one array a pass. */
+const int32_t *pass_rows(struct pass *p, const int32_t *rows, int64_t n);
 /* What the classification head reads, [n_seq, dim]. */
 struct tensor *model_pooled(struct pass *p, struct tensor *hidden);
 struct tensor *model_classify(struct pass *p, struct tensor *pooled);   /* [n_seq, labels] */
@@ -161,7 +186,8 @@ int gen_ends(const struct model *m, int32_t id);    /* by the file, config.json 
 void gen_sampling(const struct model *m, peft_generate_opts *o);
 
 /* --- generate.c */
+/* ids: receives the answer's tokens instead of its text; or NULL. */
 int model_generate(struct model *m, const int32_t *prompt, int64_t n,
-                   const peft_generate_opts *o, peft_generated *out);
+                   const peft_generate_opts *o, peft_generated *out, struct ids *ids);
 
 #endif

@@ -28,6 +28,12 @@ int glob_match(const char *globs, const char *name)
     return 0;
 }
 
+enum act model_act(const struct model *m)
+{
+    const struct style *s = &m->arch->style;
+    return (enum act)(s->gated_act && m->layers[0].at[SLOT_GATE] ? s->gated_act : s->act);
+}
+
 const struct slot_row *slot_find(const struct arch *a, int slot)
 {
     for (const struct slot_row *row = a->slots; row->kind; row++)

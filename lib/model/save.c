@@ -133,8 +133,8 @@ static const char *gguf_name(struct save *s, const struct site *site, const char
     char name[160];
     if (!gguf) return NULL;
     if (mark)
-        snprintf(name, sizeof(name), "%.*s%d%s%s", (int)(mark - gguf), gguf, site->layer, mark + 2,
-                 suffix);
+        snprintf(name, sizeof(name), "%.*s%d%s%s", (int)(mark - gguf), gguf,
+                 (int)(site->layer - s->m->stack[stack_of(site->flags)].first), mark + 2, suffix);
     else snprintf(name, sizeof(name), "%s%s", gguf, suffix);
     return arena_strndup(&s->arena, name, (int64_t)strlen(name));
 }
@@ -359,7 +359,7 @@ static void make_kv(struct kv_list *l)
         if (k->kind == 'f' && *(const double *)at != 0)
             add_kv_number(l, key, GGUF_F32, *(const double *)at);
         if (k->kind == 'b') add_kv_number(l, key, GGUF_BOOL, (double)*(const int64_t *)at);
-        if (k->kind == 'i' && *(const int64_t *)at)
+        if (k->kind == 'd' || (k->kind == 'i' && *(const int64_t *)at))
             add_kv_number(l, key, GGUF_U32, (double)*(const int64_t *)at);
     }
     if (!m->arch->style.causal) {
@@ -423,7 +423,7 @@ static int save_gguf(struct save *s, const char *path)
     if (beyond || !s->m->arch->gguf)
         return fail(PEFT_EUNSUPPORTED, "GGUF has no words for this model (family %s%s%s): save a "
                     "folder", s->m->arch->name, beyond ? ", " : "", beyond ? beyond : "");
-    if (s->m->hp.act != (enum act)s->m->arch->style.act)
+    if (s->m->hp.act != model_act(s->m))
         return fail(PEFT_EUNSUPPORTED,
                     "GGUF has no place for this model's activation: save a folder");
     l.kv = arena_alloc(&s->arena, l.cap * (int64_t)sizeof(*l.kv));

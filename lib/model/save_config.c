@@ -1,5 +1,7 @@
 /* config.json of a model that is saved: the original with what changed, or made
  * from the settings of a GGUF file. */
+#include <stdio.h>
+
 #include "model/rope.h"
 #include "model/save.h"
 
@@ -66,12 +68,15 @@ static int put_settings(const struct model *m, struct buf *b, int *n)
             continue;
         done[n_done++] = k;
         put_member(b, k->hf, n);
-        if (k->kind == 'i') buf_printf(b, "%lld", (long long)*(const int64_t *)at);
-        else if (k->kind == 'b') buf_puts(b, *(const int64_t *)at ? "true" : "false");
-        else buf_real(b, *(const double *)at);
+        if (k->kind == 'b') buf_puts(b, *(const int64_t *)at ? "true" : "false");
+        else if (k->kind == 'f') buf_real(b, *(const double *)at);
+        else buf_printf(b, "%lld", (long long)*(const int64_t *)at);
     }
     put_string(b, "model_type", m->arch->name, n);
-    put_string(b, "hidden_act", acts[hp->act], n);
+    char act[48];
+    int gated = m->arch->style.act_key && m->layers[0].at[SLOT_GATE];
+    snprintf(act, sizeof(act), "%s%s", gated ? "gated-" : "", acts[hp->act]);
+    put_string(b, m->arch->style.act_key ? m->arch->style.act_key : "hidden_act", act, n);
     put_member(b, "vocab_size", n);
     buf_printf(b, "%lld", (long long)hp->vocab);
     put_member(b, "tie_word_embeddings", n);

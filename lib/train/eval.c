@@ -15,7 +15,7 @@ struct eval {
 static int run_batch(struct eval *e, const struct batch *b)
 {
     struct pass p = { .m = e->m, .g = e->m->graph, .mem = e->m->mem };
-    batch_pass(&p, b);
+    batch_pass(&p, b, 0);
     int rc = pass_begin(&p);
     if (rc) return rc;
     struct tensor *x = e->objective->features(&p, b), *y;

@@ -2,7 +2,7 @@
 #include "train/train.h"
 
 const struct objective *const objectives[] = {
-    &objective_lm, &objective_regress, &objective_classify, NULL
+    &objective_lm, &objective_seq2seq, &objective_regress, &objective_classify, NULL
 };
 
 const struct objective *objective_for(const struct model *m, const struct dataset *d)
@@ -24,7 +24,7 @@ const struct objective *objective_for(const struct model *m, const struct datase
     return NULL;
 }
 
-void batch_pass(struct pass *p, const struct batch *b)
+void batch_pass(struct pass *p, const struct batch *b, int64_t reach)
 {
     p->n = b->n;
     p->n_seq = b->n_seq;
@@ -33,4 +33,6 @@ void batch_pass(struct pass *p, const struct batch *b)
     p->types = b->types;
     p->start = b->start;
     p->patches = b->patches;
+    p->n_source = p->m->stack[STACK_ENCODER].end ? b->n_rows : 0;
+    p->reach = reach;
 }

@@ -86,25 +86,34 @@ static int count_steps(struct trainer *t)
 
 struct dummy { struct batch b; int32_t *zeros, *start, *rows; };
 
+/* Sequences of equal length; with two stacks the first half of them has the
+ * most tokens of sources, the other half those of targets. */
 static int make_dummy(struct trainer *t, struct arena *a, struct dummy *d)
 {
-    int64_t n = MAX(t->max_tokens, MAX(t->max_targets, t->max_seqs)) + 1;
+    int two = t->m->stack[STACK_ENCODER].end > 0;
+    int64_t seqs = t->max.seqs, half = two ? seqs / 2 : 0;
+    int64_t tokens[2] = { t->max.first, two ? t->max.others : t->max.tokens };
+    int64_t all = two ? tokens[0] + tokens[1] : tokens[1];
+    int64_t n = MAX(all, MAX(t->max.targets, seqs)) + 1, each = half ? tokens[0] / half : 0;
     d->zeros = arena_alloc(a, n * 4);
-    d->start = arena_alloc(a, (t->max_seqs + 1) * 4);
+    d->start = arena_alloc(a, (seqs + 1) * 4);
     d->rows = arena_alloc(a, n * 4);
     if (!d->zeros || !d->start || !d->rows) return PEFT_ENOMEM;
-    int64_t each = t->max_tokens / t->max_seqs;
-    for (int64_t s = 0; s < t->max_seqs; s++) d->start[s] = (int32_t)(s * each);
-    d->start[t->max_seqs] = (int32_t)t->max_tokens;
-    d->b = (struct batch){ .n = t->max_tokens,
-                           .n_rows = t->max_seqs / t->d->texts,
-                           .n_seq = t->max_seqs,
+    for (int64_t s = 0; s < half; s++) d->start[s] = (int32_t)(s * each);
+    each = tokens[1] / (seqs - half);
+    int64_t first = all - tokens[1];
+    for (int64_t s = half; s < seqs; s++) d->start[s] = (int32_t)(first + (s - half) * each);
+    d->start[seqs] = (int32_t)all;
+    for (int64_t i = 0; i < n; i++) d->rows[i] = (int32_t)first;
+    d->b = (struct batch){ .n = all,
+                           .n_rows = seqs / t->d->texts,
+                           .n_seq = seqs,
                            .ids = d->zeros,
                            .pos = d->zeros, .types = d->zeros,
                            .start = d->start,
                            .rows = d->rows,
                            .target = d->zeros,
-                           .n_target = t->max_targets,
+                           .n_target = t->max.targets,
                            .label = d->zeros,
                            .value = (const float *)d->zeros,
                            .example = d->zeros };
@@ -125,7 +134,7 @@ static int plan_graphs(struct trainer *t, const struct batch *b)
     struct plan_report report;
     struct tensor *x, *loss;
     int rc;
-    batch_pass(&t->pass, b);
+    batch_pass(&t->pass, b, t->d->max_len);
     t->pass.training = 1;
     if ((rc = pass_begin(&t->pass))) return rc;
     x = t->objective->features(&t->pass, b);
@@ -158,7 +167,7 @@ static int plan_evaluation(struct trainer *t, const struct batch *b)
 {
     struct plan_report report = { 0 };
     t->pass.training = 0;
-    batch_pass(&t->pass, b);
+    batch_pass(&t->pass, b, t->d->max_len);
     int rc = pass_begin(&t->pass);
     if (rc) return rc;
     struct tensor *x = t->objective->features(&t->pass, b);
@@ -211,9 +220,9 @@ static int plan_run(struct trainer *t)
     struct dummy d;
     arena_init(&a, &t->m->host.mem);
     for (int64_t i = 0; (p = model_nth_param(t->m, i)); i++) p->used = 0;
-    batcher_max(t->batcher, t->epochs, &t->max_tokens, &t->max_targets, &t->max_seqs);
-    t->max_rows = per_rows(t->objective->per, t->max_tokens, t->max_targets, t->max_seqs);
-    int rc = pass_mem_reserve(t->mem, t->max_tokens, t->max_seqs);
+    batcher_max(t->batcher, t->epochs, &t->max);
+    t->max_rows = per_rows(t->objective->per, t->max.tokens, t->max.targets, t->max.seqs);
+    int rc = pass_mem_reserve(t->mem, t->max.tokens, t->max.seqs);
     if (!rc) rc = rope_reserve(t->m, t->d->max_len);
     if (!rc) rc = make_dummy(t, &a, &d);
     if (!rc) rc = plan_graphs(t, &d.b);
@@ -324,7 +333,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
                 out->scratch + out->data + out->features + out->process;
     out->evaluation = t->eval_slab;
     out->steps = t->steps;
-    out->tokens_per_step = t->max_tokens * t->o.accumulate;
+    out->tokens_per_step = t->max.tokens * t->o.accumulate;
     out->flops_per_step = t->flops * t->o.accumulate;
     return PEFT_OK;
 }

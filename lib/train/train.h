@@ -20,7 +20,8 @@ struct objective {
     struct tensor *(*loss)(struct pass *p, const struct batch *b, struct tensor *features,
                            float scale, struct loss_stats *stats);
 };
-extern const struct objective objective_lm, objective_classify, objective_regress;
+extern const struct objective objective_lm, objective_seq2seq, objective_classify,
+    objective_regress;
 extern const struct objective *const objectives[];          /* NULL-terminated */
 /* By the model's head and the data; NULL with a message when they do not fit. */
 const struct objective *objective_for(const struct model *m, const struct dataset *d);
@@ -28,7 +29,8 @@ static inline int64_t per_rows(enum per per, int64_t tokens, int64_t targets, in
 {
     return per == PER_TARGET ? targets : per == PER_TEXT ? seqs : tokens;
 }
-void batch_pass(struct pass *p, const struct batch *b);   /* ids, positions, segments */
+/* Ids, positions and segments; no text of any batch is longer than `reach`. */
+void batch_pass(struct pass *p, const struct batch *b, int64_t reach);
 
 struct hyper { float lr, beta1, beta2, eps, decay, gscale; int64_t t; };
 struct optimizer {
@@ -75,7 +77,8 @@ struct trainer {
     double *norm_parts;             /* [n_floats / NORM_GRAIN] */
     struct features features;
     float *gather;                  /* a batch's features, [max rows, dim] */
-    int64_t max_tokens, max_targets, max_seqs, max_rows;
+    struct batch_size max;          /* of any batch */
+    int64_t max_rows;               /* of its features */
     int64_t slab, scratch;          /* of the largest batch */
     int64_t eval_slab;              /* of evaluating one as large */
     double flops;                   /* of the largest step */

@@ -26,6 +26,7 @@ static void close_family(void)
     store_close(out);
 }
 static int is_kind(const char *kind) { return !strcmp(json_string(json_get(gold, "kind")), kind); }
+static int is_pair(void) { return is_kind("seq2seq"); }
 static int is_cls(void) { return is_kind("cls") || is_kind("vit"); }
 static peft_model *base(void) { return load_model(at("tests/golden/tiny/%s", family)); }
 
@@ -65,6 +66,7 @@ static const char *data_file(void)
                 continue;
             }
             fprintf(f, "], \"labels\": [");
+            if (is_pair()) n = (int32_t)cols;
             for (int i = 0; i < n; i++)
                 fprintf(f, "%s%d", i ? ", " : "", (int)labels[r * cols + i]);
             fprintf(f, "]}\n");
@@ -72,6 +74,18 @@ static const char *data_file(void)
     }
     fclose(f);
     return path;
+}
+
+/* What the decoder reads: its start token, and the labels but the last. */
+static int32_t target_ids(char batch, int r, int32_t start, int32_t *ids)
+{
+    int64_t cols = 0;
+    const int64_t *labels = ints("%c.labels", batch, &cols);
+    int32_t n = 0;
+    ids[n++] = start;
+    for (int64_t i = 0; i + 1 < cols && labels[r * cols + i + 1] >= 0; i++)
+        ids[n++] = (int32_t)labels[r * cols + i];
+    return n;
 }
 
 static void check_logits(char batch, int rows, const char *name, peft_model *m)
@@ -89,9 +103,16 @@ static void check_logits(char batch, int rows, const char *name, peft_model *m)
         int32_t ids[64], n = is_kind("vit") ? 1 : row_ids(batch, r, ids);
         double worst = 0;
         const float *pixels = floats(in, at("%c.pixel_values", batch), &each);
-        int rc = pixels ? peft_forward_pixels(m, pixels + r * (each / rows), 1, got)
-                        : peft_forward(m, ids, n, got);
-        CHECK_EQ(rc, PEFT_OK);
+        if (pixels) {
+            CHECK_EQ(peft_forward_pixels(m, pixels + r * (each / rows), 1, got), PEFT_OK);
+        } else if (is_pair()) {
+            int32_t target[64], k = target_ids(batch, r, info.decoder_start, target);
+            CHECK_EQ(peft_forward_pair(m, ids, n, target, k, got), PEFT_OK);
+            CHECK_EQ(peft_forward(m, ids, n, got), PEFT_ESTATE);
+            n = k;
+        } else {
+            CHECK_EQ(peft_forward(m, ids, n, got), PEFT_OK);
+        }
         int64_t len = is_cls() ? vocab : n * vocab,
                 first = is_cls() ? r * vocab : r * padded * vocab;
         for (int64_t i = 0; i < len; i++) worst = fmax(worst, fabs(got[i] - want[first + i]));
@@ -100,6 +121,37 @@ static void check_logits(char batch, int rows, const char *name, peft_model *m)
         if (worst > 2e-5) printf("  %s %s row %d\n", family, name, r);
     }
     free(got);
+}
+
+static int32_t read_list(const json *list, int32_t *to)
+{
+    int32_t n = 0;
+    for (const json *j = json_first(list); j; j = json_next(j))
+        to[n++] = (int32_t)json_number(j, 0);
+    return n;
+}
+
+/* The answers of transformers' generate, greedy and by beam search. */
+static void check_answers(peft_model *m)
+{
+    for (const json *c = json_first(json_get(gold, "generate")); c; c = json_next(c)) {
+        int32_t source[64], want[64], got[64];
+        int32_t n = read_list(json_get(c, "source"), source);
+        int32_t k = read_list(json_get(c, "ids"), want);
+        peft_generate_opts o = {
+            .size = sizeof(o), .max_tokens = 12,
+            .num_beams = (int32_t)json_number(json_get(c, "num_beams"), 1),
+            .length_penalty = (float)json_number(json_get(c, "length_penalty"), 1),
+            .early_stopping = (int32_t)json_number(json_get(c, "early"), 0),
+            .repeat_penalty = (float)json_number(json_get(c, "repetition_penalty"), 0),
+        };
+        int64_t len = peft_generate_ids(m, source, n, &o, got, 64, NULL);
+        CHECK_EQ(len, k);
+        CHECK(len == k && !memcmp(got, want, (size_t)k * sizeof(*got)));
+        if (len != k || memcmp(got, want, (size_t)k * sizeof(*got)))
+            printf("  %s: %d beams, penalty %g, early %d\n", family, o.num_beams,
+                   (double)o.length_penalty, o.early_stopping);
+    }
 }
 
 static peft_trainer *trainer(peft_model *m, peft_dataset **d, double lr)
@@ -272,6 +324,7 @@ static void check_family(const char *name)
     worst_logit = worst_grad = worst_loss = 0;
     check_logits('a', 2, "a.logits", m);
     check_logits('b', 1, "b.logits", m);
+    check_answers(m);
     peft_model_free(m);
     check_gradients();
     m = base();

@@ -347,7 +347,7 @@ class Model(_Handle):
 
     def dataset(self, path, **options):
         """JSONL, CSV or a folder of pictures; options: max_len, system,
-        train_on_prompt, limit, any_path."""
+        train_on_prompt, limit, any_path, prefix."""
         out = ctypes.c_void_p()
         opts = _options(_api.DatasetOpts, options)
         _check(lib.peft_dataset_load(self._c, _bytes(path), ctypes.byref(opts), ctypes.byref(out)))
@@ -405,6 +405,14 @@ class Model(_Handle):
         shape = [info.labels] if info.labels else [len(ids), info.vocab]
         data, to = _floats(math.prod(shape))
         _check(lib.peft_forward(self._c, _ids(ids), len(ids), to))
+        return memoryview(data).cast("B").cast("f", shape)
+
+    def forward_pair(self, source, ids):
+        """Of an encoder-decoder model: logits [len(ids)][vocab] for the ids of a
+        target, the first of which is info.decoder_start."""
+        shape = [len(ids), self.info.vocab]
+        data, to = _floats(math.prod(shape))
+        _check(lib.peft_forward_pair(self._c, _ids(source), len(source), _ids(ids), len(ids), to))
         return memoryview(data).cast("B").cast("f", shape)
 
     def embed(self, text, normalize=True):
@@ -466,10 +474,20 @@ class Model(_Handle):
 
     def generate(self, prompt, **options):
         """The answer to a prompt, or to messages [{"role", "content"}, ...].
-        Options: max_tokens, temperature, top_k, top_p, min_p, seed, stop, raw."""
+        Options: max_tokens, temperature, top_k, top_p, min_p, seed, stop, raw,
+        num_beams, length_penalty, early_stopping (0, 1, or 2 for "never")."""
         pieces = []
         self._generate(prompt, pieces.append, options)
         return "".join(pieces)
+
+    def generate_ids(self, ids, **options):
+        """The same from token ids to token ids, without a tokenizer."""
+        opts = _options(_api.GenerateOpts, options)
+        n = opts.max_tokens or 256
+        to = (ctypes.c_int32 * n)()
+        n = _check(lib.peft_generate_ids(self._c, _ids(ids), len(ids), ctypes.byref(opts), to, n,
+                                         None))
+        return list(to[:n])
 
     def stream(self, prompt, **options):
         """As generate(), piece by piece.  The model is busy until the iterator

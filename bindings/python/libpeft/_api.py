@@ -48,7 +48,8 @@ Info = _struct("Info", "size:size family:char[32] name:char[96] format:char[32] 
                "max_len:i32 labels:i32 has_tokenizer:i32 has_chat_template:i32 causal:i32 "
                "params:i64 trainable:i64 params_total:i64 weight_bytes:i64 n_tensors:i32 "
                "n_adapters:i32 bos:i32 eos:i32 pad:i32 image_height:i32 image_width:i32 "
-               "channels:i32 embed_dim:i32")
+               "channels:i32 embed_dim:i32 "
+               "encoder_layers:i32 decoder_start:i32")
 Param = _struct("Param", "size:size name:str type:str rows:i64 cols:i64 layer:i32 trainable:i32")
 HeadOpts = _struct("HeadOpts", "size:size labels:i32 names:ptr pool:str dropout:f32 seed:u64")
 AdapterOpts = _struct("AdapterOpts", "size:size method:str targets:str rank:i32 alpha:f32 "
@@ -57,11 +58,12 @@ AdapterOpts = _struct("AdapterOpts", "size:size method:str targets:str rank:i32 
 Message = _struct("Message", "role:str content:str")
 GenerateOpts = _struct("GenerateOpts", "size:size max_tokens:i32 temperature:f32 top_k:i32 "
                        "top_p:f32 min_p:f32 repeat_penalty:f32 seed:u64 stop:ptr n_stop:i32 "
-                       "raw:i32 on_text:ptr ctx:ptr")
+                       "raw:i32 on_text:ptr ctx:ptr num_beams:i32 length_penalty:f32 "
+                       "early_stopping:i32")
 Generated = _struct("Generated", "size:size prompt_tokens:i32 tokens:i32 reason:i32 "
                     "prompt_seconds:f64 seconds:f64")
 DatasetOpts = _struct("DatasetOpts", "size:size max_len:i32 train_on_prompt:i32 system:str "
-                      "limit:i32 any_path:i32")
+                      "limit:i32 any_path:i32 prefix:str")
 DatasetStats = _struct("DatasetStats", "size:size schema:char[32] rows:i64 tokens:i64 "
                        "trained_tokens:i64 min_len:i32 median_len:i32 mean_len:i32 p95_len:i32 "
                        "max_len:i32 truncated:i64 skipped:i64 labels:i32")
@@ -119,6 +121,7 @@ peft_tokenize_offsets i64 p s size i32 p p i64
 peft_detokenize i64 p p i64 i32 p i64
 peft_chat_render i64 p p i32 i32 p i64
 peft_forward i32 p p i32 p
+peft_forward_pair i32 p p i32 p i32 p
 peft_embed i32 p p i32 i32 p
 peft_forward_pixels i32 p p i32 p
 peft_embed_pixels i32 p p i32 i32 p
@@ -127,6 +130,7 @@ peft_classify_image i32 p s p size p
 peft_embed_image i32 p s p size i32 p
 peft_generate_defaults i32 p p
 peft_generate i32 p p i32 p p
+peft_generate_ids i64 p p i32 p p i64 p
 peft_list i32 s i32 p
 peft_dataset_load i32 p s p p
 peft_dataset_free - p
