@@ -14,6 +14,7 @@ BEGIN {
     door["cJSON.h"] = "lib/base/json.c"
     door["cblas.h"] = "lib/kernel/blas.c"
     door["utf8proc.h"] = "lib/text/"
+    door["pcre2.h"] = "lib/text/regex.c"
     door["png.h"] = "lib/data/png.c"
     door["jpeglib.h"] = "lib/data/jpeg.c"
 }

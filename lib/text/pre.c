@@ -44,6 +44,7 @@ static int span_emit(struct span_state *st)
 {
     if (!st->holds) return PEFT_OK;
     st->holds = false;
+    if (st->from == st->to) return PEFT_OK;
     if (st->from > 0) st->e->first = false;
     int rc = split_run(st->e, st->step + 1, st->s + st->from, st->to - st->from);
     st->e->first = false;
@@ -73,11 +74,21 @@ static int span_add(struct span_state *st, int64_t from, int64_t to, bool match)
     return rc;
 }
 
+static int span_of_regex(void *ctx, int64_t from, int64_t to, bool match)
+{
+    struct span_state *st = ctx;
+    return span_add(st, from, to, match != st->p->invert);
+}
+
 static int split_find(struct encoder *e, int step, const char *s, int64_t n)
 {
     const struct split_step *p = &e->t->split[step];
     struct span_state st = {.e = e, .p = p, .step = step, .s = s};
     int rc = PEFT_OK;
+    if (p->regex) {
+        rc = expr_scan(&(struct expr){.regex = p->regex}, s, n, span_of_regex, &st);
+        return rc < 0 ? rc : span_emit(&st);
+    }
     for (int64_t at = 0; at < n && rc == PEFT_OK;) {
         bool match;
         int64_t end = p->find(p, s, n, at, &match);
@@ -87,7 +98,7 @@ static int split_find(struct encoder *e, int step, const char *s, int64_t n)
     return rc < 0 ? rc : span_emit(&st);
 }
 
-static void write_bytes(struct draft *d, const struct aligned *in)
+void write_bytes(struct draft *d, const struct aligned *in)
 {
     for (int64_t i = 0; i < in->n; i++) {
         char out[4];

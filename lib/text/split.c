@@ -227,6 +227,19 @@ static int64_t find_bloom(const struct split_step *p, const char *s, int64_t n, 
     return at;
 }
 
+/*  {2,}: two or more spaces */
+static int64_t find_spaces2(const struct split_step *p, const char *s, int64_t n, int64_t at,
+                            bool *match)
+{
+    (void)p;
+    int64_t end = at;
+    while (end < n && s[end] == ' ') end++;
+    *match = end - at >= 2;
+    if (*match) return end;
+    const char *hit = uni_find(s + end, n - end, "  ", 2);
+    return hit ? hit - s : n;
+}
+
 /* A literal text. */
 int64_t find_literal(const struct split_step *p, const char *s, int64_t n, int64_t at,
                      bool *match)
@@ -235,6 +248,15 @@ int64_t find_literal(const struct split_step *p, const char *s, int64_t n, int64
     *match = hit == s + at;
     if (*match) return at + p->n_text;
     return hit ? hit - s : n;
+}
+
+/* n_text characters, or what is left. */
+int64_t find_length(const struct split_step *p, const char *s, int64_t n, int64_t at, bool *match)
+{
+    int32_t cp;
+    *match = true;
+    for (int64_t k = 0; k < p->n_text && at < n; k++) at += uni_next(s + at, &cp);
+    return at;
 }
 
 #define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -258,6 +280,7 @@ static const struct { const char *regex; find_fn *find; } split_regexes[] = {
     {"\\p{N}{1,3}", find_number3},
     {"[0-9][0-9][0-9]", find_three},
     {"\\s+", find_spaces},
+    {" {2,}", find_spaces2},
     {"\\s", find_space},
     {"\\w+|[^\\w\\s]+", find_words},
     {BLOOM, find_bloom},

@@ -9,7 +9,8 @@ struct tokenizer;
 extern const struct named tok_kinds[];      /* what is read; name NULL ends it */
 /* From a Hugging Face folder: tokenizer.json (with tokenizer_config.json and
  * special_tokens_map.json beside it), or vocab.json + merges.txt, or
- * vocab.txt.  PEFT_ENOTFOUND when the folder has none of them. */
+ * vocab.txt, or a SentencePiece model (tokenizer.model, spiece.model,
+ * sentencepiece.bpe.model, spm.model).  PEFT_ENOTFOUND when the folder has none of them. */
 int tok_open_folder(struct host *h, const char *dir, struct tokenizer **out);
 /* From GGUF metadata (tokenizer.ggml.*).  PEFT_ENOTFOUND when there is none. */
 int tok_open_gguf(struct host *h, const struct store *s, struct tokenizer **out);
@@ -30,7 +31,7 @@ int tok_gguf_kv_rows(struct host *h, const struct tokenizer *t, int64_t rows, st
                      struct gguf_kv **kv, int64_t *n);
 
 struct tok_info {
-    const char *kind;               /* "bpe", "wordpiece" */
+    const char *kind;               /* "bpe", "wordpiece", "unigram", "wordlevel" */
     int64_t n_vocab;                /* ids 0..n_vocab-1 */
     int32_t bos, eos, pad, unk, cls, sep, mask;     /* -1 = none */
     int adds_bos, adds_eos;         /* by TOK_SPECIAL */

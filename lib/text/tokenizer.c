@@ -5,14 +5,6 @@
 
 enum { KEPT_TEXT = 1 << 16 };
 
-const struct named tok_kinds[] = {
-    {"byte-level BPE", "GPT-2, Llama 3, SmolLM 2, Qwen, ...: tokenizer.json, vocab.json with "
-                       "merges.txt, GGUF"},
-    {"SentencePiece BPE", "Llama 2, Mistral, Gemma, ...: tokenizer.json, GGUF"},
-    {"WordPiece", "BERT, DistilBERT, ...: tokenizer.json, vocab.txt, GGUF"},
-    {NULL, NULL},
-};
-
 const struct tok_info *tok_info(const struct tokenizer *t)
 {
     return &t->info;
@@ -209,9 +201,11 @@ static void encoder_trim(struct encoder *e)
     buf_free(&e->word);
     mem_free(e->mem, e->symbols);
     mem_free(e->mem, e->heap);
+    mem_free(e->mem, e->best);
     e->symbols = NULL;
     e->heap = NULL;
-    e->cap_symbols = 0;
+    e->best = NULL;
+    e->cap_symbols = e->cap_best = 0;
 }
 
 static void encoder_free(struct encoder *e)

@@ -12,7 +12,7 @@ int tok_new(struct host *h, struct tokenizer **out)
     map_init(&t->added_ids, &h->mem);
     t->info = (struct tok_info){.kind = "bpe", .bos = -1, .eos = -1, .pad = -1, .unk = -1,
                                 .cls = -1, .sep = -1, .mask = -1};
-    t->bpe.unk = t->wp.unk = -1;
+    t->bpe.unk = t->wp.unk = t->uni.unk = -1;
     for (int i = 0; i < 256; i++) t->bpe.of_byte[i] = -1;
     t->idle = arena_alloc(&t->arena, sizeof *t->idle);
     if (t->idle) return PEFT_OK;
@@ -36,6 +36,8 @@ void tok_free(struct tokenizer *t)
     mem_free(m, t->bpe.slots);
     mem_free(m, t->bpe.pairs);
     mem_free(m, t->bpe.rank);
+    unigram_free(t);
+    regex_free_all(t);
     arena_free(&t->arena);
     mem_free(m, t);
 }
@@ -217,7 +219,7 @@ int tok_finish(struct tokenizer *t)
         else if (seen) t->info.adds_eos = 1;
         else t->info.adds_bos = 1;
     }
-    t->info.kind = t->model == MODEL_WORDPIECE ? "wordpiece" : "bpe";
+    t->info.kind = tok_models[t->model].kind;
     t->info.n_vocab = t->n;
     return chat_prepare(t);
 }

@@ -53,13 +53,18 @@ static void words_grow(struct encoder *e)
     *w = wider;
 }
 
+static bool merges_pairs(const struct tokenizer *t)
+{
+    return t->model == MODEL_BPE || t->model == MODEL_SCORES;
+}
+
 /* Bytes of which one is unknown are written out: what that means depends on the
  * lengths of the characters that stand for bytes. */
 static int model_encode(struct encoder *e, const char *s, int64_t n)
 {
     e->word_at = s;
     e->n_ends = 0;
-    if (e->t->model == MODEL_WORDPIECE) return wordpiece_encode(e, s, n);
+    if (!merges_pairs(e->t)) return tok_models[e->t->model].encode(e, s, n);
     bool known = true;
     for (int64_t i = 0; e->t->bpe.raw && known && i < n; i++)
         known = e->t->bpe.of_raw[(uint8_t)s[i]] >= 0;
@@ -82,7 +87,8 @@ static void word_recall(struct encoder *e, const struct word *x, const char *s)
 static int word_encode(struct encoder *e, const char *s, int64_t n)
 {
     struct words *w = &e->words;
-    if (n > WORD_MAX) return model_encode(e, s, n);
+    /* Unigram's pieces are others where special tokens are text. */
+    if (n > WORD_MAX || (e->plain && e->t->model == MODEL_UNIGRAM)) return model_encode(e, s, n);
     if (w->met >= w->cap / 2) words_grow(e), w->met = 0;
     if (w->cap == 0) return model_encode(e, s, n);
     struct word *x = word_place(w, e->t->vocab.seed, s, n);
@@ -133,7 +139,7 @@ int words_prepare(struct tokenizer *t)
 {
     const struct bpe *b = &t->bpe;
     bool bytes = b->byte_fallback && !b->prefix && !b->end_suffix && !b->ignore_merges;
-    if (t->model == MODEL_WORDPIECE || !bytes || t->n_pieces < t->n_split) return PEFT_OK;
+    if (!merges_pairs(t) || !bytes || t->n_pieces < t->n_split) return PEFT_OK;
     for (int i = 0; i < 256; i++)
         if (b->of_byte[i] < 0) return PEFT_OK;
     uint32_t *joints = arena_alloc(&t->arena, (1 << 16) / 8);

@@ -17,7 +17,12 @@ static struct host host;
 static const char *const kinds[] = {
     "gpt2", "gpt2-prefix", "smollm", "llama3", "cl100k", "qwen2", "nfkc", "nfkd", "bloom",
     "falcon", "roberta", "llama2", "metaspace", "metaspace-first", "gemma", "spm-unk",
-    "spm-unk-each", "bert", "bert-cased", "bert-accents", "bert-words",
+    "spm-unk-each", "bert", "bert-cased", "bert-accents", "bert-words", "t5", "t5-spaces", "xlmr",
+    "unigram-bytes", "unigram-unk", "old-gpt", "words", "ctc", "norm-bytes", "spm-t5", "spm-xlmr",
+    "spm-camembert", "spm-albert", "spm-llama", "spm-gemma",
+#ifdef PEFT_PCRE2
+    "chars", "o200k", "deepseek", "regex",
+#endif
 };
 
 static struct tokenizer *open_kind(const char *name)
