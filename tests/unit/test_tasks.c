@@ -140,7 +140,8 @@ static void test_masks(void)
 static void test_refused(void)
 {
     static const char *const rows[] = {
-        "{\"tokens\": [\"a\", \"b\"], \"tags\": [\"O\"]}", "{\"tokens\": \"a\", \"tags\": [\"O\"]}",
+        "{\"tokens\": [\"a\", \"b\"], \"tags\": [\"O\"]}",
+        "{\"tokens\": \"a\", \"tags\": [\"O\"]}",
         "{\"text\": \"abc\", \"spans\": [[0, 9, \"X\"]]}", "{\"text\": \"abc\", \"spans\": 3}",
         "{\"text\": \"a\", \"labels\": [1, \"x\"]}", "{\"text\": \"a\", \"labels\": [\"x\", 1]}",
         "{\"question\": \"q\", \"context\": \"c d\", \"answers\": {\"text\": [\"zz\"]}}",
