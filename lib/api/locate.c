@@ -135,7 +135,7 @@ static void end_tag(struct tag_list *t)
     t->parts = 0;
 }
 
-static void add_tag(struct tag_list *t, const struct model *m, const struct piece *p, int group)
+static void take_piece(struct tag_list *t, const struct model *m, const struct piece *p, int group)
 {
     int begins = 0;
     const char *name = m->labels[p->label], *label = group ? label_type(name, &begins) : name;
@@ -186,7 +186,7 @@ int64_t peft_tag_text(peft_model *model, const char *text, size_t n, const peft_
     for (int32_t i = 0, k; i < l.n && !rc; i = k) {
         for (k = i + 1; k < l.n && how >= AS_FIRST && goes_on(&l, text, k);) k++;
         struct piece p = word_of(&l, i, k, (enum aggregate)how);
-        add_tag(&t, m, &p, how != AS_TOKENS);
+        take_piece(&t, m, &p, how != AS_TOKENS);
     }
     end_tag(&t);
     mem_free(&m->host.mem, l.score);

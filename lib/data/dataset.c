@@ -78,7 +78,7 @@ static bool cut_texts(struct coder *e)
             e->ids.v[from + n - 1] = e->ids.v[end - 1];
             if (e->labels.n) e->labels.v[from + n - 1] = e->labels.v[end - 1];
         }
-        memmove(e->ids.v + to, e->ids.v + from, (size_t)n * sizeof *e->ids.v);
+        if (n) memmove(e->ids.v + to, e->ids.v + from, (size_t)n * sizeof *e->ids.v);
         if (e->labels.n)
             memmove(e->labels.v + to, e->labels.v + from, (size_t)n * sizeof *e->labels.v);
         from = end;

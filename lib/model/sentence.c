@@ -7,7 +7,7 @@
 #include "model/load.h"
 
 /* PEFT_OK with *out NULL when there is no such file. */
-static int open_part(struct model *m, const char *dir, const char *name, json **out)
+static int read_beside(struct model *m, const char *dir, const char *name, json **out)
 {
     struct file_view v;
     char *path = NULL;
@@ -37,7 +37,7 @@ static int read_pooling(struct model *m, const char *folder)
     json *j = NULL;
     int found = 0;
     snprintf(name, sizeof(name), "%.200s/config.json", folder);
-    int rc = open_part(m, m->path, name, &j);
+    int rc = read_beside(m, m->path, name, &j);
     const char *mode = json_string(json_get(j, "pooling_mode"));
     for (size_t i = 0; i < ARRAY_LEN(modes) && !rc; i++) {
         if (mode ? strcmp(mode, modes[i].name) != 0 : !json_bool(json_get(j, modes[i].flag), 0))
@@ -74,10 +74,10 @@ int load_sentence(struct model *m)
     json *modules = NULL, *config;
     m->sentence.pool = POOL_MEAN;
     if (path_kind(&m->host, m->path) != 2) return PEFT_OK;
-    int rc = open_part(m, m->path, "modules.json", &modules);
+    int rc = read_beside(m, m->path, "modules.json", &modules);
     for (const json *j = json_first(modules); j && !rc; j = json_next(j)) rc = read_module(m, j);
     for (size_t i = 0; i < ARRAY_LEN(lengths) && !rc && modules && !m->sentence.max_len; i++) {
-        rc = open_part(m, m->path, lengths[i].file, &config);
+        rc = read_beside(m, m->path, lengths[i].file, &config);
         double n = json_number(json_get(config, lengths[i].key), 0);
         if (n >= 1 && n < INT32_MAX) m->sentence.max_len = (int64_t)n;
         json_free(config);
