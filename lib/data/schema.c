@@ -13,7 +13,7 @@ const json *row_member(const json *row, const char *key)
 }
 
 /* A string column; "" when an optional one is absent. */
-int row_text_of(const json *row, const char *key, bool optional, const char **out)
+int row_text(const json *row, const char *key, bool optional, const char **out)
 {
     const json *v = row_member(row, key);
     *out = "";
@@ -96,7 +96,7 @@ static const struct { const char *name, *role; } roles[] = {
 
 static int role_of(const json *message, const char *key, const char **out)
 {
-    int rc = row_text_of(message, key, false, out);
+    int rc = row_text(message, key, false, out);
     if (rc < 0) return rc;
     for (size_t i = 0; i < ARRAY_LEN(roles); i++) {
         if (strcmp(*out, roles[i].name) == 0) {
@@ -151,36 +151,47 @@ static bool begins_with_system(const json *list, const char *key)
     return role && (strcmp(role, "system") == 0 || strcmp(role, "developer") == 0);
 }
 
-static int encode_messages(const struct schema *s, struct coder *e, const json *row)
+static int read_messages(struct coder *e, const json *row, const char *key, struct chat *c)
 {
-    struct chat c;
     const json *list;
-    int rc = list_of(row, s->need[0], &list);
-    if (rc == PEFT_OK) rc = chat_alloc(e, &c, json_count(list) + 1);
+    int rc = list_of(row, key, &list);
+    if (rc == PEFT_OK) rc = chat_alloc(e, c, json_count(list) + 1);
     if (rc < 0) return rc;
-    c.tools = tools_of(row);
-    chat_begin(e, &c, "", begins_with_system(list, "role"));
-    rc = add_messages(e, row, s->need[0], &c, true);
-    return rc < 0 ? rc : coder_chat(e, &c);
+    c->tools = tools_of(row);
+    chat_begin(e, c, "", begins_with_system(list, "role"));
+    return add_messages(e, row, key, c, true);
 }
 
-static int encode_sharegpt(const struct schema *s, struct coder *e, const json *row)
+static int read_sharegpt(struct coder *e, const json *row, const char *key, struct chat *c)
 {
-    struct chat c;
     const json *list;
     const char *system, *role, *content;
-    int rc = list_of(row, s->need[0], &list);
-    if (rc == PEFT_OK) rc = row_text_of(row, "system", true, &system);
-    if (rc == PEFT_OK) rc = chat_alloc(e, &c, json_count(list) + 1);
+    int rc = list_of(row, key, &list);
+    if (rc == PEFT_OK) rc = row_text(row, "system", true, &system);
+    if (rc == PEFT_OK) rc = chat_alloc(e, c, json_count(list) + 1);
     if (rc < 0) return rc;
-    chat_begin(e, &c, system, begins_with_system(list, "from"));
+    chat_begin(e, c, system, begins_with_system(list, "from"));
     for (const json *m = json_first(list); m; m = json_next(m)) {
         rc = role_of(m, "from", &role);
-        if (rc == PEFT_OK) rc = row_text_of(m, "value", false, &content);
+        if (rc == PEFT_OK) rc = row_text(m, "value", false, &content);
         if (rc < 0) return rc;
-        chat_add(&c, role, content, true);
+        chat_add(c, role, content, true);
     }
-    return coder_chat(e, &c);
+    return PEFT_OK;
+}
+
+int row_chat(struct coder *e, const json *row, struct chat *out)
+{
+    if (row_member(row, "messages")) return read_messages(e, row, "messages", out);
+    return read_sharegpt(e, row, "conversations", out);
+}
+
+static int encode_chat(const struct schema *s, struct coder *e, const json *row)
+{
+    struct chat c;
+    (void)s;
+    int rc = row_chat(e, row, &c);
+    return rc < 0 ? rc : coder_chat(e, &c);
 }
 
 /* Two strings are joined as they are; two lists are one conversation. */
@@ -190,8 +201,8 @@ static int encode_completion(const struct schema *s, struct coder *e, const json
     const char *a, *b;
     int rc;
     if (json_kind(json_get(row, s->need[0])) != JSON_ARRAY) {
-        rc = row_text_of(row, s->need[0], false, &a);
-        if (rc == PEFT_OK) rc = row_text_of(row, s->need[1], false, &b);
+        rc = row_text(row, s->need[0], false, &a);
+        if (rc == PEFT_OK) rc = row_text(row, s->need[1], false, &b);
         return rc < 0 ? rc : coder_answer(e, a, b);
     }
     struct chat c;
@@ -211,10 +222,10 @@ static int encode_completion(const struct schema *s, struct coder *e, const json
 static int encode_alpaca(const struct schema *s, struct coder *e, const json *row)
 {
     const char *task, *input, *answer, *system;
-    int rc = row_text_of(row, s->need[0], false, &task);
-    if (rc == PEFT_OK) rc = row_text_of(row, "input", true, &input);
-    if (rc == PEFT_OK) rc = row_text_of(row, s->need[1], false, &answer);
-    if (rc == PEFT_OK) rc = row_text_of(row, "system", true, &system);
+    int rc = row_text(row, s->need[0], false, &task);
+    if (rc == PEFT_OK) rc = row_text(row, "input", true, &input);
+    if (rc == PEFT_OK) rc = row_text(row, s->need[1], false, &answer);
+    if (rc == PEFT_OK) rc = row_text(row, "system", true, &system);
     if (rc < 0) return rc;
     bool chat = chat_known(e->tok);
     struct buf *b = &e->text;
@@ -244,7 +255,7 @@ static int encode_alpaca(const struct schema *s, struct coder *e, const json *ro
 static int encode_plain(const struct schema *s, struct coder *e, const json *row)
 {
     const char *text;
-    int rc = row_text_of(row, s->need[0], false, &text);
+    int rc = row_text(row, s->need[0], false, &text);
     return rc < 0 ? rc : coder_text(e, text);
 }
 
@@ -261,8 +272,8 @@ static int encode_pair(const struct schema *s, struct coder *e, const json *row)
         const char *before = "", *answer;
         int rc = PEFT_OK;
         if (json_kind(json_get(row, s->need[t])) != JSON_ARRAY) {
-            if (prompt) rc = row_text_of(row, "prompt", false, &before);
-            if (rc == PEFT_OK) rc = row_text_of(row, s->need[t], false, &answer);
+            if (prompt) rc = row_text(row, "prompt", false, &before);
+            if (rc == PEFT_OK) rc = row_text(row, s->need[t], false, &answer);
             if (rc == PEFT_OK) rc = coder_add_answer(e, before, answer);
             if (rc < 0) return rc;
             continue;
@@ -286,14 +297,14 @@ static int encode_pair(const struct schema *s, struct coder *e, const json *row)
 static int encode_labelled(const struct schema *s, struct coder *e, const json *row)
 {
     const char *text, *pair_key = s->need[2] ? s->need[2] : "text_pair", *pair = NULL;
-    int rc = row_text_of(row, s->need[1], false, &text);
-    if (rc == PEFT_OK && row_member(row, pair_key)) rc = row_text_of(row, pair_key, false, &pair);
+    int rc = row_text(row, s->need[1], false, &text);
+    if (rc == PEFT_OK && row_member(row, pair_key)) rc = row_text(row, pair_key, false, &pair);
     if (rc == PEFT_OK) rc = labels_read(e->label_set, json_get(row, s->need[0]), &e->row);
     return rc < 0 ? rc : coder_class(e, text, pair);
 }
 
 /* Reads a list of integers in [lo, hi], or `other`. */
-static int read_ids(const json *list, const char *key, int64_t lo, int64_t hi, int64_t other,
+int row_ids(const json *list, const char *key, int64_t lo, int64_t hi, int64_t other,
                     struct ids *out)
 {
     if (json_kind(list) != JSON_ARRAY)
@@ -317,7 +328,7 @@ static int encode_pair_ids(const struct schema *s, struct coder *e, const json *
 {
     int64_t last = (int64_t)e->o->vocab - 1;
     for (int t = 0; t < 2; t++) {
-        int rc = read_ids(json_get(row, s->need[t]), s->need[t], 0, last, 0, &e->ids);
+        int rc = row_ids(json_get(row, s->need[t]), s->need[t], 0, last, 0, &e->ids);
         ids_push(&e->ends, (int32_t)e->ids.n);
         if (rc < 0) return rc;
     }
@@ -326,10 +337,10 @@ static int encode_pair_ids(const struct schema *s, struct coder *e, const json *
 }
 
 /* Padding at the end is dropped; a hole elsewhere has no meaning here. */
-static int drop_padding(struct coder *e, const json *mask)
+int row_drop_padding(struct coder *e, const json *mask)
 {
     e->part.n = 0;
-    int rc = read_ids(mask, "attention_mask", 0, 1, 1, &e->part);
+    int rc = row_ids(mask, "attention_mask", 0, 1, 1, &e->part);
     if (rc < 0) return rc;
     if (e->part.n != e->ids.n)
         return fail(PEFT_EFORMAT, "\"attention_mask\": %lld elements, expected %lld as in "
@@ -362,7 +373,7 @@ static int encode_ids(const struct schema *s, struct coder *e, const json *row)
     int64_t last = (int64_t)e->o->vocab - 1;
     const json *labels = row_member(row, "labels"), *label = row_member(row, "label");
     if (!label && labels && json_kind(labels) != JSON_ARRAY) label = labels;
-    int rc = read_ids(json_get(row, s->need[0]), s->need[0], 0, last, 0, &e->ids);
+    int rc = row_ids(json_get(row, s->need[0]), s->need[0], 0, last, 0, &e->ids);
     if (rc < 0) return rc;
     int tokens = e->o->head == HEAD_TOKENS, masked = !e->o->causal;
     if (row_member(row, "start_positions")) {
@@ -375,7 +386,7 @@ static int encode_ids(const struct schema *s, struct coder *e, const json *row)
     } else if (labels) {
         e->task = tokens ? TASK_TOKEN : masked ? TASK_MASKED : TASK_LM;
         if (tokens) last = e->o->n_labels - 1;
-        rc = read_ids(labels, "labels", 0, last, NOT_TRAINED, &e->labels);
+        rc = row_ids(labels, "labels", 0, last, NOT_TRAINED, &e->labels);
         if (rc == PEFT_OK && e->labels.n != e->ids.n)
             rc = fail(PEFT_EFORMAT, "\"labels\": %lld elements, expected %lld as in \"%s\"",
                       (long long)e->labels.n, (long long)e->ids.n, s->need[0]);
@@ -386,7 +397,7 @@ static int encode_ids(const struct schema *s, struct coder *e, const json *row)
         rc = ids_check(&e->labels);
     }
     const json *mask = row_member(row, "attention_mask");
-    if (rc == PEFT_OK && mask) rc = drop_padding(e, mask);
+    if (rc == PEFT_OK && mask) rc = row_drop_padding(e, mask);
     return rc;
 }
 
@@ -402,8 +413,8 @@ static const struct schema schemas[] = {
     {"text-spans", {"text", "entities"}, TASK_TOKEN, 1, encode_entities},
     {"question-context", {"question", "context"}, TASK_SPAN, 1, encode_question},
     {"chosen-rejected", {"chosen", "rejected"}, TASK_PAIR, 1, encode_pair},
-    {"messages", {"messages"}, TASK_LM, 1, encode_messages},
-    {"sharegpt", {"conversations"}, TASK_LM, 1, encode_sharegpt},
+    {"messages", {"messages"}, TASK_LM, 1, encode_chat},
+    {"sharegpt", {"conversations"}, TASK_LM, 1, encode_chat},
     {"prompt-completion", {"prompt", "completion"}, TASK_LM, 1, encode_completion},
     {"alpaca", {"instruction", "output"}, TASK_LM, 1, encode_alpaca},
     {"match", {"anchor", "positive"}, TASK_MATCH, 1, encode_match},
@@ -415,6 +426,7 @@ static const struct schema schemas[] = {
     {"text-label", {"label", "sentence"}, TASK_CLASS, 1, encode_labelled},
     {"text-label", {"label", "sentence1", "sentence2"}, TASK_CLASS, 1, encode_labelled},
     {"text", {"text"}, TASK_LM, 1, encode_plain},
+    {NULL, {NULL}, TASK_LM, 0, NULL},
 };
 
 static bool has_columns(const struct schema *s, const json *row)
@@ -443,13 +455,17 @@ static int wrong_columns(const json *row, const char *expected)
     return fail(PEFT_EFORMAT, "expected %s; found %s", expected, found[0] ? found : "no columns");
 }
 
-int schema_find(const json *row, const struct schema **out)
+int schema_find(const struct data_opts *o, const json *row, const struct schema **out)
 {
-    for (size_t i = 0; i < ARRAY_LEN(schemas); i++) {
-        if (!has_columns(&schemas[i], row)) continue;
-        *out = &schemas[i];
+    for (const struct schema *s = o->seq2seq ? seq2seq_schemas : schemas; s->name; s++) {
+        if (!has_columns(s, row)) continue;
+        *out = s;
         return PEFT_OK;
     }
+    if (o->seq2seq)
+        return wrong_columns(row, "prompt and completion, instruction and output, text and "
+                             "summary, translation, source and target, question and answer, "
+                             "messages, or input_ids and labels");
     return wrong_columns(row, "messages, conversations, prompt and completion, instruction and "
                          "output, text and label or labels, tokens and tags, question and "
                          "context, chosen and rejected, anchor and positive, score and sentence1 "

@@ -27,12 +27,12 @@ int encode_match(const struct schema *s, struct coder *e, const json *row)
     const char *text;
     int rc = PEFT_OK;
     for (int k = 0; k < 2 && rc == PEFT_OK; k++) {
-        rc = row_text_of(row, s->need[k], false, &text);
+        rc = row_text(row, s->need[k], false, &text);
         if (rc == PEFT_OK) rc = add_embedded(e, text);
     }
     for (size_t i = 0; i < ARRAY_LEN(names) && rc == PEFT_OK; i++) {
         if (!row_member(row, names[i])) continue;
-        rc = row_text_of(row, names[i], false, &text);
+        rc = row_text(row, names[i], false, &text);
         if (rc == PEFT_OK) rc = add_embedded(e, text);
     }
     for (const json *v = json_first(row_member(row, "negatives")); v && rc == PEFT_OK;
@@ -54,8 +54,8 @@ int encode_alike(const struct schema *s, struct coder *e, const json *row)
     if (!isfinite(e->row.value))
         return fail(PEFT_EFORMAT, "\"%s\": expected a number, found %s", s->need[0],
                     json_kind_name(score));
-    int rc = row_text_of(row, s->need[1], false, &text);
+    int rc = row_text(row, s->need[1], false, &text);
     if (rc == PEFT_OK) rc = add_embedded(e, text);
-    if (rc == PEFT_OK) rc = row_text_of(row, s->need[2], false, &text);
+    if (rc == PEFT_OK) rc = row_text(row, s->need[2], false, &text);
     return rc == PEFT_OK ? add_embedded(e, text) : rc;
 }

@@ -11,8 +11,8 @@ static int multi_numbers(struct coder *e, const json *list)
 {
     int64_t n = json_count(list), wanted = e->o->n_labels;
     if (wanted && n != wanted)
-        return fail(PEFT_EDATA, "\"labels\": %lld numbers, expected one for each of the head's %lld "
-                    "labels", (long long)n, (long long)wanted);
+        return fail(PEFT_EDATA, "\"labels\": %lld numbers, expected one for each of the head's "
+                    "%lld labels", (long long)n, (long long)wanted);
     float *v = arena_alloc(e->label_set->arena, n * (int64_t)sizeof *v);
     if (!v) return PEFT_ENOMEM;
     e->row.values = v;
@@ -51,9 +51,9 @@ int encode_multi(const struct schema *s, struct coder *e, const json *row)
 {
     const json *labels = json_get(row, s->need[0]);
     const char *text, *pair = NULL;
-    int rc = row_text_of(row, s->need[1], false, &text);
+    int rc = row_text(row, s->need[1], false, &text);
     if (rc == PEFT_OK && row_member(row, "text_pair"))
-        rc = row_text_of(row, "text_pair", false, &pair);
+        rc = row_text(row, "text_pair", false, &pair);
     if (rc < 0) return rc;
     if (json_kind(labels) == JSON_ARRAY) {
         rc = multi_read(e, labels);
@@ -110,17 +110,17 @@ static int read_tag(struct coder *e, const json *tag, int32_t *out)
  * a word has its tag. */
 int encode_tokens(const struct schema *s, struct coder *e, const json *row)
 {
-    const json *words = json_get(row, s->need[0]), *tags = json_get(row, s->need[1]);
+    const json *words = json_get(row, s->need[0]), *marks = json_get(row, s->need[1]);
     int64_t n = json_count(words), w = -1, last = -1;
-    if (json_kind(words) != JSON_ARRAY || json_kind(tags) != JSON_ARRAY || json_count(tags) != n)
+    if (json_kind(words) != JSON_ARRAY || json_kind(marks) != JSON_ARRAY || json_count(marks) != n)
         return fail(PEFT_EFORMAT, "\"%s\" and \"%s\": expected two lists of one length, found %lld "
                     "and %lld elements", s->need[0], s->need[1], (long long)n,
-                    (long long)json_count(tags));
+                    (long long)json_count(marks));
     int32_t *tag = arena_alloc(&e->scratch, (n + 1) * (int64_t)sizeof *tag), k = 0;
     if (!tag) return PEFT_ENOMEM;
     buf_clear(&e->text);
     e->part.n = 0;
-    for (const json *j = json_first(words), *t = json_first(tags); j;
+    for (const json *j = json_first(words), *t = json_first(marks); j;
          j = json_next(j), t = json_next(t)) {
         if (json_kind(j) != JSON_STRING)
             return fail(PEFT_EFORMAT, "\"%s\": expected strings, found %s", s->need[0],
@@ -181,7 +181,7 @@ int encode_entities(const struct schema *s, struct coder *e, const json *row)
     const char *text, *label;
     int32_t outside, tag[2];
     int64_t chars, at[2];
-    int rc = row_text_of(row, s->need[0], false, &text);
+    int rc = row_text(row, s->need[0], false, &text);
     if (rc < 0) return rc;
     buf_clear(&e->text);
     buf_puts(&e->text, text);
@@ -259,7 +259,8 @@ static int place_answer(struct coder *e, const struct question *q, double at)
     const char *found = from < 0 ? strstr(q->context, q->answers[0]) : NULL;
     if (found) from = found - q->context;
     if (from < 0 || !n)
-        return fail(PEFT_EDATA, "the answer \"%.60s\" does not stand in the context", q->answers[0]);
+        return fail(PEFT_EDATA, "the answer \"%.60s\" does not stand in the context",
+                    q->answers[0]);
     int32_t a = 0, b = q->n - 1;
     while (a + 1 < q->n && q->begin[a + 1] <= from) a++;
     while (b > a && q->end[b - 1] >= from + n) b--;
@@ -322,8 +323,8 @@ int encode_question(const struct schema *s, struct coder *e, const json *row)
     const char *question, *context, *id;
     double at = -1;
     struct question *q = arena_alloc(e->label_set->arena, sizeof *q);
-    int rc = row_text_of(row, s->need[0], false, &question);
-    if (rc == PEFT_OK) rc = row_text_of(row, s->need[1], false, &context);
+    int rc = row_text(row, s->need[0], false, &question);
+    if (rc == PEFT_OK) rc = row_text(row, s->need[1], false, &context);
     if (rc < 0 || !q) return rc < 0 ? rc : PEFT_ENOMEM;
     id = json_string(json_get(row, "id"));
     q->context_n = (int64_t)strlen(context);

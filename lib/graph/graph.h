@@ -123,7 +123,8 @@ tensor *g_layernorm(graph *g, tensor *x, tensor *w, tensor *b, float eps);
 /* pos[N] indexes `table`: rows of rot/2 cosines then rot/2 sines. */
 struct rope_args { const float *table; const int32_t *pos; int32_t heads, head_dim, rot, pair; };
 tensor *g_rope(graph *g, tensor *x, const struct rope_args *a);
-tensor *g_attention(graph *g, tensor *q, tensor *k, tensor *v, const struct attn *a);
+/* bias [distances, heads] of the scores, or NULL: see struct attn. */
+tensor *g_attention(graph *g, tensor *q, tensor *k, tensor *v, tensor *bias, const struct attn *a);
 /* Inverted dropout; the mask is Philox(seed, stream) at the element's index, so
  * replaying gives it again. */
 tensor *g_dropout(graph *g, tensor *x, float p, uint64_t seed, uint64_t stream);
@@ -136,9 +137,9 @@ tensor *g_concat_rows(graph *g, tensor *a, tensor *b);
 tensor *g_concat_cols(graph *g, tensor *a, tensor *b);
 tensor *g_slice_cols(graph *g, tensor *x, int64_t first, int64_t n);
 tensor *g_reshape(graph *g, tensor *x, int64_t rows, int64_t cols);      /* same memory */
-/* Copies x's rows into `cache` (external memory, [cap, D]) at row `at`; the
- * result is rows 0..at+N of the cache.  Inference only. */
-tensor *g_cache(graph *g, tensor *x, float *cache, int64_t at);
+/* Copies x's rows into `cache` (external memory, [cap, D]) at the rows at, at +
+ * stride, ...; the result is the cache up to the last of them.  Inference only. */
+tensor *g_cache(graph *g, tensor *x, float *cache, int64_t at, int64_t stride);
 /* What a loss reports beside its value; sums over the run. */
 struct loss_stats { double loss; int64_t count, hits; };
 /* Language-model head, softmax and cross entropy in one: rows[n] of h (NULL: all n) are

@@ -5,17 +5,24 @@
 #include "model/load.h"
 
 const struct head_kind head_kinds[HEAD_IDS] = {
-    [HEAD_LM] = { "language-model", NULL, NULL, "CAUSAL_LM", 0, 1 },
-    [HEAD_BODY] = { "embedding", NULL, NULL, "FEATURE_EXTRACTION", 0, 1 },
+    [HEAD_LM] = { "language-model", NULL, NULL, "CAUSAL_LM", 0, 1,
+                  "the next token's logits, of decoders" },
+    [HEAD_BODY] = { "embedding", NULL, NULL, "FEATURE_EXTRACTION", 0, 1,
+                    "no head: a vector for a text, pooled mean, cls, last or weighted" },
     [HEAD_CLASS] = { "classification", "ForSequenceClassification", "single_label_classification",
-                     "SEQ_CLS", 0, 0 },
+                     "SEQ_CLS", 0, 0, "one of several labels for a text" },
     [HEAD_MULTI] = { "multi-label", "ForSequenceClassification", "multi_label_classification",
-                     "SEQ_CLS", 0, 0 },
-    [HEAD_REGRESS] = { "regression", "ForSequenceClassification", "regression", "SEQ_CLS", 0, 0 },
-    [HEAD_REWARD] = { "reward", "ForSequenceClassification", NULL, "SEQ_CLS", 1, 0 },
-    [HEAD_TOKENS] = { "tokens", "ForTokenClassification", NULL, "TOKEN_CLS", 0, 1 },
-    [HEAD_SPAN] = { "question-answering", "ForQuestionAnswering", NULL, "QUESTION_ANS", 2, 1 },
-    [HEAD_MASKED] = { "masked-lm", "ForMaskedLM", NULL, NULL, 0, 1 },
+                     "SEQ_CLS", 0, 0, "any number of labels for a text" },
+    [HEAD_REGRESS] = { "regression", "ForSequenceClassification", "regression", "SEQ_CLS", 0, 0,
+                       "one number for a text, or several" },
+    [HEAD_REWARD] = { "reward", "ForSequenceClassification", NULL, "SEQ_CLS", 1, 0,
+                      "how good an answer is, learned from pairs" },
+    [HEAD_TOKENS] = { "tokens", "ForTokenClassification", NULL, "TOKEN_CLS", 0, 1,
+                      "a label for each token: names, parts of speech" },
+    [HEAD_SPAN] = { "question-answering", "ForQuestionAnswering", NULL, "QUESTION_ANS", 2, 1,
+                    "where in a text the answer to a question stands" },
+    [HEAD_MASKED] = { "masked-lm", "ForMaskedLM", NULL, NULL, 0, 1,
+                      "the logits of masked tokens, of encoders" },
 };
 
 int head_by_name(const char *name)
@@ -41,7 +48,7 @@ const struct slot_row *head_row(const struct arch *a, enum head_id head)
 
 enum head_id model_bare_kind(const struct model *m)
 {
-    if (m->arch->class_lm) return HEAD_LM;
+    if (m->arch->class_lm && (m->global[SLOT_LM_HEAD] || m->hp.tied)) return HEAD_LM;
     return m->global[SLOT_LM_DENSE] || m->global[SLOT_LM_BIAS] ? HEAD_MASKED : HEAD_BODY;
 }
 
@@ -124,8 +131,16 @@ struct tensor *model_pooled(struct pass *p, struct tensor *hidden)
     const struct model *m = p->m;
     const struct site *pooler = m->global[SLOT_POOLER];
     struct tensor *x = model_pool(p, hidden, m->pool_kind);
-    int reads = pooler && !(pooler->flags & SLOT_OF_HEAD) && m->pool_kind == POOL_CLS;
+    int reads = pooler && m->pool_kind == POOL_CLS && !(pooler->flags & (SLOT_OF_HEAD | SLOT_IDLE));
     return reads ? before_classifier(p, x) : x;
+}
+
+struct tensor *model_embedding(struct pass *p, struct tensor *hidden)
+{
+    if (!p->m->global[SLOT_CLASS]) return g_pool_mean(p->g, hidden, p->start, p->n_seq, 0);
+    struct tensor *x = g_rows(p->g, hidden, p->start, p->n_seq);
+    const struct site *projection = p->m->global[SLOT_PROJECTION];
+    return projection ? nn_linear(p, projection, x) : x;
 }
 
 struct tensor *model_classify(struct pass *p, struct tensor *pooled)
@@ -224,9 +239,9 @@ static int new_site(struct model *m, const struct slot_row *row, const peft_head
     if (norm) m->compute.k->fill(w->own, 1.0f, param_len(w));
     else if (linear)
         rng_fill_normal(w->own, param_len(w), 0.02f, o->seed, rng_stream(RNG_INIT, stream));
-    *s = (struct site){ .name = row->hf, .layer = -1, .expert = -1, .slot = row->slot,
-                        .kind = row->kind, .flags = (uint8_t)row->flags, .row = row, .w = w,
-                        .b = b };
+    *s = (struct site){ .name = row->hf, .peft_name = row->hf, .layer = -1, .expert = -1,
+                        .slot = row->slot, .kind = row->kind, .flags = (uint16_t)row->flags,
+                        .row = row, .w = w, .b = b };
     m->params[m->n_params++] = w;
     if (b) m->params[m->n_params++] = b;
     m->sites[m->n_sites++] = s;
@@ -239,8 +254,9 @@ static int choose_kind(peft_head_opts *o, int *kind)
 {
     *kind = o->kind ? head_by_name(o->kind) : o->labels == 1 ? HEAD_REGRESS : HEAD_CLASS;
     if (*kind <= HEAD_BODY)
-        return fail(PEFT_EARG, "a head of the kind \"%.40s\", expected classification, multi-label, "
-                    "regression, reward, tokens, question-answering or masked-lm", o->kind);
+        return fail(PEFT_EARG, "a head of the kind \"%.40s\", expected classification, multi-"
+                    "label, regression, reward, tokens, question-answering or masked-lm",
+                    o->kind);
     if (*kind == HEAD_CLASS && o->labels == 1) *kind = HEAD_REGRESS;
     int32_t fixed = head_kinds[*kind].labels;
     if (fixed && o->labels && o->labels != fixed)

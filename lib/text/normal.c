@@ -74,22 +74,31 @@ static int64_t other_end(const struct aligned *in, int64_t at)
     return at;
 }
 
+/* Spans for the characters written from `at` on: each takes the next one of the
+ * input; a change above 0 is a character more, below 0 as many fewer. */
+static void put_changes(struct draft *out, const struct ids *changes, const struct aligned *in,
+                        int64_t from, int64_t to, int64_t at)
+{
+    int64_t src = from;
+    for (int64_t i = 0; i < changes->n && !out->chars.oom; i++) {
+        int32_t cp;
+        int len = uni_next(out->chars.data + at, &cp);
+        bool added = changes->v[i] > 0;
+        put_spans(out, in->at[added && src > 0 ? src - 1 : MIN(src, to - 1)], len);
+        at += len;
+        for (int64_t k = changes->v[i]; k <= 0 && src < to; k++) src += uni_next(in->s + src, &cp);
+    }
+}
+
 static int form_run(struct draft *out, enum uni_form form, const struct aligned *in, int64_t from,
                     int64_t to)
 {
     struct ids changes;
     ids_init(&changes, out->chars.mem);
-    int64_t at = out->chars.n, src = from;
+    int64_t at = out->chars.n;
     int rc = uni_normalize(out->chars.mem, form, in->s + from, to - from, &out->chars,
                            in->at ? &changes : NULL);
-    for (int64_t i = 0; i < changes.n && rc == PEFT_OK; i++) {
-        int32_t cp;
-        int len = uni_next(out->chars.data + at, &cp);
-        bool added = changes.v[i] > 0;
-        put_spans(out, in->at[added && src > 0 ? src - 1 : MIN(src, to - 1)], len);
-        at += len;
-        for (int64_t k = changes.v[i]; k <= 0 && src < to; k++) src += uni_next(in->s + src, &cp);
-    }
+    if (rc == PEFT_OK) put_changes(out, &changes, in, from, to, at);
     ids_free(&changes);
     return rc;
 }
@@ -243,6 +252,49 @@ static int norm_bert(struct draft *out, const struct norm_step *p, const struct 
     return rc;
 }
 
+/* The cleaning of neural machine translation in SentencePiece: control
+ * characters go, other white space and U+2581 become spaces. */
+static void norm_nmt(struct draft *out, const struct aligned *in)
+{
+    for (int64_t i = 0; i < in->n;) {
+        int32_t cp;
+        int len = uni_next(in->s + i, &cp);
+        bool space = cp == 9 || cp == 10 || cp == 12 || cp == 13 || cp == 0x1680 ||
+                     (cp >= 0x200b && cp <= 0x200f) || cp == 0x2028 || cp == 0x2029 ||
+                     cp == 0x2581 || cp == 0xfeff || cp == 0xfffd;
+        bool drop = (cp > 0 && cp < 32) || cp == 0x7f || cp == 0x8f || cp == 0x9f;
+        if (space) draft_put(out, in, i, " ", 1);
+        else if (!drop) draft_copy(out, in, i, i + len);
+        i += len;
+    }
+}
+
+static int norm_charsmap(struct draft *out, const struct charsmap *m, const struct aligned *in)
+{
+    struct ids changes;
+    ids_init(&changes, out->chars.mem);
+    int rc = charsmap_apply(m, in->s, in->n, &out->chars, in->at ? &changes : NULL);
+    if (rc == PEFT_OK) put_changes(out, &changes, in, 0, in->n, 0);
+    ids_free(&changes);
+    return rc;
+}
+
+struct replacing { struct draft *out; const struct aligned *in; const struct norm_step *p; };
+
+static int replace_span(void *ctx, int64_t from, int64_t to, bool match)
+{
+    struct replacing *r = ctx;
+    if (match) draft_put(r->out, r->in, MAX(to - 1, 0), r->p->to, r->p->n_to);
+    else draft_copy(r->out, r->in, from, to);
+    return PEFT_OK;
+}
+
+static int norm_expr(struct draft *out, const struct norm_step *p, const struct aligned *in)
+{
+    struct replacing r = {out, in, p};
+    return expr_scan(&p->expr, in->s, in->n, replace_span, &r);
+}
+
 static int norm_apply(struct draft *out, const struct norm_step *p, const struct aligned *in)
 {
     int rc = PEFT_OK;
@@ -250,10 +302,16 @@ static int norm_apply(struct draft *out, const struct norm_step *p, const struct
     switch (p->kind) {
     case NORM_FORM: rc = normalize_form(out, p->form, in); break;
     case NORM_BERT: rc = norm_bert(out, p, in); break;
+    case NORM_CHARSMAP: rc = norm_charsmap(out, &p->charsmap, in); break;
+    case NORM_NMT: norm_nmt(out, in); break;
+    case NORM_BYTES: write_bytes(out, in); break;
     case NORM_LOWER: norm_lower(out, in); break;
     case NORM_STRIP: norm_strip(out, p, in); break;
     case NORM_STRIP_MARKS: norm_marks(out, uni_mark, in); break;
-    case NORM_REPLACE: norm_replace(out, p, in); break;
+    case NORM_REPLACE:
+        if (p->n_from == 0) rc = norm_expr(out, p, in);
+        else norm_replace(out, p, in);
+        break;
     case NORM_PREPEND:
         if (in->n > 0) draft_put(out, in, 0, p->to, p->n_to);
         draft_copy(out, in, 0, in->n);

@@ -51,8 +51,7 @@ void answers_free(struct measure *s)
     mem_free(&s->host->mem, s->answers);
 }
 
-/* Lower case, no punctuation, no articles, single spaces around every word:
- * " word word ". */
+/* Lower case, no punctuation, no articles, a space behind every word. */
 static int normalise(struct buf *to, const char *text, int64_t n)
 {
     static const char marks[] = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
@@ -64,7 +63,6 @@ static int normalise(struct buf *to, const char *text, int64_t n)
         buf_putc(&plain, c <= ' ' ? ' ' : c >= 'A' && c <= 'Z' ? (char)(c + 32) : (char)c);
     }
     buf_clear(to);
-    buf_putc(to, ' ');
     const char *s = buf_str(&plain);
     while (*s) {
         size_t len = strcspn(s, " ");
@@ -84,7 +82,7 @@ static int normalise(struct buf *to, const char *text, int64_t n)
 static int64_t count_words(const char *s, const char *word, size_t len)
 {
     int64_t n = 0;
-    for (const char *w = s + 1; *w; w += strcspn(w, " ") + 1)
+    for (const char *w = s; *w; w += strcspn(w, " ") + 1)
         n += !word || (strcspn(w, " ") == len && !memcmp(w, word, len));
     return n;
 }
@@ -94,10 +92,10 @@ static double words_f1(const char *a, const char *b)
 {
     int64_t na = count_words(a, NULL, 0), nb = count_words(b, NULL, 0), same = 0;
     if (!na || !nb) return na == nb;
-    for (const char *w = a + 1; *w; w += strcspn(w, " ") + 1) {
+    for (const char *w = a; *w; w += strcspn(w, " ") + 1) {
         size_t len = strcspn(w, " ");
         int64_t before = 0;         /* of the same word in a, up to here */
-        for (const char *v = a + 1; v <= w; v += strcspn(v, " ") + 1)
+        for (const char *v = a; v <= w; v += strcspn(v, " ") + 1)
             before += strcspn(v, " ") == len && !memcmp(v, w, len);
         same += before <= count_words(b, w, len);
     }
@@ -111,12 +109,12 @@ int squad_scores(struct buf two[2], const struct question *q, const char *said, 
     *exact = *f1 = 0;
     for (int32_t i = 0; i < q->n_answers && !rc; i++) {
         rc = normalise(&two[1], q->answers[i], (int64_t)strlen(q->answers[i]));
-        if (rc || two[1].n == 1) continue;
+        if (rc || two[1].n == 0) continue;
         some = 1;
         *exact = MAX(*exact, !strcmp(buf_str(&two[0]), buf_str(&two[1])));
         *f1 = MAX(*f1, words_f1(buf_str(&two[0]), buf_str(&two[1])));
     }
-    if (!some) *exact = *f1 = two[0].n == 1;
+    if (!some) *exact = *f1 = two[0].n == 0;
     return rc;
 }
 

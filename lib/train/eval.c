@@ -8,7 +8,7 @@ static int run_batch(struct measure *s, const struct objective *o, const struct 
 {
     struct model *m = (struct model *)(uintptr_t)s->m;
     struct pass p = { .m = m, .g = m->graph, .mem = m->mem };
-    batch_pass(&p, b);
+    batch_pass(&p, b, 0);
     int rc = pass_begin(&p);
     if (rc) return rc;
     struct tensor *x = o->features(&p, b);
@@ -26,6 +26,7 @@ static int run_all(struct measure *s, const struct objective *o, struct batcher 
     int rc = PEFT_OK;
     for (int64_t i = 0; i < n && !rc; i++) {
         const struct batch *batch = batcher_get(b, 0, i);
+        if (!batch) return PEFT_EDATA;
         rc = run_batch(s, o, batch);
         done += batch->n_rows;
         if (!rc && s->o->progress && s->o->progress(s->o->ctx, done, s->d->n))
@@ -47,7 +48,7 @@ static void report(struct measure *s, const struct objective *o, peft_evaluation
         o->report(s, out);
     } else {
         metric_add(out, "perplexity", out->perplexity);
-        metric_add(out, "accuracy", out->token_accuracy);
+        metric_add(out, "token_accuracy", out->token_accuracy);
     }
 }
 

@@ -25,20 +25,20 @@ static int64_t *place_of(const struct trainer *t, const struct batch *b, int64_t
 int features_plan(struct trainer *t)
 {
     struct features *f = &t->features;
-    int64_t limit = t->o.feature_cache ? t->o.feature_cache : (int64_t)256 << 20, rows = 0, tokens,
-            targets, seqs;
+    int64_t limit = t->o.feature_cache ? t->o.feature_cache : (int64_t)256 << 20, rows = 0;
+    struct batch_size s;
     if (!f->on) return PEFT_OK;
     for (int64_t i = 0; i < batcher_count(t->batcher, 0); i++) {
-        batcher_size(t->batcher, 0, i, &tokens, &targets, &seqs);
-        rows += per_rows(t->objective->per, tokens, targets, seqs);
+        batcher_size(t->batcher, 0, i, &s);
+        rows += per_rows(t->objective->per, s.tokens, s.targets, s.seqs);
     }
-    f->cap = limit < 0 ? 0 : MIN(rows * t->m->hp.dim, limit / 4);
+    f->cap = limit < 0 ? 0 : MIN(rows * t->m->hp.embed, limit / 4);
     return PEFT_OK;
 }
 
 int features_begin(struct trainer *t, const struct batch *b)
 {
-    int64_t dim = t->m->hp.dim, row = 0;
+    int64_t dim = t->m->hp.embed, row = 0;
     for (int64_t s = 0; s < b->n_seq; s++)
         if (*place_of(t, b, s) < 0) return 0;
     for (int64_t s = 0; s < b->n_seq; s++) {
@@ -52,7 +52,7 @@ int features_begin(struct trainer *t, const struct batch *b)
 void features_end(struct trainer *t, const struct batch *b)
 {
     struct features *f = &t->features;
-    int64_t dim = t->m->hp.dim, row = 0;
+    int64_t dim = t->m->hp.embed, row = 0;
     for (int64_t s = 0; s < b->n_seq; s++) {
         int64_t first = row, n = rows_of(t, b, s, &row) * dim, *at = place_of(t, b, s);
         if (*at >= 0 || f->used + n > f->cap) continue;

@@ -63,7 +63,7 @@ int note_classes(struct measure *s, const struct batch *b, const float *z)
  * by how often a class is true. */
 struct scores { double p, r, f, p_micro, r_micro, f_micro, f_weighted, accuracy, matthews; };
 
-static struct scores score(const struct measure *s, int all)
+static struct scores scores_of(const struct measure *s, int all)
 {
     struct scores r = { 0 };
     double is = 0, said = 0, both = 0, cross = 0, is2 = 0, said2 = 0;
@@ -97,7 +97,7 @@ static struct scores score(const struct measure *s, int all)
 
 void report_classes(struct measure *s, peft_evaluation *out)
 {
-    struct scores r = score(s, 0);
+    struct scores r = scores_of(s, 0);
     out->accuracy = r.accuracy;
     out->f1 = r.f;
     metric_add(out, "accuracy", r.accuracy);
@@ -122,7 +122,7 @@ int note_labels(struct measure *s, const struct batch *b, const float *z)
 
 void report_labels(struct measure *s, peft_evaluation *out)
 {
-    struct scores r = score(s, 1);
+    struct scores r = scores_of(s, 1);
     out->accuracy = ratio((double)s->stats.hits, (double)s->stats.count);
     out->f1 = r.f;
     metric_add(out, "f1", r.f);
@@ -181,7 +181,7 @@ static int by_first(const void *x, const void *y)
 
 /* Each number becomes its rank, equal ones their mean rank; then the sides
  * change places. */
-static void rank(struct pair_of *x, int64_t n)
+static void to_ranks(struct pair_of *x, int64_t n)
 {
     qsort(x, (size_t)n, sizeof(*x), by_first);
     for (int64_t i = 0, k; i < n; i = k) {
@@ -202,8 +202,8 @@ void report_numbers(struct measure *s, peft_evaluation *out)
     metric_add(out, "mse", mse);
     metric_add(out, "mae", mae);
     metric_add(out, "pearson", pearson(s->x, s->used));
-    rank(s->x, s->used);
-    rank(s->x, s->used);
+    to_ranks(s->x, s->used);
+    to_ranks(s->x, s->used);
     metric_add(out, "spearman", pearson(s->x, s->used));
 }
 
@@ -261,7 +261,7 @@ int note_tokens(struct measure *s, const struct batch *b, const float *z)
 void report_tokens(struct measure *s, peft_evaluation *out)
 {
     double right = (double)s->chunks[0], said = (double)s->chunks[1], is = (double)s->chunks[2];
-    struct scores r = score(s, 0);
+    struct scores r = scores_of(s, 0);
     int bio = 0;
     for (int64_t i = 0; i < s->n; i++) bio |= !strncmp(s->m->labels[i], "B-", 2);
     out->accuracy = r.accuracy;

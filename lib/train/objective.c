@@ -7,7 +7,7 @@ const struct objective *const objectives[] = {
     &objective_lm,     &objective_regress, &objective_classify, &objective_labels,
     &objective_numbers, &objective_tokens,  &objective_span,     &objective_reward,
     &objective_masked, &objective_match,   &objective_triplet,  &objective_cosent,
-    &objective_cosine, NULL
+    &objective_cosine, &objective_seq2seq, NULL
 };
 
 static int unknown_objective(const struct dataset *d, const char *name)
@@ -47,7 +47,7 @@ const struct objective *objective_for(const struct model *m, const struct datase
     return NULL;
 }
 
-void batch_pass(struct pass *p, const struct batch *b)
+void batch_pass(struct pass *p, const struct batch *b, int64_t reach)
 {
     p->n = b->n;
     p->n_seq = b->n_seq;
@@ -55,4 +55,7 @@ void batch_pass(struct pass *p, const struct batch *b)
     p->pos = b->pos;
     p->types = b->types;
     p->start = b->start;
+    p->patches = b->patches;
+    p->n_source = p->m->stack[STACK_ENCODER].end ? b->n_rows : 0;
+    p->reach = reach;
 }

@@ -10,17 +10,17 @@
 
 static double dot(const struct measure *s, const float *a, const float *b)
 {
-    return (double)s->m->compute.k->dot(a, b, s->m->hp.dim);
+    return (double)s->m->compute.k->dot(a, b, s->m->hp.embed);
 }
 
 static double length(const struct measure *s, const float *x)
 {
-    return fmax(sqrt(s->m->compute.k->sum_squares(x, s->m->hp.dim)), 1e-12);
+    return fmax(sqrt(s->m->compute.k->sum_squares(x, s->m->hp.embed)), 1e-12);
 }
 
 int note_alike(struct measure *s, const struct batch *b, const float *x)
 {
-    int64_t dim = s->m->hp.dim;
+    int64_t dim = s->m->hp.embed;
     int rc = PEFT_OK;
     for (int64_t i = 0; i < b->n_rows && !rc; i++) {
         const float *u = x + i * dim, *v = x + (b->n_rows + i) * dim;
@@ -31,7 +31,7 @@ int note_alike(struct measure *s, const struct batch *b, const float *x)
 
 int note_texts(struct measure *s, const struct batch *b, const float *x)
 {
-    int64_t dim = s->m->hp.dim, n = s->d->n;
+    int64_t dim = s->m->hp.embed, n = s->d->n;
     if (!s->texts && !(s->texts = mem_array(&s->host->mem, n * s->d->texts, dim * 4)))
         return PEFT_ENOMEM;
     for (int64_t i = 0; i < b->n_seq; i++) {
@@ -62,7 +62,7 @@ static int find_different(const struct measure *s, struct map *m, uint8_t *first
 /* How many of the texts fit query i better than its own does, and 1. */
 static int64_t rank_of(const struct measure *s, int64_t i, const uint8_t *first, int64_t own)
 {
-    int64_t dim = s->m->hp.dim, n = s->d->n, rank = 1;
+    int64_t dim = s->m->hp.embed, n = s->d->n, rank = 1;
     const float *query = s->texts + i * dim, *found = s->texts + n * dim;
     double mine = dot(s, query, found + own * dim);
     for (int64_t k = 0; k < n * (s->d->texts - 1); k++)

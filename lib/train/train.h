@@ -28,7 +28,8 @@ struct objective {
 };
 extern const struct objective objective_lm, objective_classify, objective_regress, objective_labels,
     objective_numbers, objective_tokens, objective_span, objective_reward, objective_masked,
-    objective_match, objective_triplet, objective_cosent, objective_cosine;
+    objective_match, objective_triplet, objective_cosent, objective_cosine,
+    objective_seq2seq;
 extern const struct objective *const objectives[];          /* NULL-terminated */
 /* By name, or with NULL by the model's head and the data; NULL with a message
  * when they do not fit. */
@@ -52,7 +53,8 @@ static inline int64_t per_rows(enum per per, int64_t tokens, int64_t targets, in
 {
     return per == PER_TARGET ? targets : per == PER_TEXT ? seqs : tokens;
 }
-void batch_pass(struct pass *p, const struct batch *b);   /* ids, positions, segments */
+/* Ids, positions and segments; no text of any batch is longer than `reach`. */
+void batch_pass(struct pass *p, const struct batch *b, int64_t reach);
 
 struct hyper { float lr, beta1, beta2, eps, decay, gscale; int64_t t; };
 struct optimizer {
@@ -85,6 +87,7 @@ struct trainer {
     struct model *m;
     struct dataset *d;
     peft_train_opts o;              /* with its defaults filled in */
+    struct augment augment;
     const struct objective *objective;
     struct loss_opts loss;
     const struct optimizer *optimizer;
@@ -99,7 +102,8 @@ struct trainer {
     double *norm_parts;             /* [n_floats / NORM_GRAIN] */
     struct features features;
     float *gather;                  /* a batch's features, [max rows, dim] */
-    int64_t max_tokens, max_targets, max_seqs, max_rows;
+    struct batch_size max;          /* of any batch */
+    int64_t max_rows;               /* of its features */
     int64_t slab, scratch;          /* of the largest batch */
     int64_t eval_slab;              /* of evaluating one as large */
     double flops;                   /* of the largest step */

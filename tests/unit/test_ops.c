@@ -148,7 +148,20 @@ static tensor *case_attention(struct setup *s)
                       .scale = 0.3f, .softcap = s->variant == 2 ? 5.0f : 0.0f, .lo = lo, .hi = hi,
                       .slopes = s->variant == 4 ? numbers(s->arena, heads, 10) : NULL };
     tensor *q = leaf(s, n, heads * dim), *k = leaf(s, n, kv * dim);
-    return g_attention(s->g, q, k, s->variant == 3 ? k : leaf(s, n, kv * dim), &a);
+    tensor *v = s->variant == 3 ? k : leaf(s, n, kv * dim), *bias = NULL;
+    if (s->variant >= 5) {                           /* two texts, or one of both directions */
+        int32_t *self = arena_alloc(s->arena, n * 4);
+        for (int32_t i = 0; i < n; i++) {
+            lo[i] = s->variant == 5 && i >= n / 2 ? n / 2 : 0;
+            if (s->variant == 6) hi[i] = n;
+            self[i] = i;
+        }
+        a.self = self;
+        a.origin = n;
+        a.distances = 2 * n + 1;
+        bias = leaf(s, a.distances, heads);
+    }
+    return g_attention(s->g, q, k, v, bias, &a);
 }
 static tensor *case_route(struct setup *s)
 {
@@ -213,7 +226,7 @@ static tensor *case_reshape(struct setup *s)
 static tensor *case_cache(struct setup *s)
 {
     float *cache = numbers(s->arena, (s->n + 2) * s->d, 8);
-    return g_cache(s->g, leaf(s, s->n, s->d), cache, 2);
+    return g_cache(s->g, leaf(s, s->n, s->d), cache, 2, 1);
 }
 static tensor *case_xent_head(struct setup *s)
 {
@@ -303,7 +316,7 @@ static const struct op_case {
     { &op_rmsnorm, case_rmsnorm, 2, 0, 2e-3 },
     { &op_layernorm, case_layernorm, 4, 0, 2e-3 },
     { &op_rope, case_rope, 4, 0, 1e-3 },
-    { &op_attention, case_attention, 5, 0, 3e-3 },
+    { &op_attention, case_attention, 7, 0, 3e-3 },
     { &op_dropout, case_dropout, 1, 0, 1e-3 },
     { &op_rows, case_rows, 1, 0, 1e-3 },
     { &op_pool_mean, case_pool_mean, 2, 0, 1e-3 },
@@ -491,7 +504,7 @@ static void test_values(void)
     tensor *lin = g_linear(r.g, a, b), *mul = g_mul(r.g, a, b), *bias = g_bias(r.g, a, b);
     tensor *mean = g_pool_mean(r.g, a, starts, 1, 0), *slice = g_slice_cols(r.g, a, 1, 2);
     tensor *rows = g_concat_rows(r.g, a, b), *cols = g_concat_cols(r.g, slice, a);
-    tensor *cached = g_cache(r.g, a, cache, 1), *loss = g_xent(r.g, a, target, 0.5f, &stats);
+    tensor *cached = g_cache(r.g, a, cache, 1, 1), *loss = g_xent(r.g, a, target, 0.5f, &stats);
     tensor *keep[] = { lin, mul, bias, mean, slice, rows, cols, cached };
     for (size_t i = 0; i < ARRAY_LEN(keep); i++) graph_keep(keep[i]);
     CHECK_EQ(graph_forward(r.g), 0);

@@ -75,5 +75,6 @@ const struct op op_pool_mean = {
 tensor *g_pool_mean(graph *g, tensor *x, const int32_t *start, int64_t n, int weighted)
 {
     return graph_node(g, &op_pool_mean, (tensor *[]){ x }, 1, 0,
-                      &(struct pool_mean_args){ start, n, weighted }, sizeof(struct pool_mean_args));
+                      &(struct pool_mean_args){ start, n, weighted },
+                      sizeof(struct pool_mean_args));
 }

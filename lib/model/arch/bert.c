@@ -44,5 +44,5 @@ const struct arch arch_bert = {
     "bert", "bert", NULL, NULL, "BertForSequenceClassification", "BertModel", "bert.",
     { .norm = NORM_LAYER, .norm_at = NORM_POST, .pos = POS_LEARNED, .act = ACT_GELU,
       .pool = POOL_CLS, .head_act = ACT_TANH, .tied = 1 },
-    bert_keys, bert_slots, NULL
+    bert_keys, bert_slots, NULL, NULL
 };

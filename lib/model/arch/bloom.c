@@ -43,5 +43,5 @@ const struct arch arch_bloom = {
     "bloom", "bloom", NULL, CLASSES("Bloom"), "transformer.",
     { .norm = NORM_LAYER, .pos = POS_ALIBI, .act = ACT_GELU_TANH, .causal = 1, .pool = POOL_LAST,
       .tied = 1, .qkv_groups = 1 },
-    bloom_keys, bloom_slots, NULL
+    bloom_keys, bloom_slots, NULL, NULL
 };

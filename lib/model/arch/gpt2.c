@@ -42,5 +42,5 @@ const struct arch arch_gpt2 = {
     "transformer.",
     { .norm = NORM_LAYER, .pos = POS_LEARNED, .act = ACT_GELU_TANH, .causal = 1,
       .pool = POOL_LAST, .tied = 1 },
-    gpt2_keys, gpt2_slots, NULL
+    gpt2_keys, gpt2_slots, NULL, NULL
 };

@@ -35,5 +35,5 @@ const struct arch arch_gpt_neox = {
     "gpt_neox", "gptneox", NULL, CLASSES("GPTNeoX"), "gpt_neox.",
     { .norm = NORM_LAYER, .pos = POS_ROPE, .act = ACT_GELU, .causal = 1, .pool = POOL_LAST,
       .qkv_groups = 1 },
-    neox_keys, neox_slots, NULL
+    neox_keys, neox_slots, NULL, NULL
 };

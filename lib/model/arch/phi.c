@@ -26,5 +26,5 @@ static const struct slot_row phi_slots[] = {
 const struct arch arch_phi = {
     "phi", "phi2", NULL, CLASSES("Phi"), "model.",
     { .norm = NORM_LAYER, .pos = POS_ROPE, .act = ACT_GELU_TANH, .causal = 1, .pool = POOL_LAST },
-    phi_keys, phi_slots, NULL
+    phi_keys, phi_slots, NULL, NULL
 };

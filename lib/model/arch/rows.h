@@ -21,24 +21,27 @@
     { AT(head_dim), 'i', 'o', NULL, "attention.value_length", 0, 1 << 16 }
 #define KEY_WINDOW \
     { AT(window), 'i', 'o', "sliding_window", "attention.sliding_window", 0, 1 << 30 }
-#define KEYS_THETA \
+#define KEYS_THETA_OR(absent) \
     { AT(theta), 'f', 'o', "rope_parameters.rope_theta", "rope.freq_base", 0, 0 }, \
-    { AT(theta), 'f', 'o', "rope_theta", NULL, 10000, 0 }
+    { AT(theta), 'f', 'o', "rope_theta", NULL, absent, 0 }
+#define KEYS_THETA KEYS_THETA_OR(10000)
 #define KEY_ROT { AT(rot), 'i', 'o', NULL, "rope.dimension_count", 0, 1 << 16 }
 /* A share of the head turns; `old` is its name before transformers 5. */
 #define KEYS_ROT_SHARE(old, absent) \
     { AT(rot_share), 'f', 'o', "rope_parameters.partial_rotary_factor", NULL, 0, 0 }, \
     { AT(rot_share), 'f', 'o', old, NULL, absent, 0 }, KEY_ROT
-#define KEY_RMS_EPS \
-    { AT(eps), 'f', 'o', "rms_norm_eps", "attention.layer_norm_rms_epsilon", 1e-6, 0 }
+#define KEY_RMS_EPS(absent) \
+    { AT(eps), 'f', 'o', "rms_norm_eps", "attention.layer_norm_rms_epsilon", absent, 0 }
 #define KEY_NORM_EPS(name) \
     { AT(eps), 'f', 'o', name, "attention.layer_norm_epsilon", 1e-5, 0 }
 #define KEY_OFF(name) { 0, 'x', 'o', name, NULL, 0, 0 }
 #define KEYS_END { UINT16_MAX, 0, 0, NULL, NULL, 0, 0 }
 
 /* The settings of Llama and of most that came after it. */
-#define KEYS_LLAMA \
-    KEYS_SIZES, KEY_KV_HEADS, KEYS_HEAD_DIM, KEY_FF, KEY_MAX_LEN, KEY_ROT, KEY_RMS_EPS, KEYS_THETA
+#define KEYS_LLAMA_OR(eps, theta) \
+    KEYS_SIZES, KEY_KV_HEADS, KEYS_HEAD_DIM, KEY_FF, KEY_MAX_LEN, KEY_ROT, KEY_RMS_EPS(eps), \
+    KEYS_THETA_OR(theta)
+#define KEYS_LLAMA KEYS_LLAMA_OR(1e-6, 10000)
 
 /* --- slots.  NB = SLOT_NO_BIAS; modules of layers, and their part of the name. */
 #define NB SLOT_NO_BIAS
@@ -94,6 +97,15 @@
     ROW_FINAL_NORM(NB, "model.norm"), ROW_LM_HEAD(0, "lm_head"), ROWS_SCORE
 
 #define ROWS_SCORE ROW_CLASSIFIER(NB, "score"), ROW_TOKENS("score"), ROW_SPAN
+
+/* Divisors of rotary frequencies, which only GGUF has as tensors: longrope's,
+ * and Llama 3's. */
+#define ROW_DIVISORS(slot, gguf) \
+    ROW_NORM(slot, SLOT_OPTIONAL | NB | SLOT_NOT_A_WEIGHT, DIM_ROT_HALF, NULL, gguf)
+#define ROWS_ROPE_LONG \
+    ROW_DIVISORS(SLOT_ROPE_SHORT, "rope_factors_short"), \
+    ROW_DIVISORS(SLOT_ROPE_LONG, "rope_factors_long")
+#define ROWS_ROPE_DIVISORS ROW_DIVISORS(SLOT_ROPE_FREQS, "rope_freqs"), ROWS_ROPE_LONG
 
 #define CLASSES(stem) stem "ForCausalLM", stem "ForSequenceClassification", stem "Model"
 

@@ -27,5 +27,5 @@ const struct arch arch_starcoder2 = {
     "starcoder2", "starcoder2", NULL, CLASSES("Starcoder2"), "model.",
     { .norm = NORM_LAYER, .pos = POS_ROPE, .act = ACT_GELU_TANH, .causal = 1, .pool = POOL_LAST,
       .tied = 1 },
-    starcoder2_keys, starcoder2_slots, NULL
+    starcoder2_keys, starcoder2_slots, NULL, NULL
 };

@@ -11,7 +11,7 @@
 static struct tensor *embed_features(struct pass *p, const struct batch *b)
 {
     (void)b;
-    return model_pool(p, model_hidden(p), POOL_MEAN);
+    return model_pool(p, model_hidden(p), p->m->sentence.pool);
 }
 
 /* Cosines are products of these. */

@@ -1,11 +1,13 @@
 /* Language modelling: -log p(token) over the trained tokens, of the next token
- * or, masked, of the token itself.  The head's logits never exist as a whole
+ * of a text or of the target that belongs to a source, or, masked, of the token
+ * itself.  The head's logits never exist as a whole
  * (g_xent_head), unless the head itself carries an adapter. */
 #include "train/train.h"
 
 static struct tensor *lm_features(struct pass *p, const struct batch *b)
 {
-    return g_rows(p->g, model_hidden(p), b->rows, b->n_target);
+    struct tensor *x = model_hidden(p);
+    return g_rows(p->g, x, pass_rows(p, b->rows, b->n_target), b->n_target);
 }
 
 static struct tensor *lm_loss(struct pass *p, const struct batch *b, struct tensor *x, float scale,
@@ -31,8 +33,22 @@ static int lm_fits(const struct model *m, const struct dataset *d)
     if (!m->arch->style.causal)
         return fail(PEFT_EARG,
                     "an encoder trains on labelled text, expected rows with text and label");
+    if (!model_lm_head(m)) return fail(PEFT_EARG, "the model has no language-model head");
     return 1;
 }
+
+/* A target's tokens are those of a language model that reads a source too. */
+static int seq2seq_fits(const struct model *m, const struct dataset *d)
+{
+    (void)m;
+    (void)d;
+    return 1;                       /* such rows are made for no other model */
+}
+
+const struct objective objective_seq2seq = {
+    "seq2seq", TASK_SEQ2SEQ, PER_TARGET, PER_TARGET, seq2seq_fits, lm_features, NULL, lm_loss,
+    NULL, NULL
+};
 
 static int masked_fits(const struct model *m, const struct dataset *d)
 {

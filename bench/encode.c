@@ -1,6 +1,6 @@
 /* How fast tok_encode is, on one thread:
  *
- *     bench_tokenize FOLDER|FILE.gguf TEXTS ROUNDS
+ *     bench_encode FOLDER|FILE.gguf TEXTS ROUNDS
  *
  * TEXTS holds records of an int32 length and that many bytes.  Prints one JSON
  * object: the bytes and ids of a round and the seconds of the best. */
