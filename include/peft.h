@@ -537,7 +537,8 @@ typedef struct peft_dataset_opts {
 /* Reads JSONL or CSV (by its ending): messages, prompt/completion,
  * instruction/input/output, text, text/label, text/labels (several), tokens/tags
  * (or ner_tags), text/spans, question/context/answers (SQuAD's columns),
- * chosen/rejected (with or without prompt), or input_ids/labels as Hugging
+ * chosen/rejected (with or without prompt), anchor/positive with any negatives,
+ * sentence1/sentence2/score, or input_ids/labels as Hugging
  * Face means them (same length, shifted inside, -100 = not trained).  Labels
  * get the head's ids when there is a head, else ids by sorted name.
  * A model of pictures takes a folder with one sub-folder of .png and .jpg

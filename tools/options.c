@@ -80,10 +80,10 @@ const struct option train_options[] = {
     {"epochs", OPT_INT, "N", "passes over the data (default 1)", AT(epochs), 1, BIG},
     {"steps", OPT_INT, "N", "optimizer steps, instead of --epochs", AT(steps), 1, BIG},
     {"seed", OPT_SEED, "N", "of everything random (default 0)", AT(seed), 0, 0},
-    {"objective", OPT_TEXT, "NAME", "of embeddings: match or triplet; with scores cosent or cosine",
+    {"objective", OPT_TEXT, "NAME", "of embeddings: match, triplet; with scores: cosent, cosine",
      AT(objective), 0, 0},
-    {"scale", OPT_NUMBER, "X", "of cosines in match and cosent (default 20)", AT(scale), 0, 1000000},
-    {"margin", OPT_NUMBER, "X", "of triplet (default 5)", AT(margin), 0, 1000000},
+    {"scale", OPT_NUMBER, "X", "of cosines in match and cosent (default 20)", AT(scale), 0, 1e6},
+    {"margin", OPT_NUMBER, "X", "of triplet (default 5)", AT(margin), 0, 1e6},
     {"augment", OPT_TEXT, "LIST", "of training pictures: flip,rotate=10,crop=0.1,shift=0.1,\n"
      "                         brightness=0.2,contrast=0.2", AT(augment), 0, 0},
     {"recompute", OPT_TEXT, "HOW", "none, cheap (default), layers: less memory", AT(recompute), 0,
