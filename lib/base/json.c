@@ -34,12 +34,14 @@ int64_t utf8_check(const char *s, int64_t n)
 
 enum {
     JSON_DEPTH = 64,
-    JSON_DIGITS = 63          /* cJSON reads no longer ones */
+    JSON_DIGITS = 63,         /* cJSON reads no longer ones */
+    HEAP_LEAST = 16           /* what the heap adds to a short string */
 };
 struct scan {
     const char *text;
     int64_t n, at;
     const char *what;
+    int64_t memory;           /* of the tree so far */
     int depth;
     char open[JSON_DEPTH];    /* '[' or '{' */
 };
@@ -99,13 +101,16 @@ static int scan_unicode(struct scan *s)
 
 static int scan_string(struct scan *s)
 {
-    s->at++;
+    int64_t from = s->at++;
     for (;;) {
         int c = peek(s);
         if (c < 0) return scan_fail(s, "a string has no end");
         if (c < 0x20) return scan_fail(s, "control character in a string");
         s->at++;
-        if (c == '"') return PEFT_OK;
+        if (c == '"') {
+            s->memory += HEAP_LEAST + s->at - from;
+            return PEFT_OK;
+        }
         if (c != '\\') continue;
         c = peek(s);
         if (c <= 0 || !strchr("\"\\/bfnrtu", c)) return scan_fail(s, "unknown escape");
@@ -174,6 +179,9 @@ static int scan_value(struct scan *s)
 {
     skip_space(s);
     int c = peek(s), rc;
+    s->memory += (int64_t)sizeof(json);
+    if ((s->memory - JSON_MEMORY) / JSON_TIMES > s->n)
+        return scan_fail(s, "too many values for a text of this size");
     if (c == '{' || c == '[') {
         if (s->depth == JSON_DEPTH) return scan_fail(s, "nested deeper than 64");
         s->open[s->depth++] = (char)c;
