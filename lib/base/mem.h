@@ -18,7 +18,7 @@ struct mem {
  * tree of JSON, which the C library's heap holds, has a share of its own. */
 enum {
     FILE_TIMES = 8, FILE_MEMORY = 32 << 20,
-    JSON_TIMES = 6, JSON_MEMORY = 20 << 20,
+    JSON_TIMES = 6, JSON_MEMORY = 16 << 20,
 };
 /* Begins such a limit, with FILE_MEMORY less JSON_MEMORY, unless one is there;
  * file_open_view adds each file's size once, whoever reads it what else he

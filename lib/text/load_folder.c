@@ -208,9 +208,16 @@ static int read_folder(struct tokenizer *t, const char *dir, struct folder_confi
     int rc = open_files(t, dir);
     if (rc == PEFT_OK) rc = read_folder_settings(t, dir, c);
     if (rc < 0) return rc;
-    rc = folder_json(t, "tokenizer.json", &root);
-    if (rc > 0) rc = tok_read_json(t, root);
-    else if (rc == 0) rc = read_legacy(t, dir, c->tokenizer);
+    const struct file_view *v = folder_file(t, "tokenizer.json");
+    root = NULL;
+    if (v) {
+        rc = json_parse_but((const char *)v->data, v->n, "tokenizer.json", "model.merges",
+                            &t->merges, &root);
+        if (rc == PEFT_OK) rc = tok_read_json(t, root);
+        json_free(t->merges.now);
+    } else {
+        rc = read_legacy(t, dir, c->tokenizer);
+    }
     json_free(root);
     if (rc == PEFT_OK) rc = read_added_decoder(t, json_get(c->tokenizer, "added_tokens_decoder"));
     if (rc < 0) return rc;

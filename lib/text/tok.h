@@ -159,6 +159,7 @@ struct tokenizer {
     struct tok_file files[FILES_MAX];
     int n_files;
     const struct store *store;  /* where it came from, if GGUF */
+    struct json_items merges;   /* of tokenizer.json, while it is read */
 };
 
 /* What one call of tok_encode works with. */
