@@ -410,7 +410,7 @@ static int load_tensors(struct load *l)
     return rc ? rc : check_complete(l);
 }
 
-int adapter_load(struct model *m, const char *name, const char *dir)
+static int read_adapter(struct model *m, const char *name, const char *dir)
 {
     struct load l = { .m = m };
     json *root = NULL;
@@ -422,6 +422,8 @@ int adapter_load(struct model *m, const char *name, const char *dir)
     if (!rc && path_kind(&m->host, path) != 1)
         rc = fail(PEFT_ENOTFOUND, "%s has no adapter_model.safetensors", dir);
     if (!rc) rc = store_open_safetensors(&m->host, path, true, &l.st);
+    /* Copies as floats: of one byte four. */
+    if (!rc) mem_budget_more(&m->host.mem, 4 * store_bytes(l.st));
     if (!rc) rc = load_tensors(&l);
     if (!rc) adapter_link(m, l.a);
     else if (l.a) adapter_drop(m, l.a);
@@ -434,3 +436,10 @@ int adapter_load(struct model *m, const char *name, const char *dir)
     return rc;
 }
 
+int adapter_load(struct model *m, const char *name, const char *dir)
+{
+    bool began = mem_budget(&m->host.mem);
+    int rc = read_adapter(m, name, dir);
+    mem_budget_end(&m->host.mem, began);
+    return fail_path(rc, dir);
+}

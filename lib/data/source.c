@@ -8,6 +8,7 @@
 
 /* A row beyond this is a broken file (an unclosed quote), or no row at all. */
 static const int64_t row_limit = 16 << 20;
+enum { COLUMN_LIMIT = 65536 };
 
 struct row_source {
     struct host *host;
@@ -143,6 +144,9 @@ static int read_header(struct row_source *s)
     if (rc <= 0) return rc;
     int64_t most = 1, at = 0, first = s->number;
     for (int64_t i = 0; i < s->n; i++) most += s->line[i] == ',';
+    if (most > COLUMN_LIMIT)
+        return fail(PEFT_EFORMAT, "%s line %lld: %lld columns, expected at most %d", s->path,
+                    (long long)first, (long long)most, (int)COLUMN_LIMIT);
     s->columns = arena_alloc(&s->names, most * (int64_t)sizeof *s->columns);
     struct map seen;
     map_init(&seen, &s->host->mem);

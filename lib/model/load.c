@@ -509,7 +509,11 @@ int model_load(const char *path, const peft_load_opts *o, struct model **out)
     arena_init(&m->arena, &m->host.mem);
     if (!rc && !(m->path = mem_strdup(&m->host.mem, path))) rc = PEFT_ENOMEM;
     if (!rc) rc = set_compute(m, o);
+    bool began = mem_budget(&m->host.mem);
     if (!rc) rc = store_open(&m->host, path, !(o && o->no_map), &m->store);
+    /* Copies as floats: of one byte four. */
+    if (!rc && store_format(m->store) == STORE_SAFETENSORS)
+        mem_budget_more(&m->host.mem, 4 * store_bytes(m->store));
     if (!rc) rc = load_arch(m);
     if (!rc) rc = load_settings(m);
     if (!rc) rc = load_layers(m);
@@ -522,9 +526,10 @@ int model_load(const char *path, const peft_load_opts *o, struct model **out)
     if (!rc) rc = m->hp.channels ? vision_open(m) : open_tokenizer(m);
     if (!rc) rc = load_sentence(m);
     if (!rc) rc = gen_load(m);
+    mem_budget_end(&m->host.mem, began);
     if (rc) {
         model_free(m);
-        return rc;
+        return rc == PEFT_EARG ? rc : fail_path(rc, path);
     }
     m->rope_pair = store_format(m->store) == STORE_GGUF && m->arch->style.gguf_pair;
     *out = m;

@@ -164,6 +164,9 @@ int load_settings(struct model *m)
             PEFT_EFORMAT,
             "%s: layers, hidden size, heads, feed-forward size and length must be 1 or more",
             m->path);
+    if (hp->layers > store_count(m->store))
+        return fail(PEFT_EFORMAT, "%s: %d layers, but %d tensors", m->path, (int)hp->layers,
+                    (int)store_count(m->store));
     if (!hp->head_dim) {
         if (hp->dim % hp->heads)
             return fail(PEFT_EFORMAT, "%s: hidden size %d is no multiple of %d heads", m->path,

@@ -55,6 +55,14 @@ static int64_t texts_end(const struct texts *x, int64_t i)
     return end;
 }
 
+/* Without any text there are no chars to point into. */
+static const char *texts_at(const struct texts *x, int64_t i, int64_t *n)
+{
+    int64_t at = texts_end(x, i - 1);
+    *n = texts_end(x, i) - at;
+    return *n ? x->chars.data + at : "";
+}
+
 /* The text appended to `chars` since the last call becomes one more. */
 static void texts_close(struct texts *x)
 {
@@ -206,14 +214,15 @@ static void decode_bytes_of(struct texts *out, const struct texts *in)
     struct buf run;
     buf_init(&run, out->chars.mem);
     for (int64_t i = 0; i < texts_count(in); i++) {
-        int64_t at = texts_end(in, i - 1), n = texts_end(in, i) - at;
-        int byte = byte_token(in->chars.data + at, n);
+        int64_t n;
+        const char *s = texts_at(in, i, &n);
+        int byte = byte_token(s, n);
         if (byte >= 0) {
             buf_putc(&run, (char)byte);
             continue;
         }
         flush_bytes(out, &run);
-        buf_put(&out->chars, in->chars.data + at, n);
+        buf_put(&out->chars, s, n);
         texts_close(out);
     }
     flush_bytes(out, &run);
@@ -260,8 +269,8 @@ static int decode_apply(struct texts *out, const struct decode_step *d, const st
     struct buf bytes;
     buf_init(&bytes, out->chars.mem);
     for (int64_t i = 0; i < texts_count(in) && rc == PEFT_OK; i++) {
-        int64_t at = texts_end(in, i - 1), n = texts_end(in, i) - at;
-        const char *s = in->chars.data + at;
+        int64_t n;
+        const char *s = texts_at(in, i, &n);
         switch (d->kind) {
         case DECODE_BYTES: piece_bytes(&bytes, s, n); break;
         case DECODE_WORDPIECE: piece_wordpiece(&out->chars, d, i == 0, s, n); break;

@@ -21,6 +21,8 @@ static int open_files(struct tokenizer *t, const char *dir)
             struct tok_file *f = &t->files[t->n_files];
             rc = file_open_view(h, path, true, &f->view);
             if (rc == PEFT_OK) f->name = folder_files[i], t->n_files++;
+            bool tree = strstr(folder_files[i], ".json") != NULL;
+            mem_budget_more(&h->mem, f->view.n * (FILE_TIMES - 1 - tree * JSON_TIMES));
         }
         mem_free(&h->mem, path);
     }
@@ -215,9 +217,16 @@ static int read_folder(struct tokenizer *t, const char *dir, struct folder_confi
     int rc = open_files(t, dir);
     if (rc == PEFT_OK) rc = read_folder_settings(t, dir, c);
     if (rc < 0) return rc;
-    rc = folder_json(t, "tokenizer.json", &root);
-    if (rc > 0) rc = tok_read_json(t, root);
-    else if (rc == 0) rc = read_legacy(t, dir, c);
+    const struct file_view *v = folder_file(t, "tokenizer.json");
+    root = NULL;
+    if (v) {
+        rc = json_parse_but((const char *)v->data, v->n, "tokenizer.json", "model.merges",
+                            &t->merges, &root);
+        if (rc == PEFT_OK) rc = tok_read_json(t, root);
+        json_free(t->merges.now);
+    } else {
+        rc = read_legacy(t, dir, c);
+    }
     json_free(root);
     if (rc == PEFT_OK) rc = read_added_decoder(t, json_get(c->tokenizer, "added_tokens_decoder"));
     if (rc < 0) return rc;
@@ -228,10 +237,9 @@ static int read_folder(struct tokenizer *t, const char *dir, struct folder_confi
     return rc < 0 ? rc : tok_finish(t);
 }
 
-int tok_open_folder(struct host *h, const char *dir, struct tokenizer **out)
+static int open_folder(struct host *h, const char *dir, struct tokenizer **out)
 {
     struct folder_config c = {0};
-    *out = NULL;
     struct tokenizer *t;
     int rc = tok_new(h, &t);
     if (rc < 0) return rc;
@@ -243,4 +251,13 @@ int tok_open_folder(struct host *h, const char *dir, struct tokenizer **out)
     if (rc < 0) tok_free(t);
     else *out = t;
     return rc;
+}
+
+int tok_open_folder(struct host *h, const char *dir, struct tokenizer **out)
+{
+    *out = NULL;
+    bool began = mem_budget(&h->mem);
+    int rc = open_folder(h, dir, out);
+    mem_budget_end(&h->mem, began);
+    return fail_path(rc, dir);
 }

@@ -331,20 +331,29 @@ static int read_gguf(struct tokenizer *t, const char *model)
     return rc < 0 ? rc : tok_finish(t);
 }
 
-int tok_open_gguf(struct host *h, const struct store *s, struct tokenizer **out)
+static int open_gguf(struct host *h, const struct store *s, struct tokenizer **out)
 {
     struct tokenizer *t;
     const char *model;
-    *out = NULL;
     int rc = tok_new(h, &t);
     if (rc < 0) return rc;
     t->store = s;
     rc = gguf_string(t, KEY("model"), &model);
     if (rc == 0 || (rc > 0 && (!strcmp(model, "none") || !strcmp(model, "no_vocab"))))
         rc = fail(PEFT_ENOTFOUND, "%s holds no tokenizer", store_path(s));
-    else if (rc > 0 && (rc = read_gguf(t, model)) < 0)
-        rc = fail_in(rc, "%s: ", store_path(s));
+    else if (rc > 0)
+        rc = read_gguf(t, model);
     if (rc < 0) tok_free(t);
     else *out = t;
     return rc < 0 ? rc : PEFT_OK;
+}
+
+int tok_open_gguf(struct host *h, const struct store *s, struct tokenizer **out)
+{
+    *out = NULL;
+    bool began = mem_budget(&h->mem);
+    if (began) mem_budget_more(&h->mem, JSON_MEMORY + FILE_TIMES * store_bytes(s));
+    int rc = open_gguf(h, s, out);
+    mem_budget_end(&h->mem, began);
+    return fail_path(rc, store_path(s));
 }

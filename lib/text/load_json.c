@@ -93,10 +93,10 @@ static int read_bpe(struct tokenizer *t, const json *model)
     int rc = read_unk(t, model, &b->unk);
     if (rc == PEFT_OK) rc = short_string(t, model, "continuing_subword_prefix", &b->prefix);
     if (rc == PEFT_OK) rc = short_string(t, model, "end_of_word_suffix", &b->end_suffix);
-    if (rc == PEFT_OK) rc = bpe_reserve(t, json_count(merges));
-    for (const json *k = json_first(merges); k && rc == PEFT_OK; k = json_next(k))
+    if (rc == PEFT_OK) rc = bpe_reserve(t, t->merges.n);
+    for (const json *k; rc == PEFT_OK && (k = json_next_item(&t->merges));)
         rc = read_merge(t, k);
-    return rc;
+    return rc < 0 ? rc : t->merges.rc;
 }
 
 static int read_wordpiece(struct tokenizer *t, const json *model)

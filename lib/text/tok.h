@@ -237,6 +237,7 @@ struct tokenizer {
     struct tok_file files[FILES_MAX];
     int n_files;
     const struct store *store;  /* where it came from, if GGUF */
+    struct json_items merges;   /* of tokenizer.json, while it is read */
 };
 
 /* Words met before, with their ids (words.c). */
