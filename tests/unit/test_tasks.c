@@ -114,8 +114,8 @@ static void test_pairs(void)
 /* The count of masks is fixed, the choice is anew each epoch and repeats. */
 static void test_masks(void)
 {
-    struct dataset *d = load("{\"text\": \"one two three four five six seven eight nine ten one two "
-                             "three four five six seven eight nine ten\"}\n",
+    struct dataset *d = load("{\"text\": \"one two three four five six seven eight nine ten one "
+                             "two three four five six seven eight nine ten\"}\n",
                              (struct data_opts){ 0 });
     struct batcher *b = NULL;
     int32_t first[8] = { 0 }, differs = 0;
