@@ -194,6 +194,8 @@ int32_t peft_embed_text(peft_model *model, const char *const *texts, int32_t n,
     if (!o.max_len) o.max_len = (int32_t)MIN(m->sentence.max_len, m->hp.max_len);
     if (!rc) rc = check_max_len(m, &o.max_len);
     if (rc) return rc;
+    if (m->hp.enc_layers)
+        return fail(PEFT_ESTATE, "the model has an encoder and a decoder, expected peft_embed");
     if (m->sentence.other && !o.pool)
         return fail(PEFT_EUNSUPPORTED, "%s: modules.json has the module %s, which is not "
                     "supported: name the pooling", m->path, m->sentence.other);

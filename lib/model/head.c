@@ -73,7 +73,10 @@ int model_set_kind(struct model *m, enum head_id kind)
     int rc = PEFT_OK;
     m->kind = kind;
     if (from == to) return PEFT_OK;
-    for (int64_t i = 0; i < m->n_sites && !rc; i++) rc = rename_to(m, &m->sites[i]->name, from, to);
+    for (int64_t i = 0; i < m->n_sites && !rc; i++) {
+        rc = rename_to(m, &m->sites[i]->name, from, to);
+        if (!rc) rc = rename_to(m, &m->sites[i]->peft_name, from, to);
+    }
     for (int64_t i = 0; (p = model_nth_param(m, i)) && !rc; i++)
         rc = rename_to(m, &p->name, from, to);
     return rc;
