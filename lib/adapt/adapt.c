@@ -119,7 +119,8 @@ int adapter_targets(const char *targets, const char *name)
 static int wanted(const struct adapter *a, const struct site *s, const char *targets)
 {
     if (!(s->kind & a->method->at)) return 0;
-    if (targets && strcmp(targets, "all-linear")) return adapter_targets(targets, s->name);
+    if (targets && strcmp(targets, "all-linear"))
+        return adapter_targets(targets, s->name) || adapter_targets(targets, s->peft_name);
     return !(s->flags & SLOT_HEAD);
 }
 
@@ -142,7 +143,8 @@ static int keep_modules(struct model *m, struct adapter *a, const char *targets)
     int64_t hits = 0;
     for (int64_t i = 0; i < m->n_sites; i++) {
         struct site *s = m->sites[i];
-        int head = m->head && (s->flags & SLOT_OF_HEAD);
+        int head = m->head && (s->flags & SLOT_OF_HEAD) && slot_with(s->row, m->kind);
+        head = head || s->w->is_new;
         if (!head && !(targets && adapter_targets(targets, s->name))) continue;
         hits += !head;
         struct param *list[] = { s->w, s->b };

@@ -11,9 +11,7 @@
  * the file holds it under both names. */
 int adapter_is_shared(const struct model *m, const struct param *p);
 const char *adapter_tied_name(const struct model *m, char *to, size_t cap);
-/* The module's name where files of adapters have another: transformers' own
- * (to_file), or the model's. */
-const char *adapter_rename(const struct model *m, const char *name, int to_file, char *out,
-                           size_t cap);
+/* Whether a module's name ends with these components. */
+int adapter_has_ending(const char *module, const char *ending);
 
 #endif

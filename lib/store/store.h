@@ -32,6 +32,7 @@ void store_close(struct store *s);
 void store_forget(const struct store *s, const void *data, int64_t n);
 enum store_format store_format(const struct store *s);
 const char *store_path(const struct store *s);
+int64_t store_bytes(const struct store *s);          /* of its tensor files */
 int64_t store_count(const struct store *s);
 const struct store_tensor *store_at(const struct store *s, int64_t i);   /* NULL out of range */
 const struct store_tensor *store_find(const struct store *s, const char *name);   /* or NULL */

@@ -7,7 +7,7 @@
 
 int compare_lm(const struct model *m)
 {
-    return m->arch->style.causal && !m->head && model_lm_head(m);
+    return m->kind == HEAD_LM && model_lm_head(m);
 }
 
 int compare_begin(struct model *m, const struct dataset *d)
@@ -29,14 +29,15 @@ int64_t compare_rows(const struct model *m, const struct batch *b)
 struct tensor *compare_features(struct pass *p, const struct batch *b)
 {
     struct tensor *x = model_hidden(p);
-    return compare_lm(p->m) ? g_rows(p->g, x, b->rows, b->n_target)
-                            : g_pool_mean(p->g, x, b->start, b->n_seq);
+    if (!compare_lm(p->m)) return g_pool_mean(p->g, x, b->start, b->n_seq, 0);
+    x = g_rows(p->g, x, pass_rows(p, b->rows, b->n_target), b->n_target);
+    return model_before_lm(p, x);
 }
 
 int compare_hidden(struct model *m, const struct batch *b, float *to)
 {
     struct pass p = { .m = m, .g = m->graph, .mem = m->mem };
-    batch_pass(&p, b);
+    batch_pass(&p, b, 0);
     int rc = pass_begin(&p);
     if (rc) return rc;
     struct tensor *x = compare_features(&p, b);
@@ -49,15 +50,15 @@ int compare_hidden(struct model *m, const struct batch *b, float *to)
 struct tensor *compare_loss(struct pass *p, const struct batch *b, const struct reference *r,
                             float scale, struct kl_stats *stats)
 {
-    const struct site *head = model_lm_head(p->m);
+    const struct site *head = model_lm_head(p->m), *bias = p->m->global[SLOT_LM_BIAS];
     struct tensor *x = compare_features(p, b);
     struct tensor *ref = graph_leaf(p->g, "reference", &qtype_f32, compare_rows(p->m, b), r->dim,
                                     r->hidden, NULL);
     struct tensor *w = graph_leaf(p->g, "reference's head", r->head.type, r->head.rows,
                                   r->head.cols, r->head.data, NULL);
     graph_name(p->g, head->name);
-    return g_kl_head(p->g, x, nn_leaf(p, head->w), nn_leaf(p, head->b), ref, w, b->target, scale,
-                     (float)p->m->hp.logit_cap, stats);
+    return g_kl_head(p->g, x, nn_leaf(p, head->w), nn_leaf(p, bias ? bias->w : head->b),
+                     ref, w, b->target, scale, (float)p->m->hp.logit_cap, stats);
 }
 
 static double hidden_cosine(const float *x, const float *y, int64_t n)
@@ -79,7 +80,7 @@ static int compare_batch(struct model *m, struct model *ref, const struct batch 
     int rc = rows ? compare_hidden(ref, b, hidden) : PEFT_OK;
     if (rc || !rows) return rc;
     struct pass p = { .m = m, .g = m->graph, .mem = m->mem };
-    batch_pass(&p, b);
+    batch_pass(&p, b, 0);
     if ((rc = pass_begin(&p))) return rc;
     struct tensor *x = compare_lm(m) ? compare_loss(&p, b, &r, 1.0f, stats)
                                      : compare_features(&p, b);
@@ -107,7 +108,8 @@ int compare_run(struct model *m, struct model *ref, const struct dataset *d,
     struct kl_stats stats = { 0 };
     struct batcher *b = NULL;
     struct batch_opts bo = { .batch = o->batch ? o->batch : 4 };
-    int64_t tokens = 0, targets = 0, seqs = 0, done = 0;
+    struct batch_size size = { 0 };
+    int64_t done = 0;
     double begin = os_seconds(), cosines = 0;
     float *hidden = NULL;
     if (o->batch < 0) return fail(PEFT_EARG, "batch %d, expected 1 or more", o->batch);
@@ -118,12 +120,14 @@ int compare_run(struct model *m, struct model *ref, const struct dataset *d,
     if (!rc) rc = compare_begin(ref, d);
     if (!rc) rc = batcher_new(d, &bo, &b);
     if (!rc) {
-        batcher_max(b, 1, &tokens, &targets, &seqs);
-        hidden = mem_alloc(&m->host.mem, MAX(targets, seqs) * ref->hp.embed * 4);
+        batcher_max(b, 1, &size);
+        hidden = mem_alloc(&m->host.mem, MAX(size.targets, size.seqs) * ref->hp.embed * 4);
         if (!hidden) rc = PEFT_ENOMEM;
     }
     for (int64_t i = 0; !rc && i < batcher_count(b, 0); i++) {
         const struct batch *batch = batcher_get(b, 0, i);
+        if (!batch) rc = PEFT_EDATA;
+        if (rc) break;
         rc = compare_batch(m, ref, batch, hidden, &stats, &cosines);
         done += batch->n_rows;
         if (!rc && o->progress && o->progress(o->ctx, done, d->n))

@@ -215,6 +215,7 @@ static int dyn_reference(struct dyn *y)
     int rc = PEFT_OK;
     for (int64_t i = 0; !rc && i < batcher_count(y->batcher, 0); i++) {
         const struct batch *b = batcher_get(y->batcher, 0, i);
+        if (!b) return PEFT_EDATA;
         if (!b->n_target) continue;
         rc = compare_hidden(y->m, b, to);
         to += b->n_target * y->m->hp.embed;
@@ -231,10 +232,11 @@ static int dyn_pass(struct dyn *y, int training, struct kl_stats *stats)
     y->ref.hidden = y->hidden;
     for (int64_t i = 0; !rc && i < batcher_count(y->batcher, 0); i++) {
         const struct batch *b = batcher_get(y->batcher, 0, i);
+        if (!b) return PEFT_EDATA;
         if (!b->n_target) continue;
         struct pass p = { .m = y->m, .g = g, .mem = y->m->mem, .training = training };
         struct plan_report report;
-        batch_pass(&p, b);
+        batch_pass(&p, b, 0);
         if ((rc = pass_begin(&p))) break;
         struct tensor *loss = compare_loss(&p, b, &y->ref, scale, stats);
         graph_keep(loss);
@@ -408,7 +410,8 @@ static int dyn_begin(struct dyn *y)
 {
     struct model *m = y->m;
     struct batch_opts bo = { .batch = y->o->batch ? y->o->batch : 1 };
-    int64_t tasks = 0, tokens, targets, seqs;
+    struct batch_size size;
+    int64_t tasks = 0;
     if (y->o->batch < 0 || y->o->budget < 0 || y->o->gradient_bytes < 0 || !(y->o->bits >= 0))
         return fail(PEFT_EARG, "a negative option");
     if (m->adapters)
@@ -421,8 +424,8 @@ static int dyn_begin(struct dyn *y)
     if (!rc) rc = batcher_new(y->d, &bo, &y->batcher);
     if (rc) return rc;
     for (int64_t i = 0; i < batcher_count(y->batcher, 0); i++) {
-        batcher_size(y->batcher, 0, i, &tokens, &targets, &seqs);
-        y->targets += targets;
+        batcher_size(y->batcher, 0, i, &size);
+        y->targets += size.targets;
     }
     for (int64_t i = 0; i < m->n_params; i++)
         tasks = MAX(tasks, div_up(param_len(m->params[i]), DYN_TASK));
