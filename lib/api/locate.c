@@ -226,7 +226,7 @@ static void keep_answer(struct asked *a, peft_answer_span s)
 
 /* log of the sum of exp over the rows that may be an end: the first token, which
  * stands for "none", and the context. */
-static double log_sum(const float *z, int64_t from, int64_t to)
+static double log_total(const float *z, int64_t from, int64_t to)
 {
     double top = (double)z[0], sum = 0;
     for (int64_t i = from; i < to; i++) top = MAX(top, (double)z[2 * i]);
@@ -246,7 +246,7 @@ static int ask_window(struct asked *a, struct seqs *t, int32_t from, int32_t n)
     if (!rc) rc = seqs_run(t, a->m, token_outputs, NULL, &out);
     if (rc) return rc;
     const float *z = tensor_f32(out);
-    double lse = log_sum(z, a->before, a->before + n) + log_sum(z + 1, a->before, a->before + n);
+    double lse = log_total(z, a->before, a->before + n) + log_total(z + 1, a->before, a->before + n);
     int32_t k = spans_best(z, a->before, a->before + n, a->o->max_answer, a->best, a->o->n_best);
     a->none = fminf(a->none, (float)exp((double)z[0] + (double)z[1] - lse));
     for (int32_t i = 0; i < k; i++)
