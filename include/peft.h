@@ -250,7 +250,7 @@ PEFT_API const char *peft_label_name(const peft_model *model, int32_t i);
 
 typedef struct peft_adapter_opts {
     size_t size;
-    const char *method;           /* NULL = "lora" */
+    const char *method;           /* NULL = "lora"; peft_list("methods") has all */
     const char *targets;          /* comma-separated module names or globs;
                                      NULL = every linear layer but the head */
     int32_t rank;                 /* 0 = 16 */
@@ -266,6 +266,12 @@ typedef struct peft_adapter_opts {
                                      transformers 5: "mlp.experts.gate_up_proj,
                                      mlp.experts.down_proj"; NULL = none.  What it
                                      names is left out of `targets`; without dropout */
+    const char *settings;         /* JSON object of the method's members of PEFT's
+                                     adapter_config.json, which count over the fields
+                                     here: "{\"rank_pattern\": {\"q_proj\": 8}}"; NULL = none */
+    const char *init;             /* "kaiming" (NULL), "gaussian" */
+    float lr_ratio;               /* LoRA+ (Hayou et al. 2024): learning rate of B over
+                                     that of A; 0 = 1 */
 } peft_adapter_opts;
 /* Adds a trainable adapter.  The first one freezes all other weights but the
  * classification head's, as PEFT does; peft_unfreeze can follow.
@@ -421,7 +427,8 @@ typedef struct peft_train_opts {
     size_t size;
     const char *optimizer;    /* NULL = "adamw" */
     const char *schedule;     /* NULL = "cosine"; "linear", "constant" */
-    float lr;                 /* 0 = 2e-4 adapters, 1e-3 head, 2e-5 the rest */
+    float lr;                 /* 0 = the adapter method's (LoRA 2e-4), 1e-3 head,
+                                 2e-5 the rest */
     float beta1, beta2, eps;  /* 0 = 0.9, 0.999, 1e-8 */
     float weight_decay;       /* decoupled; 0 = none */
     const char *no_decay;     /* globs of tensors without decay; NULL = none */

@@ -44,10 +44,10 @@ struct args {
     const char *data, *eval, *system;
     int32_t max_len, train_on_prompt, limit;
 
-    const char *method, *targets, *target_parameters, *adapter, *pool;
+    const char *method, *targets, *target_parameters, *adapter, *pool, *settings, *init;
     struct list freeze, unfreeze;
     int32_t rank, rslora, to_float;
-    double alpha, dropout;
+    double alpha, dropout, lr_ratio;
 
     const char *optimizer, *schedule, *no_decay, *recompute;
     double lr, warmup, weight_decay, clip;

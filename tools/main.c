@@ -90,8 +90,8 @@ static const struct command commands[] = {
      "  peft merge folder --adapter run --out merged --dtype bf16\n",
      OPERAND_NEEDED, {convert_options, adapter_options, model_options, common_options},
      run_convert, NULL},
-    {"list", "Shows what works: families, formats, types, tokenizers, heads.",
-     "peft list families|formats|types|tokenizers|heads [--json | --markdown]",
+    {"list", "Shows what works: families, formats, types, tokenizers, heads, methods.",
+     "peft list families|formats|types|tokenizers|heads|methods [--json | --markdown]",
      "  peft list families\n"
      "  peft list types --json\n",
      OPERAND_NEEDED, {list_options, common_options}, run_list, "table"},

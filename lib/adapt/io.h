@@ -5,6 +5,7 @@
 #include "adapt/adapt.h"
 
 #define PREFIX "base_model.model."
+#define COMMON_PREFIX "base_model."    /* of tensors that all modules share */
 
 /* Embeddings that give the logits too.  PEFT's copy of a module leaves the
  * other use as it was, unless ensure_weight_tying says that both change; then

@@ -42,11 +42,13 @@ static const char *target_name(const struct model *m, const struct adapter *a, c
         for (int64_t i = 0; i < m->n_sites && ok; i++) {
             const struct site *t = m->sites[i];
             size_t k = strlen(t->name);
-            if (t->kind != SITE_LINEAR || k < n || strcmp(t->name + k - n, s) ||
+            if (!(t->kind & a->method->at) || k < n || strcmp(t->name + k - n, s) ||
                 (k > n && t->name[k - n - 1] != '.'))
                 continue;
             ok = 0;
             for (const struct adapted *d = t->first; d && !ok; d = d->next) ok = d->adapter == a;
+            for (int64_t j = 0; a->method->keeps && j < a->n_saved && !ok; j++)
+                ok = a->saved[j].p == t->w;
         }
         if (ok) return s;
     }
@@ -129,10 +131,21 @@ static char *module_of(struct arena *t, const struct model *m, const struct adap
     return arena_strndup(t, name, dot ? dot - name : (int64_t)strlen(name));
 }
 
-static void put_pattern(struct buf *b, const struct model *m, const struct adapter *a, int rank)
+/* Whether it is the method that keeps the parameter whole. */
+static int is_kept(const struct model *m, const struct adapter *a, const struct param *p)
+{
+    for (int64_t i = 0; i < m->n_sites && a->method->keeps; i++)
+        if ((m->sites[i]->w == p || m->sites[i]->b == p) && (m->sites[i]->kind & a->method->at))
+            return 1;
+    return 0;
+}
+
+static void put_pattern(struct buf *b, const struct model *m, const struct adapter *a, int rank,
+                        int *members)
 {
     int n = 0;
-    buf_printf(b, "  \"%s\": {", rank ? "rank_pattern" : "alpha_pattern");
+    put_member(b, rank ? "rank_pattern" : "alpha_pattern", members);
+    buf_puts(b, "{");
     for (int64_t i = 0; i < a->n_sites; i++) {
         const struct adapted *d = &a->sites[i];
         char full[200];
@@ -144,58 +157,73 @@ static void put_pattern(struct buf *b, const struct model *m, const struct adapt
         buf_puts(b, ": ");
         buf_number(b, rank ? d->rank : d->alpha);
     }
-    buf_puts(b, "},\n");
+    buf_puts(b, "}");
+}
+
+static void put_labels(const struct model *m, struct buf *b, int *members)
+{
+    put_member(b, "libpeft_labels", members);
+    for (int64_t i = 0; i < m->hp.labels; i++) {
+        buf_puts(b, i ? ", " : "[");
+        buf_json(b, m->labels[i], (int64_t)strlen(m->labels[i]));
+    }
+    buf_puts(b, "]");
+    put_member(b, "libpeft_pool", members);
+    buf_printf(b, "\"%s\"", m->pool_kind == POOL_MEAN ? "mean"
+                             : m->pool_kind == POOL_CLS ? "cls" : "last");
+}
+
+/* modules_to_save and target_modules.  What a method keeps whole by itself is
+ * of the latter. */
+static int put_modules(struct model *m, const struct adapter *a, struct buf *b, struct arena *t,
+                       int *members)
+{
+    const char **names = arena_alloc(t, (a->n_sites + a->n_saved + 1) * (int64_t)sizeof(*names));
+    int64_t n = 0;
+    if (!names) return PEFT_ENOMEM;
+    for (int64_t i = 0; i < a->n_saved; i++) {
+        if (is_kept(m, a, a->saved[i].p)) continue;
+        if (!(names[n++] = module_of(t, m, a, a->saved[i].p))) return PEFT_ENOMEM;
+        if (!adapter_is_shared(m, a->saved[i].p)) continue;
+        put_member(b, "ensure_weight_tying", members);
+        buf_puts(b, "true");
+    }
+    put_member(b, "modules_to_save", members);
+    if (n) put_list(b, names, n);
+    else buf_puts(b, "null");
+    n = 0;
+    for (int64_t i = 0; i < a->n_sites; i++)
+        if (!a->sites[i].fused) names[n++] = target_name(m, a, a->sites[i].site->name);
+    for (int64_t i = 0; i < m->n_sites && a->method->keeps; i++)
+        for (int64_t j = 0; j < a->n_saved; j++)
+            if (a->saved[j].p == m->sites[i]->w && is_kept(m, a, a->saved[j].p))
+                names[n++] = target_name(m, a, m->sites[i]->name);
+    put_member(b, "target_modules", members);
+    put_list(b, names, n);
+    return PEFT_OK;
 }
 
 static int put_adapter_config(struct model *m, const struct adapter *a, struct buf *b,
                               struct arena *t)
 {
-    const char **names = arena_alloc(t, (a->n_sites + a->n_saved + 1) * (int64_t)sizeof(*names));
-    if (!names) return PEFT_ENOMEM;
     const char *base = a->base ? a->base : store_format(m->store) == STORE_GGUF ? m->name : m->path;
-    buf_puts(b, "{\n");
-    put_pattern(b, m, a, 0);
-    buf_puts(b, "  \"base_model_name_or_path\": ");
+    const char *task = m->head                 ? "SEQ_CLS"
+                       : m->arch->style.causal ? "CAUSAL_LM"
+                                               : "FEATURE_EXTRACTION";
+    int n = 0;
+    put_member(b, "base_model_name_or_path", &n);
     buf_json(b, base, (int64_t)strlen(base));
-    int turned = 0;
-    int64_t n = 0;
-    for (int64_t i = 0; i < a->n_sites; i++) turned |= a->sites[i].site->w->turned;
-    buf_printf(b,
-               ",\n  \"bias\": \"none\",\n  \"fan_in_fan_out\": %s,\n  \"inference_mode\": true,\n"
-               "  \"init_lora_weights\": true,\n", turned ? "true" : "false");
-    if (m->head && a->n_saved) {
-        buf_puts(b, "  \"libpeft_labels\": [");
-        for (int64_t i = 0; i < m->hp.labels; i++) {
-            buf_puts(b, i ? ", " : "");
-            buf_json(b, m->labels[i], (int64_t)strlen(m->labels[i]));
-        }
-        buf_printf(b, "],\n  \"libpeft_pool\": \"%s\",\n",
-                   m->pool_kind == POOL_MEAN ? "mean" : m->pool_kind == POOL_CLS ? "cls" : "last");
-    }
-    buf_puts(b, "  \"lora_alpha\": ");
-    buf_number(b, a->alpha);
-    buf_printf(b, ",\n  \"lora_bias\": %s,\n  \"lora_dropout\": ", a->bias ? "true" : "false");
-    buf_number(b, a->dropout);
-    for (int64_t i = 0; i < a->n_saved; i++)
-        if (adapter_is_shared(m, a->saved[i].p)) buf_puts(b, ",\n  \"ensure_weight_tying\": true");
-    buf_puts(b, ",\n  \"modules_to_save\": ");
-    for (int64_t i = 0; i < a->n_saved; i++)
-        if (!(names[i] = module_of(t, m, a, a->saved[i].p))) return PEFT_ENOMEM;
-    if (a->n_saved) put_list(b, names, a->n_saved);
-    else buf_puts(b, "null");
-    buf_printf(b, ",\n  \"peft_type\": \"%s\",\n  \"peft_version\": \"0.21.2\",\n  \"r\": %d,\n",
-               a->method->peft_type, a->rank);
-    put_pattern(b, m, a, 1);
-    buf_puts(b, "  \"revision\": null,\n  \"target_modules\": ");
-    for (int64_t i = 0; i < a->n_sites; i++)
-        if (!a->sites[i].fused) names[n++] = target_name(m, a, a->sites[i].site->name);
-    put_list(b, names, n);
+    buf_puts(b, ",\n  \"inference_mode\": true");
+    if (m->head && a->n_saved) put_labels(m, b, &n);
+    if (put_modules(m, a, b, t, &n)) return PEFT_ENOMEM;
     if (has_fused(a) && put_parameters(m, a, b, t)) return PEFT_ENOMEM;
-    const char *task = m->head                 ? "\"SEQ_CLS\""
-                       : m->arch->style.causal ? "\"CAUSAL_LM\""
-                                               : "\"FEATURE_EXTRACTION\"";
-    buf_printf(b, ",\n  \"task_type\": %s,\n  \"use_dora\": false,\n  \"use_rslora\": %s\n}\n",
-               task, a->rslora ? "true" : "false");
+    buf_printf(b, ",\n  \"peft_type\": \"%s\",\n  \"peft_version\": \"0.21.2\"",
+               a->method->peft_type);
+    if (a->method->mark) buf_printf(b, ",\n  \"%s\": true", a->method->mark);
+    if (a->method->config) buf_printf(b, ",\n  %s", a->method->config);
+    settings_write(a, b, &n);
+    for (int k = 0; k < 2 && a->method->patterns; k++) put_pattern(b, m, a, k, &n);
+    buf_printf(b, ",\n  \"revision\": null,\n  \"task_type\": \"%s\"\n}\n", task);
     return buf_check(b);
 }
 
@@ -206,7 +234,11 @@ static int add_out(struct model *m, const struct adapter *a, struct arena *t, st
     char other[240], prefixed[300];
     const char *name = model_file_name(m, p->name);
     if (has_fused(a)) name = adapter_rename(m, name, 1, other, sizeof(other));
-    int n = snprintf(prefixed, sizeof(prefixed), PREFIX "%s", name);
+    const char *last = strrchr(name, '.');
+    int n = is_kept(m, a, p)
+                ? snprintf(prefixed, sizeof(prefixed), PREFIX "%.*s.%s%s", (int)(last - name), name,
+                           a->method->keeps, last)
+                : snprintf(prefixed, sizeof(prefixed), PREFIX "%s", name);
     char *full = arena_strndup(t, prefixed, n);
     float *data = arena_alloc(t, param_len(p) * 4);
     struct param now = *p;
@@ -243,7 +275,7 @@ static int put_files(struct model *m, const struct adapter *a, const char *dir, 
 {
     static const struct meta meta = { "format", "pt" };
     struct store_out *out =
-        arena_alloc(t, (a->n_sites * PARTS + a->n_saved + 1) * (int64_t)sizeof(*out));
+        arena_alloc(t, (a->n_sites * PARTS + 2 * a->n_saved + COMMON + 1) * (int64_t)sizeof(*out));
     int64_t n = 0;
     char *path;
     int rc = out ? put_adapter_config(m, a, b, t) : PEFT_ENOMEM;
@@ -254,6 +286,14 @@ static int put_files(struct model *m, const struct adapter *a, const char *dir, 
             if (p && d->fused) rc = add_fused_out(m, t, &out[n++], d, k);
             else if (p) rc = add_out(m, a, t, &out[n++], p, p->own);
         }
+    for (int k = 0; k < COMMON && a->common[k] && !rc; k++) {
+        const struct param *p = a->common[k];
+        char name[64];
+        int len = snprintf(name, sizeof(name), COMMON_PREFIX "%s", p->name);
+        out[n] = (struct store_out){ .name = arena_strndup(t, name, len), .type = &qtype_f32,
+                                     .n_dims = 2, .dims = { p->rows, p->cols }, .data = p->own };
+        rc = out[n++].name ? PEFT_OK : PEFT_ENOMEM;
+    }
     for (int64_t i = 0; i < a->n_saved && !rc; i++) {
         const struct saved_module *s = &a->saved[i];
         rc = add_out(m, a, t, &out[n++], s->p, s->mine);

@@ -426,9 +426,9 @@ void model_free(struct model *m)
     mem_init(&mem, m->host.mem.alloc, m->host.mem.ctx);
     for (int64_t i = 0; i < m->n_params; i++) mem_free(&m->host.mem, m->params[i]->own);
     for (struct adapter *a = m->adapters; a; a = a->next) {
-        for (int64_t i = 0; i < a->n_sites; i++)
-            for (int k = 0; k < PARTS; k++)
-                if (adapted_owns(&a->sites[i], k)) mem_free(&m->host.mem, a->sites[i].part[k]->own);
+        for (int64_t i = 0; i < a->n_sites; i++) adapted_free(m, &a->sites[i]);
+        for (int k = 0; k < COMMON; k++)
+            if (a->common[k]) mem_free(&m->host.mem, a->common[k]->own);
         for (int64_t i = 0; i < a->n_saved; i++)
             mem_free(&m->host.mem, a->enabled ? a->saved[i].old_own : a->saved[i].mine);
     }

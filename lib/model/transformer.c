@@ -70,13 +70,6 @@ static struct tensor *attention(struct pass *p, const struct layer *l, int64_t i
     return nn_linear(p, l->at[SLOT_O], g_attention(p->g, q, k, v, &a));
 }
 
-static int has_adapter(const struct site *s)
-{
-    for (const struct adapted *a = s->first; a; a = a->next)
-        if (a->adapter->enabled) return 1;
-    return 0;
-}
-
 /* One expert's part of the sum: fused, or where an adapter reaches into it by
  * its modules on all rows. */
 static struct tensor *expert(struct pass *p, const struct expert *e, int64_t index,
@@ -85,7 +78,7 @@ static struct tensor *expert(struct pass *p, const struct expert *e, int64_t ind
     struct graph *g = p->g;
     struct tensor *w[3], *y;
     int fused = 1;
-    for (int k = 0; k < 3; k++) fused &= !has_adapter(e->at[k]) && !e->at[k]->b;
+    for (int k = 0; k < 3; k++) fused &= !nn_adapted(e->at[k]) && !e->at[k]->b;
     if (fused) {
         for (int k = 0; k < 3; k++) w[k] = nn_leaf(p, e->at[k]->w);
         graph_name(g, e->at[0]->name);
@@ -145,13 +138,11 @@ static struct tensor *embed(struct pass *p)
 {
     struct site *const *at = p->m->global;
     struct graph *g = p->g;
-    struct tensor *x = g_embed(g, nn_leaf(p, at[SLOT_EMBED]->w), p->ids, p->n);
+    struct tensor *x = nn_embed(p, at[SLOT_EMBED], p->ids);
     if (at[SLOT_EMBED_IN]) x = nn_linear(p, at[SLOT_EMBED_IN], x);
     if (p->m->arch->style.embed_scale) x = g_scale(g, x, sqrtf((float)p->m->hp.dim));
-    if (at[SLOT_POS])
-        x = g_add(g, x, g_embed(g, nn_leaf(p, at[SLOT_POS]->w), pass_positions(p), p->n));
-    if (at[SLOT_TYPE])
-        x = g_add(g, x, g_embed(g, nn_leaf(p, at[SLOT_TYPE]->w), pass_types(p), p->n));
+    if (at[SLOT_POS]) x = g_add(g, x, nn_embed(p, at[SLOT_POS], pass_positions(p)));
+    if (at[SLOT_TYPE]) x = g_add(g, x, nn_embed(p, at[SLOT_TYPE], pass_types(p)));
     return nn_norm(p, at[SLOT_EMBED_NORM], x);
 }
 

@@ -12,9 +12,7 @@ static struct tensor *lm_loss(struct pass *p, const struct batch *b, struct tens
                               struct loss_stats *stats)
 {
     const struct site *head = model_lm_head(p->m);
-    for (const struct adapted *a = head->first; a; a = a->next)
-        if (a->adapter->enabled && (head->kind & a->adapter->method->at))
-            return g_xent(p->g, model_logits(p, x), b->target, scale, stats);
+    if (nn_adapted(head)) return g_xent(p->g, model_logits(p, x), b->target, scale, stats);
     graph_name(p->g, head->name);
     return g_xent_head_capped(p->g, x, nn_leaf(p, head->w), nn_leaf(p, head->b), NULL, b->target,
                               b->n_target, scale, (float)p->m->hp.logit_cap, stats);
