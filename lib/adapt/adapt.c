@@ -395,6 +395,8 @@ static int take_options(struct model *m, struct adapter *a, const peft_adapter_o
         if (a->method->patterns && !strcmp(o->init, starts[i])) a->start = starts[i];
     if (o->init && !a->start && strcmp(o->init, "kaiming"))
         return fail(PEFT_EARG, "init \"%s\", expected kaiming or gaussian", o->init);
+    if (o->rank && !a->method->rank)
+        return fail(PEFT_EARG, "method %s has no rank", a->method->name);
     a->rank = o->rank ? o->rank : a->method->rank;
     a->alpha = o->alpha != 0 ? o->alpha : 2.0f * (float)a->rank;
     a->dropout = o->dropout;

@@ -127,6 +127,13 @@ enum { LORA_NORM_ROWS = 16 };
 void lora_row_norms(const struct compute *c, float *norm, const struct matrix *w, const float *a,
                     const float *b, int64_t r, float s, int64_t begin, int64_t end, float *temp);
 
+/* Orthogonal b x b matrices from b (b - 1) / 2 numbers; temp: cayley_temp floats. */
+int64_t cayley_temp(int64_t b, int terms);
+void cayley_forward(const struct compute *c, float *r, const float *v, int64_t b, int terms,
+                    float *temp);
+void cayley_backward(const struct compute *c, float *dv, const float *dr, const float *v,
+                     int64_t b, int terms, int add, float *temp);
+
 /* --- attention, blockwise with the row log-sum-exp kept (Dao et al. 2022): never T x T.
  * q [nq, heads*head_dim], k and v [nk, kv_heads*head_dim], out like q, lse [nq, heads].
  * Query row i attends to keys lo[i] <= j < hi[i]; both arrays are non-decreasing within a segment

@@ -67,6 +67,7 @@ static void test_ln(void) { check_fixture("ln"); }
 static void test_vera(void) { check_fixture("vera"); }
 static void test_loha(void) { check_fixture("loha"); }
 static void test_lokr(void) { check_fixture("lokr"); }
+static void test_oft(void) { check_fixture("oft"); }
 static void test_refused(void)
 {
     peft_model *m = base();
@@ -149,6 +150,7 @@ int main(void)
     RUN(test_vera);
     RUN(test_loha);
     RUN(test_lokr);
+    RUN(test_oft);
     RUN(test_refused);
     RUN(test_trace_lora);
     RUN(test_trace_accumulate);

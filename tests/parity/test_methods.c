@@ -5,13 +5,15 @@
 
 static const struct sample { const char *method, *settings, *targets; } samples[] = {
     { "lora", NULL, NULL },
-    { "lora", "{\"rank_pattern\": {\"q_proj\": 2}, \"alpha_pattern\": {\"mlp.up_proj\": 3}}", NULL },
+    { "lora", "{\"rank_pattern\": {\"q_proj\": 2}, \"alpha_pattern\": {\"mlp.up_proj\": 3}}",
+      NULL },
     { "lora", NULL, "embed_tokens,q_proj" },
     { "dora", NULL, NULL },
     { "ia3", NULL, NULL },
     { "ia3", "{\"feedforward_modules\": [\"up_proj\"]}", "up_proj,q_proj" },
     { "ln", NULL, NULL },
     { "vera", "{\"d_initial\": 0.3}", NULL },
+    { "oft", "{\"oft_block_size\": 8}", NULL },
     { "loha", NULL, NULL },
     { "lokr", NULL, NULL },
     { "lokr", "{\"r\": 1, \"decompose_both\": true, \"decompose_factor\": 4}", NULL },
@@ -34,7 +36,9 @@ static peft_dataset *rows_of(peft_model *m)
 static int add(peft_model *m, const struct sample *s)
 {
     peft_adapter_opts o = { .size = sizeof(o), .method = s->method, .settings = s->settings,
-                            .targets = s->targets, .rank = 4, .seed = 3 };
+                            .targets = s->targets, .seed = 3 };
+    const struct method *method = method_by_name(s->method);
+    if (method && method->rank) o.rank = 4;
     return peft_adapter_add(m, "default", &o);
 }
 

@@ -427,7 +427,7 @@ static void flip_adapter(peft_model *m, const char *file, struct bytes b, size_t
 static void test_adapters(void)
 {
     static const struct { const char *old, *now; int code; } edits[] = {
-        { "\"LORA\"", "\"IA3\"", PEFT_EUNSUPPORTED },
+        { "\"LORA\"", "\"POLY\"", PEFT_EUNSUPPORTED },
         { "\"LORA\"", "5", PEFT_EUNSUPPORTED },
         { "\"r\": 2", "\"r\": 0", PEFT_EFORMAT },
         { "\"r\": 2", "\"r\": -2", PEFT_EFORMAT },
