@@ -269,7 +269,9 @@ typedef struct peft_adapter_opts {
     const char *settings;         /* JSON object of the method's members of PEFT's
                                      adapter_config.json, which count over the fields
                                      here: "{\"rank_pattern\": {\"q_proj\": 8}}"; NULL = none */
-    const char *init;             /* "kaiming" (NULL), "gaussian" */
+    const char *init;             /* of LoRA: "kaiming" (NULL), "gaussian", "pissa",
+                                     "olora"; the base is never changed, and the last
+                                     two save as rank-2r difference adapters */
     float lr_ratio;               /* LoRA+ (Hayou et al. 2024): learning rate of B over
                                      that of A; 0 = 1 */
 } peft_adapter_opts;
@@ -293,6 +295,15 @@ PEFT_API int32_t peft_adapter_remove(peft_model *model, const char *name);
 /* Adds the adapter into the weights and removes it.  Quantised tensors become
  * float32 copies (peft_to_float tells what that costs). */
 PEFT_API int32_t peft_adapter_merge(peft_model *model, const char *name);
+/* on 1: folds the adapter into float32 copies of the weights, in which it then
+ * runs at no cost; 0: takes it out again, which leaves the weights as they were,
+ * bit for bit.  Several come out in the reverse order (else PEFT_ESTATE).  While
+ * it is in, it cannot be trained, enabled, disabled, weighted or removed. */
+PEFT_API int32_t peft_adapter_set_merged(peft_model *model, const char *name, int32_t on);
+/* Multiplies what an adapter adds (LoRA, DoRA's direction, LoHa, LoKr): 1 = as
+ * trained, 0 = nothing, -1 = the opposite.  Enabled adapters add up.  Files do
+ * not hold it.  PEFT_EUNSUPPORTED for methods that add nothing. */
+PEFT_API int32_t peft_adapter_set_weight(peft_model *model, const char *name, float weight);
 
 /* ------------------------------------------------------------ text, logits */
 

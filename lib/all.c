@@ -132,6 +132,8 @@
 #include "adapt/adapt.c"
 #include "adapt/fused.c"
 #include "adapt/io.c"
+#include "adapt/lowrank.c"
+#include "adapt/merge.c"
 #include "adapt/settings.c"
 #include "adapt/write.c"
 #include "adapt/method/ia3.c"

@@ -65,6 +65,7 @@ int adapter_new(struct model *m, const char *name, const struct method *method,
     a->name = kept;
     a->method = method;
     a->rank = method->rank;
+    a->weight = 1.0f;
     settings_default(a);
     *out = a;
     return PEFT_OK;
@@ -86,6 +87,7 @@ static int part_shape(const struct adapted *d, int k, int64_t *rows, int64_t *co
     const struct part *part = &d->adapter->method->parts[k];
     if (!part->suffix || !(d->site->kind & (part->at ? part->at : SITE_LINEAR))) return 0;
     if ((part->flags & PART_IF_BIAS) && !d->adapter->bias) return 0;
+    if ((part->flags & PART_START) && !d->adapter->shifts) return 0;
     *rows = part_size(d->site, part->rows, d->rank);
     *cols = part_size(d->site, part->cols, d->rank);
     if (d->adapter->method->shape) d->adapter->method->shape(d, k, rows, cols);
@@ -117,9 +119,9 @@ static struct param *make_part(struct model *m, const struct part *part, const s
                          .type = &qtype_f32,
                          .stored = &qtype_f32,
                          .layer = s->layer,
-                         .trainable = 1,
+                         .trainable = !(part->flags & PART_START),
                          .adapter = 1,
-                         .counted = 1 };
+                         .counted = !(part->flags & PART_START) };
     p->rows = rows;
     p->cols = cols;
     p->n_dims = part->rows == PART_ONE && !(part->flags & PART_MATRIX) ? 1 : 2;
@@ -230,18 +232,18 @@ static int keep_modules(struct model *m, struct adapter *a, const char *targets)
 /* Several enabled adapters may keep the same module.  The one that was enabled
  * last counts, and each remembers what it took the place of: a chain from the
  * parameter, over the copies, down to the model's own values. */
-static struct saved_module *copy_where(struct model *m, const struct param *p, const float *mine,
-                                       const float *old)
+struct saved_module *copy_where(struct model *m, const struct param *p, const float *mine,
+                                const float *old)
 {
     for (struct adapter *a = m->adapters; a; a = a->next)
-        for (int64_t i = 0; a->enabled && i < a->n_saved; i++) {
-            struct saved_module *s = &a->saved[i];
+        for (int64_t i = 0; a->enabled && i < a->n_saved + a->n_merged; i++) {
+            struct saved_module *s = i < a->n_saved ? &a->saved[i] : &a->merged[i - a->n_saved];
             if (s->p == p && ((mine && s->mine == mine) || (old && s->old_own == old))) return s;
         }
     return NULL;
 }
 
-static void put_module(struct saved_module *s)
+void put_module(struct saved_module *s)
 {
     struct param *p = s->p;
     s->old_data = p->data;
@@ -252,7 +254,7 @@ static void put_module(struct saved_module *s)
     p->type = p->stored = &qtype_f32;
 }
 
-static void take_module(struct model *m, const struct saved_module *s)
+void take_module(struct model *m, const struct saved_module *s)
 {
     struct param *p = s->p;
     struct saved_module *above = copy_where(m, p, NULL, s->mine);
@@ -270,7 +272,7 @@ static void take_module(struct model *m, const struct saved_module *s)
 }
 
 /* The adapter's copy becomes the model's own values, below other adapters'. */
-static void give_module(struct model *m, const struct saved_module *s)
+void give_module(struct model *m, const struct saved_module *s)
 {
     struct param *p = s->p;
     struct saved_module *lowest = NULL, *next = copy_where(m, p, p->own, NULL);
@@ -382,7 +384,7 @@ static int is_attached(const struct adapter *a, int64_t n, const struct site *s)
 /* The options' values, over which the settings count. */
 static int take_options(struct model *m, struct adapter *a, const peft_adapter_opts *o, json **root)
 {
-    static const char *const starts[] = { "gaussian" };
+    static const char *const starts[] = { "gaussian", "pissa", "olora" };
     if (o->rank < 0 || o->rank > 1 << 16)
         return fail(PEFT_EARG, "rank %d, expected 1 to 65536", o->rank);
     if (!isfinite(o->alpha))
@@ -394,7 +396,11 @@ static int take_options(struct model *m, struct adapter *a, const peft_adapter_o
     for (size_t i = 0; o->init && i < ARRAY_LEN(starts); i++)
         if (a->method->patterns && !strcmp(o->init, starts[i])) a->start = starts[i];
     if (o->init && !a->start && strcmp(o->init, "kaiming"))
-        return fail(PEFT_EARG, "init \"%s\", expected kaiming or gaussian", o->init);
+        return fail(PEFT_EARG, "init \"%s\" of method %s, expected kaiming, or of LoRA gaussian, "
+                    "pissa, olora", o->init, a->method->name);
+    a->shifts = a->start && a->start != starts[0];
+    if (a->shifts && (a->method->mark || o->target_parameters))
+        return fail(PEFT_EARG, "init %s is of plain LoRA on linear layers", a->start);
     if (o->rank && !a->method->rank)
         return fail(PEFT_EARG, "method %s has no rank", a->method->name);
     a->rank = o->rank ? o->rank : a->method->rank;
@@ -496,50 +502,4 @@ int adapter_add(struct model *m, const char *name, const peft_adapter_opts *o)
     }
     json_free(config);
     return rc;
-}
-
-/* All memory before anything changes, so that a failure leaves every weight as it was. */
-static int own_weights(struct model *m, const struct adapter *a)
-{
-    int rc = PEFT_OK, biases = a->bias || a->method->turns_bias;
-    for (int64_t i = 0; i < a->n_sites && !rc; i++) {
-        struct site *s = a->sites[i].site;
-        rc = param_own(m, s->w);
-        if (!rc && biases && s->b) rc = param_own(m, s->b);
-    }
-    return rc;
-}
-
-int adapter_merge(struct model *m, struct adapter *a)
-{
-    int rc, enabled = a->enabled, biases = a->bias || a->method->turns_bias;
-    if (!a->method->merge && !a->method->keeps)
-        return fail(PEFT_EUNSUPPORTED, "method %s cannot be merged", a->method->name);
-    for (int64_t i = 0; i < a->n_sites; i++) {
-        const struct site *s = a->sites[i].site;
-        if (a->bias && !s->b)
-            return fail(PEFT_EUNSUPPORTED,
-                        "the adapter has a bias for %s, which has none, so it cannot be merged",
-                        s->name);
-        if (s->kind == SITE_EMBED && adapter_is_shared(m, s->w))
-            return fail(PEFT_EUNSUPPORTED, "%s is the output layer too, which the adapter does not "
-                        "change, so it cannot be merged", s->name);
-    }
-    adapter_enable(m, a, 1);
-    rc = own_weights(m, a);
-    for (int64_t i = 0; i < a->n_sites && !rc && a->method->derive; i++)
-        rc = a->method->derive(m, &a->sites[i]);
-    if (rc) {
-        adapter_enable(m, a, enabled);
-        return rc;
-    }
-    for (int64_t i = 0; i < a->n_sites; i++) {
-        struct site *s = a->sites[i].site;
-        a->method->merge(m, &a->sites[i], s->w->own, biases && s->b ? s->b->own : NULL);
-    }
-    adapter_enable(m, a, 0);
-    for (int64_t i = 0; i < a->n_saved; i++) give_module(m, &a->saved[i]);
-    a->n_saved = 0;
-    adapter_remove(m, a);
-    return PEFT_OK;
 }

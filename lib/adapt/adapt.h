@@ -14,7 +14,10 @@ int adapter_load(struct model *m, const char *name, const char *dir);
 int adapter_save(struct model *m, const struct adapter *a, const char *dir);
 void adapter_enable(struct model *m, struct adapter *a, int on);
 void adapter_remove(struct model *m, struct adapter *a);
+/* --- merge.c: for good; so that it can be taken back; and how much it counts. */
 int adapter_merge(struct model *m, struct adapter *a);
+int adapter_set_merged(struct model *m, struct adapter *a, int on);
+int adapter_set_weight(struct model *m, struct adapter *a, float weight);
 
 /* For io.c: an adapter without tensors, not yet part of the model. */
 int adapter_new(struct model *m, const char *name, const struct method *method,
@@ -43,6 +46,10 @@ int settings_parse(struct model *m, struct adapter *a, const char *text, json **
 int settings_rank(const struct adapter *a, const json *config, const char *module, int32_t *rank,
                   float *alpha);
 void settings_write(const struct adapter *a, struct buf *b, int *n);
+
+/* --- lowrank.c: left [r, out] and right [r, in] with left^T right = the best
+ * approximation of W of rank r (svd), or W's first r columns as Q of QR and R's rows. */
+int lowrank(struct model *m, const struct matrix *w, int svd, int64_t r, float *left, float *right);
 
 /* --- fused.c: experts that are one parameter in transformers 5 */
 const struct fused_row *fused_rows(const struct model *m);      /* ended by param == NULL */

@@ -1,4 +1,4 @@
-/* Private to adapt/: what reading and writing of adapter files share. */
+/* Private to adapt/: what its files share. */
 #ifndef ADAPT_IO_H
 #define ADAPT_IO_H
 
@@ -16,5 +16,13 @@ const char *adapter_tied_name(const struct model *m, char *to, size_t cap);
  * (to_file), or the model's. */
 const char *adapter_rename(const struct model *m, const char *name, int to_file, char *out,
                            size_t cap);
+
+/* --- adapt.c: an adapter's copy of a parameter goes above the model's values, comes
+ * off, or takes their place for good; and the copy that is `mine`, or above `old`. */
+struct saved_module *copy_where(struct model *m, const struct param *p, const float *mine,
+                                const float *old);
+void put_module(struct saved_module *s);
+void take_module(struct model *m, const struct saved_module *s);
+void give_module(struct model *m, const struct saved_module *s);
 
 #endif

@@ -1,4 +1,5 @@
 /* Writing adapters as Hugging Face PEFT reads them; see io.c. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -140,6 +141,13 @@ static int is_kept(const struct model *m, const struct adapter *a, const struct 
     return 0;
 }
 
+/* A difference to initial values has twice the rank; alpha keeps the scale. */
+static int rank_factor(const struct adapter *a) { return a->shifts ? 2 : 1; }
+static double alpha_factor(const struct adapter *a)
+{
+    return !a->shifts ? 1 : a->rslora ? sqrt(2) : 2;
+}
+
 static void put_pattern(struct buf *b, const struct model *m, const struct adapter *a, int rank,
                         int *members)
 {
@@ -155,7 +163,7 @@ static void put_pattern(struct buf *b, const struct model *m, const struct adapt
         buf_puts(b, n++ ? ", " : "");
         buf_json(b, name, (int64_t)strlen(name));
         buf_puts(b, ": ");
-        buf_number(b, rank ? d->rank : d->alpha);
+        buf_number(b, rank ? d->rank * rank_factor(a) : d->alpha * alpha_factor(a));
     }
     buf_puts(b, "}");
 }
@@ -221,7 +229,10 @@ static int put_adapter_config(struct model *m, const struct adapter *a, struct b
                a->method->peft_type);
     if (a->method->mark) buf_printf(b, ",\n  \"%s\": true", a->method->mark);
     if (a->method->config) buf_printf(b, ",\n  %s", a->method->config);
-    settings_write(a, b, &n);
+    struct adapter whole = *a;
+    whole.rank *= rank_factor(a);
+    whole.alpha = (float)(whole.alpha * alpha_factor(a));
+    settings_write(&whole, b, &n);
     for (int k = 0; k < 2 && a->method->patterns; k++) put_pattern(b, m, a, k, &n);
     buf_printf(b, ",\n  \"revision\": null,\n  \"task_type\": \"%s\"\n}\n", task);
     return buf_check(b);
@@ -250,6 +261,26 @@ static int add_out(struct model *m, const struct adapter *a, struct arena *t, st
     o->dims[0] = p->n_dims == 1 || p->turned ? p->cols : p->rows;
     o->dims[1] = p->turned ? p->rows : p->cols;
     return PEFT_OK;
+}
+
+/* Part k and, along the rank after it, its initial values; of B negative. */
+static int add_shifted_out(struct model *m, const struct adapter *a, struct arena *t,
+                           struct store_out *o, const struct adapted *d, int k)
+{
+    struct param both = *d->part[k];
+    const float *now = d->part[k]->own, *start = d->part[k + START]->own;
+    int by_rows = a->method->parts[k].rows == PART_RANK;
+    int64_t n = param_len(&both), cols = both.cols, r = d->rank;
+    float *values = arena_alloc(t, 2 * n * 4);
+    if (!values) return PEFT_ENOMEM;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t at = by_rows ? i : i / cols * 2 * cols + i % cols;
+        values[at] = now[i];
+        values[at + (by_rows ? n : r)] = by_rows ? start[i] : -start[i];
+    }
+    if (by_rows) both.rows *= 2;
+    else both.cols *= 2;
+    return add_out(m, a, t, o, &both, values);
 }
 
 /* Part k of a layer's experts. */
@@ -283,7 +314,10 @@ static int put_files(struct model *m, const struct adapter *a, const char *dir, 
         for (int k = 0; k < PARTS && !rc; k++) {
             const struct adapted *d = &a->sites[i];
             const struct param *p = is_first(a, i) ? d->part[k] : NULL;
-            if (p && d->fused) rc = add_fused_out(m, t, &out[n++], d, k);
+            if (p && (a->method->parts[k].flags & PART_START)) continue;
+            if (p && k + START < PARTS && d->part[k + START])
+                rc = add_shifted_out(m, a, t, &out[n++], d, k);
+            else if (p && d->fused) rc = add_fused_out(m, t, &out[n++], d, k);
             else if (p) rc = add_out(m, a, t, &out[n++], p, p->own);
         }
     for (int k = 0; k < COMMON && a->common[k] && !rc; k++) {

@@ -431,6 +431,7 @@ void model_free(struct model *m)
             if (a->common[k]) mem_free(&m->host.mem, a->common[k]->own);
         for (int64_t i = 0; i < a->n_saved; i++)
             mem_free(&m->host.mem, a->enabled ? a->saved[i].old_own : a->saved[i].mine);
+        for (int64_t i = 0; i < a->n_merged; i++) mem_free(&m->host.mem, a->merged[i].old_own);
     }
     graph_free(m->graph);
     pass_mem_free(m->mem);

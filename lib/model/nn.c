@@ -125,7 +125,7 @@ struct tensor *nn_leaf(struct pass *p, struct param *q)
 /* The adapters that act at a site used as a module of that kind. */
 static const struct adapted *acting(const struct adapted *a)
 {
-    while (a && !a->adapter->enabled) a = a->next;
+    while (a && (!a->adapter->enabled || a->adapter->n_merged)) a = a->next;
     return a;
 }
 

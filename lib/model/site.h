@@ -46,7 +46,7 @@ struct site {
 };
 
 /* One adapter's tensors at one site. */
-enum { PARTS = 6, COMMON = 2 };
+enum { PARTS = 7, START = 5, COMMON = 2 };
 struct adapted {
     struct adapted *next;           /* at the same site */
     struct adapter *adapter;
@@ -71,6 +71,9 @@ enum part_dim { PART_ONE, PART_IN, PART_OUT, PART_RANK };
 enum {
     PART_IF_BIAS = 1,               /* there when the adapter has a bias */
     PART_TURNED = 2,                /* files hold it as [cols, rows] */
+    PART_START = 8,                 /* frozen initial values, there when the adapter `shifts`; files
+                                       hold them with part k - START, whose rank they double, as
+                                       the difference adapters that PEFT converts to */
     PART_MATRIX = 4                 /* has two dimensions in files though it has one row */
 };
 struct part {
@@ -151,11 +154,16 @@ struct adapter {
     uint8_t enabled;
     float lr_ratio;                 /* LoRA+: learning rate of B over that of A; 0 = 1 */
     const char *start;              /* initial values where the method has several; or NULL */
+    uint8_t shifts;                 /* they are taken from the weight: what is added is the
+                                       difference to them */
     uint64_t seed;
     struct adapted *sites;          /* [n_sites] */
     int64_t n_sites;
+    float weight;                   /* multiplies what it adds; 1 = as trained */
     struct saved_module *saved;     /* modules_to_save, [n_saved] */
     int64_t n_saved;
+    struct saved_module *merged;    /* weights that hold it while it is folded in, [n_merged] */
+    int64_t n_merged;
     char *base;                     /* base_model_name_or_path of its file, or NULL */
 };
 /* A tensor that the adapter replaces as a whole (modules_to_save): while the

@@ -12,6 +12,7 @@
 Options have the names of peft.h's struct fields.  Failures are exceptions:
 PeftError and its subclasses, with the library's own reason.
 """
+import json
 import ctypes
 import itertools
 import math
@@ -312,7 +313,10 @@ class Model(_Handle):
         return [lib.peft_label_name(self._c, i).decode() for i in range(self.info.labels)]
 
     def add_adapter(self, name="default", **options):
-        """Options: rank, alpha, dropout, rslora, targets, target_parameters, seed, ..."""
+        """Options: method, rank, alpha, dropout, rslora, targets, target_parameters, init,
+        lr_ratio, seed, and settings, a dict of PEFT's adapter_config.json."""
+        if isinstance(options.get("settings"), dict):
+            options["settings"] = json.dumps(options["settings"])
         if isinstance(options.get("rslora"), bool):
             options["rslora"] = 1 if options["rslora"] else -1
         opts = _options(_api.AdapterOpts, options)
@@ -332,6 +336,13 @@ class Model(_Handle):
 
     def remove_adapter(self, name="default"):
         _check(lib.peft_adapter_remove(self._c, _bytes(name)))
+
+    def set_adapter_merged(self, name="default", on=True):
+        """Folds it into the weights, or takes it out again, bit for bit."""
+        _check(lib.peft_adapter_set_merged(self._c, _bytes(name), int(on)))
+
+    def set_adapter_weight(self, weight, name="default"):
+        _check(lib.peft_adapter_set_weight(self._c, _bytes(name), weight))
 
     def merge(self, name="default"):
         _check(lib.peft_adapter_merge(self._c, _bytes(name)))

@@ -52,7 +52,7 @@ Param = _struct("Param", "size:size name:str type:str rows:i64 cols:i64 layer:i3
 HeadOpts = _struct("HeadOpts", "size:size labels:i32 names:ptr pool:str dropout:f32 seed:u64")
 AdapterOpts = _struct("AdapterOpts", "size:size method:str targets:str rank:i32 alpha:f32 "
                       "dropout:f32 rslora:i32 modules_to_save:str seed:u64 "
-                      "target_parameters:str")
+                      "target_parameters:str settings:str init:str lr_ratio:f32")
 Message = _struct("Message", "role:str content:str")
 GenerateOpts = _struct("GenerateOpts", "size:size max_tokens:i32 temperature:f32 top_k:i32 "
                        "top_p:f32 min_p:f32 repeat_penalty:f32 seed:u64 stop:ptr n_stop:i32 "
@@ -113,6 +113,8 @@ peft_adapter_enable i32 p s
 peft_adapter_disable i32 p s
 peft_adapter_remove i32 p s
 peft_adapter_merge i32 p s
+peft_adapter_set_merged i32 p s i32
+peft_adapter_set_weight i32 p s f32
 peft_tokenize i64 p s size i32 p i64
 peft_tokenize_offsets i64 p s size i32 p p i64
 peft_detokenize i64 p p i64 i32 p i64

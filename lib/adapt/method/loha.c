@@ -17,7 +17,10 @@ static int loha_init(struct model *m, struct adapted *a, uint64_t seed, uint64_t
     return PEFT_OK;
 }
 
-static void loha_scale(struct adapted *a) { a->scale = a->alpha / (float)a->rank; }
+static void loha_scale(struct adapted *a)
+{
+    a->scale = a->adapter->weight * a->alpha / (float)a->rank;
+}
 
 static struct tensor *loha_after(struct pass *p, const struct adapted *a, struct tensor *x,
                                  struct tensor *y)

@@ -71,7 +71,10 @@ static int lokr_init(struct model *m, struct adapted *a, uint64_t seed, uint64_t
     return PEFT_OK;
 }
 
-static void lokr_scale(struct adapted *a) { a->scale = a->alpha / (float)a->rank; }
+static void lokr_scale(struct adapted *a)
+{
+    a->scale = a->adapter->weight * a->alpha / (float)a->rank;
+}
 
 /* One of the two matrices as a column. */
 static struct tensor *lokr_column(struct pass *p, const struct adapted *a, int first)

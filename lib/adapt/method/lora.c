@@ -5,6 +5,12 @@
  * Embeddings: row(id) + s B A[:, id] with A [r, vocab] zero and B [dim, r]
  * normal; A is held turned, so that its columns are rows to be looked up.
  *
+ * PiSSA (Meng et al. 2024) starts with s B A = the largest singular triples of W,
+ * OLoRA (Bueyuekakyuez 2024) with B = the first columns of Q, A = of R's rows of W = Q R.
+ * Where PEFT takes that out of the base, here the base stays as it is, quantised
+ * or not, and s (B A - B0 A0) is added: the same numbers, and the file is the
+ * rank-2r difference adapter that PEFT converts its own to.
+ *
  * DoRA (Liu et al. 2024): y = m / |W + s B A| * (W x + s B A dropout(x)), the
  * length by rows and taken as a constant by the gradient (their section 4.3); m
  * starts as that length. */
@@ -13,31 +19,56 @@
 
 #include "adapt/adapt.h"
 
-enum { LORA_A, LORA_B, LORA_BIAS, LORA_EMBED_A, LORA_EMBED_B, LORA_M = LORA_EMBED_A };
+enum { LORA_A, LORA_B, LORA_BIAS, LORA_EMBED_A, LORA_EMBED_B, LORA_A0 = LORA_A + START,
+       LORA_B0 = LORA_B + START, LORA_M = LORA_EMBED_A };
+
+/* A and B from the weight itself. */
+static int lora_start(struct model *m, struct adapted *a)
+{
+    const struct param *w = a->site->w;
+    struct param *pa = a->part[LORA_A], *pb = a->part[LORA_B];
+    const struct matrix weight = { w->type, w->data, w->rows, w->cols };
+    int svd = !strcmp(a->adapter->start, "pissa");
+    int64_t r = a->rank;
+    float *left = mem_array(&m->host.mem, r, w->rows * 4), scale = 1.0f / sqrtf(a->scale);
+    int rc = left ? lowrank(m, &weight, svd, r, left, pa->own) : PEFT_ENOMEM;
+    for (int64_t i = 0; i < w->rows * r && !rc; i++)
+        pb->own[i] = left[i % r * w->rows + i / r] * (svd ? scale : 1.0f);
+    if (!rc && svd) m->compute.k->axpy(pa->own, pa->own, scale, 0, param_len(pa));
+    mem_free(&m->host.mem, left);
+    if (rc) return rc;
+    memcpy(a->part[LORA_A0]->own, pa->own, (size_t)param_len(pa) * 4);
+    memcpy(a->part[LORA_B0]->own, pb->own, (size_t)param_len(pb) * 4);
+    return PEFT_OK;
+}
 
 static int lora_init(struct model *m, struct adapted *a, uint64_t seed, uint64_t stream)
 {
     int embeds = a->site->kind == SITE_EMBED;
     struct param *p = a->part[embeds ? LORA_EMBED_B : LORA_A];
     float bound = 1.0f / sqrtf((float)p->cols);
-    (void)m;
+    if (!embeds) a->part[LORA_B]->lr_ratio = a->adapter->lr_ratio;
+    if (a->part[LORA_A0]) return lora_start(m, a);
     if (embeds) rng_fill_normal(p->own, param_len(p), 1.0f, seed, stream);
     else if (a->adapter->start)
         rng_fill_normal(p->own, param_len(p), 1.0f / (float)a->rank, seed, stream);
     else rng_fill_uniform(p->own, param_len(p), -bound, bound, seed, stream);
-    p = a->part[embeds ? LORA_EMBED_B : LORA_B];
-    p->lr_ratio = a->adapter->lr_ratio;
+    if (embeds) p->lr_ratio = a->adapter->lr_ratio;
     return PEFT_OK;
 }
 
 static void lora_scale(struct adapted *a)
 {
     a->scale = a->adapter->rslora ? a->alpha / sqrtf((float)a->rank) : a->alpha / (float)a->rank;
+    a->scale *= a->adapter->weight;
 }
 
 static struct tensor *lora_after(struct pass *p, const struct adapted *a, struct tensor *x,
                                  struct tensor *y)
 {
+    if (a->part[LORA_A0])
+        y = g_linear_add(p->g, y, g_linear(p->g, x, nn_leaf(p, a->part[LORA_A0])),
+                         nn_leaf(p, a->part[LORA_B0]), -a->scale);
     x = nn_dropout(p, x, a->adapter->dropout);
     struct tensor *low = g_linear(p->g, x, nn_leaf(p, a->part[LORA_A]));
     y = g_linear_add(p->g, y, low, nn_leaf(p, a->part[LORA_B]), a->scale);
@@ -62,6 +93,10 @@ static void lora_merge(struct model *m, const struct adapted *a, float *w, float
     int64_t cols = embeds ? right->rows : right->cols;
     c->blas->sgemm(0, embeds, left->rows, cols, a->rank, a->scale, left->own, a->rank, right->own,
                    right->cols, 1.0f, w, cols);
+    const struct param *a0 = a->part[LORA_A0], *b0 = a->part[LORA_B0];
+    if (a0)
+        c->blas->sgemm(0, 0, b0->rows, cols, a->rank, -a->scale, b0->own, a->rank, a0->own, cols,
+                       1.0f, w, cols);
     if (b && a->part[LORA_BIAS])
         c->k->axpy(b, a->part[LORA_BIAS]->own, a->scale, 1, left->rows);
 }
@@ -87,7 +122,9 @@ const struct method method_lora = {
                { "lora_B.weight", PART_OUT, PART_RANK, 0, 0 },
                { "lora_B.bias", PART_ONE, PART_OUT, PART_IF_BIAS, 0 },
                { "lora_embedding_A", PART_OUT, PART_RANK, PART_TURNED, SITE_EMBED },
-               { "lora_embedding_B", PART_IN, PART_RANK, 0, SITE_EMBED } },
+               { "lora_embedding_B", PART_IN, PART_RANK, 0, SITE_EMBED },
+               { "lora_A.start", PART_RANK, PART_IN, PART_START, 0 },
+               { "lora_B.start", PART_OUT, PART_RANK, PART_START, 0 } },
     .at = SITE_LINEAR | SITE_EMBED,
     .rank = 16,
     .lr = 2e-4f,
