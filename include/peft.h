@@ -304,6 +304,21 @@ PEFT_API int32_t peft_adapter_set_merged(peft_model *model, const char *name, in
  * trained, 0 = nothing, -1 = the opposite.  Enabled adapters add up.  Files do
  * not hold it.  PEFT_EUNSUPPORTED for methods that add nothing. */
 PEFT_API int32_t peft_adapter_set_weight(peft_model *model, const char *name, float weight);
+typedef struct peft_combine_opts {
+    size_t size;
+    const char *how;          /* "linear" (NULL), "cat" (the exact sum), "svd", "ties",
+                                 "magnitude_prune", "dare_linear", "dare_ties" */
+    float density;            /* share of values that the last four keep; 0 = 1 */
+    int32_t rank;             /* of svd; 0 = the largest */
+    uint64_t seed;            /* of dare */
+} peft_combine_opts;
+/* Makes the LoRA adapter `name` of n others (1 to 64), weights[i] times each, as
+ * PEFT's add_weighted_adapter; it is enabled and the others stay as they are, so
+ * they are usually disabled or removed next.  All but cat and svd need equal
+ * ranks.  PEFT_EUNSUPPORTED for adapters that are not plain LoRA. */
+PEFT_API int32_t peft_adapter_combine(peft_model *model, const char *name,
+                                      const char *const *names, const float *weights,
+                                      int32_t n, const peft_combine_opts *opts);
 
 /* ------------------------------------------------------------ text, logits */
 

@@ -130,6 +130,7 @@
 #include "model/arch/roberta.c"
 #include "model/arch/starcoder2.c"
 #include "adapt/adapt.c"
+#include "adapt/combine.c"
 #include "adapt/fused.c"
 #include "adapt/io.c"
 #include "adapt/lowrank.c"

@@ -47,6 +47,10 @@ int settings_rank(const struct adapter *a, const json *config, const char *modul
                   float *alpha);
 void settings_write(const struct adapter *a, struct buf *b, int *n);
 
+/* --- combine.c: a new adapter, enabled, of several LoRA adapters. */
+int adapter_combine(struct model *m, const char *name, struct adapter *const *from,
+                    const float *weights, int32_t n, const peft_combine_opts *o);
+
 /* --- lowrank.c: left [r, out] and right [r, in] with left^T right = the best
  * approximation of W of rank r (svd), or W's first r columns as Q of QR and R's rows. */
 int lowrank(struct model *m, const struct matrix *w, int svd, int64_t r, float *left, float *right);

@@ -104,3 +104,20 @@ int32_t peft_adapter_set_weight(peft_model *model, const char *name, float weigh
     int rc = find_apart(model, name, &a);
     return rc ? rc : adapter_set_weight(model_of(model), a, weight);
 }
+
+int32_t peft_adapter_combine(peft_model *model, const char *name, const char *const *names,
+                             const float *weights, int32_t n, const peft_combine_opts *opts)
+{
+    peft_combine_opts o;
+    struct adapter *from[64];
+    ARG(model, "no model given");
+    ARG(names && weights && n > 0 && n <= 64, "%d adapters given, expected 1 to 64", (int)n);
+    int rc = take_options(&o, sizeof(o), opts);
+    if (!rc) rc = no_trainers(model_of(model));
+    for (int32_t i = 0; i < n && !rc; i++) rc = find(model, names[i], &from[i]);
+    if (rc) return rc;
+    struct fp_mode fp = fp_enter();
+    rc = adapter_combine(model_of(model), name, from, weights, n, &o);
+    fp_leave(fp);
+    return rc;
+}

@@ -321,6 +321,52 @@ static void test_several(void)
     peft_model_free(m);
 }
 
+/* As PEFT's add_weighted_adapter (make_combine.py). */
+static void test_combine(void)
+{
+    static const char *const names[] = { "a", "b" };
+    static const float weights[] = { 0.8f, -0.5f };
+    static const char *const hows[] = { "linear", "cat", "svd", "ties", "magnitude_prune" };
+    json *want = read_json_file("tests/golden/peft/combine.json");
+    peft_model *m = load_model(llama);
+    struct model *own = model_of(m);
+    CHECK_EQ(peft_adapter_load(m, "a", "tests/golden/peft/lora"), PEFT_OK);
+    CHECK_EQ(peft_adapter_load(m, "b", "tests/golden/peft/rslora"), PEFT_OK);
+    for (int64_t i = 0; i < own->adapters->next->n_sites; i++)
+        for (int k = 0; k < 2; k++) {
+            struct param *p = own->adapters->next->sites[i].part[k];
+            for (int64_t r = 0; r < p->rows / 2; r++)
+                for (int64_t c = 0; c < p->cols; c++) {
+                    float *x = p->own + r * p->cols + c, y = *x;
+                    float *z = p->own + (p->rows - 1 - r) * p->cols + c;
+                    *x = *z * 0.7f;
+                    *z = y * 0.7f;
+                }
+        }
+    CHECK_EQ(peft_adapter_disable(m, "a"), PEFT_OK);
+    CHECK_EQ(peft_adapter_disable(m, "b"), PEFT_OK);
+    for (size_t k = 0; k < ARRAY_LEN(hows); k++) {
+        peft_combine_opts o = { .size = sizeof(o), .how = hows[k], .density = 0.5f, .rank = 6 };
+        CHECK_EQ(peft_adapter_combine(m, "c", names, weights, 2, &o), PEFT_OK);
+        CHECK_EQ(peft_forward(m, prompt, 6, logits[0]), PEFT_OK);
+        double worst = 0;
+        for (int i = 0; i < 64; i++)
+            worst = fmax(worst, fabs(logits[0][5 * 64 + i] -
+                                     number_at(want, at("logits.%s", hows[k]), i)));
+        CHECK_NEAR(worst, 0, 2e-5);
+        CHECK_EQ(peft_adapter_remove(m, "c"), PEFT_OK);
+    }
+    peft_combine_opts o = { .size = sizeof(o), .how = "dare_ties", .density = 0.5f };
+    CHECK_EQ(peft_adapter_combine(m, "c", names, weights, 2, &o), PEFT_OK);
+    o.how = "dare_linear";
+    CHECK_EQ(peft_adapter_combine(m, "d", names, weights, 2, &o), PEFT_OK);
+    o.how = "sum";
+    CHECK_EQ(peft_adapter_combine(m, "e", names, weights, 2, &o), PEFT_EARG);
+    CHECK_EQ(peft_adapter_combine(m, "a", names, weights, 2, NULL), PEFT_ESTATE);
+    json_free(want);
+    peft_model_free(m);
+}
+
 int main(void)
 {
     golden_begin();
@@ -332,6 +378,7 @@ int main(void)
     RUN(test_quantised);
     RUN(test_unmerge);
     RUN(test_several);
+    RUN(test_combine);
     golden_end();
     return TEST_END();
 }

@@ -12,9 +12,9 @@
 Options have the names of peft.h's struct fields.  Failures are exceptions:
 PeftError and its subclasses, with the library's own reason.
 """
-import json
 import ctypes
 import itertools
+import json
 import math
 import queue
 import threading
@@ -343,6 +343,14 @@ class Model(_Handle):
 
     def set_adapter_weight(self, weight, name="default"):
         _check(lib.peft_adapter_set_weight(self._c, _bytes(name), weight))
+
+    def combine_adapters(self, name, weights, **options):
+        """A new LoRA adapter of others, {name: weight}; options: how, density, rank, seed."""
+        opts = _options(_api.CombineOpts, options)
+        names = (ctypes.c_char_p * len(weights))(*map(_bytes, weights))
+        values = (ctypes.c_float * len(weights))(*weights.values())
+        _check(lib.peft_adapter_combine(self._c, _bytes(name), names, values, len(weights),
+                                        ctypes.byref(opts)))
 
     def merge(self, name="default"):
         _check(lib.peft_adapter_merge(self._c, _bytes(name)))
