@@ -186,6 +186,27 @@ holds 'classifier json' valid_json out confusion
 run 0 'classifier: its own head' train "$GOLDEN/llama_cls" --data named.jsonl --method head \
     --epochs 2 --out named
 run 0 'classifier: table' eval named --data named.jsonl
+
+# ----------------------------------------------------------------- pictures
+VIT=$GOLDEN/vit
+run 0 'pictures: inspect' inspect "$VIT"
+says out 'pictures *16 x 16, 3 channels'
+if "$PEFT" classify "$VIT" --image "$VIT/a0.png" >/dev/null 2>&1; then
+    mkdir -p pictures/LABEL_1 pictures/LABEL_3
+    cp "$VIT/a0.png" "$VIT/c0.png" pictures/LABEL_1
+    cp "$VIT/a1.png" "$VIT/c1.png" pictures/LABEL_3
+    run 0 'pictures: plan' plan "$VIT" --data pictures --method head --json
+    run 0 'pictures: train' train "$VIT" --data pictures --epochs 3 --augment flip,rotate=5 \
+        --out vit
+    run 0 'pictures: eval' eval "$VIT" --data "$VIT/data.csv" --adapter vit --json
+    holds 'pictures: eval json' valid_json out confusion
+    run 0 'pictures: classify' classify "$VIT" --adapter vit --image "$VIT/a0.png" --top 2
+    says out 'a0.png.*LABEL_'
+    run 3 'pictures: a broken one' classify "$VIT" --image "$VIT/data.csv"
+    says err 'neither a PNG nor a JPEG'
+    run 3 'pictures: text for a ViT' train "$VIT" --data ids.jsonl --out x
+    run 2 'pictures: no --image' classify "$VIT"
+fi
 run 0 'encoder head' train "$GOLDEN/bert" --data named.jsonl --method head --epochs 2 --out bert
 run 3 'unknown label' eval "$GOLDEN/bert" --data classes.jsonl
 says err 'c0'

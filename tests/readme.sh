@@ -38,7 +38,8 @@ check '15 lines of C' test "$(wc -l <readme.c)" -le 15
 check '8 lines of Python' test "$(wc -l <readme.py)" -le 8
 # The name in the README is a file's; a folder may have it too.
 cp -R "$ROOT/tests/golden/tiny/llama" model.gguf
-libs=$(pkg-config --libs libcjson libutf8proc 2>/dev/null || echo -lcjson -lutf8proc)
+libs="$(pkg-config --libs libcjson libutf8proc 2>/dev/null || echo -lcjson -lutf8proc) \
+    $(pkg-config --libs $(cat "$BUILD/optional" 2>/dev/null) 2>/dev/null)"
 check 'the C program compiles' "${CC:-cc}" -std=c11 -Wall -Wextra -Werror -I"$ROOT/include" readme.c \
     "$BUILD/libpeft.a" $libs -lm -lpthread -ldl -o readme
 check 'the C program runs' ./readme

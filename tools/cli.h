@@ -41,10 +41,14 @@ struct args {
     int32_t threads, no_map;
     const char *level, *blas;
 
-    const char *data, *eval, *system;
-    int32_t max_len, train_on_prompt, limit;
+    const char *data, *eval, *system, *prefix;
+    int32_t max_len, train_on_prompt, limit, any_path;
+    const char *augment, *objective;
+    double scale, margin;
+    struct list image;
+    int32_t top;
 
-    const char *method, *targets, *target_parameters, *adapter, *pool, *settings, *init;
+    const char *method, *targets, *target_parameters, *adapter, *pool, *head, *settings, *init;
     struct list freeze, unfreeze;
     int32_t rank, rslora, to_float;
     double alpha, dropout, lr_ratio;
@@ -60,9 +64,13 @@ struct args {
     const char *prompt;
     struct list stop;
     int32_t max_tokens, top_k, raw;
-    double temperature, top_p, min_p, repeat_penalty;
+    double temperature, top_p, min_p, repeat_penalty, length_penalty;
+    int32_t beams;
+    const char *early_stopping;
 
-    const char *text, *decode, *dtype;
+    const char *text, *decode, *dtype, *question, *context, *aggregate;
+    int32_t n_best, no_answer, stride, normalize;
+    double threshold;
     int32_t markdown, no_special, plain, tensors, memory;
 };
 
@@ -207,5 +215,10 @@ int run_convert(const struct args *args);
 int run_list(const struct args *args);
 int run_tokenize(const struct args *args);
 int run_plan(const struct args *args);
+int run_classify(const struct args *args);
+/* Classes of the pictures that --image names, to stdout. */
+int classify_pictures(const struct args *args, peft_model *model, const peft_info *info);
+int run_answer(const struct args *args);
+int run_embed(const struct args *args);
 
 #endif

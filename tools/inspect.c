@@ -70,6 +70,7 @@ static void inspect_json(const peft_model *model, const peft_info *i, bool tenso
     json_int(&j, "params", i->params);
     json_int(&j, "weight_bytes", i->weight_bytes);
     json_int(&j, "layers", i->layers);
+    json_int(&j, "encoder_layers", i->encoder_layers);
     json_int(&j, "dim", i->dim);
     json_int(&j, "heads", i->heads);
     json_int(&j, "kv_heads", i->kv_heads);
@@ -78,6 +79,9 @@ static void inspect_json(const peft_model *model, const peft_info *i, bool tenso
     json_int(&j, "vocab", i->vocab);
     json_int(&j, "max_len", i->max_len);
     json_int(&j, "labels", i->labels);
+    json_int(&j, "image_height", i->image_height);
+    json_int(&j, "image_width", i->image_width);
+    json_int(&j, "channels", i->channels);
     json_bool(&j, "causal", i->causal);
     json_bool(&j, "has_tokenizer", i->has_tokenizer);
     json_bool(&j, "has_chat_template", i->has_chat_template);
@@ -105,16 +109,23 @@ static void inspect_json(const peft_model *model, const peft_info *i, bool tenso
 static void inspect_table(const peft_model *model, const peft_info *i, bool tensors)
 {
     printf("%s%s%s\n", paint(stdout, BOLD), i->name, paint(stdout, PLAIN));
-    printf("family      %s, %s\n", i->family, i->causal ? "decoder" : "encoder");
+    printf("family      %s, %s\n", i->family, i->encoder_layers ? "encoder and decoder"
+           : i->causal ? "decoder" : "encoder");
     printf("stored      %s as %s: %s\n", show_bytes(i->weight_bytes), i->format, i->types);
     printf("parameters  %s in %d tensors\n", show_count(i->params), i->n_tensors);
-    printf("layers      %d of width %d, feed-forward %d\n", i->layers, i->dim, i->ff_dim);
+    printf("layers      %d of width %d, feed-forward %d", i->layers, i->dim, i->ff_dim);
+    if (i->encoder_layers)
+        printf("; %d of them the encoder's", i->encoder_layers);
+    putchar('\n');
     printf("attention   %d heads of %d, %d for keys and values\n", i->heads, i->head_dim,
            i->kv_heads);
     printf("positions   %s\n", show_count(i->max_len));
-    printf("vocabulary  %s tokens%s%s\n", show_count(i->vocab),
-           i->has_tokenizer ? ", with tokenizer" : ", no tokenizer",
-           i->has_chat_template ? " and chat template" : "");
+    if (i->channels)
+        printf("pictures    %d x %d, %d channels\n", i->image_width, i->image_height, i->channels);
+    else
+        printf("vocabulary  %s tokens%s%s\n", show_count(i->vocab),
+               i->has_tokenizer ? ", with tokenizer" : ", no tokenizer",
+               i->has_chat_template ? " and chat template" : "");
     for (int32_t k = 0; k < i->labels; k++)
         printf("%s %s\n", k ? "           " : "classes    ", peft_label_name(model, k));
     if (!tensors)

@@ -29,6 +29,37 @@ static const struct option prompt_options[] = {
     {"prompt", OPT_TEXT, "TEXT", "the question; without it, stdin is read", AT(prompt), 0, 0},
     {"raw", OPT_FLAG, NULL, "continue the text, without chat template", AT(raw), 0, 0},
     {0}};
+static const struct option classify_options[] = {
+    {"image", OPT_LIST, "FILE", "a PNG or JPEG file; may be repeated", AT(image), 0, 0},
+    {"top", OPT_INT, "N", "classes shown of each picture (default 1)", AT(top), 1, 65536},
+    {"text", OPT_TEXT, "TEXT", "what to classify; without it, --data or stdin by lines", AT(text),
+     0, 0},
+    {"data", OPT_TEXT, "FILE", "JSONL with a column \"text\", or a text a line", AT(data), 0, 0},
+    {"threshold", OPT_NUMBER, "X", "several labels: those above it (default 0.5)", AT(threshold),
+     0, 1},
+    {"aggregate", OPT_TEXT, "HOW", "tags: none, simple (default), first, average, max",
+     AT(aggregate), 0, 0},
+    {"max-len", OPT_INT, "N", "tokens of a text or window", AT(max_len), 1, 2147483647},
+    {"batch", OPT_INT, "N", "texts at a time (default 8)", AT(batch), 1, 65536},
+    {0}};
+static const struct option answer_options[] = {
+    {"question", OPT_TEXT, "TEXT", "what is asked", AT(question), 0, 0},
+    {"context", OPT_TEXT, "FILE", "text with the answer; without it, stdin", AT(context), 0, 0},
+    {"n-best", OPT_INT, "N", "answers (default 1)", AT(n_best), 1, 1000},
+    {"no-answer", OPT_FLAG, NULL, "there may be none", AT(no_answer), 0, 0},
+    {"max-len", OPT_INT, "N", "tokens of a window (default 384)", AT(max_len), 1, 2147483647},
+    {"stride", OPT_INT, "N", "tokens that windows share (default 128)", AT(stride), 1, 2147483647},
+    {0}};
+static const struct option embed_options[] = {
+    {"text", OPT_TEXT, "TEXT", "what to embed; without it, --data or stdin by lines", AT(text), 0,
+     0},
+    {"data", OPT_TEXT, "FILE", "JSONL with a column \"text\", or a text a line", AT(data), 0, 0},
+    {"out", OPT_TEXT, "FILE", "JSONL; default: stdout", AT(out), 0, 0},
+    {"pool", OPT_TEXT, "NAME", "mean, cls, last, weighted (default: the folder's)", AT(pool), 0, 0},
+    {"normalize", OPT_SWITCH, NULL, "to length 1 (default: the folder's)", AT(normalize), 0, 0},
+    {"max-len", OPT_INT, "N", "tokens of a text", AT(max_len), 1, 2147483647},
+    {"batch", OPT_INT, "N", "texts at a time (default 8)", AT(batch), 1, 65536},
+    {0}};
 static const struct option convert_options[] = {
     {"out", OPT_TEXT, "PATH", "a folder, or a file that ends in .gguf", AT(out), 0, 0},
     {"dtype", OPT_TEXT, "NAME", "of float tensors: f32, f16, bf16; in GGUF also q8_0, q6_k, q5_k,\n"
@@ -57,6 +88,7 @@ static const struct command commands[] = {
      "  peft train model.gguf --data chats.jsonl --out run\n"
      "  peft train model.gguf --data chats.jsonl --eval 0.1 --epochs 3 --rank 8 --out run\n"
      "  peft train encoder --data reviews.csv --method head --epochs 5 --out run\n"
+     "  peft train vit --data pictures/train --eval pictures/test --augment flip --out run\n"
      "  peft train folder --data text.jsonl --method none --unfreeze '*.29.*' --out run\n"
      "  peft train model.gguf --data chats.jsonl --out run --resume\n",
      OPERAND_NEEDED,
@@ -78,6 +110,22 @@ static const struct command commands[] = {
      "  peft chat model.gguf --adapter run --system \"Answer in one sentence.\"\n",
      OPERAND_NEEDED, {generate_options, adapter_options, model_options, common_options},
      run_chat, NULL},
+    {"classify", "Labels texts, the parts of a text, or pictures.",
+     "peft classify MODEL --text TEXT [options]",
+     "  peft classify reviews --text \"A joy to read.\"\n"
+     "  peft classify encoder --adapter run --data news.jsonl --json\n"
+     "  peft classify vit --image a.png --image b.png --top 3\n",
+     OPERAND_NEEDED,
+     {classify_options, adapter_options, model_options, common_options}, run_classify, NULL},
+    {"answer", "Finds the answer to a question in a text.",
+     "peft answer MODEL --question TEXT --context FILE [options]",
+     "  peft answer squad --question \"Who wrote it?\" --context page.txt --n-best 3\n",
+     OPERAND_NEEDED,
+     {answer_options, adapter_options, model_options, common_options}, run_answer, NULL},
+    {"embed", "Turns texts into vectors.", "peft embed MODEL --text TEXT [options]",
+     "  peft embed MiniLM --data sentences.txt --out vectors.jsonl\n",
+     OPERAND_NEEDED,
+     {embed_options, adapter_options, model_options, common_options}, run_embed, NULL},
     {"convert", "Turns a model into a Hugging Face folder or a GGUF file.",
      "peft convert MODEL --out FOLDER|FILE.gguf [options]",
      "  peft convert model.gguf --out folder --dtype bf16\n"

@@ -177,7 +177,8 @@ static int wanted(const struct adapter *a, const struct site *s, const char *tar
 {
     const struct method *method = a->method;
     if (!(s->kind & method->at)) return 0;
-    if (targets && strcmp(targets, "all-linear")) return adapter_targets(targets, s->name);
+    if (targets && strcmp(targets, "all-linear"))
+        return adapter_targets(targets, s->name) || adapter_targets(targets, s->peft_name);
     if (method->slots && !targets) return method->slots >> s->slot & 1;
     return !(s->flags & SLOT_HEAD) && (s->kind == SITE_LINEAR || method->at == s->kind);
 }
@@ -218,7 +219,8 @@ static int keep_modules(struct model *m, struct adapter *a, const char *targets)
     int64_t hits = 0;
     for (int64_t i = 0; i < m->n_sites; i++) {
         struct site *s = m->sites[i];
-        int head = m->head && (s->flags & SLOT_OF_HEAD);
+        int head = m->head && (s->flags & SLOT_OF_HEAD) && slot_with(s->row, m->kind);
+        head = head || s->w->is_new;
         if (!head && !(targets && adapter_targets(targets, s->name))) continue;
         hits += !head;
         int rc = keep_site(m, a, s);
@@ -464,7 +466,7 @@ static int add_sites(struct model *m, struct adapter *a, const peft_adapter_opts
         }
         a->turned |= s->w->turned;
         struct adapted *d = &a->sites[a->n_sites];
-        if ((rc = settings_rank(a, config, s->name, &rank, &alpha))) break;
+        if ((rc = settings_rank(a, config, s->name, s->peft_name, &rank, &alpha))) break;
         a->n_sites++;
         rc = adapter_attach(m, d, a, s, rank, alpha, NULL);
         if (!rc) rc = method->init(m, d, a->seed, rng_stream(RNG_INIT, (uint32_t)i));

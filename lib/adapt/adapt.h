@@ -42,9 +42,10 @@ void settings_default(struct adapter *a);
 int settings_read(struct model *m, struct adapter *a, const json *config);
 /* The settings of peft_adapter_opts; *out is the caller's, also after an error. */
 int settings_parse(struct model *m, struct adapter *a, const char *text, json **out);
-/* Rank and alpha of a module, by its patterns; config may be NULL. */
-int settings_rank(const struct adapter *a, const json *config, const char *module, int32_t *rank,
-                  float *alpha);
+/* Rank and alpha of a module, by its patterns and its names in files and in
+ * memory; config may be NULL. */
+int settings_rank(const struct adapter *a, const json *config, const char *module,
+                  const char *other, int32_t *rank, float *alpha);
 void settings_write(const struct adapter *a, struct buf *b, int *n);
 
 /* --- combine.c: a new adapter, enabled, of several LoRA adapters. */

@@ -67,6 +67,13 @@ static int read_config(struct load *l, const char *name, const char *dir, json *
     return PEFT_OK;
 }
 
+int adapter_has_ending(const char *module, const char *ending)
+{
+    size_t n = strlen(module), len = strlen(ending);
+    return len <= n && !strcmp(module + n - len, ending) &&
+        (len == n || module[n - len - 1] == '.');
+}
+
 /* The module of a tensor's name whose ending after it is a part of the method:
  * 1 = found. */
 static int split_name(struct load *l, const char *name, int64_t *site, int *part)
@@ -83,12 +90,6 @@ static int split_name(struct load *l, const char *name, int64_t *site, int *part
             int len =
                 snprintf(full, sizeof(full), "%s%.*s", l->m->arch->prefix, (int)(n - s - 1), name);
             *site = map_get(&l->sites, full, MIN(len, (int)sizeof(full) - 1), -1);
-        }
-        if (*site < 0) {
-            char module[240], other[240];
-            snprintf(module, sizeof(module), "%.*s", (int)(n - s - 1), name);
-            const char *found = adapter_rename(l->m, module, 0, other, sizeof(other));
-            *site = map_get(&l->sites, found, (int64_t)strlen(found), -1);
         }
         return *site >= 0;
     }
@@ -133,7 +134,7 @@ static int fused_first(struct load *l, const struct fused_row *row, int64_t laye
             return PEFT_OK;
         }
     fused_name(row, layer, name, sizeof(name));
-    if ((rc = settings_rank(a, l->config, name, &rank, &alpha))) return rc;
+    if ((rc = settings_rank(a, l->config, name, name, &rank, &alpha))) return rc;
     for (int64_t i = 0; i < m->n_sites; i++) {
         const struct site *s = m->sites[i];
         if (s->layer != layer || (s->slot != row->slots[0] && s->slot != row->slots[1])) continue;
@@ -187,7 +188,7 @@ static int load_part(struct load *l, const struct store_tensor *t, int64_t site,
     if (!l->at[site]) {
         int32_t rank;
         float alpha;
-        int rc = settings_rank(l->a, l->config, s->name, &rank, &alpha);
+        int rc = settings_rank(l->a, l->config, s->name, s->peft_name, &rank, &alpha);
         if (rc) return rc;
         rc = adapter_attach(l->m, &l->a->sites[l->a->n_sites], l->a, s, rank, alpha, NULL);
         l->at[site] = ++l->a->n_sites;
@@ -270,6 +271,25 @@ static int load_common(struct load *l, const struct store_tensor *t)
     return 0;
 }
 
+/* The model's tensor of this name, in Hugging Face's files or in memory, with
+ * or without the body's prefix. */
+static struct param *find_param(const struct load *l, const char *name)
+{
+    const struct model *m = l->m;
+    const char *dot = strrchr(name, '.');
+    char full[240];
+    struct param *p = model_param(m, name);
+    for (int prefix = 0; prefix < 2 && !p; prefix++) {
+        if (prefix && !m->arch->prefix) break;
+        snprintf(full, sizeof(full), "%s%.*s", prefix ? m->arch->prefix : "",
+                 dot ? (int)(dot - name) : 0, name);
+        int64_t at = dot ? map_get(&l->sites, full, (int64_t)strlen(full), -1) : -1;
+        if (at >= 0 && !strcmp(dot, ".weight")) p = m->sites[at]->w;
+        if (at >= 0 && !strcmp(dot, ".bias")) p = m->sites[at]->b;
+    }
+    return p;
+}
+
 /* A whole tensor of the model (modules_to_save). */
 static int load_module(struct load *l, const struct store_tensor *t, const char *name)
 {
@@ -280,12 +300,7 @@ static int load_module(struct load *l, const struct store_tensor *t, const char 
     int base = load_base(l, t, name);
     if (base) return MIN(base, PEFT_OK);
     name = kept_name(l, name, kept, sizeof(kept));
-    struct param *p = model_param(m, name);
-    if (!p && m->arch->prefix) {
-        snprintf(full, sizeof(full), "%s%s", m->arch->prefix, name);
-        p = model_param(m, full);
-    }
-    if (!p) p = model_param(m, adapter_rename(m, name, 0, full, sizeof(full)));
+    struct param *p = find_param(l, name);
     if (!p && tied && !strcmp(name, adapter_tied_name(m, full, sizeof(full)))) return PEFT_OK;
     if (!p && strstr(name, ".base_layer."))
         return fail(PEFT_EUNSUPPORTED, "tensor %s: the adapter changes weights or biases below its "
@@ -315,12 +330,24 @@ static int load_module(struct load *l, const struct store_tensor *t, const char 
 /* A classification head that the adapter brings along. */
 static int add_head(struct load *l)
 {
-    const struct slot_row *row = slot_find(l->m->arch, SLOT_CLASSIFIER);
-    char name[160];
-    if (!row || l->m->head) return PEFT_OK;
-    snprintf(name, sizeof(name), PREFIX "%s.weight", row->hf);
-    const struct store_tensor *t = store_find(l->st, name);
-    if (!t || t->n_dims != 2 || t->dims[0] > 1 << 20) return PEFT_OK;
+    const char *task = json_string(json_get(l->config, "task_type"));
+    const char *ours = json_string(json_get(l->config, "libpeft_head"));
+    const struct store_tensor *t = NULL;
+    int best = -1, kind = 0;
+    for (int k = HEAD_CLASS; k < HEAD_IDS && !l->m->head; k++) {
+        const struct head_kind *h = &head_kinds[k];
+        const struct slot_row *row = head_row(l->m->arch, (enum head_id)k);
+        char name[160];
+        int score = (task && h->task_type && !strcmp(task, h->task_type)) +
+                    2 * (ours && !strcmp(ours, h->name));
+        snprintf(name, sizeof(name), PREFIX "%s.weight", row ? row->hf : "");
+        const struct store_tensor *found = store_find(l->st, name);
+        if (score <= best || !found || found->n_dims != 2 || found->dims[0] > 1 << 20) continue;
+        t = found;
+        best = score;
+        kind = k;
+    }
+    if (!t) return PEFT_OK;
     const char **names = NULL;
     int32_t n = (int32_t)t->dims[0], i = 0;
     const json *list = json_get(l->config, "libpeft_labels");
@@ -329,6 +356,7 @@ static int add_head(struct load *l)
     for (const json *j = names ? json_first(list) : NULL; j; j = json_next(j))
         names[i++] = json_string(j);
     peft_head_opts o = { .size = sizeof(o), .labels = n, .names = names,
+                         .kind = head_kinds[kind].name,
                          .pool = json_string(json_get(l->config, "libpeft_pool")) };
     return model_head_add(l->m, &o);
 }
@@ -383,9 +411,11 @@ static int load_tensors(struct load *l)
     l->at = mem_array(&m->host.mem, m->n_sites, sizeof(*l->at));
     l->a->sites = arena_alloc(&m->arena, m->n_sites * (int64_t)sizeof(*l->a->sites));
     if (!l->at || !l->a->sites) return PEFT_ENOMEM;
-    for (int64_t i = 0; i < m->n_sites && !rc; i++)
-        if (map_add(&l->sites, m->sites[i]->name, (int64_t)strlen(m->sites[i]->name), i) < 0)
-            rc = PEFT_ENOMEM;
+    for (int64_t i = 0; i < m->n_sites && !rc; i++) {
+        const char *const names[] = { m->sites[i]->name, m->sites[i]->peft_name };
+        for (int k = 0; k < 2 && !rc; k++)
+            if (map_add(&l->sites, names[k], (int64_t)strlen(names[k]), i) < 0) rc = PEFT_ENOMEM;
+    }
     for (int64_t i = 0; i < store_count(l->st) && !rc; i++) {
         const struct store_tensor *t = store_at(l->st, i);
         const char *name = t->name;
@@ -406,7 +436,7 @@ static int load_tensors(struct load *l)
     return rc ? rc : check_complete(l);
 }
 
-int adapter_load(struct model *m, const char *name, const char *dir)
+static int read_adapter(struct model *m, const char *name, const char *dir)
 {
     struct load l = { .m = m };
     json *root = NULL;
@@ -418,6 +448,8 @@ int adapter_load(struct model *m, const char *name, const char *dir)
     if (!rc && path_kind(&m->host, path) != 1)
         rc = fail(PEFT_ENOTFOUND, "%s has no adapter_model.safetensors", dir);
     if (!rc) rc = store_open_safetensors(&m->host, path, true, &l.st);
+    /* Copies as floats: of one byte four. */
+    if (!rc) mem_budget_more(&m->host.mem, 4 * store_bytes(l.st));
     if (!rc) rc = load_tensors(&l);
     if (!rc) adapter_link(m, l.a);
     else if (l.a) adapter_drop(m, l.a);
@@ -430,3 +462,10 @@ int adapter_load(struct model *m, const char *name, const char *dir)
     return rc;
 }
 
+int adapter_load(struct model *m, const char *name, const char *dir)
+{
+    bool began = mem_budget(&m->host.mem);
+    int rc = read_adapter(m, name, dir);
+    mem_budget_end(&m->host.mem, began);
+    return fail_path(rc, dir);
+}

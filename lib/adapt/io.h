@@ -12,10 +12,8 @@
  * the file holds it under both names. */
 int adapter_is_shared(const struct model *m, const struct param *p);
 const char *adapter_tied_name(const struct model *m, char *to, size_t cap);
-/* The module's name where files of adapters have another: transformers' own
- * (to_file), or the model's. */
-const char *adapter_rename(const struct model *m, const char *name, int to_file, char *out,
-                           size_t cap);
+/* Whether a module's name ends with these components. */
+int adapter_has_ending(const char *module, const char *ending);
 
 /* --- adapt.c: an adapter's copy of a parameter goes above the model's values, comes
  * off, or takes their place for good; and the copy that is `mine`, or above `old`. */

@@ -4,7 +4,7 @@
 #include <float.h>
 #include <math.h>
 
-#include "adapt/adapt.h"
+#include "adapt/io.h"
 
 static void *field(struct adapter *a, const struct setting *s) { return (char *)a + s->at; }
 
@@ -58,15 +58,14 @@ static int read_names(struct model *m, struct adapter *a, const struct setting *
 }
 
 /* rank_pattern and alpha_pattern: the key is a module's name or its ending. */
-static double pattern(const json *config, const char *key, const char *module, double absent)
+static double pattern(const json *config, const char *key, const char *module, const char *other,
+                      double absent)
 {
-    size_t n = strlen(module);
     for (const json *j = json_first(json_get(config, key)); j; j = json_next(j)) {
         const char *k = json_key(j);
         k += *k == '^';
         k += strncmp(k, ".*\\.", 4) ? 0 : 4;
-        size_t len = strlen(k);
-        if (len <= n && !strcmp(module + n - len, k) && (len == n || module[n - len - 1] == '.'))
+        if (adapter_has_ending(module, k) || adapter_has_ending(other, k))
             return json_number(j, absent);
     }
     return absent;
@@ -110,11 +109,11 @@ int settings_read(struct model *m, struct adapter *a, const json *config)
     return rc;
 }
 
-int settings_rank(const struct adapter *a, const json *config, const char *module, int32_t *rank,
-                  float *alpha)
+int settings_rank(const struct adapter *a, const json *config, const char *module,
+                  const char *other, int32_t *rank, float *alpha)
 {
-    double r = pattern(config, "rank_pattern", module, a->rank);
-    double al = pattern(config, "alpha_pattern", module, a->alpha);
+    double r = pattern(config, "rank_pattern", module, other, a->rank);
+    double al = pattern(config, "alpha_pattern", module, other, a->alpha);
     *rank = a->rank;
     *alpha = a->alpha;
     if (!a->method->patterns || !config) return PEFT_OK;

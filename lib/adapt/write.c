@@ -20,31 +20,44 @@ const char *adapter_tied_name(const struct model *m, char *to, size_t cap)
     return to;
 }
 
-const char *adapter_rename(const struct model *m, const char *name, int to_file, char *out,
-                           size_t cap)
+/* Whether the experts are one parameter in the adapter's file. */
+static int has_fused(const struct adapter *a)
 {
-    const char *from = m->arch->style.renamed[!to_file], *to = m->arch->style.renamed[to_file];
-    const char *mark = from ? strstr(name, from) : NULL;
-    if (!mark) return name;
-    snprintf(out, cap, "%.*s%s%s", (int)(mark - name), name, to, mark + strlen(from));
-    return out;
+    for (int64_t i = 0; i < a->n_sites; i++)
+        if (a->sites[i].fused) return 1;
+    return 0;
+}
+
+/* A module's name in the adapter's files: transformers' in memory.  Experts that
+ * are modules of their own are of transformers before 5, whose names in memory
+ * were those of files. */
+static const char *written_name(const struct model *m, const struct adapter *a,
+                                const struct site *s)
+{
+    return m->arch->style.fused && !has_fused(a) ? s->name : s->peft_name;
+}
+
+static const struct site *site_of(const struct model *m, const struct param *p)
+{
+    int64_t i = 0;
+    while (m->sites[i]->w != p && m->sites[i]->b != p) i++;
+    return m->sites[i];
 }
 
 /* --- adapter_config.json */
 
 /* The shortest dotted ending of a module's name that names adapted modules
  * only, so that PEFT adapts the same ones. */
-static const char *target_name(const struct model *m, const struct adapter *a, const char *name)
+static const char *target_name(const struct model *m, const struct adapter *a,
+                               const struct site *site)
 {
+    const char *name = written_name(m, a, site);
     for (const char *s = name + strlen(name); s > name; s--) {
         if (s[-1] != '.') continue;
         int ok = 1;
-        size_t n = strlen(s);
         for (int64_t i = 0; i < m->n_sites && ok; i++) {
             const struct site *t = m->sites[i];
-            size_t k = strlen(t->name);
-            if (!(t->kind & a->method->at) || k < n || strcmp(t->name + k - n, s) ||
-                (k > n && t->name[k - n - 1] != '.'))
+            if (!(t->kind & a->method->at) || !adapter_has_ending(written_name(m, a, t), s))
                 continue;
             ok = 0;
             for (const struct adapted *d = t->first; d && !ok; d = d->next) ok = d->adapter == a;
@@ -75,15 +88,6 @@ static void put_list(struct buf *b, const char **names, int64_t n)
     buf_puts(b, "]");
 }
 
-/* Whether the experts are one parameter in the adapter's file, whose modules then
- * have transformers' names. */
-static int has_fused(const struct adapter *a)
-{
-    for (int64_t i = 0; i < a->n_sites; i++)
-        if (a->sites[i].fused) return 1;
-    return 0;
-}
-
 /* The adapted modules that have tensors of their own: of fused ones the first. */
 static int is_first(const struct adapter *a, int64_t i)
 {
@@ -96,7 +100,7 @@ static const char *config_name(const struct model *m, const struct adapter *a, i
                                size_t cap)
 {
     const struct adapted *d = &a->sites[i];
-    if (!d->fused) return model_file_name(m, d->site->name);
+    if (!d->fused) return model_file_name(m, written_name(m, a, d->site));
     fused_name(m->arch->style.fused + d->fused - 1, d->site->layer, to, cap);
     return to;
 }
@@ -122,13 +126,9 @@ static int put_parameters(struct model *m, const struct adapter *a, struct buf *
 static char *module_of(struct arena *t, const struct model *m, const struct adapter *a,
                        const struct param *p)
 {
-    char full[240];
-    const char *name = model_file_name(m, p->name), *dot;
-    if (has_fused(a)) name = adapter_rename(m, name, 1, full, sizeof(full));
-    dot = strrchr(name, '.');
-    for (int64_t i = 0; i < m->n_sites; i++)
-        if ((m->sites[i]->w == p || m->sites[i]->b == p) && (m->sites[i]->flags & SLOT_OF_HEAD))
-            dot = strchr(name, '.');
+    const struct site *s = site_of(m, p);
+    const char *name = model_file_name(m, written_name(m, a, s)), *dot = NULL;
+    if (s->flags & SLOT_OF_HEAD) dot = strchr(name, '.');
     return arena_strndup(t, name, dot ? dot - name : (int64_t)strlen(name));
 }
 
@@ -177,8 +177,9 @@ static void put_labels(const struct model *m, struct buf *b, int *members)
     }
     buf_puts(b, "]");
     put_member(b, "libpeft_pool", members);
-    buf_printf(b, "\"%s\"", m->pool_kind == POOL_MEAN ? "mean"
-                             : m->pool_kind == POOL_CLS ? "cls" : "last");
+    buf_printf(b, "\"%s\"", pool_names[m->pool_kind]);
+    put_member(b, "libpeft_head", members);
+    buf_printf(b, "\"%s\"", head_kinds[m->kind].name);
 }
 
 /* modules_to_save and target_modules.  What a method keeps whole by itself is
@@ -201,11 +202,11 @@ static int put_modules(struct model *m, const struct adapter *a, struct buf *b, 
     else buf_puts(b, "null");
     n = 0;
     for (int64_t i = 0; i < a->n_sites; i++)
-        if (!a->sites[i].fused) names[n++] = target_name(m, a, a->sites[i].site->name);
+        if (!a->sites[i].fused) names[n++] = target_name(m, a, a->sites[i].site);
     for (int64_t i = 0; i < m->n_sites && a->method->keeps; i++)
         for (int64_t j = 0; j < a->n_saved; j++)
             if (a->saved[j].p == m->sites[i]->w && is_kept(m, a, a->saved[j].p))
-                names[n++] = target_name(m, a, m->sites[i]->name);
+                names[n++] = target_name(m, a, m->sites[i]);
     put_member(b, "target_modules", members);
     put_list(b, names, n);
     return PEFT_OK;
@@ -215,9 +216,11 @@ static int put_adapter_config(struct model *m, const struct adapter *a, struct b
                               struct arena *t)
 {
     const char *base = a->base ? a->base : store_format(m->store) == STORE_GGUF ? m->name : m->path;
-    const char *task = m->head                 ? "SEQ_CLS"
-                       : m->arch->style.causal ? "CAUSAL_LM"
-                                               : "FEATURE_EXTRACTION";
+    /* PEFT's tasks are of text: the others pass pixels on as they are. */
+    const char *task = m->vision          ? NULL
+                       : m->hp.enc_layers ? "SEQ_2_SEQ_LM"
+                                          : head_kinds[m->kind].task_type;
+    const char *quote = task ? "\"" : "";
     int n = 0;
     put_member(b, "base_model_name_or_path", &n);
     buf_json(b, base, (int64_t)strlen(base));
@@ -234,32 +237,34 @@ static int put_adapter_config(struct model *m, const struct adapter *a, struct b
     whole.alpha = (float)(whole.alpha * alpha_factor(a));
     settings_write(&whole, b, &n);
     for (int k = 0; k < 2 && a->method->patterns; k++) put_pattern(b, m, a, k, &n);
-    buf_printf(b, ",\n  \"revision\": null,\n  \"task_type\": \"%s\"\n}\n", task);
+    buf_printf(b, ",\n  \"revision\": null,\n  \"task_type\": %s%s%s\n}\n", quote,
+               task ? task : "null", quote);
     return buf_check(b);
 }
 
-/* One tensor, its values as Hugging Face has them. */
-static int add_out(struct model *m, const struct adapter *a, struct arena *t, struct store_out *o,
-                   const struct param *p, const float *values)
+/* One tensor, its values as Hugging Face has them; `infix` comes between the
+ * module's name and the ending, "" = nothing. */
+static int add_out(struct model *m, const char *module, const char *infix, struct arena *t,
+                   struct store_out *o, const struct param *p, const struct site *s,
+                   const float *values)
 {
-    char other[240], prefixed[300];
-    const char *name = model_file_name(m, p->name);
-    if (has_fused(a)) name = adapter_rename(m, name, 1, other, sizeof(other));
-    const char *last = strrchr(name, '.');
-    int n = is_kept(m, a, p)
-                ? snprintf(prefixed, sizeof(prefixed), PREFIX "%.*s.%s%s", (int)(last - name), name,
-                           a->method->keeps, last)
-                : snprintf(prefixed, sizeof(prefixed), PREFIX "%s", name);
-    char *full = arena_strndup(t, prefixed, n);
+    const char *name = model_file_name(m, module), *ending = p->name + strlen(s->name);
+    size_t n = sizeof(PREFIX) + strlen(name) + strlen(ending) + strlen(infix) + 1;
+    char *full = arena_alloc(t, (int64_t)n);
     float *data = arena_alloc(t, param_len(p) * 4);
     struct param now = *p;
     if (!full || !data) return PEFT_ENOMEM;
+    snprintf(full, n, PREFIX "%s%s%s%s", name, *infix ? "." : "", infix, ending);
     now.data = values;
     now.type = &qtype_f32;
     param_read(m, &now, data);
     *o = (struct store_out){ .name = full, .type = &qtype_f32, .n_dims = p->n_dims, .data = data };
     o->dims[0] = p->n_dims == 1 || p->turned ? p->cols : p->rows;
     o->dims[1] = p->turned ? p->rows : p->cols;
+    if (p->file_n_dims) {
+        o->n_dims = p->file_n_dims;
+        memcpy(o->dims, p->file_dims, sizeof(p->file_dims));
+    }
     return PEFT_OK;
 }
 
@@ -280,7 +285,7 @@ static int add_shifted_out(struct model *m, const struct adapter *a, struct aren
     }
     if (by_rows) both.rows *= 2;
     else both.cols *= 2;
-    return add_out(m, a, t, o, &both, values);
+    return add_out(m, written_name(m, a, d->site), "", t, o, &both, d->site, values);
 }
 
 /* Part k of a layer's experts. */
@@ -314,11 +319,12 @@ static int put_files(struct model *m, const struct adapter *a, const char *dir, 
         for (int k = 0; k < PARTS && !rc; k++) {
             const struct adapted *d = &a->sites[i];
             const struct param *p = is_first(a, i) ? d->part[k] : NULL;
+            const struct site *of = d->site;
             if (p && (a->method->parts[k].flags & PART_START)) continue;
             if (p && k + START < PARTS && d->part[k + START])
                 rc = add_shifted_out(m, a, t, &out[n++], d, k);
             else if (p && d->fused) rc = add_fused_out(m, t, &out[n++], d, k);
-            else if (p) rc = add_out(m, a, t, &out[n++], p, p->own);
+            else if (p) rc = add_out(m, written_name(m, a, of), "", t, &out[n++], p, of, p->own);
         }
     for (int k = 0; k < COMMON && a->common[k] && !rc; k++) {
         const struct param *p = a->common[k];
@@ -330,12 +336,12 @@ static int put_files(struct model *m, const struct adapter *a, const char *dir, 
     }
     for (int64_t i = 0; i < a->n_saved && !rc; i++) {
         const struct saved_module *s = &a->saved[i];
-        rc = add_out(m, a, t, &out[n++], s->p, s->mine);
+        const struct site *of = site_of(m, s->p);
+        rc = add_out(m, written_name(m, a, of), is_kept(m, a, s->p) ? a->method->keeps : "", t,
+                     &out[n++], s->p, of, s->mine);
         if (rc || !adapter_is_shared(m, s->p)) continue;
-        char name[160];
-        struct param twin = *s->p;
-        twin.name = adapter_tied_name(m, name, sizeof(name));
-        rc = add_out(m, a, t, &out[n++], &twin, s->mine);
+        const struct slot_row *twin = slot_find(m->arch, SLOT_LM_HEAD);
+        rc = add_out(m, twin->hf, "", t, &out[n++], s->p, of, s->mine);
     }
     if (rc || (rc = path_join(&m->host, dir, "adapter_config.json", &path))) return rc;
     rc = file_write(&m->host, path, b->data, b->n);

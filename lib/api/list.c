@@ -30,12 +30,18 @@ static const struct named known_models[] = {
     {"xlm-roberta", "XLM-RoBERTa"},
     {"distilbert", "DistilBERT"},
     {"modernbert", "ModernBERT"},
+    {"vit", "ViT, DeiT without distillation"},
+    {"clip_vision_model", "CLIP's image tower"},
+    {"T5EncoderModel", "the encoder of a T5 alone"},
+    {"t5", "T5, FLAN-T5"},
+    {"mt5", "mT5"},
 };
 
 static const struct named formats[] = {
     {"GGUF", "versions 2 and 3, whole or in parts, read; version 3 written"},
     {"safetensors", "Hugging Face folders, sharded too, read and written"},
     {"bitsandbytes", "4 bits (NF4, FP4, double quantisation) read and written, LLM.int8 read"},
+    {"pictures", "PNG and JPEG read, where the build has libpng and libjpeg"},
     {"PEFT", "adapter folders of Hugging Face PEFT read and written"},
 };
 
@@ -63,9 +69,13 @@ static int tokenizer_row(int32_t i, peft_entry *e)
     return named_row(tok_kinds, SIZE_MAX, i, e);
 }
 
-static int head_row(int32_t i, peft_entry *e)
+static int head_entry(int32_t i, peft_entry *e)
 {
-    return named_row(head_kinds, SIZE_MAX, i, e);
+    if (i < 0 || i >= HEAD_IDS) return 0;
+    PUT(e->name, head_kinds[i].name);
+    PUT(e->about, head_kinds[i].about);
+    PUT(e->hf, head_kinds[i].suffix);
+    return 1;
 }
 
 static int is_mixture(const struct arch *a)
@@ -81,16 +91,20 @@ static int family_row(int32_t i, peft_entry *e)
     for (int32_t k = 0; archs[k] && !a; k++)
         if (k == i) a = archs[k];
     if (!a) return 0;
+    const char *known = a->style.hf_class ? a->style.hf_class : a->name;
     const char *classes[] = { a->class_lm, a->class_cls, a->class_base };
     size_t n = 0;
     for (size_t k = 0; k < ARRAY_LEN(classes); k++)
         if (classes[k] && n < sizeof(e->hf))
             n += (size_t)snprintf(e->hf + n, sizeof(e->hf) - n, "%s%s", n ? ", " : "", classes[k]);
     PUT(e->name, a->name);
-    PUT(e->kind, !a->style.causal ? "encoder" : is_mixture(a) ? "mixture of experts" : "decoder");
+    PUT(e->kind, slot_find(a, SLOT_CROSS_Q) ? "encoder and decoder"
+                 : !a->style.causal         ? "encoder"
+                 : is_mixture(a)            ? "mixture of experts"
+                                            : "decoder");
     PUT(e->gguf, a->gguf);
     for (size_t k = 0; k < ARRAY_LEN(known_models); k++)
-        if (!strcmp(known_models[k].name, a->name)) PUT(e->about, known_models[k].about);
+        if (!strcmp(known_models[k].name, known)) PUT(e->about, known_models[k].about);
     return 1;
 }
 
@@ -123,7 +137,7 @@ static int method_row(int32_t i, peft_entry *e)
 
 static const struct { const char *name; int (*row)(int32_t i, peft_entry *e); } lists[] = {
     { "families", family_row }, { "formats", format_row }, { "types", type_row },
-    { "tokenizers", tokenizer_row }, { "heads", head_row },
+    { "tokenizers", tokenizer_row }, { "heads", head_entry },
     { "methods", method_row },
 };
 

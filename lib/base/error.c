@@ -61,6 +61,12 @@ int fail_in(int code, const char *fmt, ...)
     return code;
 }
 
+int fail_path(int code, const char *path)
+{
+    if (code >= 0 || strncmp(last_message, path, strlen(path)) == 0) return code;
+    return fail_in(code, "%s: ", path);
+}
+
 const char *error_message(void)
 {
     return last_message;

@@ -10,6 +10,8 @@ int fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Puts context before the present message ("data.jsonl line 3: ") and returns
  * `code` unchanged. */
 int fail_in(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The same with "PATH: ", for a failure; nothing if the message begins so. */
+int fail_path(int code, const char *path);
 const char *error_message(void);
 void error_clear(void);
 

@@ -35,6 +35,7 @@ int file_open_view(struct host *h, const char *path, bool map, struct file_view 
     int64_t n;
     int rc = open_to_read(h, path, &file, &n);
     if (rc < 0) return rc;
+    mem_budget_more(&h->mem, n);
     if (map && h->io.map && n > 0) {
         const void *at = h->io.map(h->io.ctx, file, n);
         if (at) {

@@ -34,14 +34,20 @@ int64_t utf8_check(const char *s, int64_t n)
 
 enum {
     JSON_DEPTH = 64,
-    JSON_DIGITS = 63          /* cJSON reads no longer ones */
+    JSON_DIGITS = 63,         /* cJSON reads no longer ones */
+    HEAP_LEAST = 16,          /* what the heap adds to a short string */
+    KEY_COST = 80             /* in the map that finds keys that occur twice */
 };
 struct scan {
     const char *text;
     int64_t n, at;
     const char *what;
+    int64_t memory, outside;  /* of the tree so far; when the list began that is left out */
     int depth;
     char open[JSON_DEPTH];    /* '[' or '{' */
+    struct { int64_t at, n; } key[2];       /* of the outer two levels */
+    const char *path;         /* of the list that is left out, or NULL */
+    struct json_items *items; /* its place; from = 0 before it was found */
 };
 
 static int scan_fail(const struct scan *s, const char *problem)
@@ -99,13 +105,16 @@ static int scan_unicode(struct scan *s)
 
 static int scan_string(struct scan *s)
 {
-    s->at++;
+    int64_t from = s->at++;
     for (;;) {
         int c = peek(s);
         if (c < 0) return scan_fail(s, "a string has no end");
         if (c < 0x20) return scan_fail(s, "control character in a string");
         s->at++;
-        if (c == '"') return PEFT_OK;
+        if (c == '"') {
+            s->memory += HEAP_LEAST + s->at - from;
+            return PEFT_OK;
+        }
         if (c != '\\') continue;
         c = peek(s);
         if (c <= 0 || !strchr("\"\\/bfnrtu", c)) return scan_fail(s, "unknown escape");
@@ -160,12 +169,46 @@ static int scan_key(struct scan *s)
 {
     skip_space(s);
     if (peek(s) != '"') return scan_fail(s, "expected a key in quotes");
+    int64_t from = s->at + 1;
     int rc = scan_string(s);
     if (rc < 0) return rc;
+    if (s->depth <= 2) s->key[s->depth - 1].at = from, s->key[s->depth - 1].n = s->at - 1 - from;
     skip_space(s);
     if (peek(s) != ':') return scan_fail(s, "expected ':'");
+    s->memory += KEY_COST;
     s->at++;
     return PEFT_OK;
+}
+
+/* Whether the list that opens here is the one to leave out. */
+static bool is_left_out(const struct scan *s)
+{
+    if (!s->path || s->items->from || s->depth != 2 || s->open[0] != '{' || s->open[1] != '{')
+        return false;
+    const char *path = s->path;
+    for (int i = 0; i < 2; i++) {
+        int64_t n = (int64_t)strcspn(path, ".");
+        if (n != s->key[i].n || memcmp(path, s->text + s->key[i].at, (size_t)n) != 0) return false;
+        path += n + 1;
+    }
+    return true;
+}
+
+/* Directly in the list that is left out; of it only one item is ever a tree. */
+static bool is_item(const struct scan *s)
+{
+    return s->items && s->items->from && !s->items->to && s->depth == 3;
+}
+
+/* Past the end of an object or array. */
+static void scan_close(struct scan *s)
+{
+    if (is_item(s)) {               /* no further one: the list itself ends */
+        s->items->to = s->at;
+        s->memory = s->outside;
+    }
+    s->at++;
+    s->depth--;
 }
 
 /* One value, or the opening of one.  1 = a value is complete, 0 = a member's
@@ -174,14 +217,24 @@ static int scan_value(struct scan *s)
 {
     skip_space(s);
     int c = peek(s), rc;
+    if (is_item(s)) {
+        s->items->n++;
+        s->memory = s->outside;
+    }
+    s->memory += (int64_t)sizeof(json);
+    if ((s->memory - JSON_MEMORY) / JSON_TIMES > s->n)
+        return scan_fail(s, "too many values for a text of this size");
     if (c == '{' || c == '[') {
         if (s->depth == JSON_DEPTH) return scan_fail(s, "nested deeper than 64");
+        if (c == '[' && is_left_out(s)) {
+            s->items->from = s->at + 1;
+            s->outside = s->memory;
+        }
         s->open[s->depth++] = (char)c;
         s->at++;
         skip_space(s);
         if (peek(s) == (c == '{' ? '}' : ']')) {
-            s->at++;
-            s->depth--;
+            scan_close(s);
             return 1;
         }
         rc = c == '{' ? scan_key(s) : PEFT_OK;
@@ -208,8 +261,7 @@ static int scan_after(struct scan *s)
         }
         if (c != (open == '{' ? '}' : ']'))
             return scan_fail(s, open == '{' ? "expected ',' or '}'" : "expected ',' or ']'");
-        s->at++;
-        s->depth--;
+        scan_close(s);
     }
     return 1;
 }
@@ -290,11 +342,34 @@ static int check_tree(json *j, struct mem *m, const char *what, struct text *tex
     return PEFT_OK;
 }
 
+static int build_tree(const char *text, int64_t n, const char *what, json **out)
+{
+    json *tree = cJSON_ParseWithLength(text, (size_t)n);
+    if (!tree) return fail(PEFT_ENOMEM, "%s: out of memory for %lld bytes of JSON", what,
+                           (long long)n);
+    struct mem m;
+    mem_init(&m, NULL, NULL);
+    int rc = check_tree(tree, &m, what, &(struct text){ text, text + n });
+    if (rc < 0) {
+        cJSON_Delete(tree);
+        return rc;
+    }
+    *out = tree;
+    return PEFT_OK;
+}
+
 int json_parse(const char *text, int64_t n, const char *what, json **out)
+{
+    return json_parse_but(text, n, what, NULL, NULL, out);
+}
+
+int json_parse_but(const char *text, int64_t n, const char *what, const char *path,
+                   struct json_items *items, json **out)
 {
     *out = NULL;
     if (n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) text += 3, n -= 3;
-    struct scan s = {.text = text, .n = n, .what = what};
+    struct scan s = {.text = text, .n = n, .what = what, .path = path, .items = items};
+    if (items) *items = (struct json_items){0};
     int64_t bad = utf8_check(text, n);
     if (bad < n) {
         s.at = bad;
@@ -302,18 +377,43 @@ int json_parse(const char *text, int64_t n, const char *what, json **out)
     }
     int rc = scan_text(&s);
     if (rc < 0) return rc;
-    json *tree = cJSON_ParseWithLength(text, (size_t)n);
-    if (!tree) return fail(PEFT_ENOMEM, "%s: out of memory for %lld bytes of JSON", what,
-                           (long long)n);
+    if (!items || !items->n) return build_tree(text, n, what, out);
+    /* The text without the list's inside. */
+    struct buf b;
     struct mem m;
     mem_init(&m, NULL, NULL);
-    rc = check_tree(tree, &m, what, &(struct text){ text, text + n });
-    if (rc < 0) {
-        cJSON_Delete(tree);
-        return rc;
+    buf_init(&b, &m);
+    buf_put(&b, text, items->from);
+    buf_put(&b, text + items->to, n - items->to);
+    rc = buf_check(&b);
+    if (rc == PEFT_OK) rc = build_tree(b.data, b.n, what, out);
+    buf_free(&b);
+    items->at = text + items->from;
+    items->end = text + items->to;
+    return rc;
+}
+
+const json *json_next_item(struct json_items *items)
+{
+    enum { ITEM_LIMIT = 1 << 16 };
+    json_free(items->now);
+    items->now = NULL;
+    const char *at = items->at, *from = at, *end = items->end;
+    int depth = 0;
+    if (at == end) return NULL;
+    for (; at < end && (depth > 0 || *at != ','); at++) {
+        if (*at == '[' || *at == '{') depth++;
+        if (*at == ']' || *at == '}') depth--;
+        if (*at == '"')
+            while (*++at != '"') at += *at == '\\';
     }
-    *out = tree;
-    return PEFT_OK;
+    items->at = at < end ? at + 1 : end;
+    if (at - from > ITEM_LIMIT)
+        items->rc = fail(PEFT_EFORMAT, "an item of %lld bytes, expected at most %d",
+                         (long long)(at - from), (int)ITEM_LIMIT);
+    else
+        items->rc = json_parse(from, at - from, "an item", &items->now);
+    return items->now;
 }
 
 void json_free(json *j)

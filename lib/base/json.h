@@ -13,6 +13,21 @@ typedef struct cJSON json;
 int json_parse(const char *text, int64_t n, const char *what, json **out);
 void json_free(json *j);
 
+/* The same, but the list at `path` ("model.merges": a key and a key in it) is
+ * left empty and its items come one at a time: a tree of half a million would
+ * be far larger than its text, which must outlive *items.  items->n is their
+ * number, 0 without such a list. */
+struct json_items {
+    const char *at, *end;
+    int64_t n, from, to;                     /* from, to: where in the text */
+    json *now;
+    int rc;                                  /* why there was no further item */
+};
+int json_parse_but(const char *text, int64_t n, const char *what, const char *path,
+                   struct json_items *items, json **out);
+/* The next item, valid until the next call; NULL at the end or on failure. */
+const json *json_next_item(struct json_items *items);
+
 enum json_kind { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 enum json_kind json_kind(const json *j);
 const char *json_kind_name(const json *j);   /* "a string", "an object" ... */

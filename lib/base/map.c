@@ -6,9 +6,8 @@
 
 struct map_slot {
     const char *key;       /* NULL = free */
-    int64_t n;
-    uint64_t hash;
     int64_t value;
+    uint32_t n, hash;      /* of the hash its lower half */
 };
 
 static uint64_t mix64(uint64_t x)
@@ -69,7 +68,7 @@ void map_free(struct map *m)
 }
 
 /* The slot of the key, or the free one where it would go. */
-static struct map_slot *map_find(const struct map *m, const char *key, int64_t n, uint64_t hash)
+static struct map_slot *map_find(const struct map *m, const char *key, int64_t n, uint32_t hash)
 {
     uint64_t mask = (uint64_t)m->cap - 1;
     for (uint64_t i = hash & mask;; i = (i + 1) & mask) {
@@ -104,10 +103,11 @@ int map_add(struct map *m, const char *key, int64_t n, int64_t value)
         int rc = map_grow(m);
         if (rc < 0) return rc;
     }
-    uint64_t hash = siphash(m->seed, key, n);
+    if (n > UINT32_MAX) return fail(PEFT_EUNSUPPORTED, "a name of %lld bytes", (long long)n);
+    uint32_t hash = (uint32_t)siphash(m->seed, key, n);
     struct map_slot *s = map_find(m, key, n, hash);
     if (s->key) return 0;
-    *s = (struct map_slot){key, n, hash, value};
+    *s = (struct map_slot){key, value, (uint32_t)n, hash};
     m->n++;
     return 1;
 }
@@ -116,7 +116,7 @@ int64_t map_get(const struct map *m, const char *key, int64_t n, int64_t absent)
 {
     if (m->n == 0) return absent;
     if (!key) key = "", n = 0;
-    const struct map_slot *s = map_find(m, key, n, siphash(m->seed, key, n));
+    const struct map_slot *s = map_find(m, key, n, (uint32_t)siphash(m->seed, key, n));
     return s->key ? s->value : absent;
 }
 

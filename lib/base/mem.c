@@ -35,6 +35,25 @@ void mem_init(struct mem *m, void *(*alloc)(void *, void *, size_t, size_t), voi
     atomic_init(&m->live, 0);
     atomic_init(&m->peak, 0);
     atomic_init(&m->calls, 0);
+    atomic_init(&m->limit, 0);
+}
+
+bool mem_budget(struct mem *m)
+{
+    int64_t none = 0;
+    return atomic_compare_exchange_strong(&m->limit, &none, atomic_load(&m->live) +
+                                          FILE_MEMORY - JSON_MEMORY);
+}
+
+void mem_budget_more(struct mem *m, int64_t bytes)
+{
+    int64_t limit = atomic_load(&m->limit);
+    if (limit) atomic_store(&m->limit, add_ok(limit, bytes, &limit) ? limit : INT64_MAX);
+}
+
+void mem_budget_end(struct mem *m, bool began)
+{
+    if (began) atomic_store(&m->limit, 0);
 }
 
 static struct mem_header *header_of(void *ptr)
@@ -68,6 +87,12 @@ static void *resize(struct mem *m, void *old, int64_t size)
         old_span = h->span;
         old_size = h->size;
         old_shift = (size_t)((char *)old - (char *)old_origin);
+    }
+    int64_t limit = atomic_load(&m->limit);
+    if (limit && size > old_size && size - old_size > limit - atomic_load(&m->live)) {
+        fail(PEFT_ENOMEM, "the file is too small for the memory that it asks for: %lld bytes more",
+             (long long)(size - old_size));
+        return NULL;
     }
     atomic_fetch_add(&m->calls, 1);
     char *origin = m->alloc(m->ctx, old_origin, old_span, span);

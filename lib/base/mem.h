@@ -10,7 +10,22 @@ struct mem {
     void *ctx;
     _Atomic int64_t live, peak;    /* bytes */
     _Atomic int64_t calls;         /* allocations so far; a test counts them */
+    _Atomic int64_t limit;         /* of `live`; 0 = none */
 };
+
+/* While files are read, memory is limited by their size, so that a small one
+ * cannot ask for much: in all FILE_TIMES the files and FILE_MEMORY.  Of that a
+ * tree of JSON, which the C library's heap holds, has a share of its own. */
+enum {
+    FILE_TIMES = 8, FILE_MEMORY = 32 << 20,
+    JSON_TIMES = 6, JSON_MEMORY = 16 << 20,
+};
+/* Begins such a limit, with FILE_MEMORY less JSON_MEMORY, unless one is there;
+ * file_open_view adds each file's size once, whoever reads it what else he
+ * needs.  mem_budget_end takes what mem_budget gave. */
+bool mem_budget(struct mem *m);
+void mem_budget_more(struct mem *m, int64_t bytes);      /* no effect without a limit */
+void mem_budget_end(struct mem *m, bool began);
 
 /* Uses libc when `alloc` is NULL. */
 void mem_init(struct mem *m,

@@ -74,8 +74,11 @@ static bool cut_texts(struct coder *e)
     int64_t from = 0, to = 0, all = e->ids.n;
     for (int64_t t = 0; t < MAX(e->ends.n, 1); t++) {
         int64_t end = e->ends.n ? e->ends.v[t] : all, n = MIN(end - from, e->o->max_len);
-        if (n < end - from && e->keep_last) e->ids.v[from + n - 1] = e->ids.v[end - 1];
-        memmove(e->ids.v + to, e->ids.v + from, (size_t)n * sizeof *e->ids.v);
+        if (n < end - from && e->keep_last) {
+            e->ids.v[from + n - 1] = e->ids.v[end - 1];
+            if (e->labels.n) e->labels.v[from + n - 1] = e->labels.v[end - 1];
+        }
+        if (n) memmove(e->ids.v + to, e->ids.v + from, (size_t)n * sizeof *e->ids.v);
         if (e->labels.n)
             memmove(e->labels.v + to, e->labels.v + from, (size_t)n * sizeof *e->labels.v);
         from = end;
@@ -116,7 +119,7 @@ static int read_row(struct loading *l, const json *row)
     e->row = (struct example){.label = -1, .line = l->line};
     e->keep_last = 0;
     if (!l->schema) {
-        if ((rc = schema_find(row, &l->schema)) < 0) return rc;
+        if ((rc = schema_find(e->o, row, &l->schema)) < 0) return rc;
         snprintf(l->d->schema, sizeof l->d->schema, "%s", l->schema->name);
         if (l->schema->needs_tokenizer && !e->tok)
             return fail(PEFT_ENOTFOUND, "rows of \"%s\" need a tokenizer, and the model has none; "
@@ -127,14 +130,20 @@ static int read_row(struct loading *l, const json *row)
     if (l->read == 0) {
         l->d->task = e->task;
         l->d->texts = texts;
+        l->d->masks = e->masks;
+        l->d->mask_id = e->info ? e->info->mask : -1;
+        l->d->vocab = e->o->vocab;
     }
-    if (e->task != l->d->task)
-        return fail(PEFT_EFORMAT, "expected %s as in the first row", l->d->task == TASK_LM ?
-                    "a label for each token, or none" : "one label for the row");
+    if (e->task != l->d->task || e->masks != l->d->masks)
+        return fail(PEFT_EFORMAT, "expected %s as in the first row", l->d->task == TASK_CLASS ?
+                    "one label for the row" : label_shift(l->d->task) ?
+                    "a label for each token, or none" : "the same columns");
     if (texts != l->d->texts)
         return fail(PEFT_EFORMAT, "expected %d texts as in the first row, found %d", l->d->texts,
                     texts);
-    return take_row(l);
+    do rc = take_row(l);
+    while (rc == PEFT_OK && e->more && (rc = e->more(e)) > 0);
+    return rc;
 }
 
 /* A file that leaves no row at all. */
@@ -183,11 +192,17 @@ int data_load(struct host *h, const struct tokenizer *tok, const char *path,
               const struct data_opts *o, struct dataset **out)
 {
     *out = NULL;
-    if (o->max_len < 1 || o->vocab < 1)
+    if (!o->vision && (o->max_len < 1 || o->vocab < 1))
         return fail(PEFT_EARG, "max_len %d, vocabulary %d: expected at least 1", (int)o->max_len,
                     (int)o->vocab);
     struct dataset *d = dataset_new(h);
     if (!d) return PEFT_ENOMEM;
+    if (o->vision) {
+        int done = pictures_load(d, path, o);
+        if (done) data_free(d);
+        else *out = d;
+        return done;
+    }
     struct loading l = {.d = d, .path = path};
     struct coder *e = &l.e;
     *e = (struct coder){.host = h, .tok = tok, .info = tok ? tok_info(tok) : NULL, .o = o,
@@ -199,8 +214,11 @@ int data_load(struct host *h, const struct tokenizer *tok, const char *path,
     ids_init(&e->ids, &h->mem);
     ids_init(&e->labels, &h->mem);
     ids_init(&e->ends, &h->mem);
+    ids_init(&e->whole, &h->mem);
+    token_spans_init(&e->spans_of, &h->mem);
     int rc = labels_init(&l.labels, h, &d->arena, o);
     if (rc == PEFT_OK) rc = read_all(&l);
+    if (tok) tok_rest(tok);
     labels_free(&l.labels);
     arena_free(&e->scratch);
     buf_free(&e->text);
@@ -209,6 +227,8 @@ int data_load(struct host *h, const struct tokenizer *tok, const char *path,
     ids_free(&e->ids);
     ids_free(&e->labels);
     ids_free(&e->ends);
+    ids_free(&e->whole);
+    token_spans_free(&e->spans_of);
     if (rc < 0) {
         data_free(d);
         return rc;
@@ -273,8 +293,9 @@ int data_split(struct dataset *d, double share, uint64_t seed, struct dataset **
     rng_shuffle(order, d->n, seed, rng_stream(RNG_SPLIT, 0));
     for (int64_t i = 0; i < k; i++) moved[order[i]] = 1;
     *e = (struct dataset){.host = d->host, .rows = rows, .cap = k, .labels = d->labels,
-                          .n_labels = d->n_labels, .task = d->task,
-                          .texts = d->texts,
+                          .n_labels = d->n_labels, .task = d->task, .masks = d->masks,
+                          .mask_id = d->mask_id, .vocab = d->vocab, .texts = d->texts,
+                          .vision = d->vision,
                           .parent = d->parent ? d->parent : d};
     arena_init(&e->arena, m);
     memcpy(e->schema, d->schema, sizeof e->schema);

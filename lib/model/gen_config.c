@@ -46,11 +46,18 @@ static int read_sampling(struct gen_config *g, const json *root, const char *pat
                         rows[i].hi);
         *rows[i].to = (float)x;
     }
-    int64_t top_k = 0;
+    int64_t top_k = 0, beams = 0;
+    const json *early = json_get(root, "early_stopping");
     int rc = json_int(root, "top_k", 0, INT32_MAX, &top_k);
+    if (rc >= 0) rc = json_int(root, "num_beams", 0, PEFT_BEAMS_MAX, &beams);
     if (rc < 0) return fail_in(rc, "%s: ", path);
     o->top_k = (int32_t)top_k;
     if (!json_bool(json_get(root, "do_sample"), 0)) o->temperature = 0;
+    if (o->temperature == 0) {
+        o->num_beams = (int32_t)beams;
+        o->length_penalty = (float)json_number(json_get(root, "length_penalty"), 0);
+        o->early_stopping = json_kind(early) == JSON_STRING ? 2 : json_bool(early, 0);
+    }
     if (o->temperature == 0) {
         o->top_p = o->min_p = 0;
         o->top_k = 0;
@@ -115,6 +122,9 @@ void gen_sampling(const struct model *m, peft_generate_opts *o)
     o->top_p = from->top_p;
     o->min_p = from->min_p;
     o->repeat_penalty = from->repeat_penalty;
+    o->num_beams = from->num_beams;
+    o->length_penalty = from->length_penalty;
+    o->early_stopping = from->early_stopping;
 }
 
 /* All ids that end a turn, the tokenizer's own end first. */

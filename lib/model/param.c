@@ -28,6 +28,12 @@ int glob_match(const char *globs, const char *name)
     return 0;
 }
 
+enum act model_act(const struct model *m)
+{
+    const struct style *s = &m->arch->style;
+    return (enum act)(s->gated_act && m->layers[0].at[SLOT_GATE] ? s->gated_act : s->act);
+}
+
 const struct slot_row *slot_find(const struct arch *a, int slot)
 {
     for (const struct slot_row *row = a->slots; row->kind; row++)
@@ -38,7 +44,7 @@ const struct slot_row *slot_find(const struct arch *a, int slot)
 const char *model_file_name(const struct model *m, const char *name)
 {
     size_t skip = m->arch->prefix ? strlen(m->arch->prefix) : 0;
-    int bare = !m->arch->class_lm && !m->head;
+    int bare = m->kind == HEAD_BODY && !m->global[SLOT_PROJECTION];
     return bare && skip && !strncmp(name, m->arch->prefix, skip) ? name + skip : name;
 }
 

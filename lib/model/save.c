@@ -133,8 +133,8 @@ static const char *gguf_name(struct save *s, const struct site *site, const char
     char name[160];
     if (!gguf) return NULL;
     if (mark)
-        snprintf(name, sizeof(name), "%.*s%d%s%s", (int)(mark - gguf), gguf, site->layer, mark + 2,
-                 suffix);
+        snprintf(name, sizeof(name), "%.*s%d%s%s", (int)(mark - gguf), gguf,
+                 (int)(site->layer - s->m->stack[stack_of(site->flags)].first), mark + 2, suffix);
     else snprintf(name, sizeof(name), "%s%s", gguf, suffix);
     return arena_strndup(&s->arena, name, (int64_t)strlen(name));
 }
@@ -217,6 +217,10 @@ static int add_tensor(struct save *s, const struct site *site, const struct para
         .dims = { p->n_dims == 1 || turn ? p->cols : p->rows - from->skip,
                   turn ? p->rows : p->cols },
         .put = put_rows, .arg = from };
+    if (p->file_n_dims) {
+        s->out[s->n - 1].n_dims = p->file_n_dims;
+        memcpy(s->out[s->n - 1].dims, p->file_dims, sizeof(p->file_dims));
+    }
     if (s->gguf && site->expert == 0) {
         struct store_out *o = &s->out[s->n - 1];
         o->n_dims = 3;
@@ -245,10 +249,11 @@ static int collect(struct save *s)
         const struct site *site = m->sites[i];
         if ((site->flags & SLOT_NOT_A_WEIGHT) && !s->gguf) continue;
         /* A classifier takes the language-model head's place in a folder. */
+        if (!s->gguf && !slot_with(site->row, m->kind)) continue;
         if (site->slot == SLOT_LM_HEAD && m->head && !s->gguf) continue;
         /* What a bare encoder's vectors do not need, llama.cpp leaves out too. */
         if (site->slot == SLOT_POOLER && !m->head && s->gguf) continue;
-        rc = add_tensor(s, site, site->w, ".weight");
+        rc = add_tensor(s, site, site->w, site->kind == SITE_BIAS ? ".bias" : ".weight");
         if (!rc && site->b) rc = add_tensor(s, site, site->b, ".bias");
     }
     for (int64_t i = 0; i < s->n && !rc; i++) {
@@ -272,6 +277,7 @@ static int save_folder(struct save *s, const char *path, int64_t shard_bytes)
                                    shard_bytes ? shard_bytes : INT64_C(5000000000));
     if (!rc) rc = gen_save(s->m, tmp);
     if (!rc && s->m->tok) rc = tok_save_folder(h, s->m->tok, tmp);
+    if (!rc && s->m->vision) rc = vision_save(s->m, tmp);
     if (rc) dir_abort(h, tmp);
     else rc = dir_commit(h, path, tmp);
     return rc;
@@ -354,7 +360,7 @@ static void make_kv(struct kv_list *l)
         if (k->kind == 'f' && *(const double *)at != 0)
             add_kv_number(l, key, GGUF_F32, *(const double *)at);
         if (k->kind == 'b') add_kv_number(l, key, GGUF_BOOL, (double)*(const int64_t *)at);
-        if (k->kind == 'i' && *(const int64_t *)at)
+        if (k->kind == 'd' || (k->kind == 'i' && *(const int64_t *)at))
             add_kv_number(l, key, GGUF_U32, (double)*(const int64_t *)at);
     }
     if (!m->arch->style.causal) {
@@ -411,14 +417,14 @@ static const char *beyond_gguf(const struct model *m)
 static int save_gguf(struct save *s, const char *path)
 {
     struct kv_list l = { .cap = 256 + gguf_kv_count(s->m->store), .s = s };
-    if (s->m->head)
-        return fail(PEFT_EUNSUPPORTED,
-                    "GGUF has no place for a classification head: save a folder");
+    if (s->m->head || s->m->kind == HEAD_MASKED)
+        return fail(PEFT_EUNSUPPORTED, "GGUF has no place for a classification head or one of the "
+                    "kind \"%s\": save a folder", head_kinds[s->m->kind].name);
     const char *beyond = beyond_gguf(s->m);
     if (beyond || !s->m->arch->gguf)
         return fail(PEFT_EUNSUPPORTED, "GGUF has no words for this model (family %s%s%s): save a "
                     "folder", s->m->arch->name, beyond ? ", " : "", beyond ? beyond : "");
-    if (s->m->hp.act != (enum act)s->m->arch->style.act)
+    if (s->m->hp.act != model_act(s->m))
         return fail(PEFT_EUNSUPPORTED,
                     "GGUF has no place for this model's activation: save a folder");
     l.kv = arena_alloc(&s->arena, l.cap * (int64_t)sizeof(*l.kv));

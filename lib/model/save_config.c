@@ -1,5 +1,7 @@
 /* config.json of a model that is saved: the original with what changed, or made
  * from the settings of a GGUF file. */
+#include <stdio.h>
+
 #include "model/rope.h"
 #include "model/save.h"
 
@@ -20,14 +22,12 @@ static int is_ours(const char *key)
 {
     static const char *const keys[] = {
         "architectures", "torch_dtype",         "dtype",       "id2label", "label2id", "num_labels",
-        "libpeft_pool",  "quantization_config", "problem_type"
+        "libpeft_pool",  "quantization_config", "problem_type", "libpeft_head"
     };
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
         if (!strcmp(keys[i], key)) return 1;
     return 0;
 }
-
-static const char *const pool_names[] = { "last", "cls", "mean" };
 
 static void put_labels(const struct model *m, struct buf *b, int *n)
 {
@@ -45,14 +45,30 @@ static void put_labels(const struct model *m, struct buf *b, int *n)
     }
     buf_puts(b, "}");
     put_string(b, "libpeft_pool", pool_names[m->pool_kind], n);
-    if (m->hp.labels == 1) put_string(b, "problem_type", "regression", n);
+    const struct head_kind *h = &head_kinds[m->kind];
+    if (h->problem) put_string(b, "problem_type", h->problem, n);
+    if (!h->problem && !h->each_token) put_string(b, "libpeft_head", h->name, n);
+}
+
+/* "BertModel" and the head make "BertForTokenClassification". */
+static void put_class(const struct model *m, struct buf *b, int *n)
+{
+    const struct head_kind *h = &head_kinds[m->kind];
+    int stem = (int)(strlen(m->arch->class_base) - strlen("Model"));
+    const char *class = m->kind == HEAD_LM            ? m->arch->class_lm
+                        : m->head && !h->each_token    ? m->arch->class_cls
+                        : m->global[SLOT_PROJECTION]   ? m->arch->style.class_projection
+                                                       : m->arch->class_base;
+    int whole = class != m->arch->class_base || !h->suffix;
+    put_member(b, "architectures", n);
+    buf_printf(b, "[\"%.*s%s\"]", whole ? (int)strlen(class) : stem, class, whole ? "" : h->suffix);
 }
 
 /* Settings of a model that came from GGUF, by the family's table of keys. */
 static int put_settings(const struct model *m, struct buf *b, int *n)
 {
     static const char *const acts[] = { "linear", "silu", "gelu",   "gelu_pytorch_tanh",
-                                        "relu",   "tanh", "sigmoid" };
+                                        "relu",   "tanh", "sigmoid", "quick_gelu" };
     const struct hparams *hp = &m->hp;
     const struct key *done[64];
     int64_t n_done = 0;
@@ -66,12 +82,15 @@ static int put_settings(const struct model *m, struct buf *b, int *n)
             continue;
         done[n_done++] = k;
         put_member(b, k->hf, n);
-        if (k->kind == 'i') buf_printf(b, "%lld", (long long)*(const int64_t *)at);
-        else if (k->kind == 'b') buf_puts(b, *(const int64_t *)at ? "true" : "false");
-        else buf_real(b, *(const double *)at);
+        if (k->kind == 'b') buf_puts(b, *(const int64_t *)at ? "true" : "false");
+        else if (k->kind == 'f') buf_real(b, *(const double *)at);
+        else buf_printf(b, "%lld", (long long)*(const int64_t *)at);
     }
     put_string(b, "model_type", m->arch->name, n);
-    put_string(b, "hidden_act", acts[hp->act], n);
+    char act[48];
+    int gated = m->arch->style.act_key && m->layers[0].at[SLOT_GATE];
+    snprintf(act, sizeof(act), "%s%s", gated ? "gated-" : "", acts[hp->act]);
+    put_string(b, m->arch->style.act_key ? m->arch->style.act_key : "hidden_act", act, n);
     put_member(b, "vocab_size", n);
     buf_printf(b, "%lld", (long long)hp->vocab);
     put_member(b, "tie_word_embeddings", n);
@@ -129,7 +148,9 @@ static void warn_of_pool(const struct model *m)
 {
     int told = m->pool_kind != POOL_LAST &&
         json_kind(json_get(store_config(m->store), "classifier_pooling")) != JSON_NULL;
-    if (!m->head || m->pool_kind == m->arch->style.pool || told) return;
+    if (!m->head || head_kinds[m->kind].each_token || told ||
+        m->pool_kind == m->arch->style.pool)
+        return;
     host_log(&m->host, LOG_WARN, "the head reads the \"%s\" state, but transformers' %s always "
              "reads \"%s\": only libpeft computes the same from this folder",
              pool_names[m->pool_kind], m->arch->class_cls, pool_names[m->arch->style.pool]);
@@ -138,9 +159,6 @@ static void warn_of_pool(const struct model *m)
 int save_config(const struct save *s, const char *dir)
 {
     struct model *m = s->m;
-    const char *class = m->head             ? m->arch->class_cls
-                        : m->arch->class_lm ? m->arch->class_lm
-                                            : m->arch->class_base;
     const char *dtype = s->dtype == &qtype_bf16  ? "bfloat16"
                         : s->dtype == &qtype_f16 ? "float16"
                                                  : "float32";
@@ -149,8 +167,7 @@ int save_config(const struct save *s, const char *dir)
     int n = 0, rc = PEFT_OK;
     warn_of_pool(m);
     buf_init(&b, &m->host.mem);
-    put_member(&b, "architectures", &n);
-    buf_printf(&b, "[\"%s\"]", class);
+    put_class(m, &b, &n);
     if (store_config(m->store)) {
         for (const json *j = json_first(store_config(m->store)); j; j = json_next(j)) {
             if (is_ours(json_key(j))) continue;

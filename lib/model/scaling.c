@@ -218,7 +218,9 @@ static int gguf_scaling(struct model *m)
 
 int scaling_read(struct model *m)
 {
-    m->hp.room = m->hp.max_len;
+    /* Biases by distance hold for any length; the one told is what was trained. */
+    int any = m->arch->style.pos == POS_DISTANCE;
+    m->hp.room = any ? MAX(m->hp.max_len, 1 << 20) : m->hp.max_len;
     if (m->arch->style.pos != POS_ROPE) return PEFT_OK;
     return store_format(m->store) == STORE_GGUF ? gguf_scaling(m) : config_scaling(m);
 }

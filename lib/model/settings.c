@@ -37,6 +37,14 @@ static int has_setting(struct model *m, const struct arch *a)
     return rc < 0 ? rc : value > 0;
 }
 
+/* config.json's class is the family's, where that is what tells families apart. */
+static int has_class(struct model *m, const struct arch *a)
+{
+    const json *list = json_get(store_config(m->store), "architectures");
+    const char *class = json_string(json_first(list));
+    return !a->style.hf_class || (class && !strcmp(class, a->style.hf_class));
+}
+
 int load_arch(struct model *m)
 {
     const char *s;
@@ -50,7 +58,7 @@ int load_arch(struct model *m)
     for (int i = 0; archs[i]; i++) {
         const char *name = gguf ? archs[i]->gguf : archs[i]->name;
         if (!name || (int64_t)strlen(name) != n || memcmp(name, s, (size_t)n)) continue;
-        if ((rc = gguf ? has_setting(m, archs[i]) : 1) < 0) return rc;
+        if ((rc = gguf ? has_setting(m, archs[i]) : has_class(m, archs[i])) < 0) return rc;
         if (!rc) continue;
         m->arch = archs[i];
         return PEFT_OK;
@@ -74,7 +82,7 @@ static int read_key(struct model *m, const struct key *k)
                  m->arch->gguf, k->gguf);
     else snprintf(name, sizeof(name), "%s", k->hf ? k->hf : "");
     if (gguf ? k->gguf != NULL : k->hf != NULL)
-        rc = k->kind == 'i'   ? store_int(m->store, name, 0, k->hi, i)
+        rc = k->kind == 'i' || k->kind == 'd' ? store_int(m->store, name, 0, k->hi, i)
              : k->kind == 'f' ? store_number(m->store, name, f)
                               : store_bool(m->store, name, &on);
     if (rc < 0) return rc;
@@ -93,18 +101,23 @@ static int activation(struct model *m)
     static const struct { const char *name; enum act act; } table[] = {
         { "silu", ACT_SILU }, { "swish", ACT_SILU }, { "gelu", ACT_GELU }, { "relu", ACT_RELU },
         { "gelu_new", ACT_GELU_TANH }, { "gelu_pytorch_tanh", ACT_GELU_TANH },
-        { "gelu_fast", ACT_GELU_TANH }
+        { "gelu_fast", ACT_GELU_TANH }, { "quick_gelu", ACT_QUICK_GELU },
+        { "gated-gelu", ACT_GELU_TANH }
     };
     static const char *const keys[] = { "hidden_activation", "hidden_act", "activation_function",
                                         "activation" };
     const char *s;
     int rc = 0;
+    if (m->arch->style.act_key && store_config(m->store))
+        rc = store_string(m->store, m->arch->style.act_key, &s, NULL);
     for (size_t i = 0; i < ARRAY_LEN(keys) && store_config(m->store) && !rc; i++)
         rc = store_string(m->store, keys[i], &s, NULL);
     m->hp.act = (enum act)m->arch->style.act;
     if (rc <= 0) return rc;
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
-        if (!strcmp(s, table[i].name)) {
+        if (!strcmp(s, table[i].name) ||
+            (m->arch->style.act_key && !strncmp(s, "gated-", 6) && !strcmp(s + 6, table[i].name) &&
+             table[i].act != ACT_GELU)) {
             m->hp.act = table[i].act;
             return PEFT_OK;
         }
@@ -151,6 +164,9 @@ int load_settings(struct model *m)
             PEFT_EFORMAT,
             "%s: layers, hidden size, heads, feed-forward size and length must be 1 or more",
             m->path);
+    if (hp->layers > store_count(m->store))
+        return fail(PEFT_EFORMAT, "%s: %d layers, but %d tensors", m->path, (int)hp->layers,
+                    (int)store_count(m->store));
     if (!hp->head_dim) {
         if (hp->dim % hp->heads)
             return fail(PEFT_EFORMAT, "%s: hidden size %d is no multiple of %d heads", m->path,
@@ -232,6 +248,10 @@ int load_layers(struct model *m)
         kind = json_next(kind);
         rope = json_next(rope);
     }
+    m->stack[STACK_ENCODER] = (struct stack){ 0, hp->enc_layers, 0 };
+    m->stack[STACK_MAIN] = (struct stack){ hp->enc_layers, hp->layers, m->arch->style.causal };
+    /* llama.cpp knows one distance from which all are one. */
+    if (hp->buckets && hp->far != 128) m->irregular = 1;
     if (hp->full_layers && hp->window) m->irregular = 1;
     else if (kinds && hp->period) hp->period = find_period(m);
     return PEFT_OK;

@@ -33,13 +33,17 @@ struct param {
     uint8_t counted;                /* 0 = no weight of its own (rope factors) */
     uint8_t is_new;                 /* not in the model's file: a head that was added */
     uint8_t used;                   /* a leaf of the graph that was planned last */
+    int8_t file_n_dims;             /* of the tensor in a file where they are not rows and cols; */
+    int64_t file_dims[4];           /* or 0 */
 };
 
 /* A module: every linear layer, embedding and norm. */
 struct site {
     const char *name;               /* "model.layers.0.self_attn.q_proj" */
     int32_t layer, expert;          /* -1 = none */
-    uint8_t slot, kind, flags;
+    const char *peft_name;          /* in PEFT's files; mostly the same */
+    uint8_t slot, kind;
+    uint16_t flags;
     const struct slot_row *row;     /* where it stands in the family's table */
     struct param *w, *b;            /* NULL = absent */
     struct adapted *first;          /* adapters, in the order they were added */

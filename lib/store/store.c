@@ -50,9 +50,8 @@ static int config_beside(struct store *s, const char *path)
     return config_read(s, config);
 }
 
-int store_open(struct host *h, const char *path, bool map, struct store **out)
+static int open_any(struct host *h, const char *path, bool map, struct store **out)
 {
-    *out = NULL;
     int kind = path_kind(h, path);
     if (kind < 0) return kind;
     if (kind == 0) return fail(PEFT_ENOTFOUND, "%s: no such file or folder", path);
@@ -75,9 +74,8 @@ int store_open(struct host *h, const char *path, bool map, struct store **out)
     return PEFT_OK;
 }
 
-int store_open_safetensors(struct host *h, const char *path, bool map, struct store **out)
+static int open_safetensors(struct host *h, const char *path, bool map, struct store **out)
 {
-    *out = NULL;
     struct store *s;
     int rc = store_new(h, path, &s);
     if (rc < 0) return rc;
@@ -88,6 +86,24 @@ int store_open_safetensors(struct host *h, const char *path, bool map, struct st
     }
     *out = s;
     return PEFT_OK;
+}
+
+int store_open(struct host *h, const char *path, bool map, struct store **out)
+{
+    *out = NULL;
+    bool began = mem_budget(&h->mem);
+    int rc = open_any(h, path, map, out);
+    mem_budget_end(&h->mem, began);
+    return fail_path(rc, path);
+}
+
+int store_open_safetensors(struct host *h, const char *path, bool map, struct store **out)
+{
+    *out = NULL;
+    bool began = mem_budget(&h->mem);
+    int rc = open_safetensors(h, path, map, out);
+    mem_budget_end(&h->mem, began);
+    return fail_path(rc, path);
 }
 
 /* --- what a file is */
@@ -165,7 +181,10 @@ int store_read_file(struct store *s, const char *path, bool map, enum store_only
     if (rc == STORE_GGUF && only == ONLY_SAFETENSORS)
         return fail(PEFT_EFORMAT, "%s: is a GGUF file, expected safetensors", path);
     s->format = (enum store_format)rc;
-    if (s->format == STORE_SAFETENSORS) return safetensors_read(s, v, path);
+    /* Without JSON there is more for the rest. */
+    bool gguf = s->format == STORE_GGUF;
+    mem_budget_more(&s->h->mem, gguf ? JSON_MEMORY + (FILE_TIMES - 1) * v->n : v->n);
+    if (!gguf) return safetensors_read(s, v, path);
     rc = gguf_read(s, s, v, path);
     return rc < 0 ? rc : gguf_read_parts(s, path, map);
 }
@@ -327,6 +346,13 @@ enum store_format store_format(const struct store *s)
 const char *store_path(const struct store *s)
 {
     return s->path;
+}
+
+int64_t store_bytes(const struct store *s)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < s->n_views; i++) n += s->views[i].n;
+    return n;
 }
 
 int64_t store_count(const struct store *s)

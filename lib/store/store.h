@@ -29,6 +29,7 @@ int store_open_safetensors(struct host *h, const char *path, bool map, struct st
 void store_close(struct store *s);
 enum store_format store_format(const struct store *s);
 const char *store_path(const struct store *s);
+int64_t store_bytes(const struct store *s);          /* of its tensor files */
 int64_t store_count(const struct store *s);
 const struct store_tensor *store_at(const struct store *s, int64_t i);   /* NULL out of range */
 const struct store_tensor *store_find(const struct store *s, const char *name);   /* or NULL */

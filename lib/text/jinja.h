@@ -18,8 +18,8 @@ enum {
     JINJA_NESTING = 64,         /* of statements, brackets and macro calls */
     JINJA_DEPTH = 512,          /* of the evaluation */
     JINJA_STEPS = 1000000,
-    JINJA_OUTPUT = 16 << 20,    /* bytes, also of any string on the way */
-    JINJA_MEMORY = 256 << 20,
+    JINJA_MEMORY = 256 << 20,   /* bytes of a rendering */
+    JINJA_OUTPUT = JINJA_MEMORY / 16,   /* of that the result and any string */
     JINJA_RANGE = 100000        /* as jinja2's sandbox */
 };
 
@@ -69,6 +69,7 @@ struct jrun {
     int rc;                     /* sticky: the first failure */
     int line, depth, calls;
     int64_t steps, bytes;
+    int64_t most;               /* bytes; JINJA_MEMORY if nobody asks for less */
     struct buf *out;
     struct buf *root;           /* where the result goes */
     struct ids *spans;          /* from, to of {% generation %}s in `root`, or NULL */
@@ -96,6 +97,10 @@ void jinja_end(struct jrun *r);
     ((r)->rc ? (void)0 : (void)((r)->rc = fail_in(fail(code, __VA_ARGS__), \
                                                   "chat template line %d: ", (r)->line)))
 bool jr_charge(struct jrun *r, int64_t steps);      /* false: failed */
+static inline int64_t jr_longest(const struct jrun *r)  /* bytes of a string */
+{
+    return r->most / (JINJA_MEMORY / JINJA_OUTPUT);
+}
 void *jr_alloc(struct jrun *r, int64_t size);
 
 struct jv jv_undefined(const char *name);

@@ -16,8 +16,8 @@ static bool go_deeper(struct jrun *r)
 /* What is written also counts against the limits while it grows. */
 static bool room(struct jrun *r, const struct buf *b)
 {
-    if (b->n > JINJA_OUTPUT)
-        jr_fail(r, PEFT_EDATA, "a text of more than %d MiB", JINJA_OUTPUT >> 20);
+    if (b->n > jr_longest(r))
+        jr_fail(r, PEFT_EDATA, "a text of more than %lld MiB", (long long)jr_longest(r) >> 20);
     return r->rc == PEFT_OK;
 }
 

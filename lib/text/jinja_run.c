@@ -537,7 +537,7 @@ static void exec(struct jrun *r, struct jscope *s, const struct jnode *body)
 
 void jinja_begin(struct jrun *r, struct mem *m)
 {
-    *r = (struct jrun){.line = 1};
+    *r = (struct jrun){.line = 1, .most = JINJA_MEMORY};
     arena_init(&r->arena, m);
     r->globals = scope_new(r, NULL);
 }

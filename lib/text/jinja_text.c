@@ -242,7 +242,7 @@ struct jv js_replace(struct jrun *r, struct jv s, struct jv from, struct jv to, 
         if (!hit) break;
         buf_put(&b, s.s + at, hit - s.s - at);
         buf_put(&b, to.s, to.n);
-        if (b.n > JINJA_OUTPUT) break;
+        if (b.n > jr_longest(r)) break;
         at = hit - s.s + from.n;
         if (from.n) continue;
         if (at >= s.n) break;
@@ -281,7 +281,7 @@ struct jv js_indent(struct jrun *r, struct jv s, struct jv width, bool first, bo
     spaces = MAX(0, MIN(spaces, 4096));
     struct jv lines = js_lines(r, jv_math(r, JT_ADD, s, jv_text("\n")), false);
     buf_init(&b, r->arena.mem);
-    for (int64_t i = 0; r->rc == PEFT_OK && i < lines.seq->n && b.n <= JINJA_OUTPUT; i++) {
+    for (int64_t i = 0; r->rc == PEFT_OK && i < lines.seq->n && b.n <= jr_longest(r); i++) {
         struct jv line = lines.seq->v[i];
         if (i) buf_putc(&b, '\n');
         if (i ? blank || line.n : first) {

@@ -17,8 +17,8 @@ void *jr_alloc(struct jrun *r, int64_t size)
 {
     if (r->rc < 0) return NULL;
     r->bytes += MAX(size, 16);
-    if (size > JINJA_MEMORY || r->bytes > JINJA_MEMORY) {
-        jr_fail(r, PEFT_EDATA, "more than %d MiB of memory", JINJA_MEMORY >> 20);
+    if (size > r->most || r->bytes > r->most) {
+        jr_fail(r, PEFT_EDATA, "more than %lld MiB of memory", (long long)r->most >> 20);
         return NULL;
     }
     void *p = arena_alloc(&r->arena, size);
@@ -41,8 +41,8 @@ struct jv jv_text(const char *s) { return jv_str(s, (int64_t)strlen(s)); }
 
 struct jv jv_copy(struct jrun *r, const char *s, int64_t n)
 {
-    if (n > JINJA_OUTPUT)
-        jr_fail(r, PEFT_EDATA, "a string of more than %d MiB", JINJA_OUTPUT >> 20);
+    if (n > jr_longest(r))
+        jr_fail(r, PEFT_EDATA, "a string of more than %lld MiB", (long long)jr_longest(r) >> 20);
     char *copy = jr_charge(r, 1 + n / 256) ? jr_alloc(r, n + 1) : NULL;
     if (!copy) return jv_text("");
     if (n > 0) memcpy(copy, s, (size_t)n);
@@ -413,8 +413,8 @@ static struct jv join_two(struct jrun *r, struct jv a, struct jv b)
     if (safe && !a.safe) a = js_escape(r, a);
     if (safe && !b.safe) b = js_escape(r, b);
     struct jv v = jv_str("", 0);
-    if (a.n + b.n > JINJA_OUTPUT)
-        jr_fail(r, PEFT_EDATA, "a string of more than %d MiB", JINJA_OUTPUT >> 20);
+    if (a.n + b.n > jr_longest(r))
+        jr_fail(r, PEFT_EDATA, "a string of more than %lld MiB", (long long)jr_longest(r) >> 20);
     char *s = jr_charge(r, (a.n + b.n) / 256) ? jr_alloc(r, a.n + b.n + 1) : NULL;
     if (!s) return v;
     memcpy(s, a.s, (size_t)a.n);
@@ -428,8 +428,8 @@ static struct jv repeat(struct jrun *r, struct jv v, int64_t times)
 {
     int64_t n = v.kind == JV_STR ? v.n : v.seq->n, total = 0;
     times = MAX(times, 0);
-    if (!mul_ok(n, times, &total) || total > JINJA_OUTPUT) {
-        jr_fail(r, PEFT_EDATA, "a value of more than %d MiB", JINJA_OUTPUT >> 20);
+    if (!mul_ok(n, times, &total) || total > jr_longest(r)) {
+        jr_fail(r, PEFT_EDATA, "a value of more than %lld MiB", (long long)jr_longest(r) >> 20);
         return jv_none();
     }
     if (v.kind == JV_STR) {

@@ -27,13 +27,13 @@ static void put_spans(struct draft *d, struct span x, int64_t n)
     for (int64_t i = 0; i < n; i++) buf_put(&d->spans, &x, sizeof x);
 }
 
-void draft_put(struct draft *d, const struct text *in, int64_t src, const char *s, int64_t n)
+void draft_put(struct draft *d, const struct aligned *in, int64_t src, const char *s, int64_t n)
 {
     buf_put(&d->chars, s, n);
     if (in->at) put_spans(d, in->at[src], n);
 }
 
-void draft_copy(struct draft *d, const struct text *in, int64_t from, int64_t to)
+void draft_copy(struct draft *d, const struct aligned *in, int64_t from, int64_t to)
 {
     buf_put(&d->chars, in->s + from, to - from);
     if (in->at) buf_put(&d->spans, in->at + from, (to - from) * (int64_t)sizeof *in->at);
@@ -45,10 +45,10 @@ int draft_check(const struct draft *d)
     return rc < 0 ? rc : buf_check(&d->spans);
 }
 
-struct text draft_text(struct draft *d, const struct text *in)
+struct aligned draft_text(struct draft *d, const struct aligned *in)
 {
     const void *spans = in->at && d->spans.n ? d->spans.data : NULL;
-    return (struct text){buf_str(&d->chars), d->chars.n, spans};
+    return (struct aligned){buf_str(&d->chars), d->chars.n, spans};
 }
 
 struct norm_step *norm_push(struct tokenizer *t, enum norm_kind kind)
@@ -62,40 +62,49 @@ struct norm_step *norm_push(struct tokenizer *t, enum norm_kind kind)
     return p;
 }
 
-static int64_t ascii_end(const struct text *in, int64_t at)
+static int64_t ascii_end(const struct aligned *in, int64_t at)
 {
     while (at < in->n && (uint8_t)in->s[at] < 0x80) at++;
     return at;
 }
 
-static int64_t other_end(const struct text *in, int64_t at)
+static int64_t other_end(const struct aligned *in, int64_t at)
 {
     while (at < in->n && (uint8_t)in->s[at] >= 0x80) at++;
     return at;
 }
 
-static int form_run(struct draft *out, enum uni_form form, const struct text *in, int64_t from,
+/* Spans for the characters written from `at` on: each takes the next one of the
+ * input; a change above 0 is a character more, below 0 as many fewer. */
+static void put_changes(struct draft *out, const struct ids *changes, const struct aligned *in,
+                        int64_t from, int64_t to, int64_t at)
+{
+    int64_t src = from;
+    for (int64_t i = 0; i < changes->n && !out->chars.oom; i++) {
+        int32_t cp;
+        int len = uni_next(out->chars.data + at, &cp);
+        bool added = changes->v[i] > 0;
+        put_spans(out, in->at[added && src > 0 ? src - 1 : MIN(src, to - 1)], len);
+        at += len;
+        for (int64_t k = changes->v[i]; k <= 0 && src < to; k++) src += uni_next(in->s + src, &cp);
+    }
+}
+
+static int form_run(struct draft *out, enum uni_form form, const struct aligned *in, int64_t from,
                     int64_t to)
 {
     struct ids changes;
     ids_init(&changes, out->chars.mem);
-    int64_t at = out->chars.n, src = from;
+    int64_t at = out->chars.n;
     int rc = uni_normalize(out->chars.mem, form, in->s + from, to - from, &out->chars,
                            in->at ? &changes : NULL);
-    for (int64_t i = 0; i < changes.n && rc == PEFT_OK; i++) {
-        int32_t cp;
-        int len = uni_next(out->chars.data + at, &cp);
-        bool added = changes.v[i] > 0;
-        put_spans(out, in->at[added && src > 0 ? src - 1 : MIN(src, to - 1)], len);
-        at += len;
-        for (int64_t k = changes.v[i]; k <= 0 && src < to; k++) src += uni_next(in->s + src, &cp);
-    }
+    if (rc == PEFT_OK) put_changes(out, &changes, in, from, to, at);
     ids_free(&changes);
     return rc;
 }
 
 /* ASCII stays, but for the character that a mark may follow. */
-static int norm_form(struct draft *out, enum uni_form form, const struct text *in)
+static int normalize_form(struct draft *out, enum uni_form form, const struct aligned *in)
 {
     bool composes = form == UNI_NFC || form == UNI_NFKC;
     for (int64_t at = 0; at < in->n;) {
@@ -109,7 +118,7 @@ static int norm_form(struct draft *out, enum uni_form form, const struct text *i
     return PEFT_OK;
 }
 
-static void norm_replace(struct draft *out, const struct norm_step *p, const struct text *in)
+static void norm_replace(struct draft *out, const struct norm_step *p, const struct aligned *in)
 {
     for (int64_t at = 0; at < in->n;) {
         const char *hit = uni_find(in->s + at, in->n - at, p->from, p->n_from);
@@ -121,7 +130,7 @@ static void norm_replace(struct draft *out, const struct norm_step *p, const str
     }
 }
 
-static void norm_lower(struct draft *out, const struct text *in)
+static void norm_lower(struct draft *out, const struct aligned *in)
 {
     for (int64_t i = 0; i < in->n;) {
         int32_t cp;
@@ -133,7 +142,7 @@ static void norm_lower(struct draft *out, const struct text *in)
     }
 }
 
-static void norm_marks(struct draft *out, bool (*drop)(int32_t), const struct text *in)
+static void norm_marks(struct draft *out, bool (*drop)(int32_t), const struct aligned *in)
 {
     for (int64_t i = 0; i < in->n;) {
         int32_t cp;
@@ -143,7 +152,7 @@ static void norm_marks(struct draft *out, bool (*drop)(int32_t), const struct te
     }
 }
 
-static void norm_strip(struct draft *out, const struct norm_step *p, const struct text *in)
+static void norm_strip(struct draft *out, const struct norm_step *p, const struct aligned *in)
 {
     int64_t from = 0, to = in->n;
     int32_t cp;
@@ -168,7 +177,7 @@ static void norm_strip(struct draft *out, const struct norm_step *p, const struc
  * for each of these. */
 
 /* Writes over its own copy of the run: nothing gets longer. */
-static void bert_ascii(struct draft *out, const struct norm_step *p, const struct text *in,
+static void bert_ascii(struct draft *out, const struct norm_step *p, const struct aligned *in,
                        int64_t from, int64_t to)
 {
     int64_t before = out->chars.n;
@@ -187,7 +196,7 @@ static void bert_ascii(struct draft *out, const struct norm_step *p, const struc
     out->chars.n = w - out->chars.data;
 }
 
-static void bert_clean(struct draft *out, const struct norm_step *p, const struct text *in)
+static void bert_clean(struct draft *out, const struct norm_step *p, const struct aligned *in)
 {
     for (int64_t i = 0; i < in->n;) {
         int32_t cp;
@@ -202,7 +211,7 @@ static void bert_clean(struct draft *out, const struct norm_step *p, const struc
 }
 
 static int bert_other(struct draft *out, struct draft two[2], const struct norm_step *p,
-                      struct text x)
+                      struct aligned x)
 {
     draft_clear(&two[0]);
     bert_clean(&two[0], p, &x);
@@ -225,7 +234,7 @@ static int bert_other(struct draft *out, struct draft two[2], const struct norm_
     return PEFT_OK;
 }
 
-static int norm_bert(struct draft *out, const struct norm_step *p, const struct text *in)
+static int norm_bert(struct draft *out, const struct norm_step *p, const struct aligned *in)
 {
     struct draft two[2];
     draft_init(&two[0], out->chars.mem);
@@ -235,7 +244,7 @@ static int norm_bert(struct draft *out, const struct norm_step *p, const struct 
         int64_t end = ascii_end(in, at);
         bert_ascii(out, p, in, at, end);
         at = other_end(in, end);
-        struct text run = {in->s + end, at - end, in->at ? in->at + end : NULL};
+        struct aligned run = {in->s + end, at - end, in->at ? in->at + end : NULL};
         if (at > end) rc = bert_other(out, two, p, run);
     }
     draft_free(&two[0]);
@@ -243,17 +252,66 @@ static int norm_bert(struct draft *out, const struct norm_step *p, const struct 
     return rc;
 }
 
-static int norm_apply(struct draft *out, const struct norm_step *p, const struct text *in)
+/* The cleaning of neural machine translation in SentencePiece: control
+ * characters go, other white space and U+2581 become spaces. */
+static void norm_nmt(struct draft *out, const struct aligned *in)
+{
+    for (int64_t i = 0; i < in->n;) {
+        int32_t cp;
+        int len = uni_next(in->s + i, &cp);
+        bool space = cp == 9 || cp == 10 || cp == 12 || cp == 13 || cp == 0x1680 ||
+                     (cp >= 0x200b && cp <= 0x200f) || cp == 0x2028 || cp == 0x2029 ||
+                     cp == 0x2581 || cp == 0xfeff || cp == 0xfffd;
+        bool drop = (cp > 0 && cp < 32) || cp == 0x7f || cp == 0x8f || cp == 0x9f;
+        if (space) draft_put(out, in, i, " ", 1);
+        else if (!drop) draft_copy(out, in, i, i + len);
+        i += len;
+    }
+}
+
+static int norm_charsmap(struct draft *out, const struct charsmap *m, const struct aligned *in)
+{
+    struct ids changes;
+    ids_init(&changes, out->chars.mem);
+    int rc = charsmap_apply(m, in->s, in->n, &out->chars, in->at ? &changes : NULL);
+    if (rc == PEFT_OK) put_changes(out, &changes, in, 0, in->n, 0);
+    ids_free(&changes);
+    return rc;
+}
+
+struct replacing { struct draft *out; const struct aligned *in; const struct norm_step *p; };
+
+static int replace_span(void *ctx, int64_t from, int64_t to, bool match)
+{
+    struct replacing *r = ctx;
+    if (match) draft_put(r->out, r->in, MAX(to - 1, 0), r->p->to, r->p->n_to);
+    else draft_copy(r->out, r->in, from, to);
+    return PEFT_OK;
+}
+
+static int norm_expr(struct draft *out, const struct norm_step *p, const struct aligned *in)
+{
+    struct replacing r = {out, in, p};
+    return expr_scan(&p->expr, in->s, in->n, replace_span, &r);
+}
+
+static int norm_apply(struct draft *out, const struct norm_step *p, const struct aligned *in)
 {
     int rc = PEFT_OK;
     draft_clear(out);
     switch (p->kind) {
-    case NORM_FORM: rc = norm_form(out, p->form, in); break;
+    case NORM_FORM: rc = normalize_form(out, p->form, in); break;
     case NORM_BERT: rc = norm_bert(out, p, in); break;
+    case NORM_CHARSMAP: rc = norm_charsmap(out, &p->charsmap, in); break;
+    case NORM_NMT: norm_nmt(out, in); break;
+    case NORM_BYTES: write_bytes(out, in); break;
     case NORM_LOWER: norm_lower(out, in); break;
     case NORM_STRIP: norm_strip(out, p, in); break;
     case NORM_STRIP_MARKS: norm_marks(out, uni_mark, in); break;
-    case NORM_REPLACE: norm_replace(out, p, in); break;
+    case NORM_REPLACE:
+        if (p->n_from == 0) rc = norm_expr(out, p, in);
+        else norm_replace(out, p, in);
+        break;
     case NORM_PREPEND:
         if (in->n > 0) draft_put(out, in, 0, p->to, p->n_to);
         draft_copy(out, in, 0, in->n);
@@ -264,7 +322,7 @@ static int norm_apply(struct draft *out, const struct norm_step *p, const struct
 
 /* *x becomes the normalized text, which lies in one of `two` when there is a
  * normalizer. */
-int normalize(const struct tokenizer *t, struct draft two[2], struct text *x)
+int normalize(const struct tokenizer *t, struct draft two[2], struct aligned *x)
 {
     for (int i = 0; i < t->n_norm; i++) {
         struct draft *out = &two[i & 1];

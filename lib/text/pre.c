@@ -44,6 +44,7 @@ static int span_emit(struct span_state *st)
 {
     if (!st->holds) return PEFT_OK;
     st->holds = false;
+    if (st->from == st->to) return PEFT_OK;
     if (st->from > 0) st->e->first = false;
     int rc = split_run(st->e, st->step + 1, st->s + st->from, st->to - st->from);
     st->e->first = false;
@@ -73,11 +74,21 @@ static int span_add(struct span_state *st, int64_t from, int64_t to, bool match)
     return rc;
 }
 
+static int span_of_regex(void *ctx, int64_t from, int64_t to, bool match)
+{
+    struct span_state *st = ctx;
+    return span_add(st, from, to, match != st->p->invert);
+}
+
 static int split_find(struct encoder *e, int step, const char *s, int64_t n)
 {
     const struct split_step *p = &e->t->split[step];
     struct span_state st = {.e = e, .p = p, .step = step, .s = s};
     int rc = PEFT_OK;
+    if (p->regex) {
+        rc = expr_scan(&(struct expr){.regex = p->regex}, s, n, span_of_regex, &st);
+        return rc < 0 ? rc : span_emit(&st);
+    }
     for (int64_t at = 0; at < n && rc == PEFT_OK;) {
         bool match;
         int64_t end = p->find(p, s, n, at, &match);
@@ -87,7 +98,7 @@ static int split_find(struct encoder *e, int step, const char *s, int64_t n)
     return rc < 0 ? rc : span_emit(&st);
 }
 
-static void write_bytes(struct draft *d, const struct text *in)
+void write_bytes(struct draft *d, const struct aligned *in)
 {
     for (int64_t i = 0; i < in->n; i++) {
         char out[4];
@@ -98,7 +109,7 @@ static void write_bytes(struct draft *d, const struct text *in)
 
 /* Spaces become the step's character, which also begins the text. */
 static void write_metaspace(struct draft *d, const struct split_step *p, bool first,
-                            const struct text *in)
+                            const struct aligned *in)
 {
     bool has = in->s[0] == ' ' ||
                (in->n >= p->n_text && !memcmp(in->s, p->text, (size_t)p->n_text));
@@ -115,11 +126,11 @@ static void write_metaspace(struct draft *d, const struct split_step *p, bool fi
 }
 
 /* The pieces of a rewritten text point into that one. */
-static int split_rewrite(struct encoder *e, int step, const char *s, int64_t n)
+int split_rewrite(struct encoder *e, int step, const char *s, int64_t n)
 {
     const struct split_step *p = &e->t->split[step];
     struct draft *d = &e->step[step];
-    struct text was = e->now, in = {s, n, NULL};
+    struct aligned was = e->now, in = {s, n, NULL};
     int rc = token_spans_of(e, &e->own[step], &in);
     if (rc < 0) return rc;
     draft_clear(d);
@@ -137,8 +148,8 @@ int split_run(struct encoder *e, int step, const char *s, int64_t n)
 {
     const struct tokenizer *t = e->t;
     if (n == 0) return PEFT_OK;
-    if (step == t->n_split)
-        return t->model == MODEL_WORDPIECE ? wordpiece_encode(e, s, n) : bpe_encode(e, s, n);
+    if (step == t->n_pieces && !e->mapped) return words_encode(e, s, n);
+    if (step == t->n_split) return bpe_encode(e, s, n);
     const struct split_step *p = &t->split[step];
     if (p->kind == SPLIT_FIND) return split_find(e, step, s, n);
     if (p->kind == SPLIT_PREFIX_SPACE && s[0] == ' ') return split_run(e, step + 1, s, n);

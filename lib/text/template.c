@@ -97,10 +97,11 @@ static void set_tokens(struct jrun *r, const struct tokenizer *t)
 }
 
 static int render_jinja(const struct tokenizer *t, const struct chat_input *in, bool parts,
-                        struct buf *out, struct ids *spans)
+                        int64_t most, struct buf *out, struct ids *spans)
 {
     struct jrun r;
     jinja_begin(&r, &t->host->mem);
+    r.most = most;
     struct jv list = jv_seq(&r, JV_LIST, in->n);
     for (int64_t i = 0; i < in->n && r.rc == PEFT_OK; i++)
         jv_push(&r, list, message_value(&r, &in->m[i], in->fields ? in->fields[i] : NULL, parts));
@@ -117,6 +118,7 @@ static int render_jinja(const struct tokenizer *t, const struct chat_input *in, 
 /* --- recognition */
 
 #define PROBE "a-part-of-text"
+enum { PROBE_MEMORY = 16 << 20 };       /* a model is being loaded: not much */
 
 /* Templates for text alone print a list as Python's repr, or fail. */
 static bool takes_parts(const struct tokenizer *t)
@@ -130,8 +132,9 @@ static bool takes_parts(const struct tokenizer *t)
     bool yes = json_parse(text, (int64_t)sizeof text - 1, "probe", &j) == PEFT_OK;
     const json *fields[] = {j};
     struct chat_input in = {.m = &m, .fields = fields, .n = 1};
-    yes = yes && render_jinja(t, &in, true, &b, NULL) == PEFT_OK && strstr(buf_str(&b), PROBE) &&
-          !strstr(buf_str(&b), "'" PROBE "'") && !strstr(buf_str(&b), "\"" PROBE "\"");
+    yes = yes && render_jinja(t, &in, true, PROBE_MEMORY, &b, NULL) == PEFT_OK &&
+          strstr(buf_str(&b), PROBE) && !strstr(buf_str(&b), "'" PROBE "'") &&
+          !strstr(buf_str(&b), "\"" PROBE "\"");
     json_free(j);
     buf_free(&b);
     return yes;
@@ -192,7 +195,7 @@ int chat_render_input(const struct tokenizer *t, const struct chat_input *in, st
 {
     int rc = check_turns(in);
     if (rc < 0) return rc;
-    if (t->chat) return render_jinja(t, in, t->chat_parts, out, spans);
+    if (t->chat) return render_jinja(t, in, t->chat_parts, JINJA_MEMORY, out, spans);
     if (t->info.chat_template) return template_error(t);
     return render_form(has_chatml(t) ? &chatml_form : &plain_form, in, out);
 }

@@ -1,13 +1,9 @@
 /* Text to ids: the path through the parts of a tokenizer. */
 #include "text/tok.h"
 
-const struct named tok_kinds[] = {
-    {"byte-level BPE", "GPT-2, Llama 3, SmolLM 2, Qwen, ...: tokenizer.json, vocab.json with "
-                       "merges.txt, GGUF"},
-    {"SentencePiece BPE", "Llama 2, Mistral, Gemma, ...: tokenizer.json, GGUF"},
-    {"WordPiece", "BERT, DistilBERT, ...: tokenizer.json, vocab.txt, GGUF"},
-    {NULL, NULL},
-};
+#include <stdatomic.h>
+
+enum { KEPT_TEXT = 1 << 16 };
 
 const struct tok_info *tok_info(const struct tokenizer *t)
 {
@@ -24,6 +20,14 @@ int tok_is_eot(const struct tokenizer *t, int32_t id)
 int tok_is_special(const struct tokenizer *t, int32_t id)
 {
     return id >= 0 && id < t->n && (t->tokens[id].flags & TOKEN_SPECIAL) != 0;
+}
+
+int tok_goes_on(const struct tokenizer *t, int32_t id)
+{
+    if (t->model != MODEL_WORDPIECE) return -1;
+    int64_t n = t->wp.n_prefix;
+    return id >= 0 && id < t->n && t->tokens[id].s && t->tokens[id].n > n &&
+           !memcmp(t->tokens[id].s, t->wp.prefix, (size_t)n);
 }
 
 int32_t tok_lookup(const struct tokenizer *t, const char *token)
@@ -84,7 +88,7 @@ struct span token_span(const struct encoder *e, const char *s, int64_t n)
     return (struct span){(int32_t)from, (int32_t)to};
 }
 
-int token_spans_of(struct encoder *e, struct buf *own, struct text *x)
+int token_spans_of(struct encoder *e, struct buf *own, struct aligned *x)
 {
     if (!e->spans) return PEFT_OK;
     if (e->now.at) {
@@ -134,24 +138,34 @@ static void trim_span(const struct encoder *e, struct trim p, bool first, const 
     if (right == 0) x->to = MAX(to, x->from);
 }
 
-static void push_span(struct encoder *e, const char *s, int64_t n, const char *token,
+static void push_span(struct encoder *e, bool first, const char *s, int64_t n, const char *token,
                       int64_t n_token)
 {
     struct span x = token_span(e, s, n);
     for (int i = 0; i < e->t->n_trim; i++)
-        trim_span(e, e->t->trim[i], e->out->n == e->first_id, token, n_token, &x);
+        trim_span(e, e->t->trim[i], first, token, n_token, &x);
     spans_push(e->spans, x, e->part);
+}
+
+void token_push_span(struct encoder *e, int32_t id, int64_t index, const char *s, int64_t n)
+{
+    const struct token *k = &e->t->tokens[id];
+    push_span(e, index == e->first_id, s, n, k->s, k->n);
 }
 
 void token_push(struct encoder *e, int32_t id, const char *s, int64_t n)
 {
-    if (e->spans) push_span(e, s, n, e->t->tokens[id].s, e->t->tokens[id].n);
+    if (e->spans) token_push_span(e, id, e->out->n, s, n);
     ids_push(e->out, id);
+    if (e->n_ends > WORD_IDS) return;
+    int64_t from = s - e->word_at, before = e->n_ends ? e->ends[e->n_ends - 1] : 0;
+    if (e->n_ends < WORD_IDS && from == before) e->ends[e->n_ends++] = from + n;
+    else e->n_ends = WORD_IDS + 1;
 }
 
 void token_push_added(struct encoder *e, int32_t id, const char *s, int64_t n)
 {
-    if (e->spans) push_span(e, s, n, s, n);
+    if (e->spans) push_span(e, e->out->n == e->first_id, s, n, s, n);
     ids_push(e->out, id);
 }
 
@@ -159,21 +173,27 @@ void token_drop(struct encoder *e, int64_t n)
 {
     if (e->spans) spans_cut(e->spans, e->spans->begin.n - (e->out->n - n));
     e->out->n = n;
+    e->n_ends = 0;
 }
 
 /* --- encoding */
 
-static void encoder_init(struct encoder *e, struct host *h, const struct tokenizer *t,
-                         struct ids *out, struct token_spans *spans, bool plain)
+static int encoder_new(const struct tokenizer *t, struct encoder **out)
 {
-    *e = (struct encoder){.t = t, .out = out, .spans = spans, .mem = &h->mem, .plain = plain};
+    struct encoder *e = mem_zalloc(&t->host->mem, sizeof *e);
+    *out = e;
+    if (!e) return PEFT_ENOMEM;
+    e->t = t;
+    e->mem = &t->host->mem;
     for (int i = 0; i < 2; i++) draft_init(&e->norm[i], e->mem);
     for (int i = 0; i < STEPS_MAX; i++) draft_init(&e->step[i], e->mem);
     for (int i = 0; i <= STEPS_MAX; i++) buf_init(&e->own[i], e->mem);
     buf_init(&e->word, e->mem);
+    return PEFT_OK;
 }
 
-static void encoder_free(struct encoder *e)
+/* All but the words. */
+static void encoder_trim(struct encoder *e)
 {
     for (int i = 0; i < 2; i++) draft_free(&e->norm[i]);
     for (int i = 0; i < STEPS_MAX; i++) draft_free(&e->step[i]);
@@ -181,6 +201,51 @@ static void encoder_free(struct encoder *e)
     buf_free(&e->word);
     mem_free(e->mem, e->symbols);
     mem_free(e->mem, e->heap);
+    mem_free(e->mem, e->best);
+    e->symbols = NULL;
+    e->heap = NULL;
+    e->best = NULL;
+    e->cap_symbols = e->cap_best = 0;
+}
+
+static void encoder_free(struct encoder *e)
+{
+    if (!e) return;
+    encoder_trim(e);
+    words_free(&e->words, e->mem);
+    mem_free(e->mem, e);
+}
+
+void tok_rest(const struct tokenizer *t)
+{
+    for (int i = 0; t->idle && i < IDLE_MAX; i++)
+        encoder_free(atomic_exchange(&t->idle->slot[i], NULL));
+}
+
+/* One that is idle, or a new one. */
+static int encoder_take(const struct tokenizer *t, struct ids *out, struct token_spans *spans,
+                        bool plain, struct encoder **e)
+{
+    *e = NULL;
+    for (int i = 0; i < IDLE_MAX && !*e; i++) *e = atomic_exchange(&t->idle->slot[i], NULL);
+    int rc = *e ? PEFT_OK : encoder_new(t, e);
+    if (rc < 0) return rc;
+    (*e)->out = out;
+    (*e)->spans = spans;
+    (*e)->plain = plain;
+    return PEFT_OK;
+}
+
+/* A long text's memory is not kept. */
+static void encoder_give(struct encoder *e)
+{
+    if (e->longest > KEPT_TEXT) encoder_trim(e);
+    e->longest = 0;
+    for (int i = 0; i < IDLE_MAX; i++) {
+        struct encoder *none = NULL;
+        if (atomic_compare_exchange_strong(&e->t->idle->slot[i], &none, e)) return;
+    }
+    encoder_free(e);
 }
 
 static int encode_piece(struct encoder *e, const char *s, int64_t n, bool first)
@@ -193,7 +258,7 @@ static int encode_piece(struct encoder *e, const char *s, int64_t n, bool first)
 
 static int encode_part(struct encoder *e, const char *s, int64_t n, bool first)
 {
-    struct text was = e->now, x = {s, n, NULL};
+    struct aligned was = e->now, x = {s, n, NULL};
     int rc = PEFT_OK;
     e->first = first;
     if (e->t->n_norm > 0) {
@@ -218,7 +283,8 @@ static int encode_text(struct encoder *e, const char *s, int64_t n, int32_t part
                     (uint8_t)s[bad], (long long)bad);
     e->text = s;
     e->n_text = n;
-    e->now = (struct text){s, n, NULL};
+    e->longest = MAX(e->longest, n);
+    e->now = (struct aligned){s, n, NULL};
     e->first_id = e->out->n;
     e->part = part;
     int rc = added_cut(e, &e->t->plain, s, n, encode_part);
@@ -262,11 +328,13 @@ int tok_encode_spans(struct host *h, const struct tokenizer *t, const char *text
 {
     static const struct post bare = {{{POST_A, 0, 0}}, 1};
     bool special = (flags & TOK_SPECIAL) && t->single.n > 0;
-    struct encoder e;
-    encoder_init(&e, h, t, out, spans, (flags & TOK_PLAIN) != 0);
-    int rc = encode_post(&e, special ? &t->single : &bare, (const char *const[]){text, ""},
+    struct encoder *e;
+    (void)h;
+    int rc = encoder_take(t, out, spans, (flags & TOK_PLAIN) != 0, &e);
+    if (rc < 0) return rc;
+    rc = encode_post(e, special ? &t->single : &bare, (const char *const[]){text, ""},
                          (const int64_t[]){n, 0}, NULL);
-    encoder_free(&e);
+    encoder_give(e);
     return rc;
 }
 
@@ -281,11 +349,13 @@ int tok_encode_pair_spans(struct host *h, const struct tokenizer *t, const char 
                           struct token_spans *spans)
 {
     static const struct post bare = {{{POST_A, 0, 0}, {POST_B, 0, 1}}, 2};
-    struct encoder e;
-    encoder_init(&e, h, t, out, spans, false);
-    int rc = encode_post(&e, t->pair.n > 0 ? &t->pair : &bare, (const char *const[]){a, b},
+    struct encoder *e;
+    (void)h;
+    int rc = encoder_take(t, out, spans, false, &e);
+    if (rc < 0) return rc;
+    rc = encode_post(e, t->pair.n > 0 ? &t->pair : &bare, (const char *const[]){a, b},
                          (const int64_t[]){na, nb}, types);
-    encoder_free(&e);
+    encoder_give(e);
     return rc;
 }
 

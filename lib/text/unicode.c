@@ -320,6 +320,18 @@ void uni_append_lossy(struct buf *out, const char *s, int64_t n)
     buf_put(out, s + start, n - start);
 }
 
+int64_t uni_grapheme(const char *s, int64_t n)
+{
+    int32_t cp, next, state = 0;
+    int64_t at = uni_next(s, &cp);
+    for (; at < n; cp = next) {
+        int len = uni_next(s + at, &next);
+        if (utf8proc_grapheme_break_stateful(cp, next, &state)) break;
+        at += len;
+    }
+    return at;
+}
+
 const char *uni_find(const char *s, int64_t n, const char *what, int64_t n_what)
 {
     while (n_what > 0 && n >= n_what) {

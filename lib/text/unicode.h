@@ -46,6 +46,8 @@ enum uni_form { UNI_NFC, UNI_NFD, UNI_NFKC, UNI_NFKD };
 int uni_normalize(struct mem *m, enum uni_form form, const char *s, int64_t n, struct buf *out,
                   struct ids *changes);
 
+/* Bytes of the extended grapheme cluster (UAX 29) at s, n > 0. */
+int64_t uni_grapheme(const char *s, int64_t n);
 /* First place of a short text in another, or NULL. */
 const char *uni_find(const char *s, int64_t n, const char *what, int64_t n_what);
 

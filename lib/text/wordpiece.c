@@ -52,3 +52,15 @@ int wordpiece_encode(struct encoder *e, const char *s, int64_t n)
     }
     return PEFT_OK;
 }
+
+/* WordLevel: a word is a token or unknown. */
+int wordlevel_encode(struct encoder *e, const char *s, int64_t n)
+{
+    int32_t id = tok_model_id(e->t, s, n);
+    if (id < 0) id = e->t->wp.unk;
+    if (id < 0)
+        return fail(PEFT_EDATA, "the word \"%.*s\" is no token, and there is none for unknown ones",
+                    (int)MIN(n, 60), s);
+    token_push(e, id, s, n);
+    return PEFT_OK;
+}

@@ -21,7 +21,7 @@ static int64_t fingerprint(const struct trainer *t, int i)
     case 6: return t->steps;
     case 7: return t->o.packing;
     case 8: return t->o.no_shuffle;
-    case 9: return t->max_tokens;
+    case 9: return t->max.tokens;
     default: return -1;
     }
 }
@@ -168,7 +168,7 @@ static int read_state(struct trainer *t, const struct store *s, int copy)
     return PEFT_OK;
 }
 
-int trainer_resume(struct trainer *t, const char *dir)
+static int resume(struct trainer *t, const char *dir)
 {
     struct host *h = &t->m->host;
     struct store *s = NULL;
@@ -195,4 +195,9 @@ int trainer_resume(struct trainer *t, const char *dir)
     t->tokens_seen = p.tokens_seen;
     t->terms_seen = p.terms_seen;
     return PEFT_OK;
+}
+
+int trainer_resume(struct trainer *t, const char *dir)
+{
+    return fail_path(resume(t, dir), dir);
 }

@@ -25,12 +25,12 @@ static int64_t *place_of(const struct trainer *t, const struct batch *b, int64_t
 int features_plan(struct trainer *t)
 {
     struct features *f = &t->features;
-    int64_t limit = t->o.feature_cache ? t->o.feature_cache : (int64_t)256 << 20, rows = 0, tokens,
-            targets, seqs;
+    int64_t limit = t->o.feature_cache ? t->o.feature_cache : (int64_t)256 << 20, rows = 0;
+    struct batch_size s;
     if (!f->on) return PEFT_OK;
     for (int64_t i = 0; i < batcher_count(t->batcher, 0); i++) {
-        batcher_size(t->batcher, 0, i, &tokens, &targets, &seqs);
-        rows += per_rows(t->objective->per, tokens, targets, seqs);
+        batcher_size(t->batcher, 0, i, &s);
+        rows += per_rows(t->objective->per, s.tokens, s.targets, s.seqs);
     }
     f->cap = limit < 0 ? 0 : MIN(rows * t->m->hp.embed, limit / 4);
     return PEFT_OK;

@@ -12,8 +12,9 @@ enum { IA3_OUT, IA3_IN };
 static int ia3_name(struct model *m, const struct site *s, char *to, size_t cap)
 {
     const char *mark = strstr(s->row->hf, "%d"), *name = strstr(s->name, mark ? mark + 3 : s->name);
-    snprintf(to, cap, "%s", name ? name : s->name);
-    for (int64_t i = 0; i < m->n_sites && mark; i++)
+    int renamed = strcmp(s->name, s->peft_name);
+    snprintf(to, cap, "%s", renamed ? s->peft_name : name ? name : s->name);
+    for (int64_t i = 0; i < m->n_sites && mark && !renamed; i++)
         if (m->sites[i]->slot != s->slot && adapter_targets(to, m->sites[i]->name)) {
             const char *from = s->name + (mark - s->row->hf) - 1;
             while (from > s->name && from[-1] != '.') from--;
@@ -26,7 +27,9 @@ static int ia3_begin(struct model *m, struct adapted *a)
 {
     struct adapter *owner = a->adapter;
     char name[160], *list;
-    if (owner->names && adapter_targets(owner->names, a->site->name)) a->at_input = 1;
+    if (owner->names && (adapter_targets(owner->names, a->site->name) ||
+                         adapter_targets(owner->names, a->site->peft_name)))
+        a->at_input = 1;
     if (!owner->default_names || a->at_input ||
         (a->site->slot != SLOT_DOWN && a->site->slot != SLOT_X_DOWN))
         return PEFT_OK;

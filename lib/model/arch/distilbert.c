@@ -30,9 +30,10 @@ static const struct slot_row distilbert_slots[] = {
     ROW_LINEAR(SLOT_DOWN, 0, DIM_MODEL, DIM_FF, DISTILBERT_LAYER "ffn.lin2", "blk.%d.ffn_down"),
     ROW_NORM(SLOT_FFN_NORM, 0, DIM_MODEL, DISTILBERT_LAYER "output_layer_norm",
              "blk.%d.layer_output_norm"),
-    ROW_LINEAR(SLOT_POOLER, SLOT_OPTIONAL | SLOT_HEAD | SLOT_OF_HEAD, DIM_MODEL, DIM_MODEL,
-               "pre_classifier", NULL),
-    ROW_CLASSIFIER(0, "classifier"),
+    ROW_HEAD_DENSE(FOR_SEQUENCE, "pre_classifier"),
+    ROW_OUTPUT(FOR_SEQUENCE | FOR(HEAD_TOKENS), "classifier"),
+    ROW_SPAN,
+    ROWS_MASKED("vocab_transform", "vocab_layer_norm", "vocab_projector", "vocab_projector"),
     ROWS_END
 };
 
@@ -40,6 +41,6 @@ const struct arch arch_distilbert = {
     "distilbert", "bert", "!token_types.weight", NULL, "DistilBertForSequenceClassification",
     "DistilBertModel", "distilbert.",
     { .norm = NORM_LAYER, .norm_at = NORM_POST, .pos = POS_LEARNED, .act = ACT_GELU,
-      .pool = POOL_CLS, .head_act = ACT_RELU },
+      .pool = POOL_CLS, .head_act = ACT_RELU, .tied = 1 },
     distilbert_keys, distilbert_slots, NULL, NULL
 };

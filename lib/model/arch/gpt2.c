@@ -32,6 +32,8 @@ static const struct slot_row gpt2_slots[] = {
     ROW_FINAL_NORM(0, "transformer.ln_f"),
     ROW_LM_HEAD(0, "lm_head"),
     ROW_CLASSIFIER(NB, "score"),
+    ROW_TOKENS("classifier"),
+    ROW_SPAN,
     ROWS_END
 };
 

@@ -26,6 +26,8 @@ static const struct slot_row neox_slots[] = {
     ROW_FINAL_NORM(0, "gpt_neox.final_layer_norm"),
     ROW_LM_HEAD(0, "embed_out"),
     ROW_CLASSIFIER(NB, "score"),
+    ROW_TOKENS("classifier"),
+    ROW_SPAN,
     ROWS_END
 };
 

@@ -113,39 +113,44 @@ static const struct fused_row fused_experts[] = {
     { NULL, NULL, { 0, 0 } }
 };
 
-#define LLAMA_STYLE(pair) \
+/* What most of these families call the body below a head for answers. */
+#define SPAN "transformer."
+#define LLAMA_STYLE(pair, span) \
     { .norm = NORM_RMS, .pos = POS_ROPE, .gated = 1, .act = ACT_SILU, .causal = 1, \
-      .pool = POOL_LAST, .gguf_pair = pair }
+      .pool = POOL_LAST, .gguf_pair = pair, .span_prefix = span }
 #define MIXTURE_STYLE(pair, ...) \
     { .norm = NORM_RMS, .pos = POS_ROPE, .gated = 1, .act = ACT_SILU, .causal = 1, \
       .pool = POOL_LAST, .gguf_pair = pair, .fused = fused_experts, __VA_ARGS__ }
 
 const struct arch arch_llama = {
-    "llama", "llama", NULL, CLASSES("Llama"), "model.", LLAMA_STYLE(1), llama_keys, llama_slots,
-    NULL, NULL
+    "llama", "llama", NULL, CLASSES("Llama"), "model.", LLAMA_STYLE(1, SPAN), llama_keys,
+    llama_slots, NULL, NULL
 };
 const struct arch arch_mistral = {
-    "mistral", "llama", "attention.sliding_window", CLASSES("Mistral"), "model.", LLAMA_STYLE(1),
-    mistral_keys, llama_slots, NULL, NULL
+    "mistral", "llama", "attention.sliding_window", CLASSES("Mistral"), "model.",
+    LLAMA_STYLE(1, NULL), mistral_keys, llama_slots, NULL, NULL
 };
 const struct arch arch_smollm3 = {
-    "smollm3", "smollm3", NULL, CLASSES("SmolLM3"), "model.", LLAMA_STYLE(1), smollm3_keys,
+    "smollm3", "smollm3", NULL, CLASSES("SmolLM3"), "model.", LLAMA_STYLE(1, SPAN), smollm3_keys,
     llama_slots, NULL, NULL
 };
 const struct arch arch_qwen2 = {
-    "qwen2", "qwen2", NULL, CLASSES("Qwen2"), "model.", LLAMA_STYLE(0), qwen_keys, llama_slots,
-    qwen_settle, NULL
+    "qwen2", "qwen2", NULL, CLASSES("Qwen2"), "model.", LLAMA_STYLE(0, SPAN), qwen_keys,
+    llama_slots, qwen_settle, NULL
 };
 const struct arch arch_qwen3 = {
-    "qwen3", "qwen3", NULL, CLASSES("Qwen3"), "model.", LLAMA_STYLE(0), qwen_keys, llama_slots,
-    qwen_settle, NULL
+    "qwen3", "qwen3", NULL, CLASSES("Qwen3"), "model.", LLAMA_STYLE(0, SPAN), qwen_keys,
+    llama_slots, qwen_settle, NULL
 };
+static const char *const mixtral_renames[][2] = { { ".block_sparse_moe.", ".mlp." },
+                                                  { NULL, NULL } };
 const struct arch arch_mixtral = {
     "mixtral", "llama", "expert_count", CLASSES("Mixtral"), "model.",
-    MIXTURE_STYLE(1, .renamed = { ".block_sparse_moe.", ".mlp." }), mixtral_keys, mixtral_slots,
+    MIXTURE_STYLE(1, .renames = mixtral_renames), mixtral_keys, mixtral_slots,
     mixtral_settle, NULL
 };
 const struct arch arch_qwen3_moe = {
     "qwen3_moe", "qwen3moe", NULL, CLASSES("Qwen3Moe"), "model.",
-    MIXTURE_STYLE(0, .renamed = { NULL }), qwen3_moe_keys, qwen3_moe_slots, qwen3_moe_settle, NULL
+    MIXTURE_STYLE(0, .renames = NULL, .span_prefix = SPAN), qwen3_moe_keys, qwen3_moe_slots,
+    qwen3_moe_settle, NULL
 };

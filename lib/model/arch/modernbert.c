@@ -33,11 +33,11 @@ static const struct slot_row modernbert_slots[] = {
     ROW_LINEAR(SLOT_GATE_UP, 0, DIM_FF2, DIM_MODEL, MODERN_LAYER "mlp.Wi", "blk.%d.ffn_up"),
     ROW_LINEAR(SLOT_DOWN, 0, DIM_MODEL, DIM_FF, MODERN_LAYER "mlp.Wo", "blk.%d.ffn_down"),
     ROW_FINAL_NORM(0, "model.final_norm"),
-    ROW_LINEAR(SLOT_POOLER, SLOT_OPTIONAL | SLOT_HEAD | SLOT_OF_HEAD | NB, DIM_MODEL, DIM_MODEL,
-               "head.dense", NULL),
-    ROW_NORM(SLOT_HEAD_NORM, SLOT_OPTIONAL | SLOT_HEAD | SLOT_OF_HEAD, DIM_MODEL, "head.norm",
+    ROW_HEAD_DENSE(FOR_OUTPUT | FOR(HEAD_MASKED) | NB, "head.dense"),
+    ROW_NORM(SLOT_HEAD_NORM, OF_HEAD | FOR_OUTPUT | FOR(HEAD_MASKED), DIM_MODEL, "head.norm",
              NULL),
-    ROW_CLASSIFIER(0, "classifier"),
+    ROW_OUTPUT(FOR_OUTPUT, "classifier"),
+    ROWS_MASKED_OUT("decoder", "decoder"),
     ROWS_END
 };
 
@@ -45,6 +45,6 @@ const struct arch arch_modernbert = {
     "modernbert", "modern-bert", NULL, NULL, "ModernBertForSequenceClassification",
     "ModernBertModel", "model.",
     { .norm = NORM_LAYER, .pos = POS_ROPE, .gated = 1, .act = ACT_GELU, .pool = POOL_CLS,
-      .head_act = ACT_GELU, .global_first = 1, .gguf_bare = 1 },
+      .head_act = ACT_GELU, .global_first = 1, .gguf_bare = 1, .tied = 1 },
     modernbert_keys, modernbert_slots, NULL, NULL
 };

@@ -40,8 +40,9 @@ static const struct slot_row opt_slots[] = {
     ROW_LINEAR(SLOT_EMBED_OUT, SLOT_OPTIONAL | NB, DIM_EMBED, DIM_MODEL,
                "model.decoder.project_out", NULL),
     ROW_LINEAR(SLOT_LM_HEAD, SLOT_OPTIONAL | SLOT_HEAD | NB, DIM_VOCAB, DIM_EMBED, "lm_head", NULL),
-    ROW_LINEAR(SLOT_CLASSIFIER, SLOT_OPTIONAL | SLOT_HEAD | SLOT_OF_HEAD | NB, DIM_LABELS,
-               DIM_EMBED, "score", NULL),
+    ROW_LINEAR(SLOT_CLASSIFIER, OF_HEAD | FOR_SEQUENCE | NB, DIM_LABELS, DIM_EMBED, "score", NULL),
+    ROW_LINEAR(SLOT_CLASSIFIER, OF_HEAD | FOR(HEAD_SPAN), DIM_LABELS, DIM_EMBED,
+               "qa_outputs", NULL),
     ROWS_END
 };
 

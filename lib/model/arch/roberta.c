@@ -46,15 +46,17 @@ static const struct slot_row roberta_slots[] = {
     ROW_LINEAR(SLOT_DOWN, 0, DIM_MODEL, DIM_FF, ROBERTA_LAYER "output.dense", "blk.%d.ffn_down"),
     ROW_NORM(SLOT_FFN_NORM, 0, DIM_MODEL, ROBERTA_LAYER "output.LayerNorm",
              "blk.%d.layer_output_norm"),
-    ROW_LINEAR(SLOT_POOLER, SLOT_OPTIONAL | SLOT_HEAD | SLOT_OF_HEAD, DIM_MODEL, DIM_MODEL,
-               "classifier.dense", NULL),
+    ROW_HEAD_DENSE(FOR_SEQUENCE, "classifier.dense"),
     ROW_CLASSIFIER(0, "classifier.out_proj"),
+    ROW_TOKENS("classifier"),
+    ROW_SPAN,
+    ROWS_MASKED("lm_head.dense", "lm_head.layer_norm", "lm_head.decoder", "lm_head"),
     ROWS_END
 };
 
 #define ROBERTA_STYLE \
     { .norm = NORM_LAYER, .norm_at = NORM_POST, .pos = POS_LEARNED, .act = ACT_GELU, \
-      .pool = POOL_CLS, .head_act = ACT_TANH }
+      .pool = POOL_CLS, .head_act = ACT_TANH, .tied = 1 }
 
 const struct arch arch_roberta = {
     "roberta", "bert", NULL, NULL, "RobertaForSequenceClassification", "RobertaModel", "roberta.",

@@ -52,9 +52,28 @@
 #define ROW_LM_HEAD(flags, hf) \
     ROW_LINEAR(SLOT_LM_HEAD, SLOT_OPTIONAL | SLOT_HEAD | (flags), DIM_VOCAB, DIM_MODEL, hf, \
                "output")
-#define ROW_CLASSIFIER(flags, hf) \
-    ROW_LINEAR(SLOT_CLASSIFIER, SLOT_OPTIONAL | SLOT_HEAD | SLOT_OF_HEAD | (flags), DIM_LABELS, \
-               DIM_MODEL, hf, NULL)
+/* Modules of heads.  The classifier of sequences, of tokens, and of answers. */
+#define FOR(head) ((uint32_t)SLOT_FOR << (head))
+#define FOR_SEQUENCE (FOR(HEAD_CLASS) | FOR(HEAD_MULTI) | FOR(HEAD_REGRESS) | FOR(HEAD_REWARD))
+#define FOR_OUTPUT (FOR_SEQUENCE | FOR(HEAD_TOKENS) | FOR(HEAD_SPAN))
+#define OF_HEAD (SLOT_OPTIONAL | SLOT_HEAD | SLOT_OF_HEAD)
+#define ROW_OUTPUT(flags, hf) \
+    ROW_LINEAR(SLOT_CLASSIFIER, OF_HEAD | (flags), DIM_LABELS, DIM_MODEL, hf, NULL)
+#define ROW_CLASSIFIER(flags, hf) ROW_OUTPUT(FOR_SEQUENCE | (flags), hf)
+#define ROW_TOKENS(hf) ROW_OUTPUT(FOR(HEAD_TOKENS), hf)
+#define ROW_SPAN ROW_OUTPUT(FOR(HEAD_SPAN), "qa_outputs")
+#define ROW_HEAD_DENSE(flags, hf) \
+    ROW_LINEAR(SLOT_POOLER, OF_HEAD | (flags), DIM_MODEL, DIM_MODEL, hf, NULL)
+/* A masked language model: act(dense), norm, the embeddings (or a matrix of
+ * its own), bias. */
+#define ROWS_MASKED_OUT(decoder, bias) \
+    ROW_LINEAR(SLOT_LM_HEAD, SLOT_OPTIONAL | SLOT_HEAD | NB | FOR(HEAD_MASKED), DIM_VOCAB, \
+               DIM_MODEL, decoder, NULL), \
+    { SLOT_LM_BIAS, SITE_BIAS, OF_HEAD | FOR(HEAD_MASKED), DIM_ONE, DIM_VOCAB, bias, NULL }
+#define ROWS_MASKED(dense, norm, decoder, bias) \
+    ROW_LINEAR(SLOT_LM_DENSE, OF_HEAD | FOR(HEAD_MASKED), DIM_MODEL, DIM_MODEL, dense, NULL), \
+    ROW_NORM(SLOT_LM_NORM, OF_HEAD | FOR(HEAD_MASKED), DIM_MODEL, norm, NULL), \
+    ROWS_MASKED_OUT(decoder, bias)
 #define ROWS_END { 0, 0, 0, 0, 0, NULL, NULL }
 
 /* Llama's names.  `rows` is SLOT_ROPE_ROWS where GGUF interleaves q and k. */
@@ -75,7 +94,9 @@
     ROW_LINEAR(SLOT_UP, 0, DIM_FF, DIM_MODEL, LLAMA_LAYER "mlp.up_proj", "blk.%d.ffn_up"), \
     ROW_LINEAR(SLOT_DOWN, 0, DIM_MODEL, DIM_FF, LLAMA_LAYER "mlp.down_proj", "blk.%d.ffn_down")
 #define ROWS_LLAMA_TOP \
-    ROW_FINAL_NORM(NB, "model.norm"), ROW_LM_HEAD(0, "lm_head"), ROW_CLASSIFIER(NB, "score")
+    ROW_FINAL_NORM(NB, "model.norm"), ROW_LM_HEAD(0, "lm_head"), ROWS_SCORE
+
+#define ROWS_SCORE ROW_CLASSIFIER(NB, "score"), ROW_TOKENS("score"), ROW_SPAN
 
 /* Divisors of rotary frequencies, which only GGUF has as tensors: longrope's,
  * and Llama 3's. */

@@ -19,6 +19,7 @@ static const struct slot_row starcoder2_slots[] = {
     ROW_FINAL_NORM(0, "model.norm"),
     ROW_LM_HEAD(0, "lm_head"),
     ROW_CLASSIFIER(NB, "score"),
+    ROW_TOKENS("score"),
     ROWS_END
 };
 
