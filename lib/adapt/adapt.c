@@ -384,7 +384,8 @@ static int is_attached(const struct adapter *a, int64_t n, const struct site *s)
 }
 
 /* The options' values, over which the settings count. */
-static int take_options(struct model *m, struct adapter *a, const peft_adapter_opts *o, json **root)
+static int adapter_options(struct model *m, struct adapter *a, const peft_adapter_opts *o,
+                           json **root)
 {
     static const char *const starts[] = { "gaussian", "pissa", "olora" };
     if (o->rank < 0 || o->rank > 1 << 16)
@@ -484,7 +485,7 @@ int adapter_add(struct model *m, const char *name, const peft_adapter_opts *o)
         return fail(PEFT_EUNSUPPORTED, "adapter method \"%s\", expected such as lora (peft_list "
                     "\"methods\")", o->method);
     int rc = adapter_new(m, name, method, &a);
-    if (!rc) rc = take_options(m, a, o, &config);
+    if (!rc) rc = adapter_options(m, a, o, &config);
     if (!rc) {
         add_fused(m, a, o->target_parameters, 0, &n_fused);
         if (o->target_parameters && !n_fused)

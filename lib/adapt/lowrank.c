@@ -7,7 +7,7 @@
 
 #include "adapt/adapt.h"
 
-enum { EXTRA = 8, ROUNDS = 8 };
+enum { SVD_EXTRA = 8, SVD_ROUNDS = 8 };
 
 /* Makes the k rows of x orthonormal, twice for accuracy; a row that depends on
  * those before it becomes zero. */
@@ -90,7 +90,7 @@ static void small_svd(const struct kernels *kern, float *left, float *right, con
 
 int lowrank(struct model *m, const struct matrix *w, int svd, int64_t r, float *left, float *right)
 {
-    int64_t out = w->rows, in = w->cols, k = svd ? MIN(r + EXTRA, MIN(out, in)) : r;
+    int64_t out = w->rows, in = w->cols, k = svd ? MIN(r + SVD_EXTRA, MIN(out, in)) : r;
     const struct compute *c = &m->compute;
     if (r > MIN(out, in))
         return fail(PEFT_EARG, "rank %lld for a weight [%lld, %lld], expected at most the smaller "
@@ -102,11 +102,11 @@ int lowrank(struct model *m, const struct matrix *w, int svd, int64_t r, float *
     double *s = mem_array(&m->host.mem, 2 * k, k * 8);
     if (q && b && s && svd) {
         rng_fill_normal(b, k * in, 1.0f, 0, rng_stream(RNG_INIT, 0));
-        for (int i = 0; i < ROUNDS; i++) {
+        for (int i = 0; i < SVD_ROUNDS; i++) {
             linear_forward(c, q, b, w, k, 1.0f, 0.0f);
             orthonormal(c->k, q, k, out);
             linear_dx(c, b, q, w, k, 1.0f, 0.0f);
-            if (i + 1 < ROUNDS) orthonormal(c->k, b, k, in);
+            if (i + 1 < SVD_ROUNDS) orthonormal(c->k, b, k, in);
         }
         small_svd(c->k, left, right, q, b, s, k, r, out, in);
     } else if (q && b && s) {

@@ -6,34 +6,35 @@
 
 #include "adapt/io.h"
 
-static void *field(struct adapter *a, const struct setting *s) { return (char *)a + s->at; }
+static void *field(struct adapter *a, const struct method_setting *s) { return (char *)a + s->at; }
 
-static void put_number(struct adapter *a, const struct setting *s, double v)
+static void put_number(struct adapter *a, const struct method_setting *s, double v)
 {
     if (s->kind == 'i') *(int32_t *)field(a, s) = (int32_t)v;
     else if (s->kind == 'f') *(float *)field(a, s) = (float)v;
     else if (s->kind == 'b') *(uint8_t *)field(a, s) = v != 0;
 }
 
-static double get_number(const struct adapter *a, const struct setting *s)
+static double get_number(const struct adapter *a, const struct method_setting *s)
 {
     const char *at = (const char *)a + s->at;
     if (s->kind == 'i') return *(const int32_t *)(const void *)at;
     return s->kind == 'f' ? (double)*(const float *)(const void *)at : *(const uint8_t *)at;
 }
 
-static int in_range(const struct setting *s, double v)
+static int in_range(const struct method_setting *s, double v)
 {
     return v >= s->lo && v <= s->hi && (s->kind == 'f' || v == floor(v));
 }
 
 void settings_default(struct adapter *a)
 {
-    for (const struct setting *s = a->method->settings; s && s->key; s++)
+    for (const struct method_setting *s = a->method->settings; s && s->key; s++)
         put_number(a, s, s->absent);
 }
 
-static int keep_names(struct model *m, struct adapter *a, const struct setting *s, struct buf *b)
+static int keep_names(struct model *m, struct adapter *a, const struct method_setting *s,
+                      struct buf *b)
 {
     int rc = buf_check(b);
     if (!rc && !(*(char **)field(a, s) = arena_strndup(&m->arena, b->n ? b->data : "", b->n)))
@@ -42,7 +43,8 @@ static int keep_names(struct model *m, struct adapter *a, const struct setting *
     return rc;
 }
 
-static int read_names(struct model *m, struct adapter *a, const struct setting *s, const json *list)
+static int read_names(struct model *m, struct adapter *a, const struct method_setting *s,
+                      const json *list)
 {
     struct buf b;
     buf_init(&b, &m->host.mem);
@@ -84,7 +86,7 @@ int settings_read(struct model *m, struct adapter *a, const json *config)
 {
     int rc = check_pattern(config, "rank_pattern");
     if (!rc) rc = check_pattern(config, "alpha_pattern");
-    for (const struct setting *s = a->method->settings; s && s->key && !rc; s++) {
+    for (const struct method_setting *s = a->method->settings; s && s->key && !rc; s++) {
         const json *j = json_get(config, s->key);
         enum json_kind want = s->kind == 'n'   ? JSON_ARRAY
                               : s->kind == 'b' ? JSON_BOOL
@@ -127,7 +129,7 @@ int settings_rank(const struct adapter *a, const json *config, const char *modul
 /* 1 = the key is one of the method's. */
 static int is_known(const struct method *m, const char *key)
 {
-    const struct setting *s = m->settings;
+    const struct method_setting *s = m->settings;
     while (s && s->key && strcmp(s->key, key)) s++;
     return (s && s->key) || (m->patterns && strstr("rank_pattern alpha_pattern", key));
 }
@@ -149,7 +151,7 @@ int settings_parse(struct model *m, struct adapter *a, const char *text, json **
 
 void settings_write(const struct adapter *a, struct buf *b, int *n)
 {
-    for (const struct setting *s = a->method->settings; s && s->key; s++) {
+    for (const struct method_setting *s = a->method->settings; s && s->key; s++) {
         put_member(b, s->key, n);
         if (s->kind == 'b') buf_puts(b, get_number(a, s) != 0 ? "true" : "false");
         else if (s->kind != 'n') buf_number(b, get_number(a, s));

@@ -133,7 +133,7 @@ static char *module_of(struct arena *t, const struct model *m, const struct adap
 }
 
 /* Whether it is the method that keeps the parameter whole. */
-static int is_kept(const struct model *m, const struct adapter *a, const struct param *p)
+static int is_kept_whole(const struct model *m, const struct adapter *a, const struct param *p)
 {
     for (int64_t i = 0; i < m->n_sites && a->method->keeps; i++)
         if ((m->sites[i]->w == p || m->sites[i]->b == p) && (m->sites[i]->kind & a->method->at))
@@ -168,7 +168,7 @@ static void put_pattern(struct buf *b, const struct model *m, const struct adapt
     buf_puts(b, "}");
 }
 
-static void put_labels(const struct model *m, struct buf *b, int *members)
+static void put_head_labels(const struct model *m, struct buf *b, int *members)
 {
     put_member(b, "libpeft_labels", members);
     for (int64_t i = 0; i < m->hp.labels; i++) {
@@ -191,7 +191,7 @@ static int put_modules(struct model *m, const struct adapter *a, struct buf *b, 
     int64_t n = 0;
     if (!names) return PEFT_ENOMEM;
     for (int64_t i = 0; i < a->n_saved; i++) {
-        if (is_kept(m, a, a->saved[i].p)) continue;
+        if (is_kept_whole(m, a, a->saved[i].p)) continue;
         if (!(names[n++] = module_of(t, m, a, a->saved[i].p))) return PEFT_ENOMEM;
         if (!adapter_is_shared(m, a->saved[i].p)) continue;
         put_member(b, "ensure_weight_tying", members);
@@ -205,7 +205,7 @@ static int put_modules(struct model *m, const struct adapter *a, struct buf *b, 
         if (!a->sites[i].fused) names[n++] = target_name(m, a, a->sites[i].site);
     for (int64_t i = 0; i < m->n_sites && a->method->keeps; i++)
         for (int64_t j = 0; j < a->n_saved; j++)
-            if (a->saved[j].p == m->sites[i]->w && is_kept(m, a, a->saved[j].p))
+            if (a->saved[j].p == m->sites[i]->w && is_kept_whole(m, a, a->saved[j].p))
                 names[n++] = target_name(m, a, m->sites[i]);
     put_member(b, "target_modules", members);
     put_list(b, names, n);
@@ -225,7 +225,7 @@ static int put_adapter_config(struct model *m, const struct adapter *a, struct b
     put_member(b, "base_model_name_or_path", &n);
     buf_json(b, base, (int64_t)strlen(base));
     buf_puts(b, ",\n  \"inference_mode\": true");
-    if (m->head && a->n_saved) put_labels(m, b, &n);
+    if (m->head && a->n_saved) put_head_labels(m, b, &n);
     if (put_modules(m, a, b, t, &n)) return PEFT_ENOMEM;
     if (has_fused(a) && put_parameters(m, a, b, t)) return PEFT_ENOMEM;
     buf_printf(b, ",\n  \"peft_type\": \"%s\",\n  \"peft_version\": \"0.21.2\"",
@@ -337,8 +337,8 @@ static int put_files(struct model *m, const struct adapter *a, const char *dir, 
     for (int64_t i = 0; i < a->n_saved && !rc; i++) {
         const struct saved_module *s = &a->saved[i];
         const struct site *of = site_of(m, s->p);
-        rc = add_out(m, written_name(m, a, of), is_kept(m, a, s->p) ? a->method->keeps : "", t,
-                     &out[n++], s->p, of, s->mine);
+        const char *infix = is_kept_whole(m, a, s->p) ? a->method->keeps : "";
+        rc = add_out(m, written_name(m, a, of), infix, t, &out[n++], s->p, of, s->mine);
         if (rc || !adapter_is_shared(m, s->p)) continue;
         const struct slot_row *twin = slot_find(m->arch, SLOT_LM_HEAD);
         rc = add_out(m, twin->hf, "", t, &out[n++], s->p, of, s->mine);

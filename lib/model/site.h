@@ -89,7 +89,7 @@ struct part {
 /* One of a method's settings: a member of adapter_config.json and a field of
  * struct adapter.  Kinds: i int32, f float, b uint8 that is 0 or 1, n a list of
  * names, kept separated by commas. */
-struct setting {
+struct method_setting {
     const char *key;
     char kind;
     uint16_t at;
@@ -101,7 +101,7 @@ struct method {
     const char *mark;               /* a boolean there that tells it from others of that type */
     const char *about;
     const char *config;             /* members of that file that are always the same, or NULL */
-    const struct setting *settings; /* ended by key NULL */
+    const struct method_setting *settings; /* ended by key NULL */
     struct part parts[PARTS];       /* drives allocation, files and counts */
     struct part common[COMMON];     /* tensors that all modules share, frozen; or none */
     uint64_t slots;                 /* adapted when nothing is asked for; 0 = linear, no head */

@@ -81,7 +81,7 @@ static void ia3_merge(struct model *m, const struct adapted *a, float *w, float 
     if (b && !a->at_input) k->mul(b, b, l, 0, rows);
 }
 
-static const struct setting ia3_settings[] = {
+static const struct method_setting ia3_settings[] = {
     { "feedforward_modules", 'n', offsetof(struct adapter, names), 0, 0, 0 },
     { "fan_in_fan_out", 'b', offsetof(struct adapter, turned), 0, 0, 1 },
     { NULL, 0, 0, 0, 0, 0 }

@@ -45,7 +45,7 @@ static void loha_merge(struct model *m, const struct adapted *a, float *w, float
                 m->compute.k->dot(l[LOHA_2A] + i * r, l[LOHA_2B] + j * r, r);
 }
 
-static const struct setting loha_settings[] = {
+static const struct method_setting loha_settings[] = {
     { "r", 'i', offsetof(struct adapter, rank), 8, 1, 1 << 16 },
     { "alpha", 'f', offsetof(struct adapter, alpha), 8, -FLT_MAX, FLT_MAX },
     { NULL, 0, 0, 0, 0, 0 }

@@ -121,7 +121,7 @@ static void lokr_merge(struct model *m, const struct adapted *a, float *w, float
         }
 }
 
-static const struct setting lokr_settings[] = {
+static const struct method_setting lokr_settings[] = {
     { "r", 'i', offsetof(struct adapter, rank), 8, 1, 1 << 16 },
     { "alpha", 'f', offsetof(struct adapter, alpha), 8, -FLT_MAX, FLT_MAX },
     { "decompose_both", 'b', offsetof(struct adapter, both), 0, 0, 1 },

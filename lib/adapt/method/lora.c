@@ -101,7 +101,7 @@ static void lora_merge(struct model *m, const struct adapted *a, float *w, float
         c->k->axpy(b, a->part[LORA_BIAS]->own, a->scale, 1, left->rows);
 }
 
-static const struct setting lora_settings[] = {
+static const struct method_setting lora_settings[] = {
     { "r", 'i', offsetof(struct adapter, rank), 8, 1, 1 << 16 },
     { "lora_alpha", 'f', offsetof(struct adapter, alpha), 8, -FLT_MAX, FLT_MAX },
     { "lora_dropout", 'f', offsetof(struct adapter, dropout), 0, 0, 0.9999 },

@@ -82,7 +82,7 @@ static void oft_merge(struct model *m, const struct adapted *a, float *w, float 
     }
 }
 
-static const struct setting oft_settings[] = {
+static const struct method_setting oft_settings[] = {
     { "r", 'i', offsetof(struct adapter, rank), 0, 0, 1 << 16 },
     { "oft_block_size", 'i', offsetof(struct adapter, block), 32, 0, 4096 },
     { "num_cayley_neumann_terms", 'i', offsetof(struct adapter, terms), 5, 1, 64 },

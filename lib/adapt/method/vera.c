@@ -54,7 +54,7 @@ static void vera_merge(struct model *m, const struct adapted *a, float *w, float
     }
 }
 
-static const struct setting vera_settings[] = {
+static const struct method_setting vera_settings[] = {
     { "r", 'i', offsetof(struct adapter, rank), 256, 1, 1 << 16 },
     { "vera_dropout", 'f', offsetof(struct adapter, dropout), 0, 0, 0.9999 },
     { "d_initial", 'f', offsetof(struct adapter, d_initial), 0.1, -1e6, 1e6 },
