@@ -270,7 +270,7 @@ PEFT_API const char *peft_label_name(const peft_model *model, int32_t i);
 
 typedef struct peft_adapter_opts {
     size_t size;
-    const char *method;           /* NULL = "lora" */
+    const char *method;           /* NULL = "lora"; peft_list("methods") has all */
     const char *targets;          /* comma-separated module names or globs;
                                      NULL = every linear layer but the head */
     int32_t rank;                 /* 0 = 16 */
@@ -286,6 +286,14 @@ typedef struct peft_adapter_opts {
                                      transformers 5: "mlp.experts.gate_up_proj,
                                      mlp.experts.down_proj"; NULL = none.  What it
                                      names is left out of `targets`; without dropout */
+    const char *settings;         /* JSON object of the method's members of PEFT's
+                                     adapter_config.json, which count over the fields
+                                     here: "{\"rank_pattern\": {\"q_proj\": 8}}"; NULL = none */
+    const char *init;             /* of LoRA: "kaiming" (NULL), "gaussian", "pissa",
+                                     "olora"; the base is never changed, and the last
+                                     two save as rank-2r difference adapters */
+    float lr_ratio;               /* LoRA+ (Hayou et al. 2024): learning rate of B over
+                                     that of A; 0 = 1 */
 } peft_adapter_opts;
 /* Adds a trainable adapter.  The first one freezes all other weights but the
  * classification head's, as PEFT does; peft_unfreeze can follow.
@@ -307,6 +315,30 @@ PEFT_API int32_t peft_adapter_remove(peft_model *model, const char *name);
 /* Adds the adapter into the weights and removes it.  Quantised tensors become
  * float32 copies (peft_to_float tells what that costs). */
 PEFT_API int32_t peft_adapter_merge(peft_model *model, const char *name);
+/* on 1: folds the adapter into float32 copies of the weights, in which it then
+ * runs at no cost; 0: takes it out again, which leaves the weights as they were,
+ * bit for bit.  Several come out in the reverse order (else PEFT_ESTATE).  While
+ * it is in, it cannot be trained, enabled, disabled, weighted or removed. */
+PEFT_API int32_t peft_adapter_set_merged(peft_model *model, const char *name, int32_t on);
+/* Multiplies what an adapter adds (LoRA, DoRA's direction, LoHa, LoKr): 1 = as
+ * trained, 0 = nothing, -1 = the opposite.  Enabled adapters add up.  Files do
+ * not hold it.  PEFT_EUNSUPPORTED for methods that add nothing. */
+PEFT_API int32_t peft_adapter_set_weight(peft_model *model, const char *name, float weight);
+typedef struct peft_combine_opts {
+    size_t size;
+    const char *how;          /* "linear" (NULL), "cat" (the exact sum), "svd", "ties",
+                                 "magnitude_prune", "dare_linear", "dare_ties" */
+    float density;            /* share of values that the last four keep; 0 = 1 */
+    int32_t rank;             /* of svd; 0 = the largest */
+    uint64_t seed;            /* of dare */
+} peft_combine_opts;
+/* Makes the LoRA adapter `name` of n others (1 to 64), weights[i] times each, as
+ * PEFT's add_weighted_adapter; it is enabled and the others stay as they are, so
+ * they are usually disabled or removed next.  All but cat and svd need equal
+ * ranks.  PEFT_EUNSUPPORTED for adapters that are not plain LoRA. */
+PEFT_API int32_t peft_adapter_combine(peft_model *model, const char *name,
+                                      const char *const *names, const float *weights,
+                                      int32_t n, const peft_combine_opts *opts);
 
 /* ------------------------------------------------------------ text, logits */
 
@@ -602,7 +634,8 @@ typedef struct peft_train_opts {
     size_t size;
     const char *optimizer;    /* NULL = "adamw" */
     const char *schedule;     /* NULL = "cosine"; "linear", "constant" */
-    float lr;                 /* 0 = 2e-4 adapters, 1e-3 head, 2e-5 the rest */
+    float lr;                 /* 0 = the adapter method's (LoRA 2e-4), 1e-3 head,
+                                 2e-5 the rest */
     float beta1, beta2, eps;  /* 0 = 0.9, 0.999, 1e-8 */
     float weight_decay;       /* decoupled; 0 = none */
     const char *no_decay;     /* globs of tensors without decay; NULL = none */

@@ -48,10 +48,10 @@ struct args {
     struct list image;
     int32_t top;
 
-    const char *method, *targets, *target_parameters, *adapter, *pool, *head;
+    const char *method, *targets, *target_parameters, *adapter, *pool, *head, *settings, *init;
     struct list freeze, unfreeze;
     int32_t rank, rslora, to_float;
-    double alpha, dropout;
+    double alpha, dropout, lr_ratio;
 
     const char *optimizer, *schedule, *no_decay, *recompute;
     double lr, warmup, weight_decay, clip;

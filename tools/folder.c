@@ -306,7 +306,7 @@ static int move_up(const char *from, const char *out)
 
 int folder_save_result(const struct run *run)
 {
-    bool adapter = !strcmp(run->method, "lora");
+    bool adapter = is_adapter(run->method);
     char *saving = folder_path(run, ".saving"), *base = folder_path(run, "model");
     int32_t code = adapter ? peft_adapter_save(run->model, "default", saving) :
                    peft_model_save(run->model, saving, NULL);

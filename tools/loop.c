@@ -295,7 +295,7 @@ static int finish(struct run *run, int64_t step)
         return rc;
     show_samples(run);
     note_evaluations(run);
-    bool adapter = !strcmp(run->method, "lora");
+    bool adapter = is_adapter(run->method);
     note("\n%s in %s  (%s, peak memory %s)", adapter ? "adapter" : "model", run->args->out,
          show_seconds(run->seconds), show_bytes(memory_peak()));
     if (run->base_trains)

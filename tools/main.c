@@ -162,8 +162,8 @@ static const struct command commands[] = {
      "  peft quantize folder --to nf4 --out folder-nf4\n",
      OPERAND_NEEDED, {quantize_options, calibrate_options, model_options, common_options},
      run_quantize, NULL},
-    {"list", "Shows what works: families, formats, types, tokenizers, heads.",
-     "peft list families|formats|types|tokenizers|heads [--json | --markdown]",
+    {"list", "Shows what works: families, formats, types, tokenizers, heads, methods.",
+     "peft list families|formats|types|tokenizers|heads|methods [--json | --markdown]",
      "  peft list families\n"
      "  peft list types --json\n",
      OPERAND_NEEDED, {list_options, common_options}, run_list, "table"},

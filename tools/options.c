@@ -49,7 +49,8 @@ const struct option adapter_options[] = {
 
 const struct option train_options[] = {
     {"eval", OPT_TEXT, "FILE|RATIO", "evaluation data, or the share to set aside", AT(eval), 0, 0},
-    {"method", OPT_TEXT, "NAME", "lora (default), full, head, none", AT(method), 0, 0},
+    {"method", OPT_TEXT, "NAME", "lora (default), dora ... (peft list methods), full, head,\n"
+     "                         bitfit (biases), none", AT(method), 0, 0},
     {"freeze", OPT_LIST, "A-B", "layers that do not train; from the end: -2:-1", AT(freeze), 0, 0},
     {"unfreeze", OPT_LIST, "GLOB", "tensors that train in any case", AT(unfreeze), 0, 0},
     {"to-float", OPT_FLAG, NULL, "turn quantised tensors that train into float32", AT(to_float),
@@ -60,6 +61,11 @@ const struct option train_options[] = {
     {"dropout", OPT_NUMBER, "X", "on the adapter's or the head's input", AT(dropout), 0, 0.999},
     {"targets", OPT_TEXT, "GLOBS", "modules that get LoRA (default: all linear)", AT(targets), 0,
      0},
+    {"settings", OPT_TEXT, "JSON", "of the method, as in PEFT's adapter_config.json", AT(settings),
+     0, 0},
+    {"init", OPT_TEXT, "NAME", "of LoRA: kaiming (default), gaussian, pissa, olora", AT(init), 0,
+     0},
+    {"lr-ratio", OPT_NUMBER, "X", "LoRA+: learning rate of B over that of A", AT(lr_ratio), 0, 1e6},
     {"target-parameters", OPT_TEXT, "NAMES", "experts that get LoRA as one parameter",
      AT(target_parameters), 0, 0},
     {"adapter", OPT_TEXT, "DIR", "go on from this adapter", AT(adapter), 0, 0},

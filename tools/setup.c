@@ -22,7 +22,7 @@ static int add_head(struct run *run)
     const char **names = grow(NULL, (size_t)n * sizeof *names);
     for (int32_t i = 0; i < n; i++)
         names[i] = peft_dataset_label(run->data, i);
-    bool lora = !strcmp(run->method, "lora");
+    bool lora = is_adapter(run->method);
     const char *kind = a->head ? a->head : run->stats.head;
     peft_head_opts opts = {.size = sizeof opts, .labels = n, .names = n ? names : NULL,
                            .pool = a->pool, .kind = kind,
@@ -61,7 +61,7 @@ static int freeze_all_but(struct run *run, const char *glob)
     return rc ? library_error(rc, "cannot choose what trains") : 0;
 }
 
-static int method_lora(struct run *run)
+static int method_adapter(struct run *run)
 {
     const struct args *a = run->args;
     if (a->adapter)
@@ -69,7 +69,9 @@ static int method_lora(struct run *run)
     peft_adapter_opts opts = {.size = sizeof opts, .targets = a->targets, .rank = a->rank,
                               .alpha = (float)a->alpha, .dropout = (float)a->dropout,
                               .rslora = a->rslora, .seed = a->seed,
-                              .target_parameters = a->target_parameters};
+                              .target_parameters = a->target_parameters, .method = run->method,
+                              .settings = a->settings, .init = a->init,
+                              .lr_ratio = (float)a->lr_ratio};
     int32_t rc = peft_adapter_add(run->model, "default", &opts);
     return rc ? library_error(rc, "cannot add the adapter") : 0;
 }
@@ -101,24 +103,50 @@ static int method_none(struct run *run)
     return freeze_all_but(run, NULL);
 }
 
+static int method_bitfit(struct run *run)
+{
+    return freeze_all_but(run, "*.bias");
+}
+
+/* What is not an adapter; the library has the table of those. */
 static const struct method {
     const char *name;
     int (*choose)(struct run *run);
 } methods[] = {
-    {"lora", method_lora}, {"full", method_full}, {"head", method_head}, {"none", method_none}};
-enum { N_METHODS = sizeof methods / sizeof *methods };
+    {"full", method_full}, {"head", method_head}, {"bitfit", method_bitfit}, {"none", method_none}};
+enum { N_METHODS = sizeof methods / sizeof *methods, MAX_METHODS = 64 };
 
-static const struct method *find_method(const char *name)
+bool is_adapter(const char *method)
 {
-    const char *names[N_METHODS];
-    for (int i = 0; i < N_METHODS; i++) {
-        names[i] = methods[i].name;
-        if (!strcmp(name, names[i]))
-            return &methods[i];
+    peft_entry e = {.size = sizeof e};
+    for (int32_t i = 0; !peft_list("methods", i, &e); i++)
+        if (!strcmp(e.name, method))
+            return true;
+    return false;
+}
+
+static int (*find_method(const char *name))(struct run *)
+{
+    static peft_entry entries[MAX_METHODS];
+    const char *names[N_METHODS + MAX_METHODS];
+    int32_t n = 0;
+    if (is_adapter(name))
+        return method_adapter;
+    for (; n < N_METHODS; n++) {
+        names[n] = methods[n].name;
+        if (!strcmp(name, names[n]))
+            return methods[n].choose;
     }
-    const char *hint = nearest(name, names, N_METHODS);
-    usage_error("--method is \"%s\", expected lora, full, head or none%s%s", name,
-                hint ? "; did you mean " : "", hint ? hint : "");
+    for (int32_t i = 0; i < MAX_METHODS; i++) {
+        entries[i].size = sizeof *entries;
+        if (peft_list("methods", i, &entries[i]))
+            break;
+        names[n++] = entries[i].name;
+    }
+    const char *hint = nearest(name, names, n);
+    usage_error("--method is \"%s\", expected full, head, bitfit, none or an adapter of "
+                "\"peft list methods\"%s%s", name, hint ? "; did you mean " : "",
+                hint ? hint : "");
     return NULL;
 }
 
@@ -207,7 +235,7 @@ static bool of_head(const char *name)
 static void look_at_base(struct run *run)
 {
     peft_param p = {.size = sizeof p};
-    if (strcmp(run->method, "lora") != 0)
+    if (!is_adapter(run->method))
         return;
     for (int32_t i = 0; i < run->base_tensors && !peft_model_param(run->model, i, &p); i++)
         if (p.trainable && !of_head(p.name))
@@ -312,7 +340,7 @@ static int check_options(struct run *run)
         return usage_error("which data?  --data FILE");
     if (!find_method(run->method))
         return EXIT_USAGE;
-    if (a->adapter && strcmp(run->method, "lora") != 0)
+    if (a->adapter && !is_adapter(run->method))
         return usage_error("--adapter goes on from an adapter: --method %s has none",
                            run->method);
     if (a->adapter && (a->rank || a->alpha > 0 || a->targets || a->target_parameters ||
@@ -334,7 +362,7 @@ int run_setup(struct run *run)
     if (!rc)
         rc = open_training_data(run);
     if (!rc)
-        rc = find_method(run->method)->choose(run);
+        rc = find_method(run->method)(run);
     if (!rc && (rc = peft_model_info(run->model, &run->info)) != 0)
         rc = library_error(rc, "cannot look at the model");
     if (!rc)
@@ -422,9 +450,9 @@ static void method_settings(struct settings *s, const struct run *run)
     add_setting(s, "method", quoted(run->method), false);
     add_setting(s, "freeze", joined(&a->freeze), false);
     add_setting(s, "unfreeze", joined(&a->unfreeze), false);
-    if (!strcmp(run->method, "lora") && a->adapter)
+    if (is_adapter(run->method) && a->adapter)
         add_setting(s, "from_adapter", quoted(a->adapter), true);
-    else if (!strcmp(run->method, "lora")) {
+    else if (is_adapter(run->method)) {
         add_setting(s, "rank", number(rank), false);
         add_setting(s, "alpha", number(a->alpha > 0 ? a->alpha : 2 * rank), false);
         add_setting(s, "rslora", format("%s", a->rslora < 0 ? "false" : "true"), false);

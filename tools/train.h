@@ -68,6 +68,7 @@ struct run {
 
 /* setup.c */
 int run_setup(struct run *run);
+bool is_adapter(const char *method);      /* a row of the library's table of methods */
 void run_release(struct run *run);
 void settings_make(struct run *run);
 

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "adapt/adapt.h"
+#include "adapt/io.h"
 
 #define METHOD(name) extern const struct method method_##name;
 #include "adapt/methods.def"
@@ -18,9 +18,28 @@ const struct method *const methods[] = {
 const struct method *method_by_name(const char *name)
 {
     for (int i = 0; methods[i]; i++)
-        if (!strcmp(methods[i]->name, name) || !strcmp(methods[i]->peft_type, name))
-            return methods[i];
+        if (!strcmp(methods[i]->name, name)) return methods[i];
     return NULL;
+}
+
+int method_of_config(const json *config, const struct method **out)
+{
+    const char *type = json_string(json_get(config, "peft_type"));
+    const struct method *plain = NULL;
+    *out = NULL;
+    for (int i = 0; methods[i] && type; i++) {
+        if (strcmp(methods[i]->peft_type, type)) continue;
+        const json *mark = methods[i]->mark ? json_get(config, methods[i]->mark) : NULL;
+        if (mark && json_kind(mark) != JSON_BOOL && json_kind(mark) != JSON_NULL)
+            return fail(PEFT_EFORMAT, "adapter_config.json: %s is %s, expected a boolean",
+                        methods[i]->mark, json_kind_name(mark));
+        if (!methods[i]->mark) plain = methods[i];
+        else if (json_bool(json_get(config, methods[i]->mark), 0)) *out = methods[i];
+    }
+    if (!*out) *out = plain;
+    if (*out) return PEFT_OK;
+    return fail(PEFT_EUNSUPPORTED, "adapter_config.json: peft_type \"%s\", expected such as LORA",
+                type ? type : "(none)");
 }
 
 struct adapter *adapter_find(const struct model *m, const char *name)
@@ -45,6 +64,9 @@ int adapter_new(struct model *m, const char *name, const struct method *method,
     if (!a || !kept) return PEFT_ENOMEM;
     a->name = kept;
     a->method = method;
+    a->rank = method->rank;
+    a->weight = 1.0f;
+    settings_default(a);
     *out = a;
     return PEFT_OK;
 }
@@ -59,8 +81,34 @@ static int64_t part_size(const struct site *s, int dim, int32_t rank)
     }
 }
 
+/* 0 = this module has no such part. */
+static int part_shape(const struct adapted *d, int k, int64_t *rows, int64_t *cols)
+{
+    const struct part *part = &d->adapter->method->parts[k];
+    if (!part->suffix || !(d->site->kind & (part->at ? part->at : SITE_LINEAR))) return 0;
+    if ((part->flags & PART_IF_BIAS) && !d->adapter->bias) return 0;
+    if ((part->flags & PART_START) && !d->adapter->shifts) return 0;
+    *rows = part_size(d->site, part->rows, d->rank);
+    *cols = part_size(d->site, part->cols, d->rank);
+    if (d->adapter->method->shape) d->adapter->method->shape(d, k, rows, cols);
+    return *rows > 0;
+}
+
+int adapter_common(struct model *m, struct adapter *a, int k, int64_t rows, int64_t cols)
+{
+    struct param *p = arena_alloc(&m->arena, sizeof(*p));
+    if (!p) return PEFT_ENOMEM;
+    *p = (struct param){ .name = a->method->common[k].suffix, .type = &qtype_f32,
+                         .stored = &qtype_f32, .layer = -1, .n_dims = 2, .adapter = 1,
+                         .rows = rows, .cols = cols };
+    p->own = mem_zalloc(&m->host.mem, param_len(p) * 4);
+    p->data = p->own;
+    a->common[k] = p;
+    return p->own ? PEFT_OK : PEFT_ENOMEM;
+}
+
 static struct param *make_part(struct model *m, const struct part *part, const struct site *s,
-                               int32_t rank)
+                               int64_t rows, int64_t cols)
 {
     char name[240];
     int n = snprintf(name, sizeof(name), "%s.%s", s->name, part->suffix);
@@ -71,12 +119,13 @@ static struct param *make_part(struct model *m, const struct part *part, const s
                          .type = &qtype_f32,
                          .stored = &qtype_f32,
                          .layer = s->layer,
-                         .trainable = 1,
+                         .trainable = !(part->flags & PART_START),
                          .adapter = 1,
-                         .counted = 1 };
-    p->rows = part_size(s, part->rows, rank);
-    p->cols = part_size(s, part->cols, rank);
-    p->n_dims = part->rows == PART_ONE ? 1 : 2;
+                         .counted = !(part->flags & PART_START) };
+    p->rows = rows;
+    p->cols = cols;
+    p->n_dims = part->rows == PART_ONE && !(part->flags & PART_MATRIX) ? 1 : 2;
+    p->turned = (part->flags & PART_TURNED) != 0;
     /* What runs along the outputs follows the order of W's rows. */
     if (part->rows == PART_OUT || (part->rows == PART_ONE && part->cols == PART_OUT))
         p->order = s->w->order;
@@ -88,18 +137,26 @@ static struct param *make_part(struct model *m, const struct part *part, const s
 int adapter_attach(struct model *m, struct adapted *d, struct adapter *owner, struct site *s,
                    int32_t rank, float alpha, const struct adapted *mate)
 {
+    const struct method *method = owner->method;
+    int64_t rows, cols;
     *d = (struct adapted){ .adapter = owner, .site = s, .rank = rank, .alpha = alpha };
+    if (method->begin) {
+        int rc = method->begin(m, d);
+        if (rc) return rc;
+    }
     for (int k = 0; k < PARTS; k++) {
-        const struct part *part = &owner->method->parts[k];
-        if (!part->suffix || (part->optional && !owner->bias)) continue;
+        const struct part *part = &method->parts[k];
+        if (!part_shape(d, k, &rows, &cols)) continue;
         if (mate && part->rows != PART_OUT && part->cols != PART_OUT) {
             d->part[k] = mate->part[k];
             d->borrowed |= (uint8_t)(1u << k);
             continue;
         }
-        if (!(d->part[k] = make_part(m, part, s, rank))) return PEFT_ENOMEM;
+        if (!(d->part[k] = make_part(m, part, s, rows, cols))) return PEFT_ENOMEM;
     }
-    owner->method->set_scale(d);
+    if (method->derive && !(d->derived = mem_array(&m->host.mem, method->derived_len(d), 4)))
+        return PEFT_ENOMEM;
+    if (method->set_scale) method->set_scale(d);
     return PEFT_OK;
 }
 
@@ -118,10 +175,12 @@ int adapter_targets(const char *targets, const char *name)
 
 static int wanted(const struct adapter *a, const struct site *s, const char *targets)
 {
-    if (!(s->kind & a->method->at)) return 0;
+    const struct method *method = a->method;
+    if (!(s->kind & method->at)) return 0;
     if (targets && strcmp(targets, "all-linear"))
         return adapter_targets(targets, s->name) || adapter_targets(targets, s->peft_name);
-    return !(s->flags & SLOT_HEAD);
+    if (method->slots && !targets) return method->slots >> s->slot & 1;
+    return !(s->flags & SLOT_HEAD) && (s->kind == SITE_LINEAR || method->at == s->kind);
 }
 
 int adapter_keep_module(struct model *m, struct adapter *a, struct param *p, float *values)
@@ -137,6 +196,23 @@ int adapter_keep_module(struct model *m, struct adapter *a, struct param *p, flo
     return PEFT_OK;
 }
 
+static int keep_site(struct model *m, struct adapter *a, struct site *s)
+{
+    struct param *list[] = { s->w, s->b };
+    for (int k = 0; k < 2; k++) {
+        if (!list[k]) continue;
+        float *values = mem_alloc(&m->host.mem, param_len(list[k]) * 4);
+        if (!values) return PEFT_ENOMEM;
+        qtype_expand(list[k]->type, values, list[k]->data, 0, param_len(list[k]));
+        int rc = adapter_keep_module(m, a, list[k], values);
+        if (rc) {
+            mem_free(&m->host.mem, values);
+            return rc;
+        }
+    }
+    return PEFT_OK;
+}
+
 /* Copies of the modules that train as a whole beside the adapter. */
 static int keep_modules(struct model *m, struct adapter *a, const char *targets)
 {
@@ -147,18 +223,8 @@ static int keep_modules(struct model *m, struct adapter *a, const char *targets)
         head = head || s->w->is_new;
         if (!head && !(targets && adapter_targets(targets, s->name))) continue;
         hits += !head;
-        struct param *list[] = { s->w, s->b };
-        for (int k = 0; k < 2; k++) {
-            if (!list[k]) continue;
-            float *values = mem_alloc(&m->host.mem, param_len(list[k]) * 4);
-            if (!values) return PEFT_ENOMEM;
-            qtype_expand(list[k]->type, values, list[k]->data, 0, param_len(list[k]));
-            int rc = adapter_keep_module(m, a, list[k], values);
-            if (rc) {
-                mem_free(&m->host.mem, values);
-                return rc;
-            }
-        }
+        int rc = keep_site(m, a, s);
+        if (rc) return rc;
     }
     if (targets && !hits)
         return fail(PEFT_ENOTFOUND, "no module is called \"%s\" (modules_to_save)", targets);
@@ -168,18 +234,18 @@ static int keep_modules(struct model *m, struct adapter *a, const char *targets)
 /* Several enabled adapters may keep the same module.  The one that was enabled
  * last counts, and each remembers what it took the place of: a chain from the
  * parameter, over the copies, down to the model's own values. */
-static struct saved_module *copy_where(struct model *m, const struct param *p, const float *mine,
-                                       const float *old)
+struct saved_module *copy_where(struct model *m, const struct param *p, const float *mine,
+                                const float *old)
 {
     for (struct adapter *a = m->adapters; a; a = a->next)
-        for (int64_t i = 0; a->enabled && i < a->n_saved; i++) {
-            struct saved_module *s = &a->saved[i];
+        for (int64_t i = 0; a->enabled && i < a->n_saved + a->n_merged; i++) {
+            struct saved_module *s = i < a->n_saved ? &a->saved[i] : &a->merged[i - a->n_saved];
             if (s->p == p && ((mine && s->mine == mine) || (old && s->old_own == old))) return s;
         }
     return NULL;
 }
 
-static void put_module(struct saved_module *s)
+void put_module(struct saved_module *s)
 {
     struct param *p = s->p;
     s->old_data = p->data;
@@ -190,7 +256,7 @@ static void put_module(struct saved_module *s)
     p->type = p->stored = &qtype_f32;
 }
 
-static void take_module(struct model *m, const struct saved_module *s)
+void take_module(struct model *m, const struct saved_module *s)
 {
     struct param *p = s->p;
     struct saved_module *above = copy_where(m, p, NULL, s->mine);
@@ -208,7 +274,7 @@ static void take_module(struct model *m, const struct saved_module *s)
 }
 
 /* The adapter's copy becomes the model's own values, below other adapters'. */
-static void give_module(struct model *m, const struct saved_module *s)
+void give_module(struct model *m, const struct saved_module *s)
 {
     struct param *p = s->p;
     struct saved_module *lowest = NULL, *next = copy_where(m, p, p->own, NULL);
@@ -226,6 +292,7 @@ static void give_module(struct model *m, const struct saved_module *s)
 void adapter_enable(struct model *m, struct adapter *a, int on)
 {
     if (a->enabled == on) return;
+    m->edits++;
     for (int64_t i = 0; i < a->n_saved; i++) {
         if (on) put_module(&a->saved[i]);
         else take_module(m, &a->saved[i]);
@@ -255,9 +322,11 @@ void adapter_link(struct model *m, struct adapter *a)
 
 void adapter_drop(struct model *m, struct adapter *a)
 {
-    for (int64_t i = 0; i < a->n_sites; i++)
-        for (int k = 0; k < PARTS; k++)
-            if (adapted_owns(&a->sites[i], k)) mem_free(&m->host.mem, a->sites[i].part[k]->own);
+    for (int64_t i = 0; i < a->n_sites; i++) adapted_free(m, &a->sites[i]);
+    for (int k = 0; k < COMMON; k++) {
+        if (a->common[k]) mem_free(&m->host.mem, a->common[k]->own);
+        a->common[k] = NULL;
+    }
     for (int64_t i = 0; i < a->n_saved; i++) mem_free(&m->host.mem, a->saved[i].mine);
     a->n_sites = a->n_saved = 0;
 }
@@ -314,83 +383,126 @@ static int is_attached(const struct adapter *a, int64_t n, const struct site *s)
     return 0;
 }
 
-int adapter_add(struct model *m, const char *name, const peft_adapter_opts *o)
+/* The options' values, over which the settings count. */
+static int adapter_options(struct model *m, struct adapter *a, const peft_adapter_opts *o,
+                           json **root)
 {
-    const struct method *method = method_by_name(o->method ? o->method : "lora");
-    int64_t n = 0, n_fused = 0, i;
-    int rc = PEFT_OK;
-    if (!method) return fail(PEFT_EUNSUPPORTED, "adapter method \"%s\", expected lora", o->method);
+    static const char *const starts[] = { "gaussian", "pissa", "olora" };
     if (o->rank < 0 || o->rank > 1 << 16)
         return fail(PEFT_EARG, "rank %d, expected 1 to 65536", o->rank);
     if (!isfinite(o->alpha))
         return fail(PEFT_EARG, "alpha %g, expected a finite number", (double)o->alpha);
     if (!(o->dropout >= 0 && o->dropout < 1))
         return fail(PEFT_EARG, "dropout %g, expected 0 or more and below 1", (double)o->dropout);
-    struct adapter *a;
-    if ((rc = adapter_new(m, name, method, &a))) return rc;
-    a->rank = o->rank ? o->rank : 16;
+    if (!(o->lr_ratio >= 0 && o->lr_ratio < 1e6f))
+        return fail(PEFT_EARG, "lr_ratio %g, expected 0 or more", (double)o->lr_ratio);
+    for (size_t i = 0; o->init && i < ARRAY_LEN(starts); i++)
+        if (a->method->patterns && !strcmp(o->init, starts[i])) a->start = starts[i];
+    if (o->init && !a->start && strcmp(o->init, "kaiming"))
+        return fail(PEFT_EARG, "init \"%s\" of method %s, expected kaiming, or of LoRA gaussian, "
+                    "pissa, olora", o->init, a->method->name);
+    a->shifts = a->start && a->start != starts[0];
+    if (a->shifts && (a->method->mark || o->target_parameters))
+        return fail(PEFT_EARG, "init %s is of plain LoRA on linear layers", a->start);
+    if (o->rank && !a->method->rank)
+        return fail(PEFT_EARG, "method %s has no rank", a->method->name);
+    a->rank = o->rank ? o->rank : a->method->rank;
     a->alpha = o->alpha != 0 ? o->alpha : 2.0f * (float)a->rank;
     a->dropout = o->dropout;
     a->rslora = o->rslora >= 0;
     a->seed = o->seed;
-    add_fused(m, a, o->target_parameters, 0, &n_fused);
-    if (o->target_parameters && !n_fused)
-        return fail(PEFT_ENOTFOUND, "no parameter of experts is called \"%s\", expected such as "
-                    "\"mlp.experts.gate_up_proj\" in a mixture", o->target_parameters);
-    for (i = 0; i < m->n_sites; i++) n += wanted(a, m->sites[i], o->targets);
-    if (!n && !n_fused)
-        return fail(PEFT_ENOTFOUND,
-                    "no linear layer is called \"%s\"; this model has layers such as \"%s\"",
-                    o->targets ? o->targets : "", m->layers[0].at[SLOT_O]->name);
-    a->sites = arena_alloc(&m->arena, (n + n_fused) * (int64_t)sizeof(*a->sites));
+    a->lr_ratio = o->lr_ratio;
+    int rc = settings_parse(m, a, o->settings, root);
+    a->default_names = !a->names;
+    return rc;
+}
+
+/* The tensors that the modules share are as large as the largest needs. */
+static int add_common(struct model *m, struct adapter *a, const char *targets)
+{
+    int64_t in = 0, out = 0;
+    int rc = PEFT_OK;
+    for (int64_t i = 0; i < m->n_sites; i++) {
+        if (!wanted(a, m->sites[i], targets)) continue;
+        in = MAX(in, m->sites[i]->w->cols);
+        out = MAX(out, m->sites[i]->w->rows);
+    }
+    for (int k = 0; k < COMMON && a->method->common[k].suffix && !rc; k++) {
+        int by_rank = a->method->common[k].rows == PART_RANK;
+        rc = adapter_common(m, a, k, by_rank ? a->rank : out, by_rank ? in : a->rank);
+        if (rc) return rc;
+        /* Uniform with the variance 2 / columns (He et al. 2015). */
+        struct param *p = a->common[k];
+        float bound = sqrtf(6.0f / (float)p->cols);
+        rng_fill_uniform(p->own, param_len(p), -bound, bound, a->seed,
+                         rng_stream(RNG_INIT, (uint32_t)(2 * m->n_sites + k)));
+    }
+    return rc;
+}
+
+/* Makes the parts at the sites that are asked for. */
+static int add_sites(struct model *m, struct adapter *a, const peft_adapter_opts *o,
+                     const json *config, int64_t n)
+{
+    const struct method *method = a->method;
+    int64_t n_fused = 0, i;
+    int rc;
+    a->sites = arena_alloc(&m->arena, (n + 1) * (int64_t)sizeof(*a->sites));
     if (!a->sites) return PEFT_ENOMEM;
+    if ((rc = add_common(m, a, o->targets))) return rc;
     rc = add_fused(m, a, o->target_parameters, 1, &n_fused);
     n_fused = a->n_sites;
     for (i = 0; i < n_fused && !rc; i++)
         if (!a->sites[i].borrowed)
-            method->init(&a->sites[i], a->seed, rng_stream(RNG_INIT, (uint32_t)(m->n_sites + i)));
+            rc = method->init(m, &a->sites[i], a->seed,
+                              rng_stream(RNG_INIT, (uint32_t)(m->n_sites + i)));
     for (i = 0; i < m->n_sites && !rc; i++) {
-        if (!wanted(a, m->sites[i], o->targets) || is_attached(a, n_fused, m->sites[i])) continue;
-        struct adapted *d = &a->sites[a->n_sites++];
-        rc = adapter_attach(m, d, a, m->sites[i], a->rank, a->alpha, NULL);
-        if (!rc) method->init(d, a->seed, rng_stream(RNG_INIT, (uint32_t)i));
+        struct site *s = m->sites[i];
+        int32_t rank;
+        float alpha;
+        if (!wanted(a, s, o->targets) || is_attached(a, n_fused, s)) continue;
+        if (method->keeps) {
+            rc = keep_site(m, a, s);
+            continue;
+        }
+        a->turned |= s->w->turned;
+        struct adapted *d = &a->sites[a->n_sites];
+        if ((rc = settings_rank(a, config, s->name, s->peft_name, &rank, &alpha))) break;
+        a->n_sites++;
+        rc = adapter_attach(m, d, a, s, rank, alpha, NULL);
+        if (!rc) rc = method->init(m, d, a->seed, rng_stream(RNG_INIT, (uint32_t)i));
     }
-    if (!rc) rc = keep_modules(m, a, o->modules_to_save);
-    if (rc) {
-        adapter_drop(m, a);
-        return rc;
-    }
-    adapter_link(m, a);
-    return PEFT_OK;
+    return rc;
 }
 
-int adapter_merge(struct model *m, struct adapter *a)
+int adapter_add(struct model *m, const char *name, const peft_adapter_opts *o)
 {
-    int rc = PEFT_OK, enabled = a->enabled;
-    if (!a->method->merge)
-        return fail(PEFT_EUNSUPPORTED, "method %s cannot be merged", a->method->name);
-    for (int64_t i = 0; i < a->n_sites && a->bias; i++)
-        if (!a->sites[i].site->b)
-            return fail(PEFT_EUNSUPPORTED,
-                        "the adapter has a bias for %s, which has none, so it cannot be merged",
-                        a->sites[i].site->name);
-    adapter_enable(m, a, 1);
-    /* All memory first, so that a failure leaves every weight as it was. */
-    for (int64_t i = 0; i < a->n_sites && !rc; i++) {
-        rc = param_own(m, a->sites[i].site->w);
-        if (!rc && a->bias) rc = param_own(m, a->sites[i].site->b);
+    const struct method *method = method_by_name(o->method ? o->method : "lora");
+    int64_t n = 0, n_fused = 0, i;
+    struct adapter *a;
+    json *config = NULL;
+    if (!method)
+        return fail(PEFT_EUNSUPPORTED, "adapter method \"%s\", expected such as lora (peft_list "
+                    "\"methods\")", o->method);
+    int rc = adapter_new(m, name, method, &a);
+    if (!rc) rc = adapter_options(m, a, o, &config);
+    if (!rc) {
+        add_fused(m, a, o->target_parameters, 0, &n_fused);
+        if (o->target_parameters && !n_fused)
+            rc = fail(PEFT_ENOTFOUND, "no parameter of experts is called \"%s\", expected such as "
+                      "\"mlp.experts.gate_up_proj\" in a mixture", o->target_parameters);
     }
-    if (rc) {
-        adapter_enable(m, a, enabled);
-        return rc;
+    for (i = 0; i < m->n_sites && !rc; i++) n += wanted(a, m->sites[i], o->targets);
+    if (!rc && !n && !n_fused)
+        rc = fail(PEFT_ENOTFOUND,
+                  "no layer for method %s is called \"%s\"; this model has layers such as \"%s\"",
+                  method->name, o->targets ? o->targets : "", m->layers[0].at[SLOT_O]->name);
+    if (!rc) {
+        rc = add_sites(m, a, o, config, n + n_fused);
+        if (!rc) rc = keep_modules(m, a, o->modules_to_save);
+        if (rc) adapter_drop(m, a);
+        else adapter_link(m, a);
     }
-    for (int64_t i = 0; i < a->n_sites; i++) {
-        struct site *s = a->sites[i].site;
-        a->method->merge(&a->sites[i], &m->compute, s->w->own, a->bias ? s->b->own : NULL, 1.0f);
-    }
-    adapter_enable(m, a, 0);
-    for (int64_t i = 0; i < a->n_saved; i++) give_module(m, &a->saved[i]);
-    a->n_saved = 0;
-    adapter_remove(m, a);
-    return PEFT_OK;
+    json_free(config);
+    return rc;
 }

@@ -5,6 +5,8 @@
 #include "model/model.h"
 
 const struct method *method_by_name(const char *name);          /* or NULL */
+/* The method that an adapter_config.json is of. */
+int method_of_config(const json *config, const struct method **out);
 struct adapter *adapter_find(const struct model *m, const char *name);
 
 int adapter_add(struct model *m, const char *name, const peft_adapter_opts *o);
@@ -12,7 +14,10 @@ int adapter_load(struct model *m, const char *name, const char *dir);
 int adapter_save(struct model *m, const struct adapter *a, const char *dir);
 void adapter_enable(struct model *m, struct adapter *a, int on);
 void adapter_remove(struct model *m, struct adapter *a);
+/* --- merge.c: for good; so that it can be taken back; and how much it counts. */
 int adapter_merge(struct model *m, struct adapter *a);
+int adapter_set_merged(struct model *m, struct adapter *a, int on);
+int adapter_set_weight(struct model *m, struct adapter *a, float weight);
 
 /* For io.c: an adapter without tensors, not yet part of the model. */
 int adapter_new(struct model *m, const char *name, const struct method *method,
@@ -21,6 +26,8 @@ int adapter_new(struct model *m, const char *name, const struct method *method,
  * along the outputs is `mate`'s where one is given. */
 int adapter_attach(struct model *m, struct adapted *a, struct adapter *owner, struct site *s,
                    int32_t rank, float alpha, const struct adapted *mate);
+/* Makes the k-th tensor that all modules share, of zeros. */
+int adapter_common(struct model *m, struct adapter *a, int k, int64_t rows, int64_t cols);
 /* Whether a list of targets names the module: its last component, a dotted
  * ending, or a glob over the whole name. */
 int adapter_targets(const char *targets, const char *name);
@@ -29,6 +36,25 @@ int adapter_keep_module(struct model *m, struct adapter *a, struct param *p, flo
 /* Puts it into the model, enabled; the first one freezes the rest. */
 void adapter_link(struct model *m, struct adapter *a);
 void adapter_drop(struct model *m, struct adapter *a);          /* frees one that is not linked */
+
+/* --- settings.c: the members of adapter_config.json that are the method's own */
+void settings_default(struct adapter *a);
+int settings_read(struct model *m, struct adapter *a, const json *config);
+/* The settings of peft_adapter_opts; *out is the caller's, also after an error. */
+int settings_parse(struct model *m, struct adapter *a, const char *text, json **out);
+/* Rank and alpha of a module, by its patterns and its names in files and in
+ * memory; config may be NULL. */
+int settings_rank(const struct adapter *a, const json *config, const char *module,
+                  const char *other, int32_t *rank, float *alpha);
+void settings_write(const struct adapter *a, struct buf *b, int *n);
+
+/* --- combine.c: a new adapter, enabled, of several LoRA adapters. */
+int adapter_combine(struct model *m, const char *name, struct adapter *const *from,
+                    const float *weights, int32_t n, const peft_combine_opts *o);
+
+/* --- lowrank.c: left [r, out] and right [r, in] with left^T right = the best
+ * approximation of W of rank r (svd), or W's first r columns as Q of QR and R's rows. */
+int lowrank(struct model *m, const struct matrix *w, int svd, int64_t r, float *left, float *right);
 
 /* --- fused.c: experts that are one parameter in transformers 5 */
 const struct fused_row *fused_rows(const struct model *m);      /* ended by param == NULL */

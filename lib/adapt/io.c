@@ -12,7 +12,6 @@ struct load {
     struct adapter *a;
     struct store *st;
     const json *config;
-    int fan_in_fan_out;             /* the base's weights are [in, out], as GPT-2's */
     struct map sites;               /* module name -> index in m->sites */
     int64_t *at;                    /* site -> 1 + index in a->sites, or 0 */
     char *parameters;               /* target_parameters, separated by commas, or NULL */
@@ -22,9 +21,9 @@ struct load {
 static int refuse_unknown(const json *c)
 {
     static const char *const must_be_off[] = {
-        "use_dora", "use_qalora", "use_bdlora", "trainable_token_indices", "layer_replication",
+        "use_qalora", "use_bdlora", "trainable_token_indices", "layer_replication",
         "alora_invocation_tokens", "kasa_config", "velora_config", "arrow_config",
-        "monteclora_config"
+        "monteclora_config", "block_share", "coft"
     };
     for (size_t i = 0; i < ARRAY_LEN(must_be_off); i++) {
         const json *j = json_get(c, must_be_off[i]);
@@ -43,31 +42,10 @@ static int refuse_unknown(const json *c)
     return PEFT_OK;
 }
 
-/* The kinds of the settings that are read; null counts as absent. */
-static int check_kinds(const json *c)
-{
-    static const struct { const char *key; enum json_kind kind; } keys[] = {
-        { "lora_alpha", JSON_NUMBER }, { "lora_dropout", JSON_NUMBER }, { "use_rslora", JSON_BOOL },
-        { "lora_bias", JSON_BOOL }, { "rank_pattern", JSON_OBJECT },
-        { "alpha_pattern", JSON_OBJECT }
-    };
-    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
-        const json *j = json_get(c, keys[i].key), *k;
-        if (json_kind(j) == JSON_NULL) continue;
-        int ok = json_kind(j) == keys[i].kind;
-        for (k = json_first(j); k; k = json_next(k)) ok = ok && json_kind(k) == JSON_NUMBER;
-        if (!ok)
-            return fail(PEFT_EFORMAT, "adapter_config.json: %s has the wrong kind of value",
-                        keys[i].key);
-    }
-    return PEFT_OK;
-}
-
 static int read_config(struct load *l, const char *name, const char *dir, json **root)
 {
     struct file_view v;
     char *path;
-    int64_t r = 0;
     int rc = path_join(&l->m->host, dir, "adapter_config.json", &path);
     if (rc) return rc;
     rc = file_open_view(&l->m->host, path, false, &v);
@@ -77,24 +55,12 @@ static int read_config(struct load *l, const char *name, const char *dir, json *
     file_close_view(&l->m->host, &v);
     if (rc) return rc;
     const json *c = l->config = *root;
-    const char *type = json_string(json_get(c, "peft_type"));
-    const struct method *method = type ? method_by_name(type) : NULL;
-    if (!method)
-        return fail(PEFT_EUNSUPPORTED, "adapter_config.json: peft_type \"%s\", expected LORA",
-                    type ? type : "(none)");
-    if ((rc = refuse_unknown(c)) || (rc = check_kinds(c))) return rc;
-    if ((rc = json_int(c, "r", 1, 1 << 16, &r)) < 0) return rc;
+    const struct method *method;
+    if ((rc = method_of_config(c, &method)) || (rc = refuse_unknown(c))) return rc;
     if ((rc = adapter_new(l->m, name, method, &l->a))) return rc;
     struct adapter *a = l->a;
-    a->rank = r ? (int32_t)r : 8;                     /* PEFT's defaults */
-    a->alpha = (float)json_number(json_get(c, "lora_alpha"), 8);
-    a->dropout = (float)json_number(json_get(c, "lora_dropout"), 0);
-    a->rslora = (uint8_t)json_bool(json_get(c, "use_rslora"), 0);
-    a->bias = (uint8_t)json_bool(json_get(c, "lora_bias"), 0);
-    l->fan_in_fan_out = json_bool(json_get(c, "fan_in_fan_out"), 0);
-    if (!(a->dropout >= 0 && a->dropout < 1) || !isfinite(a->alpha))
-        return fail(PEFT_EFORMAT, "adapter_config.json: lora_dropout %g, lora_alpha %g",
-                    (double)a->dropout, (double)a->alpha);
+    if ((rc = settings_read(l->m, a, c))) return rc;
+    a->default_names = !a->names;
     const char *base = json_string(json_get(c, "base_model_name_or_path"));
     if (base && !(a->base = arena_strndup(&l->m->arena, base, (int64_t)strlen(base))))
         return PEFT_ENOMEM;
@@ -106,20 +72,6 @@ int adapter_has_ending(const char *module, const char *ending)
     size_t n = strlen(module), len = strlen(ending);
     return len <= n && !strcmp(module + n - len, ending) &&
         (len == n || module[n - len - 1] == '.');
-}
-
-/* rank_pattern and alpha_pattern: the key is a module's name or its ending. */
-static double pattern(const json *config, const char *key, const char *module, const char *other,
-                      double absent)
-{
-    for (const json *j = json_first(json_get(config, key)); j; j = json_next(j)) {
-        const char *k = json_key(j);
-        k += *k == '^';
-        k += strncmp(k, ".*\\.", 4) ? 0 : 4;
-        if (adapter_has_ending(module, k) || adapter_has_ending(other, k))
-            return json_number(j, absent);
-    }
-    return absent;
 }
 
 /* The module of a tensor's name whose ending after it is a part of the method:
@@ -152,18 +104,6 @@ static int check_finite(const struct store_tensor *t, const float *x)
     return PEFT_OK;
 }
 
-/* The rank and alpha of a module by its names in files and in memory. */
-static int read_rank(const struct load *l, const char *module, const char *other, double *rank,
-                     double *alpha)
-{
-    *rank = pattern(l->config, "rank_pattern", module, other, l->a->rank);
-    *alpha = pattern(l->config, "alpha_pattern", module, other, l->a->alpha);
-    if (*rank >= 1 && *rank <= 1 << 16 && *rank == floor(*rank) && fabs(*alpha) < FLT_MAX)
-        return PEFT_OK;
-    return fail(PEFT_EFORMAT, "adapter_config.json gives %s rank %g and alpha %g", module, *rank,
-                *alpha);
-}
-
 static int check_matrix(const struct store_tensor *t, int32_t n_dims, int64_t want_rows,
                         int64_t want_cols)
 {
@@ -185,7 +125,8 @@ static int fused_first(struct load *l, const struct fused_row *row, int64_t laye
     struct model *m = l->m;
     struct adapter *a = l->a;
     int kind = (int)(row - m->arch->style.fused) + 1, rc;
-    double rank, alpha;
+    int32_t rank;
+    float alpha;
     char name[200];
     for (int64_t i = 0; i < a->n_sites; i++)
         if (a->sites[i].fused == kind && a->sites[i].site->layer == layer) {
@@ -193,7 +134,7 @@ static int fused_first(struct load *l, const struct fused_row *row, int64_t laye
             return PEFT_OK;
         }
     fused_name(row, layer, name, sizeof(name));
-    if ((rc = read_rank(l, name, name, &rank, &alpha))) return rc;
+    if ((rc = settings_rank(a, l->config, name, name, &rank, &alpha))) return rc;
     for (int64_t i = 0; i < m->n_sites; i++) {
         const struct site *s = m->sites[i];
         if (s->layer != layer || (s->slot != row->slots[0] && s->slot != row->slots[1])) continue;
@@ -202,7 +143,7 @@ static int fused_first(struct load *l, const struct fused_row *row, int64_t laye
         l->at[i] = a->n_sites + 1;
     }
     *out = &a->sites[a->n_sites];
-    return fused_attach(m, a, row, layer, (int32_t)rank, (float)alpha);
+    return fused_attach(m, a, row, layer, rank, alpha);
 }
 
 /* 1 = a tensor of experts that are one parameter. */
@@ -241,28 +182,93 @@ static int load_part(struct load *l, const struct store_tensor *t, int64_t site,
     if (!(s->kind & l->a->method->at))
         return fail(PEFT_EUNSUPPORTED, "tensor %s: method %s does not adapt this kind of module",
                     t->name, l->a->method->name);
-    if (l->fan_in_fan_out && !s->w->turned)
+    if (l->a->turned && !s->w->turned)
         return fail(PEFT_EUNSUPPORTED, "tensor %s: fan_in_fan_out is on, but the weight of %s is "
                     "[out, in]", t->name, s->name);
     if (!l->at[site]) {
-        double rank, alpha;
-        int rc = read_rank(l, s->name, s->peft_name, &rank, &alpha);
+        int32_t rank;
+        float alpha;
+        int rc = settings_rank(l->a, l->config, s->name, s->peft_name, &rank, &alpha);
         if (rc) return rc;
-        rc = adapter_attach(l->m, &l->a->sites[l->a->n_sites], l->a, s, (int32_t)rank,
-                            (float)alpha, NULL);
+        rc = adapter_attach(l->m, &l->a->sites[l->a->n_sites], l->a, s, rank, alpha, NULL);
         l->at[site] = ++l->a->n_sites;
         if (rc) return rc;
     }
     const struct adapted *d = &l->a->sites[l->at[site] - 1];
     struct param *p = d->fused ? NULL : d->part[part];
+    for (int k = part + 1; k < PARTS && !p && !d->fused; k++)
+        if (d->part[k] && !strcmp(d->adapter->method->parts[k].suffix,
+                                  d->adapter->method->parts[part].suffix))
+            p = d->part[k];
     if (!p)
         return fail(PEFT_EFORMAT, "tensor %s is there, but adapter_config.json does not ask for it",
                     t->name);
-    int rc = check_matrix(t, p->n_dims, p->rows, p->cols);
+    int rc = p->turned ? check_matrix(t, p->n_dims, p->cols, p->rows)
+                       : check_matrix(t, p->n_dims, p->rows, p->cols);
     if (rc) return rc;
     param_write(l->m, p, p->own, t->type, t->data);
     p->is_new = 1;                  /* seen; see check_complete */
     return check_finite(t, p->own);
+}
+
+/* The module's own weight, which PEFT writes beside adapters of embeddings; it
+ * must be what the model has: 1 = it is, 0 = this is no such tensor. */
+static int load_base(struct load *l, const struct store_tensor *t, const char *name)
+{
+    static const char ending[] = ".base_layer.weight";
+    size_t n = strlen(name), k = sizeof(ending) - 1;
+    int64_t i = n > k && !strcmp(name + n - k, ending)
+                    ? map_get(&l->sites, name, (int64_t)(n - k), -1) : -1;
+    const struct site *s = i < 0 ? NULL : l->m->sites[i];
+    if (!s || s->kind != SITE_EMBED || !t->type->is_float) return 0;
+    int rc = check_matrix(t, 2, s->w->rows, s->w->cols);
+    float a[64], b[64];
+    double off = 0, size = 0;
+    for (int64_t at = 0; at < t->count && !rc; at += 64) {
+        int64_t len = MIN(t->count - at, 64);
+        qtype_expand(t->type, a, t->data, at, len);
+        qtype_expand(s->w->type, b, s->w->data, at, len);
+        for (int64_t j = 0; j < len; j++) {
+            off += fabs((double)a[j] - (double)b[j]);
+            size += fabs((double)b[j]);
+        }
+    }
+    if (rc) return rc;
+    if (!(off <= (s->w->type->is_float ? 0.01 : 0.3) * size))
+        return fail(PEFT_EUNSUPPORTED, "tensor %s differs from the model's: the adapter was made "
+                    "for another base, or changed it", t->name);
+    return 1;
+}
+
+/* The tensor of the model that an adapter keeps whole under the method's own
+ * name for it ("norm.ln_tuning_layers.weight"). */
+static const char *kept_name(const struct load *l, const char *name, char *to, size_t cap)
+{
+    const char *infix = l->a->method->keeps, *mark = infix ? strstr(name, infix) : NULL;
+    if (!mark || mark == name || mark[-1] != '.' || mark[strlen(infix)] != '.') return name;
+    snprintf(to, cap, "%.*s%s", (int)(mark - name), name, mark + strlen(infix) + 1);
+    return to;
+}
+
+/* 1 = one of the tensors that all modules of the adapter share. */
+static int load_common(struct load *l, const struct store_tensor *t)
+{
+    struct adapter *a = l->a;
+    for (int k = 0; k < COMMON && a->method->common[k].suffix; k++) {
+        char name[64];
+        snprintf(name, sizeof(name), COMMON_PREFIX "%s", a->method->common[k].suffix);
+        if (strcmp(t->name, name)) continue;
+        int64_t rows = t->n_dims == 2 ? t->dims[0] : 0, cols = t->n_dims == 2 ? t->dims[1] : 0;
+        int by_rank = a->method->common[k].rows == PART_RANK;
+        int rc = check_matrix(t, 2, by_rank ? a->rank : rows, by_rank ? cols : a->rank);
+        if (!rc && a->common[k]) rc = fail(PEFT_EFORMAT, "tensor %s is there twice", t->name);
+        if (!rc) rc = adapter_common(l->m, a, k, rows, cols);
+        if (rc) return rc;
+        t->type->to_f32(a->common[k]->own, t->data, t->count);
+        rc = check_finite(t, a->common[k]->own);
+        return rc ? rc : 1;
+    }
+    return 0;
 }
 
 /* The model's tensor of this name, in Hugging Face's files or in memory, with
@@ -289,7 +295,11 @@ static int load_module(struct load *l, const struct store_tensor *t, const char 
 {
     struct model *m = l->m;
     char full[240];
+    char kept[240];
     int tied = json_bool(json_get(l->config, "ensure_weight_tying"), 0);
+    int base = load_base(l, t, name);
+    if (base) return MIN(base, PEFT_OK);
+    name = kept_name(l, name, kept, sizeof(kept));
     struct param *p = find_param(l, name);
     if (!p && tied && !strcmp(name, adapter_tied_name(m, full, sizeof(full)))) return PEFT_OK;
     if (!p && strstr(name, ".base_layer."))
@@ -353,6 +363,17 @@ static int add_head(struct load *l)
 
 static int check_complete(const struct load *l)
 {
+    const struct part *common = l->a->method->common;
+    for (int k = 0; k < COMMON && common[k].suffix; k++) {
+        const struct param *p = l->a->common[k];
+        for (int64_t i = 0; i < l->a->n_sites; i++) {
+            const struct param *w = l->a->sites[i].site->w;
+            if (p && common[k].rows == PART_OUT ? p->rows >= w->rows : p && p->cols >= w->cols)
+                continue;
+            return fail(PEFT_EFORMAT, "the adapter has no tensor " COMMON_PREFIX "%s that is as "
+                        "large as %s needs", common[k].suffix, l->a->sites[i].site->name);
+        }
+    }
     for (int64_t i = 0; i < l->a->n_sites; i++)
         for (int k = 0; k < PARTS; k++) {
             struct param *p = adapted_owns(&l->a->sites[i], k) ? l->a->sites[i].part[k] : NULL;
@@ -400,6 +421,11 @@ static int load_tensors(struct load *l)
         const char *name = t->name;
         int64_t site;
         int part;
+        if ((rc = load_common(l, t)) > 0) {
+            rc = PEFT_OK;
+            continue;
+        }
+        if (rc) break;
         if (strncmp(name, PREFIX, strlen(PREFIX)))
             return fail(PEFT_EFORMAT, "tensor %s, expected a name that begins with " PREFIX, name);
         name += strlen(PREFIX);

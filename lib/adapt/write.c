@@ -1,4 +1,5 @@
 /* Writing adapters as Hugging Face PEFT reads them; see io.c. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -56,9 +57,12 @@ static const char *target_name(const struct model *m, const struct adapter *a,
         int ok = 1;
         for (int64_t i = 0; i < m->n_sites && ok; i++) {
             const struct site *t = m->sites[i];
-            if (t->kind != SITE_LINEAR || !adapter_has_ending(written_name(m, a, t), s)) continue;
+            if (!(t->kind & a->method->at) || !adapter_has_ending(written_name(m, a, t), s))
+                continue;
             ok = 0;
             for (const struct adapted *d = t->first; d && !ok; d = d->next) ok = d->adapter == a;
+            for (int64_t j = 0; a->method->keeps && j < a->n_saved && !ok; j++)
+                ok = a->saved[j].p == t->w;
         }
         if (ok) return s;
     }
@@ -128,10 +132,28 @@ static char *module_of(struct arena *t, const struct model *m, const struct adap
     return arena_strndup(t, name, dot ? dot - name : (int64_t)strlen(name));
 }
 
-static void put_pattern(struct buf *b, const struct model *m, const struct adapter *a, int rank)
+/* Whether it is the method that keeps the parameter whole. */
+static int is_kept_whole(const struct model *m, const struct adapter *a, const struct param *p)
+{
+    for (int64_t i = 0; i < m->n_sites && a->method->keeps; i++)
+        if ((m->sites[i]->w == p || m->sites[i]->b == p) && (m->sites[i]->kind & a->method->at))
+            return 1;
+    return 0;
+}
+
+/* A difference to initial values has twice the rank; alpha keeps the scale. */
+static int rank_factor(const struct adapter *a) { return a->shifts ? 2 : 1; }
+static double alpha_factor(const struct adapter *a)
+{
+    return !a->shifts ? 1 : a->rslora ? sqrt(2) : 2;
+}
+
+static void put_pattern(struct buf *b, const struct model *m, const struct adapter *a, int rank,
+                        int *members)
 {
     int n = 0;
-    buf_printf(b, "  \"%s\": {", rank ? "rank_pattern" : "alpha_pattern");
+    put_member(b, rank ? "rank_pattern" : "alpha_pattern", members);
+    buf_puts(b, "{");
     for (int64_t i = 0; i < a->n_sites; i++) {
         const struct adapted *d = &a->sites[i];
         char full[200];
@@ -141,76 +163,98 @@ static void put_pattern(struct buf *b, const struct model *m, const struct adapt
         buf_puts(b, n++ ? ", " : "");
         buf_json(b, name, (int64_t)strlen(name));
         buf_puts(b, ": ");
-        buf_number(b, rank ? d->rank : d->alpha);
+        buf_number(b, rank ? d->rank * rank_factor(a) : d->alpha * alpha_factor(a));
     }
-    buf_puts(b, "},\n");
+    buf_puts(b, "}");
+}
+
+static void put_head_labels(const struct model *m, struct buf *b, int *members)
+{
+    put_member(b, "libpeft_labels", members);
+    for (int64_t i = 0; i < m->hp.labels; i++) {
+        buf_puts(b, i ? ", " : "[");
+        buf_json(b, m->labels[i], (int64_t)strlen(m->labels[i]));
+    }
+    buf_puts(b, "]");
+    put_member(b, "libpeft_pool", members);
+    buf_printf(b, "\"%s\"", pool_names[m->pool_kind]);
+    put_member(b, "libpeft_head", members);
+    buf_printf(b, "\"%s\"", head_kinds[m->kind].name);
+}
+
+/* modules_to_save and target_modules.  What a method keeps whole by itself is
+ * of the latter. */
+static int put_modules(struct model *m, const struct adapter *a, struct buf *b, struct arena *t,
+                       int *members)
+{
+    const char **names = arena_alloc(t, (a->n_sites + a->n_saved + 1) * (int64_t)sizeof(*names));
+    int64_t n = 0;
+    if (!names) return PEFT_ENOMEM;
+    for (int64_t i = 0; i < a->n_saved; i++) {
+        if (is_kept_whole(m, a, a->saved[i].p)) continue;
+        if (!(names[n++] = module_of(t, m, a, a->saved[i].p))) return PEFT_ENOMEM;
+        if (!adapter_is_shared(m, a->saved[i].p)) continue;
+        put_member(b, "ensure_weight_tying", members);
+        buf_puts(b, "true");
+    }
+    put_member(b, "modules_to_save", members);
+    if (n) put_list(b, names, n);
+    else buf_puts(b, "null");
+    n = 0;
+    for (int64_t i = 0; i < a->n_sites; i++)
+        if (!a->sites[i].fused) names[n++] = target_name(m, a, a->sites[i].site);
+    for (int64_t i = 0; i < m->n_sites && a->method->keeps; i++)
+        for (int64_t j = 0; j < a->n_saved; j++)
+            if (a->saved[j].p == m->sites[i]->w && is_kept_whole(m, a, a->saved[j].p))
+                names[n++] = target_name(m, a, m->sites[i]);
+    put_member(b, "target_modules", members);
+    put_list(b, names, n);
+    return PEFT_OK;
 }
 
 static int put_adapter_config(struct model *m, const struct adapter *a, struct buf *b,
                               struct arena *t)
 {
-    const char **names = arena_alloc(t, (a->n_sites + a->n_saved + 1) * (int64_t)sizeof(*names));
-    if (!names) return PEFT_ENOMEM;
     const char *base = a->base ? a->base : store_format(m->store) == STORE_GGUF ? m->name : m->path;
-    buf_puts(b, "{\n");
-    put_pattern(b, m, a, 0);
-    buf_puts(b, "  \"base_model_name_or_path\": ");
-    buf_json(b, base, (int64_t)strlen(base));
-    int turned = 0;
-    int64_t n = 0;
-    for (int64_t i = 0; i < a->n_sites; i++) turned |= a->sites[i].site->w->turned;
-    buf_printf(b,
-               ",\n  \"bias\": \"none\",\n  \"fan_in_fan_out\": %s,\n  \"inference_mode\": true,\n"
-               "  \"init_lora_weights\": true,\n", turned ? "true" : "false");
-    if (m->head && a->n_saved) {
-        buf_puts(b, "  \"libpeft_labels\": [");
-        for (int64_t i = 0; i < m->hp.labels; i++) {
-            buf_puts(b, i ? ", " : "");
-            buf_json(b, m->labels[i], (int64_t)strlen(m->labels[i]));
-        }
-        buf_printf(b, "],\n  \"libpeft_head\": \"%s\",\n  \"libpeft_pool\": \"%s\",\n",
-                   head_kinds[m->kind].name, pool_names[m->pool_kind]);
-    }
-    buf_puts(b, "  \"lora_alpha\": ");
-    buf_number(b, a->alpha);
-    buf_printf(b, ",\n  \"lora_bias\": %s,\n  \"lora_dropout\": ", a->bias ? "true" : "false");
-    buf_number(b, a->dropout);
-    for (int64_t i = 0; i < a->n_saved; i++)
-        if (adapter_is_shared(m, a->saved[i].p)) buf_puts(b, ",\n  \"ensure_weight_tying\": true");
-    buf_puts(b, ",\n  \"modules_to_save\": ");
-    for (int64_t i = 0; i < a->n_saved; i++)
-        if (!(names[i] = module_of(t, m, a, a->saved[i].p))) return PEFT_ENOMEM;
-    if (a->n_saved) put_list(b, names, a->n_saved);
-    else buf_puts(b, "null");
-    buf_printf(b, ",\n  \"peft_type\": \"%s\",\n  \"peft_version\": \"0.21.2\",\n  \"r\": %d,\n",
-               a->method->peft_type, a->rank);
-    put_pattern(b, m, a, 1);
-    buf_puts(b, "  \"revision\": null,\n  \"target_modules\": ");
-    for (int64_t i = 0; i < a->n_sites; i++)
-        if (!a->sites[i].fused) names[n++] = target_name(m, a, a->sites[i].site);
-    put_list(b, names, n);
-    if (has_fused(a) && put_parameters(m, a, b, t)) return PEFT_ENOMEM;
     /* PEFT's tasks are of text: the others pass pixels on as they are. */
     const char *task = m->vision          ? NULL
                        : m->hp.enc_layers ? "SEQ_2_SEQ_LM"
                                           : head_kinds[m->kind].task_type;
     const char *quote = task ? "\"" : "";
-    buf_printf(b, ",\n  \"task_type\": %s%s%s,\n  \"use_dora\": false,\n  \"use_rslora\": %s\n}\n",
-               quote, task ? task : "null", quote, a->rslora ? "true" : "false");
+    int n = 0;
+    put_member(b, "base_model_name_or_path", &n);
+    buf_json(b, base, (int64_t)strlen(base));
+    buf_puts(b, ",\n  \"inference_mode\": true");
+    if (m->head && a->n_saved) put_head_labels(m, b, &n);
+    if (put_modules(m, a, b, t, &n)) return PEFT_ENOMEM;
+    if (has_fused(a) && put_parameters(m, a, b, t)) return PEFT_ENOMEM;
+    buf_printf(b, ",\n  \"peft_type\": \"%s\",\n  \"peft_version\": \"0.21.2\"",
+               a->method->peft_type);
+    if (a->method->mark) buf_printf(b, ",\n  \"%s\": true", a->method->mark);
+    if (a->method->config) buf_printf(b, ",\n  %s", a->method->config);
+    struct adapter whole = *a;
+    whole.rank *= rank_factor(a);
+    whole.alpha = (float)(whole.alpha * alpha_factor(a));
+    settings_write(&whole, b, &n);
+    for (int k = 0; k < 2 && a->method->patterns; k++) put_pattern(b, m, a, k, &n);
+    buf_printf(b, ",\n  \"revision\": null,\n  \"task_type\": %s%s%s\n}\n", quote,
+               task ? task : "null", quote);
     return buf_check(b);
 }
 
-/* One tensor, its values as Hugging Face has them. */
-static int add_out(struct model *m, const char *module, struct arena *t, struct store_out *o,
-                   const struct param *p, const struct site *s, const float *values)
+/* One tensor, its values as Hugging Face has them; `infix` comes between the
+ * module's name and the ending, "" = nothing. */
+static int add_out(struct model *m, const char *module, const char *infix, struct arena *t,
+                   struct store_out *o, const struct param *p, const struct site *s,
+                   const float *values)
 {
     const char *name = model_file_name(m, module), *ending = p->name + strlen(s->name);
-    size_t n = sizeof(PREFIX) + strlen(name) + strlen(ending);
+    size_t n = sizeof(PREFIX) + strlen(name) + strlen(ending) + strlen(infix) + 1;
     char *full = arena_alloc(t, (int64_t)n);
     float *data = arena_alloc(t, param_len(p) * 4);
     struct param now = *p;
     if (!full || !data) return PEFT_ENOMEM;
-    snprintf(full, n, PREFIX "%s%s", name, ending);
+    snprintf(full, n, PREFIX "%s%s%s%s", name, *infix ? "." : "", infix, ending);
     now.data = values;
     now.type = &qtype_f32;
     param_read(m, &now, data);
@@ -222,6 +266,26 @@ static int add_out(struct model *m, const char *module, struct arena *t, struct 
         memcpy(o->dims, p->file_dims, sizeof(p->file_dims));
     }
     return PEFT_OK;
+}
+
+/* Part k and, along the rank after it, its initial values; of B negative. */
+static int add_shifted_out(struct model *m, const struct adapter *a, struct arena *t,
+                           struct store_out *o, const struct adapted *d, int k)
+{
+    struct param both = *d->part[k];
+    const float *now = d->part[k]->own, *start = d->part[k + START]->own;
+    int by_rows = a->method->parts[k].rows == PART_RANK;
+    int64_t n = param_len(&both), cols = both.cols, r = d->rank;
+    float *values = arena_alloc(t, 2 * n * 4);
+    if (!values) return PEFT_ENOMEM;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t at = by_rows ? i : i / cols * 2 * cols + i % cols;
+        values[at] = now[i];
+        values[at + (by_rows ? n : r)] = by_rows ? start[i] : -start[i];
+    }
+    if (by_rows) both.rows *= 2;
+    else both.cols *= 2;
+    return add_out(m, written_name(m, a, d->site), "", t, o, &both, d->site, values);
 }
 
 /* Part k of a layer's experts. */
@@ -247,7 +311,7 @@ static int put_files(struct model *m, const struct adapter *a, const char *dir, 
 {
     static const struct meta meta = { "format", "pt" };
     struct store_out *out =
-        arena_alloc(t, (a->n_sites * PARTS + a->n_saved + 1) * (int64_t)sizeof(*out));
+        arena_alloc(t, (a->n_sites * PARTS + 2 * a->n_saved + COMMON + 1) * (int64_t)sizeof(*out));
     int64_t n = 0;
     char *path;
     int rc = out ? put_adapter_config(m, a, b, t) : PEFT_ENOMEM;
@@ -255,17 +319,29 @@ static int put_files(struct model *m, const struct adapter *a, const char *dir, 
         for (int k = 0; k < PARTS && !rc; k++) {
             const struct adapted *d = &a->sites[i];
             const struct param *p = is_first(a, i) ? d->part[k] : NULL;
-            if (p && d->fused) rc = add_fused_out(m, t, &out[n++], d, k);
-            else if (p)
-                rc = add_out(m, written_name(m, a, d->site), t, &out[n++], p, d->site, p->own);
+            const struct site *of = d->site;
+            if (p && (a->method->parts[k].flags & PART_START)) continue;
+            if (p && k + START < PARTS && d->part[k + START])
+                rc = add_shifted_out(m, a, t, &out[n++], d, k);
+            else if (p && d->fused) rc = add_fused_out(m, t, &out[n++], d, k);
+            else if (p) rc = add_out(m, written_name(m, a, of), "", t, &out[n++], p, of, p->own);
         }
+    for (int k = 0; k < COMMON && a->common[k] && !rc; k++) {
+        const struct param *p = a->common[k];
+        char name[64];
+        int len = snprintf(name, sizeof(name), COMMON_PREFIX "%s", p->name);
+        out[n] = (struct store_out){ .name = arena_strndup(t, name, len), .type = &qtype_f32,
+                                     .n_dims = 2, .dims = { p->rows, p->cols }, .data = p->own };
+        rc = out[n++].name ? PEFT_OK : PEFT_ENOMEM;
+    }
     for (int64_t i = 0; i < a->n_saved && !rc; i++) {
         const struct saved_module *s = &a->saved[i];
         const struct site *of = site_of(m, s->p);
-        rc = add_out(m, written_name(m, a, of), t, &out[n++], s->p, of, s->mine);
+        const char *infix = is_kept_whole(m, a, s->p) ? a->method->keeps : "";
+        rc = add_out(m, written_name(m, a, of), infix, t, &out[n++], s->p, of, s->mine);
         if (rc || !adapter_is_shared(m, s->p)) continue;
         const struct slot_row *twin = slot_find(m->arch, SLOT_LM_HEAD);
-        rc = add_out(m, twin->hf, t, &out[n++], s->p, of, s->mine);
+        rc = add_out(m, twin->hf, "", t, &out[n++], s->p, of, s->mine);
     }
     if (rc || (rc = path_join(&m->host, dir, "adapter_config.json", &path))) return rc;
     rc = file_write(&m->host, path, b->data, b->n);

@@ -34,12 +34,21 @@ int32_t peft_adapter_save(const peft_model *model, const char *name, const char 
     return rc ? rc : adapter_save(model_of(model), a, dir);
 }
 
+/* For what cannot be done while the adapter is folded into the weights. */
+static int find_apart(peft_model *model, const char *name, struct adapter **out)
+{
+    int rc = find(model, name, out);
+    if (!rc) rc = no_trainers(model_of(model));
+    if (rc || !(*out)->n_merged) return rc;
+    return fail(PEFT_ESTATE, "\"%s\" is in the weights, expected peft_adapter_set_merged before",
+                name);
+}
+
 static int set_enabled(peft_model *model, const char *name, int on)
 {
     struct adapter *a;
     ARG(model, "no model given");
-    int rc = find(model, name, &a);
-    if (!rc) rc = no_trainers(model_of(model));
+    int rc = find_apart(model, name, &a);
     if (!rc) adapter_enable(model_of(model), a, on);
     return rc;
 }
@@ -57,8 +66,7 @@ int32_t peft_adapter_remove(peft_model *model, const char *name)
 {
     struct adapter *a;
     ARG(model, "no model given");
-    int rc = find(model, name, &a);
-    if (!rc) rc = no_trainers(model_of(model));
+    int rc = find_apart(model, name, &a);
     if (!rc) adapter_remove(model_of(model), a);
     return rc;
 }
@@ -67,11 +75,49 @@ int32_t peft_adapter_merge(peft_model *model, const char *name)
 {
     struct adapter *a;
     ARG(model, "no model given");
+    int rc = find_apart(model, name, &a);
+    if (rc) return rc;
+    struct fp_mode fp = fp_enter();
+    rc = adapter_merge(model_of(model), a);
+    fp_leave(fp);
+    return rc;
+}
+
+int32_t peft_adapter_set_merged(peft_model *model, const char *name, int32_t on)
+{
+    struct adapter *a;
+    ARG(model, "no model given");
     int rc = find(model, name, &a);
     if (!rc) rc = no_trainers(model_of(model));
     if (rc) return rc;
     struct fp_mode fp = fp_enter();
-    rc = adapter_merge(model_of(model), a);
+    rc = adapter_set_merged(model_of(model), a, on != 0);
+    fp_leave(fp);
+    return rc;
+}
+
+int32_t peft_adapter_set_weight(peft_model *model, const char *name, float weight)
+{
+    struct adapter *a;
+    ARG(model, "no model given");
+    ARG(weight > -1e6f && weight < 1e6f, "weight %g, expected a finite number", (double)weight);
+    int rc = find_apart(model, name, &a);
+    return rc ? rc : adapter_set_weight(model_of(model), a, weight);
+}
+
+int32_t peft_adapter_combine(peft_model *model, const char *name, const char *const *names,
+                             const float *weights, int32_t n, const peft_combine_opts *opts)
+{
+    peft_combine_opts o;
+    struct adapter *from[64];
+    ARG(model, "no model given");
+    ARG(names && weights && n > 0 && n <= 64, "%d adapters given, expected 1 to 64", (int)n);
+    int rc = take_options(&o, sizeof(o), opts);
+    if (!rc) rc = no_trainers(model_of(model));
+    for (int32_t i = 0; i < n && !rc; i++) rc = find(model, names[i], &from[i]);
+    if (rc) return rc;
+    struct fp_mode fp = fp_enter();
+    rc = adapter_combine(model_of(model), name, from, weights, n, &o);
     fp_leave(fp);
     return rc;
 }

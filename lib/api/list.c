@@ -122,9 +122,23 @@ static int type_row(int32_t i, peft_entry *e)
     return 1;
 }
 
+static int method_row(int32_t i, peft_entry *e)
+{
+    const struct method *m = NULL;
+    for (int32_t k = 0; methods[k] && !m; k++)
+        if (k == i) m = methods[k];
+    if (!m) return 0;
+    PUT(e->name, m->name);
+    PUT(e->kind, m->merge || m->keeps ? "merges" : "stays apart");
+    PUT(e->hf, m->mark ? m->mark : m->peft_type);
+    PUT(e->about, m->about);
+    return 1;
+}
+
 static const struct { const char *name; int (*row)(int32_t i, peft_entry *e); } lists[] = {
     { "families", family_row }, { "formats", format_row }, { "types", type_row },
     { "tokenizers", tokenizer_row }, { "heads", head_entry },
+    { "methods", method_row },
 };
 
 int32_t peft_list(const char *which, int32_t i, peft_entry *out)

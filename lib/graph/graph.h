@@ -104,6 +104,12 @@ typedef struct tensor tensor;
 tensor *g_linear(graph *g, tensor *x, tensor *w);                 /* [N,in],[out,in] -> [N,out] */
 /* y + scale * x W^T, in y's memory when nobody else reads y. */
 tensor *g_linear_add(graph *g, tensor *y, tensor *x, tensor *w, float scale);
+/* m[i] / |row i of W + scale B A|, [1,out]; W, A [r,in] and B [out,r] are constants. */
+tensor *g_magnitude(graph *g, tensor *m, tensor *w, tensor *a, tensor *b, float scale);
+/* Orthogonal blocks [n * block, block] from v [n, block (block - 1) / 2]; and x times
+ * the block-diagonal matrix of such blocks. */
+tensor *g_cayley(graph *g, tensor *v, int64_t block, int terms);
+tensor *g_rotate(graph *g, tensor *x, tensor *w);
 tensor *g_embed(graph *g, tensor *w, const int32_t *ids, int64_t n);     /* rows of w */
 tensor *g_bias(graph *g, tensor *x, tensor *b);                   /* b [1,D] */
 tensor *g_add(graph *g, tensor *a, tensor *b);

@@ -122,6 +122,19 @@ void linear_dx(const struct compute *c, float *dx, const float *dy, const struct
 void linear_dw(const struct compute *c, float *dw, const float *dy, const float *x, int64_t n,
                int64_t out, int64_t in, float alpha);
 
+/* norm[begin..end) = lengths of the rows of W + s B A; A [r, in], B [out, r], temp
+ * [LORA_NORM_ROWS, in]. */
+enum { LORA_NORM_ROWS = 16 };
+void lora_row_norms(const struct compute *c, float *norm, const struct matrix *w, const float *a,
+                    const float *b, int64_t r, float s, int64_t begin, int64_t end, float *temp);
+
+/* Orthogonal b x b matrices from b (b - 1) / 2 numbers; temp: cayley_temp floats. */
+int64_t cayley_temp(int64_t b, int terms);
+void cayley_forward(const struct compute *c, float *r, const float *v, int64_t b, int terms,
+                    float *temp);
+void cayley_backward(const struct compute *c, float *dv, const float *dr, const float *v,
+                     int64_t b, int terms, int add, float *temp);
+
 /* --- attention, blockwise with the row log-sum-exp kept (Dao et al. 2022): never T x T.
  * q [nq, heads*head_dim], k and v [nk, kv_heads*head_dim], out like q, lse [nq, heads].
  * Query row i attends to keys lo[i] <= j < hi[i]; both arrays are non-decreasing within a segment

@@ -561,11 +561,12 @@ void model_free(struct model *m)
         mem_free(&m->host.mem, m->params[i]->packed);
     }
     for (struct adapter *a = m->adapters; a; a = a->next) {
-        for (int64_t i = 0; i < a->n_sites; i++)
-            for (int k = 0; k < PARTS; k++)
-                if (adapted_owns(&a->sites[i], k)) mem_free(&m->host.mem, a->sites[i].part[k]->own);
+        for (int64_t i = 0; i < a->n_sites; i++) adapted_free(m, &a->sites[i]);
+        for (int k = 0; k < COMMON; k++)
+            if (a->common[k]) mem_free(&m->host.mem, a->common[k]->own);
         for (int64_t i = 0; i < a->n_saved; i++)
             mem_free(&m->host.mem, a->enabled ? a->saved[i].old_own : a->saved[i].mine);
+        for (int64_t i = 0; i < a->n_merged; i++) mem_free(&m->host.mem, a->merged[i].old_own);
     }
     graph_free(m->graph);
     pass_mem_free(m->mem);

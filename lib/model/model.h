@@ -58,6 +58,7 @@ struct model {
     float *slopes;                  /* [heads], ALiBi's; or NULL */
     int irregular;                  /* layers follow no period: GGUF cannot say it */
     struct adapter *adapters;
+    uint64_t edits;                 /* counts changes of weights; see method.derive */
     int adapter_seen;               /* the first adapter froze the rest */
     int64_t rss_before;             /* bytes resident before it was loaded */
     int trainers;                   /* alive: what trains must not change */
@@ -96,6 +97,7 @@ int glob_match(const char *globs, const char *name);
 struct param *model_param(const struct model *m, const char *name);
 /* Parameters of the model, then those of its adapters; NULL after the last. */
 struct param *model_nth_param(const struct model *m, int64_t i);
+void adapted_free(struct model *m, struct adapted *a);      /* its tensors */
 int model_freeze(struct model *m, const char *globs, int trainable);
 int model_freeze_layers(struct model *m, int32_t first, int32_t last);
 /* A parameter's or module's name in a Hugging Face file: a bare encoder (no
@@ -176,6 +178,10 @@ const int32_t *pass_positions(struct pass *p);   /* [n], from hp.pos_offset on *
 const int32_t *pass_patches(struct pass *p);     /* [n], rows of the class token and patches */
 struct tensor *nn_leaf(struct pass *p, struct param *q);   /* NULL gives NULL */
 struct tensor *nn_linear(struct pass *p, const struct site *s, struct tensor *x);
+struct tensor *nn_embed(struct pass *p, const struct site *s, const int32_t *ids, int64_t n);
+/* Whether an adapter acts in nn_linear.  The embeddings' adapters do not where
+ * embeddings serve as the output layer. */
+int nn_adapted(const struct site *s);
 struct tensor *nn_norm(struct pass *p, const struct site *s, struct tensor *x);
 struct tensor *nn_dropout(struct pass *p, struct tensor *x, float rate);
 /* Final hidden states of the main stack's rows [n, dim], and of an encoder's

@@ -1,5 +1,5 @@
-/* Passes and the small layers: leaf, linear, norm, dropout.  nn_linear is the
- * only place where adapters meet the network. */
+/* Passes and the small layers: leaf, linear, norm, dropout.  nn_linear and
+ * nn_embed are the only places where adapters meet the network. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -137,9 +137,26 @@ static void fill_stream(struct pass *p, int which)
     s->bucket = p->mem->bucket[which] + (p->mem->reach - p->reach);
 }
 
+/* What inference wants of the adapters, after their weights or the model's changed. */
+static int derive_all(struct model *m)
+{
+    for (struct adapter *a = m->adapters; a; a = a->next) {
+        if (!a->enabled || !a->method->derive) continue;
+        for (int64_t i = 0; i < a->n_sites; i++) {
+            struct adapted *d = &a->sites[i];
+            if (d->derived_at == m->edits) continue;
+            int rc = a->method->derive(m, d);
+            if (rc) return rc;
+            d->derived_at = m->edits;
+        }
+    }
+    return PEFT_OK;
+}
+
 int pass_begin(struct pass *p)
 {
     int rc = pass_mem_reserve(p->mem, p->n, p->n_seq);
+    if (!rc && !p->training) rc = derive_all(p->m);
     if (!rc) rc = rope_begin(p, p->mem->rope);
     if (rc) return rc;
     graph_reset(p->g);
@@ -178,18 +195,42 @@ struct tensor *nn_leaf(struct pass *p, struct param *q)
                       q->grad ? q->grad : &planned);
 }
 
+/* The adapters that act at a site used as a module of that kind. */
+static const struct adapted *acting(const struct adapted *a)
+{
+    while (a && (!a->adapter->enabled || a->adapter->n_merged)) a = a->next;
+    return a;
+}
+
+static const struct adapted *first_at(const struct site *s, unsigned kind)
+{
+    return s->kind == kind ? acting(s->first) : NULL;
+}
+
+int nn_adapted(const struct site *s) { return first_at(s, SITE_LINEAR) != NULL; }
+
 struct tensor *nn_linear(struct pass *p, const struct site *s, struct tensor *x)
 {
-    struct adapted *a;
-    for (a = s->first; a; a = a->next)
-        if (a->adapter->enabled && a->adapter->method->before)
-            x = a->adapter->method->before(p, a, x);
+    const struct adapted *first = first_at(s, SITE_LINEAR), *a;
+    for (a = first; a; a = acting(a->next))
+        if (a->adapter->method->before) x = a->adapter->method->before(p, a, x);
     graph_name(p->g, s->name);
     struct tensor *y = g_linear(p->g, x, nn_leaf(p, s->w));
-    for (a = s->first; a; a = a->next)
-        if (a->adapter->enabled && a->adapter->method->after)
-            y = a->adapter->method->after(p, a, x, y);
-    return s->b ? g_bias(p->g, y, nn_leaf(p, s->b)) : y;
+    for (a = first; a; a = acting(a->next))
+        if (a->adapter->method->after) y = a->adapter->method->after(p, a, x, y);
+    if (s->b) y = g_bias(p->g, y, nn_leaf(p, s->b));
+    for (a = first; a; a = acting(a->next))
+        if (a->adapter->method->last) y = a->adapter->method->last(p, a, y);
+    return y;
+}
+
+struct tensor *nn_embed(struct pass *p, const struct site *s, const int32_t *ids, int64_t n)
+{
+    graph_name(p->g, s->name);
+    struct tensor *y = g_embed(p->g, nn_leaf(p, s->w), ids, n);
+    for (const struct adapted *a = first_at(s, SITE_EMBED); a; a = acting(a->next))
+        if (a->adapter->method->embed) y = a->adapter->method->embed(p, a, ids, n, y);
+    return y;
 }
 
 struct tensor *nn_norm(struct pass *p, const struct site *s, struct tensor *x)

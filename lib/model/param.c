@@ -55,6 +55,13 @@ int64_t param_bytes(const struct param *p)
     return div_up(param_len(p), p->type->block) * p->type->bytes;
 }
 
+void adapted_free(struct model *m, struct adapted *a)
+{
+    for (int k = 0; k < PARTS; k++)
+        if (adapted_owns(a, k)) mem_free(&m->host.mem, a->part[k]->own);
+    mem_free(&m->host.mem, a->derived);
+}
+
 struct param *model_nth_param(const struct model *m, int64_t i)
 {
     if (i < 0) return NULL;

@@ -25,6 +25,7 @@ struct param {
     float *grad;                    /* while a trainer runs, else NULL */
     int32_t layer;                  /* -1 = none */
     int32_t n_dims;
+    float lr_ratio;                 /* learning rate over the run's; 0 = 1 */
     uint8_t trainable;
     uint8_t order;                  /* enum row_order: how our rows differ from Hugging Face's */
     uint8_t turned;                 /* Hugging Face holds it as [in, out] */
@@ -50,16 +51,20 @@ struct site {
 };
 
 /* One adapter's tensors at one site. */
-enum { PARTS = 4 };
+enum { PARTS = 7, START = 5, COMMON = 2 };
 struct adapted {
     struct adapted *next;           /* at the same site */
     struct adapter *adapter;
     struct site *site;
     struct param *part[PARTS];      /* as the method's parts; NULL = absent */
+    float *derived;                 /* what inference uses in their stead: see method.derive */
+    uint64_t derived_at;            /* the model's `edits` when it was made */
+    int32_t *index;                 /* the method's own, in the model's arena; or NULL */
     int32_t rank;
     float alpha, scale;             /* scale: what multiplies the update */
     uint8_t fused;                  /* 1 + the row of arch->fused whose file tensors hold it */
     uint8_t borrowed;               /* bit k: part k belongs to the adapted before it */
+    uint8_t at_input;               /* acts on the module's input where it could on its output */
 };
 
 static inline int adapted_owns(const struct adapted *a, int k)
@@ -68,27 +73,70 @@ static inline int adapted_owns(const struct adapted *a, int k)
 }
 
 enum part_dim { PART_ONE, PART_IN, PART_OUT, PART_RANK };
+enum {
+    PART_IF_BIAS = 1,               /* there when the adapter has a bias */
+    PART_TURNED = 2,                /* files hold it as [cols, rows] */
+    PART_START = 8,                 /* frozen initial values, there when the adapter `shifts`; files
+                                       hold them with part k - START, whose rank they double, as
+                                       the difference adapters that PEFT converts to */
+    PART_MATRIX = 4                 /* has two dimensions in files though it has one row */
+};
 struct part {
     const char *suffix;             /* "lora_A.weight" */
     uint8_t rows, cols;             /* enum part_dim; vectors are [1, n] */
-    uint8_t optional;
+    uint8_t flags;
+    uint8_t at;                     /* SITE_* that have it; 0 = linear layers */
+};
+/* One of a method's settings: a member of adapter_config.json and a field of
+ * struct adapter.  Kinds: i int32, f float, b uint8 that is 0 or 1, n a list of
+ * names, kept separated by commas. */
+struct method_setting {
+    const char *key;
+    char kind;
+    uint16_t at;
+    double absent, lo, hi;          /* value when absent; the sane range */
 };
 struct method {
     const char *name;               /* "lora" */
     const char *peft_type;          /* adapter_config.json: "LORA" */
-    unsigned at;                    /* SITE_LINEAR | ... */
+    const char *mark;               /* a boolean there that tells it from others of that type */
+    const char *about;
+    const char *config;             /* members of that file that are always the same, or NULL */
+    const struct method_setting *settings; /* ended by key NULL */
     struct part parts[PARTS];       /* drives allocation, files and counts */
-    /* Initial values; the parts are zero before. `stream` keeps sites apart. */
-    void (*init)(struct adapted *a, uint64_t seed, uint64_t stream);
+    struct part common[COMMON];     /* tensors that all modules share, frozen; or none */
+    uint64_t slots;                 /* adapted when nothing is asked for; 0 = linear, no head */
+    unsigned at;                    /* SITE_LINEAR | ... */
+    int32_t rank;                   /* default */
+    float lr;                       /* default learning rate */
+    uint8_t fused;                  /* can adapt experts that PEFT sees as one parameter */
+    uint8_t patterns;               /* rank and alpha may differ by module */
+    uint8_t turns_bias;             /* merging changes the module's bias too */
+    const char *keeps;              /* instead of parts: the module's tensors train whole, and files
+                                       have this before "weight" */
+    /* Changes a part's rows and columns; 0 rows = absent.  NULL = nothing to change. */
+    void (*shape)(const struct adapted *a, int k, int64_t *rows, int64_t *cols);
+    /* Tables of its own, after the parts are there; NULL = none. */
+    int (*begin)(struct model *m, struct adapted *a);
+    /* Initial values; the parts are zero before.  `stream` keeps sites apart. */
+    int (*init)(struct model *m, struct adapted *a, uint64_t seed, uint64_t stream);
     void (*set_scale)(struct adapted *a);
-    /* Build-time hooks of nn_linear; NULL = none. */
+    /* What depends on parts and weights alone is not made anew for every token:
+     * derive fills a->derived [derived_len] before inference when something has
+     * changed.  NULL = nothing. */
+    int64_t (*derived_len)(const struct adapted *a);
+    int (*derive)(struct model *m, struct adapted *a);
+    /* Build-time hooks of nn_linear: x before, y = W x before the bias, and y with
+     * it; and of nn_embed.  NULL = none. */
     struct tensor *(*before)(struct pass *p, const struct adapted *a, struct tensor *x);
     struct tensor *(*after)(struct pass *p, const struct adapted *a, struct tensor *x,
                             struct tensor *y);
-    /* w [out, in] and b [out] (NULL when the adapter has no bias) += sign * what
-     * the adapter adds; NULL = cannot be merged. */
-    void (*merge)(const struct adapted *a, const struct compute *c, float *w, float *b, float sign);
-    uint8_t fused;                  /* can adapt experts that PEFT sees as one parameter */
+    struct tensor *(*last)(struct pass *p, const struct adapted *a, struct tensor *y);
+    struct tensor *(*embed)(struct pass *p, const struct adapted *a, const int32_t *ids, int64_t n,
+                            struct tensor *y);
+    /* w [out, in] and b [out] (NULL = the module has none) become what module and
+     * adapter are together, from parts and derived; NULL = cannot be merged. */
+    void (*merge)(struct model *m, const struct adapted *a, float *w, float *b);
 };
 extern const struct method *const methods[];       /* adapt/: NULL-terminated */
 
@@ -97,14 +145,30 @@ struct adapter {
     struct adapter *next;
     const char *name;
     const struct method *method;
+    /* settings; which of them count is the method's to say */
     int32_t rank;
     float alpha, dropout;
-    uint8_t rslora, bias, enabled;  /* bias: lora_B has one */
+    uint8_t rslora, bias;           /* bias: lora_B has one */
+    int32_t block, terms, factor;
+    float d_initial;
+    uint8_t both, neumann;
+    uint8_t default_names;          /* those that the method would choose */
+    const char *names;              /* modules that the method treats in another way, or NULL */
+    struct param *common[COMMON];   /* as the method's */
+    uint8_t turned;                 /* fan_in_fan_out: files of its base hold W as [in, out] */
+    uint8_t enabled;
+    float lr_ratio;                 /* LoRA+: learning rate of B over that of A; 0 = 1 */
+    const char *start;              /* initial values where the method has several; or NULL */
+    uint8_t shifts;                 /* they are taken from the weight: what is added is the
+                                       difference to them */
     uint64_t seed;
     struct adapted *sites;          /* [n_sites] */
     int64_t n_sites;
+    float weight;                   /* multiplies what it adds; 1 = as trained */
     struct saved_module *saved;     /* modules_to_save, [n_saved] */
     int64_t n_saved;
+    struct saved_module *merged;    /* weights that hold it while it is folded in, [n_merged] */
+    int64_t n_merged;
     char *base;                     /* base_model_name_or_path of its file, or NULL */
 };
 /* A tensor that the adapter replaces as a whole (modules_to_save): while the

@@ -104,13 +104,6 @@ static struct tensor *cross_attention(struct pass *p, const struct stream *s,
     return nn_linear(p, l->at[SLOT_CROSS_O], attend(p, s, qkv, &s->cross, 0));
 }
 
-static int has_adapter(const struct site *s)
-{
-    for (const struct adapted *a = s->first; a; a = a->next)
-        if (a->adapter->enabled) return 1;
-    return 0;
-}
-
 /* One expert's part of the sum: fused, or where an adapter reaches into it by
  * its modules on all rows. */
 static struct tensor *expert(struct pass *p, const struct expert *e, int64_t index,
@@ -119,7 +112,7 @@ static struct tensor *expert(struct pass *p, const struct expert *e, int64_t ind
     struct graph *g = p->g;
     struct tensor *w[3], *y;
     int fused = 1;
-    for (int k = 0; k < 3; k++) fused &= !has_adapter(e->at[k]) && !e->at[k]->b;
+    for (int k = 0; k < 3; k++) fused &= !nn_adapted(e->at[k]) && !e->at[k]->b;
     if (fused) {
         for (int k = 0; k < 3; k++) w[k] = nn_leaf(p, e->at[k]->w);
         graph_name(g, e->at[0]->name);
@@ -200,13 +193,11 @@ static struct tensor *embed(struct pass *p, const struct stream *s)
     struct graph *g = p->g;
     int64_t f = s->first, n = s->n;
     struct tensor *x = at[SLOT_PATCH] ? embed_patches(p)
-                                      : g_embed(g, nn_leaf(p, at[SLOT_EMBED]->w), p->ids + f, n);
+                                      : nn_embed(p, at[SLOT_EMBED], p->ids + f, n);
     if (at[SLOT_EMBED_IN]) x = nn_linear(p, at[SLOT_EMBED_IN], x);
     if (p->m->arch->style.embed_scale) x = g_scale(g, x, sqrtf((float)p->m->hp.dim));
-    if (at[SLOT_POS])
-        x = g_add(g, x, g_embed(g, nn_leaf(p, at[SLOT_POS]->w), pass_positions(p) + f, n));
-    if (at[SLOT_TYPE])
-        x = g_add(g, x, g_embed(g, nn_leaf(p, at[SLOT_TYPE]->w), pass_types(p) + f, n));
+    if (at[SLOT_POS]) x = g_add(g, x, nn_embed(p, at[SLOT_POS], pass_positions(p) + f, n));
+    if (at[SLOT_TYPE]) x = g_add(g, x, nn_embed(p, at[SLOT_TYPE], pass_types(p) + f, n));
     return nn_norm(p, at[SLOT_EMBED_NORM], x);
 }
 

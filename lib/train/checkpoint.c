@@ -164,6 +164,7 @@ static int read_state(struct trainer *t, const struct store *s, int copy)
                             (long long)p->n);
             if (copy) memcpy(k ? t->state[k - 1] + p->at : p->p->own, x->data, (size_t)p->n * 4);
         }
+    t->m->edits++;
     return PEFT_OK;
 }
 

@@ -196,6 +196,24 @@ static int is_quantised(const struct trainer *t, const struct param *p)
     return 1;
 }
 
+/* The default of the enabled adapters' methods; of several the smallest. */
+static float adapter_lr(const struct model *m)
+{
+    float lr = 1;
+    for (const struct adapter *a = m->adapters; a; a = a->next)
+        if (a->enabled) lr = MIN(lr, a->method->lr);
+    return lr;
+}
+
+/* A parameter of the model that is an adapter's by its method. */
+static int is_kept(const struct model *m, const struct param *p)
+{
+    for (const struct adapter *a = m->adapters; a; a = a->next)
+        for (int64_t i = 0; a->method->keeps && a->enabled && i < a->n_saved; i++)
+            if (a->saved[i].p == p) return 1;
+    return 0;
+}
+
 static int list_trained(struct trainer *t)
 {
     struct param *p;
@@ -213,10 +231,10 @@ static int list_trained(struct trainer *t)
         t->list[t->n_list++] =
             (struct trained){ p, t->n_floats, param_len(p), decays ? t->o.weight_decay : 0 };
         t->n_floats += div_up(param_len(p), 16) * 16;          /* every tensor begins on 64 bytes */
-        adapters += p->adapter;
-        body += !p->adapter && !p->is_new && p->layer >= 0;
+        adapters += p->adapter || is_kept(t->m, p);
+        body += !p->adapter && !is_kept(t->m, p) && !p->is_new && p->layer >= 0;
     }
-    if (t->o.lr == 0) t->o.lr = adapters ? 2e-4f : body ? 2e-5f : 1e-3f;
+    if (t->o.lr == 0) t->o.lr = adapters ? adapter_lr(t->m) : body ? 2e-5f : 1e-3f;
     return PEFT_OK;
 }
 

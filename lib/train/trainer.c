@@ -46,8 +46,10 @@ static int update(struct trainer *t, peft_step *out)
         const struct trained *p = &t->list[i];
         float *state[2] = { t->state[0] + p->at, t->state[1] + p->at };
         h.decay = p->decay;
+        h.lr = (float)lr * (p->p->lr_ratio > 0 ? p->p->lr_ratio : 1.0f);
         t->optimizer->step(&t->m->compute, p->p->own, t->grads + p->at, state, p->n, &h);
     }
+    t->m->edits++;
     out->grad_norm = norm;
     out->lr = lr;
     return PEFT_OK;

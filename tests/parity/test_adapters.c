@@ -59,11 +59,18 @@ static void test_lora_mts(void) { check_fixture("lora_mts"); }
 static void test_lora_pattern(void) { check_fixture("lora_pattern"); }
 static void test_lora_seqcls(void) { check_fixture("lora_seqcls"); }
 
+static void test_lora_embed(void) { check_fixture("lora_embed"); }
+static void test_dora(void) { check_fixture("dora"); }
+
+static void test_ia3(void) { check_fixture("ia3"); }
+static void test_ln(void) { check_fixture("ln"); }
+static void test_vera(void) { check_fixture("vera"); }
+static void test_loha(void) { check_fixture("loha"); }
+static void test_lokr(void) { check_fixture("lokr"); }
+static void test_oft(void) { check_fixture("oft"); }
 static void test_refused(void)
 {
     peft_model *m = base();
-    CHECK_EQ(peft_adapter_load(m, "default", "tests/golden/peft/dora"), PEFT_EUNSUPPORTED);
-    CHECK(strstr(peft_errmsg(), "use_dora"));
     CHECK_EQ(peft_adapter_load(m, "default", "tests/golden/peft/base_llama"), PEFT_ENOTFOUND);
     CHECK_EQ(peft_adapter_load(m, "bad name", "tests/golden/peft/lora"), PEFT_EARG);
     CHECK_EQ(peft_adapter_load(m, "default", "tests/golden/tiny/llama/lora_step0"), PEFT_EFORMAT);
@@ -123,6 +130,8 @@ static void test_trace_accumulate(void)
     check_trace("trace_lora_accum4", 4);
 }
 static void test_trace_rslora_mts(void) { check_trace("trace_rslora_mts", 1); }
+static void test_trace_dora(void) { check_trace("trace_dora", 1); }
+static void test_trace_ia3(void) { check_trace("trace_ia3", 1); }
 static void test_trace_full(void) { check_trace("trace_full", 1); }
 
 int main(void)
@@ -134,10 +143,20 @@ int main(void)
     RUN(test_lora_mts);
     RUN(test_lora_pattern);
     RUN(test_lora_seqcls);
+    RUN(test_lora_embed);
+    RUN(test_dora);
+    RUN(test_ia3);
+    RUN(test_ln);
+    RUN(test_vera);
+    RUN(test_loha);
+    RUN(test_lokr);
+    RUN(test_oft);
     RUN(test_refused);
     RUN(test_trace_lora);
     RUN(test_trace_accumulate);
     RUN(test_trace_rslora_mts);
+    RUN(test_trace_dora);
+    RUN(test_trace_ia3);
     RUN(test_trace_full);
     golden_end();
     return TEST_END();

@@ -427,7 +427,7 @@ static void flip_adapter(peft_model *m, const char *file, struct bytes b, size_t
 static void test_adapters(void)
 {
     static const struct { const char *old, *now; int code; } edits[] = {
-        { "\"LORA\"", "\"IA3\"", PEFT_EUNSUPPORTED },
+        { "\"LORA\"", "\"POLY\"", PEFT_EUNSUPPORTED },
         { "\"LORA\"", "5", PEFT_EUNSUPPORTED },
         { "\"r\": 2", "\"r\": 0", PEFT_EFORMAT },
         { "\"r\": 2", "\"r\": -2", PEFT_EFORMAT },
@@ -451,7 +451,8 @@ static void test_adapters(void)
         { "\"rank_pattern\": {}", "\"rank_pattern\": {\"q_proj\": \"2\"}", PEFT_EFORMAT },
         { "\"alpha_pattern\": {}", "\"alpha_pattern\": {\"q_proj\": 1e300}", PEFT_EFORMAT },
         { "\"alpha_pattern\": {}", "\"alpha_pattern\": [1]", PEFT_EFORMAT },
-        { "\"use_dora\": false", "\"use_dora\": true", PEFT_EUNSUPPORTED },
+        { "\"bias\": \"none\"", "\"use_dora\": true", PEFT_EFORMAT },
+        { "\"bias\": \"none\"", "\"use_dora\": \"yes\"", PEFT_EFORMAT },
         { "\"fan_in_fan_out\": false", "\"fan_in_fan_out\": true", PEFT_EUNSUPPORTED },
         { "\"init_lora_weights\": true", "\"init_lora_weights\": \"pissa\"", PEFT_EUNSUPPORTED } };
     peft_model *m = load(good);

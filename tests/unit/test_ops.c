@@ -86,6 +86,23 @@ static tensor *case_linear_add(struct setup *s)
     tensor *y = leaf(s, s->n, s->m), *x = leaf(s, s->n, s->d);
     return g_linear_add(s->g, y, x, weight(s, s->m, s->d, 0), 0.7f);
 }
+static tensor *case_magnitude(struct setup *s)
+{
+    tensor *m = leaf(s, 1, s->m);
+    tensor *w = s->variant ? weight(s, s->m, s->d, 0) : stored(s, "F32", s->m, s->d);
+    float *a = numbers(s->arena, 3 * s->d, 5), *b = numbers(s->arena, 3 * s->m, 6);
+    return g_magnitude(s->g, m, w, graph_leaf(s->g, "A", &qtype_f32, 3, s->d, a, NULL),
+                       graph_leaf(s->g, "B", &qtype_f32, s->m, 3, b, NULL), 0.7f);
+}
+static tensor *case_cayley(struct setup *s)
+{
+    return g_cayley(s->g, g_scale(s->g, leaf(s, s->n, 10), 0.2f), 5, 1 + s->variant);
+}
+static tensor *case_rotate(struct setup *s)
+{
+    tensor *x = leaf(s, s->n, 12);
+    return g_rotate(s->g, x, leaf(s, 12, 4));
+}
 static tensor *case_embed(struct setup *s)
 {
     return g_embed(s->g, weight(s, s->m, s->d, 0), indices(s, s->n, s->m, 1), s->n);
@@ -315,6 +332,9 @@ static const struct op_case {
 } cases[] = {
     { &op_linear, case_linear, TYPES, 0, 1e-3 },
     { &op_linear_add, case_linear_add, TYPES, 0, 1e-3 },
+    { &op_magnitude, case_magnitude, TYPES, 0, 1e-3 },
+    { &op_cayley, case_cayley, 6, 0, 2e-3 },
+    { &op_rotate, case_rotate, 1, 0, 1e-3 },
     { &op_embed, case_embed, TYPES, 0, 1e-3 },
     { &op_bias, case_bias, 1, 0, 1e-3 },
     { &op_add, case_add, 2, 0, 1e-3 },

@@ -14,6 +14,7 @@ PeftError and its subclasses, with the library's own reason.
 """
 import ctypes
 import itertools
+import json
 import math
 import queue
 import threading
@@ -320,7 +321,10 @@ class Model(_Handle):
         return [lib.peft_label_name(self._c, i).decode() for i in range(self.info.labels)]
 
     def add_adapter(self, name="default", **options):
-        """Options: rank, alpha, dropout, rslora, targets, target_parameters, seed, ..."""
+        """Options: method, rank, alpha, dropout, rslora, targets, target_parameters, init,
+        lr_ratio, seed, and settings, a dict of PEFT's adapter_config.json."""
+        if isinstance(options.get("settings"), dict):
+            options["settings"] = json.dumps(options["settings"])
         if isinstance(options.get("rslora"), bool):
             options["rslora"] = 1 if options["rslora"] else -1
         opts = _options(_api.AdapterOpts, options)
@@ -340,6 +344,21 @@ class Model(_Handle):
 
     def remove_adapter(self, name="default"):
         _check(lib.peft_adapter_remove(self._c, _bytes(name)))
+
+    def set_adapter_merged(self, name="default", on=True):
+        """Folds it into the weights, or takes it out again, bit for bit."""
+        _check(lib.peft_adapter_set_merged(self._c, _bytes(name), int(on)))
+
+    def set_adapter_weight(self, weight, name="default"):
+        _check(lib.peft_adapter_set_weight(self._c, _bytes(name), weight))
+
+    def combine_adapters(self, name, weights, **options):
+        """A new LoRA adapter of others, {name: weight}; options: how, density, rank, seed."""
+        opts = _options(_api.CombineOpts, options)
+        names = (ctypes.c_char_p * len(weights))(*map(_bytes, weights))
+        values = (ctypes.c_float * len(weights))(*weights.values())
+        _check(lib.peft_adapter_combine(self._c, _bytes(name), names, values, len(weights),
+                                        ctypes.byref(opts)))
 
     def merge(self, name="default"):
         _check(lib.peft_adapter_merge(self._c, _bytes(name)))

@@ -59,7 +59,8 @@ HeadOpts = _struct("HeadOpts", "size:size labels:i32 names:ptr pool:str dropout:
                    "kind:str")
 AdapterOpts = _struct("AdapterOpts", "size:size method:str targets:str rank:i32 alpha:f32 "
                       "dropout:f32 rslora:i32 modules_to_save:str seed:u64 "
-                      "target_parameters:str")
+                      "target_parameters:str settings:str init:str lr_ratio:f32")
+CombineOpts = _struct("CombineOpts", "size:size how:str density:f32 rank:i32 seed:u64")
 Message = _struct("Message", "role:str content:str")
 GenerateOpts = _struct("GenerateOpts", "size:size max_tokens:i32 temperature:f32 top_k:i32 "
                        "top_p:f32 min_p:f32 repeat_penalty:f32 seed:u64 stop:ptr n_stop:i32 "
@@ -107,7 +108,8 @@ Quantized = _struct("Quantized", "size:size bytes:i64 least:i64 kl:f64 least_kl:
 
 STRUCTS = {"peft_system": System, "peft_load_opts": LoadOpts, "peft_save_opts": SaveOpts,
            "peft_info": Info, "peft_param": Param, "peft_head_opts": HeadOpts,
-           "peft_adapter_opts": AdapterOpts, "peft_message": Message,
+           "peft_adapter_opts": AdapterOpts, "peft_combine_opts": CombineOpts,
+           "peft_message": Message,
            "peft_generate_opts": GenerateOpts, "peft_entry": Entry, "peft_generated": Generated,
            "peft_dataset_opts": DatasetOpts, "peft_dataset_stats": DatasetStats,
            "peft_train_opts": TrainOpts, "peft_step": Step, "peft_plan": Plan,
@@ -145,6 +147,9 @@ peft_adapter_enable i32 p s
 peft_adapter_disable i32 p s
 peft_adapter_remove i32 p s
 peft_adapter_merge i32 p s
+peft_adapter_set_merged i32 p s i32
+peft_adapter_set_weight i32 p s f32
+peft_adapter_combine i32 p s p p i32 p
 peft_tokenize i64 p s size i32 p i64
 peft_tokenize_offsets i64 p s size i32 p p i64
 peft_detokenize i64 p p i64 i32 p i64

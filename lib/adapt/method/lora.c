@@ -1,48 +1,240 @@
 /* LoRA (Hu et al. 2021): y = W x + s B A dropout(x), s = alpha / r, or
  * alpha / sqrt(r) (rsLoRA, Kalajdzievski 2023).  A [r, in] starts as Hugging
  * Face PEFT's kaiming_uniform(a = sqrt 5), which is uniform within
- * 1 / sqrt(in); B [out, r] starts as zero, so the model begins unchanged. */
+ * 1 / sqrt(in); B [out, r] starts as zero, so the model begins unchanged.
+ * Embeddings: row(id) + s B A[:, id] with A [r, vocab] zero and B [dim, r]
+ * normal; A is held turned, so that its columns are rows to be looked up.
+ *
+ * PiSSA (Meng et al. 2024) starts with s B A = the largest singular triples of W,
+ * OLoRA (Bueyuekakyuez 2024) with B = the first columns of Q, A = of R's rows of W = Q R.
+ * Where PEFT takes that out of the base, here the base stays as it is, quantised
+ * or not, and s (B A - B0 A0) is added: the same numbers, and the file is the
+ * rank-2r difference adapter that PEFT converts its own to.
+ *
+ * DoRA (Liu et al. 2024): y = m / |W + s B A| * (W x + s B A dropout(x)), the
+ * length by rows and taken as a constant by the gradient (their section 4.3); m
+ * starts as that length. */
+#include <float.h>
 #include <math.h>
 
 #include "adapt/adapt.h"
 
-enum { A, B, B_BIAS };
+enum { LORA_A, LORA_B, LORA_BIAS, LORA_EMBED_A, LORA_EMBED_B, LORA_A0 = LORA_A + START,
+       LORA_B0 = LORA_B + START, LORA_M = LORA_EMBED_A };
 
-static void init(struct adapted *a, uint64_t seed, uint64_t stream)
+/* A and B from the weight itself. */
+static int lora_start(struct model *m, struct adapted *a)
 {
-    const struct param *p = a->part[A];
-    float bound = 1.0f / sqrtf((float)p->cols);
-    rng_fill_uniform(p->own, param_len(p), -bound, bound, seed, stream);
+    const struct param *w = a->site->w;
+    struct param *pa = a->part[LORA_A], *pb = a->part[LORA_B];
+    const struct matrix weight = { w->type, w->data, w->rows, w->cols };
+    int svd = !strcmp(a->adapter->start, "pissa");
+    int64_t r = a->rank;
+    float *left = mem_array(&m->host.mem, r, w->rows * 4), scale = 1.0f / sqrtf(a->scale);
+    int rc = left ? lowrank(m, &weight, svd, r, left, pa->own) : PEFT_ENOMEM;
+    for (int64_t i = 0; i < w->rows * r && !rc; i++)
+        pb->own[i] = left[i % r * w->rows + i / r] * (svd ? scale : 1.0f);
+    if (!rc && svd) m->compute.k->axpy(pa->own, pa->own, scale, 0, param_len(pa));
+    mem_free(&m->host.mem, left);
+    if (rc) return rc;
+    memcpy(a->part[LORA_A0]->own, pa->own, (size_t)param_len(pa) * 4);
+    memcpy(a->part[LORA_B0]->own, pb->own, (size_t)param_len(pb) * 4);
+    return PEFT_OK;
 }
 
-static void set_scale(struct adapted *a)
+static int lora_init(struct model *m, struct adapted *a, uint64_t seed, uint64_t stream)
+{
+    int embeds = a->site->kind == SITE_EMBED;
+    struct param *p = a->part[embeds ? LORA_EMBED_B : LORA_A];
+    float bound = 1.0f / sqrtf((float)p->cols);
+    if (!embeds) a->part[LORA_B]->lr_ratio = a->adapter->lr_ratio;
+    if (a->part[LORA_A0]) return lora_start(m, a);
+    if (embeds) rng_fill_normal(p->own, param_len(p), 1.0f, seed, stream);
+    else if (a->adapter->start)
+        rng_fill_normal(p->own, param_len(p), 1.0f / (float)a->rank, seed, stream);
+    else rng_fill_uniform(p->own, param_len(p), -bound, bound, seed, stream);
+    if (embeds) p->lr_ratio = a->adapter->lr_ratio;
+    return PEFT_OK;
+}
+
+static void lora_scale(struct adapted *a)
 {
     a->scale = a->adapter->rslora ? a->alpha / sqrtf((float)a->rank) : a->alpha / (float)a->rank;
+    a->scale *= a->adapter->weight;
 }
 
-static struct tensor *after(struct pass *p, const struct adapted *a, struct tensor *x,
-                            struct tensor *y)
+static struct tensor *lora_after(struct pass *p, const struct adapted *a, struct tensor *x,
+                                 struct tensor *y)
 {
+    if (a->part[LORA_A0])
+        y = g_linear_add(p->g, y, g_linear(p->g, x, nn_leaf(p, a->part[LORA_A0])),
+                         nn_leaf(p, a->part[LORA_B0]), -a->scale);
     x = nn_dropout(p, x, a->adapter->dropout);
-    struct tensor *low = g_linear(p->g, x, nn_leaf(p, a->part[A]));
-    y = g_linear_add(p->g, y, low, nn_leaf(p, a->part[B]), a->scale);
-    if (!a->part[B_BIAS]) return y;
-    return g_bias(p->g, y, g_scale(p->g, nn_leaf(p, a->part[B_BIAS]), a->scale));
+    struct tensor *low = g_linear(p->g, x, nn_leaf(p, a->part[LORA_A]));
+    y = g_linear_add(p->g, y, low, nn_leaf(p, a->part[LORA_B]), a->scale);
+    if (!a->part[LORA_BIAS]) return y;
+    return g_bias(p->g, y, g_scale(p->g, nn_leaf(p, a->part[LORA_BIAS]), a->scale));
 }
 
-static void merge(const struct adapted *a, const struct compute *c, float *w, float *b, float sign)
+static struct tensor *lora_embed(struct pass *p, const struct adapted *a, const int32_t *ids,
+                                 int64_t n, struct tensor *y)
 {
-    const struct param *pa = a->part[A], *pb = a->part[B];
-    float s = sign * a->scale;
-    c->blas->sgemm(0, 0, pb->rows, pa->cols, a->rank, s, pb->own, a->rank, pa->own, pa->cols, 1.0f,
-                   w, pa->cols);
-    if (b) c->k->axpy(b, a->part[B_BIAS]->own, s, 1, pb->rows);
+    struct tensor *low = g_embed(p->g, nn_leaf(p, a->part[LORA_EMBED_A]), ids, n);
+    return g_linear_add(p->g, y, low, nn_leaf(p, a->part[LORA_EMBED_B]), a->scale);
 }
+
+static void lora_merge(struct model *m, const struct adapted *a, float *w, float *b)
+{
+    int embeds = a->site->kind == SITE_EMBED;
+    const struct compute *c = &m->compute;
+    /* W is [vocab, dim] += A^T B^T, or [out, in] += B A. */
+    const struct param *left = a->part[embeds ? LORA_EMBED_A : LORA_B];
+    const struct param *right = a->part[embeds ? LORA_EMBED_B : LORA_A];
+    int64_t cols = embeds ? right->rows : right->cols;
+    c->blas->sgemm(0, embeds, left->rows, cols, a->rank, a->scale, left->own, a->rank, right->own,
+                   right->cols, 1.0f, w, cols);
+    const struct param *a0 = a->part[LORA_A0], *b0 = a->part[LORA_B0];
+    if (a0)
+        c->blas->sgemm(0, 0, b0->rows, cols, a->rank, -a->scale, b0->own, a->rank, a0->own, cols,
+                       1.0f, w, cols);
+    if (b && a->part[LORA_BIAS])
+        c->k->axpy(b, a->part[LORA_BIAS]->own, a->scale, 1, left->rows);
+}
+
+static const struct method_setting lora_settings[] = {
+    { "r", 'i', offsetof(struct adapter, rank), 8, 1, 1 << 16 },
+    { "lora_alpha", 'f', offsetof(struct adapter, alpha), 8, -FLT_MAX, FLT_MAX },
+    { "lora_dropout", 'f', offsetof(struct adapter, dropout), 0, 0, 0.9999 },
+    { "use_rslora", 'b', offsetof(struct adapter, rslora), 0, 0, 1 },
+    { "lora_bias", 'b', offsetof(struct adapter, bias), 0, 0, 1 },
+    { "fan_in_fan_out", 'b', offsetof(struct adapter, turned), 0, 0, 1 },
+    { NULL, 0, 0, 0, 0, 0 }
+};
+static const char lora_config[] = "\"bias\": \"none\",\n  \"init_lora_weights\": true";
 
 const struct method method_lora = {
-    "lora", "LORA", SITE_LINEAR,
-    { { "lora_A.weight", PART_RANK, PART_IN, 0 },
-      { "lora_B.weight", PART_OUT, PART_RANK, 0 },
-      { "lora_B.bias", PART_ONE, PART_OUT, 1 } },
-    init, set_scale, NULL, after, merge, 1
+    .name = "lora",
+    .peft_type = "LORA",
+    .about = "a product of two low-rank matrices is added to the weight",
+    .config = lora_config,
+    .settings = lora_settings,
+    .parts = { { "lora_A.weight", PART_RANK, PART_IN, 0, 0 },
+               { "lora_B.weight", PART_OUT, PART_RANK, 0, 0 },
+               { "lora_B.bias", PART_ONE, PART_OUT, PART_IF_BIAS, 0 },
+               { "lora_embedding_A", PART_OUT, PART_RANK, PART_TURNED, SITE_EMBED },
+               { "lora_embedding_B", PART_IN, PART_RANK, 0, SITE_EMBED },
+               { "lora_A.start", PART_RANK, PART_IN, PART_START, 0 },
+               { "lora_B.start", PART_OUT, PART_RANK, PART_START, 0 } },
+    .at = SITE_LINEAR | SITE_EMBED,
+    .rank = 16,
+    .lr = 2e-4f,
+    .fused = 1,
+    .patterns = 1,
+    .init = lora_init,
+    .set_scale = lora_scale,
+    .after = lora_after,
+    .embed = lora_embed,
+    .merge = lora_merge
+};
+
+/* --- DoRA */
+
+static struct matrix dora_weight(const struct adapted *a)
+{
+    const struct param *w = a->site->w;
+    return (struct matrix){ w->type, w->data, w->rows, w->cols };
+}
+
+struct dora_job {
+    const struct compute *c;
+    const struct adapted *a;
+    struct matrix w;
+    float *norm, *temp;
+};
+
+static void dora_rows(void *arg, int64_t begin, int64_t end, int worker)
+{
+    const struct dora_job *j = arg;
+    lora_row_norms(j->c, j->norm, &j->w, j->a->part[LORA_A]->own, j->a->part[LORA_B]->own,
+                   j->a->rank, j->a->scale, begin, end,
+                   j->temp + worker * LORA_NORM_ROWS * j->w.cols);
+}
+
+/* norm [out] = the lengths of the rows of W + s B A. */
+static int dora_norms(struct model *m, const struct adapted *a, float *norm)
+{
+    struct dora_job j = { &m->compute, a, dora_weight(a), norm, NULL };
+    j.temp = mem_array(&m->host.mem, pool_threads(m->pool) * LORA_NORM_ROWS, j.w.cols * 4);
+    if (!j.temp) return PEFT_ENOMEM;
+    compute_rows(&m->compute, j.w.rows, LORA_NORM_ROWS, dora_rows, &j);
+    mem_free(&m->host.mem, j.temp);
+    return PEFT_OK;
+}
+
+static int dora_init(struct model *m, struct adapted *a, uint64_t seed, uint64_t stream)
+{
+    lora_init(m, a, seed, stream);
+    return dora_norms(m, a, a->part[LORA_M]->own);
+}
+
+static int64_t dora_len(const struct adapted *a) { return a->site->w->rows; }
+
+static int dora_derive(struct model *m, struct adapted *a)
+{
+    int rc = dora_norms(m, a, a->derived);
+    const float *mag = a->part[LORA_M]->own;
+    for (int64_t i = 0; i < a->site->w->rows && !rc; i++)
+        a->derived[i] = a->derived[i] > 0 ? mag[i] / a->derived[i] : 0;
+    return rc;
+}
+
+/* m / |W + s B A|: made before inference, and a node while training. */
+static struct tensor *dora_factor(struct pass *p, const struct adapted *a)
+{
+    const struct param *w = a->site->w, *pa = a->part[LORA_A], *pb = a->part[LORA_B];
+    struct graph *g = p->g;
+    if (!p->training)
+        return graph_leaf(g, "dora", &qtype_f32, 1, w->rows, a->derived, NULL);
+    return g_magnitude(g, nn_leaf(p, a->part[LORA_M]),
+                       graph_leaf(g, w->name, w->type, w->rows, w->cols, w->data, NULL),
+                       graph_leaf(g, pa->name, pa->type, pa->rows, pa->cols, pa->data, NULL),
+                       graph_leaf(g, pb->name, pb->type, pb->rows, pb->cols, pb->data, NULL),
+                       a->scale);
+}
+
+static struct tensor *dora_after(struct pass *p, const struct adapted *a, struct tensor *x,
+                                 struct tensor *y)
+{
+    return g_mul(p->g, lora_after(p, a, x, y), dora_factor(p, a));
+}
+
+static void dora_merge(struct model *m, const struct adapted *a, float *w, float *b)
+{
+    int64_t rows = a->site->w->rows, cols = a->site->w->cols;
+    lora_merge(m, a, w, b);
+    for (int64_t i = 0; i < rows; i++)
+        m->compute.k->axpy(w + i * cols, w + i * cols, a->derived[i], 0, cols);
+}
+
+const struct method method_dora = {
+    .name = "dora",
+    .peft_type = "LORA",
+    .mark = "use_dora",
+    .about = "LoRA on the weight's direction, and the length of each of its rows",
+    .config = lora_config,
+    .settings = lora_settings,
+    .parts = { { "lora_A.weight", PART_RANK, PART_IN, 0, 0 },
+               { "lora_B.weight", PART_OUT, PART_RANK, 0, 0 },
+               { NULL, 0, 0, 0, 0 },
+               { "lora_magnitude_vector", PART_ONE, PART_OUT, 0, 0 } },
+    .at = SITE_LINEAR,
+    .rank = 16,
+    .lr = 2e-4f,
+    .patterns = 1,
+    .init = dora_init,
+    .set_scale = lora_scale,
+    .derived_len = dora_len,
+    .derive = dora_derive,
+    .after = dora_after,
+    .merge = dora_merge
 };

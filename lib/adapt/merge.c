@@ -1,0 +1,139 @@
+/* Folding adapters into weights: for good, or so that it can be taken back. */
+#include "adapt/io.h"
+
+/* All memory before anything changes, so that a failure leaves every weight as it was. */
+static int own_weights(struct model *m, const struct adapter *a)
+{
+    int rc = PEFT_OK, biases = a->bias || a->method->turns_bias;
+    for (int64_t i = 0; i < a->n_sites && !rc; i++) {
+        struct site *s = a->sites[i].site;
+        rc = param_own(m, s->w);
+        if (!rc && biases && s->b) rc = param_own(m, s->b);
+    }
+    return rc;
+}
+
+static int can_merge(const struct model *m, const struct adapter *a)
+{
+    if (!a->method->merge && !a->method->keeps)
+        return fail(PEFT_EUNSUPPORTED, "method %s cannot be merged", a->method->name);
+    for (int64_t i = 0; i < a->n_sites; i++) {
+        const struct site *s = a->sites[i].site;
+        if (a->bias && !s->b)
+            return fail(PEFT_EUNSUPPORTED,
+                        "the adapter has a bias for %s, which has none, so it cannot be merged",
+                        s->name);
+        if (s->kind == SITE_EMBED && adapter_is_shared(m, s->w))
+            return fail(PEFT_EUNSUPPORTED, "%s is the output layer too, which the adapter does not "
+                        "change, so it cannot be merged", s->name);
+    }
+    return PEFT_OK;
+}
+
+int adapter_merge(struct model *m, struct adapter *a)
+{
+    int rc = can_merge(m, a), enabled = a->enabled, biases = a->bias || a->method->turns_bias;
+    if (rc) return rc;
+    adapter_enable(m, a, 1);
+    rc = own_weights(m, a);
+    for (int64_t i = 0; i < a->n_sites && !rc && a->method->derive; i++)
+        rc = a->method->derive(m, &a->sites[i]);
+    if (rc) {
+        adapter_enable(m, a, enabled);
+        return rc;
+    }
+    for (int64_t i = 0; i < a->n_sites; i++) {
+        struct site *s = a->sites[i].site;
+        a->method->merge(m, &a->sites[i], s->w->own, biases && s->b ? s->b->own : NULL);
+    }
+    adapter_enable(m, a, 0);
+    for (int64_t i = 0; i < a->n_saved; i++) give_module(m, &a->saved[i]);
+    a->n_saved = 0;
+    adapter_remove(m, a);
+    return PEFT_OK;
+}
+
+/* --- for a while: the weights with the adapter in them are copies above the
+ * model's own values, which come back bit for bit. */
+
+static int unmerge(struct model *m, struct adapter *a)
+{
+    for (int64_t i = 0; i < a->n_merged; i++)
+        if (a->merged[i].p->own != a->merged[i].mine)
+            return fail(PEFT_ESTATE, "%s has been changed since \"%s\" was merged: take that back "
+                        "first", a->merged[i].p->name, a->name);
+    for (int64_t i = 0; i < a->n_merged; i++) {
+        take_module(m, &a->merged[i]);
+        mem_free(&m->host.mem, a->merged[i].mine);
+    }
+    a->n_merged = 0;
+    m->edits++;
+    return PEFT_OK;
+}
+
+static float *float_copy(struct model *m, const struct param *p)
+{
+    float *x = mem_alloc(&m->host.mem, param_len(p) * 4);
+    if (x) qtype_expand(p->type, x, p->data, 0, param_len(p));
+    return x;
+}
+
+static int merge_site(struct model *m, struct adapter *a, struct adapted *d,
+                      struct saved_module *to, int64_t *n)
+{
+    struct site *s = d->site;
+    int biases = (a->bias || a->method->turns_bias) && s->b;
+    float *w = float_copy(m, s->w), *b = biases ? float_copy(m, s->b) : NULL;
+    int rc = w && (b || !biases) ? PEFT_OK : PEFT_ENOMEM;
+    if (!rc && a->method->derive) rc = a->method->derive(m, d);
+    if (rc) {
+        mem_free(&m->host.mem, w);
+        mem_free(&m->host.mem, b);
+        return rc;
+    }
+    a->method->merge(m, d, w, b);
+    to[(*n)++] = (struct saved_module){ .p = s->w, .mine = w };
+    if (b) to[(*n)++] = (struct saved_module){ .p = s->b, .mine = b };
+    if (m->compute.k->finite(w, param_len(s->w))) return PEFT_OK;
+    return fail(PEFT_ENONFINITE, "%s would not be finite with \"%s\" in it", s->w->name, a->name);
+}
+
+int adapter_set_merged(struct model *m, struct adapter *a, int on)
+{
+    int64_t n = 0, i;
+    if (!on || a->n_merged) return on ? PEFT_OK : unmerge(m, a);
+    int rc = can_merge(m, a);
+    if (rc) return rc;
+    if (!a->method->merge)
+        return fail(PEFT_EUNSUPPORTED, "method %s is in the weights already", a->method->name);
+    for (const struct adapter *o = m->adapters; o; o = o->next)
+        for (i = 0; o != a && o->enabled && i < a->n_sites; i++)
+            for (const struct adapted *d = a->sites[i].site->first; d; d = d->next)
+                if (d->adapter == o && !o->n_merged && o->method->derive)
+                    return fail(PEFT_ESTATE, "\"%s\" depends on %s, which merging would change: "
+                                "disable it first", o->name, a->sites[i].site->name);
+    struct saved_module *list = arena_alloc(&m->arena, 2 * a->n_sites * (int64_t)sizeof(*list));
+    if (!list) return PEFT_ENOMEM;
+    adapter_enable(m, a, 1);
+    for (i = 0; i < a->n_sites && !rc; i++) rc = merge_site(m, a, &a->sites[i], list, &n);
+    for (i = 0; i < n; i++) {
+        if (rc) mem_free(&m->host.mem, list[i].mine);
+        else put_module(&list[i]);
+    }
+    if (rc) return rc;
+    a->merged = list;
+    a->n_merged = n;
+    m->edits++;
+    return PEFT_OK;
+}
+
+int adapter_set_weight(struct model *m, struct adapter *a, float weight)
+{
+    if (!a->method->set_scale)
+        return fail(PEFT_EUNSUPPORTED, "method %s has no weight, as it does not add to the layers",
+                    a->method->name);
+    a->weight = weight;
+    for (int64_t i = 0; i < a->n_sites; i++) a->method->set_scale(&a->sites[i]);
+    m->edits++;
+    return PEFT_OK;
+}
