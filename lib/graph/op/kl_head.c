@@ -74,7 +74,7 @@ static int64_t steps_kl_head(const struct tensor *t)
 }
 
 /* log of the sum of exponentials; *best: where the largest is. */
-static double log_sum(const float *z, int64_t n, int64_t *best)
+static double kl_log_sum(const float *z, int64_t n, int64_t *best)
 {
     double sum = 0;
     *best = 0;
@@ -90,7 +90,7 @@ static void kl_row(const struct kl_head_args *a, double *s, float *z, const floa
                    int32_t target)
 {
     int64_t best, ref_best;
-    double sum = log_sum(z, n, &best), ref_sum = log_sum(ref, n, &ref_best), kl = 0, most = 0;
+    double sum = kl_log_sum(z, n, &best), ref_sum = kl_log_sum(ref, n, &ref_best), kl = 0, most = 0;
     s[3] = target < 0 ? 0 : sum - (double)z[target];
     s[4] = target < 0 ? 0 : ref_sum - (double)ref[target];
     for (int64_t i = 0; i < n; i++) {
