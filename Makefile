@@ -40,6 +40,20 @@ PKG_CONFIG ?= pkg-config
 PKG_CFLAGS ?= $(shell $(PKG_CONFIG) --cflags libcjson libutf8proc 2>/dev/null)
 PKG_LIBS ?= $(shell $(PKG_CONFIG) --libs libcjson libutf8proc 2>/dev/null || \
     echo -lcjson -lutf8proc)
+# What is used when it is there, and its absence an error with a reason otherwise:
+# PCRE2 for unusual expressions of tokenizers, libpng and libjpeg for pictures.
+# WITH_PCRE2=0, WITH_PNG=0 and WITH_JPEG=0 leave them out.
+WITH_PCRE2 ?= $(shell $(PKG_CONFIG) --exists libpcre2-8 2>/dev/null && echo 1)
+WITH_PNG ?= $(shell $(PKG_CONFIG) --exists libpng 2>/dev/null && echo 1)
+WITH_JPEG ?= $(shell $(PKG_CONFIG) --exists libjpeg 2>/dev/null && echo 1)
+OPTIONAL := $(strip $(if $(filter 1,$(WITH_PCRE2)),libpcre2-8) $(if $(filter \
+    1,$(WITH_PNG)),libpng) $(if $(filter 1,$(WITH_JPEG)),libjpeg))
+ifneq ($(OPTIONAL),)
+PKG_CFLAGS += $(shell $(PKG_CONFIG) --cflags $(OPTIONAL)) $(if $(filter \
+    libpcre2-8,$(OPTIONAL)),-DPEFT_PCRE2) $(if $(filter \
+    libpng,$(OPTIONAL)),-DPEFT_PNG) $(if $(filter libjpeg,$(OPTIONAL)),-DPEFT_JPEG)
+PKG_LIBS += $(shell $(PKG_CONFIG) --libs $(OPTIONAL))
+endif
 PKG_CFLAGS := $(PKG_CFLAGS)
 PKG_LIBS := $(PKG_LIBS)
 OBJCOPY ?= objcopy
@@ -122,6 +136,11 @@ $(B)/tools/%.o: tools/%.c | $(B)/packages
 	mkdir -p $(@D)
 	echo "CC $@"
 	$(CCALL) -c -o $@ $<
+
+# What uses them is built anew when optional libraries come or go.
+$(shell mkdir -p $(B) && { echo '$(OPTIONAL)' | cmp -s - $(B)/optional || \
+    echo '$(OPTIONAL)' >$(B)/optional; })
+$(B)/text/regex.o $(B)/data/png.o $(B)/data/jpeg.o: $(B)/optional
 
 # Every object, for the tests, which also look inside.
 $(B)/internal.a: $(OBJS)
@@ -231,6 +250,7 @@ install: all
 	ln -sf $(SO_MAJOR) $(DESTDIR)$(LIBDIR)/$(SO)
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
 	    -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+	    -e 's|@OPTIONAL@|$(OPTIONAL)|' \
 	    pkgconfig/libpeft.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/libpeft.pc
 	$(if $(CMD),install -m 755 $(CMD) $(DESTDIR)$(BINDIR)/peft)
 	if [ -d build/deps/libpeft ]; then \

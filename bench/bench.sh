@@ -1,17 +1,19 @@
 #!/bin/sh
-# make bench: libpeft against PyTorch + transformers + PEFT.
+# make bench: libpeft against PyTorch + transformers + PEFT, and its tokenizers
+# against the package `tokenizers`.
 #
 # Both train the same model, adapter and batches, float32, with the same number
 # of threads, one after the other in turns.  The peer lives in its own
 # environment, build/bench-venv (3 GB, fetched once).
 #   BENCH_PYTHON=...  a python that has torch, transformers and peft already
 #   BENCH_THREADS=N BENCH_STEPS=N BENCH_ROUNDS=N
+#   BENCH_MEGABYTES=N    of text for the tokenizers
+#   BENCH_ONLY=encode|train
 set -eu
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build/release}
 VENV=build/bench-venv
 
-model=$(tools/fetch_model.sh)
 python=${BENCH_PYTHON:-}
 if [ -z "$python" ]; then
     python=$VENV/bin/python
@@ -27,7 +29,14 @@ if [ -z "$python" ]; then
     fi
 fi
 
+if [ "${BENCH_ONLY:-encode}" = encode ]; then
+    python3 bench/encode.py --program "$BUILD/bench_encode" --python "$python" --out build/bench \
+        --megabytes "${BENCH_MEGABYTES:-20}" --rounds "${BENCH_ROUNDS:-2}"
+    [ -z "${BENCH_ONLY:-}" ] || exit 0
+fi
+
 # The peer gets the very weights that libpeft reads, as floats.
+model=$(tools/fetch_model.sh)
 folder=build/bench/model-f32
 if [ -n "$python" ] && [ ! -e $folder/config.json ]; then
     mkdir -p build/bench

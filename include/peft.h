@@ -111,6 +111,19 @@ typedef struct peft_system {
 /* What the library found on this machine.  Any thread. */
 PEFT_API int32_t peft_system_info(peft_system *out);
 
+/* One row of what the library works with.  Fields that do not apply are "". */
+typedef struct peft_entry {
+    size_t size;
+    char name[32];       /* "llama", "Q4_1", "GGUF" */
+    char kind[32];       /* families: "decoder", "encoder"; types: "4.5 bits" */
+    char hf[160];        /* classes, or the container in Hugging Face's layout */
+    char gguf[32];       /* general.architecture; types: "yes" */
+    char about[160];     /* for people */
+} peft_entry;
+/* Row i, from 0, of the table "families", "formats", "types" (of stored tensors),
+ * "tokenizers" or "heads".  PEFT_EEND after the last.  Any thread. */
+PEFT_API int32_t peft_list(const char *table, int32_t i, peft_entry *out);
+
 /* ------------------------------------------------------------------ model */
 
 typedef struct peft_model peft_model;
@@ -147,13 +160,21 @@ typedef struct peft_save_opts {
     const char *dtype;    /* float tensors: NULL = as held, "f32", "f16", "bf16";
                              in GGUF also "q8_0", "q6_k", "q5_k", "q5_1", "q5_0",
                              "q4_k", "q4_1", "q4_0" (rows that are no whole blocks
-                             get a larger type, as in llama.cpp) */
+                             get a larger type, as in llama.cpp); in folders also
+                             "nf4", "fp4", "nf4_dq", "fp4_dq": linear layers as
+                             bitsandbytes keeps them in 4 bits, _dq with double
+                             quantisation (Dettmers et al. 2023) */
     int64_t shard_bytes;  /* 0 = 5 GB a file */
+    /* Called after each tensor, in bytes; non-zero ends with PEFT_ECANCELLED. */
+    int32_t (*progress)(void *ctx, int64_t done, int64_t total);
+    void *ctx;
 } peft_save_opts;
 /* Writes the model with what was trained or merged: to a folder in Hugging
  * Face layout, or to one GGUF file when `path` ends in ".gguf".  A folder gets
- * quantised tensors as floats, since safetensors has no such types.  The old
- * file or folder is replaced only once the new one is whole. */
+ * quantised tensors as floats, since safetensors has no such types, and what
+ * transformers reads beside the weights: generation_config.json and tokenizer
+ * files as they were, or made.  The old file or folder is replaced only once the
+ * new one is whole. */
 PEFT_API int32_t peft_model_save(const peft_model *model, const char *path,
                                  const peft_save_opts *opts);
 
@@ -175,6 +196,14 @@ typedef struct peft_info {
     int64_t weight_bytes;    /* as stored */
     int32_t n_tensors, n_adapters;
     int32_t bos, eos, pad;   /* token ids; -1 = none */
+    int32_t image_height, image_width, channels; /* a model of pictures; else 0 */
+    int32_t embed_dim;       /* of peft_embed and peft_embed_image */
+    int32_t encoder_layers;  /* of an encoder-decoder model, the first of `layers`; else 0 */
+    int32_t decoder_start;   /* the token that its targets begin with; -1 = none */
+    char head[32];           /* as peft_head_opts.kind; "language-model", or "embedding" for the
+                                body alone */
+    int32_t outputs;         /* columns of peft_forward, 0 = none */
+    int32_t each_token;      /* 1 = peft_forward has a row for each token */
 } peft_info;
 PEFT_API int32_t peft_model_info(const peft_model *model, peft_info *out);
 
@@ -197,8 +226,8 @@ PEFT_API int64_t peft_model_read(const peft_model *model, const char *name,
 /* --------------------------------------------------------- what is trained */
 
 /* Weights of the layers first..last train no more: 0-based, both inclusive,
- * negative counting from the end (-1 = last).  Embeddings and head are not
- * part of a layer: freeze them by name. */
+ * negative counting from the end (-1 = last); an encoder's come before its
+ * decoder's.  Embeddings and head are not part of a layer: freeze them by name. */
 PEFT_API int32_t peft_freeze_layers(peft_model *model, int32_t first, int32_t last);
 /* Globs match Hugging Face names; `*` and `?` cross dots, and commas separate
  * alternatives: "*.bias", "model.layers.2?.*,lm_head.*".  PEFT_ENOTFOUND when
@@ -219,6 +248,9 @@ typedef struct peft_head_opts {
     const char *pool;             /* NULL = the family's: "last", "cls", "mean" */
     float dropout;                /* before the head while training */
     uint64_t seed;                /* of its initial values */
+    const char *kind;             /* NULL = "classification" (one label: "regression"),
+                                     "multi-label", "regression", "reward", "tokens",
+                                     "question-answering", "masked-lm" */
 } peft_head_opts;
 /* Adds a new last layer that maps the pooled hidden state to `labels` logits
  * and takes the place of the language-model head.  It is trainable.  The name
@@ -241,6 +273,10 @@ typedef struct peft_adapter_opts {
                                      enabled adapters that keep the same module
                                      the one enabled last counts */
     uint64_t seed;
+    const char *target_parameters; /* experts as one parameter, as PEFT adapts them in
+                                     transformers 5: "mlp.experts.gate_up_proj,
+                                     mlp.experts.down_proj"; NULL = none.  What it
+                                     names is left out of `targets`; without dropout */
 } peft_adapter_opts;
 /* Adds a trainable adapter.  The first one freezes all other weights but the
  * classification head's, as PEFT does; peft_unfreeze can follow.
@@ -270,10 +306,23 @@ enum {
     PEFT_TOK_PLAIN = 2     /* special tokens' names in the text are plain text */
 };
 /* Encodes n bytes.  Returns the number of ids, and writes at most `cap` of
- * them; `ids` may be NULL to ask.  Invalid UTF-8 is PEFT_EFORMAT. */
+ * them; `ids` may be NULL to ask.  Text that is not UTF-8 (a stray or missing
+ * continuation byte, an overlong form, a surrogate, a character past U+10FFFF)
+ * is refused as a whole with PEFT_EFORMAT, whose message names the first such
+ * byte and its offset: nothing is replaced or left out. */
 PEFT_API int64_t peft_tokenize(const peft_model *model, const char *text,
                                size_t n, int32_t flags, int32_t *ids,
                                int64_t cap);
+/* The same, and offsets [cap, 2]: id i stands for the bytes from offsets[2 i]
+ * up to, without it, offsets[2 i + 1] of the text; 0, 0 for what the tokenizer
+ * adds.  These are the offsets of Hugging Face's tokenizers, in bytes: whole
+ * characters, of which several ids may share one; what a normalizer made
+ * stands for what it was made from; without the spaces at the ends where the
+ * tokenizer says so (trim_offsets).  Either array may be NULL. */
+PEFT_API int64_t peft_tokenize_offsets(const peft_model *model,
+                                       const char *text, size_t n,
+                                       int32_t flags, int32_t *ids,
+                                       int32_t *offsets, int64_t cap);
 enum { PEFT_DETOK_SKIP = 1 /* leave special tokens out */ };
 /* Decodes.  Returns the number of bytes, writes at most `cap` (no NUL). */
 PEFT_API int64_t peft_detokenize(const peft_model *model, const int32_t *ids,
@@ -287,13 +336,129 @@ PEFT_API int64_t peft_chat_render(const peft_model *model,
                                   const peft_message *messages, int32_t n,
                                   int32_t prompt, char *text, int64_t cap);
 
-/* logits [n, vocab], or [labels] with a classification head, for one sequence
- * of n ids.  Adapters that are enabled take part. */
+/* logits [n, vocab], or [labels] with a classification head, or [n, labels]
+ * with one for tokens (2 for answers: begin and end), for one sequence of n ids.
+ * Adapters that are enabled take part.  PEFT_ESTATE for an encoder-decoder
+ * model, which needs peft_forward_pair. */
 PEFT_API int32_t peft_forward(peft_model *model, const int32_t *ids, int32_t n,
                               float *logits);
-/* The mean of the last hidden states, [dim]: a sentence embedding. */
+/* Of an encoder-decoder model: logits [n, vocab] for the n ids of a target, whose
+ * first is the decoder's start token, after a source of n_source ids. */
+PEFT_API int32_t peft_forward_pair(peft_model *model, const int32_t *source,
+                                   int32_t n_source, const int32_t *ids,
+                                   int32_t n, float *logits);
+/* The mean of the last hidden states, [dim]: a sentence embedding.  Of an
+ * encoder-decoder model those of its encoder. */
 PEFT_API int32_t peft_embed(peft_model *model, const int32_t *ids, int32_t n,
                             int32_t normalize, float *embedding);
+
+/* Pictures.  `pixels` are n pictures [channels, height, width] of float32 as the
+ * model reads them, normalised; logits [n, labels], embeddings [n, embed_dim]:
+ * the class token's last hidden state, for CLIP projected.  PEFT_ESTATE for a
+ * model that reads text. */
+PEFT_API int32_t peft_forward_pixels(peft_model *model, const float *pixels,
+                                     int32_t n, float *logits);
+PEFT_API int32_t peft_embed_pixels(peft_model *model, const float *pixels,
+                                   int32_t n, int32_t normalize,
+                                   float *embeddings);
+/* One PNG or JPEG picture, a file or (path NULL) n bytes in memory, brought
+ * into the model's form as preprocessor_config.json says: turned upright by
+ * EXIF, RGB without alpha, resized as Pillow does, cropped, normalised.
+ * Broken content and more than 2^26 pixels are PEFT_EFORMAT; PEFT_EUNSUPPORTED
+ * when the library was built without that format. */
+PEFT_API int32_t peft_image_read(peft_model *model, const char *path,
+                                 const void *bytes, size_t n, float *pixels);
+/* The probability of each class, [labels] (one output: its value). */
+PEFT_API int32_t peft_classify_image(peft_model *model, const char *path,
+                                     const void *bytes, size_t n,
+                                     float *probabilities);
+PEFT_API int32_t peft_embed_image(peft_model *model, const char *path,
+                                  const void *bytes, size_t n,
+                                  int32_t normalize, float *embedding);
+
+/* ------------------------------------------------------- answers of heads
+ * Texts in, what the head says out; long texts are cut or read in windows.
+ * Positions are bytes of the text that was given.  PEFT_ESTATE when the model
+ * has another head. */
+
+typedef struct peft_classify_opts {
+    size_t size;
+    const char *const *pairs; /* second texts [n]; NULL = none */
+    int32_t max_len;          /* tokens, longer texts are cut; 0 = the model's */
+    int32_t batch;            /* texts at a time; 0 = 8 */
+    int32_t raw;              /* 1 = the head's outputs as they are */
+} peft_classify_opts;
+/* scores [n, labels] of n texts: probabilities that sum to 1; of "multi-label"
+ * one for each label; of "regression" and "reward" the numbers.  labels [n]
+ * (may be NULL): the label with the best score. */
+PEFT_API int32_t peft_classify(peft_model *model, const char *const *texts,
+                               int32_t n, const peft_classify_opts *opts,
+                               float *scores, int32_t *labels);
+
+typedef struct peft_tag_opts {
+    size_t size;
+    const char *aggregate;    /* "none": every token; NULL = "simple": neighbours of
+                                 one type are one; "first", "average", "max": so for
+                                 whole words, by the pieces' scores */
+    int32_t max_len;          /* tokens of a window; 0 = the model's, at most 512 */
+    int32_t all;              /* 1 = those labelled "O" too */
+} peft_tag_opts;
+typedef struct peft_tag {
+    const char *label;        /* the model's; without B- or I- unless "none" */
+    int32_t begin, end;       /* bytes [begin, end) of the text */
+    float score;              /* probability; of several tokens the mean */
+} peft_tag;
+/* The parts of a text that have labels, as the pipeline of transformers gives
+ * them.  Returns their number and writes at most `cap`. */
+PEFT_API int64_t peft_tag_text(peft_model *model, const char *text, size_t n,
+                               const peft_tag_opts *opts, peft_tag *tags,
+                               int64_t cap);
+
+typedef struct peft_answer_opts {
+    size_t size;
+    int32_t n_best;           /* 0 = 1 */
+    int32_t max_answer;       /* tokens; 0 = 15 */
+    int32_t max_len;          /* tokens of a window; 0 = 384, at most the model's */
+    int32_t stride;           /* tokens that two windows share; 0 = 128 */
+    int32_t no_answer;        /* 1 = "none" is one of the answers: begin = end = 0 */
+} peft_answer_opts;
+typedef struct peft_answer_span {
+    int32_t begin, end;       /* bytes of the context */
+    float score;              /* probability of begin times that of end, of the window */
+} peft_answer_span;
+/* The best answers to a question that stand in the context, best first.
+ * Returns their number, at most n_best and `cap`. */
+PEFT_API int32_t peft_answer(peft_model *model, const char *question,
+                             const char *context,
+                             const peft_answer_opts *opts,
+                             peft_answer_span *answers, int32_t cap);
+
+typedef struct peft_filled {
+    int32_t mask;             /* the text's first, second ... mask token, from 0 */
+    int32_t id;               /* token */
+    float score;              /* probability */
+} peft_filled;
+/* The top_k tokens for each mask token ("[MASK]", "<mask>") of a text, by a
+ * "masked-lm" head.  Returns masks * top_k and writes at most `cap`. */
+PEFT_API int64_t peft_fill_mask(peft_model *model, const char *text, size_t n,
+                                int32_t top_k, peft_filled *filled,
+                                int64_t cap);
+
+typedef struct peft_embed_opts {
+    size_t size;
+    const char *pool;         /* "mean", "cls", "last", "weighted" (token i counts i
+                                 times, SGPT); NULL = as the folder's modules.json of
+                                 sentence-transformers says, else "mean" */
+    int32_t normalize;        /* 1 = to length 1, -1 = not, 0 = as the folder says,
+                                 else not */
+    int32_t max_len;          /* tokens; 0 = the folder's, else the model's */
+    int32_t batch;            /* texts at a time; 0 = 8 */
+    const char *prefix;       /* put before each text ("query: "); NULL = none */
+} peft_embed_opts;
+/* embeddings [n, dim] of n texts. */
+PEFT_API int32_t peft_embed_text(peft_model *model, const char *const *texts,
+                                 int32_t n, const peft_embed_opts *opts,
+                                 float *embeddings);
 
 typedef struct peft_generate_opts {
     size_t size;
@@ -309,7 +474,23 @@ typedef struct peft_generate_opts {
     /* Called with each piece of whole UTF-8 text; non-zero return stops. */
     int32_t (*on_text)(void *ctx, const char *piece, size_t n);
     void *ctx;
+    /* Beam search as in Hugging Face's generate, of up to PEFT_BEAMS_MAX beams;
+     * it samples nothing, and the text comes when it is all found. */
+    int32_t num_beams;        /* 0, 1 = off */
+    float length_penalty;     /* scores are divided by length^this: above 0 favours
+                                 long answers; 0 = 1.0 (1e-9: none) */
+    int32_t early_stopping;   /* 0 = stop when a better answer is unlikely, 1 = when
+                                 num_beams answers are found, 2 = when none can be
+                                 better ("never") */
 } peft_generate_opts;
+enum { PEFT_BEAMS_MAX = 64 };
+/* Sets temperature, top_k, top_p, min_p, repeat_penalty and beams of *opts (its `size`
+ * set by the caller) as the model's generation_config.json advises: 0, greedy,
+ * where it has none or says do_sample false.  peft_generate itself uses only
+ * the options it is given.  Whatever they are, an answer ends at any of the
+ * file's eos_token_id and at the tokenizer's ends of a turn. */
+PEFT_API int32_t peft_generate_defaults(const peft_model *model,
+                                        peft_generate_opts *opts);
 typedef struct peft_generated {
     size_t size;
     int32_t prompt_tokens, tokens;
@@ -319,10 +500,20 @@ typedef struct peft_generated {
 enum { PEFT_STOP_EOS = 0, PEFT_STOP_LENGTH = 1, PEFT_STOP_STRING = 2,
        PEFT_STOP_CALLBACK = 3, PEFT_STOP_CONTEXT = 4 };
 /* Answers a conversation of n messages (or continues messages[n-1].content
- * when `raw`).  `out` may be NULL. */
+ * when `raw`).  `out` may be NULL.  An encoder-decoder model reads it as its
+ * source: by the chat template if there is one, a single message as it is, else
+ * as lines "role: content". */
 PEFT_API int32_t peft_generate(peft_model *model, const peft_message *messages,
                                int32_t n, const peft_generate_opts *opts,
                                peft_generated *out);
+
+/* The same from n token ids (of a prompt, or an encoder's source with its end
+ * of sequence) to token ids, for which no tokenizer is needed.  Returns their
+ * number and writes at most `cap` of them; the one that ended the answer is not
+ * among them.  Stop strings and on_text have no effect. */
+PEFT_API int64_t peft_generate_ids(peft_model *model, const int32_t *ids, int32_t n,
+                                   const peft_generate_opts *opts, int32_t *to,
+                                   int64_t cap, peft_generated *out);
 
 /* ------------------------------------------------------------------- data */
 
@@ -332,12 +523,36 @@ typedef struct peft_dataset_opts {
     int32_t train_on_prompt;  /* 1 = prompt tokens are trained too */
     const char *system;       /* a system message put before each conversation
                                  that has none; NULL = none */
-    int32_t limit;            /* rows read; 0 = all */
+    int32_t limit;            /* rows read; 0 = all; of a folder of pictures as
+                                 many of each class */
+    int32_t any_path;         /* 1 = a list of pictures may name files anywhere,
+                                 else only in its folder and below */
+    const char *prefix;       /* encoder-decoder: put before each source text,
+                                 "summarize: "; NULL = none */
+    int32_t stride;           /* questions: tokens that two windows of a long context share;
+                                 0 = 128, at most half a window's (max_len 0: 384) */
+    int32_t label_all;        /* words with tags: 1 = every piece of a word has its tag, pieces
+                                 after the first B-X as I-X; 0 = the first piece only */
 } peft_dataset_opts;
 /* Reads JSONL or CSV (by its ending): messages, prompt/completion,
- * instruction/input/output, text, text/label, or input_ids/labels as Hugging
+ * instruction/input/output, text, text/label, text/labels (several), tokens/tags
+ * (or ner_tags), text/spans, question/context/answers (SQuAD's columns),
+ * chosen/rejected (with or without prompt), anchor/positive with any negatives,
+ * sentence1/sentence2/score, or input_ids/labels as Hugging
  * Face means them (same length, shifted inside, -100 = not trained).  Labels
  * get the head's ids when there is a head, else ids by sorted name.
+ * A model of pictures takes a folder with one sub-folder of .png and .jpg
+ * files for each class, or JSONL or CSV with image (a path relative to the
+ * file) and label.  Broken pictures are left out, counted in `skipped` and
+ * named in the log.  Decoded pictures are kept up to 1 GB, others read again
+ * for each batch.
+ * Rows of an encoder-decoder model are a source and a target, each of up to
+ * max_len tokens: prompt/completion, instruction/input/output, text, document or
+ * dialogue/summary, article/highlights, source/target, translation (an object
+ * of two texts), question/context/answer, messages that end with the
+ * assistant's, or input_ids and the target's labels as Hugging Face means them
+ * (-100 at the end is padding; one that is not trained in between is read as
+ * the start token).
  * Errors: PEFT_EFORMAT with file, line and what was expected; PEFT_EDATA when
  * nothing would be trained, every answer is cut off, or BOS is doubled. */
 PEFT_API int32_t peft_dataset_load(const peft_model *model, const char *path,
@@ -355,6 +570,8 @@ typedef struct peft_dataset_stats {
     int64_t truncated;        /* rows cut at max_len */
     int64_t skipped;          /* rows with nothing left to train */
     int32_t labels;           /* classes found; 0 = none */
+    char head[32];            /* what these rows train, as peft_head_opts.kind, or
+                                 "language-model" */
 } peft_dataset_stats;
 PEFT_API int32_t peft_dataset_info(const peft_dataset *data,
                                    peft_dataset_stats *out);
@@ -362,7 +579,7 @@ PEFT_API const char *peft_dataset_label(const peft_dataset *data, int32_t i);
 typedef struct peft_row {
     size_t size;
     int64_t line;             /* in its file, from 1 */
-    int32_t n;                /* tokens */
+    int32_t n;                /* tokens; of a pair, both texts' */
     const int32_t *ids;       /* [n] */
     const int32_t *labels;    /* [n], -100 = not trained; NULL with `label` */
     int32_t label;            /* class; -1 = none */
@@ -393,6 +610,16 @@ typedef struct peft_train_opts {
     int64_t feature_cache;    /* bytes for a frozen part's outputs; 0 = 256 MB,
                                  < 0 = none */
     uint64_t seed;
+    const char *augment;      /* changes of training pictures, drawn anew for each
+                                 epoch by seed: "flip,rotate=10,crop=0.1,
+                                 shift=0.1,brightness=0.2,contrast=0.2" (chance;
+                                 degrees; shares); NULL = none.  Outputs of a
+                                 frozen part are not cached then */
+    const char *objective;    /* NULL = by the data and the model's head; embeddings: "match" (or
+                                 "triplet") for a text, one that fits and some that do not;
+                                 "cosent" (or "cosine") for pairs with a score */
+    float scale;              /* of cosines in match and cosent; 0 = 20 */
+    float margin;             /* of triplet; 0 = 5 */
 } peft_train_opts;
 enum {
     PEFT_RECOMPUTE_AUTO = 0,   /* as CHEAP */
@@ -461,13 +688,36 @@ typedef struct peft_eval_opts {
     /* Called after each batch; non-zero ends with PEFT_ECANCELLED. */
     int32_t (*progress)(void *ctx, int64_t done, int64_t rows);
     void *ctx;
+    double no_answer;         /* questions: there is none when its score (a sum of two
+                                 logits) exceeds the best answer's by more */
+    const char *objective;    /* as in peft_train_opts, whose default scale and margin it has */
 } peft_eval_opts;
+/* One figure of an evaluation.  Names by task:
+ * classification: accuracy, f1, precision, recall (means over the classes that
+ *   occur: macro), f1_micro, f1_weighted, matthews;
+ * multi-label: f1, f1_micro, precision_micro, recall_micro, f1_weighted,
+ *   accuracy (rows without a mistake), at a threshold of 1/2;
+ * regression: mse, mae, pearson, spearman;
+ * tokens: f1, precision, recall of chunks (seqeval; only with BIO names),
+ *   accuracy of tokens;
+ * question-answering: f1, exact (SQuAD's, in percent), f1_answered,
+ *   exact_answered, no_answer (of questions with, and without an answer);
+ * reward: accuracy (pairs in the right order), margin (mean difference);
+ * embeddings: ndcg_10, mrr_10, recall_1, recall_5, recall_10 (each row's first
+ *   text looks for its second one among the others of all rows), or with scores
+ *   as regression, of the cosine;
+ * language models: perplexity, token_accuracy. */
+typedef struct peft_metric { const char *name; double value; } peft_metric;
+enum { PEFT_METRICS = 16 };
 typedef struct peft_evaluation {
     size_t size;
     int64_t rows, tokens;     /* tokens: those that count */
     double loss, perplexity, token_accuracy;
     double accuracy, f1;      /* with a head; f1 is the mean over classes */
     double seconds;
+    const char *task;         /* the head's kind: "language-model", "tokens", ... */
+    int32_t n_metrics;
+    peft_metric metrics[PEFT_METRICS]; /* what the task has, the most telling first */
 } peft_evaluation;
 PEFT_API int32_t peft_eval(peft_model *model, const peft_dataset *data,
                            const peft_eval_opts *opts, peft_evaluation *out);

@@ -72,7 +72,7 @@ sed 's/c0/LABEL_0/; s/c1/LABEL_1/' classes.jsonl >named.jsonl
 run 0 help --help
 run 0 version --version
 says out '^peft [0-9]*\.[0-9]*\.[0-9]'
-for command in doctor inspect train eval generate chat merge tokenize plan; do
+for command in doctor inspect train eval generate chat convert merge list tokenize plan; do
     run 0 "$command --help" $command --help
     holds "$command --help begins with examples" sh -c 'head -n 1 out | grep -q Examples'
 done
@@ -151,6 +151,28 @@ run 0 'merge to a folder' merge "$GOLDEN/llama" --adapter lora --out merged
 run 0 'eval merged' eval merged --data eval.jsonl --json
 run 0 'merge to a gguf' merge "$GOLDEN/llama" --adapter lora --out merged.gguf --json
 run 0 'eval merged gguf' eval merged.gguf --data eval.jsonl --json
+run 2 'merge replaces nothing by accident' merge "$GOLDEN/llama" --adapter lora --out merged
+says err 'overwrite'
+run 0 'merge replaces when asked' merge "$GOLDEN/llama" --adapter lora --out merged --overwrite
+run 0 'convert to a gguf' convert "$GOLDEN/llama" --out plain.gguf --dtype bf16
+says err 'plain.gguf written: .* in 21 tensors as gguf: F32 x5, BF16 x16'
+run 2 'convert replaces nothing by accident' convert "$GOLDEN/llama" --out plain.gguf
+run 0 'convert to a folder' convert plain.gguf --out plain --json
+holds 'convert json' valid_json out types
+run 0 'convert to bitsandbytes' convert plain --out four --dtype nf4_dq
+says err 'NF4_BF16 x14'
+run 0 'eval 4-bit' eval four --data eval.jsonl --json
+run 0 'train on 4-bit' train four --data ids.jsonl --steps 2 --out qlora --quiet
+run 2 'convert: no such type' convert plain --out never --dtype q3
+run 2 'convert: nowhere' convert plain
+holds 'nothing is left of it' test ! -e never
+for table in families formats types tokenizers heads; do
+    run 0 "list $table" list $table
+    run 0 "list $table --json" list $table --json
+    holds "list $table json" grep -q '"name"' out
+done
+run 2 'list nothing' list nothing
+run 2 'list' list
 for method in full head none; do
     set -- --method $method
     [ $method = none ] && set -- --method none --unfreeze '*norm*' --freeze 0-0
@@ -164,6 +186,27 @@ holds 'classifier json' valid_json out confusion
 run 0 'classifier: its own head' train "$GOLDEN/llama_cls" --data named.jsonl --method head \
     --epochs 2 --out named
 run 0 'classifier: table' eval named --data named.jsonl
+
+# ----------------------------------------------------------------- pictures
+VIT=$GOLDEN/vit
+run 0 'pictures: inspect' inspect "$VIT"
+says out 'pictures *16 x 16, 3 channels'
+if "$PEFT" classify "$VIT" --image "$VIT/a0.png" >/dev/null 2>&1; then
+    mkdir -p pictures/LABEL_1 pictures/LABEL_3
+    cp "$VIT/a0.png" "$VIT/c0.png" pictures/LABEL_1
+    cp "$VIT/a1.png" "$VIT/c1.png" pictures/LABEL_3
+    run 0 'pictures: plan' plan "$VIT" --data pictures --method head --json
+    run 0 'pictures: train' train "$VIT" --data pictures --epochs 3 --augment flip,rotate=5 \
+        --out vit
+    run 0 'pictures: eval' eval "$VIT" --data "$VIT/data.csv" --adapter vit --json
+    holds 'pictures: eval json' valid_json out confusion
+    run 0 'pictures: classify' classify "$VIT" --adapter vit --image "$VIT/a0.png" --top 2
+    says out 'a0.png.*LABEL_'
+    run 3 'pictures: a broken one' classify "$VIT" --image "$VIT/data.csv"
+    says err 'neither a PNG nor a JPEG'
+    run 3 'pictures: text for a ViT' train "$VIT" --data ids.jsonl --out x
+    run 2 'pictures: no --image' classify "$VIT"
+fi
 run 0 'encoder head' train "$GOLDEN/bert" --data named.jsonl --method head --epochs 2 --out bert
 run 3 'unknown label' eval "$GOLDEN/bert" --data classes.jsonl
 says err 'c0'
@@ -233,7 +276,8 @@ if [ $code -eq 1 ]; then good; else bad "disk full: exit $code, expected 1"; fi
 tree_sum lora | grep -e adapter_ >after
 holds 'disk full: the old adapter stays' cmp before after
 cp merged.gguf old.gguf
-(ulimit -f $limit; exec "$PEFT" merge "$GOLDEN/llama" --adapter a --out merged.gguf >out 2>err)
+(ulimit -f $limit; exec "$PEFT" merge "$GOLDEN/llama" --adapter a --out merged.gguf --overwrite \
+    >out 2>err)
 code=$?
 if [ $code -eq 1 ]; then good; else bad "disk full: merge: exit $code, expected 1"; fi
 holds 'disk full: the old model stays' cmp merged.gguf old.gguf

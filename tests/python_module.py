@@ -104,6 +104,29 @@ def test_classes():
         assert len(model.forward([5, 30, 40, 7])) == 2
 
 
+def test_pictures():
+    vit = GOLDEN + "vit"
+    with libpeft.Model(vit) as model:
+        assert model.info.image_height == 16 and model.info.channels == 3
+        with open(vit + "/a0.png", "rb") as f:
+            content = f.read()
+        if not content or b"PNG" not in content[:8]:
+            return
+        try:
+            shares = model.classify_image(content)
+        except libpeft.Unsupported:  # built without libpng
+            return
+        assert shares == model.classify_image(vit + "/a0.png")
+        assert abs(sum(shares.values()) - 1) < 1e-5 and set(shares) == set(model.labels)
+        assert model.pixels(content).shape == (3, 16, 16)
+        assert len(model.embed_image(content)) == model.info.embed_dim == 32
+        data = model.dataset(vit + "/data.csv")
+        with model.trainer(data, epochs=3, lr=1e-3, augment="flip,rotate=5") as trainer:
+            assert len(list(trainer)) == 3
+        raises(libpeft.ArgumentError, lambda: model.trainer(data, augment="flop"))
+        raises(libpeft.FormatError, lambda: model.classify_image(b"no picture"))
+
+
 def test_forward():
     with libpeft.Model(GOLDEN + "llama") as model:
         logits = model.forward([1, 5, 9])
@@ -129,6 +152,11 @@ def test_text():
     with libpeft.Model(TEXT) as model:
         ids = model.tokenize("Hello world", special=False)
         assert model.detokenize(ids) == "Hello world"
+        text = "<|im_start|>naïve 日本 x"
+        ids, spans = model.tokenize(text, offsets=True)
+        assert text[slice(*spans[0])] == "<|im_start|>" and text[slice(*spans[-1])] == "x"
+        assert spans[-1][1] == len(text) and all(a < b for a, b in spans)
+        assert model.tokenize(text.encode(), offsets=True)[1][-1][1] == len(text.encode())
         whole = model.generate("Hello", max_tokens=8)
         assert "".join(model.stream("Hello", max_tokens=8)) == whole
         for piece in model.stream([{"role": "user", "content": "Hello"}], max_tokens=50):

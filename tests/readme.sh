@@ -1,5 +1,6 @@
 #!/bin/sh
-# The programs in README.md compile and run as they stand there.
+# The programs in README.md compile and run as they stand there, and its table of what
+# works is the one that the code gives.
 cd "$(dirname "$0")/.." || exit 1
 ROOT=$PWD
 BUILD=$PWD/${BUILD:-build/release}
@@ -28,11 +29,17 @@ while [ $i -lt 8 ]; do
     i=$((i + 1))
 done >chats.jsonl
 
+cp "$ROOT/README.md" "$DIR/again.md"
+check 'the table can be made' sh -c 'cd "$1" && BUILD="$2" tools/readme.sh "$3"' - "$ROOT" "$BUILD" \
+    "$DIR/again.md"
+check 'the table of what works is the code'\''s (tools/readme.sh)' \
+    cmp "$ROOT/README.md" "$DIR/again.md"
 check '15 lines of C' test "$(wc -l <readme.c)" -le 15
 check '8 lines of Python' test "$(wc -l <readme.py)" -le 8
 # The name in the README is a file's; a folder may have it too.
 cp -R "$ROOT/tests/golden/tiny/llama" model.gguf
-libs=$(pkg-config --libs libcjson libutf8proc 2>/dev/null || echo -lcjson -lutf8proc)
+libs="$(pkg-config --libs libcjson libutf8proc 2>/dev/null || echo -lcjson -lutf8proc) \
+    $(pkg-config --libs $(cat "$BUILD/optional" 2>/dev/null) 2>/dev/null)"
 check 'the C program compiles' "${CC:-cc}" -std=c11 -Wall -Wextra -Werror -I"$ROOT/include" readme.c \
     "$BUILD/libpeft.a" $libs -lm -lpthread -ldl -o readme
 check 'the C program runs' ./readme

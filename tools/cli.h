@@ -41,10 +41,14 @@ struct args {
     int32_t threads, no_map;
     const char *level, *blas;
 
-    const char *data, *eval, *system;
-    int32_t max_len, train_on_prompt, limit;
+    const char *data, *eval, *system, *prefix;
+    int32_t max_len, train_on_prompt, limit, any_path;
+    const char *augment, *objective;
+    double scale, margin;
+    struct list image;
+    int32_t top;
 
-    const char *method, *targets, *adapter, *pool;
+    const char *method, *targets, *target_parameters, *adapter, *pool, *head;
     struct list freeze, unfreeze;
     int32_t rank, rslora, to_float;
     double alpha, dropout;
@@ -60,10 +64,14 @@ struct args {
     const char *prompt;
     struct list stop;
     int32_t max_tokens, top_k, raw;
-    double temperature, top_p, min_p, repeat_penalty;
+    double temperature, top_p, min_p, repeat_penalty, length_penalty;
+    int32_t beams;
+    const char *early_stopping;
 
-    const char *text, *decode, *dtype;
-    int32_t no_special, plain, tensors, memory;
+    const char *text, *decode, *dtype, *question, *context, *aggregate;
+    int32_t n_best, no_answer, stride, normalize;
+    double threshold;
+    int32_t markdown, no_special, plain, tensors, memory;
 };
 
 enum option_kind {
@@ -92,6 +100,7 @@ struct command {
     int operand;
     const struct option *groups[5];      /* tables; NULL ends them */
     int (*run)(const struct args *args);
+    const char *of;                      /* what the operand is; NULL = a model */
 };
 
 extern const struct option common_options[], model_options[], data_options[], adapter_options[],
@@ -191,6 +200,8 @@ int answer(peft_model *model, const peft_message *messages, int32_t n,
            const peft_generate_opts *opts, char **text, peft_generated *result);
 /* Options of generation as given on the command line. */
 void generate_setup(const struct args *args, peft_generate_opts *opts);
+/* The same; without any option of sampling, the model's own advice counts. */
+void generate_advised(const struct args *args, const peft_model *model, peft_generate_opts *opts);
 
 /* -------------------------------------------------------------- commands */
 
@@ -200,8 +211,14 @@ int run_train(const struct args *args);
 int run_eval(const struct args *args);
 int run_generate(const struct args *args);
 int run_chat(const struct args *args);
-int run_merge(const struct args *args);
+int run_convert(const struct args *args);
+int run_list(const struct args *args);
 int run_tokenize(const struct args *args);
 int run_plan(const struct args *args);
+int run_classify(const struct args *args);
+/* Classes of the pictures that --image names, to stdout. */
+int classify_pictures(const struct args *args, peft_model *model, const peft_info *info);
+int run_answer(const struct args *args);
+int run_embed(const struct args *args);
 
 #endif

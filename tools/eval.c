@@ -1,7 +1,8 @@
-/* peft eval: loss and token accuracy of a language model; accuracy, F1 and
- * the confusion matrix of a classifier. */
+/* peft eval: the loss, the figures of the model's task, and the confusion matrix
+ * of classes. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli.h"
 
@@ -19,15 +20,13 @@ static void eval_json(const peft_model *model, const peft_evaluation *e, const i
     struct json j;
     json_begin(&j, stdout);
     json_open(&j, NULL, '{');
+    json_text(&j, "task", e->task);
     json_int(&j, "rows", e->rows);
+    json_int(&j, "tokens", e->tokens);
     json_num(&j, "loss", e->loss);
-    if (labels < 2) {
-        json_int(&j, "tokens", e->tokens);
-        json_num(&j, "perplexity", e->perplexity);
-        json_num(&j, "token_accuracy", e->token_accuracy);
-    } else {
-        json_num(&j, "accuracy", e->accuracy);
-        json_num(&j, "f1", e->f1);
+    for (int i = 0; i < e->n_metrics; i++)
+        json_num(&j, e->metrics[i].name, e->metrics[i].value);
+    if (labels > 1) {
         json_open(&j, "labels", '[');
         for (int32_t i = 0; i < labels; i++)
             json_text(&j, NULL, peft_label_name(model, i));
@@ -72,23 +71,20 @@ static void confusion_table(const peft_model *model, const int64_t *confusion, i
 static void eval_table(const peft_model *model, const peft_evaluation *e,
                        const int64_t *confusion, int32_t labels)
 {
-    printf("rows            %s\nloss            %.4f\n", show_count(e->rows), e->loss);
-    if (labels < 2) {
-        printf("perplexity      %.3f\ntoken accuracy  %.2f %% of %s tokens\n", e->perplexity,
-               100 * e->token_accuracy, show_count(e->tokens));
-        return;
-    }
-    printf("accuracy        %.2f %%\nF1 (macro)      %.4f\n", 100 * e->accuracy, e->f1);
-    if (labels < 16)
+    printf("rows             %s\nloss             %.4f\n", show_count(e->rows), e->loss);
+    for (int i = 0; i < e->n_metrics; i++)
+        printf("%-16s %.4f\n", e->metrics[i].name, e->metrics[i].value);
+    if (labels > 1 && labels < 16)
         confusion_table(model, confusion, labels);
-    else
+    else if (labels > 1)
         printf("--json shows the confusion matrix of the %d classes\n", labels);
 }
 
 static int evaluate(const struct args *args, peft_model *model, const peft_info *info,
                     const peft_dataset *data)
 {
-    int32_t labels = info->labels;
+    bool classes = !strcmp(info->head, "classification") || !strcmp(info->head, "tokens");
+    int32_t labels = classes ? info->labels : 0;
     int64_t *confusion = NULL;
     if (labels > 1)
         confusion = grow(NULL, (size_t)labels * (size_t)labels * sizeof *confusion);

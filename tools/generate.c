@@ -7,14 +7,44 @@
 
 static const char *const reasons[] = {"eos", "length", "stop", "interrupted", "context"};
 
+/* The number of a way to stop, or -1. */
+static int32_t early_stopping(const char *name)
+{
+    static const char *const names[] = {"no", "yes", "never"};
+    for (int32_t i = 0; i < 3; i++)
+        if (!name || !strcmp(name, names[i]))
+            return i;
+    return -1;
+}
+
 void generate_setup(const struct args *args, peft_generate_opts *opts)
 {
     *opts = (peft_generate_opts){
         .size = sizeof *opts, .max_tokens = args->max_tokens,
-        .temperature = (float)args->temperature, .top_k = args->top_k,
+        .temperature = args->temperature > 0 ? (float)args->temperature : 0, .top_k = args->top_k,
         .top_p = (float)args->top_p, .min_p = (float)args->min_p,
         .repeat_penalty = (float)args->repeat_penalty, .seed = args->seed,
-        .stop = args->stop.item, .n_stop = args->stop.n, .raw = args->raw};
+        .stop = args->stop.item, .n_stop = args->stop.n, .raw = args->raw,
+        .num_beams = args->beams, .length_penalty = (float)args->length_penalty,
+        .early_stopping = early_stopping(args->early_stopping)};
+}
+
+void generate_advised(const struct args *args, const peft_model *model, peft_generate_opts *opts)
+{
+    generate_setup(args, opts);
+    if (args->temperature >= 0 || args->top_k || args->top_p > 0 || args->min_p > 0 ||
+        args->repeat_penalty > 0 || args->beams)
+        return;
+    if (peft_generate_defaults(model, opts))
+        return;
+    if (opts->num_beams > 1)
+        note("%s%d beams as the model advises; --beams 1 takes the likeliest token%s",
+             paint(stderr, DIM), opts->num_beams, paint(stderr, PLAIN));
+    if ((opts->temperature <= 0 && (opts->repeat_penalty <= 0 || opts->repeat_penalty == 1)))
+        return;
+    note("%ssampling as the model advises: temperature %g, top-k %d, top-p %g, repeat-penalty %g; "
+         "--temperature 0 takes the likeliest%s", paint(stderr, DIM), (double)opts->temperature,
+         opts->top_k, (double)opts->top_p, (double)opts->repeat_penalty, paint(stderr, PLAIN));
 }
 
 /* Text that grows, and whether it is shown as it comes. */
@@ -88,7 +118,7 @@ static int answer_prompt(const struct args *args, peft_model *model, const char 
     peft_generate_opts opts;
     peft_generated result;
     struct sink sink = {.show = !args->json};
-    generate_setup(args, &opts);
+    generate_advised(args, model, &opts);
     interrupt_catch(NULL);
     int32_t rc = generate(model, messages, n, &opts, &sink, &result);
     interrupt_release();
@@ -111,6 +141,9 @@ static int answer_prompt(const struct args *args, peft_model *model, const char 
 int run_generate(const struct args *args)
 {
     char *typed = NULL;
+    if (early_stopping(args->early_stopping) < 0)
+        return usage_error("--early-stopping is \"%s\", expected no, yes or never",
+                           args->early_stopping);
     if (!args->prompt) {
         size_t n;
         typed = read_stream(stdin, &n);
@@ -218,7 +251,7 @@ int run_chat(const struct args *args)
         runtime_error("the model has no tokenizer, which chat needs");
     }
     if (!rc) {
-        generate_setup(args, &chat.opts);
+        generate_advised(args, chat.model, &chat.opts);
         if (args->system)
             chat_add(&chat, "system", format("%s", args->system));
         chat.first = chat.n;

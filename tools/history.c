@@ -60,7 +60,7 @@ void write_step_row(FILE *to, const struct step_row *row)
     fflush(to);
 }
 
-void write_eval_row(FILE *to, const struct eval_row *row, bool classes)
+void write_eval_row(FILE *to, const struct eval_row *row)
 {
     struct json j;
     json_begin(&j, to);
@@ -68,12 +68,10 @@ void write_eval_row(FILE *to, const struct eval_row *row, bool classes)
     json_int(&j, "step", row->step);
     json_num(&j, "epoch", row->epoch);
     json_num(&j, "eval_loss", row->loss);
-    if (classes) {
-        json_num(&j, "eval_accuracy", row->accuracy);
-        json_num(&j, "eval_f1", row->f1);
-    } else {
-        json_num(&j, "eval_perplexity", row->perplexity);
-        json_num(&j, "eval_token_accuracy", row->token_accuracy);
+    for (int i = 0; i < row->n; i++) {
+        char key[64];
+        snprintf(key, sizeof key, "eval_%s", row->metric[i].name);
+        json_num(&j, key, row->metric[i].value);
     }
     json_close(&j);
     fflush(to);
@@ -92,13 +90,19 @@ static double row_number(const char *line, const char *key)
 
 static void take_row(struct history *h, const char *line)
 {
-    if (strstr(line, "\"eval_loss\": ")) {
-        history_add_eval(h, &(struct eval_row){
-            .step = (int64_t)row_number(line, "step"), .epoch = row_number(line, "epoch"),
-            .loss = row_number(line, "eval_loss"),
-            .perplexity = row_number(line, "eval_perplexity"),
-            .token_accuracy = row_number(line, "eval_token_accuracy"),
-            .accuracy = row_number(line, "eval_accuracy"), .f1 = row_number(line, "eval_f1")});
+    const char *at = strstr(line, "\"eval_loss\": ");
+    if (at) {
+        struct eval_row row = {.step = (int64_t)row_number(line, "step"),
+                               .epoch = row_number(line, "epoch"),
+                               .loss = row_number(line, "eval_loss")};
+        while (row.n < PEFT_METRICS && (at = strstr(at + 1, "\"eval_")) != NULL) {
+            int n = (int)strcspn(at + 1, "\"");
+            char *key = format("%.*s", n, at + 1);
+            row.metric[row.n].name = format("%s", key + strlen("eval_"));
+            row.metric[row.n++].value = row_number(line, key);
+            free(key);
+        }
+        history_add_eval(h, &row);
         return;
     }
     history_add_step(h, &(struct step_row){

@@ -70,6 +70,7 @@ static void inspect_json(const peft_model *model, const peft_info *i, bool tenso
     json_int(&j, "params", i->params);
     json_int(&j, "weight_bytes", i->weight_bytes);
     json_int(&j, "layers", i->layers);
+    json_int(&j, "encoder_layers", i->encoder_layers);
     json_int(&j, "dim", i->dim);
     json_int(&j, "heads", i->heads);
     json_int(&j, "kv_heads", i->kv_heads);
@@ -78,6 +79,9 @@ static void inspect_json(const peft_model *model, const peft_info *i, bool tenso
     json_int(&j, "vocab", i->vocab);
     json_int(&j, "max_len", i->max_len);
     json_int(&j, "labels", i->labels);
+    json_int(&j, "image_height", i->image_height);
+    json_int(&j, "image_width", i->image_width);
+    json_int(&j, "channels", i->channels);
     json_bool(&j, "causal", i->causal);
     json_bool(&j, "has_tokenizer", i->has_tokenizer);
     json_bool(&j, "has_chat_template", i->has_chat_template);
@@ -105,16 +109,23 @@ static void inspect_json(const peft_model *model, const peft_info *i, bool tenso
 static void inspect_table(const peft_model *model, const peft_info *i, bool tensors)
 {
     printf("%s%s%s\n", paint(stdout, BOLD), i->name, paint(stdout, PLAIN));
-    printf("family      %s, %s\n", i->family, i->causal ? "decoder" : "encoder");
+    printf("family      %s, %s\n", i->family, i->encoder_layers ? "encoder and decoder"
+           : i->causal ? "decoder" : "encoder");
     printf("stored      %s as %s: %s\n", show_bytes(i->weight_bytes), i->format, i->types);
     printf("parameters  %s in %d tensors\n", show_count(i->params), i->n_tensors);
-    printf("layers      %d of width %d, feed-forward %d\n", i->layers, i->dim, i->ff_dim);
+    printf("layers      %d of width %d, feed-forward %d", i->layers, i->dim, i->ff_dim);
+    if (i->encoder_layers)
+        printf("; %d of them the encoder's", i->encoder_layers);
+    putchar('\n');
     printf("attention   %d heads of %d, %d for keys and values\n", i->heads, i->head_dim,
            i->kv_heads);
     printf("positions   %s\n", show_count(i->max_len));
-    printf("vocabulary  %s tokens%s%s\n", show_count(i->vocab),
-           i->has_tokenizer ? ", with tokenizer" : ", no tokenizer",
-           i->has_chat_template ? " and chat template" : "");
+    if (i->channels)
+        printf("pictures    %d x %d, %d channels\n", i->image_width, i->image_height, i->channels);
+    else
+        printf("vocabulary  %s tokens%s%s\n", show_count(i->vocab),
+               i->has_tokenizer ? ", with tokenizer" : ", no tokenizer",
+               i->has_chat_template ? " and chat template" : "");
     for (int32_t k = 0; k < i->labels; k++)
         printf("%s %s\n", k ? "           " : "classes    ", peft_label_name(model, k));
     if (!tensors)
@@ -159,7 +170,8 @@ static char *decode(const peft_model *model, const int32_t *ids, int64_t n, int3
     return NULL;
 }
 
-static int print_pieces(const peft_model *model, const int32_t *ids, int64_t n, bool as_json)
+static int print_pieces(const peft_model *model, const int32_t *ids, const int32_t *offsets,
+                        int64_t n, bool as_json)
 {
     struct json j;
     json_begin(&j, stdout);
@@ -168,6 +180,14 @@ static int print_pieces(const peft_model *model, const int32_t *ids, int64_t n, 
         json_open(&j, "ids", '[');
         for (int64_t i = 0; i < n; i++)
             json_int(&j, NULL, ids[i]);
+        json_close(&j);
+        json_open(&j, "offsets", '[');
+        for (int64_t i = 0; i < n; i++) {
+            json_open(&j, NULL, '[');
+            json_int(&j, NULL, offsets[2 * i]);
+            json_int(&j, NULL, offsets[2 * i + 1]);
+            json_close(&j);
+        }
         json_close(&j);
         json_open(&j, "pieces", '[');
     }
@@ -197,17 +217,19 @@ static int encode_text(const struct args *args, const peft_model *model)
     size_t n = args->text ? strlen(args->text) : 0;
     char *text = args->text ? format("%s", args->text) : read_stream(stdin, &n);
     int32_t flags = (args->no_special ? 0 : PEFT_TOK_SPECIAL) | (args->plain ? PEFT_TOK_PLAIN : 0);
-    int32_t *ids = NULL;
+    int32_t *ids = NULL, *offsets = NULL;
     int rc;
     int64_t count = text ? peft_tokenize(model, text, n, flags, NULL, 0) : PEFT_EIO;
     if (count > 0) {
         ids = grow(NULL, (size_t)count * sizeof *ids);
-        count = peft_tokenize(model, text, n, flags, ids, count);
+        offsets = grow(NULL, (size_t)count * 2 * sizeof *offsets);
+        count = peft_tokenize_offsets(model, text, n, flags, ids, offsets, count);
     }
     if (count < 0)
         rc = library_error((int32_t)count, "cannot tokenize");
     else
-        rc = print_pieces(model, ids, count, args->json);
+        rc = print_pieces(model, ids, offsets, count, args->json);
+    free(offsets);
     free(ids);
     free(text);
     return rc;

@@ -91,18 +91,16 @@ static int evaluate(struct run *run, int64_t step, double epoch)
         return 0;
     if (rc)
         return library_error(rc, "cannot evaluate");
-    struct eval_row row = {step, epoch, e.loss, e.perplexity, e.token_accuracy, e.accuracy, e.f1};
-    bool classes = run->info.labels > 0;
+    struct eval_row row = {.step = step, .epoch = epoch, .loss = e.loss, .n = e.n_metrics};
+    memcpy(row.metric, e.metrics, sizeof row.metric);
     history_add_eval(&run->history, &row);
-    write_eval_row(run->metrics, &row, classes);
+    write_eval_row(run->metrics, &row);
     if (run->args->json)
-        write_eval_row(stdout, &row, classes);
-    if (classes)
-        note("step %lld  eval loss %.4f  accuracy %.2f %%  F1 %.4f", (long long)step, e.loss,
-             100 * e.accuracy, e.f1);
-    else
-        note("step %lld  eval loss %.4f  perplexity %.3f  token accuracy %.2f %%",
-             (long long)step, e.loss, e.perplexity, 100 * e.token_accuracy);
+        write_eval_row(stdout, &row);
+    char text[2][64] = {"", ""};
+    for (int i = 0; i < 2 && i < row.n; i++)
+        snprintf(text[i], sizeof text[i], "  %s %.4f", row.metric[i].name, row.metric[i].value);
+    note("step %lld  eval loss %.4f%s%s", (long long)step, e.loss, text[0], text[1]);
     return 0;
 }
 
@@ -121,14 +119,11 @@ static void note_evaluations(const struct run *run)
     for (int64_t i = 1; i < h->n_evals; i++)
         if (h->eval[i].loss < best->loss)
             best = &h->eval[i];
-    bool classes = run->info.labels > 0;
-    note("\n%-10s %12s %12s", "", "before", "after");
-    note("%-10s %12.4f %12.4f", "eval loss", first->loss, last->loss);
-    if (classes) {
-        note("%-10s %12.4f %12.4f", "accuracy", first->accuracy, last->accuracy);
-        note("%-10s %12.4f %12.4f", "F1", first->f1, last->f1);
-    } else
-        note("%-10s %12.3f %12.3f", "perplexity", first->perplexity, last->perplexity);
+    note("\n%-14s %12s %12s", "", "before", "after");
+    note("%-14s %12.4f %12.4f", "eval loss", first->loss, last->loss);
+    for (int i = 0; i < first->n && i < last->n; i++)
+        note("%-14s %12.4f %12.4f", first->metric[i].name, first->metric[i].value,
+             last->metric[i].value);
     if (best != last)
         note("the best evaluation was %.4f at step %lld; the last state is what is saved",
              best->loss, (long long)best->step);

@@ -29,11 +29,46 @@ static const struct option prompt_options[] = {
     {"prompt", OPT_TEXT, "TEXT", "the question; without it, stdin is read", AT(prompt), 0, 0},
     {"raw", OPT_FLAG, NULL, "continue the text, without chat template", AT(raw), 0, 0},
     {0}};
-static const struct option merge_options[] = {
+static const struct option classify_options[] = {
+    {"image", OPT_LIST, "FILE", "a PNG or JPEG file; may be repeated", AT(image), 0, 0},
+    {"top", OPT_INT, "N", "classes shown of each picture (default 1)", AT(top), 1, 65536},
+    {"text", OPT_TEXT, "TEXT", "what to classify; without it, --data or stdin by lines", AT(text),
+     0, 0},
+    {"data", OPT_TEXT, "FILE", "JSONL with a column \"text\", or a text a line", AT(data), 0, 0},
+    {"threshold", OPT_NUMBER, "X", "several labels: those above it (default 0.5)", AT(threshold),
+     0, 1},
+    {"aggregate", OPT_TEXT, "HOW", "tags: none, simple (default), first, average, max",
+     AT(aggregate), 0, 0},
+    {"max-len", OPT_INT, "N", "tokens of a text or window", AT(max_len), 1, 2147483647},
+    {"batch", OPT_INT, "N", "texts at a time (default 8)", AT(batch), 1, 65536},
+    {0}};
+static const struct option answer_options[] = {
+    {"question", OPT_TEXT, "TEXT", "what is asked", AT(question), 0, 0},
+    {"context", OPT_TEXT, "FILE", "text with the answer; without it, stdin", AT(context), 0, 0},
+    {"n-best", OPT_INT, "N", "answers (default 1)", AT(n_best), 1, 1000},
+    {"no-answer", OPT_FLAG, NULL, "there may be none", AT(no_answer), 0, 0},
+    {"max-len", OPT_INT, "N", "tokens of a window (default 384)", AT(max_len), 1, 2147483647},
+    {"stride", OPT_INT, "N", "tokens that windows share (default 128)", AT(stride), 1, 2147483647},
+    {0}};
+static const struct option embed_options[] = {
+    {"text", OPT_TEXT, "TEXT", "what to embed; without it, --data or stdin by lines", AT(text), 0,
+     0},
+    {"data", OPT_TEXT, "FILE", "JSONL with a column \"text\", or a text a line", AT(data), 0, 0},
+    {"out", OPT_TEXT, "FILE", "JSONL; default: stdout", AT(out), 0, 0},
+    {"pool", OPT_TEXT, "NAME", "mean, cls, last, weighted (default: the folder's)", AT(pool), 0, 0},
+    {"normalize", OPT_SWITCH, NULL, "to length 1 (default: the folder's)", AT(normalize), 0, 0},
+    {"max-len", OPT_INT, "N", "tokens of a text", AT(max_len), 1, 2147483647},
+    {"batch", OPT_INT, "N", "texts at a time (default 8)", AT(batch), 1, 65536},
+    {0}};
+static const struct option convert_options[] = {
     {"out", OPT_TEXT, "PATH", "a folder, or a file that ends in .gguf", AT(out), 0, 0},
     {"dtype", OPT_TEXT, "NAME", "of float tensors: f32, f16, bf16; in GGUF also q8_0, q6_k, q5_k,\n"
-     "                         q5_1, q5_0, q4_k, q4_1, q4_0 (default: as held)", AT(dtype), 0, 0},
+     "                         q5_1, q5_0, q4_k, q4_1, q4_0; in folders bitsandbytes' nf4, fp4,\n"
+     "                         nf4_dq, fp4_dq (default: as held)", AT(dtype), 0, 0},
+    {"overwrite", OPT_FLAG, NULL, "replace what --out names", AT(overwrite), 0, 0},
     {0}};
+static const struct option list_options[] = {
+    {"markdown", OPT_FLAG, NULL, "as a table for a README", AT(markdown), 0, 0}, {0}};
 static const struct option tokenize_options[] = {
     {"text", OPT_TEXT, "TEXT", "what to encode; without it, stdin is read", AT(text), 0, 0},
     {"decode", OPT_TEXT, "IDS", "decode these ids instead: \"1 2 3\"", AT(decode), 0, 0},
@@ -44,51 +79,80 @@ static const struct option tokenize_options[] = {
 static const struct command commands[] = {
     {"doctor", "Says what was found on this machine, and what to do about it.",
      "peft doctor [--json]",
-     "  peft doctor\n", OPERAND_NONE, {common_options}, run_doctor},
+     "  peft doctor\n", OPERAND_NONE, {common_options}, run_doctor, NULL},
     {"inspect", "Shows what a model file or folder holds.", "peft inspect MODEL [options]",
      "  peft inspect model.gguf\n"
      "  peft inspect folder --tensors --json\n",
-     OPERAND_NEEDED, {inspect_options, model_options, common_options}, run_inspect},
+     OPERAND_NEEDED, {inspect_options, model_options, common_options}, run_inspect, NULL},
     {"train", "Adapts a model to a data set.", "peft train MODEL --data FILE --out DIR [options]",
      "  peft train model.gguf --data chats.jsonl --out run\n"
      "  peft train model.gguf --data chats.jsonl --eval 0.1 --epochs 3 --rank 8 --out run\n"
      "  peft train encoder --data reviews.csv --method head --epochs 5 --out run\n"
+     "  peft train vit --data pictures/train --eval pictures/test --augment flip --out run\n"
      "  peft train folder --data text.jsonl --method none --unfreeze '*.29.*' --out run\n"
      "  peft train model.gguf --data chats.jsonl --out run --resume\n",
      OPERAND_NEEDED,
-     {data_options, train_options, run_options, model_options, common_options}, run_train},
+     {data_options, train_options, run_options, model_options, common_options}, run_train, NULL},
     {"eval", "Measures a model on a data set.", "peft eval MODEL --data FILE [options]",
      "  peft eval model.gguf --data test.jsonl\n"
      "  peft eval model.gguf --data test.jsonl --adapter run --json\n",
      OPERAND_NEEDED,
-     {data_options, adapter_options, eval_options, model_options, common_options}, run_eval},
+     {data_options, adapter_options, eval_options, model_options, common_options}, run_eval, NULL},
     {"generate", "Answers one prompt.", "peft generate MODEL --prompt TEXT [options]",
      "  peft generate model.gguf --prompt \"What is the capital of France?\"\n"
      "  peft generate model.gguf --adapter run --prompt Hello --temperature 0.7 --seed 1\n"
      "  echo \"Once upon a time\" | peft generate model.gguf --raw --max-tokens 40\n",
      OPERAND_NEEDED,
      {prompt_options, generate_options, adapter_options, model_options, common_options},
-     run_generate},
+     run_generate, NULL},
     {"chat", "Talks with a model.", "peft chat MODEL [options]",
      "  peft chat model.gguf\n"
      "  peft chat model.gguf --adapter run --system \"Answer in one sentence.\"\n",
      OPERAND_NEEDED, {generate_options, adapter_options, model_options, common_options},
-     run_chat},
-    {"merge", "Adds an adapter into the weights, or converts a model without one.",
-     "peft merge MODEL [--adapter DIR] --out PATH [options]",
+     run_chat, NULL},
+    {"classify", "Labels texts, the parts of a text, or pictures.",
+     "peft classify MODEL --text TEXT [options]",
+     "  peft classify reviews --text \"A joy to read.\"\n"
+     "  peft classify encoder --adapter run --data news.jsonl --json\n"
+     "  peft classify vit --image a.png --image b.png --top 3\n",
+     OPERAND_NEEDED,
+     {classify_options, adapter_options, model_options, common_options}, run_classify, NULL},
+    {"answer", "Finds the answer to a question in a text.",
+     "peft answer MODEL --question TEXT --context FILE [options]",
+     "  peft answer squad --question \"Who wrote it?\" --context page.txt --n-best 3\n",
+     OPERAND_NEEDED,
+     {answer_options, adapter_options, model_options, common_options}, run_answer, NULL},
+    {"embed", "Turns texts into vectors.", "peft embed MODEL --text TEXT [options]",
+     "  peft embed MiniLM --data sentences.txt --out vectors.jsonl\n",
+     OPERAND_NEEDED,
+     {embed_options, adapter_options, model_options, common_options}, run_embed, NULL},
+    {"convert", "Turns a model into a Hugging Face folder or a GGUF file.",
+     "peft convert MODEL --out FOLDER|FILE.gguf [options]",
+     "  peft convert model.gguf --out folder --dtype bf16\n"
+     "  peft convert folder --out model.gguf --dtype q4_k\n"
+     "  peft convert folder --out folder-nf4 --dtype nf4_dq\n",
+     OPERAND_NEEDED, {convert_options, model_options, common_options}, run_convert, NULL},
+    {"merge", "Adds an adapter into the weights.",
+     "peft merge MODEL --adapter DIR --out FOLDER|FILE.gguf [options]",
      "  peft merge model.gguf --adapter run --out merged.gguf\n"
-     "  peft merge model.gguf --out folder --dtype f32\n",
-     OPERAND_NEEDED, {merge_options, adapter_options, model_options, common_options}, run_merge},
+     "  peft merge folder --adapter run --out merged --dtype bf16\n",
+     OPERAND_NEEDED, {convert_options, adapter_options, model_options, common_options},
+     run_convert, NULL},
+    {"list", "Shows what works: families, formats, types, tokenizers, heads.",
+     "peft list families|formats|types|tokenizers|heads [--json | --markdown]",
+     "  peft list families\n"
+     "  peft list types --json\n",
+     OPERAND_NEEDED, {list_options, common_options}, run_list, "table"},
     {"tokenize", "Shows how a text becomes tokens.", "peft tokenize MODEL --text TEXT [options]",
      "  peft tokenize model.gguf --text \"Hello world\"\n"
      "  peft tokenize model.gguf --json < page.txt\n"
      "  peft tokenize model.gguf --decode \"19556 905\"\n",
-     OPERAND_NEEDED, {tokenize_options, model_options, common_options}, run_tokenize},
+     OPERAND_NEEDED, {tokenize_options, model_options, common_options}, run_tokenize, NULL},
     {"plan", "Tells the memory and time that a training would take.",
      "peft plan MODEL --data FILE [options of train]",
      "  peft plan model.gguf --data chats.jsonl --batch 8 --max-len 512\n"
      "  peft plan folder --data chats.jsonl --method full --json\n",
-     OPERAND_NEEDED, {data_options, train_options, model_options, common_options}, run_plan},
+     OPERAND_NEEDED, {data_options, train_options, model_options, common_options}, run_plan, NULL},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 

@@ -27,13 +27,18 @@ const struct option model_options[] = {
     {0}};
 
 const struct option data_options[] = {
-    {"data", OPT_TEXT, "FILE", "JSONL or CSV", AT(data), 0, 0},
+    {"data", OPT_TEXT, "FILE", "JSONL or CSV; of pictures also a folder of classes", AT(data), 0,
+     0},
     {"max-len", OPT_INT, "N", "tokens an example, and a pack (default 1024)", AT(max_len), 1, BIG},
     {"system", OPT_TEXT, "TEXT", "system message for conversations without one", AT(system), 0,
      0},
+    {"prefix", OPT_TEXT, "TEXT", "encoder-decoder: before each source, \"summarize: \"",
+     AT(prefix), 0, 0},
     {"train-on-prompt", OPT_FLAG, NULL, "prompts count too, not only answers",
      AT(train_on_prompt), 0, 0},
     {"limit", OPT_INT, "N", "read only the first N rows", AT(limit), 1, BIG},
+    {"any-path", OPT_FLAG, NULL, "a list of pictures may name files outside of its folder",
+     AT(any_path), 0, 0},
     {0}};
 
 const struct option adapter_options[] = {
@@ -53,8 +58,14 @@ const struct option train_options[] = {
     {"dropout", OPT_NUMBER, "X", "on the adapter's or the head's input", AT(dropout), 0, 0.999},
     {"targets", OPT_TEXT, "GLOBS", "modules that get LoRA (default: all linear)", AT(targets), 0,
      0},
+    {"target-parameters", OPT_TEXT, "NAMES", "experts that get LoRA as one parameter",
+     AT(target_parameters), 0, 0},
     {"adapter", OPT_TEXT, "DIR", "go on from this adapter", AT(adapter), 0, 0},
-    {"pool", OPT_TEXT, "NAME", "what a new head reads: last, cls, mean", AT(pool), 0, 0},
+    {"head", OPT_TEXT, "KIND", "of a new head (default: by the data): classification,\n"
+     "                         multi-label, regression, tokens, question-answering,\n"
+     "                         reward, masked-lm",
+     AT(head), 0, 0},
+    {"pool", OPT_TEXT, "NAME", "what a new head reads: last, cls, mean, weighted", AT(pool), 0, 0},
     {"optimizer", OPT_TEXT, "NAME", "adamw", AT(optimizer), 0, 0},
     {"lr", OPT_NUMBER, "X", "learning rate (default by method)", AT(lr), 0, 1e6},
     {"schedule", OPT_TEXT, "NAME", "cosine (default), linear, constant", AT(schedule), 0, 0},
@@ -69,6 +80,12 @@ const struct option train_options[] = {
     {"epochs", OPT_INT, "N", "passes over the data (default 1)", AT(epochs), 1, BIG},
     {"steps", OPT_INT, "N", "optimizer steps, instead of --epochs", AT(steps), 1, BIG},
     {"seed", OPT_SEED, "N", "of everything random (default 0)", AT(seed), 0, 0},
+    {"objective", OPT_TEXT, "NAME", "of embeddings: match, triplet; with scores: cosent, cosine",
+     AT(objective), 0, 0},
+    {"scale", OPT_NUMBER, "X", "of cosines in match and cosent (default 20)", AT(scale), 0, 1e6},
+    {"margin", OPT_NUMBER, "X", "of triplet (default 5)", AT(margin), 0, 1e6},
+    {"augment", OPT_TEXT, "LIST", "of training pictures: flip,rotate=10,crop=0.1,shift=0.1,\n"
+     "                         brightness=0.2,contrast=0.2", AT(augment), 0, 0},
     {"recompute", OPT_TEXT, "HOW", "none, cheap (default), layers: less memory", AT(recompute), 0,
      0},
     {0}};
@@ -76,12 +93,18 @@ const struct option train_options[] = {
 const struct option generate_options[] = {
     {"system", OPT_TEXT, "TEXT", "system message", AT(system), 0, 0},
     {"max-tokens", OPT_INT, "N", "length of an answer (default 256)", AT(max_tokens), 1, BIG},
-    {"temperature", OPT_NUMBER, "X", "0 (default) takes the likeliest token", AT(temperature), 0,
-     100},
+    {"temperature", OPT_NUMBER, "X", "0 takes the likeliest token (default: what the\n"
+     "                         model's generation_config.json advises, else 0)", AT(temperature),
+     0, 100},
     {"top-k", OPT_INT, "N", "sample among the N likeliest", AT(top_k), 0, BIG},
     {"top-p", OPT_NUMBER, "X", "sample within this probability mass", AT(top_p), 0, 1},
     {"min-p", OPT_NUMBER, "X", "drop tokens below X times the likeliest", AT(min_p), 0, 1},
     {"repeat-penalty", OPT_NUMBER, "X", "1.1 is mild (default off)", AT(repeat_penalty), 0, 100},
+    {"beams", OPT_INT, "N", "beam search, which does not sample", AT(beams), 1, PEFT_BEAMS_MAX},
+    {"length-penalty", OPT_NUMBER, "X", "of beams: above 0 longer answers (default 1)",
+     AT(length_penalty), -100, 100},
+    {"early-stopping", OPT_TEXT, "HOW", "of beams: no (default), yes, never", AT(early_stopping),
+     0, 0},
     {"seed", OPT_SEED, "N", "of the sampling (default 0)", AT(seed), 0, 0},
     {"stop", OPT_LIST, "TEXT", "end before this text; may be repeated", AT(stop), 0, 0},
     {0}};
@@ -250,6 +273,7 @@ int options_parse(const struct command *cmd, int argc, char **argv, struct args 
 {
     memset(args, 0, sizeof *args);
     args->clip = 1;
+    args->temperature = -1;      /* not given: the model may advise */
     args->argc = argc;
     args->argv = argv;
     bool options = true;
@@ -275,7 +299,7 @@ int options_parse(const struct command *cmd, int argc, char **argv, struct args 
             return rc;
     }
     if (cmd->operand == OPERAND_NEEDED && !args->operand && !args->help)
-        return usage_error("which model?  usage: %s", cmd->usage);
+        return usage_error("which %s?  usage: %s", cmd->of ? cmd->of : "model", cmd->usage);
     return 0;
 }
 

@@ -97,10 +97,13 @@ static void put_cards(FILE *to, const struct run *run)
     free(share);
     if (h->n_evals) {
         const struct eval_row *a = h->eval, *b = &h->eval[h->n_evals - 1];
-        bool classes = run->info.labels > 0;
-        char *both = classes ? format("%.1f → %.1f %%", 100 * a->accuracy, 100 * b->accuracy) :
+        bool classes = run->info.labels > 0 && a->n && b->n;
+        const char *what = classes ? a->metric[0].name : "loss";
+        char *both = classes ? format("%.3f → %.3f", a->metric[0].value, b->metric[0].value) :
                      format("%.3f → %.3f", a->loss, b->loss);
-        card(to, both, classes ? "accuracy on evaluation data" : "loss on evaluation data");
+        char *name = format("%s on evaluation data", what);
+        card(to, both, name);
+        free(name);
         free(both);
     }
     if (h->n_steps) {
@@ -185,21 +188,19 @@ static void put_figures(FILE *to, const struct run *run)
 static void put_evaluations(FILE *to, const struct run *run)
 {
     const struct history *h = &run->history;
-    bool classes = run->info.labels > 0;
     if (!h->n_evals)
         return;
     fprintf(to, "<h2>Evaluations</h2>\n<p>%s rows.</p>\n<table><thead><tr>"
             "<th class=\"n\">step</th><th class=\"n\">epoch</th><th class=\"n\">loss</th>"
             "<th class=\"n\">%s</th><th class=\"n\">%s</th></tr></thead><tbody>\n",
             show_count(run->eval_stats.rows),
-            classes ? "accuracy" : "perplexity",
-            classes ? "F1" : "token accuracy");
+            h->eval->n > 0 ? h->eval->metric[0].name : "",
+            h->eval->n > 1 ? h->eval->metric[1].name : "");
     for (int64_t i = 0; i < h->n_evals; i++) {
         const struct eval_row *e = &h->eval[i];
         fprintf(to, "<tr><td class=\"n\">%lld</td><td class=\"n\">%.2f</td><td class=\"n\">%.4f"
                 "</td><td class=\"n\">%.4f</td><td class=\"n\">%.4f</td></tr>\n",
-                (long long)e->step, e->epoch, e->loss, classes ? e->accuracy : e->perplexity,
-                classes ? e->f1 : e->token_accuracy);
+                (long long)e->step, e->epoch, e->loss, e->metric[0].value, e->metric[1].value);
     }
     fputs("</tbody></table>\n", to);
 }

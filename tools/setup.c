@@ -8,7 +8,10 @@
 
 #include "train.h"
 
-static const char head_tensors[] = "score.*,classifier.*";
+static const char head_tensors[] =
+    "score.*,classifier.*,qa_outputs.*,pre_classifier.*,head.*";
+static const char *const head_names[] = {"score.", "classifier.", "qa_outputs.", "pre_classifier.",
+                                         "head."};
 
 /* ------------------------------------------------------------ what trains */
 
@@ -20,13 +23,15 @@ static int add_head(struct run *run)
     for (int32_t i = 0; i < n; i++)
         names[i] = peft_dataset_label(run->data, i);
     bool lora = !strcmp(run->method, "lora");
-    peft_head_opts opts = {.size = sizeof opts, .labels = n, .names = names, .pool = a->pool,
+    const char *kind = a->head ? a->head : run->stats.head;
+    peft_head_opts opts = {.size = sizeof opts, .labels = n, .names = n ? names : NULL,
+                           .pool = a->pool, .kind = kind,
                            .dropout = lora ? 0 : (float)a->dropout, .seed = a->seed};
     int32_t rc = peft_head_add(run->model, &opts);
     free(names);
     if (!rc)
         rc = peft_model_info(run->model, &run->info);
-    return rc ? library_error(rc, "cannot add a classification head") : 0;
+    return rc ? library_error(rc, "cannot add a head") : 0;
 }
 
 /* The name of the output layer of a language model: its own tensor, or the
@@ -63,7 +68,8 @@ static int method_lora(struct run *run)
         return 0;
     peft_adapter_opts opts = {.size = sizeof opts, .targets = a->targets, .rank = a->rank,
                               .alpha = (float)a->alpha, .dropout = (float)a->dropout,
-                              .rslora = a->rslora, .seed = a->seed};
+                              .rslora = a->rslora, .seed = a->seed,
+                              .target_parameters = a->target_parameters};
     int32_t rc = peft_adapter_add(run->model, "default", &opts);
     return rc ? library_error(rc, "cannot add the adapter") : 0;
 }
@@ -190,17 +196,37 @@ static int floats_for_training(struct run *run)
     return 0;
 }
 
+static bool of_head(const char *name)
+{
+    for (size_t i = 0; i < sizeof head_names / sizeof *head_names; i++)
+        if (!strncmp(name, head_names[i], strlen(head_names[i])))
+            return true;
+    return false;
+}
+
 static void look_at_base(struct run *run)
 {
     peft_param p = {.size = sizeof p};
     if (strcmp(run->method, "lora") != 0)
         return;
     for (int32_t i = 0; i < run->base_tensors && !peft_model_param(run->model, i, &p); i++)
-        if (p.trainable && strncmp(p.name, "score.", 6) && strncmp(p.name, "classifier.", 11))
+        if (p.trainable && !of_head(p.name))
             run->base_trains = true;
 }
 
 /* ------------------------------------------------------------------- data */
+
+/* Rows for a head that the model does not have yet.  Pairs of answers train a
+ * reward model only when asked to. */
+static bool wants_head(const struct run *run)
+{
+    const char *rows = run->stats.head;
+    if (run->args->head)
+        return !run->info.labels && strcmp(run->info.head, run->args->head) != 0;
+    if (run->info.labels || !strcmp(rows, run->info.head) || !strcmp(rows, "reward"))
+        return false;
+    return strcmp(rows, "language-model") != 0;
+}
 
 static int open_training_data(struct run *run)
 {
@@ -220,7 +246,7 @@ static int open_training_data(struct run *run)
     run->stats.size = sizeof run->stats;
     if (!rc && (rc = peft_dataset_info(run->data, &run->stats)) != 0)
         return library_error(rc, "cannot use the data");
-    if (!rc && run->stats.labels && !run->info.labels)
+    if (!rc && wants_head(run))
         rc = add_head(run);
     if (!rc && a->eval && !ratio)
         rc = open_data(a, run->model, a->eval, &run->eval);
@@ -250,7 +276,8 @@ static int make_trainer(struct run *run)
         .warmup = (float)a->warmup, .clip = a->clip > 0 ? (float)a->clip : -1,
         .batch = a->batch, .accumulate = a->accumulate, .packing = a->packing,
         .max_len = a->packing ? a->max_len : 0, .epochs = a->epochs, .steps = a->steps,
-        .no_shuffle = a->no_shuffle, .seed = a->seed};
+        .no_shuffle = a->no_shuffle, .seed = a->seed, .augment = a->augment,
+        .objective = a->objective, .scale = (float)a->scale, .margin = (float)a->margin};
     int rc = recompute_code(a->recompute, &opts.recompute);
     if (rc)
         return rc;
@@ -288,7 +315,8 @@ static int check_options(struct run *run)
     if (a->adapter && strcmp(run->method, "lora") != 0)
         return usage_error("--adapter goes on from an adapter: --method %s has none",
                            run->method);
-    if (a->adapter && (a->rank || a->alpha > 0 || a->targets || a->rslora))
+    if (a->adapter && (a->rank || a->alpha > 0 || a->targets || a->target_parameters ||
+                       a->rslora))
         return usage_error("--adapter brings its own rank, alpha, targets and rslora");
     if (a->epochs && a->steps)
         return usage_error("give --epochs or --steps, not both");
@@ -416,6 +444,7 @@ void settings_make(struct run *run)
     add_setting(s, "rows", number((double)run->stats.rows), false);
     add_setting(s, "tokens", number((double)run->stats.tokens), false);
     add_setting(s, "system", quoted(a->system), false);
+    add_setting(s, "prefix", quoted(a->prefix), false);
     add_setting(s, "train_on_prompt", format("%s", a->train_on_prompt ? "true" : "false"), false);
     method_settings(s, run);
     add_setting(s, "optimizer", quoted(a->optimizer ? a->optimizer : "adamw"), false);
@@ -429,6 +458,8 @@ void settings_make(struct run *run)
     add_setting(s, "accumulate", number(a->accumulate ? a->accumulate : 1), false);
     add_setting(s, "max_len", number_or_auto(a->max_len), false);
     add_setting(s, "packing", format("%s", a->packing ? "true" : "false"), false);
+    add_setting(s, "augment", quoted(a->augment), false);
+    add_setting(s, "objective", quoted(a->objective), false);
     add_setting(s, "shuffle", format("%s", a->no_shuffle ? "false" : "true"), false);
     add_setting(s, "steps", number((double)run->plan.steps), false);
     add_setting(s, "seed", format("%llu", (unsigned long long)a->seed), false);

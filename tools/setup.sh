@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what building needs and is not there: a C compiler, pkg-config, cJSON,
-# utf8proc, and a good OpenBLAS in build/deps/libpeft.  Silent when nothing is
-# missing.  OpenBLAS is chosen by its version and never by the processor of this
+# utf8proc, libpng, libjpeg and PCRE2 (optional: without them pictures of that kind,
+# or tokenizers with unusual expressions, are refused), and a good OpenBLAS in
+# build/deps/libpeft.  Silent when nothing is missing.  OpenBLAS is chosen by its version and never by the processor of this
 # machine, so that what is built here runs well elsewhere.
 set -eu
 cd "$(dirname "$0")/.."
@@ -17,6 +18,7 @@ have_headers() {
     have "$CC" && have pkg-config && printf '#include <cJSON.h>\n#include <utf8proc.h>\n' |
         $CC $(pkg-config --cflags libcjson libutf8proc 2>/dev/null) -fsyntax-only -x c - 2>/dev/null
 }
+have_optional() { pkg-config --exists libpng libjpeg libpcre2-8 2>/dev/null; }
 have_pip() { have python3 && python3 -m pip --version >/dev/null 2>&1; }
 
 as_root() {
@@ -28,19 +30,21 @@ as_root() {
 
 install_packages() {
     if have apt-get; then
-        set -- gcc libc6-dev make pkg-config libcjson-dev libutf8proc-dev ca-certificates
+        set -- gcc libc6-dev make pkg-config libcjson-dev libutf8proc-dev libpng-dev \
+            libjpeg-dev libpcre2-dev ca-certificates
         have_pip || set -- "$@" python3 python3-pip
         say "apt-get install $*"
         export DEBIAN_FRONTEND=noninteractive
         as_root apt-get update -qq >/dev/null || say "apt-get update failed, going on"
         as_root apt-get install -qq -y --no-install-recommends "$@" >/dev/null
     elif have dnf; then
-        set -- gcc make pkgconf-pkg-config cjson-devel utf8proc-devel libasan libubsan
+        set -- gcc make pkgconf-pkg-config cjson-devel utf8proc-devel libpng-devel \
+            libjpeg-turbo-devel pcre2-devel libasan libubsan
         have_pip || set -- "$@" python3 python3-pip
         say "dnf install $*"
         as_root dnf install -q -y "$@"
     elif have brew; then
-        set -- pkgconf cjson utf8proc openblas
+        set -- pkgconf cjson utf8proc libpng jpeg-turbo pcre2 openblas
         say "brew install $*"
         brew install -q "$@"
     else
@@ -108,6 +112,10 @@ install_blas() {
 if ! have make || ! have_headers; then
     install_packages
     have_headers || { say "cJSON or utf8proc still cannot be used with $CC"; exit 1; }
+fi
+if ! have_optional; then
+    install_packages || true
+    have_optional || say "no libpng, libjpeg or PCRE2: what needs them will be refused"
 fi
 if [ ! -e "$BLAS" ]; then
     if ! have_pip && { have apt-get || have dnf; }; then install_packages || true; fi

@@ -15,7 +15,9 @@ struct step_row {
 };
 struct eval_row {
     int64_t step;
-    double epoch, loss, perplexity, token_accuracy, accuracy, f1;
+    double epoch, loss;
+    int n;
+    peft_metric metric[PEFT_METRICS];
 };
 struct history {
     struct step_row *step;
@@ -73,7 +75,7 @@ void settings_make(struct run *run);
 void history_add_step(struct history *h, const struct step_row *row);
 void history_add_eval(struct history *h, const struct eval_row *row);
 void write_step_row(FILE *to, const struct step_row *row);
-void write_eval_row(FILE *to, const struct eval_row *row, bool classes);
+void write_eval_row(FILE *to, const struct eval_row *row);
 /* Reads the rows up to `last` and drops the others from the file. */
 int history_resume(struct history *h, const char *path, int64_t last);
 void history_free(struct history *h);

@@ -86,21 +86,24 @@ static struct param *make_part(struct model *m, const struct part *part, const s
 }
 
 int adapter_attach(struct model *m, struct adapted *d, struct adapter *owner, struct site *s,
-                   int32_t rank, float alpha)
+                   int32_t rank, float alpha, const struct adapted *mate)
 {
     *d = (struct adapted){ .adapter = owner, .site = s, .rank = rank, .alpha = alpha };
     for (int k = 0; k < PARTS; k++) {
         const struct part *part = &owner->method->parts[k];
         if (!part->suffix || (part->optional && !owner->bias)) continue;
+        if (mate && part->rows != PART_OUT && part->cols != PART_OUT) {
+            d->part[k] = mate->part[k];
+            d->borrowed |= (uint8_t)(1u << k);
+            continue;
+        }
         if (!(d->part[k] = make_part(m, part, s, rank))) return PEFT_ENOMEM;
     }
     owner->method->set_scale(d);
     return PEFT_OK;
 }
 
-/* A target names a module as PEFT does (its last component, or a dotted
- * ending), or is a glob over the whole name. */
-static int is_target(const char *targets, const char *name)
+int adapter_targets(const char *targets, const char *name)
 {
     size_t n = strlen(name);
     if (glob_match(targets, name)) return 1;
@@ -116,7 +119,8 @@ static int is_target(const char *targets, const char *name)
 static int wanted(const struct adapter *a, const struct site *s, const char *targets)
 {
     if (!(s->kind & a->method->at)) return 0;
-    if (targets && strcmp(targets, "all-linear")) return is_target(targets, s->name);
+    if (targets && strcmp(targets, "all-linear"))
+        return adapter_targets(targets, s->name) || adapter_targets(targets, s->peft_name);
     return !(s->flags & SLOT_HEAD);
 }
 
@@ -139,15 +143,16 @@ static int keep_modules(struct model *m, struct adapter *a, const char *targets)
     int64_t hits = 0;
     for (int64_t i = 0; i < m->n_sites; i++) {
         struct site *s = m->sites[i];
-        int head = m->head && (s->flags & SLOT_OF_HEAD);
-        if (!head && !(targets && is_target(targets, s->name))) continue;
+        int head = m->head && (s->flags & SLOT_OF_HEAD) && slot_with(s->row, m->kind);
+        head = head || s->w->is_new;
+        if (!head && !(targets && adapter_targets(targets, s->name))) continue;
         hits += !head;
         struct param *list[] = { s->w, s->b };
         for (int k = 0; k < 2; k++) {
             if (!list[k]) continue;
             float *values = mem_alloc(&m->host.mem, param_len(list[k]) * 4);
             if (!values) return PEFT_ENOMEM;
-            list[k]->type->to_f32(values, list[k]->data, param_len(list[k]));
+            qtype_expand(list[k]->type, values, list[k]->data, 0, param_len(list[k]));
             int rc = adapter_keep_module(m, a, list[k], values);
             if (rc) {
                 mem_free(&m->host.mem, values);
@@ -242,16 +247,32 @@ void adapter_link(struct model *m, struct adapter *a)
         *at = &a->sites[i];
     }
     adapter_enable(m, a, 1);
-    for (int64_t i = 0; i < a->n_saved; i++) a->saved[i].p->trainable = 1;
+    for (int64_t i = 0; i < a->n_saved; i++) {
+        a->saved[i].was_trainable = a->saved[i].p->trainable;
+        a->saved[i].p->trainable = 1;
+    }
 }
 
 void adapter_drop(struct model *m, struct adapter *a)
 {
     for (int64_t i = 0; i < a->n_sites; i++)
         for (int k = 0; k < PARTS; k++)
-            if (a->sites[i].part[k]) mem_free(&m->host.mem, a->sites[i].part[k]->own);
+            if (adapted_owns(&a->sites[i], k)) mem_free(&m->host.mem, a->sites[i].part[k]->own);
     for (int64_t i = 0; i < a->n_saved; i++) mem_free(&m->host.mem, a->saved[i].mine);
     a->n_sites = a->n_saved = 0;
+}
+
+/* Whether the module trains without the adapter that is being removed: it did
+ * before, or another adapter keeps it too. */
+static uint8_t keeps_module(struct model *m, struct saved_module *s)
+{
+    for (struct adapter *a = m->adapters; a; a = a->next)
+        for (int64_t i = 0; i < a->n_saved; i++) {
+            if (a->saved[i].p != s->p) continue;
+            a->saved[i].was_trainable &= s->was_trainable;
+            return 1;
+        }
+    return s->was_trainable;
 }
 
 void adapter_remove(struct model *m, struct adapter *a)
@@ -265,13 +286,38 @@ void adapter_remove(struct model *m, struct adapter *a)
         *d = (*d)->next;
     }
     adapter_enable(m, a, 0);
+    for (int64_t i = 0; i < a->n_saved; i++)
+        a->saved[i].p->trainable = keeps_module(m, &a->saved[i]);
     adapter_drop(m, a);
+}
+
+/* Experts as one parameter; counts their modules, and attaches them if asked. */
+static int add_fused(struct model *m, struct adapter *a, const char *targets, int attach,
+                     int64_t *n)
+{
+    char name[200];
+    int rc = PEFT_OK;
+    for (const struct fused_row *row = fused_rows(m); targets && row->param; row++)
+        for (int64_t l = 0; l < m->hp.layers && !rc; l++) {
+            fused_name(row, l, name, sizeof(name));
+            if (!adapter_targets(targets, name)) continue;
+            *n += fused_sites(m, row);
+            if (attach) rc = fused_attach(m, a, row, l, a->rank, a->alpha);
+        }
+    return rc;
+}
+
+static int is_attached(const struct adapter *a, int64_t n, const struct site *s)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (a->sites[i].site == s) return 1;
+    return 0;
 }
 
 int adapter_add(struct model *m, const char *name, const peft_adapter_opts *o)
 {
     const struct method *method = method_by_name(o->method ? o->method : "lora");
-    int64_t n = 0, i;
+    int64_t n = 0, n_fused = 0, i;
     int rc = PEFT_OK;
     if (!method) return fail(PEFT_EUNSUPPORTED, "adapter method \"%s\", expected lora", o->method);
     if (o->rank < 0 || o->rank > 1 << 16)
@@ -287,17 +333,26 @@ int adapter_add(struct model *m, const char *name, const peft_adapter_opts *o)
     a->dropout = o->dropout;
     a->rslora = o->rslora >= 0;
     a->seed = o->seed;
+    add_fused(m, a, o->target_parameters, 0, &n_fused);
+    if (o->target_parameters && !n_fused)
+        return fail(PEFT_ENOTFOUND, "no parameter of experts is called \"%s\", expected such as "
+                    "\"mlp.experts.gate_up_proj\" in a mixture", o->target_parameters);
     for (i = 0; i < m->n_sites; i++) n += wanted(a, m->sites[i], o->targets);
-    if (!n)
+    if (!n && !n_fused)
         return fail(PEFT_ENOTFOUND,
                     "no linear layer is called \"%s\"; this model has layers such as \"%s\"",
                     o->targets ? o->targets : "", m->layers[0].at[SLOT_O]->name);
-    a->sites = arena_alloc(&m->arena, n * (int64_t)sizeof(*a->sites));
+    a->sites = arena_alloc(&m->arena, (n + n_fused) * (int64_t)sizeof(*a->sites));
     if (!a->sites) return PEFT_ENOMEM;
+    rc = add_fused(m, a, o->target_parameters, 1, &n_fused);
+    n_fused = a->n_sites;
+    for (i = 0; i < n_fused && !rc; i++)
+        if (!a->sites[i].borrowed)
+            method->init(&a->sites[i], a->seed, rng_stream(RNG_INIT, (uint32_t)(m->n_sites + i)));
     for (i = 0; i < m->n_sites && !rc; i++) {
-        if (!wanted(a, m->sites[i], o->targets)) continue;
+        if (!wanted(a, m->sites[i], o->targets) || is_attached(a, n_fused, m->sites[i])) continue;
         struct adapted *d = &a->sites[a->n_sites++];
-        rc = adapter_attach(m, d, a, m->sites[i], a->rank, a->alpha);
+        rc = adapter_attach(m, d, a, m->sites[i], a->rank, a->alpha, NULL);
         if (!rc) method->init(d, a->seed, rng_stream(RNG_INIT, (uint32_t)i));
     }
     if (!rc) rc = keep_modules(m, a, o->modules_to_save);

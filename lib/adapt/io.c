@@ -1,32 +1,11 @@
-/* Adapter files as Hugging Face PEFT writes and reads them: adapter_config.json
- * and adapter_model.safetensors, whose tensors are called
+/* Reading adapters as Hugging Face PEFT writes them: adapter_config.json and
+ * adapter_model.safetensors, whose tensors are called
  * base_model.model.<module>.<part>.  Generic over the methods' parts. */
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
-#include "adapt/adapt.h"
-
-#define PREFIX "base_model.model."
-
-/* Embeddings that give the logits too.  PEFT's copy of a module leaves the
- * other use as it was, unless ensure_weight_tying says that both change; then
- * the file holds it under both names. */
-static int is_shared(const struct model *m, const struct param *p)
-{
-    return !m->head && m->arch->style.causal && !m->global[SLOT_LM_HEAD] &&
-        p == m->global[SLOT_EMBED]->w;
-}
-
-static const char *tied_name(const struct model *m, char *to, size_t cap)
-{
-    const struct slot_row *row = slot_find(m->arch, SLOT_LM_HEAD);
-    snprintf(to, cap, "%s.weight", row ? row->hf : "");
-    return to;
-}
-
-/* --- reading */
+#include "adapt/io.h"
 
 struct load {
     struct model *m;
@@ -36,6 +15,7 @@ struct load {
     int fan_in_fan_out;             /* the base's weights are [in, out], as GPT-2's */
     struct map sites;               /* module name -> index in m->sites */
     int64_t *at;                    /* site -> 1 + index in a->sites, or 0 */
+    char *parameters;               /* target_parameters, separated by commas, or NULL */
 };
 
 /* Settings that change the arithmetic and that we do not have. */
@@ -43,8 +23,8 @@ static int refuse_unknown(const json *c)
 {
     static const char *const must_be_off[] = {
         "use_dora", "use_qalora", "use_bdlora", "trainable_token_indices", "layer_replication",
-        "target_parameters", "alora_invocation_tokens", "kasa_config",
-        "velora_config", "arrow_config", "monteclora_config"
+        "alora_invocation_tokens", "kasa_config", "velora_config", "arrow_config",
+        "monteclora_config"
     };
     for (size_t i = 0; i < ARRAY_LEN(must_be_off); i++) {
         const json *j = json_get(c, must_be_off[i]);
@@ -121,15 +101,22 @@ static int read_config(struct load *l, const char *name, const char *dir, json *
     return PEFT_OK;
 }
 
-/* rank_pattern and alpha_pattern: the key is a module's name or its ending. */
-static double pattern(const json *config, const char *key, const char *module, double absent)
+int adapter_has_ending(const char *module, const char *ending)
 {
-    size_t n = strlen(module);
+    size_t n = strlen(module), len = strlen(ending);
+    return len <= n && !strcmp(module + n - len, ending) &&
+        (len == n || module[n - len - 1] == '.');
+}
+
+/* rank_pattern and alpha_pattern: the key is a module's name or its ending. */
+static double pattern(const json *config, const char *key, const char *module, const char *other,
+                      double absent)
+{
     for (const json *j = json_first(json_get(config, key)); j; j = json_next(j)) {
         const char *k = json_key(j);
         k += *k == '^';
-        size_t len = strlen(k);
-        if (len <= n && !strcmp(module + n - len, k) && (len == n || module[n - len - 1] == '.'))
+        k += strncmp(k, ".*\\.", 4) ? 0 : 4;
+        if (adapter_has_ending(module, k) || adapter_has_ending(other, k))
             return json_number(j, absent);
     }
     return absent;
@@ -165,6 +152,89 @@ static int check_finite(const struct store_tensor *t, const float *x)
     return PEFT_OK;
 }
 
+/* The rank and alpha of a module by its names in files and in memory. */
+static int read_rank(const struct load *l, const char *module, const char *other, double *rank,
+                     double *alpha)
+{
+    *rank = pattern(l->config, "rank_pattern", module, other, l->a->rank);
+    *alpha = pattern(l->config, "alpha_pattern", module, other, l->a->alpha);
+    if (*rank >= 1 && *rank <= 1 << 16 && *rank == floor(*rank) && fabs(*alpha) < FLT_MAX)
+        return PEFT_OK;
+    return fail(PEFT_EFORMAT, "adapter_config.json gives %s rank %g and alpha %g", module, *rank,
+                *alpha);
+}
+
+static int check_matrix(const struct store_tensor *t, int32_t n_dims, int64_t want_rows,
+                        int64_t want_cols)
+{
+    int64_t rows = t->n_dims == 2 ? t->dims[0] : 1;
+    int64_t cols = t->n_dims == 2 ? t->dims[1] : t->n_dims == 1 ? t->dims[0] : 0;
+    if (t->n_dims != n_dims || rows != want_rows || cols != want_cols)
+        return fail(PEFT_EFORMAT, "tensor %s is [%lld, %lld], expected [%lld, %lld]", t->name,
+                    (long long)rows, (long long)cols, (long long)want_rows, (long long)want_cols);
+    if (!t->type->is_float)
+        return fail(PEFT_EUNSUPPORTED, "tensor %s has type %s, expected floats", t->name,
+                    t->type->name);
+    return PEFT_OK;
+}
+
+/* The adapted modules of a layer's parameter, made at first use. */
+static int fused_first(struct load *l, const struct fused_row *row, int64_t layer,
+                       const struct adapted **out)
+{
+    struct model *m = l->m;
+    struct adapter *a = l->a;
+    int kind = (int)(row - m->arch->style.fused) + 1, rc;
+    double rank, alpha;
+    char name[200];
+    for (int64_t i = 0; i < a->n_sites; i++)
+        if (a->sites[i].fused == kind && a->sites[i].site->layer == layer) {
+            *out = &a->sites[i];
+            return PEFT_OK;
+        }
+    fused_name(row, layer, name, sizeof(name));
+    if ((rc = read_rank(l, name, name, &rank, &alpha))) return rc;
+    for (int64_t i = 0; i < m->n_sites; i++) {
+        const struct site *s = m->sites[i];
+        if (s->layer != layer || (s->slot != row->slots[0] && s->slot != row->slots[1])) continue;
+        if (l->at[i])
+            return fail(PEFT_EFORMAT, "the adapter has tensors for %s and for %s", s->name, name);
+        l->at[i] = a->n_sites + 1;
+    }
+    *out = &a->sites[a->n_sites];
+    return fused_attach(m, a, row, layer, (int32_t)rank, (float)alpha);
+}
+
+/* 1 = a tensor of experts that are one parameter. */
+static int load_fused(struct load *l, const struct store_tensor *t, const char *name)
+{
+    const struct fused_row *row;
+    const struct adapted *d = NULL;
+    char module[240];
+    int64_t layer, rows, cols;
+    size_t n = strlen(name);
+    for (int k = 0; k < PARTS && l->parameters; k++) {
+        const char *suffix = l->a->method->parts[k].suffix;
+        size_t s = suffix ? strlen(suffix) : 0;
+        if (!s || n <= s + 1 || name[n - s - 1] != '.' || strcmp(name + n - s, suffix)) continue;
+        snprintf(module, sizeof(module), "%.*s", (int)(n - s - 1), name);
+        if (!fused_find(l->m, module, l->parameters, &layer, &row)) return 0;
+        int rc = fused_first(l, row, layer, &d);
+        if (rc) return rc;
+        if (!d->part[k]) return fail(PEFT_EFORMAT, "tensor %s was not asked for", t->name);
+        cols = fused_shape(l->m, d, k, &rows);
+        if ((rc = check_matrix(t, 2, rows, cols))) return rc;
+        float *all = mem_array(&l->m->host.mem, t->count, 4);
+        if (!all) return PEFT_ENOMEM;
+        t->type->to_f32(all, t->data, t->count);
+        fused_move(l->m, d, k, all, 0);
+        rc = check_finite(t, all);
+        mem_free(&l->m->host.mem, all);
+        return rc ? rc : 1;
+    }
+    return 0;
+}
+
 static int load_part(struct load *l, const struct store_tensor *t, int64_t site, int part)
 {
     struct site *s = l->m->sites[site];
@@ -175,32 +245,43 @@ static int load_part(struct load *l, const struct store_tensor *t, int64_t site,
         return fail(PEFT_EUNSUPPORTED, "tensor %s: fan_in_fan_out is on, but the weight of %s is "
                     "[out, in]", t->name, s->name);
     if (!l->at[site]) {
-        double rank = pattern(l->config, "rank_pattern", s->name, l->a->rank);
-        double alpha = pattern(l->config, "alpha_pattern", s->name, l->a->alpha);
-        if (!(rank >= 1 && rank <= 1 << 16) || rank != floor(rank) || !(fabs(alpha) < FLT_MAX))
-            return fail(PEFT_EFORMAT, "adapter_config.json gives %s rank %g and alpha %g", s->name,
-                        rank, alpha);
-        int rc = adapter_attach(l->m, &l->a->sites[l->a->n_sites], l->a, s, (int32_t)rank,
-                                (float)alpha);
+        double rank, alpha;
+        int rc = read_rank(l, s->name, s->peft_name, &rank, &alpha);
+        if (rc) return rc;
+        rc = adapter_attach(l->m, &l->a->sites[l->a->n_sites], l->a, s, (int32_t)rank,
+                            (float)alpha, NULL);
         l->at[site] = ++l->a->n_sites;
         if (rc) return rc;
     }
-    struct param *p = l->a->sites[l->at[site] - 1].part[part];
+    const struct adapted *d = &l->a->sites[l->at[site] - 1];
+    struct param *p = d->fused ? NULL : d->part[part];
     if (!p)
         return fail(PEFT_EFORMAT, "tensor %s is there, but adapter_config.json does not ask for it",
                     t->name);
-    int64_t rows = t->n_dims == 2 ? t->dims[0] : 1, cols = t->n_dims == 2   ? t->dims[1]
-                                                           : t->n_dims == 1 ? t->dims[0]
-                                                                            : 0;
-    if (t->n_dims != p->n_dims || rows != p->rows || cols != p->cols)
-        return fail(PEFT_EFORMAT, "tensor %s is [%lld, %lld], expected [%lld, %lld]", t->name,
-                    (long long)rows, (long long)cols, (long long)p->rows, (long long)p->cols);
-    if (!t->type->is_float)
-        return fail(PEFT_EUNSUPPORTED, "tensor %s has type %s, expected floats", t->name,
-                    t->type->name);
+    int rc = check_matrix(t, p->n_dims, p->rows, p->cols);
+    if (rc) return rc;
     param_write(l->m, p, p->own, t->type, t->data);
     p->is_new = 1;                  /* seen; see check_complete */
     return check_finite(t, p->own);
+}
+
+/* The model's tensor of this name, in Hugging Face's files or in memory, with
+ * or without the body's prefix. */
+static struct param *find_param(const struct load *l, const char *name)
+{
+    const struct model *m = l->m;
+    const char *dot = strrchr(name, '.');
+    char full[240];
+    struct param *p = model_param(m, name);
+    for (int prefix = 0; prefix < 2 && !p; prefix++) {
+        if (prefix && !m->arch->prefix) break;
+        snprintf(full, sizeof(full), "%s%.*s", prefix ? m->arch->prefix : "",
+                 dot ? (int)(dot - name) : 0, name);
+        int64_t at = dot ? map_get(&l->sites, full, (int64_t)strlen(full), -1) : -1;
+        if (at >= 0 && !strcmp(dot, ".weight")) p = m->sites[at]->w;
+        if (at >= 0 && !strcmp(dot, ".bias")) p = m->sites[at]->b;
+    }
+    return p;
 }
 
 /* A whole tensor of the model (modules_to_save). */
@@ -209,18 +290,14 @@ static int load_module(struct load *l, const struct store_tensor *t, const char 
     struct model *m = l->m;
     char full[240];
     int tied = json_bool(json_get(l->config, "ensure_weight_tying"), 0);
-    struct param *p = model_param(m, name);
-    if (!p && m->arch->prefix) {
-        snprintf(full, sizeof(full), "%s%s", m->arch->prefix, name);
-        p = model_param(m, full);
-    }
-    if (!p && tied && !strcmp(name, tied_name(m, full, sizeof(full)))) return PEFT_OK;
+    struct param *p = find_param(l, name);
+    if (!p && tied && !strcmp(name, adapter_tied_name(m, full, sizeof(full)))) return PEFT_OK;
     if (!p && strstr(name, ".base_layer."))
         return fail(PEFT_EUNSUPPORTED, "tensor %s: the adapter changes weights or biases below its "
                     "own, which is not supported", t->name);
     if (!p || p->adapter)
         return fail(PEFT_EFORMAT, "tensor %s fits no module of this model (%s)", t->name, m->name);
-    if (is_shared(m, p) && !tied)
+    if (adapter_is_shared(m, p) && !tied)
         return fail(PEFT_EUNSUPPORTED, "tensor %s: the embeddings of this model are its output "
                     "layer too, and the adapter changes one only (ensure_weight_tying is off)",
                     t->name);
@@ -243,12 +320,24 @@ static int load_module(struct load *l, const struct store_tensor *t, const char 
 /* A classification head that the adapter brings along. */
 static int add_head(struct load *l)
 {
-    const struct slot_row *row = slot_find(l->m->arch, SLOT_CLASSIFIER);
-    char name[160];
-    if (!row || l->m->head) return PEFT_OK;
-    snprintf(name, sizeof(name), PREFIX "%s.weight", row->hf);
-    const struct store_tensor *t = store_find(l->st, name);
-    if (!t || t->n_dims != 2 || t->dims[0] > 1 << 20) return PEFT_OK;
+    const char *task = json_string(json_get(l->config, "task_type"));
+    const char *ours = json_string(json_get(l->config, "libpeft_head"));
+    const struct store_tensor *t = NULL;
+    int best = -1, kind = 0;
+    for (int k = HEAD_CLASS; k < HEAD_IDS && !l->m->head; k++) {
+        const struct head_kind *h = &head_kinds[k];
+        const struct slot_row *row = head_row(l->m->arch, (enum head_id)k);
+        char name[160];
+        int score = (task && h->task_type && !strcmp(task, h->task_type)) +
+                    2 * (ours && !strcmp(ours, h->name));
+        snprintf(name, sizeof(name), PREFIX "%s.weight", row ? row->hf : "");
+        const struct store_tensor *found = store_find(l->st, name);
+        if (score <= best || !found || found->n_dims != 2 || found->dims[0] > 1 << 20) continue;
+        t = found;
+        best = score;
+        kind = k;
+    }
+    if (!t) return PEFT_OK;
     const char **names = NULL;
     int32_t n = (int32_t)t->dims[0], i = 0;
     const json *list = json_get(l->config, "libpeft_labels");
@@ -257,6 +346,7 @@ static int add_head(struct load *l)
     for (const json *j = names ? json_first(list) : NULL; j; j = json_next(j))
         names[i++] = json_string(j);
     peft_head_opts o = { .size = sizeof(o), .labels = n, .names = names,
+                         .kind = head_kinds[kind].name,
                          .pool = json_string(json_get(l->config, "libpeft_pool")) };
     return model_head_add(l->m, &o);
 }
@@ -265,7 +355,7 @@ static int check_complete(const struct load *l)
 {
     for (int64_t i = 0; i < l->a->n_sites; i++)
         for (int k = 0; k < PARTS; k++) {
-            struct param *p = l->a->sites[i].part[k];
+            struct param *p = adapted_owns(&l->a->sites[i], k) ? l->a->sites[i].part[k] : NULL;
             if (p && !p->is_new)
                 return fail(PEFT_EFORMAT, "the adapter has no tensor " PREFIX "%s", p->name);
             if (p) p->is_new = 0;
@@ -274,16 +364,37 @@ static int check_complete(const struct load *l)
                                          : fail(PEFT_EFORMAT, "the adapter file has no tensors");
 }
 
+static int read_parameters(struct load *l)
+{
+    const json *list = json_get(l->config, "target_parameters");
+    struct buf b;
+    buf_init(&b, &l->m->host.mem);
+    for (const json *j = json_first(list); j; j = json_next(j)) {
+        if (!json_string(j))
+            return fail(PEFT_EFORMAT, "adapter_config.json: target_parameters holds %s, expected "
+                        "names", json_kind_name(j));
+        buf_printf(&b, "%s,", json_string(j));
+    }
+    int rc = buf_check(&b);
+    if (!rc && b.n && !(l->parameters = arena_strndup(&l->m->arena, b.data, b.n)))
+        rc = PEFT_ENOMEM;
+    buf_free(&b);
+    return rc;
+}
+
 static int load_tensors(struct load *l)
 {
     struct model *m = l->m;
     int rc = add_head(l);
+    if (!rc) rc = read_parameters(l);
     l->at = mem_array(&m->host.mem, m->n_sites, sizeof(*l->at));
     l->a->sites = arena_alloc(&m->arena, m->n_sites * (int64_t)sizeof(*l->a->sites));
     if (!l->at || !l->a->sites) return PEFT_ENOMEM;
-    for (int64_t i = 0; i < m->n_sites && !rc; i++)
-        if (map_add(&l->sites, m->sites[i]->name, (int64_t)strlen(m->sites[i]->name), i) < 0)
-            rc = PEFT_ENOMEM;
+    for (int64_t i = 0; i < m->n_sites && !rc; i++) {
+        const char *const names[] = { m->sites[i]->name, m->sites[i]->peft_name };
+        for (int k = 0; k < 2 && !rc; k++)
+            if (map_add(&l->sites, names[k], (int64_t)strlen(names[k]), i) < 0) rc = PEFT_ENOMEM;
+    }
     for (int64_t i = 0; i < store_count(l->st) && !rc; i++) {
         const struct store_tensor *t = store_at(l->st, i);
         const char *name = t->name;
@@ -292,8 +403,9 @@ static int load_tensors(struct load *l)
         if (strncmp(name, PREFIX, strlen(PREFIX)))
             return fail(PEFT_EFORMAT, "tensor %s, expected a name that begins with " PREFIX, name);
         name += strlen(PREFIX);
-        rc = split_name(l, name, &site, &part) ? load_part(l, t, site, part)
-                                               : load_module(l, t, name);
+        if ((rc = load_fused(l, t, name))) rc = MIN(rc, PEFT_OK);
+        else if (split_name(l, name, &site, &part)) rc = load_part(l, t, site, part);
+        else rc = load_module(l, t, name);
     }
     return rc ? rc : check_complete(l);
 }
@@ -330,193 +442,4 @@ int adapter_load(struct model *m, const char *name, const char *dir)
     int rc = read_adapter(m, name, dir);
     mem_budget_end(&m->host.mem, began);
     return fail_path(rc, dir);
-}
-
-/* --- writing */
-
-/* The shortest dotted ending of a module's name that names adapted modules
- * only, so that PEFT adapts the same ones. */
-static const char *target_name(const struct model *m, const struct adapter *a, const char *name)
-{
-    for (const char *s = name + strlen(name); s > name; s--) {
-        if (s[-1] != '.') continue;
-        int ok = 1;
-        size_t n = strlen(s);
-        for (int64_t i = 0; i < m->n_sites && ok; i++) {
-            const struct site *t = m->sites[i];
-            size_t k = strlen(t->name);
-            if (t->kind != SITE_LINEAR || k < n || strcmp(t->name + k - n, s) ||
-                (k > n && t->name[k - n - 1] != '.'))
-                continue;
-            ok = 0;
-            for (const struct adapted *d = t->first; d && !ok; d = d->next) ok = d->adapter == a;
-        }
-        if (ok) return s;
-    }
-    return model_file_name(m, name);
-}
-
-static int compare_names(const void *x, const void *y)
-{
-    return strcmp(*(const char *const *)x, *(const char *const *)y);
-}
-
-static void put_list(struct buf *b, const char **names, int64_t n)
-{
-    const char *last = "";
-    qsort(names, (size_t)n, sizeof(*names), compare_names);
-    buf_puts(b, "[");
-    for (int64_t i = 0; i < n; i++) {
-        if (!strcmp(names[i], last)) continue;
-        buf_puts(b, *last ? ", " : "");
-        buf_json(b, names[i], (int64_t)strlen(names[i]));
-        last = names[i];
-    }
-    buf_puts(b, "]");
-}
-
-/* Module of a parameter: its name without ".weight" or ".bias"; of the parts of
- * a head the module that holds them, as PEFT keeps it whole. */
-static char *module_of(struct arena *t, const struct model *m, const struct param *p)
-{
-    const char *name = model_file_name(m, p->name), *dot = strrchr(name, '.');
-    for (int64_t i = 0; i < m->n_sites; i++)
-        if ((m->sites[i]->w == p || m->sites[i]->b == p) && (m->sites[i]->flags & SLOT_OF_HEAD))
-            dot = strchr(name, '.');
-    return arena_strndup(t, name, dot ? dot - name : (int64_t)strlen(name));
-}
-
-static void put_pattern(struct buf *b, const struct model *m, const struct adapter *a, int rank)
-{
-    int n = 0;
-    buf_printf(b, "  \"%s\": {", rank ? "rank_pattern" : "alpha_pattern");
-    for (int64_t i = 0; i < a->n_sites; i++) {
-        const struct adapted *d = &a->sites[i];
-        const char *name = model_file_name(m, d->site->name);
-        if (rank ? d->rank == a->rank : d->alpha == a->alpha) continue;
-        buf_puts(b, n++ ? ", " : "");
-        buf_json(b, name, (int64_t)strlen(name));
-        buf_puts(b, ": ");
-        buf_number(b, rank ? d->rank : d->alpha);
-    }
-    buf_puts(b, "},\n");
-}
-
-static int put_adapter_config(struct model *m, const struct adapter *a, struct buf *b,
-                              struct arena *t)
-{
-    const char **names = arena_alloc(t, (a->n_sites + a->n_saved + 1) * (int64_t)sizeof(*names));
-    if (!names) return PEFT_ENOMEM;
-    const char *base = a->base ? a->base : store_format(m->store) == STORE_GGUF ? m->name : m->path;
-    buf_puts(b, "{\n");
-    put_pattern(b, m, a, 0);
-    buf_puts(b, "  \"base_model_name_or_path\": ");
-    buf_json(b, base, (int64_t)strlen(base));
-    int turned = 0;
-    for (int64_t i = 0; i < a->n_sites; i++) turned |= a->sites[i].site->w->turned;
-    buf_printf(b,
-               ",\n  \"bias\": \"none\",\n  \"fan_in_fan_out\": %s,\n  \"inference_mode\": true,\n"
-               "  \"init_lora_weights\": true,\n", turned ? "true" : "false");
-    if (m->head && a->n_saved) {
-        buf_puts(b, "  \"libpeft_labels\": [");
-        for (int64_t i = 0; i < m->hp.labels; i++) {
-            buf_puts(b, i ? ", " : "");
-            buf_json(b, m->labels[i], (int64_t)strlen(m->labels[i]));
-        }
-        buf_printf(b, "],\n  \"libpeft_pool\": \"%s\",\n",
-                   m->pool_kind == POOL_MEAN ? "mean" : m->pool_kind == POOL_CLS ? "cls" : "last");
-    }
-    buf_puts(b, "  \"lora_alpha\": ");
-    buf_number(b, a->alpha);
-    buf_printf(b, ",\n  \"lora_bias\": %s,\n  \"lora_dropout\": ", a->bias ? "true" : "false");
-    buf_number(b, a->dropout);
-    for (int64_t i = 0; i < a->n_saved; i++)
-        if (is_shared(m, a->saved[i].p)) buf_puts(b, ",\n  \"ensure_weight_tying\": true");
-    buf_puts(b, ",\n  \"modules_to_save\": ");
-    for (int64_t i = 0; i < a->n_saved; i++)
-        if (!(names[i] = module_of(t, m, a->saved[i].p))) return PEFT_ENOMEM;
-    if (a->n_saved) put_list(b, names, a->n_saved);
-    else buf_puts(b, "null");
-    buf_printf(b, ",\n  \"peft_type\": \"%s\",\n  \"peft_version\": \"0.21.2\",\n  \"r\": %d,\n",
-               a->method->peft_type, a->rank);
-    put_pattern(b, m, a, 1);
-    buf_puts(b, "  \"revision\": null,\n  \"target_modules\": ");
-    for (int64_t i = 0; i < a->n_sites; i++) names[i] = target_name(m, a, a->sites[i].site->name);
-    put_list(b, names, a->n_sites);
-    const char *task = m->head                 ? "\"SEQ_CLS\""
-                       : m->arch->style.causal ? "\"CAUSAL_LM\""
-                                               : "\"FEATURE_EXTRACTION\"";
-    buf_printf(b, ",\n  \"task_type\": %s,\n  \"use_dora\": false,\n  \"use_rslora\": %s\n}\n",
-               task, a->rslora ? "true" : "false");
-    return buf_check(b);
-}
-
-/* One tensor, its values as Hugging Face has them. */
-static int add_out(struct model *m, struct arena *t, struct store_out *o, const struct param *p,
-                   const float *values)
-{
-    const char *name = model_file_name(m, p->name);
-    int64_t n = (int64_t)strlen(name);
-    char *full = arena_alloc(t, n + (int64_t)sizeof(PREFIX));
-    float *data = arena_alloc(t, param_len(p) * 4);
-    struct param now = *p;
-    if (!full || !data) return PEFT_ENOMEM;
-    memcpy(full, PREFIX, sizeof(PREFIX) - 1);
-    memcpy(full + sizeof(PREFIX) - 1, name, (size_t)n);
-    now.data = values;
-    now.type = &qtype_f32;
-    param_read(m, &now, data);
-    *o = (struct store_out){ .name = full, .type = &qtype_f32, .n_dims = p->n_dims, .data = data };
-    o->dims[0] = p->n_dims == 1 || p->turned ? p->cols : p->rows;
-    o->dims[1] = p->turned ? p->rows : p->cols;
-    return PEFT_OK;
-}
-
-static int put_files(struct model *m, const struct adapter *a, const char *dir, struct buf *b,
-                     struct arena *t)
-{
-    static const struct meta meta = { "format", "pt" };
-    struct store_out *out =
-        arena_alloc(t, (a->n_sites * PARTS + a->n_saved + 1) * (int64_t)sizeof(*out));
-    int64_t n = 0;
-    char *path;
-    int rc = out ? put_adapter_config(m, a, b, t) : PEFT_ENOMEM;
-    for (int64_t i = 0; i < a->n_sites && !rc; i++)
-        for (int k = 0; k < PARTS && !rc; k++) {
-            const struct param *p = a->sites[i].part[k];
-            if (p) rc = add_out(m, t, &out[n++], p, p->own);
-        }
-    for (int64_t i = 0; i < a->n_saved && !rc; i++) {
-        const struct saved_module *s = &a->saved[i];
-        rc = add_out(m, t, &out[n++], s->p, s->mine);
-        if (rc || !is_shared(m, s->p)) continue;
-        char name[160];
-        struct param twin = *s->p;
-        twin.name = tied_name(m, name, sizeof(name));
-        rc = add_out(m, t, &out[n++], &twin, s->mine);
-    }
-    if (rc || (rc = path_join(&m->host, dir, "adapter_config.json", &path))) return rc;
-    rc = file_write(&m->host, path, b->data, b->n);
-    mem_free(&m->host.mem, path);
-    if (rc || (rc = path_join(&m->host, dir, "adapter_model.safetensors", &path))) return rc;
-    rc = safetensors_write(&m->host, path, out, n, &meta, 1);
-    mem_free(&m->host.mem, path);
-    return rc;
-}
-
-int adapter_save(struct model *m, const struct adapter *a, const char *dir)
-{
-    struct buf b;
-    struct arena t;
-    char *tmp;
-    int rc = dir_begin(&m->host, dir, &tmp);
-    if (rc) return rc;
-    buf_init(&b, &m->host.mem);
-    arena_init(&t, &m->host.mem);
-    rc = put_files(m, a, tmp, &b, &t);
-    if (rc) dir_abort(&m->host, tmp);
-    else rc = dir_commit(&m->host, dir, tmp);
-    buf_free(&b);
-    arena_free(&t);
-    return rc;
 }

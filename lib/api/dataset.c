@@ -14,15 +14,23 @@ int32_t peft_dataset_load(const peft_model *model, const char *path, const peft_
     struct model *m = model_of(model);
     int rc = take_options(&o, sizeof(o), opts);
     if (rc) return rc;
-    if (o.max_len < 0 || o.limit < 0 || o.max_len > m->hp.max_len)
+    if (o.stride < 0) return fail(PEFT_EARG, "stride %d, expected 0 or more", o.stride);
+    if (o.max_len < 0 || o.limit < 0 || (!m->vision && o.max_len > m->hp.room))
         return fail(PEFT_EARG,
                     "max_len %d, limit %d, expected 0 or more and at most the model's %d",
-                    o.max_len, o.limit, (int)m->hp.max_len);
-    struct data_opts d = { .max_len = o.max_len ? o.max_len : (int32_t)MIN(1024, m->hp.max_len),
+                    o.max_len, o.limit, (int)m->hp.room);
+    struct data_opts d = { .max_len = o.max_len ? o.max_len : (int32_t)MIN(1024, m->hp.room),
                            .vocab = (int32_t)m->hp.vocab, .train_on_prompt = o.train_on_prompt,
                            .limit = o.limit, .causal = m->arch->style.causal, .system = o.system,
+                           .prefix = o.prefix, .seq2seq = m->stack[STACK_ENCODER].end > 0,
+                           .start = (int32_t)m->hp.start_id,
                            .labels = (const char *const *)(m->head ? m->labels : NULL),
-                           .n_labels = m->head ? (int32_t)m->hp.labels : 0 };
+                           .n_labels = m->head ? (int32_t)m->hp.labels : 0,
+                           .head = m->kind, .stride = o.stride ? o.stride : 128,
+                           .window = o.max_len ? o.max_len : (int32_t)MIN(384, m->hp.max_len),
+                           .label_all = o.label_all, .vision = m->vision,
+                           .any_path = o.any_path };
+    if (m->kind == HEAD_SPAN) d.labels = NULL, d.n_labels = 0;
     struct dataset *data = NULL;
     rc = data_load(&m->host, m->tok, path, &d, &data);
     if (!rc) *out = (peft_dataset *)data;
@@ -56,6 +64,14 @@ int32_t peft_dataset_info(const peft_dataset *data, peft_dataset_stats *out)
     if (rc) return rc;
     peft_dataset_stats s = { .rows = d->n, .truncated = d->truncated, .skipped = d->skipped,
                              .labels = d->n_labels };
+    static const enum head_id heads[] = {
+        [TASK_LM] = HEAD_LM, [TASK_CLASS] = HEAD_CLASS, [TASK_MULTI] = HEAD_MULTI,
+        [TASK_TOKEN] = HEAD_TOKENS, [TASK_SPAN] = HEAD_SPAN, [TASK_PAIR] = HEAD_REWARD,
+        [TASK_MASKED] = HEAD_MASKED, [TASK_SEQ2SEQ] = HEAD_LM, [TASK_MATCH] = HEAD_BODY,
+        [TASK_ALIKE] = HEAD_BODY
+    };
+    enum head_id head = d->task == TASK_CLASS && !d->n_labels ? HEAD_REGRESS : heads[d->task];
+    snprintf(s.head, sizeof(s.head), "%s", head_kinds[head].name);
     snprintf(s.schema, sizeof(s.schema), "%s", d->schema);
     int32_t *len = mem_array(&d->host->mem, d->n + 1, sizeof(*len));
     if (!len) return PEFT_ENOMEM;

@@ -77,6 +77,15 @@ int32_t peft_model_info(const peft_model *model, peft_info *out)
     i.max_len = (int32_t)m->hp.max_len;
     i.labels = (int32_t)m->hp.labels;
     i.causal = m->arch->style.causal;
+    i.image_height = (int32_t)m->hp.image[0];
+    i.image_width = (int32_t)m->hp.image[1];
+    i.channels = (int32_t)m->hp.channels;
+    i.embed_dim = (int32_t)(m->global[SLOT_PROJECTION] ? m->hp.projection : m->hp.embed);
+    i.encoder_layers = (int32_t)m->hp.enc_layers;
+    i.decoder_start = m->hp.enc_layers ? (int32_t)m->hp.start_id : -1;
+    snprintf(i.head, sizeof(i.head), "%s", head_kinds[m->kind].name);
+    i.outputs = m->head ? (int32_t)m->hp.labels : model_lm_head(m) ? (int32_t)m->hp.vocab : 0;
+    i.each_token = head_kinds[m->kind].each_token;
     i.has_tokenizer = m->tok != NULL;
     i.has_chat_template = m->tok && tok_info(m->tok)->chat_template;
     for (int64_t k = 0; (p = model_nth_param(m, k)); k++) {
@@ -85,7 +94,7 @@ int32_t peft_model_info(const peft_model *model, peft_info *out)
         i.params_total += param_len(p);
         if (!p->adapter) i.params += param_len(p);
         if (p->trainable) i.trainable += param_len(p);
-        if (!p->adapter) i.weight_bytes += param_len(p) / p->type->block * p->type->bytes;
+        if (!p->adapter) i.weight_bytes += param_bytes(p);
     }
     for (const struct adapter *a = m->adapters; a; a = a->next) i.n_adapters++;
     i.bos = i.eos = i.pad = -1;

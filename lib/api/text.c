@@ -1,7 +1,7 @@
 /* Text, logits and generation. */
 #include <math.h>
 
-#include "api/api.h"
+#include "api/infer.h"
 
 static int complete_messages(const peft_message *messages, int32_t n)
 {
@@ -9,14 +9,6 @@ static int complete_messages(const peft_message *messages, int32_t n)
         if (!messages[i].role || !messages[i].content)
             return fail(PEFT_EARG, "message %d has no role or content", i);
     return PEFT_OK;
-}
-
-static int need_tokenizer(const struct model *m)
-{
-    if (m->tok) return PEFT_OK;
-    return fail(PEFT_ENOTFOUND,
-                "%s has no tokenizer, expected tokenizer.json, vocab.txt or GGUF metadata",
-                m->path);
 }
 
 /* Copies what fits; the result is the whole length. */
@@ -29,22 +21,35 @@ static int64_t give_bytes(struct buf *b, int rc, char *text, int64_t cap)
     return rc ? rc : n;
 }
 
-int64_t peft_tokenize(const peft_model *model, const char *text, size_t n, int32_t flags,
-                      int32_t *ids, int64_t cap)
+int64_t peft_tokenize_offsets(const peft_model *model, const char *text, size_t n, int32_t flags,
+                              int32_t *ids, int32_t *offsets, int64_t cap)
 {
     ARG(model && (text || !n), "no model or text given");
     ARG(n <= INT32_MAX, "a text of %zu bytes, expected at most 2 GB", n);
     struct model *m = model_of(model);
     struct ids out;
+    struct token_spans spans;
     int rc = need_tokenizer(m);
     if (rc) return rc;
     ids_init(&out, &m->host.mem);
-    rc = tok_encode(&m->host, m->tok, text, (int64_t)n, flags, &out);
-    if (!rc) rc = ids_check(&out);
-    int64_t total = out.n;
-    if (!rc && ids && cap > 0 && total) memcpy(ids, out.v, (size_t)MIN(total, cap) * sizeof(*ids));
+    token_spans_init(&spans, &m->host.mem);
+    rc = tok_encode_spans(&m->host, m->tok, text, (int64_t)n, flags, &out,
+                          offsets ? &spans : NULL);
+    int64_t total = out.n, fits = rc ? 0 : MIN(total, cap);
+    if (ids && fits > 0) memcpy(ids, out.v, (size_t)fits * sizeof(*ids));
+    for (int64_t i = 0; offsets && i < fits; i++) {
+        offsets[2 * i] = spans.begin.v[i];
+        offsets[2 * i + 1] = spans.end.v[i];
+    }
+    token_spans_free(&spans);
     ids_free(&out);
     return rc ? rc : total;
+}
+
+int64_t peft_tokenize(const peft_model *model, const char *text, size_t n, int32_t flags,
+                      int32_t *ids, int64_t cap)
+{
+    return peft_tokenize_offsets(model, text, n, flags, ids, NULL, cap);
 }
 
 int64_t peft_detokenize(const peft_model *model, const int32_t *ids, int64_t n, int32_t flags,
@@ -73,33 +78,39 @@ int64_t peft_chat_render(const peft_model *model, const peft_message *messages, 
                       text, cap);
 }
 
-/* --- one sequence through the model */
+/* --- one sequence, or a source and its target, through the model */
 
 enum output { OUT_LOGITS, OUT_EMBED };
 
 static struct tensor *output_of(struct pass *p, enum output kind)
 {
-    struct tensor *x = model_hidden(p);
-    if (kind == OUT_EMBED) return g_pool_mean(p->g, x, p->start, 1);
-    return p->m->head ? model_classify(p, model_pooled(p, x)) : model_logits(p, x);
+    int encode = kind == OUT_EMBED && p->n_source;
+    struct tensor *x = encode ? model_encoded(p) : model_hidden(p);
+    if (kind == OUT_EMBED) return g_pool_mean(p->g, x, p->start, 1, 0);
+    if (!p->m->head) return model_logits(p, x);
+    return model_classify(p, head_kinds[p->m->kind].each_token ? x : model_pooled(p, x));
 }
 
-static int run_once(struct model *m, const int32_t *ids, int32_t n, enum output kind, float *out)
+/* ids: n_source of a source, then n. */
+static int run_once(struct model *m, const int32_t *ids, int32_t n_source, int32_t n,
+                    enum output kind, float *out)
 {
     int rc = model_graph(m);
-    if (!rc) rc = rope_reserve(m, n);
-    int32_t start[2] = { 0, n };
-    int32_t *pos = rc ? NULL : mem_array(&m->host.mem, n, sizeof(*pos));
+    int64_t all = (int64_t)n_source + n;
+    if (!rc) rc = rope_reserve(m, all);
+    int32_t starts[3] = { 0, n_source, (int32_t)all };
+    int32_t *pos = rc ? NULL : mem_array(&m->host.mem, all, sizeof(*pos));
     if (!pos) return rc ? rc : PEFT_ENOMEM;
-    for (int32_t i = 0; i < n; i++) pos[i] = i;
+    for (int32_t i = 0; i < all; i++) pos[i] = i < n_source ? i : i - n_source;
     struct pass p = { .m = m,
                       .g = m->graph,
                       .mem = m->mem,
-                      .n = n,
-                      .n_seq = 1,
+                      .n = all,
+                      .n_seq = (n_source > 0) + (n > 0),
+                      .n_source = n_source > 0,
                       .ids = ids,
                       .pos = pos,
-                      .start = start };
+                      .start = starts + !n_source };
     rc = pass_begin(&p);
     if (!rc) {
         struct tensor *x = output_of(&p, kind);
@@ -113,8 +124,9 @@ static int run_once(struct model *m, const int32_t *ids, int32_t n, enum output 
 
 static int check_ids(const struct model *m, const int32_t *ids, int32_t n)
 {
-    if (n > m->hp.max_len)
-        return fail(PEFT_EARG, "%d tokens, the model has room for %d", n, (int)m->hp.max_len);
+    if (m->vision) return fail(PEFT_ESTATE, "this model reads pictures, expected pixels");
+    if (n > m->hp.room)
+        return fail(PEFT_EARG, "%d tokens, the model has room for %d", n, (int)m->hp.room);
     for (int32_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= m->hp.vocab)
             return fail(PEFT_EARG, "token id %d at %d, expected 0 to %d", ids[i], i,
@@ -130,9 +142,35 @@ int32_t peft_forward(peft_model *model, const int32_t *ids, int32_t n, float *lo
     if (rc) return rc;
     if (!m->head && !model_lm_head(m))
         return fail(PEFT_ESTATE, "this encoder has no head, expected peft_head_add or peft_embed");
+    if (m->stack[STACK_ENCODER].end)
+        return fail(PEFT_ESTATE, "the model reads a source and a target, expected "
+                    "peft_forward_pair");
     struct fp_mode fp = fp_enter();
-    rc = run_once(m, ids, n, OUT_LOGITS, logits);
+    rc = run_once(m, ids, 0, n, OUT_LOGITS, logits);
     fp_leave(fp);
+    return rc;
+}
+
+int32_t peft_forward_pair(peft_model *model, const int32_t *source, int32_t n_source,
+                          const int32_t *ids, int32_t n, float *logits)
+{
+    ARG(model && source && ids && logits && n_source > 0 && n > 0,
+        "no model, ids or room for logits given");
+    struct model *m = model_of(model);
+    if (!m->stack[STACK_ENCODER].end)
+        return fail(PEFT_ESTATE, "the model has no encoder beside a decoder, expected "
+                    "peft_forward");
+    int rc = check_ids(m, source, n_source);
+    if (!rc) rc = check_ids(m, ids, n);
+    if (rc) return rc;
+    int32_t *both = mem_array(&m->host.mem, (int64_t)n_source + n, sizeof(*both));
+    if (!both) return PEFT_ENOMEM;
+    memcpy(both, source, (size_t)n_source * sizeof(*both));
+    memcpy(both + n_source, ids, (size_t)n * sizeof(*both));
+    struct fp_mode fp = fp_enter();
+    rc = run_once(m, both, n_source, n, OUT_LOGITS, logits);
+    fp_leave(fp);
+    mem_free(&m->host.mem, both);
     return rc;
 }
 
@@ -144,10 +182,11 @@ int32_t peft_embed(peft_model *model, const int32_t *ids, int32_t n, int32_t nor
     int rc = check_ids(m, ids, n);
     if (rc) return rc;
     struct fp_mode fp = fp_enter();
-    rc = run_once(m, ids, n, OUT_EMBED, embedding);
-    double sum = rc ? 0 : m->compute.k->sum_squares(embedding, m->hp.dim);
+    int two = m->stack[STACK_ENCODER].end > 0;
+    rc = run_once(m, ids, two ? n : 0, two ? 0 : n, OUT_EMBED, embedding);
+    double sum = rc ? 0 : m->compute.k->sum_squares(embedding, m->hp.embed);
     if (!rc && normalize && sum > 0)
-        m->compute.k->axpy(embedding, embedding, (float)(1.0 / sqrt(sum)), 0, m->hp.dim);
+        m->compute.k->axpy(embedding, embedding, (float)(1.0 / sqrt(sum)), 0, m->hp.embed);
     fp_leave(fp);
     return rc;
 }
@@ -158,14 +197,15 @@ static int render_prompt(struct model *m, const peft_message *messages, int32_t 
                          struct ids *ids)
 {
     struct buf b;
-    int rc = PEFT_OK;
+    int rc = PEFT_OK, two = m->stack[STACK_ENCODER].end > 0;
     buf_init(&b, &m->host.mem);
     if (raw) buf_puts(&b, messages[n - 1].content);
+    else if (two) rc = data_source_text(m->tok, (const struct message *)messages, n, &b);
     else rc = chat_render(m->tok, (const struct message *)messages, n, 1, &b);
     if (!rc) rc = buf_check(&b);
     if (!rc) rc = tok_encode(&m->host, m->tok, b.data, b.n, TOK_SPECIAL, ids);
     /* What is to be continued does not end with an end of sequence. */
-    if (!rc && ids->n > 1 && tok_info(m->tok)->adds_eos &&
+    if (!rc && !two && ids->n > 1 && tok_info(m->tok)->adds_eos &&
         ids->v[ids->n - 1] == tok_info(m->tok)->eos)
         ids->n--;
     /* A template that writes BOS itself must not meet another one. */
@@ -178,6 +218,42 @@ static int render_prompt(struct model *m, const peft_message *messages, int32_t 
     return rc;
 }
 
+/* Options with their defaults, for a model that can generate. */
+static int take_generate_opts(const struct model *m, const peft_generate_opts *opts,
+                              peft_generate_opts *o)
+{
+    int rc = take_options(o, sizeof(*o), opts);
+    if (rc) return rc;
+    if (!m->arch->style.causal || m->head)
+        return fail(PEFT_ESTATE, "this model has no language-model head to generate with");
+    if (!(o->temperature >= 0 && o->top_p >= 0 && o->min_p >= 0 && o->repeat_penalty >= 0) ||
+        o->max_tokens < 0 || o->top_k < 0 || o->n_stop < 0 || (o->n_stop && !o->stop))
+        return fail(PEFT_EARG, "a generation option is negative or missing");
+    if (o->num_beams < 0 || o->num_beams > PEFT_BEAMS_MAX || o->early_stopping < 0 ||
+        o->early_stopping > 2 || !isfinite(o->length_penalty))
+        return fail(PEFT_EARG, "%d beams, early stopping %d, length penalty %g: expected 0 to %d, "
+                    "0 to 2, and a number", o->num_beams, o->early_stopping,
+                    (double)o->length_penalty, PEFT_BEAMS_MAX);
+    if (o->num_beams > 1 && o->temperature > 0)
+        return fail(PEFT_EARG, "a temperature of %g with %d beams, which do not sample",
+                    (double)o->temperature, o->num_beams);
+    for (int32_t i = 0; i < o->n_stop; i++)
+        if (!o->stop[i]) return fail(PEFT_EARG, "stop string %d is NULL", i);
+    if (o->length_penalty == 0) o->length_penalty = 1;
+    return PEFT_OK;
+}
+
+int32_t peft_generate_defaults(const peft_model *model, peft_generate_opts *opts)
+{
+    peft_generate_opts o;
+    ARG(model && opts, "no model or options given");
+    int rc = take_options(&o, sizeof(o), opts);
+    if (rc) return rc;
+    gen_sampling(model_of(model), &o);
+    give_result(opts, &o, sizeof(o));
+    return PEFT_OK;
+}
+
 int32_t peft_generate(peft_model *model, const peft_message *messages, int32_t n,
                       const peft_generate_opts *opts, peft_generated *out)
 {
@@ -187,23 +263,40 @@ int32_t peft_generate(peft_model *model, const peft_message *messages, int32_t n
     ARG(model && messages && n > 0, "no model or messages given");
     struct model *m = model_of(model);
     int rc = complete_messages(messages, n);
-    if (!rc) rc = take_options(&o, sizeof(o), opts);
     if (!rc && out) rc = check_result(out);
     if (!rc) rc = need_tokenizer(m);
+    if (!rc) rc = take_generate_opts(m, opts, &o);
     if (rc) return rc;
-    if (!m->arch->style.causal || m->head)
-        return fail(PEFT_ESTATE, "this model has no language-model head to generate with");
-    if (!(o.temperature >= 0 && o.top_p >= 0 && o.min_p >= 0 && o.repeat_penalty >= 0) ||
-        o.max_tokens < 0 || o.top_k < 0 || o.n_stop < 0 || (o.n_stop && !o.stop))
-        return fail(PEFT_EARG, "a generation option is negative or missing");
-    for (int32_t i = 0; i < o.n_stop; i++)
-        if (!o.stop[i]) return fail(PEFT_EARG, "stop string %d is NULL", i);
     struct fp_mode fp = fp_enter();
     ids_init(&ids, &m->host.mem);
     rc = render_prompt(m, messages, n, o.raw, &ids);
-    if (!rc) rc = model_generate(m, ids.v, ids.n, &o, &result);
+    if (!rc) rc = model_generate(m, ids.v, ids.n, &o, &result, NULL);
     ids_free(&ids);
     fp_leave(fp);
     if (!rc && out) give_result(out, &result, sizeof(result));
     return rc;
+}
+
+int64_t peft_generate_ids(peft_model *model, const int32_t *ids, int32_t n,
+                          const peft_generate_opts *opts, int32_t *to, int64_t cap,
+                          peft_generated *out)
+{
+    peft_generate_opts o;
+    peft_generated result = { 0 };
+    struct ids answer;
+    ARG(model && ids && n > 0 && (to || cap <= 0), "no model, ids or room for ids given");
+    struct model *m = model_of(model);
+    int rc = check_ids(m, ids, n);
+    if (!rc && out) rc = check_result(out);
+    if (!rc) rc = take_generate_opts(m, opts, &o);
+    if (rc) return rc;
+    struct fp_mode fp = fp_enter();
+    ids_init(&answer, &m->host.mem);
+    rc = model_generate(m, ids, n, &o, &result, &answer);
+    int64_t total = answer.n;
+    if (!rc && total && cap > 0) memcpy(to, answer.v, (size_t)MIN(total, cap) * sizeof(*to));
+    ids_free(&answer);
+    fp_leave(fp);
+    if (!rc && out) give_result(out, &result, sizeof(result));
+    return rc ? rc : total;
 }

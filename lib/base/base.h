@@ -13,6 +13,9 @@
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 
+/* A row of a table that is only told of. */
+struct named { const char *name, *about; };
+
 /* Size arithmetic on numbers that come from a file: false on overflow. */
 static inline bool mul_ok(int64_t a, int64_t b, int64_t *out)
 {

@@ -172,21 +172,29 @@ void ids_free(struct ids *a)
     *a = (struct ids){.mem = a->mem};
 }
 
+static bool ids_room(struct ids *a, int64_t more)
+{
+    int64_t need, bytes;
+    if (a->oom) return false;
+    if (!add_ok(a->n, more, &need) || need > INT64_MAX / 2) return !(a->oom = true);
+    if (need <= a->cap) return true;
+    int64_t cap = MAX(MAX(a->cap * 2, need), 32);
+    int32_t *v = mul_ok(cap, (int64_t)sizeof *v, &bytes) ? mem_realloc(a->mem, a->v, bytes) : NULL;
+    if (!v) return !(a->oom = true);
+    a->v = v;
+    a->cap = cap;
+    return true;
+}
+
 void ids_push(struct ids *a, int32_t id)
 {
-    if (a->oom) return;
-    if (a->n == a->cap) {
-        int64_t cap = MAX(a->cap * 2, 32), bytes;
-        int32_t *v = mul_ok(cap, (int64_t)sizeof *v, &bytes)
-                     ? mem_realloc(a->mem, a->v, bytes) : NULL;
-        if (!v) {
-            a->oom = true;
-            return;
-        }
-        a->v = v;
-        a->cap = cap;
-    }
-    a->v[a->n++] = id;
+    if (a->n < a->cap || ids_room(a, 1)) a->v[a->n++] = id;
+}
+
+void ids_put(struct ids *a, const int32_t *ids, int64_t n)
+{
+    if (!ids_room(a, n)) return;
+    for (int64_t i = 0; i < n; i++) a->v[a->n++] = ids[i];
 }
 
 int ids_check(const struct ids *a)

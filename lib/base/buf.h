@@ -35,6 +35,7 @@ struct ids {
 void ids_init(struct ids *a, struct mem *m);
 void ids_free(struct ids *a);
 void ids_push(struct ids *a, int32_t id);
+void ids_put(struct ids *a, const int32_t *ids, int64_t n);
 int ids_check(const struct ids *a);
 
 #endif

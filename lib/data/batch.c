@@ -11,7 +11,6 @@
 
 #include <stdlib.h>
 
-struct bound { int64_t tokens, targets, seqs; };
 struct batcher {
     struct mem *mem;
     const struct dataset *d;
@@ -24,11 +23,15 @@ struct batcher {
     /* Packing. */
     int32_t *tree, *pack_of, *shuffled;
     int64_t width;                  /* leaves: a power of two >= n */
-    struct bound most;              /* of any batch of any epoch */
+    struct batch_size most;         /* of any batch of any epoch */
     struct batch b;
     /* What b points to. */
-    int32_t *ids, *pos, *types, *start, *rows, *target, *label, *example;
-    float *value;
+    int32_t *ids, *pos, *types, *start, *rows, *target, *label, *example, *same;
+    int32_t *span, *pick;           /* pick: [max_len] tokens of a row that may be masked */
+    float *value, *dense, *patches;
+    /* Of one picture. */
+    float *pixels;
+    uint8_t *raw, *changed;
 };
 
 static int by_size_down(const void *a, const void *b)
@@ -46,25 +49,36 @@ static int64_t sum_largest(int32_t *v, int64_t n, int64_t k)
     return sum;
 }
 
+static int32_t first_text(const struct example *x) { return x->ends ? x->ends[0] : x->n; }
+
 /* Uses b->order as scratch. */
-static struct bound find_bound(struct batcher *b)
+static struct batch_size find_bound(struct batcher *b)
 {
     const struct dataset *d = b->d;
-    struct bound most = {0};
+    struct batch_size most = {0};
     int64_t n = d->n, k = b->o.batch;
     for (int64_t i = 0; i < n; i++) b->order[i] = b->targets[i];
     int64_t all_targets = sum_largest(b->order, n, n);
     most.targets = sum_largest(b->order, n, k);
+    for (int64_t i = 0; i < n; i++) b->order[i] = first_text(&d->rows[i]);
+    int64_t all_first = sum_largest(b->order, n, n);
+    most.first = sum_largest(b->order, n, k);
+    for (int64_t i = 0; i < n; i++) b->order[i] = d->rows[i].n - first_text(&d->rows[i]);
+    int64_t all_others = sum_largest(b->order, n, n);
+    most.others = sum_largest(b->order, n, k);
     for (int64_t i = 0; i < n; i++) b->order[i] = d->rows[i].n;
     int64_t all_tokens = sum_largest(b->order, n, n);
     most.tokens = sum_largest(b->order, n, k);
-    most.seqs = MIN(n, k);
+    int64_t rows = MIN(n, k);
     if (b->o.packing && n > 0) {
         int64_t room = MIN(k, n) * b->o.max_len, shortest = MAX(b->order[n - 1], 1);
         most.tokens = MIN(all_tokens, room);
         most.targets = MIN(all_targets, most.tokens);
-        most.seqs = MIN(n, most.tokens / shortest);
+        most.first = MIN(all_first, most.tokens);
+        most.others = MIN(all_others, most.tokens);
+        rows = MIN(n, most.tokens / shortest);
     }
+    most.seqs = rows * d->texts;
     return most;
 }
 
@@ -78,9 +92,12 @@ static int batcher_alloc(struct batcher *b)
     b->targets = mem_array(m, n, sizeof *b->targets);
     if (!b->order || !b->end || !b->targets) return PEFT_ENOMEM;
     for (int64_t i = 0; i < n; i++)
-        if (d->rows[i].labels)
-            b->targets[i] = (int32_t)count_trained(d->rows[i].labels, d->rows[i].n, &first);
-    struct bound most = b->most = find_bound(b);
+        if (d->rows[i].labels) {
+            int64_t k = count_trained(d->rows[i].labels, label_shift(d->task), d->rows[i].n,
+                                      &first);
+            b->targets[i] = d->masks ? mask_count(k) : (int32_t)k;
+        }
+    struct batch_size most = b->most = find_bound(b);
     if (most.tokens > INT32_MAX)
         return fail(PEFT_EARG, "a batch of %lld tokens, expected less than 2^31",
                     (long long)most.tokens);
@@ -100,17 +117,32 @@ static int batcher_alloc(struct batcher *b)
     b->label = mem_array(m, most.seqs, sizeof *b->label);
     b->value = mem_array(m, most.seqs, sizeof *b->value);
     b->example = mem_array(m, most.seqs, sizeof *b->example);
-    bool all = b->ids && b->pos && b->types && b->start && b->rows && b->target && b->label &&
-               b->value && b->example;
+    b->same = mem_array(m, most.seqs, sizeof *b->same);
+    const struct vision *v = d->vision;
+    if (v) {
+        b->patches = mem_array(m, (most.tokens - most.seqs) * vision_patch(v), sizeof(float));
+        b->pixels = mem_array(m, vision_pixels(v), sizeof(float));
+        b->raw = mem_array(m, 2, picture_bytes(v));
+        if (!b->patches || !b->pixels || !b->raw) return PEFT_ENOMEM;
+        b->changed = b->raw + picture_bytes(v);
+    }
+    int64_t rows = most.seqs / d->texts, width = d->task == TASK_MULTI ? d->n_labels : 0, cells;
+    if (!mul_ok(rows, width, &cells)) return fail(PEFT_ENOMEM, "a batch of too many labels");
+    b->dense = mem_array(m, cells, sizeof *b->dense);
+    b->span = mem_array(m, 2 * rows, sizeof *b->span);
+    b->pick = mem_array(m, d->max_len, sizeof *b->pick);
+    bool all = b->dense && b->span && b->pick && b->ids && b->pos && b->types && b->start &&
+               b->rows && b->target && b->label && b->value && b->example && b->same;
     b->b = (struct batch){ .ids = b->ids,
                            .pos = b->pos,
                            .types = b->types,
-                           .start = b->start,
+                           .start = b->start, .targets = b->dense, .span = b->span,
                            .rows = b->rows,
                            .target = b->target,
                            .label = b->label,
                            .value = b->value,
-                           .example = b->example };
+                           .example = b->example,
+                           .patches = b->patches, .same = b->same };
     return all ? PEFT_OK : PEFT_ENOMEM;
 }
 
@@ -142,7 +174,9 @@ void batcher_free(struct batcher *b)
     if (!b) return;
     void *const parts[] = { b->order,    b->end,    b->targets, b->tree,  b->pack_of,
                             b->shuffled, b->ids,    b->pos,     b->types, b->start,
-                            b->rows,     b->target, b->label,   b->value, b->example };
+                            b->rows,     b->target, b->label,   b->value, b->example,
+                            b->patches,  b->pixels, b->raw,     b->dense, b->span,
+                            b->pick,     b->same };
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) mem_free(b->mem, parts[i]);
     mem_free(b->mem, b);
 }
@@ -221,16 +255,112 @@ int64_t batcher_count(struct batcher *b, int64_t epoch)
     return b->n_batches;
 }
 
-void batcher_size(struct batcher *b, int64_t epoch, int64_t i, int64_t *tokens, int64_t *targets,
-                  int64_t *seqs)
+void batcher_size(struct batcher *b, int64_t epoch, int64_t i, struct batch_size *out)
 {
     int64_t from, to;
     range_of(b, epoch, i, &from, &to);
-    *tokens = *targets = 0;
-    *seqs = to - from;
+    *out = (struct batch_size){.seqs = (to - from) * b->d->texts};
     for (int64_t k = from; k < to; k++) {
-        *tokens += b->d->rows[b->order[k]].n;
-        *targets += b->targets[b->order[k]];
+        const struct example *x = &b->d->rows[b->order[k]];
+        out->tokens += x->n;
+        out->targets += b->targets[b->order[k]];
+        out->first += first_text(x);
+    }
+    out->others = out->tokens - out->first;
+}
+
+static int by_size_up(const void *a, const void *b) { return by_size_down(b, a); }
+
+/* Masked language modelling (Devlin et al. 2019): of the tokens that may be
+ * masked 15 % are targets; 80 % of these become the mask, 10 % any token, 10 %
+ * stay.  Drawn by (seed, epoch, row). */
+static void mask_text(struct batcher *b, const struct example *x)
+{
+    struct batch *out = &b->b;
+    int64_t row = x - b->d->rows, first = row << 24;
+    uint64_t seed = b->o.seed + (uint64_t)row * 0x9E3779B97F4A7C15u;
+    uint64_t stream = rng_stream(RNG_MASK, (uint32_t)b->epoch);
+    int32_t n = 0, k;
+    for (int32_t p = 0; p < x->n; p++)
+        if (x->labels[p] != NOT_TRAINED) b->pick[n++] = p;
+    rng_shuffle(b->pick, n, seed, stream);
+    k = MIN(mask_count(n), n);
+    qsort(b->pick, (size_t)k, sizeof *b->pick, by_size_up);
+    for (int32_t i = 0; i < k; i++) {
+        int32_t at = (int32_t)out->n + b->pick[i];
+        uint64_t draw = (uint64_t)(first + b->pick[i]) * 2;
+        float u = rng_uniform(b->o.seed, stream, draw);
+        b->rows[out->n_target] = at;
+        b->target[out->n_target++] = b->ids[at];
+        if (u < 0.8f) b->ids[at] = b->d->mask_id;
+        else if (u < 0.9f)
+            b->ids[at] = (int32_t)(rng_u32(b->o.seed, stream, draw + 1) % (uint32_t)b->d->vocab);
+    }
+}
+
+/* Appends text t of example x as the next sequence. */
+static void add_text(struct batcher *b, const struct example *x, int32_t t)
+{
+    struct batch *out = &b->b;
+    int32_t from = t ? x->ends[t - 1] : 0, n = (x->ends ? x->ends[t] : x->n) - from;
+    int32_t shift = label_shift(b->d->task);
+    b->start[out->n_seq++] = (int32_t)out->n;
+    if (x->ids) memcpy(b->ids + out->n, x->ids + from, (size_t)n * sizeof *x->ids);
+    for (int32_t p = 0; p < n; p++) {
+        b->pos[out->n + p] = p;
+        b->types[out->n + p] = x->second && p >= x->second;
+    }
+    for (int32_t p = 0; x->labels && !b->d->masks && p + shift < n; p++) {
+        if (x->labels[from + p + shift] == NOT_TRAINED) continue;
+        b->rows[out->n_target] = (int32_t)out->n + p;
+        b->target[out->n_target++] = x->labels[from + p + shift];
+    }
+    if (b->d->masks) mask_text(b, x);
+    out->n += n;
+}
+
+static void find_equal_texts(struct batcher *b)
+{
+    for (int64_t s = 0; s < b->b.n_seq; s++) {
+        int64_t n = b->start[s + 1] - b->start[s], k = 0;
+        while (k < s && (b->start[k + 1] - b->start[k] != n ||
+                         memcmp(b->ids + b->start[k], b->ids + b->start[s],
+                                (size_t)n * sizeof *b->ids)))
+            k++;
+        b->same[s] = (int32_t)k;
+    }
+}
+
+/* The patches of the batch's k-th picture, row `row` of the data set. */
+static int add_picture(struct batcher *b, int64_t k, int32_t row)
+{
+    const struct vision *v = b->d->vision;
+    const struct example *x = &b->d->rows[row];
+    const uint8_t *px = x->pixels;
+    if (!px) {
+        int rc = picture_open(b->d->host, v, x->picture, b->raw);
+        if (rc) return rc;
+        px = b->raw;
+    }
+    if (b->o.augment.on) {
+        augment_picture(&b->o.augment, v, b->o.seed, b->epoch, row, px, b->changed);
+        px = b->changed;
+    }
+    picture_pixels(v, px, b->pixels);
+    vision_patches(v, b->pixels, b->patches + k * (x->n - 1) * vision_patch(v));
+    return PEFT_OK;
+}
+
+/* What TASK_MULTI and TASK_SPAN want of the i-th row. */
+static void add_targets(struct batcher *b, const struct example *x, int64_t i)
+{
+    float *y = b->dense + i * b->d->n_labels;
+    for (int side = 0; side < 2; side++) b->span[2 * i + side] = b->start[i] + x->span[side];
+    if (b->d->task != TASK_MULTI) return;
+    memset(y, 0, (size_t)b->d->n_labels * sizeof *y);
+    for (int32_t k = 0; k < x->n_classes; k++) {
+        if (x->values) y[k] = x->values[k];
+        else y[x->classes[k]] = 1;
     }
 }
 
@@ -239,50 +369,40 @@ const struct batch *batcher_get(struct batcher *b, int64_t epoch, int64_t i)
     int64_t from, to;
     range_of(b, epoch, i, &from, &to);
     struct batch *out = &b->b;
-    out->n = out->n_target = 0;
-    out->n_seq = to - from;
+    out->n = out->n_seq = out->n_target = 0;
+    out->n_rows = to - from;
+    for (int32_t t = 0; t < b->d->texts; t++)
+        for (int64_t k = from; k < to; k++) add_text(b, &b->d->rows[b->order[k]], t);
     for (int64_t k = from; k < to; k++) {
         const struct example *x = &b->d->rows[b->order[k]];
-        int64_t s = k - from;
-        b->start[s] = (int32_t)out->n;
-        b->example[s] = b->order[k];
-        b->label[s] = x->label;
-        b->value[s] = x->value;
-        memcpy(b->ids + out->n, x->ids, (size_t)x->n * sizeof *x->ids);
-        for (int32_t p = 0; p < x->n; p++) {
-            b->pos[out->n + p] = p;
-            b->types[out->n + p] = x->second && p >= x->second;
-        }
-        for (int32_t p = 0; x->labels && p + 1 < x->n; p++) {
-            if (x->labels[p + 1] == NOT_TRAINED) continue;
-            b->rows[out->n_target] = (int32_t)out->n + p;
-            b->target[out->n_target++] = x->labels[p + 1];
-        }
-        out->n += x->n;
+        b->example[k - from] = b->order[k];
+        b->label[k - from] = x->label;
+        b->value[k - from] = x->value;
+        add_targets(b, x, k - from);
     }
     b->start[out->n_seq] = (int32_t)out->n;
+    if (b->d->task == TASK_MATCH) find_equal_texts(b);
+    for (int64_t k = from; k < to && b->d->vision; k++)
+        if (add_picture(b, k - from, b->order[k])) return NULL;
     return out;
 }
 
-void batcher_max(struct batcher *b, int64_t epochs, int64_t *tokens, int64_t *targets,
-                 int64_t *seqs)
+void batcher_max(struct batcher *b, int64_t epochs, struct batch_size *out)
 {
     enum { MOST_WORK = 1 << 24 };   /* rows to be shuffled: about a second */
-    *tokens = *targets = *seqs = 0;
+    *out = b->most;
     if (!b->o.shuffle) epochs = MIN(epochs, 1);
-    if (epochs > MOST_WORK / MAX(b->d->n, 1)) {
-        *tokens = b->most.tokens;
-        *targets = b->most.targets;
-        *seqs = b->most.seqs;
-        return;
-    }
+    if (epochs > MOST_WORK / MAX(b->d->n, 1)) return;
+    *out = (struct batch_size){0};
     for (int64_t e = 0; e < epochs; e++) {
         for (int64_t i = 0; i < batcher_count(b, e); i++) {
-            int64_t t, g, s;
-            batcher_size(b, e, i, &t, &g, &s);
-            *tokens = MAX(*tokens, t);
-            *targets = MAX(*targets, g);
-            *seqs = MAX(*seqs, s);
+            struct batch_size s;
+            batcher_size(b, e, i, &s);
+            out->tokens = MAX(out->tokens, s.tokens);
+            out->targets = MAX(out->targets, s.targets);
+            out->seqs = MAX(out->seqs, s.seqs);
+            out->first = MAX(out->first, s.first);
+            out->others = MAX(out->others, s.others);
         }
     }
 }

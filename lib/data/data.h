@@ -3,15 +3,51 @@
 #define DATA_DATA_H
 
 #include "base/rng.h"
+#include "model/arch.h"
+#include "model/vision.h"
 #include "text/text.h"
 
+/* What the rows are, and so what can be trained on them. */
+enum task {
+    TASK_LM,                        /* labels: the next token */
+    TASK_CLASS,                     /* one class or number a row */
+    TASK_SEQ2SEQ,                   /* a source, and a target with its next tokens as labels */
+    TASK_MULTI,                     /* any number of classes, or several numbers, a row */
+    TASK_TOKEN,                     /* labels: a class of each token */
+    TASK_SPAN,                      /* where in its text the answer to a question stands */
+    TASK_PAIR,                      /* two texts, the first of which is better */
+    TASK_MASKED,                    /* labels: the token itself, where it is masked */
+    TASK_MATCH,                     /* a text, one that fits it, and some that do not */
+    TASK_ALIKE                      /* two texts and how alike they are */
+};
+
+/* A question and its context, of which each window is a row. */
+struct question {
+    const char *id, *context;
+    int64_t context_n;              /* bytes */
+    const char **answers;           /* [n_answers], that evaluation accepts; none = no answer */
+    int32_t n_answers, n;           /* n: tokens of the context */
+    const int32_t *begin, *end;     /* [n] their bytes */
+};
+
+/* One row: one text, or as many as all rows of its data set have. */
 struct example {
-    int32_t *ids;                   /* [n] */
-    int32_t *labels;                /* [n], -100 = not trained; NULL for classification rows */
+    int32_t *ids;                   /* [n], its texts one after the other */
+    int32_t *labels;                /* [n], -100 = not trained; NULL without labels of tokens */
+    const int32_t *ends;            /* [texts] where each text ends; NULL = one text */
     int32_t n;
     int32_t second;                 /* where the second text of a pair begins; 0 = no pair */
     int32_t label;                  /* class; -1 = none */
-    float value;                    /* regression target; NAN = the label is a name */
+    float value;                    /* regression target; NAN = the label is a name; TASK_PAIR: by
+                                       how much the first text is to be better */
+    int32_t *classes;               /* TASK_MULTI: [n_classes], or NULL */
+    float *values;                  /* TASK_MULTI: [n_classes], one for each label, or NULL */
+    int32_t n_classes;
+    int32_t span[2];                /* TASK_SPAN: first and last token of the answer */
+    const struct question *question;/* or NULL: rows of ids */
+    int32_t first, before;          /* of the context, the token that is token `before` here */
+    const char *picture;            /* its file; NULL = a row of text */
+    const uint8_t *pixels;          /* at the model's size; NULL = decoded for each batch */
     int64_t line;
 };
 struct dataset {
@@ -23,8 +59,12 @@ struct dataset {
     const char **labels;            /* class names, sorted or as given */
     int32_t n_labels;
     int32_t max_len;                /* tokens of the longest example */
+    int32_t texts;                  /* of each row, 1 or more */
     int64_t truncated, skipped;
-    int32_t classify;               /* 1 = text/label rows */
+    enum task task;
+    const struct vision *vision;    /* of the model, when the rows are pictures */
+    int32_t masks;                  /* TASK_MASKED: tokens are chosen anew each epoch */
+    int32_t mask_id, vocab;         /* what takes their place */
     struct dataset *parent;         /* of a split: its arena holds the rows */
     int32_t users;                  /* of the arena: itself and its splits */
     int32_t trainers;               /* alive: the rows must stay */
@@ -34,14 +74,25 @@ struct data_opts {
     int32_t vocab;                  /* ids must be below */
     int32_t train_on_prompt, limit;
     int32_t causal;                 /* 0: encoder */
+    int32_t seq2seq, start;         /* encoder-decoder, whose targets begin with token `start` */
+    const char *prefix;             /* of every source text, or NULL */
     const char *system;
     const char *const *labels;      /* names of an existing head, or NULL */
     int32_t n_labels;
+    const struct vision *vision;    /* a model of pictures: rows are files */
+    int32_t any_path;               /* a list may name files outside of its folder */
+    enum head_id head;              /* of the model: what input_ids are for */
+    int32_t window, stride;         /* questions: tokens of a row, and that two rows share */
+    int32_t label_all;              /* every piece of a word has its label */
 };
 /* `tok` may be NULL: then only input_ids rows work, and others are
  * PEFT_ENOTFOUND with "no tokenizer". */
 int data_load(struct host *h, const struct tokenizer *tok, const char *path,
               const struct data_opts *o, struct dataset **out);
+/* A conversation as the source of an encoder-decoder model: by its chat template
+ * if it has one, a single message as it is, else "role: content" in lines. */
+int data_source_text(const struct tokenizer *tok, const struct message *m, int64_t n,
+                     struct buf *out);
 /* A data set and its splits are freed in any order: the last one frees the
  * examples. */
 void data_free(struct dataset *d);
@@ -49,20 +100,52 @@ void data_free(struct dataset *d);
  * their rows in file order. */
 int data_split(struct dataset *d, double share, uint64_t seed, struct dataset **eval);
 
+/* --- pictures */
+enum { PICTURES_KEPT = 1 << 30 };   /* bytes of decoded pictures that a data set holds */
+int64_t picture_bytes(const struct vision *v);
+/* Brings a file's content, or a file, to the model's size: [h, w, channels].
+ * Broken content is PEFT_EFORMAT, a wrong size PEFT_EDATA. */
+int picture_read(struct host *h, const struct vision *v, const uint8_t *data, int64_t n,
+                 uint8_t *to);
+int picture_open(struct host *h, const struct vision *v, const char *path, uint8_t *to);
+/* Bytes -> normalised pixels [channels, h, w]. */
+void picture_pixels(const struct vision *v, const uint8_t *px, float *to);
+
+/* Strengths of random changes; 0 = none. */
+struct augment {
+    float flip;                     /* probability */
+    float rotate;                   /* degrees to both sides */
+    float crop;                     /* share of the sides that is cut off at most */
+    float shift;                    /* share of the sides to all directions */
+    float brightness, contrast;     /* share of change, both ways */
+    int on;
+};
+/* "flip,rotate=10,crop=0.1,shift=0.1,brightness=0.2,contrast=0.2"; NULL = none. */
+int augment_parse(const char *text, struct augment *out);
+void augment_picture(const struct augment *o, const struct vision *v, uint64_t seed, int64_t epoch,
+                     int64_t row, const uint8_t *from, uint8_t *to);
+
 /* --- batches.  The order of an epoch is a permutation by (seed, epoch), so a
  * position (epoch, index) is all that a checkpoint needs. */
 struct batch {
     int64_t n;                      /* tokens of all its examples */
-    int64_t n_seq;                  /* examples */
-    const int32_t *ids, *pos;       /* [n]; pos from 0 in each example */
+    int64_t n_rows;                 /* examples */
+    int64_t n_seq;                  /* texts: the first of every example, then the second of every
+                                       example, ... */
+    const int32_t *ids, *pos;       /* [n]; pos from 0 in each text */
     const int32_t *types;           /* [n], 1 = of the second text of a pair */
-    const int32_t *start;           /* [n_seq + 1] first row of each example */
+    const int32_t *start;           /* [n_seq + 1] first token of each text */
     /* language model: rows whose next token is trained, and that token */
     const int32_t *rows, *target;   /* [n_target] */
     int64_t n_target;
-    const int32_t *label;           /* [n_seq], classification */
-    const float *value;             /* [n_seq], regression */
-    const int32_t *example;         /* [n_seq] index into the data set */
+    const int32_t *label;           /* [n_rows], classification */
+    const float *value;             /* [n_rows], regression; margins of pairs */
+    const float *targets;           /* [n_rows, n_labels] TASK_MULTI */
+    const int32_t *span;            /* [n_rows, 2] TASK_SPAN, as tokens of the batch */
+    const int32_t *example;         /* [n_rows] index into the data set */
+    const int32_t *same;            /* [n_seq] the first text of the batch that is equal; of
+                                       TASK_MATCH */
+    const float *patches;           /* [n - n_seq, patch] of pictures, else NULL */
 };
 struct batcher;
 struct batch_opts {
@@ -70,6 +153,7 @@ struct batch_opts {
     int32_t packing, max_len;       /* pack length; 0 = longest example */
     int32_t shuffle;
     uint64_t seed;
+    struct augment augment;
 };
 /* Makes the batches of any epoch; holds one batch at a time, in memory that is
  * allocated once for the largest. */
@@ -77,14 +161,18 @@ int batcher_new(const struct dataset *d, const struct batch_opts *o, struct batc
 void batcher_free(struct batcher *b);
 /* Batches in epoch `epoch` (>= 0), in which each example occurs exactly once. */
 int64_t batcher_count(struct batcher *b, int64_t epoch);
-/* Tokens and trained targets of a batch without making it. */
-void batcher_size(struct batcher *b, int64_t epoch, int64_t i, int64_t *tokens, int64_t *targets,
-                  int64_t *seqs);
-/* The i-th batch; valid until the next call. */
+/* The size of a batch without making it. */
+struct batch_size {
+    int64_t tokens, targets, seqs;  /* targets: trained ones */
+    int64_t first;                  /* tokens of the rows' first texts, and of the others */
+    int64_t others;
+};
+void batcher_size(struct batcher *b, int64_t epoch, int64_t i, struct batch_size *out);
+/* The i-th batch; valid until the next call.  NULL when a picture's file has
+ * become unreadable. */
 const struct batch *batcher_get(struct batcher *b, int64_t epoch, int64_t i);
 /* Upper bounds over all batches of the epochs [0, epochs): the exact maxima
  * unless it would take too long to go through all of them. */
-void batcher_max(struct batcher *b, int64_t epochs, int64_t *tokens, int64_t *targets,
-                 int64_t *seqs);
+void batcher_max(struct batcher *b, int64_t epochs, struct batch_size *out);
 
 #endif

@@ -19,12 +19,19 @@ struct loading {
     char empty[100];                /* its beginning */
 };
 
-static int add_row(struct loading *l, int64_t n)
+static int32_t *copy_ids(struct dataset *d, const struct ids *from)
+{
+    int64_t bytes = from->n * (int64_t)sizeof *from->v;
+    int32_t *to = arena_alloc(&d->arena, bytes);
+    if (to) memcpy(to, from->v, (size_t)bytes);
+    return to;
+}
+
+static int add_row(struct loading *l)
 {
     struct dataset *d = l->d;
     struct coder *e = &l->e;
     struct example x = e->row;
-    int64_t bytes = n * (int64_t)sizeof *x.ids;
     if (d->n == d->cap) {
         int64_t cap = MAX(d->cap * 2, 64), size;
         if (d->n >= INT32_MAX / 2) return fail(PEFT_EUNSUPPORTED, "more than 2^30 rows");
@@ -34,15 +41,12 @@ static int add_row(struct loading *l, int64_t n)
         d->rows = rows;
         d->cap = cap;
     }
-    x.n = (int32_t)n;
-    x.ids = arena_alloc(&d->arena, bytes);
-    if (!x.ids) return PEFT_ENOMEM;
-    memcpy(x.ids, e->ids.v, (size_t)bytes);
+    x.n = (int32_t)e->ids.n;
+    if (!(x.ids = copy_ids(d, &e->ids))) return PEFT_ENOMEM;
+    if (e->ends.n && !(x.ends = copy_ids(d, &e->ends))) return PEFT_ENOMEM;
     if (e->labels.n) {
-        x.labels = arena_alloc(&d->arena, bytes);
-        if (!x.labels) return PEFT_ENOMEM;
-        memcpy(x.labels, e->labels.v, (size_t)bytes);
-        x.labels[0] = NOT_TRAINED;  /* nothing comes before it */
+        if (!(x.labels = copy_ids(d, &e->labels))) return PEFT_ENOMEM;
+        if (label_shift(d->task)) x.labels[0] = NOT_TRAINED;  /* nothing comes before it */
     }
     d->rows[d->n++] = x;
     d->max_len = MAX(d->max_len, x.n);
@@ -64,32 +68,48 @@ static void skip_row(struct loading *l, bool cut, int64_t prompt)
     }
 }
 
-/* Cuts the encoded row at max_len and keeps it when something of it trains. */
+/* Cuts each text of the encoded row at max_len. */
+static bool cut_texts(struct coder *e)
+{
+    int64_t from = 0, to = 0, all = e->ids.n;
+    for (int64_t t = 0; t < MAX(e->ends.n, 1); t++) {
+        int64_t end = e->ends.n ? e->ends.v[t] : all, n = MIN(end - from, e->o->max_len);
+        if (n < end - from && e->keep_last) {
+            e->ids.v[from + n - 1] = e->ids.v[end - 1];
+            if (e->labels.n) e->labels.v[from + n - 1] = e->labels.v[end - 1];
+        }
+        if (n) memmove(e->ids.v + to, e->ids.v + from, (size_t)n * sizeof *e->ids.v);
+        if (e->labels.n)
+            memmove(e->labels.v + to, e->labels.v + from, (size_t)n * sizeof *e->labels.v);
+        from = end;
+        to += n;
+        if (e->ends.n) e->ends.v[t] = (int32_t)to;
+    }
+    e->ids.n = to;
+    if (e->labels.n) e->labels.n = to;
+    return to < all;
+}
+
+/* Cuts the encoded row and keeps it when something of it trains. */
 static int take_row(struct loading *l)
 {
     struct coder *e = &l->e;
-    int64_t n = e->ids.n, max = e->o->max_len, first = 0;
-    bool cut = n > max;
+    int shift = label_shift(l->d->task);
+    int64_t n = e->ids.n, first = 0, after;
     if (n > 1 && e->info && e->info->bos >= 0 && e->ids.v[0] == e->info->bos &&
         e->ids.v[1] == e->info->bos)
         return fail(PEFT_EDATA, "begins with two BOS tokens (id %d), expected one: %s",
                     (int)e->info->bos, source_excerpt(l->source));
-    if (l->d->classify) {
-        if (n == 0) {
-            skip_row(l, false, 0);
-            return PEFT_OK;
-        }
-        if (cut && e->keep_last) e->ids.v[max - 1] = e->ids.v[n - 1];
-    } else {
-        bool any = count_trained(e->labels.v, n, &first) > 0;
-        if (!any || count_trained(e->labels.v, MIN(n, max), &first) == 0) {
-            if (any) count_trained(e->labels.v, n, &first);
-            skip_row(l, any, first);
-            return PEFT_OK;
-        }
+    bool tokens = e->labels.n > 0;
+    bool any = tokens ? count_trained(e->labels.v, shift, n, &first) > 0
+                      : n > 0 && l->d->task != TASK_LM;
+    bool cut = cut_texts(e);
+    if (!any || (tokens && !count_trained(e->labels.v, shift, e->ids.n, &after))) {
+        skip_row(l, any, first);
+        return PEFT_OK;
     }
     l->d->truncated += cut;
-    return add_row(l, MIN(n, max));
+    return add_row(l);
 }
 
 static int read_row(struct loading *l, const json *row)
@@ -99,20 +119,31 @@ static int read_row(struct loading *l, const json *row)
     e->row = (struct example){.label = -1, .line = l->line};
     e->keep_last = 0;
     if (!l->schema) {
-        if ((rc = schema_find(row, &l->schema)) < 0) return rc;
+        if ((rc = schema_find(e->o, row, &l->schema)) < 0) return rc;
         snprintf(l->d->schema, sizeof l->d->schema, "%s", l->schema->name);
         if (l->schema->needs_tokenizer && !e->tok)
             return fail(PEFT_ENOTFOUND, "rows of \"%s\" need a tokenizer, and the model has none; "
                         "expected input_ids", l->schema->name);
     }
     if ((rc = schema_encode(l->schema, e, row)) < 0) return rc;
-    int classify = l->labels.kind != LABEL_NONE;
-    if (l->read == 0) l->d->classify = classify;
-    /* Rows of ids are classified when they have one label. */
-    if (classify != l->d->classify || (classify && e->labels.n))
-        return fail(PEFT_EFORMAT, "expected %s as in the first row", l->d->classify ?
-                    "one label for the row" : "a label for each token, or none");
-    return take_row(l);
+    int32_t texts = (int32_t)MAX(e->ends.n, 1);
+    if (l->read == 0) {
+        l->d->task = e->task;
+        l->d->texts = texts;
+        l->d->masks = e->masks;
+        l->d->mask_id = e->info ? e->info->mask : -1;
+        l->d->vocab = e->o->vocab;
+    }
+    if (e->task != l->d->task || e->masks != l->d->masks)
+        return fail(PEFT_EFORMAT, "expected %s as in the first row", l->d->task == TASK_CLASS ?
+                    "one label for the row" : label_shift(l->d->task) ?
+                    "a label for each token, or none" : "the same columns");
+    if (texts != l->d->texts)
+        return fail(PEFT_EFORMAT, "expected %d texts as in the first row, found %d", l->d->texts,
+                    texts);
+    do rc = take_row(l);
+    while (rc == PEFT_OK && e->more && (rc = e->more(e)) > 0);
+    return rc;
 }
 
 /* A file that leaves no row at all. */
@@ -161,11 +192,17 @@ int data_load(struct host *h, const struct tokenizer *tok, const char *path,
               const struct data_opts *o, struct dataset **out)
 {
     *out = NULL;
-    if (o->max_len < 1 || o->vocab < 1)
+    if (!o->vision && (o->max_len < 1 || o->vocab < 1))
         return fail(PEFT_EARG, "max_len %d, vocabulary %d: expected at least 1", (int)o->max_len,
                     (int)o->vocab);
     struct dataset *d = dataset_new(h);
     if (!d) return PEFT_ENOMEM;
+    if (o->vision) {
+        int done = pictures_load(d, path, o);
+        if (done) data_free(d);
+        else *out = d;
+        return done;
+    }
     struct loading l = {.d = d, .path = path};
     struct coder *e = &l.e;
     *e = (struct coder){.host = h, .tok = tok, .info = tok ? tok_info(tok) : NULL, .o = o,
@@ -176,8 +213,12 @@ int data_load(struct host *h, const struct tokenizer *tok, const char *path,
     ids_init(&e->spans, &h->mem);
     ids_init(&e->ids, &h->mem);
     ids_init(&e->labels, &h->mem);
+    ids_init(&e->ends, &h->mem);
+    ids_init(&e->whole, &h->mem);
+    token_spans_init(&e->spans_of, &h->mem);
     int rc = labels_init(&l.labels, h, &d->arena, o);
     if (rc == PEFT_OK) rc = read_all(&l);
+    if (tok) tok_rest(tok);
     labels_free(&l.labels);
     arena_free(&e->scratch);
     buf_free(&e->text);
@@ -185,6 +226,9 @@ int data_load(struct host *h, const struct tokenizer *tok, const char *path,
     ids_free(&e->spans);
     ids_free(&e->ids);
     ids_free(&e->labels);
+    ids_free(&e->ends);
+    ids_free(&e->whole);
+    token_spans_free(&e->spans_of);
     if (rc < 0) {
         data_free(d);
         return rc;
@@ -249,7 +293,9 @@ int data_split(struct dataset *d, double share, uint64_t seed, struct dataset **
     rng_shuffle(order, d->n, seed, rng_stream(RNG_SPLIT, 0));
     for (int64_t i = 0; i < k; i++) moved[order[i]] = 1;
     *e = (struct dataset){.host = d->host, .rows = rows, .cap = k, .labels = d->labels,
-                          .n_labels = d->n_labels, .classify = d->classify,
+                          .n_labels = d->n_labels, .task = d->task, .masks = d->masks,
+                          .mask_id = d->mask_id, .vocab = d->vocab, .texts = d->texts,
+                          .vision = d->vision,
                           .parent = d->parent ? d->parent : d};
     arena_init(&e->arena, m);
     memcpy(e->schema, d->schema, sizeof e->schema);

@@ -10,11 +10,11 @@
  * what a template puts behind it is not. */
 #include "data/row.h"
 
-int64_t count_trained(const int32_t *labels, int64_t n, int64_t *first)
+int64_t count_trained(const int32_t *labels, int64_t from, int64_t n, int64_t *first)
 {
     int64_t count = 0;
     *first = n;
-    for (int64_t i = n - 1; i >= 1; i--) {
+    for (int64_t i = n - 1; i >= from; i--) {
         if (labels[i] == NOT_TRAINED) continue;
         count++;
         *first = i;
@@ -155,12 +155,58 @@ int coder_text(struct coder *e, const char *text)
     int rc;
     if (!e->o->causal) {
         rc = tok_encode(e->host, e->tok, text, n, TOK_SPECIAL, &e->ids);
-        return rc < 0 ? rc : label_all(e, true);
+        return rc < 0 ? rc : coder_masked(e);
     }
     rc = encode(e, text, n, false, &e->ids);
     if (rc == PEFT_OK) rc = label_all(e, true);
     bool open = e->ids.n && e->ids.v[e->ids.n - 1] != e->info->eos;
     return rc == PEFT_OK && n && open ? push_eos(e) : rc;
+}
+
+int coder_masked(struct coder *e)
+{
+    e->task = TASK_MASKED;
+    e->masks = 1;
+    e->labels.n = 0;
+    if (!e->tok || e->info->mask < 0)
+        return fail(PEFT_ENOTFOUND, "the model's tokenizer has no token for masking, expected rows "
+                    "with input_ids and labels");
+    e->keep_last = e->ids.n > 0 && tok_is_special(e->tok, e->ids.v[e->ids.n - 1]);
+    for (int64_t i = 0; i < e->ids.n; i++)
+        ids_push(&e->labels, tok_is_special(e->tok, e->ids.v[i]) ? NOT_TRAINED : e->ids.v[i]);
+    return ids_check(&e->labels);
+}
+
+/* Appends the tokens of e->part as the row's next text. */
+static int add_text_of_pair(struct coder *e, bool close)
+{
+    if (close && e->info->eos >= 0 && e->part.n && e->part.v[e->part.n - 1] != e->info->eos)
+        ids_push(&e->part, e->info->eos);
+    for (int64_t i = 0; i < e->part.n; i++) ids_push(&e->ids, e->part.v[i]);
+    ids_push(&e->ends, (int32_t)e->ids.n);
+    int rc = ids_check(&e->part);
+    if (rc == PEFT_OK) rc = ids_check(&e->ends);
+    return rc == PEFT_OK ? ids_check(&e->ids) : rc;
+}
+
+int coder_add_answer(struct coder *e, const char *prompt, const char *answer)
+{
+    buf_clear(&e->text);
+    buf_puts(&e->text, prompt);
+    buf_puts(&e->text, answer);
+    int rc = buf_check(&e->text);
+    e->part.n = 0;
+    if (rc == PEFT_OK)
+        rc = tok_encode(e->host, e->tok, buf_str(&e->text), e->text.n, TOK_SPECIAL, &e->part);
+    return rc == PEFT_OK ? add_text_of_pair(e, e->o->causal) : rc;
+}
+
+int coder_add_chat(struct coder *e, const struct chat *c)
+{
+    struct chat_input in = {c->m, c->fields, c->n, 0, c->tools};
+    int rc = render(e, &in, NULL);
+    if (rc == PEFT_OK) rc = encode(e, buf_str(&e->text), e->text.n, true, &e->part);
+    return rc == PEFT_OK ? add_text_of_pair(e, false) : rc;
 }
 
 int coder_answer(struct coder *e, const char *prompt, const char *answer)

@@ -99,6 +99,17 @@ static int read_number(struct labels *l, double x, struct example *ex)
     return PEFT_OK;
 }
 
+int labels_name(struct labels *l, const char *name, int32_t *out)
+{
+    struct example x = {0};
+    if (!l->o->labels && l->kind == LABEL_NUMBER)
+        return fail(PEFT_EFORMAT, "label: expected a number as in the rows before, found a string");
+    l->kind = LABEL_NAME;
+    int rc = read_name(l, name, &x);
+    *out = x.label;
+    return rc;
+}
+
 int labels_read(struct labels *l, const json *value, struct example *ex)
 {
     enum json_kind k = json_kind(value);
@@ -136,7 +147,14 @@ static int sort_names(struct labels *l, struct dataset *d)
             id[p[i].was] = i;
             l->names[i] = p[i].name;
         }
-        for (int64_t i = 0; i < d->n; i++) d->rows[i].label = id[d->rows[i].label];
+        for (int64_t i = 0; i < d->n; i++) {
+            struct example *x = &d->rows[i];
+            if (x->label >= 0) x->label = id[x->label];
+            for (int32_t k = 0; d->task == TASK_TOKEN && k < x->n; k++)
+                if (x->labels[k] >= 0) x->labels[k] = id[x->labels[k]];
+            for (int32_t k = 0; x->classes && k < x->n_classes; k++)
+                x->classes[k] = id[x->classes[k]];
+        }
     }
     mem_free(m, p);
     mem_free(m, id);
@@ -147,7 +165,11 @@ static int sort_names(struct labels *l, struct dataset *d)
 static int number_names(struct labels *l, struct dataset *d)
 {
     int32_t most = l->o->n_labels - 1;
-    for (int64_t i = 0; i < d->n; i++) most = MAX(most, d->rows[i].label);
+    for (int64_t i = 0; i < d->n; i++) {
+        const struct example *x = &d->rows[i];
+        most = MAX(most, x->values ? x->n_classes - 1 : x->label);
+        for (int32_t k = 0; d->task == TASK_TOKEN && k < x->n; k++) most = MAX(most, x->labels[k]);
+    }
     struct buf text;
     buf_init(&text, &d->host->mem);
     int rc = PEFT_OK;
@@ -164,7 +186,7 @@ int labels_finish(struct labels *l, const char *path, struct dataset *d)
 {
     int rc = PEFT_OK;
     if (l->kind == LABEL_NONE) return PEFT_OK;
-    if (l->o->n_labels == 1 || l->fraction) {
+    if (d->task == TASK_CLASS && (l->o->n_labels == 1 || l->fraction)) {
         for (int64_t i = 0; i < d->n; i++) d->rows[i].label = -1;
         return PEFT_OK;
     }

@@ -35,6 +35,7 @@ int labels_init(struct labels *l, struct host *h, struct arena *a, const struct 
 void labels_free(struct labels *l);
 /* Puts the row's label into ex->label (a provisional place) and ex->value. */
 int labels_read(struct labels *l, const json *value, struct example *ex);
+int labels_name(struct labels *l, const char *name, int32_t *out);
 /* Gives the rows their final ids and the data set its names. */
 int labels_finish(struct labels *l, const char *path, struct dataset *d);
 
@@ -49,10 +50,20 @@ struct coder {
     struct buf text;
     struct ids part;                /* tokens of a beginning of the text */
     struct ids spans;               /* of {% generation %} in the text */
-    /* The row: labels.n is ids.n, or 0 for a classification row. */
+    /* The row: labels.n is ids.n, or 0 without labels of tokens. */
+    enum task task;
     struct ids ids, labels;
+    struct ids ends;                /* of its texts; empty = one */
     struct example row;             /* its class or value */
     int32_t keep_last;              /* cutting keeps the closing [SEP] */
+    int32_t masks;                  /* TASK_MASKED: labels say what may be masked */
+    /* Where tokens come from, and a question in the making: all its tokens, how
+     * many come before and after the context, and where the next window begins. */
+    struct token_spans spans_of;
+    struct ids whole;
+    int32_t before, after, next, answer[2], second;
+    const struct question *question;
+    int (*more)(struct coder *e);   /* the row's next window: 1, 0 = no more; or NULL */
 };
 struct chat {
     struct message *m;              /* [n] */
@@ -66,19 +77,63 @@ int coder_chat(struct coder *e, const struct chat *c);
 int coder_text(struct coder *e, const char *text);
 int coder_answer(struct coder *e, const char *prompt, const char *answer);
 int coder_class(struct coder *e, const char *text, const char *pair);
-/* Positions p >= 1 that are trained; *first is the first of them. */
-int64_t count_trained(const int32_t *labels, int64_t n, int64_t *first);
+/* A source text, behind the options' prefix, and its target. */
+int coder_seq2seq(struct coder *e, const char *source, const char *target);
+/* A source that is in e->ids, and the target's labels that are in e->labels. */
+int coder_target(struct coder *e);
+/* Labels what of e->ids may be masked: all but special tokens. */
+int coder_masked(struct coder *e);
+/* Appends a text of a pair: a prompt and its answer, or a conversation. */
+int coder_add_answer(struct coder *e, const char *prompt, const char *answer);
+int coder_add_chat(struct coder *e, const struct chat *c);
+/* Positions p >= from that are trained; *first is the first of them. */
+int64_t count_trained(const int32_t *labels, int64_t from, int64_t n, int64_t *first);
+/* How far before its label the token stands whose hidden state predicts it. */
+static inline int label_shift(enum task task)
+{
+    return task == TASK_LM || task == TASK_SEQ2SEQ;
+}
+/* Of n tokens that may be masked, how many are: 15 % (Devlin et al. 2019). */
+static inline int32_t mask_count(int64_t n) { return (int32_t)MAX(n > 0, (n * 15 + 50) / 100); }
+
+/* --- pictures.c: fills an empty data set from a folder or list of pictures */
+int pictures_load(struct dataset *d, const char *path, const struct data_opts *o);
 
 /* --- schema.c: which columns mean what */
 struct schema {
     const char *name;
     const char *need[4];            /* columns that make a row one of these */
+    enum task task;                 /* what its rows are unless `encode` says otherwise */
     int needs_tokenizer;
     int (*encode)(const struct schema *s, struct coder *e, const json *row);
 };
+extern const struct schema seq2seq_schemas[];       /* of encoder-decoder models; ends with NULL */
+/* --- schema_task.c */
+int encode_multi(const struct schema *s, struct coder *e, const json *row);
+int encode_tokens(const struct schema *s, struct coder *e, const json *row);
+int encode_entities(const struct schema *s, struct coder *e, const json *row);
+int encode_question(const struct schema *s, struct coder *e, const json *row);
+/* --- schema_embed.c */
+int encode_match(const struct schema *s, struct coder *e, const json *row);
+int encode_alike(const struct schema *s, struct coder *e, const json *row);
+/* The list of numbers or names in `labels` as the row's classes. */
+int multi_read(struct coder *e, const json *labels);
 /* The first row decides; PEFT_EFORMAT when its columns fit no schema. */
-int schema_find(const json *row, const struct schema **out);
+int schema_find(const struct data_opts *o, const json *row, const struct schema **out);
 /* Encodes one row of this schema into `e`. */
 int schema_encode(const struct schema *s, struct coder *e, const json *row);
+
+/* --- reading members of a row (schema.c); each fails with what was expected */
+const json *row_member(const json *row, const char *key);           /* null counts as absent */
+/* A string; "" when an optional one is absent. */
+int row_text(const json *row, const char *key, bool optional, const char **out);
+/* A list of integers in [lo, hi], or `other`. */
+int row_ids(const json *list, const char *key, int64_t lo, int64_t hi, int64_t other,
+            struct ids *out);
+/* Padding at the end of e->ids, and of labels of the same number, is dropped; a
+ * hole elsewhere has no meaning. */
+int row_drop_padding(struct coder *e, const json *mask);
+/* The row's conversation, of any schema that is one: its chat, in e->scratch. */
+int row_chat(struct coder *e, const json *row, struct chat *out);
 
 #endif

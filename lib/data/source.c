@@ -27,7 +27,8 @@ struct row_source {
 /* Cells of these columns are JSON when they look so; all others are text. */
 static const struct { const char *name; int list, number; } json_columns[] = {
     {"input_ids", 1, 0}, {"attention_mask", 1, 0}, {"labels", 1, 1}, {"label", 0, 1},
-    {"messages", 1, 0}, {"conversations", 1, 0},
+    {"messages", 1, 0}, {"conversations", 1, 0}, {"tokens", 1, 0}, {"tags", 1, 0},
+    {"ner_tags", 1, 0}, {"spans", 1, 0}, {"entities", 1, 0}, {"answers", 1, 0}, {"score", 0, 1},
 };
 
 /* Reads the next line into s: 1, 0 at the end, or < 0. */
@@ -230,7 +231,7 @@ void source_close(struct row_source *s)
     mem_free(&s->host->mem, s);
 }
 
-static const char *row_text(const struct row_source *s, int64_t *n)
+static const char *record_text(const struct row_source *s, int64_t *n)
 {
     *n = s->csv ? s->text.n : s->n;
     return s->csv ? s->text.data : s->line;
@@ -250,7 +251,7 @@ int source_next(struct row_source *s, json **row, int64_t *line)
     }
     if (rc <= 0) return rc;
     int64_t n;
-    const char *text = row_text(s, &n);
+    const char *text = record_text(s, &n);
     rc = json_parse(text, n, "JSON", row);
     if (rc < 0) return fail_in(rc, "%s line %lld: ", s->path, (long long)*line);
     if (json_kind(*row) != JSON_OBJECT) {
@@ -266,7 +267,7 @@ int source_next(struct row_source *s, json **row, int64_t *line)
 const char *source_excerpt(struct row_source *s)
 {
     int64_t n, cap = (int64_t)sizeof s->excerpt - 4;
-    const char *text = row_text(s, &n);
+    const char *text = record_text(s, &n);
     int64_t keep = MIN(n, cap);
     /* Not inside a character. */
     while (keep < n && keep > 0 && ((unsigned char)text[keep] & 0xc0) == 0x80) keep--;

@@ -123,21 +123,23 @@ tensor *g_layernorm(graph *g, tensor *x, tensor *w, tensor *b, float eps);
 /* pos[N] indexes `table`: rows of rot/2 cosines then rot/2 sines. */
 struct rope_args { const float *table; const int32_t *pos; int32_t heads, head_dim, rot, pair; };
 tensor *g_rope(graph *g, tensor *x, const struct rope_args *a);
-tensor *g_attention(graph *g, tensor *q, tensor *k, tensor *v, const struct attn *a);
+/* bias [distances, heads] of the scores, or NULL: see struct attn. */
+tensor *g_attention(graph *g, tensor *q, tensor *k, tensor *v, tensor *bias, const struct attn *a);
 /* Inverted dropout; the mask is Philox(seed, stream) at the element's index, so
  * replaying gives it again. */
 tensor *g_dropout(graph *g, tensor *x, float p, uint64_t seed, uint64_t stream);
 /* Gathers rows; indices may repeat. */
 tensor *g_rows(graph *g, tensor *x, const int32_t *index, int64_t n);
-/* Mean over the rows [start[s], start[s+1]) of each of n segments -> [n, D]. */
-tensor *g_pool_mean(graph *g, tensor *x, const int32_t *start, int64_t n);
+/* Mean over the rows [start[s], start[s+1]) of each of n segments -> [n, D];
+ * weighted: the i-th row of a segment counts i times. */
+tensor *g_pool_mean(graph *g, tensor *x, const int32_t *start, int64_t n, int weighted);
 tensor *g_concat_rows(graph *g, tensor *a, tensor *b);
 tensor *g_concat_cols(graph *g, tensor *a, tensor *b);
 tensor *g_slice_cols(graph *g, tensor *x, int64_t first, int64_t n);
 tensor *g_reshape(graph *g, tensor *x, int64_t rows, int64_t cols);      /* same memory */
-/* Copies x's rows into `cache` (external memory, [cap, D]) at row `at`; the
- * result is rows 0..at+N of the cache.  Inference only. */
-tensor *g_cache(graph *g, tensor *x, float *cache, int64_t at);
+/* Copies x's rows into `cache` (external memory, [cap, D]) at the rows at, at +
+ * stride, ...; the result is the cache up to the last of them.  Inference only. */
+tensor *g_cache(graph *g, tensor *x, float *cache, int64_t at, int64_t stride);
 /* What a loss reports beside its value; sums over the run. */
 struct loss_stats { double loss; int64_t count, hits; };
 /* Language-model head, softmax and cross entropy in one: rows[n] of h (NULL: all n) are
@@ -154,6 +156,26 @@ tensor *g_xent_head_capped(graph *g, tensor *h, tensor *w, tensor *b, const int3
 /* The same from logits [n,C]. */
 tensor *g_xent(graph *g, tensor *logits, const int32_t *target, float scale,
                struct loss_stats *stats);
-/* scale * sum (x - y)^2 with target[n] for x [n,1]. */
+/* scale * sum over the n rows of the mean of (x - target)^2; target [n, C] as x. */
 tensor *g_mse(graph *g, tensor *x, const float *target, float scale, struct loss_stats *stats);
+tensor *g_unit(graph *g, tensor *x);                              /* rows of length 1 */
+tensor *g_dot_rows(graph *g, tensor *a, tensor *b);               /* a[i] . b[i], [N,1] */
+/* Losses of embeddings.  match: z [n,C], candidate i is row i's own, and others
+ * with the same number in same[C] are left out.  cosent: s [n,1] is to be
+ * ordered as target[n].  triplet: a [N,D] nearer to p than to n by `margin`. */
+tensor *g_match(graph *g, tensor *z, const int32_t *same, float scale, struct loss_stats *stats);
+tensor *g_cosent(graph *g, tensor *s, const float *target, float scale, struct loss_stats *stats);
+tensor *g_triplet(graph *g, tensor *a, tensor *p, tensor *n, float margin, float scale,
+                  struct loss_stats *stats);
+/* scale * sum over the n rows of the mean binary cross entropy of sigmoid(x)
+ * with target [n, C]. */
+tensor *g_bce(graph *g, tensor *x, const float *target, float scale, struct loss_stats *stats);
+/* scale * sum over i < n of -log sigmoid(x[i] - x[n + i] - margin[i]) for x [2n, 1];
+ * margin NULL = 0.  hits: pairs in the right order. */
+tensor *g_rank(graph *g, tensor *x, const float *margin, float scale, struct loss_stats *stats);
+/* Extractive answers: for n segments of x [N, 2], scale * sum of half the cross
+ * entropies of the softmax of column 0 at row span[2s] and of column 1 at row
+ * span[2s + 1], over the rows [start[s], start[s + 1]).  hits: both right. */
+tensor *g_span(graph *g, tensor *x, const int32_t *start, const int32_t *span, int64_t n,
+               float scale, struct loss_stats *stats);
 #endif

@@ -23,11 +23,11 @@ struct attn_job {
     const struct compute *c;
     const struct level *level;
     const struct attn *a;
-    const float *q, *k, *v;
+    const float *q, *k, *v, *bias;
     float *new_out, *new_lse;              /* forward */
     const float *dout, *out, *lse;         /* backward */
-    float *dq, *dk, *dv, *delta;
-    int add_q, add_k, add_v;
+    float *delta;
+    struct attn_grads d;
 };
 
 /* Where a tile lies: `rows` queries from `row`, `keys` keys from `key`. */
@@ -39,8 +39,7 @@ struct attn_tile {
 
 int64_t attn_scratch(const struct attn *a)
 {
-    (void)a;
-    return 2 * SIDE * SPAN * (int64_t)sizeof(float);
+    return 2 * SIDE * SPAN * (int64_t)sizeof(float) + a->distances * (int64_t)sizeof(double);
 }
 
 static struct attn_tile tile_at(const struct attn *a, int64_t row, int64_t rows, int64_t key,
@@ -134,12 +133,38 @@ static void tile_to_keys(const struct attn_job *j, const struct attn_tile *t, fl
                       y + t->k, t->ldk);
 }
 
-/* s += ALiBi's bias of the head, relative to the last key of each row. */
-static void tile_bias(const struct attn *a, const struct attn_tile *t, float *s, int64_t head)
+static float half_slope(const struct attn *a, float x)
 {
+    uint16_t half;
+    qtype_bf16.from_f32(&half, &x, 1);
+    qtype_bf16.to_f32(&x, &half, 1);
+    return x * a->scale;
+}
+
+/* The row of the bias that belongs to column 0 of row r of the tile. */
+static int64_t first_distance(const struct attn *a, const struct attn_tile *t, int64_t r)
+{
+    return t->key - a->self[t->row + r] + a->origin;
+}
+
+/* s += ALiBi's bias of the head, relative to the last key of each row, and the
+ * learned one. */
+static void tile_bias(const struct attn_job *j, const struct attn_tile *t, float *s, int64_t head)
+{
+    const struct attn *a = j->a;
     for (int64_t r = 0; a->slopes && r < t->rows; r++)
-        for (int64_t i = 0; i < t->keys; i++)
-            s[r * t->keys + i] += a->slopes[head] * (float)(t->key + i + 1 - a->hi[t->row + r]);
+        for (int64_t i = 0; i < t->keys; i++) {
+            int64_t key = t->key + i, row = t->row + r;
+            float *at = &s[r * t->keys + i], slope = a->slopes[head];
+            if (a->half_slopes) *at += half_slope(a, slope * (float)(key - a->lo[row]));
+            else *at += slope * (float)(key + 1 - a->hi[row]);
+        }
+    for (int64_t r = 0; j->bias && r < t->rows; r++) {
+        int64_t from, to, first = first_distance(a, t, r);
+        tile_range(a, t, r, &from, &to);
+        for (int64_t i = from; i < to; i++)
+            s[r * t->keys + i] += j->bias[(first + i) * a->heads + head];
+    }
 }
 
 static void clear_rows(const struct attn_job *j, float *y, int64_t rows, int64_t n, int64_t ld)
@@ -162,7 +187,7 @@ static void forward_tile(const struct attn_job *j, const struct attn_tile *t, in
                          float *s, float *max, float *sum)
 {
     tile_scores(j, t, s, j->a->scale, j->q, j->k);
-    tile_bias(j->a, t, s, head);
+    tile_bias(j, t, s, head);
     for (int64_t r = 0; r < t->rows; r++) {
         int64_t from, to;
         tile_range(j->a, t, r, &from, &to);
@@ -208,10 +233,10 @@ static void forward_range(void *arg, int64_t begin, int64_t end, int worker)
 }
 
 void attn_forward(const struct compute *c, float *out, float *lse, const float *q, const float *k,
-                  const float *v, const struct attn *a)
+                  const float *v, const float *bias, const struct attn *a)
 {
     struct attn_job j = {
-        .c = c, .level = level_of(c->k), .a = a, .q = q, .k = k, .v = v,
+        .c = c, .level = level_of(c->k), .a = a, .q = q, .k = k, .v = v, .bias = bias,
         .new_out = out, .new_lse = lse,
     };
     compute_rows(c, div_up(a->nq, SIDE) * a->heads, 1, forward_range, &j);
@@ -224,7 +249,7 @@ static void backward_tile(const struct attn_job *j, const struct attn_tile *t, i
 {
     const struct attn *a = j->a;
     tile_scores(j, t, s, a->scale, j->q, j->k);
-    tile_bias(a, t, s, head);
+    tile_bias(j, t, s, head);
     tile_scores(j, t, ds, 1.0f, j->dout, j->v);
     for (int64_t r = 0; r < t->rows; r++) {
         int64_t from, to, at = (t->row + r) * a->heads + head;
@@ -243,18 +268,32 @@ static void delta_range(void *arg, int64_t begin, int64_t end, int worker)
         j->delta[i] = j->c->k->dot(j->dout + i * dim, j->out + i * dim, dim);
 }
 
+/* sum[d] += what ds says of the bias at distance d. */
+static void tile_to_bias(const struct attn *a, const struct attn_tile *t, double *sum,
+                         const float *ds)
+{
+    for (int64_t r = 0; r < t->rows; r++) {
+        int64_t from, to, first = first_distance(a, t, r);
+        tile_range(a, t, r, &from, &to);
+        for (int64_t i = from; i < to; i++) sum[first + i] += (double)ds[r * t->keys + i];
+    }
+}
+
 static void query_task(const struct attn_job *j, int64_t task, float *scratch)
 {
     int64_t head, from, to;
     struct attn_tile block = query_tile(j->a, task, &head);
-    if (!j->add_q) clear_rows(j, j->dq + block.q, block.rows, block.dim, block.ldq);
+    float *s = scratch, *ds = scratch + SIDE * SPAN;
+    double *sum = (double *)(void *)(ds + SIDE * SPAN);
+    if (j->d.q && !j->d.add_q)
+        clear_rows(j, j->d.q + block.q, block.rows, block.dim, block.ldq);
     touched_keys(j->a, block.row, block.rows, &from, &to);
     for (int64_t key = from; key < to; key += SPAN) {
         struct attn_tile t =
             tile_at(j->a, block.row, block.rows, key, MIN(SPAN, to - key), head);
-        float *s = scratch, *ds = scratch + SIDE * SPAN;
         backward_tile(j, &t, head, s, ds);
-        tile_to_rows(j, &t, j->dq, j->a->scale, ds, j->k);
+        if (j->d.q) tile_to_rows(j, &t, j->d.q, j->a->scale, ds, j->k);
+        if (j->d.bias) tile_to_bias(j->a, &t, sum, ds);
     }
 }
 
@@ -265,22 +304,40 @@ static void query_range(void *arg, int64_t begin, int64_t end, int worker)
         query_task(j, task, compute_scratch(j->c, worker));
 }
 
+/* With a bias to learn a task is a whole head, which owns its column. */
+static void head_range(void *arg, int64_t begin, int64_t end, int worker)
+{
+    const struct attn_job *j = arg;
+    const struct attn *a = j->a;
+    float *scratch = compute_scratch(j->c, worker);
+    double *sum = (double *)(void *)(scratch + 2 * SIDE * SPAN);
+    for (int64_t head = begin; head < end; head++) {
+        for (int64_t d = 0; d < a->distances; d++) sum[d] = 0;
+        for (int64_t b = 0; b < div_up(a->nq, SIDE); b++)
+            query_task(j, b * a->heads + head, scratch);
+        for (int64_t d = 0; d < a->distances; d++) {
+            float *g = &j->d.bias[d * a->heads + head];
+            *g = (float)sum[d] + (j->d.add_bias ? *g : 0.0f);
+        }
+    }
+}
+
 static void key_task(const struct attn_job *j, int64_t task, float *scratch)
 {
     const struct attn *a = j->a;
     const int64_t group = a->heads / a->kv_heads, first = task % a->kv_heads * group;
     const int64_t key = task / a->kv_heads * SIDE, keys = MIN(SIDE, a->nk - key);
     struct attn_tile block = tile_at(a, 0, 0, key, keys, first);
-    if (j->dk && !j->add_k) clear_rows(j, j->dk + block.k, keys, block.dim, block.ldk);
-    if (j->dv && !j->add_v) clear_rows(j, j->dv + block.k, keys, block.dim, block.ldk);
+    if (j->d.k && !j->d.add_k) clear_rows(j, j->d.k + block.k, keys, block.dim, block.ldk);
+    if (j->d.v && !j->d.add_v) clear_rows(j, j->d.v + block.k, keys, block.dim, block.ldk);
     int64_t row = 0, rows;
     for (; (rows = touching_rows(a, key, keys, &row)) > 0; row += rows) {
         for (int64_t head = first; head < first + group; head++) {
             struct attn_tile t = tile_at(a, row, rows, key, keys, head);
             float *s = scratch, *ds = scratch + SIDE * SPAN;
             backward_tile(j, &t, head, s, ds);
-            if (j->dk) tile_to_keys(j, &t, j->dk, a->scale, ds, j->q);
-            if (j->dv) tile_to_keys(j, &t, j->dv, 1.0f, s, j->dout);
+            if (j->d.k) tile_to_keys(j, &t, j->d.k, a->scale, ds, j->q);
+            if (j->d.v) tile_to_keys(j, &t, j->d.v, 1.0f, s, j->dout);
         }
     }
 }
@@ -292,17 +349,16 @@ static void key_range(void *arg, int64_t begin, int64_t end, int worker)
         key_task(j, task, compute_scratch(j->c, worker));
 }
 
-void attn_backward(const struct compute *c, float *dq, float *dk, float *dv, const float *dout,
-                   const float *q, const float *k, const float *v, const float *out,
-                   const float *lse, float *delta, int add_q, int add_k, int add_v,
-                   const struct attn *a)
+void attn_backward(const struct compute *c, const struct attn_grads *g, const float *dout,
+                   const float *q, const float *k, const float *v, const float *bias,
+                   const float *out, const float *lse, float *delta, const struct attn *a)
 {
     struct attn_job j = {
-        .c = c, .level = level_of(c->k), .a = a, .q = q, .k = k, .v = v, .dout = dout,
-        .out = out, .lse = lse, .dq = dq, .dk = dk, .dv = dv, .delta = delta,
-        .add_q = add_q, .add_k = add_k, .add_v = add_v,
+        .c = c, .level = level_of(c->k), .a = a, .q = q, .k = k, .v = v, .bias = bias,
+        .dout = dout, .out = out, .lse = lse, .delta = delta, .d = *g,
     };
     compute_rows(c, a->nq, SIDE, delta_range, &j);
-    if (dq) compute_rows(c, div_up(a->nq, SIDE) * a->heads, 1, query_range, &j);
-    if (dk || dv) compute_rows(c, div_up(a->nk, SIDE) * a->kv_heads, 1, key_range, &j);
+    if (g->bias) compute_rows(c, a->heads, 1, head_range, &j);
+    else if (g->q) compute_rows(c, div_up(a->nq, SIDE) * a->heads, 1, query_range, &j);
+    if (g->k || g->v) compute_rows(c, div_up(a->nk, SIDE) * a->kv_heads, 1, key_range, &j);
 }

@@ -72,8 +72,7 @@ static bool direct(const struct matrix *w)
 
 static void expand(float *to, const struct matrix *w, int64_t row, int64_t col, int64_t n)
 {
-    int64_t at = (row * w->cols + col) / w->type->block;
-    w->type->to_f32(to, (const char *)w->data + at * w->type->bytes, n);
+    qtype_expand(w->type, to, w->data, row * w->cols + col, n);
 }
 
 int64_t linear_scratch(const struct matrix *w, int64_t n)

@@ -21,6 +21,7 @@ enum act {
     ACT_RELU,
     ACT_TANH,
     ACT_SIGMOID,
+    ACT_QUICK_GELU,
     ACT_COUNT
 };
 extern const char *const act_names[ACT_COUNT];
@@ -134,13 +135,21 @@ struct attn {
     const int32_t *lo, *hi;         /* [nq] */
     const float *slopes;            /* [heads] or NULL: scores += slope * (key - last key of the
                                        row's range) (ALiBi, Press et al. 2021) */
+    /* A learned bias by distance, read only when the calls get one: scores +=
+     * bias[key - self[row] + origin][head].  Ranges stay within its rows. */
+    const int32_t *self;            /* [nq] the key that stands where the query does */
+    int64_t distances, origin;      /* rows of the bias; the row of distance 0 */
+    int half_slopes;                /* Falcon's: slopes of bfloat16 times the key's index within
+                                       the range, rounded to bfloat16, and scaled as q k is */
 };
 int64_t attn_scratch(const struct attn *a);                      /* bytes a worker needs */
+/* bias [distances, heads], or NULL. */
 void attn_forward(const struct compute *c, float *out, float *lse, const float *q, const float *k,
-                  const float *v, const struct attn *a);
-/* dq, dk, dv may be NULL; add_* as above.  delta [nq, heads] is temporary memory. */
-void attn_backward(const struct compute *c, float *dq, float *dk, float *dv, const float *dout,
-                   const float *q, const float *k, const float *v, const float *out,
-                   const float *lse, float *delta, int add_q, int add_k, int add_v,
-                   const struct attn *a);
+                  const float *v, const float *bias, const struct attn *a);
+/* Gradients of q, k, v and bias, any of which may be NULL, and whether they are
+ * added to.  delta [nq, heads] is temporary memory. */
+struct attn_grads { float *q, *k, *v, *bias; int add_q, add_k, add_v, add_bias; };
+void attn_backward(const struct compute *c, const struct attn_grads *g, const float *dout,
+                   const float *q, const float *k, const float *v, const float *bias,
+                   const float *out, const float *lse, float *delta, const struct attn *a);
 #endif

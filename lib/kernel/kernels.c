@@ -4,6 +4,7 @@
 const char *const act_names[ACT_COUNT] = {
     [ACT_NONE] = "none", [ACT_SILU] = "silu", [ACT_GELU] = "gelu", [ACT_GELU_TANH] = "gelu_tanh",
     [ACT_RELU] = "relu", [ACT_TANH] = "tanh", [ACT_SIGMOID] = "sigmoid",
+    [ACT_QUICK_GELU] = "quick_gelu",
 };
 
 static const struct level *level_get(enum cpu_level level)

@@ -45,15 +45,16 @@ static void f64_to_f32(float *y, const void *x, int64_t n)
     }
 }
 
-const struct qtype qtype_f32 = {"F32", 0, 1, 4, 1, f32_to_f32, f32_from_f32};
-const struct qtype qtype_f16 = {"F16", 1, 1, 2, 1, f16_to_f32, f16_from_f32};
-const struct qtype qtype_bf16 = {"BF16", 30, 1, 2, 1, bf16_to_f32, bf16_from_f32};
-#define TYPE(...) &(const struct qtype){__VA_ARGS__}
+const struct qtype qtype_f32 = {"F32", 0, 1, 4, 1, f32_to_f32, f32_from_f32, 0, NULL};
+const struct qtype qtype_f16 = {"F16", 1, 1, 2, 1, f16_to_f32, f16_from_f32, 0, NULL};
+const struct qtype qtype_bf16 = {"BF16", 30, 1, 2, 1, bf16_to_f32, bf16_from_f32, 0, NULL};
+#define ROW(...) &(const struct qtype){__VA_ARGS__}
+#define TYPE(...) ROW(__VA_ARGS__, 0, NULL)
 const struct qtype *const qtypes[] = {
     &qtype_f32, &qtype_f16, &qtype_bf16,
     TYPE("F64", 28, 1, 8, 1, f64_to_f32, NULL),
-    TYPE("F8_E4M3", -1, 1, 1, 1, f8_e4m3_to_f32, f8_e4m3_from_f32),
-    TYPE("F8_E5M2", -1, 1, 1, 1, f8_e5m2_to_f32, f8_e5m2_from_f32),
+    ROW("F8_E4M3", -1, 1, 1, 1, f8_e4m3_to_f32, f8_e4m3_from_f32, 0, &qtype_f16),
+    ROW("F8_E5M2", -1, 1, 1, 1, f8_e5m2_to_f32, f8_e5m2_from_f32, 0, &qtype_f16),
     TYPE("Q4_0", 2, 32, 18, 0, q4_0_to_f32, q4_0_from_f32),
     TYPE("Q4_1", 3, 32, 20, 0, q4_1_to_f32, q4_1_from_f32),
     TYPE("Q5_0", 6, 32, 22, 0, q5_0_to_f32, q5_0_from_f32),
@@ -69,6 +70,13 @@ const struct qtype *const qtypes[] = {
     TYPE("TQ1_0", 34, 256, 54, 0, tq1_0_to_f32, NULL),
     TYPE("TQ2_0", 35, 256, 66, 0, tq2_0_to_f32, NULL),
     TYPE("MXFP4", 39, 32, 17, 0, mxfp4_to_f32, NULL),
+    ROW("NF4", -1, 64, 36, 0, nf4_to_f32, nf4_from_f32, 1, NULL),
+    ROW("NF4_F16", -1, 64, 36, 0, nf4_f16_to_f32, nf4_from_f32, 1, &qtype_f16),
+    ROW("NF4_BF16", -1, 64, 36, 0, nf4_bf16_to_f32, nf4_from_f32, 1, &qtype_bf16),
+    ROW("FP4", -1, 64, 36, 0, fp4_to_f32, fp4_from_f32, 1, NULL),
+    ROW("FP4_F16", -1, 64, 36, 0, fp4_f16_to_f32, fp4_from_f32, 1, &qtype_f16),
+    ROW("FP4_BF16", -1, 64, 36, 0, fp4_bf16_to_f32, fp4_from_f32, 1, &qtype_bf16),
+    TYPE("LLM_INT8", -1, 32, 36, 0, llm_int8_to_f32, NULL),
     TYPE("I64", 27, 1, 8, 0, NULL, NULL),
     TYPE("I32", 26, 1, 4, 0, NULL, NULL),
     TYPE("I16", 25, 1, 2, 0, NULL, NULL),
@@ -108,5 +116,29 @@ const char *qtype_ggml_name(int64_t id)
 
 bool qtype_bytes(const struct qtype *t, int64_t n, int64_t *bytes)
 {
-    return n >= 0 && n % t->block == 0 && mul_ok(n / t->block, t->bytes, bytes);
+    int64_t rest = n % t->block;
+    return n >= 0 && (!rest || t->flat) && mul_ok(n / t->block + (rest > 0), t->bytes, bytes);
+}
+
+/* A block that is wanted in part: elements [skip, skip + n). */
+static void expand_part(const struct qtype *t, float *y, const char *x, int64_t skip, int64_t n)
+{
+    float block[256];
+    t->to_f32(block, x, t->block);
+    memcpy(y, block + skip, (size_t)n * sizeof *y);
+}
+
+void qtype_expand(const struct qtype *t, float *y, const void *data, int64_t at, int64_t n)
+{
+    const char *x = (const char *)data + at / t->block * t->bytes;
+    int64_t skip = at % t->block, first = MIN(n, t->block - skip), rest;
+    if (skip) {
+        expand_part(t, y, x, skip, first);
+        x += t->bytes;
+        y += first;
+        n -= first;
+    }
+    rest = n % t->block;
+    t->to_f32(y, x, n - rest);
+    if (rest) expand_part(t, y + n - rest, x + n / t->block * t->bytes, 0, rest);
 }

@@ -1,5 +1,6 @@
 /* Stored types of weights.  Block formats are GGML's (gguf.md, ggml-quants.c's
- * layouts); one row of the table per type. */
+ * layouts) and bitsandbytes' (Dettmers et al. 2023, QLoRA); one row of the table
+ * per type. */
 #ifndef KERNEL_QUANT_H
 #define KERNEL_QUANT_H
 
@@ -14,6 +15,10 @@ struct qtype {
      * carried (I64, U8). */
     void (*to_f32)(float *y, const void *x, int64_t n);
     void (*from_f32)(void *y, const float *x, int64_t n);    /* NULL = cannot be written */
+    /* 1 = blocks run over the whole tensor: a row may begin within one, and the
+     * last need not be full (from_f32 takes any n). */
+    int32_t flat;
+    const struct qtype *exact;      /* a float type below F32 that holds all values; or NULL */
 };
 extern const struct qtype *const qtypes[];     /* NULL-terminated */
 extern const struct qtype qtype_f32, qtype_f16, qtype_bf16;
@@ -21,7 +26,21 @@ const struct qtype *qtype_by_ggml(int64_t id);          /* or NULL */
 const struct qtype *qtype_by_name(const char *name);    /* or NULL */
 /* GGML's name of a type we cannot read, for messages ("IQ2_XS"); else "unknown". */
 const char *qtype_ggml_name(int64_t id);
-/* Bytes of n elements; false when n is no multiple of the block or it overflows. */
+/* Bytes of n elements; false when n is no multiple of the block (and the type
+ * is not flat) or it overflows. */
 bool qtype_bytes(const struct qtype *t, int64_t n, int64_t *bytes);
+/* Elements [at, at + n) of the data, wherever blocks begin. */
+void qtype_expand(const struct qtype *t, float *y, const void *data, int64_t at, int64_t n);
+
+/* The levels of NF4 and FP4, by code. */
+extern const float nf4_levels[16], fp4_levels[16];
+
+/* --- scales of NF4 and FP4 blocks in 8 bits (double quantisation): blocks of 256
+ * of them, less their mean, as one of 256 levels times the block's largest. */
+enum { SCALES_BLOCK = 256 };
+void scales_levels(float level[256]);    /* bitsandbytes' dynamic map, ascending */
+/* q [n], largest [n / 256 rounded up]; returns the mean, which may differ from torch's
+ * in the last bit: its sum depends on the width of the processor's vectors. */
+float scales_pack(uint8_t *q, float *largest, const float *scale, int64_t n);
 
 #endif

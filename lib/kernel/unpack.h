@@ -3,12 +3,14 @@
 #define KERNEL_UNPACK_H
 
 #include "base/base.h"
+#include "kernel/quant.h"
 
 /* Every stored type that has one.  X(t) stands for the function t_expand in
  * quant.inc, the member t here and t_to_f32 in quant.c. */
 #define EXPANDERS(X) \
     X(f16) X(bf16) X(f8_e4m3) X(f8_e5m2) X(q4_0) X(q4_1) X(q5_0) X(q5_1) X(q8_0) X(q2_k) X(q3_k) \
-    X(q4_k) X(q5_k) X(q6_k) X(iq4_nl) X(iq4_xs) X(tq1_0) X(tq2_0) X(mxfp4)
+    X(q4_k) X(q5_k) X(q6_k) X(iq4_nl) X(iq4_xs) X(tq1_0) X(tq2_0) X(mxfp4) X(nf4) X(nf4_f16) \
+    X(nf4_bf16) X(fp4) X(fp4_f16) X(fp4_bf16) X(llm_int8)
 
 typedef void expand_fn(float *y, const void *x, int64_t n);
 #define EXPANDER(t) expand_fn *t;

@@ -1,64 +1,122 @@
 /* Generation: prompt in chunks through the cache, then token by token;
- * sampling; streaming of whole UTF-8 text with stop strings held back. */
+ * sampling; streaming of whole UTF-8 text with stop strings held back.  An
+ * encoder runs once, with the first chunk, and leaves its keys and values. */
 #include <math.h>
 #include <stdlib.h>
 
-#include "model/model.h"
+#include "model/generate.h"
 
 enum { CHUNK = 512 };
 
-struct gen {
-    struct model *m;
-    const peft_generate_opts *o;
-    struct kv_cache *cache;
-    float *memory;                  /* all layers' caches in one block */
-    int32_t *pos;                   /* 0, 1, 2, ... [cap] */
-    int32_t *tokens;                /* prompt and answer, [cap] */
-    int64_t n, cap;
-    struct candidate *order;        /* [vocab], for sampling */
-    struct buf text;                /* the answer so far */
-    struct buf piece;               /* what of it is handed out, as UTF-8 */
-    int64_t emitted;                /* bytes of it */
-};
-struct candidate { float p; int32_t id; };
-
 /* --- running the model */
 
+/* Beams share a block, and attention passes over the rows between them, which
+ * therefore must be numbers from the beginning. */
 static int make_cache(struct gen *g)
 {
     struct model *m = g->m;
     struct mem *mem = &m->host.mem;
-    int64_t width = m->hp.kv_heads * m->hp.head_dim, each;
-    if (!mul_ok(g->cap, width, &each))
+    int64_t rows, each, source, all;
+    g->layers = m->stack[STACK_MAIN].end - m->stack[STACK_MAIN].first;
+    g->width = m->hp.kv_heads * m->hp.head_dim;
+    if (!mul_ok(g->cap, g->beams, &rows) || rows > INT32_MAX || !mul_ok(rows, g->width, &each) ||
+        !mul_ok(g->n_source, g->width, &source) || !add_ok(each, source, &all) ||
+        !mul_ok(all, 8 * g->layers, &all))
         return fail(PEFT_EARG, "a context of %lld is too long", (long long)g->cap);
-    g->cache = mem_array(mem, m->hp.layers, sizeof(*g->cache));
-    g->memory = mem_array(mem, m->hp.layers * 2, each * 4);
-    g->pos = mem_array(mem, g->cap, sizeof(*g->pos));
-    g->tokens = mem_array(mem, g->cap, sizeof(*g->tokens));
+    g->cache = mem_array(mem, 2 * g->layers, sizeof(*g->cache));
+    g->memory = g->beams > 1 ? mem_zalloc(mem, all) : mem_alloc(mem, all);
+    g->pos = mem_array(mem, g->n_source + g->cap, sizeof(*g->pos));
+    g->tokens = mem_array(mem, g->n_source + g->cap, sizeof(*g->tokens));
     g->order = mem_array(mem, m->hp.vocab, sizeof(*g->order));
     if (!g->cache || !g->memory || !g->pos || !g->tokens || !g->order) return PEFT_ENOMEM;
-    for (int64_t i = 0; i < m->hp.layers; i++) {
-        g->cache[i].k = g->memory + (2 * i) * each;
-        g->cache[i].v = g->memory + (2 * i + 1) * each;
+    g->cross = g->cache + g->layers;
+    for (int64_t i = 0; i < g->layers; i++) {
+        float *from = g->memory + 2 * i * (each + source);
+        g->cache[i] = (struct kv_cache){ from, from + each };
+        g->cross[i] = (struct kv_cache){ from + 2 * each, from + 2 * each + source };
     }
-    for (int64_t i = 0; i < g->cap; i++) g->pos[i] = (int32_t)i;
+    for (int64_t i = 0; i < g->n_source; i++) g->pos[i] = (int32_t)i;
+    for (int64_t i = 0; i < g->cap; i++) g->pos[g->n_source + i] = (int32_t)i;
     return PEFT_OK;
 }
 
-/* Tokens [at, at + n) through the model; *logits of the last one. */
-static int advance(struct gen *g, int64_t at, int64_t n, int want_logits, float **logits)
+/* What all passes have in common. */
+static struct pass new_pass(const struct gen *g, int64_t at)
 {
-    int32_t start[2] = { 0, (int32_t)n }, last = (int32_t)(n - 1);
-    struct pass p = { .m = g->m, .g = g->m->graph, .mem = g->m->mem, .n = n, .n_seq = 1,
-                      .ids = g->tokens + at, .pos = g->pos + at, .start = start,
-                      .cache = g->cache, .past = at };
+    return (struct pass){ .m = g->m, .g = g->m->graph, .mem = g->m->mem, .cache = g->cache,
+                          .past = at, .cross = g->n_source ? g->cross : NULL,
+                          .n_cross = g->n_source, .length = g->n };
+}
+
+/* Tokens [at, at + n), before the first an encoder's text; *logits of the last
+ * one, unless logits is NULL. */
+static int advance(struct gen *g, int64_t at, int64_t n, float **logits)
+{
+    int64_t source = at ? 0 : g->n_source, from = g->n_source - source + at;
+    int32_t starts[3] = { 0, (int32_t)source, (int32_t)(source + n) }, last = (int32_t)(n - 1);
+    struct pass p = new_pass(g, at);
+    p.n = source + n;
+    p.n_source = source > 0;
+    p.n_seq = 1 + p.n_source;
+    p.ids = g->tokens + from;
+    p.pos = g->pos + from;
+    p.start = starts + !source;
     int rc = pass_begin(&p);
     if (rc) return rc;
     struct tensor *x = model_hidden(&p), *y = x;
-    if (want_logits) y = model_logits(&p, g_rows(p.g, x, &last, 1));
+    if (logits) y = model_logits(&p, g_rows(p.g, x, &last, 1));
     if (y) graph_keep(y);
     rc = graph_forward(p.g);
-    if (!rc && want_logits) *logits = y->x;
+    if (!rc && logits) *logits = y->x;
+    return rc;
+}
+
+/* All tokens from `at` on. */
+static int catch_up(struct gen *g, int64_t at, float **logits)
+{
+    int rc = PEFT_OK;
+    for (; at < g->n && !rc; at += CHUNK)
+        rc = advance(g, at, MIN(CHUNK, g->n - at), at + CHUNK >= g->n ? logits : NULL);
+    return rc;
+}
+
+/* The caches of all beams anew, for other frequencies. */
+static int refill_beams(struct gen *g, int64_t n, const int32_t *run)
+{
+    int rc = PEFT_OK;
+    g->n = n;
+    for (int64_t b = 0; b < g->beams && !rc; b++) {
+        int64_t at = b * g->cap * g->width;
+        memcpy(g->tokens + g->n_source, run + b * g->cap, (size_t)n * sizeof(*run));
+        for (int64_t i = 0; i < g->layers; i++) g->cache[i].k += at, g->cache[i].v += at;
+        rc = catch_up(g, 0, NULL);
+        for (int64_t i = 0; i < g->layers; i++) g->cache[i].k -= at, g->cache[i].v -= at;
+    }
+    return rc;
+}
+
+int gen_advance_beams(struct gen *g, int64_t at, const int32_t *run, float **logits)
+{
+    int32_t start[PEFT_BEAMS_MAX + 1], pos[PEFT_BEAMS_MAX], ids[PEFT_BEAMS_MAX];
+    int rc = rope_switches(g->m, at + 1) ? refill_beams(g, at, run) : PEFT_OK;
+    g->n = at + 1;
+    struct pass p = new_pass(g, at);
+    for (int64_t b = 0; b <= g->beams; b++) start[b] = (int32_t)b;
+    for (int64_t b = 0; b < g->beams; b++) {
+        pos[b] = (int32_t)at;
+        ids[b] = run[b * g->cap + at];
+    }
+    p.n = p.n_seq = g->beams;
+    p.ids = ids;
+    p.pos = pos;
+    p.start = start;
+    p.stride = g->cap;
+    if (!rc) rc = pass_begin(&p);
+    if (rc) return rc;
+    struct tensor *y = model_logits(&p, model_hidden(&p));
+    if (y) graph_keep(y);
+    rc = graph_forward(p.g);
+    if (!rc) *logits = y->x;
     return rc;
 }
 
@@ -71,14 +129,13 @@ static int by_p(const void *a, const void *b)
     return x->id < y->id ? -1 : 1;
 }
 
-/* Keskar et al. 2019, as Hugging Face applies it: once for each token seen. */
-static void penalise(struct gen *g, float *z)
+void gen_penalise(const struct gen *g, const int32_t *seen, int64_t n, float *z)
 {
     float r = g->o->repeat_penalty;
     if (r <= 0 || r == 1) return;
     for (int64_t i = 0; i < g->m->hp.vocab; i++) g->order[i].id = 0;
-    for (int64_t i = 0; i < g->n; i++) {
-        int32_t id = g->tokens[i];
+    for (int64_t i = 0; i < n; i++) {
+        int32_t id = seen[i];
         if (g->order[id].id) continue;
         g->order[id].id = 1;
         z[id] = z[id] > 0 ? z[id] / r : z[id] * r;
@@ -99,7 +156,7 @@ static int32_t sample(struct gen *g, float *z, int64_t step)
 {
     const peft_generate_opts *o = g->o;
     int64_t n = g->m->hp.vocab, keep = n;
-    penalise(g, z);
+    gen_penalise(g, g->tokens + g->n_source, g->n, z);
     int32_t best = argmax(z, n);
     if (o->temperature <= 0) return best;
     double sum = 0, cut = 0;
@@ -174,73 +231,89 @@ static int emit(struct gen *g, int64_t until)
                                                                                : 0;
 }
 
-static int answer(struct gen *g, float *z, peft_generated *out)
+int gen_say(struct gen *g, int32_t id)
 {
-    int64_t limit = g->o->max_tokens > 0 ? g->o->max_tokens : 256;
-    int reason = 0;
-    for (out->tokens = 0; ; ) {
-        if (out->tokens >= limit || g->n >= g->cap) {
-            out->reason = out->tokens >= limit ? PEFT_STOP_LENGTH : PEFT_STOP_CONTEXT;
-            break;
+    int first = !g->out->tokens++, rc = PEFT_OK;
+    if (g->ids) {
+        ids_push(g->ids, id);
+        return ids_check(g->ids);
+    }
+    /* A decoder begins a text; others go on with one. */
+    if (first && g->n_source) rc = tok_decode(g->m->tok, &id, 1, 0, &g->text);
+    else rc = tok_piece(g->m->tok, id, &g->text);
+    if (!rc) rc = buf_check(&g->text);
+    if (rc) return rc;
+    int64_t stop = find_stop(g);
+    if (stop >= 0) {
+        g->text.n = stop;
+        g->out->reason = PEFT_STOP_STRING;
+        return 1;
+    }
+    rc = emit(g, g->text.n - held_back(g));
+    if (rc > 0) g->out->reason = rc;
+    return MIN(rc, 1);
+}
+
+static int answer(struct gen *g, float *z)
+{
+    peft_generated *out = g->out;
+    for (int rc;;) {
+        if (out->tokens >= g->limit || g->n >= g->cap) {
+            out->reason = out->tokens >= g->limit ? PEFT_STOP_LENGTH : PEFT_STOP_CONTEXT;
+            return PEFT_OK;
         }
         int32_t id = sample(g, z, out->tokens);
-        if (tok_is_eot(g->m->tok, id)) {
+        if (gen_ends(g->m, id)) {
             out->reason = PEFT_STOP_EOS;
-            break;
+            return PEFT_OK;
         }
-        g->tokens[g->n++] = id;
-        out->tokens++;
-        int rc = tok_piece(g->m->tok, id, &g->text);
-        if (!rc) rc = buf_check(&g->text);
-        if (rc) return rc;
-        int64_t stop = find_stop(g);
-        if (stop >= 0) {
-            g->text.n = stop;
-            out->reason = PEFT_STOP_STRING;
-            break;
-        }
-        if ((reason = emit(g, g->text.n - held_back(g)))) {
-            out->reason = MAX(reason, 0);
-            return MIN(reason, PEFT_OK);
-        }
-        if (out->tokens < limit && g->n < g->cap && (rc = advance(g, g->n - 1, 1, 1, &z)))
-            return rc;
+        g->tokens[g->n_source + g->n++] = id;
+        if ((rc = gen_say(g, id))) return MIN(rc, PEFT_OK);
+        if (out->tokens >= g->limit || g->n >= g->cap) continue;
+        if ((rc = catch_up(g, rope_switches(g->m, g->n) ? 0 : g->n - 1, &z))) return rc;
     }
-    return MIN(emit(g, g->text.n), PEFT_OK);
+}
+
+/* The encoder's text is the source, and the decoder's begins with one token. */
+static int begin(struct gen *g, const int32_t *prompt, int64_t n)
+{
+    struct model *m = g->m;
+    int two = m->stack[STACK_ENCODER].end > 0;
+    int64_t room = m->hp.room;
+    if (n < 1) return fail(PEFT_EARG, "an empty prompt, expected one token or more");
+    if (n >= room)
+        return fail(PEFT_EARG, "the prompt has %lld tokens, the model has room for %lld",
+                    (long long)n, (long long)room - 1);
+    g->n_source = two ? n : 0;
+    g->n = two ? 1 : n;
+    g->cap = MIN(g->n + g->limit, room);
+    int rc = model_graph(m);
+    if (!rc) rc = rope_reserve(m, MAX(g->cap, g->n_source));
+    if (!rc) rc = make_cache(g);
+    if (rc) return rc;
+    memcpy(g->tokens, prompt, (size_t)n * sizeof(*prompt));
+    if (two) g->tokens[n] = (int32_t)m->hp.start_id;
+    g->out->prompt_tokens = (int32_t)n;
+    return PEFT_OK;
 }
 
 int model_generate(struct model *m, const int32_t *prompt, int64_t n,
-                   const peft_generate_opts *o, peft_generated *out)
+                   const peft_generate_opts *o, peft_generated *out, struct ids *ids)
 {
-    struct gen g = { .m = m, .o = o };
+    struct gen g = { .m = m, .o = o, .out = out, .ids = ids, .beams = MAX(o->num_beams, 1),
+                     .limit = o->max_tokens > 0 ? o->max_tokens : 256 };
     float *z = NULL;
-    double begin = os_seconds();
-    int64_t limit = o->max_tokens > 0 ? o->max_tokens : 256;
-    if (n < 1) return fail(PEFT_EARG, "an empty prompt, expected one token or more");
-    if (n >= m->hp.max_len)
-        return fail(PEFT_EARG, "the prompt has %lld tokens, the model has room for %lld",
-                    (long long)n, (long long)m->hp.max_len - 1);
-    g.cap = MIN(n + limit, m->hp.max_len);
+    double start = os_seconds();
     buf_init(&g.text, &m->host.mem);
     buf_init(&g.piece, &m->host.mem);
-    int rc = model_graph(m);
-    if (!rc) rc = rope_reserve(m, g.cap);
-    if (!rc) rc = make_cache(&g);
-    if (!rc) {
-        memcpy(g.tokens, prompt, (size_t)n * sizeof(*prompt));
-        g.n = n;
-        out->prompt_tokens = (int32_t)n;
-    }
-    for (int64_t at = 0; at < n && !rc; at += CHUNK)
-        rc = advance(&g, at, MIN(CHUNK, n - at), at + CHUNK >= n, &z);
-    out->prompt_seconds = os_seconds() - begin;
-    if (!rc) rc = answer(&g, z, out);
-    out->seconds = os_seconds() - begin;
-    mem_free(&m->host.mem, g.cache);
-    mem_free(&m->host.mem, g.memory);
-    mem_free(&m->host.mem, g.pos);
-    mem_free(&m->host.mem, g.tokens);
-    mem_free(&m->host.mem, g.order);
+    int rc = begin(&g, prompt, n);
+    if (!rc) rc = catch_up(&g, 0, &z);
+    out->prompt_seconds = os_seconds() - start;
+    if (!rc) rc = g.beams > 1 ? beam_answer(&g, z) : answer(&g, z);
+    if (!rc && out->reason != PEFT_STOP_CALLBACK) rc = MIN(emit(&g, g.text.n), PEFT_OK);
+    out->seconds = os_seconds() - start;
+    void *const parts[] = { g.cache, g.memory, g.pos, g.tokens, g.order };
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) mem_free(&m->host.mem, parts[i]);
     buf_free(&g.text);
     buf_free(&g.piece);
     return rc;

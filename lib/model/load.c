@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "model/load.h"
+#include "model/rope.h"
 
 /* --- parameters */
 
@@ -11,6 +12,7 @@ int64_t slot_dim(const struct hparams *hp, uint8_t d)
 {
     switch (d) {
     case DIM_MODEL: return hp->dim;
+    case DIM_EMBED: return hp->embed;
     case DIM_Q: return hp->heads * hp->head_dim;
     case DIM_KV: return hp->kv_heads * hp->head_dim;
     case DIM_QKV: return (hp->heads + 2 * hp->kv_heads) * hp->head_dim;
@@ -21,6 +23,10 @@ int64_t slot_dim(const struct hparams *hp, uint8_t d)
     case DIM_EXPERTS: return hp->experts;
     case DIM_EXPERT_FF: return hp->expert_ff;
     case DIM_ROT_HALF: return hp->rot / 2;
+    case DIM_PATCH: return hp->channels * hp->patch[0] * hp->patch[1];
+    case DIM_PROJECTION: return hp->projection;
+    case DIM_BUCKETS: return hp->buckets;
+    case DIM_HEADS: return hp->heads;
     default: return d == DIM_ONE ? 1 : 0;       /* vocabulary, types, labels: the tensor tells */
     }
 }
@@ -47,10 +53,13 @@ static const struct store_tensor *find_tensor(const struct model *m, const char 
     size_t skip = m->arch->prefix ? strlen(m->arch->prefix) : 0;
     snprintf(name, sizeof(name), "%s%s", module, suffix);
     const struct store_tensor *t = store_find(m->store, name);
-    if (!t && store_format(m->store) == STORE_SAFETENSORS && skip &&
-        !strncmp(name, m->arch->prefix, skip))
-        t = store_find(m->store, name + skip);      /* a file of the bare body */
-    return t;
+    if (t || store_format(m->store) != STORE_SAFETENSORS || !skip ||
+        strncmp(name, m->arch->prefix, skip))
+        return t;
+    t = store_find(m->store, name + skip);          /* a file of the bare body */
+    if (t || !m->arch->style.span_prefix) return t;
+    snprintf(name, sizeof(name), "%s%s%s", m->arch->style.span_prefix, module + skip, suffix);
+    return store_find(m->store, name);
 }
 
 static int check_shape(struct model *m, const struct slot_row *row, const struct store_tensor *t,
@@ -84,15 +93,37 @@ static int check_unscaled(const struct model *m, const struct store_tensor *t)
     return PEFT_OK;
 }
 
+/* The file has the matrix as [in, out]; bitsandbytes turns what it quantises. */
+static int held_turned(const struct model *m, const struct slot_row *row,
+                       const struct store_tensor *t)
+{
+    return (row->flags & SLOT_TRANSPOSED) && store_format(m->store) != STORE_GGUF &&
+        t->type->block == 1;
+}
+
 /* A matrix, a vector, or one expert's matrix of a stack of them (GGUF). */
 struct shape { int64_t rows, cols; const char *data; };
+
+/* A tensor of more dimensions than two: leading ones are dropped, the first of
+ * the others are the rows (a vector is one row), the rest are columns. */
+static int fold_shape(struct model *m, const struct slot_row *row, const struct store_tensor *t,
+                      struct shape *out)
+{
+    const int64_t *d = t->dims, *end = d + t->n_dims;
+    while (d < end - 1 && *d == 1) d++;
+    out->rows = d < end - 1 ? *d : 1;
+    out->cols = out->rows > 0 ? t->count / out->rows : 0;
+    out->data = t->data;
+    return check_shape(m, row, t, out->rows, out->cols);
+}
 
 static int read_shape(struct model *m, const struct slot_row *row, const struct store_tensor *t,
                       int bias, int64_t expert, struct shape *out)
 {
     int one = t->n_dims == 1, stack = t->n_dims == 3 && row->slot >= SLOT_EXPERT;
+    if ((row->flags & SLOT_FOLDED) && !bias) return fold_shape(m, row, t, out);
     const int64_t *d = t->dims + stack;
-    int64_t size = slot_dim(&m->hp, row->kind == SITE_NORM ? row->cols : row->rows);
+    int64_t size = slot_dim(&m->hp, row->kind & (SITE_NORM | SITE_BIAS) ? row->cols : row->rows);
     *out = (struct shape){ one ? 1 : d[0], one ? d[0] : d[1], t->data };
     if (t->n_dims < 1 || t->n_dims > 2 + stack || one != (bias || row->kind == SITE_NORM) ||
         (stack && (expert < 0 || d[-1] != m->hp.experts)))
@@ -105,7 +136,7 @@ static int read_shape(struct model *m, const struct slot_row *row, const struct 
         return fail(PEFT_EFORMAT, "%s: tensor %s has %lld elements, which does not fit its weight",
                     m->path, t->name, (long long)out->cols);
     if (stack) out->data += t->bytes / d[-1] * expert;
-    if ((row->flags & SLOT_TRANSPOSED) && !one && store_format(m->store) != STORE_GGUF) {
+    if (!one && held_turned(m, row, t)) {
         out->rows = d[1];
         out->cols = d[0];
     }
@@ -143,19 +174,25 @@ static int add_param(struct model *m, const struct slot_row *row, const struct s
     if (!rc) rc = check_unscaled(m, t);
     if (rc) return rc;
     struct param *p = arena_alloc(&m->arena, sizeof(*p));
-    snprintf(name, sizeof(name), "%s%s", s->name, row->hf ? suffix : "");
+    int own_name = (row->flags & SLOT_TENSOR) && !bias;
+    snprintf(name, sizeof(name), "%s%s", s->name, row->hf && !own_name ? suffix : "");
     char *kept = arena_strndup(&m->arena, row->hf ? name : t->name,
                                (int64_t)strlen(row->hf ? name : t->name));
     if (!p || !kept) return PEFT_ENOMEM;
     *p = (struct param){ .name = kept, .type = t->type, .rows = at.rows, .cols = at.cols,
                          .data = at.data, .layer = s->layer, .n_dims = MIN(t->n_dims, 2) };
+    if (t->n_dims > 2 && (row->flags & SLOT_FOLDED)) {
+        p->file_n_dims = (int8_t)t->n_dims;
+        memcpy(p->file_dims, t->dims, sizeof(p->file_dims));
+    }
     p->order = gguf ? slot_order(m->arch, row) : ROWS_PLAIN;
     p->plus = row->kind == SITE_NORM && m->arch->style.norm_plus && gguf;
-    p->counted = p->trainable = !(row->flags & SLOT_NOT_A_WEIGHT);
+    p->counted = !(row->flags & SLOT_NOT_A_WEIGHT);
+    p->trainable = !(row->flags & (SLOT_NOT_A_WEIGHT | SLOT_IDLE));
     m->params[m->n_params++] = p;
     *out = p;
     if ((row->flags & SLOT_TRANSPOSED) && !bias) {
-        if (!gguf) rc = turn_param(m, p);
+        if (held_turned(m, row, t)) rc = turn_param(m, p);
         p->turned = 1;
     }
     /* Vectors are read as float32 by every kernel; a 16-bit one is copied. */
@@ -182,28 +219,64 @@ static int tied_copy(const struct model *m, const struct slot_row *row,
         w->dims[1] == embed->cols && !memcmp(w->data, embed->data, (size_t)w->bytes);
 }
 
+/* The module's name in memory of transformers, by the family's renames. */
+static const char *peft_name(struct model *m, const char *name)
+{
+    const char *const(*r)[2] = m->arch->style.renames, *at;
+    char text[200];
+    for (; r && (*r)[0]; r++) {
+        if (!(at = strstr(name, (*r)[0]))) continue;
+        int n = snprintf(text, sizeof(text), "%.*s%s%s", (int)(at - name), name, (*r)[1],
+                         at + strlen((*r)[0]));
+        name = arena_strndup(&m->arena, text, MIN(n, (int)sizeof(text) - 1));
+        if (!name) return NULL;
+    }
+    return name;
+}
+
+/* Two names of Hugging Face's may have one in GGUF, where the first counts. */
+static int is_taken(const struct model *m, const struct slot_row *row,
+                    const struct store_tensor *w, int64_t layer)
+{
+    for (int k = SLOT_LAYER; layer >= 0 && w && k < row->slot && k < SLOT_EXPERT; k++) {
+        const struct site *s = m->layers[layer].at[k];
+        if (s && s->w->data == w->data) return 1;
+    }
+    return 0;
+}
+
 static int add_site(struct model *m, const struct slot_row *row, int64_t layer, int64_t expert)
 {
     char hf[160], module[160];
     int gguf = store_format(m->store) == STORE_GGUF;
     struct site **at = site_at(m, row->slot, layer, expert);
-    if (*at) return PEFT_OK;
-    module_name(row->hf, layer, expert, hf, sizeof(hf));
-    module_name(gguf ? row->gguf : row->hf, layer, expert, module, sizeof(module));
-    const struct store_tensor *w = *module ? find_tensor(m, module, ".weight") : NULL;
-    const struct store_tensor *b =
-        *module && !(row->flags & SLOT_NO_BIAS) ? find_tensor(m, module, ".bias") : NULL;
-    if ((!w || tied_copy(m, row, w)) && (row->flags & SLOT_OPTIONAL)) return PEFT_OK;
+    int64_t number = layer - m->stack[stack_of(row->flags)].first;
+    if (*at || !slot_with(row, m->kind) ||
+        ((row->flags & SLOT_GATED) && !m->layers[layer].at[SLOT_GATE]))
+        return PEFT_OK;
+    module_name(row->hf, number, expert, hf, sizeof(hf));
+    module_name(gguf ? row->gguf : row->hf, number, expert, module, sizeof(module));
+    const char *suffix = row->flags & SLOT_TENSOR ? "" : row->kind == SITE_BIAS ? ".bias"
+                                                                                 : ".weight";
+    const struct store_tensor *w = *module ? find_tensor(m, module, suffix) : NULL;
+    const struct store_tensor *b = *module && !(row->flags & SLOT_NO_BIAS) && row->kind != SITE_BIAS
+                                       ? find_tensor(m, module, ".bias") : NULL;
+    /* Files made before transformers 1.0 call a norm's parts so. */
+    if (!w && row->kind == SITE_NORM && !gguf && (w = find_tensor(m, module, ".gamma")))
+        b = find_tensor(m, module, ".beta");
+    if ((!w || tied_copy(m, row, w) || (gguf && is_taken(m, row, w, layer))) &&
+        (row->flags & SLOT_OPTIONAL))
+        return PEFT_OK;
     if (!w)
-        return fail(PEFT_EFORMAT, "%s has no tensor %s.weight, which %d layers of \"%s\" need",
-                    m->path, module, (int)m->hp.layers, m->arch->name);
+        return fail(PEFT_EFORMAT, "%s has no tensor %s%s, which %d layers of \"%s\" need",
+                    m->path, module, suffix, (int)m->hp.layers, m->arch->name);
     struct site *s = arena_alloc(&m->arena, sizeof(*s));
     if (!s) return PEFT_ENOMEM;
     *s = (struct site){ .layer = (int32_t)layer, .slot = row->slot, .kind = row->kind,
-                        .flags = row->flags, .row = row, .expert = (int32_t)expert };
+                        .flags = (uint16_t)row->flags, .row = row, .expert = (int32_t)expert };
     s->name = arena_strndup(&m->arena, *hf ? hf : module, (int64_t)strlen(*hf ? hf : module));
-    if (!s->name) return PEFT_ENOMEM;
-    int rc = add_param(m, row, w, s, ".weight", expert, &s->w);
+    if (!s->name || !(s->peft_name = peft_name(m, s->name))) return PEFT_ENOMEM;
+    int rc = add_param(m, row, w, s, suffix, expert, &s->w);
     if (!rc && b) rc = add_param(m, row, b, s, ".bias", expert, &s->b);
     if (rc) return rc;
     m->sites[m->n_sites++] = s;
@@ -211,7 +284,7 @@ static int add_site(struct model *m, const struct slot_row *row, int64_t layer, 
     return PEFT_OK;
 }
 
-/* The slots of one layer, whose rows begin at `row`. */
+/* The slots of one layer, whose stack's rows begin at `row`. */
 static int bind_layer(struct model *m, const struct slot_row *row, int64_t layer)
 {
     struct layer *l = &m->layers[layer];
@@ -220,12 +293,34 @@ static int bind_layer(struct model *m, const struct slot_row *row, int64_t layer
         l->experts = arena_alloc(&m->arena, m->hp.experts * (int64_t)sizeof(*l->experts));
         if (!l->experts) return PEFT_ENOMEM;
     }
-    for (; row->kind && row->slot >= SLOT_LAYER && !rc; row++) {
+    int stack = stack_of(row->flags);
+    for (; row->slot >= SLOT_LAYER && stack_of(row->flags) == stack && !rc; row++) {
         if (row->slot < SLOT_EXPERT) rc = add_site(m, row, layer, -1);
         else
             for (int64_t e = 0; e < m->hp.experts && !rc; e++) rc = add_site(m, row, layer, e);
     }
     return rc;
+}
+
+/* The vocabulary's size is that of the embedding. */
+static int check_vocab(struct model *m)
+{
+    m->hp.vocab = m->global[SLOT_EMBED]->w->rows;
+    if (m->hp.vocab > INT32_MAX)
+        return fail(PEFT_EFORMAT, "%s: vocabulary of %lld", m->path, (long long)m->hp.vocab);
+    int64_t told = m->hp.vocab;
+    int rc = store_config(m->store) ? store_int(m->store, "vocab_size", 1, INT32_MAX, &told) : 0;
+    if (rc < 0) return rc;
+    if (told != m->hp.vocab)
+        return fail(PEFT_EFORMAT, "%s: vocab_size is %lld, the embedding has %lld rows", m->path,
+                    (long long)told, (long long)m->hp.vocab);
+    const struct site *lm = m->global[SLOT_LM_HEAD], *bias = m->global[SLOT_LM_BIAS];
+    int64_t rows = lm ? lm->w->rows : told;
+    if (rows == told && bias) rows = bias->w->cols;
+    if (rows != told)
+        return fail(PEFT_EFORMAT, "%s: the head has %lld rows, the embedding %lld", m->path,
+                    (long long)rows, (long long)told);
+    return PEFT_OK;
 }
 
 static int bind_params(struct model *m)
@@ -239,26 +334,54 @@ static int bind_params(struct model *m)
     m->sites = mem_array(&m->host.mem, most, sizeof(*m->sites));
     if (!m->params || !m->sites) return PEFT_ENOMEM;
     /* In forward order: what comes before the layers, the layers, the rest. */
-    row = m->arch->slots;
-    for (; row->kind && row->slot < SLOT_LAYER && !rc; row++)
-        rc = add_site(m, row, -1, -1);
-    for (int64_t i = 0; i < m->hp.layers && !rc; i++) rc = bind_layer(m, row, i);
-    while (row->kind && row->slot >= SLOT_LAYER) row++;
-    for (; row->kind && !rc; row++) rc = add_site(m, row, -1, -1);
+    for (row = m->arch->slots; row->kind && !rc;) {
+        if (row->slot < SLOT_LAYER) {
+            rc = add_site(m, row++, -1, -1);
+            continue;
+        }
+        int which = stack_of(row->flags);
+        const struct stack *s = &m->stack[which];
+        for (int64_t i = s->first; i < s->end && !rc; i++) rc = bind_layer(m, row, i);
+        while (row->slot >= SLOT_LAYER && stack_of(row->flags) == which) row++;
+    }
     if (rc) return rc;
-    m->hp.vocab = m->global[SLOT_EMBED]->w->rows;
-    if (m->hp.vocab > INT32_MAX)
-        return fail(PEFT_EFORMAT, "%s: vocabulary of %lld", m->path, (long long)m->hp.vocab);
-    int64_t told = m->hp.vocab;
-    if (store_config(m->store) && (rc = store_int(m->store, "vocab_size", 1, INT32_MAX, &told)) < 0)
-        return rc;
-    if (told != m->hp.vocab)
-        return fail(PEFT_EFORMAT, "%s: vocab_size is %lld, the embedding has %lld rows", m->path,
-                    (long long)told, (long long)m->hp.vocab);
-    if (m->global[SLOT_LM_HEAD] && m->global[SLOT_LM_HEAD]->w->rows != m->hp.vocab)
-        return fail(PEFT_EFORMAT, "%s: the head has %lld rows, the embedding %lld", m->path,
-                    (long long)m->global[SLOT_LM_HEAD]->w->rows, (long long)m->hp.vocab);
-    return PEFT_OK;
+    if (!store_config(m->store)) m->hp.act = model_act(m);
+    return m->global[SLOT_EMBED] ? check_vocab(m) : PEFT_OK;
+}
+
+/* Whether the file holds the module that makes a head of this kind. */
+static int has_head(const struct model *m, enum head_id kind)
+{
+    const struct slot_row *row = head_row(m->arch, kind);
+    if (!row || store_format(m->store) == STORE_GGUF) return 0;
+    if (kind != HEAD_MASKED) return find_tensor(m, row->hf, ".weight") != NULL;
+    for (row = m->arch->slots; row->kind; row++)
+        if ((row->slot == SLOT_LM_DENSE || row->slot == SLOT_POOLER) && slot_with(row, kind) &&
+            (row->flags & SLOT_OF_HEAD) && find_tensor(m, row->hf, ".weight"))
+            return 1;
+    return 0;
+}
+
+/* The head that the class in config.json names, told from others of the same
+ * class by the type of the problem; or the first whose module is there. */
+static void find_head(struct model *m)
+{
+    const json *c = store_config(m->store);
+    const char *class = json_string(json_first(json_get(c, "architectures")));
+    const char *problem = json_string(json_get(c, "problem_type"));
+    const char *ours = json_string(json_get(c, "libpeft_head"));
+    int64_t best = -1, n = class ? (int64_t)strlen(class) : 0;
+    m->kind = m->arch->class_lm ? HEAD_LM : HEAD_BODY;
+    for (int k = HEAD_CLASS; k < HEAD_IDS; k++) {
+        const struct head_kind *h = &head_kinds[k];
+        int64_t len = (int64_t)strlen(h->suffix), score;
+        score = 8 * (n > len && !strcmp(class + n - len, h->suffix)) +
+                4 * (ours && !strcmp(ours, h->name)) +
+                2 * (problem && h->problem && !strcmp(problem, h->problem));
+        if (score <= best || !has_head(m, (enum head_id)k)) continue;
+        best = score;
+        m->kind = (enum head_id)k;
+    }
 }
 
 /* A classification head that the file holds, and its label names. */
@@ -269,12 +392,22 @@ static int bind_head(struct model *m)
     const char **labels;
     if (!s) {
         m->hp.labels = 0;
-        if (m->arch->style.causal && !m->global[SLOT_LM_HEAD] && !m->hp.tied)
+        m->kind = model_bare_kind(m);
+        const char *class = json_string(json_first(json_get(store_config(m->store),
+                                                            "architectures")));
+        if (m->arch->style.causal && m->kind == HEAD_BODY &&
+            !(class && !strcmp(class, m->arch->class_base)))
             return fail(PEFT_EFORMAT, "%s has no lm_head.weight and its embeddings are not tied",
                         m->path);
         return PEFT_OK;
     }
-    int32_t n = (int32_t)s->w->rows;
+    int32_t n = (int32_t)s->w->rows, fixed = head_kinds[m->kind].labels;
+    enum head_id kind = m->kind == HEAD_CLASS && n == 1 ? HEAD_REGRESS : m->kind;
+    m->kind = HEAD_CLASS;
+    int rc = model_set_kind(m, kind);
+    if (rc) return rc;
+    if (fixed && n != fixed)
+        return fail(PEFT_EFORMAT, "%s: the head has %d outputs, expected %d", m->path, n, fixed);
     labels = arena_alloc(&m->arena, (int64_t)sizeof(*labels) * n);
     if (!labels) return PEFT_ENOMEM;
     for (const json *j = json_first(names); j; j = json_next(j)) {
@@ -289,23 +422,30 @@ static int bind_head(struct model *m)
     const char *pool = json_string(json_get(store_config(m->store), "libpeft_pool"));
     if (!pool) pool = json_string(json_get(store_config(m->store), "classifier_pooling"));
     m->head = s;
-    m->pool_kind = pool && !strcmp(pool, "mean") ? POOL_MEAN : m->arch->style.pool;
+    m->pool_kind = m->arch->style.pool;
+    if (pool && (rc = pool_by_name(pool, &m->pool_kind))) return rc;
     return model_set_labels(m, n, labels);
 }
 
 /* --- the whole */
+
+char *model_folder(struct model *m)
+{
+    struct mem *mem = &m->host.mem;
+    if (path_kind(&m->host, m->path) == 2) return mem_strdup(mem, m->path);
+    int64_t n = path_base(m->path) - m->path;
+    return n ? mem_strndup(mem, m->path, n) : mem_strdup(mem, ".");
+}
 
 static int open_tokenizer(struct model *m)
 {
     int rc;
     if (store_format(m->store) == STORE_GGUF) {
         rc = tok_open_gguf(&m->host, m->store, &m->tok);
-    } else if (path_kind(&m->host, m->path) == 2) {
-        rc = tok_open_folder(&m->host, m->path, &m->tok);
     } else {
-        char *dir = mem_strndup(&m->host.mem, m->path, MAX(0, path_base(m->path) - m->path));
+        char *dir = model_folder(m);
         if (!dir) return PEFT_ENOMEM;
-        rc = tok_open_folder(&m->host, *dir ? dir : ".", &m->tok);
+        rc = tok_open_folder(&m->host, dir, &m->tok);
         mem_free(&m->host.mem, dir);
     }
     if (rc == PEFT_ENOTFOUND) return PEFT_OK;
@@ -377,11 +517,15 @@ int model_load(const char *path, const peft_load_opts *o, struct model **out)
     if (!rc) rc = load_arch(m);
     if (!rc) rc = load_settings(m);
     if (!rc) rc = load_layers(m);
+    if (!rc) find_head(m);
     if (!rc) rc = bind_params(m);
+    if (!rc) rc = scaling_bind(m);
     if (!rc) rc = rope_slopes(m);
     if (!rc) rc = bind_head(m);
     if (!rc) rc = name_model(m);
-    if (!rc) rc = open_tokenizer(m);
+    if (!rc) rc = m->hp.channels ? vision_open(m) : open_tokenizer(m);
+    if (!rc) rc = load_sentence(m);
+    if (!rc) rc = gen_load(m);
     mem_budget_end(&m->host.mem, began);
     if (rc) {
         model_free(m);
@@ -408,7 +552,7 @@ void model_free(struct model *m)
     for (struct adapter *a = m->adapters; a; a = a->next) {
         for (int64_t i = 0; i < a->n_sites; i++)
             for (int k = 0; k < PARTS; k++)
-                if (a->sites[i].part[k]) mem_free(&m->host.mem, a->sites[i].part[k]->own);
+                if (adapted_owns(&a->sites[i], k)) mem_free(&m->host.mem, a->sites[i].part[k]->own);
         for (int64_t i = 0; i < a->n_saved; i++)
             mem_free(&m->host.mem, a->enabled ? a->saved[i].old_own : a->saved[i].mine);
     }
@@ -419,7 +563,6 @@ void model_free(struct model *m)
     blas_close(&m->host, m->blas);
     pool_free(m->pool);
     mem_free(&m->host.mem, m->compute.scratch);
-    for (int k = 0; k < 2; k++) mem_free(&m->host.mem, m->rope_table[k]);
     mem_free(&m->host.mem, m->params);
     mem_free(&m->host.mem, m->sites);
     mem_free(&m->host.mem, m->path);

@@ -4,6 +4,7 @@
 
 #include "model/arch.h"
 #include "model/site.h"
+#include "model/vision.h"
 #include "base/rng.h"
 #include "text/text.h"
 
@@ -13,6 +14,14 @@ struct layer {
     struct expert *experts;         /* [hp.experts], or NULL */
     int8_t local;                   /* attends within the window */
     int8_t rope;                    /* which rope table; -1 = none */
+};
+
+/* How a folder of sentence-transformers makes an embedding. */
+struct sentence {
+    int32_t pool;                   /* POOL_*, mean where nothing is said */
+    int normalize;
+    int64_t max_len;                /* tokens; 0 = the model's */
+    const char *other;              /* a module that we do not have, or NULL */
 };
 
 struct model {
@@ -34,12 +43,16 @@ struct model {
     int64_t n_params, cap_params;
     struct site *global[SLOT_LAYER];
     struct layer *layers;           /* [hp.layers] */
-    struct site *head;              /* classification, or NULL */
+    struct stack { int64_t first, end; int causal; } stack[STACKS];     /* whose layers are whose */
+    enum head_id kind;              /* of what stands on the body */
+    struct site *head;              /* its classifier; NULL: a language model, or the body alone */
     int32_t pool_kind;              /* POOL_* of that head */
     float head_dropout;
+    struct sentence sentence;
     const char **labels;            /* [hp.labels] or NULL */
     int rope_pair;                  /* 1 = interleaved */
-    float *rope_table[2];           /* [rope_len][rot]: cosines then sines; of theta, local_theta */
+    float *rope_table[2];           /* [rope_len][rot]: cosines then sines; of theta, local_theta.
+                                       Of the arena, as suspended passes may read an older one */
     int64_t rope_len;
     float *slopes;                  /* [heads], ALiBi's; or NULL */
     int irregular;                  /* layers follow no period: GGUF cannot say it */
@@ -49,7 +62,9 @@ struct model {
     int trainers;                   /* alive: what trains must not change */
     struct graph *graph;            /* inference; made at first use */
     struct pass_mem *mem;           /* index arrays of inference passes */
+    struct gen_config *gen;         /* generation_config.json */
     const char *name;
+    struct vision *vision;          /* how pictures become input, or NULL */
 };
 
 /* --- load.c, save.c */
@@ -60,6 +75,17 @@ int model_save(const struct model *m, const char *path, const peft_save_opts *o)
 int model_set_labels(struct model *m, int32_t n, const char *const *names);
 int model_head_add(struct model *m, const peft_head_opts *o);
 void model_head_remove(struct model *m);        /* undoes model_head_add; no effect without */
+/* The head by its name; -1 = no such. */
+int head_by_name(const char *name);
+int pool_by_name(const char *name, int32_t *out);       /* a POOL kind */
+/* Whether a row of the family's table counts with a head. */
+int slot_with(const struct slot_row *row, enum head_id head);
+/* The family's row for the last module of a head; NULL = it takes no such head. */
+const struct slot_row *head_row(const struct arch *a, enum head_id head);
+/* What the model is without a classifier. */
+enum head_id model_bare_kind(const struct model *m);
+/* Gives the body's names the prefix that they have below a head of this kind. */
+int model_set_kind(struct model *m, enum head_id kind);
 /* The module that gives the logits of a language model (tied: the embedding). */
 const struct site *model_lm_head(const struct model *m);
 
@@ -73,9 +99,12 @@ int model_freeze_layers(struct model *m, int32_t first, int32_t last);
 /* A parameter's or module's name in a Hugging Face file: a bare encoder (no
  * head) has names without the family's prefix. */
 const char *model_file_name(const struct model *m, const char *name);
+/* The activation where no setting says it. */
+enum act model_act(const struct model *m);
 /* A slot's first row in the family's table, or NULL. */
 const struct slot_row *slot_find(const struct arch *a, int slot);
 int64_t param_len(const struct param *p);
+int64_t param_bytes(const struct param *p);      /* as held */
 /* A float32 copy of p's values as the file of Hugging Face would hold them:
  * in its order of rows, [in, out] where it keeps that, norms less the 1. */
 void param_read(const struct model *m, const struct param *p, float *to);
@@ -99,6 +128,17 @@ int pass_mem_new(struct host *h, struct pass_mem **out);
 void pass_mem_free(struct pass_mem *m);
 int pass_mem_reserve(struct pass_mem *m, int64_t tokens, int64_t seqs);
 struct kv_cache { float *k, *v; };  /* one layer's: [cap, kv_heads * head_dim] */
+struct range { const int32_t *lo, *hi; };
+/* The part of a pass that one stack works on, and what its rows attend to. */
+struct stream {
+    int64_t first, n, seq, n_seq;   /* rows and sequences of the batch */
+    struct range span[2], cross;    /* of global layers, of local ones, in the other text */
+    const int32_t *self;            /* each row's own place among the keys */
+    struct kv_cache *cache;
+    const int32_t *bucket;          /* [distances] of the learned bias, where the model has one */
+    int64_t distances, origin;
+    struct tensor *bias;
+};
 struct pass {
     struct model *m;
     struct graph *g;
@@ -106,39 +146,73 @@ struct pass {
     int training;                   /* trainable leaves get gradients, dropout is on */
     uint64_t seed, draw;            /* dropout: seed, and a number unique to the pass */
     uint32_t dropouts;              /* dropout nodes so far */
+    const struct loss_opts *loss;   /* of the objective, or NULL (train.h) */
     /* the batch: n tokens of n_seq sequences that begin at rows start[0..n_seq] */
     int64_t n, n_seq;
     const int32_t *ids, *pos, *start;
+    const float *patches;           /* pictures: [n - n_seq, channels * patch]; else NULL */
     const int32_t *types;           /* token types, or NULL = all 0 */
-    struct { const int32_t *lo, *hi; } span[2];     /* attention ranges of global and local layers,
-                                                       by pass_begin */
-    struct kv_cache *cache;         /* [layers] while generating, else NULL */
-    int64_t past;                   /* rows in the cache before this pass */
+    int64_t length;                 /* of the longest sequence with its cache; 0 = as `pos` tells */
+    const float *rope[2];           /* tables of global and local layers, by pass_begin */
+    int64_t n_source;               /* so many of the sequences, the first, are an encoder's */
+    int64_t reach;                  /* no text is longer; 0 = as long as the longest is */
+    /* while generating: caches of the main stack's layers [layers], in which each sequence has
+     * `stride` rows, `past` of them from before; with several sequences, each is one token */
+    struct kv_cache *cache;
+    int64_t past, stride;
+    struct kv_cache *cross;         /* [layers] of the source's n_cross tokens: filled by a pass
+                                       with a source, used by one without */
+    int64_t n_cross;
+    struct stream stream[STACKS];   /* by pass_begin */
+    struct tensor *source;          /* the encoder's output */
 };
 /* Resets the graph and makes the attention ranges. */
 int pass_begin(struct pass *p);
 int32_t *pass_index(struct pass *p);             /* [n_seq], for pooled rows */
 const int32_t *pass_types(struct pass *p);       /* [n] zeros: token types */
 const int32_t *pass_positions(struct pass *p);   /* [n], from hp.pos_offset on */
+const int32_t *pass_patches(struct pass *p);     /* [n], rows of the class token and patches */
 struct tensor *nn_leaf(struct pass *p, struct param *q);   /* NULL gives NULL */
 struct tensor *nn_linear(struct pass *p, const struct site *s, struct tensor *x);
 struct tensor *nn_norm(struct pass *p, const struct site *s, struct tensor *x);
 struct tensor *nn_dropout(struct pass *p, struct tensor *x, float rate);
-/* Final hidden states [n, dim]. */
+/* Final hidden states of the main stack's rows [n, dim], and of an encoder's
+ * before it. */
 struct tensor *model_hidden(struct pass *p);
+/* What an embedding of each sequence is: of text the mean of its hidden states,
+ * of a picture the class token's, through the projection where there is one. */
+struct tensor *model_embedding(struct pass *p, struct tensor *hidden);
+struct tensor *model_encoded(struct pass *p);
+/* Rows of the batch as rows of the main stack's hidden states; one array a pass. */
+const int32_t *pass_rows(struct pass *p, const int32_t *rows, int64_t n);
+/* One row for each sequence by a POOL kind, [n_seq, dim]. */
+struct tensor *model_pool(struct pass *p, struct tensor *hidden, int kind);
 /* What the classification head reads, [n_seq, dim]. */
 struct tensor *model_pooled(struct pass *p, struct tensor *hidden);
-struct tensor *model_classify(struct pass *p, struct tensor *pooled);   /* [n_seq, labels] */
+/* Of what was pooled, or of each token where the head reads tokens: [rows, labels] */
+struct tensor *model_classify(struct pass *p, struct tensor *pooled);
+/* What the language-model head's matrix reads. */
+struct tensor *model_before_lm(struct pass *p, struct tensor *hidden);
 /* Logits of the given rows, [n_rows, vocab]. */
 struct tensor *model_logits(struct pass *p, struct tensor *hidden);
 int rope_reserve(struct model *m, int64_t positions);
 int rope_slopes(struct model *m);                /* ALiBi's slopes, where the family has them */
-double rope_frequency(const struct hparams *hp, double f);      /* f after the model's scaling */
+/* The longest sequence decides on the frequencies of all of its batch. */
+int rope_by_length(const struct model *m);
+/* A cache of `n - 1` tokens has other frequencies than one of `n` must have. */
+int rope_switches(const struct model *m, int64_t n);
 /* The inference graph, made at first use. */
 int model_graph(struct model *m);
 
+/* --- gen_config.c */
+int gen_load(struct model *m);
+int gen_save(struct model *m, const char *dir);     /* into a folder; nothing when there is none */
+int gen_ends(const struct model *m, int32_t id);    /* by the file, config.json or the tokenizer */
+void gen_sampling(const struct model *m, peft_generate_opts *o);
+
 /* --- generate.c */
+/* ids: receives the answer's tokens instead of its text; or NULL. */
 int model_generate(struct model *m, const int32_t *prompt, int64_t n,
-                   const peft_generate_opts *o, peft_generated *out);
+                   const peft_generate_opts *o, peft_generated *out, struct ids *ids);
 
 #endif

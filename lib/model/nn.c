@@ -1,15 +1,25 @@
 /* Passes and the small layers: leaf, linear, norm, dropout.  nn_linear is the
  * only place where adapters meet the network. */
-#include "model/model.h"
+#include <math.h>
+#include <stdlib.h>
+
+#include "model/rope.h"
 
 struct pass_mem {
     struct host *host;
-    int32_t *ranges;                /* lo and hi of global layers, then of local ones, [cap] each */
+    int32_t *ranges;                /* lo and hi of global layers, of local ones and of the other
+                                       text, and own places: [cap] each */
     int32_t *index;                 /* one per sequence: pooled rows */
     int32_t *types;                 /* zeros: token types */
-    int32_t *positions;             /* rows of the table of learned positions */
+    int32_t *positions;             /* rows of the table of learned positions, or pass_rows */
+    int32_t *patches;               /* rows of a batch of pictures: 0 = the class token */
+    int32_t *bucket[STACKS];        /* of the distances -reach + 1 to reach - 1 */
+    int64_t reach;
     int64_t cap, seqs;
+    struct rope_cache rope[2];
 };
+
+enum { LO, HI, LOCAL_LO, LOCAL_HI, CROSS_LO, CROSS_HI, SELF, RANGES };
 
 int pass_mem_new(struct host *h, struct pass_mem **out)
 {
@@ -27,6 +37,9 @@ void pass_mem_free(struct pass_mem *m)
     mem_free(&m->host->mem, m->index);
     mem_free(&m->host->mem, m->types);
     mem_free(&m->host->mem, m->positions);
+    mem_free(&m->host->mem, m->patches);
+    for (int k = 0; k < STACKS; k++) mem_free(&m->host->mem, m->bucket[k]);
+    for (int k = 0; k < 2; k++) mem_free(&m->host->mem, m->rope[k].table);
     mem_free(&m->host->mem, m);
 }
 
@@ -37,11 +50,13 @@ int pass_mem_reserve(struct pass_mem *m, int64_t tokens, int64_t seqs)
         mem_free(mem, m->ranges);
         mem_free(mem, m->types);
         mem_free(mem, m->positions);
+        mem_free(mem, m->patches);
         m->cap = 0;
-        m->ranges = mem_array(mem, tokens, 4 * sizeof(int32_t));
+        m->ranges = mem_array(mem, tokens, RANGES * sizeof(int32_t));
         m->types = mem_array(mem, tokens, sizeof(int32_t));
         m->positions = mem_array(mem, tokens, sizeof(int32_t));
-        if (!m->ranges || !m->types || !m->positions) return PEFT_ENOMEM;
+        m->patches = mem_array(mem, tokens, sizeof(int32_t));
+        if (!m->ranges || !m->types || !m->positions || !m->patches) return PEFT_ENOMEM;
         m->cap = tokens;
     }
     if (seqs > m->seqs) {
@@ -54,38 +69,100 @@ int pass_mem_reserve(struct pass_mem *m, int64_t tokens, int64_t seqs)
     return PEFT_OK;
 }
 
-/* Which keys each row sees: in global layers all of its sequence, or those up
- * to itself; in local layers those of them within the window. */
-static void fill_spans(struct pass *p, int32_t *lo, int32_t *hi, int64_t window)
+/* Buckets of relative positions (Raffel et al. 2020): half of them are single
+ * distances, the other half grow with their logarithm up to `far`; a stack that
+ * looks both ways has one half of all for each side.  In float32, as torch. */
+static int32_t bucket_of(const struct hparams *hp, int causal, int64_t distance)
 {
-    int causal = p->m->arch->style.causal;
-    for (int64_t s = 0; s < p->n_seq; s++) {
-        int32_t end = p->start[s + 1];
-        for (int64_t i = p->start[s]; i < end; i++) {
-            int64_t at = i + p->past, first = causal ? at + 1 - window : at - window;
-            lo[i] = p->start[s];
-            hi[i] = causal ? (int32_t)at + 1 : end;
-            if (!window) continue;
-            lo[i] = (int32_t)MAX(lo[i], first);
-            if (!causal) hi[i] = (int32_t)MIN(end, at + window + 1);
+    int64_t n = causal ? hp->buckets : hp->buckets / 2, exact = n / 2;
+    int64_t side = !causal && distance > 0 ? n : 0;
+    int64_t d = causal ? MAX(-distance, 0) : llabs(distance);
+    if (d < exact) return (int32_t)(side + d);
+    float share = logf((float)d / (float)exact) / (float)log((double)hp->far / (double)exact);
+    return (int32_t)(side + MIN(exact + (int64_t)(share * (float)(n - exact)), n - 1));
+}
+
+/* The buckets of all distances in texts of up to `reach` tokens. */
+static int reserve_buckets(struct pass *p, int64_t reach)
+{
+    struct pass_mem *m = p->mem;
+    if (!p->m->hp.buckets || reach <= m->reach) return PEFT_OK;
+    m->reach = 0;
+    for (int k = 0; k < STACKS; k++) {
+        mem_free(&m->host->mem, m->bucket[k]);
+        m->bucket[k] = mem_array(&m->host->mem, 2 * reach - 1, sizeof(int32_t));
+        if (!m->bucket[k]) return PEFT_ENOMEM;
+        for (int64_t d = 1 - reach; d < reach; d++)
+            m->bucket[k][d + reach - 1] = bucket_of(&p->m->hp, p->m->stack[k].causal, d);
+    }
+    m->reach = reach;
+    return PEFT_OK;
+}
+
+/* Which keys each row sees: in global layers all of its sequence, or those up
+ * to itself; in local layers those of them within the window; and in cross
+ * attention all of its source. */
+static void fill_stream(struct pass *p, int which)
+{
+    struct stream *s = &p->stream[which];
+    const struct stream *source = &p->stream[STACK_ENCODER];
+    int causal = p->m->stack[which].causal;
+    int64_t past = s->cache ? p->past : 0, local = p->m->hp.window;
+    int64_t window = causal ? local : local / 2;
+    int32_t *at[RANGES];
+    for (int k = 0; k < RANGES; k++) at[k] = p->mem->ranges + k * p->mem->cap + s->first;
+    s->span[0] = (struct range){ at[LO], at[HI] };
+    s->span[1] = (struct range){ at[LOCAL_LO], at[LOCAL_HI] };
+    s->cross = (struct range){ at[CROSS_LO], at[CROSS_HI] };
+    s->self = at[SELF];
+    for (int64_t q = 0; q < s->n_seq; q++) {
+        const int32_t *start = p->start + s->seq + q, *other = p->start + source->seq + q;
+        int64_t row = start[0] - s->first, n = start[1] - start[0];
+        int64_t key = s->cache ? q * p->stride : row, end = key + past + n;
+        for (int64_t i = row; i < row + n; i++) {
+            int64_t self = key + past + i - row, first = causal ? self + 1 - window : self - window;
+            at[SELF][i] = (int32_t)self;
+            at[LO][i] = at[LOCAL_LO][i] = (int32_t)key;
+            at[HI][i] = at[LOCAL_HI][i] = (int32_t)(causal ? self + 1 : end);
+            at[CROSS_LO][i] = source->n ? other[0] - (int32_t)source->first : 0;
+            at[CROSS_HI][i] = source->n ? other[1] - (int32_t)source->first : (int32_t)p->n_cross;
+            if (!local) continue;
+            at[LOCAL_LO][i] = (int32_t)MAX(key, first);
+            if (!causal) at[LOCAL_HI][i] = (int32_t)MIN(end, self + window + 1);
         }
     }
+    if (!p->m->hp.buckets) return;
+    s->origin = p->reach - 1;
+    s->distances = causal ? p->reach : 2 * p->reach - 1;
+    s->bucket = p->mem->bucket[which] + (p->mem->reach - p->reach);
 }
 
 int pass_begin(struct pass *p)
 {
-    int64_t window = p->m->hp.window;
     int rc = pass_mem_reserve(p->mem, p->n, p->n_seq);
+    if (!rc) rc = rope_begin(p, p->mem->rope);
     if (rc) return rc;
     graph_reset(p->g);
     p->dropouts = 0;
-    for (int k = 0; k < 2; k++) {
-        int32_t *lo = p->mem->ranges + 2 * k * p->mem->cap, *hi = lo + p->mem->cap;
-        fill_spans(p, lo, hi, k ? window : 0);
-        p->span[k].lo = lo;
-        p->span[k].hi = hi;
-    }
+    p->source = NULL;
+    int64_t split = p->n_source ? p->start[p->n_source] : 0;
+    p->stream[STACK_ENCODER] = (struct stream){ .n = split, .n_seq = p->n_source };
+    p->stream[STACK_MAIN] = (struct stream){ .first = split, .n = p->n - split, .seq = p->n_source,
+                                             .n_seq = p->n_seq - p->n_source, .cache = p->cache };
+    for (int64_t s = 0; s < p->n_seq; s++)
+        p->reach = MAX(p->reach, p->start[s + 1] - p->start[s] + p->past);
+    if ((rc = reserve_buckets(p, p->reach))) return rc;
+    for (int k = 0; k < STACKS; k++)
+        if (p->stream[k].n) fill_stream(p, k);
     return PEFT_OK;
+}
+
+const int32_t *pass_rows(struct pass *p, const int32_t *rows, int64_t n)
+{
+    int64_t first = p->stream[STACK_MAIN].first;
+    if (!first) return rows;
+    for (int64_t i = 0; i < n; i++) p->mem->positions[i] = rows[i] - (int32_t)first;
+    return p->mem->positions;
 }
 
 struct tensor *nn_leaf(struct pass *p, struct param *q)
@@ -140,4 +217,12 @@ const int32_t *pass_positions(struct pass *p)
     for (int64_t i = 0; i < p->n; i++)
         p->mem->positions[i] = p->pos[i] + (int32_t)p->m->hp.pos_offset;
     return p->mem->positions;
+}
+const int32_t *pass_patches(struct pass *p)
+{
+    int32_t next = 1, *rows = p->mem->patches;
+    for (int64_t s = 0; s < p->n_seq; s++)
+        for (int32_t i = p->start[s]; i < p->start[s + 1]; i++)
+            rows[i] = i == p->start[s] ? 0 : next++;
+    return rows;
 }

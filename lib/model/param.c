@@ -28,6 +28,12 @@ int glob_match(const char *globs, const char *name)
     return 0;
 }
 
+enum act model_act(const struct model *m)
+{
+    const struct style *s = &m->arch->style;
+    return (enum act)(s->gated_act && m->layers[0].at[SLOT_GATE] ? s->gated_act : s->act);
+}
+
 const struct slot_row *slot_find(const struct arch *a, int slot)
 {
     for (const struct slot_row *row = a->slots; row->kind; row++)
@@ -38,11 +44,16 @@ const struct slot_row *slot_find(const struct arch *a, int slot)
 const char *model_file_name(const struct model *m, const char *name)
 {
     size_t skip = m->arch->prefix ? strlen(m->arch->prefix) : 0;
-    int bare = !m->arch->class_lm && !m->head;
+    int bare = m->kind == HEAD_BODY && !m->global[SLOT_PROJECTION];
     return bare && skip && !strncmp(name, m->arch->prefix, skip) ? name + skip : name;
 }
 
 int64_t param_len(const struct param *p) { return p->rows * p->cols; }
+
+int64_t param_bytes(const struct param *p)
+{
+    return div_up(param_len(p), p->type->block) * p->type->bytes;
+}
 
 struct param *model_nth_param(const struct model *m, int64_t i)
 {
@@ -52,7 +63,7 @@ struct param *model_nth_param(const struct model *m, int64_t i)
     for (struct adapter *a = m->adapters; a; a = a->next)
         for (int64_t s = 0; s < a->n_sites; s++)
             for (int k = 0; k < PARTS; k++)
-                if (a->sites[s].part[k] && i-- == 0) return a->sites[s].part[k];
+                if (adapted_owns(&a->sites[s], k) && i-- == 0) return a->sites[s].part[k];
     return NULL;
 }
 
@@ -142,17 +153,16 @@ static int64_t ordered(const struct param *p, int64_t *cols)
 
 void param_read(const struct model *m, const struct param *p, float *to)
 {
-    int64_t cols, rows = ordered(p, &cols), bytes = cols / p->type->block * p->type->bytes;
-    const char *from = p->data;
+    int64_t cols, rows = ordered(p, &cols);
+    float part[256];
     for (int64_t i = 0; i < rows && !p->turned; i++)
-        p->type->to_f32(to + i * cols, from + param_row(m, p, i) * bytes, cols);
-    /* Turned matrices are float32, or of GGUF: read by rows, written by columns. */
-    float block[256];
+        qtype_expand(p->type, to + i * cols, p->data, param_row(m, p, i) * cols, cols);
+    /* Turned matrices are read by rows and written by columns. */
     for (int64_t i = 0; i < rows && p->turned; i++)
-        for (int64_t k = 0; k < cols; k += p->type->block) {
-            p->type->to_f32(block, from + i * bytes + k / p->type->block * p->type->bytes,
-                            p->type->block);
-            for (int64_t j = 0; j < p->type->block; j++) to[(k + j) * rows + i] = block[j];
+        for (int64_t k = 0; k < cols; k += 256) {
+            int64_t n = MIN(cols - k, 256);
+            qtype_expand(p->type, part, p->data, i * cols + k, n);
+            for (int64_t j = 0; j < n; j++) to[(k + j) * rows + i] = part[j];
         }
     for (int64_t i = 0; i < cols && p->plus; i++) to[i] -= 1.0f;
 }
@@ -175,7 +185,7 @@ int param_own(struct model *m, struct param *p)
     if (p->own) return PEFT_OK;
     float *own = mem_alloc(&m->host.mem, param_len(p) * 4);
     if (!own) return PEFT_ENOMEM;
-    p->type->to_f32(own, p->data, param_len(p));
+    qtype_expand(p->type, own, p->data, 0, param_len(p));
     p->own = own;
     p->data = own;
     p->type = &qtype_f32;

@@ -1,13 +1,15 @@
 /* Model -> file: a Hugging Face folder or a GGUF file, whatever it came from.
  * Names, settings and row order come from the family's tables. */
-#include <math.h>
 #include <stdio.h>
 
-#include "model/model.h"
+#include "model/load.h"
+#include "model/rope.h"
+#include "model/save.h"
 
 /* --- tensors */
 
 struct source {                     /* how one tensor is written */
+    struct save *save;
     const struct source *next;      /* the next expert's, in the same tensor */
     const struct model *m;
     const struct param *p;
@@ -15,6 +17,7 @@ struct source {                     /* how one tensor is written */
     void *packed;                   /* and for it in the target type */
     float *turned;                  /* the values as [in, out], or NULL */
     int order;                      /* enum row_order of the file */
+    int64_t skip;                   /* rows at the beginning that the file lacks */
     float plus;                     /* added to every element */
 };
 
@@ -33,13 +36,14 @@ static void put_matrix(const struct store_out *o, const struct source *s, struct
         rows = cols;
         cols = 1;
     }
-    int64_t from = cols / type->block * type->bytes;
     qtype_bytes(o->type, cols, &bytes);
-    for (int64_t i = 0; i < rows; i++) {
+    for (int64_t i = s->skip; i < rows; i++) {
         const char *data = s->turned ? (const char *)s->turned : p->data;
-        data += source_row(s, i) * from;
-        if (o->type != type || s->plus != 0.0f) {
-            type->to_f32(s->row, data, cols);
+        int64_t at = source_row(s, i) * cols;
+        if (o->type == type && s->plus == 0.0f) {
+            data += at / type->block * type->bytes;
+        } else {
+            qtype_expand(type, s->row, data, at, cols);
             for (int64_t k = 0; k < cols && s->plus != 0.0f; k++) s->row[k] += s->plus;
             o->type->from_f32(s->packed, s->row, cols);
             data = s->packed;
@@ -50,65 +54,77 @@ static void put_matrix(const struct store_out *o, const struct source *s, struct
 
 static int put_rows(const struct store_out *o, struct writer *w)
 {
-    for (const struct source *s = o->arg; s; s = s->next) put_matrix(o, s, w);
+    int64_t from = writer_at(w);
+    const struct source *s = o->arg;
+    struct save *save = s->save;
+    for (; s; s = s->next) put_matrix(o, s, w);
+    save->done += writer_at(w) - from;
+    if (save->opts->progress && save->opts->progress(save->opts->ctx, save->done, save->total))
+        return fail(PEFT_ECANCELLED, "saving was cancelled");
     return PEFT_OK;
 }
 
-struct save {
-    struct model *m;
-    const struct qtype *dtype;      /* wish for float tensors, or NULL */
-    int gguf;
-    struct arena arena;
-    struct store_out *out;
-    int64_t n;
-    float *row;
-    void *packed;
+/* The row of what takes the place of another comes after it. */
+static const struct wish wishes[] = {
+    { "f32", "F32", NULL, IN_BOTH, NULL, 0 },     { "f16", "F16", NULL, IN_BOTH, NULL, 0 },
+    { "bf16", "BF16", NULL, IN_BOTH, NULL, 0 },   { "q6_k", "Q6_K", "Q8_0", IN_GGUF, NULL, 0 },
+    { "q5_k", "Q5_K", "Q5_1", IN_GGUF, NULL, 0 }, { "q4_k", "Q4_K", "Q5_0", IN_GGUF, NULL, 0 },
+    { "q8_0", "Q8_0", "F16", IN_GGUF, NULL, 0 },  { "q5_1", "Q5_1", "F16", IN_GGUF, NULL, 0 },
+    { "q5_0", "Q5_0", "F16", IN_GGUF, NULL, 0 },  { "q4_1", "Q4_1", "F16", IN_GGUF, NULL, 0 },
+    { "q4_0", "Q4_0", "F16", IN_GGUF, NULL, 0 },
+    { "nf4", NULL, NULL, IN_FOLDER, "nf4", 0 },   { "nf4_dq", NULL, NULL, IN_FOLDER, "nf4", 1 },
+    { "fp4", NULL, NULL, IN_FOLDER, "fp4", 0 },   { "fp4_dq", NULL, NULL, IN_FOLDER, "fp4", 1 },
 };
-
-/* What `dtype` may be, the first three also in folders.  A tensor whose rows are
- * no whole blocks gets the type `instead`, as in llama.cpp; its row comes later. */
-static const struct wish { const char *name, *type, *instead; } wishes[] = {
-    { "f32", "F32", NULL },     { "f16", "F16", NULL },     { "bf16", "BF16", NULL },
-    { "q6_k", "Q6_K", "Q8_0" }, { "q5_k", "Q5_K", "Q5_1" }, { "q4_k", "Q4_K", "Q5_0" },
-    { "q8_0", "Q8_0", "F16" },  { "q5_1", "Q5_1", "F16" },  { "q5_0", "Q5_0", "F16" },
-    { "q4_1", "Q4_1", "F16" },  { "q4_0", "Q4_0", "F16" },
-};
-enum { FOLDER_WISHES = 3 };
 
 static const struct qtype *fitting(const struct qtype *t, int64_t cols)
 {
     for (size_t i = 0; i < ARRAY_LEN(wishes) && cols % t->block != 0; i++)
-        if (!strcmp(wishes[i].type, t->name)) t = qtype_by_name(wishes[i].instead);
+        if (wishes[i].instead && !strcmp(wishes[i].type, t->name))
+            t = qtype_by_name(wishes[i].instead);
     return t;
 }
 
-static int find_wish(const char *name, int gguf, const struct qtype **out)
+static int find_wish(const char *name, struct save *s)
 {
-    size_t n = gguf ? ARRAY_LEN(wishes) : FOLDER_WISHES;
     char list[128];
     size_t at = 0;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < ARRAY_LEN(wishes); i++) {
+        if (!(wishes[i].where & (s->gguf ? IN_GGUF : IN_FOLDER))) continue;
         if (!strcmp(name, wishes[i].name)) {
-            *out = qtype_by_name(wishes[i].type);
+            s->wish = &wishes[i];
+            s->dtype = wishes[i].type ? qtype_by_name(wishes[i].type) : NULL;
             return PEFT_OK;
         }
-        at += (size_t)snprintf(list + at, sizeof(list) - at, "%s%s", i ? ", " : "",
+        at += (size_t)snprintf(list + at, sizeof(list) - at, "%s%s", at ? ", " : "",
                                wishes[i].name);
     }
     return fail(PEFT_EARG, "type \"%.40s\", expected one of %s%s", name, list,
-                gguf ? "" : " in a folder");
+                s->gguf ? "" : " in a folder");
+}
+
+/* What transformers' Linear4bit takes the place of; routers and experts of its
+ * mixtures are no linear layers there. */
+int save_as_bnb(const struct save *s, const struct site *site)
+{
+    return s->wish && s->wish->bnb && site->kind == SITE_LINEAR && site->expert < 0 &&
+        site->slot != SLOT_ROUTER && !(site->flags & (SLOT_HEAD | SLOT_OF_HEAD));
+}
+
+static const struct qtype *floats_of(const struct qtype *t)
+{
+    return t->exact ? t->exact : &qtype_f32;
 }
 
 static const struct qtype *target_type(const struct save *s, const struct param *p)
 {
     if (s->gguf) {
         if (p->n_dims < 2) return &qtype_f32;          /* as llama.cpp expects norms and biases */
-        if (s->dtype && (p->type->is_float || p->own)) return fitting(s->dtype, p->cols);
-        /* GGUF has no floats of 8 bits; half floats hold all of them. */
-        return p->type->ggml_id < 0 ? &qtype_f16 : p->type;
+        int here = p->type->ggml_id >= 0;
+        if (s->dtype && (p->type->is_float || p->own || !here)) return fitting(s->dtype, p->cols);
+        return here ? p->type : floats_of(p->type);
     }
     if (s->dtype) return s->dtype;
-    return p->stored->is_float ? p->stored : &qtype_f32;
+    return p->stored->is_float ? p->stored : floats_of(p->stored);
 }
 
 static const char *gguf_name(struct save *s, const struct site *site, const char *suffix)
@@ -117,8 +133,8 @@ static const char *gguf_name(struct save *s, const struct site *site, const char
     char name[160];
     if (!gguf) return NULL;
     if (mark)
-        snprintf(name, sizeof(name), "%.*s%d%s%s", (int)(mark - gguf), gguf, site->layer, mark + 2,
-                 suffix);
+        snprintf(name, sizeof(name), "%.*s%d%s%s", (int)(mark - gguf), gguf,
+                 (int)(site->layer - s->m->stack[stack_of(site->flags)].first), mark + 2, suffix);
     else snprintf(name, sizeof(name), "%s%s", gguf, suffix);
     return arena_strndup(&s->arena, name, (int64_t)strlen(name));
 }
@@ -140,21 +156,54 @@ static int stack_expert(struct save *s, const char *name, const struct source *f
     return fail(PEFT_EUNSUPPORTED, "%s lacks its first expert", name);
 }
 
+/* A linear layer's weight as bitsandbytes keeps it.  Blocks that were read from
+ * such a file are written as they are. */
+static int add_bnb(struct save *s, const struct param *p, const char *name)
+{
+    struct bnb_out w = { .name = name, .type = bnb_type(s->wish->bnb, p->stored),
+                         .rows = p->rows, .cols = p->cols, .blocks = p->data,
+                         .nested = s->wish->nested };
+    struct source from = { .m = s->m, .p = p };
+    struct mem *mem = &s->m->host.mem;
+    int64_t len = param_len(p), bytes = 0, n = 0;
+    float *values = NULL;
+    void *blocks = NULL;
+    int rc = PEFT_OK;
+    if (p->type != w.type) {
+        qtype_bytes(w.type, len, &bytes);
+        values = mem_alloc(mem, len * 4);
+        w.blocks = blocks = mem_alloc(mem, bytes);
+        if (!values || !blocks) rc = PEFT_ENOMEM;
+        for (int64_t i = 0; i < p->rows && !rc; i++)
+            qtype_expand(p->type, values + i * p->cols, p->data, source_row(&from, i) * p->cols,
+                         p->cols);
+        if (!rc) w.type->from_f32(blocks, values, len);
+    }
+    if (!rc) rc = bnb_write(&s->m->host, &s->arena, &w, s->out + s->n, &n);
+    s->n += n;
+    mem_free(mem, values);
+    mem_free(mem, blocks);
+    return rc;
+}
+
 static int add_tensor(struct save *s, const struct site *site, const struct param *p,
                       const char *suffix)
 {
     struct model *m = s->m;
     const char *name = p->name;
     int turn = p->turned && !s->gguf, norm = m->arch->style.norm_plus && site->kind == SITE_NORM;
-    if (s->gguf) name = gguf_name(s, site, suffix);
+    if (s->gguf && p == site->b && m->arch->style.gguf_bare) name = NULL;
+    else if (s->gguf) name = gguf_name(s, site, suffix);
     else name = model_file_name(m, name);
     if (!name)
         return fail(PEFT_EUNSUPPORTED,
                     "GGUF has no place for %s: save a folder, or merge without a head", p->name);
+    if (save_as_bnb(s, site) && p == site->w) return add_bnb(s, p, name);
     struct source *from = arena_alloc(&s->arena, sizeof(*from));
     if (!from) return PEFT_ENOMEM;
-    *from = (struct source){ .m = m, .p = p, .row = s->row, .packed = s->packed };
+    *from = (struct source){ .save = s, .m = m, .p = p, .row = s->row, .packed = s->packed };
     if (s->gguf) from->order = slot_order(m->arch, site->row);
+    if (s->gguf && site->slot == SLOT_POS) from->skip = m->hp.pos_offset;
     if (norm) from->plus = (float)(s->gguf - p->plus);
     if (turn) {
         if (!(from->turned = arena_alloc(&s->arena, param_len(p) * 4))) return PEFT_ENOMEM;
@@ -165,8 +214,13 @@ static int add_tensor(struct save *s, const struct site *site, const struct para
     if (!type->from_f32 && type != p->type)
         return fail(PEFT_EUNSUPPORTED, "type %s cannot be written", type->name);
     s->out[s->n++] = (struct store_out){ .name = name, .type = type, .n_dims = p->n_dims,
-        .dims = { p->n_dims == 1 || turn ? p->cols : p->rows, turn ? p->rows : p->cols },
+        .dims = { p->n_dims == 1 || turn ? p->cols : p->rows - from->skip,
+                  turn ? p->rows : p->cols },
         .put = put_rows, .arg = from };
+    if (p->file_n_dims) {
+        s->out[s->n - 1].n_dims = p->file_n_dims;
+        memcpy(s->out[s->n - 1].dims, p->file_dims, sizeof(p->file_dims));
+    }
     if (s->gguf && site->expert == 0) {
         struct store_out *o = &s->out[s->n - 1];
         o->n_dims = 3;
@@ -186,7 +240,8 @@ static int collect(struct save *s)
         const struct param *p = m->params[i];
         widest = MAX(widest, p->turned ? MAX(p->rows, p->cols) : p->cols);
     }
-    s->out = arena_alloc(&s->arena, (m->n_params + 1) * (int64_t)sizeof(*s->out));
+    int64_t each = s->wish && s->wish->bnb ? BNB_TENSORS : 1;
+    s->out = arena_alloc(&s->arena, (m->n_params * each + 2) * (int64_t)sizeof(*s->out));
     s->row = arena_alloc(&s->arena, widest * 4);
     s->packed = arena_alloc(&s->arena, widest * 8);
     if (!s->out || !s->row || !s->packed) return PEFT_ENOMEM;
@@ -194,175 +249,19 @@ static int collect(struct save *s)
         const struct site *site = m->sites[i];
         if ((site->flags & SLOT_NOT_A_WEIGHT) && !s->gguf) continue;
         /* A classifier takes the language-model head's place in a folder. */
+        if (!s->gguf && !slot_with(site->row, m->kind)) continue;
         if (site->slot == SLOT_LM_HEAD && m->head && !s->gguf) continue;
-        rc = add_tensor(s, site, site->w, ".weight");
+        /* What a bare encoder's vectors do not need, llama.cpp leaves out too. */
+        if (site->slot == SLOT_POOLER && !m->head && s->gguf) continue;
+        rc = add_tensor(s, site, site->w, site->kind == SITE_BIAS ? ".bias" : ".weight");
         if (!rc && site->b) rc = add_tensor(s, site, site->b, ".bias");
     }
-    return rc;
-}
-
-/* --- Hugging Face's config.json */
-
-static void put_member(struct buf *b, const char *key, int *n)
-{
-    buf_puts(b, (*n)++ ? ",\n  " : "{\n  ");
-    buf_json(b, key, (int64_t)strlen(key));
-    buf_puts(b, ": ");
-}
-
-static void put_string(struct buf *b, const char *key, const char *value, int *n)
-{
-    put_member(b, key, n);
-    buf_json(b, value, (int64_t)strlen(value));
-}
-
-static int is_ours(const char *key)
-{
-    static const char *const keys[] = {
-        "architectures", "torch_dtype",         "dtype",       "id2label", "label2id", "num_labels",
-        "libpeft_pool",  "quantization_config", "problem_type"
-    };
-    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
-        if (!strcmp(keys[i], key)) return 1;
-    return 0;
-}
-
-static void put_labels(const struct model *m, struct buf *b, int *n)
-{
-    put_member(b, "id2label", n);
-    for (int32_t i = 0; i < m->hp.labels; i++) {
-        buf_printf(b, "%s\"%d\": ", i ? ", " : "{", i);
-        buf_json(b, m->labels[i], (int64_t)strlen(m->labels[i]));
+    for (int64_t i = 0; i < s->n && !rc; i++) {
+        const struct store_out *o = &s->out[i];
+        int64_t count = 1, bytes = 0;
+        for (int32_t k = 0; k < o->n_dims; k++) count *= o->dims[k];
+        if (o->put && qtype_bytes(o->type, count, &bytes)) s->total += bytes;
     }
-    buf_puts(b, "}");
-    put_member(b, "label2id", n);
-    for (int32_t i = 0; i < m->hp.labels; i++) {
-        buf_puts(b, i ? ", " : "{");
-        buf_json(b, m->labels[i], (int64_t)strlen(m->labels[i]));
-        buf_printf(b, ": %d", i);
-    }
-    buf_puts(b, "}");
-    static const char *const pools[] = { "last", "cls", "mean" };
-    put_string(b, "libpeft_pool", pools[m->pool_kind], n);
-    if (m->hp.labels == 1) put_string(b, "problem_type", "regression", n);
-}
-
-/* GGUF holds Llama 3's scaling as divisors only.  The largest is the factor,
- * and one within the blend tells the original length; low 1 and high 4 are the
- * constants of every Llama 3.1 and later.  What these do not give back has no
- * place in config.json. */
-static int put_llama3(const struct model *m, struct buf *b, int *n)
-{
-    const struct param *p = m->global[SLOT_ROPE_FREQS]->w;
-    const float *divide = p->data;
-    struct hparams hp = m->hp;
-    hp.rope = ROPE_LLAMA3;
-    hp.rope_factor = hp.rope_low = 1;
-    hp.rope_high = 4;
-    hp.rope_original = 8192;
-    for (int64_t i = 0; i < p->cols; i++) hp.rope_factor = MAX(hp.rope_factor, (double)divide[i]);
-    for (int pass = 0; pass < 2; pass++)
-        for (int64_t i = 0; i < p->cols; i++) {
-            double d = (double)divide[i], factor = hp.rope_factor;
-            double f = pow(hp.theta, -2.0 * (double)i / (double)hp.rot);
-            if (pass && !(fabs(f / rope_frequency(&hp, f) - d) <= 1e-3 * d))
-                return fail(PEFT_EUNSUPPORTED, "%s: rope_freqs are not Llama 3's scaling, which "
-                            "config.json could hold", m->path);
-            if (!pass && d > 1.001 && d < 0.999 * factor)
-                hp.rope_original = round((3.0 * (1.0 / d - 1.0 / factor) / (1.0 - 1.0 / factor) +
-                                          1.0) * 2.0 * 3.14159265358979323846 / f);
-        }
-    put_member(b, "rope_scaling", n);
-    buf_puts(b, "{\"rope_type\": \"llama3\", \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0, "
-                "\"original_max_position_embeddings\": ");
-    buf_printf(b, "%lld, \"factor\": ", (long long)hp.rope_original);
-    buf_number(b, hp.rope_factor);
-    buf_puts(b, "}");
-    return PEFT_OK;
-}
-
-/* Settings of a model that came from GGUF, by the family's table of keys. */
-static int put_settings(const struct model *m, struct buf *b, int *n)
-{
-    static const char *const acts[] = { "linear", "silu", "gelu",   "gelu_pytorch_tanh",
-                                        "relu",   "tanh", "sigmoid" };
-    const struct hparams *hp = &m->hp;
-    const struct key *done[64];
-    int64_t n_done = 0;
-    for (const struct key *k = m->arch->keys; k->at != UINT16_MAX && n_done < 64; k++) {
-        int seen = 0;
-        for (int64_t i = 0; i < n_done; i++) seen |= done[i]->at == k->at;
-        const void *at = (const char *)hp + k->at;
-        if (seen || !k->hf || strchr(k->hf, '.') || k->kind == 'x' ||
-            (k->kind == 'i' && !*(const int64_t *)at) ||
-            (k->kind == 'f' && *(const double *)at == 0))
-            continue;
-        done[n_done++] = k;
-        put_member(b, k->hf, n);
-        if (k->kind == 'i') buf_printf(b, "%lld", (long long)*(const int64_t *)at);
-        else if (k->kind == 'b') buf_puts(b, *(const int64_t *)at ? "true" : "false");
-        else buf_real(b, *(const double *)at);
-    }
-    put_string(b, "model_type", m->arch->name, n);
-    put_string(b, "hidden_act", acts[hp->act], n);
-    put_member(b, "vocab_size", n);
-    buf_printf(b, "%lld", (long long)hp->vocab);
-    put_member(b, "tie_word_embeddings", n);
-    buf_puts(b, m->global[SLOT_LM_HEAD] ? "false" : "true");
-    int rc = m->global[SLOT_ROPE_FREQS] ? put_llama3(m, b, n) : PEFT_OK;
-    if (hp->rope == ROPE_LINEAR) {
-        put_member(b, "rope_scaling", n);
-        buf_puts(b, "{\"rope_type\": \"linear\", \"type\": \"linear\", \"factor\": ");
-        buf_number(b, hp->rope_factor);
-        buf_puts(b, "}");
-    }
-    const struct tok_info *t = m->tok ? tok_info(m->tok) : NULL;
-    const struct { const char *key; int32_t id;
-    } ids[] = { { "bos_token_id", t ? t->bos : -1 },
-                { "eos_token_id", t ? t->eos : -1 },
-                { "pad_token_id", t ? t->pad : -1 } };
-    for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
-        if (ids[i].id < 0) continue;
-        put_member(b, ids[i].key, n);
-        buf_printf(b, "%d", ids[i].id);
-    }
-    return rc;
-}
-
-static int put_config(const struct save *s, const char *dir)
-{
-    struct model *m = s->m;
-    const char *class = m->head             ? m->arch->class_cls
-                        : m->arch->class_lm ? m->arch->class_lm
-                                            : m->arch->class_base;
-    const char *dtype = s->dtype == &qtype_bf16  ? "bfloat16"
-                        : s->dtype == &qtype_f16 ? "float16"
-                                                 : "float32";
-    struct buf b;
-    char *path = NULL;
-    int n = 0, rc = PEFT_OK;
-    buf_init(&b, &m->host.mem);
-    put_member(&b, "architectures", &n);
-    buf_printf(&b, "[\"%s\"]", class);
-    if (store_config(m->store)) {
-        for (const json *j = json_first(store_config(m->store)); j; j = json_next(j)) {
-            if (is_ours(json_key(j))) continue;
-            put_member(&b, json_key(j), &n);
-            json_write(&b, j);
-        }
-    } else {
-        rc = put_settings(m, &b, &n);
-    }
-    if (!s->dtype && m->params[0]->type == &qtype_bf16) dtype = "bfloat16";
-    if (!s->dtype && m->params[0]->type == &qtype_f16) dtype = "float16";
-    put_string(&b, "torch_dtype", dtype, &n);
-    if (m->head) put_labels(m, &b, &n);
-    buf_puts(&b, "\n}\n");
-    if (!rc) rc = buf_check(&b);
-    if (!rc) rc = path_join(&m->host, dir, "config.json", &path);
-    if (!rc) rc = file_write(&m->host, path, b.data, b.n);
-    mem_free(&m->host.mem, path);
-    buf_free(&b);
     return rc;
 }
 
@@ -372,11 +271,13 @@ static int save_folder(struct save *s, const char *path, int64_t shard_bytes)
     char *tmp;
     int rc = dir_begin(h, path, &tmp);
     if (rc) return rc;
-    rc = put_config(s, tmp);
+    rc = save_config(s, tmp);
     if (!rc)
         rc = safetensors_write_dir(h, tmp, s->out, s->n,
                                    shard_bytes ? shard_bytes : INT64_C(5000000000));
+    if (!rc) rc = gen_save(s->m, tmp);
     if (!rc && s->m->tok) rc = tok_save_folder(h, s->m->tok, tmp);
+    if (!rc && s->m->vision) rc = vision_save(s->m, tmp);
     if (rc) dir_abort(h, tmp);
     else rc = dir_commit(h, path, tmp);
     return rc;
@@ -417,11 +318,29 @@ static void add_kv_string(struct kv_list *l, const char *key, const char *text)
     buf_free(&b);
 }
 
+/* Settings below the family's name. */
+static void sink_number(void *ctx, const char *key, double x)
+{
+    struct kv_list *l = ctx;
+    char name[96];
+    snprintf(name, sizeof(name), "%s.%s", l->s->m->arch->gguf, key);
+    add_kv_number(l, name, strstr(key, "length") ? GGUF_U32 : GGUF_F32, x);
+}
+
+static void sink_string(void *ctx, const char *key, const char *value)
+{
+    struct kv_list *l = ctx;
+    char name[96];
+    snprintf(name, sizeof(name), "%s.%s", l->s->m->arch->gguf, key);
+    add_kv_string(l, name, value);
+}
+
 static void copy_kv(struct kv_list *l)
 {
     for (int64_t i = 0; i < gguf_kv_count(l->s->m->store) && l->n < l->cap; i++) {
-        struct gguf_kv *kv = &l->kv[l->n++];
+        struct gguf_kv *kv = &l->kv[l->n];
         gguf_kv_at(l->s->m->store, i, &kv->key, &kv->type, &kv->raw, &kv->n);
+        l->n += strncmp(kv->key, "split.", 6) != 0;      /* it is one file now */
     }
 }
 
@@ -441,17 +360,16 @@ static void make_kv(struct kv_list *l)
         if (k->kind == 'f' && *(const double *)at != 0)
             add_kv_number(l, key, GGUF_F32, *(const double *)at);
         if (k->kind == 'b') add_kv_number(l, key, GGUF_BOOL, (double)*(const int64_t *)at);
-        if (k->kind == 'i' && *(const int64_t *)at)
+        if (k->kind == 'd' || (k->kind == 'i' && *(const int64_t *)at))
             add_kv_number(l, key, GGUF_U32, (double)*(const int64_t *)at);
+    }
+    if (!m->arch->style.causal) {
+        snprintf(key, sizeof(key), "%s.attention.causal", arch);
+        add_kv_number(l, key, GGUF_BOOL, 0);
     }
     snprintf(key, sizeof(key), "%s.vocab_size", arch);
     add_kv_number(l, key, GGUF_U32, (double)hp->vocab);
-    if (hp->rope == ROPE_LINEAR) {
-        snprintf(key, sizeof(key), "%s.rope.scaling.type", arch);
-        add_kv_string(l, key, "linear");
-        snprintf(key, sizeof(key), "%s.rope.scaling.factor", arch);
-        add_kv_number(l, key, GGUF_F32, hp->rope_factor);
-    }
+    scaling_put_gguf(m, &(struct scaling_sink){ sink_number, sink_string, l });
     struct gguf_kv *more = NULL;
     int64_t n = 0;
     if (!m->tok || l->rc) return;
@@ -459,43 +377,61 @@ static void make_kv(struct kv_list *l)
     for (int64_t i = 0; i < n && !l->rc && l->n < l->cap; i++) l->kv[l->n++] = more[i];
 }
 
-/* Llama 3's rope scaling goes into a GGUF file as divisors of the frequencies. */
-static int add_rope_freqs(struct save *s)
+/* Rope scaling goes into a GGUF file as divisors of the frequencies, in part. */
+static int add_divisors(struct save *s)
 {
-    const struct hparams *hp = &s->m->hp;
-    int64_t half = hp->rot / 2;
-    if (hp->rope != ROPE_LLAMA3 || s->m->global[SLOT_ROPE_FREQS]) return PEFT_OK;
-    float *divide = arena_alloc(&s->arena, half * 4);
-    if (!divide) return PEFT_ENOMEM;
-    for (int64_t i = 0; i < half; i++) {
-        double f = pow(hp->theta, -2.0 * (double)i / (double)hp->rot);
-        divide[i] = (float)(f / rope_frequency(hp, f));
-    }
-    s->out[s->n++] = (struct store_out){ .name = "rope_freqs.weight",
-                                         .type = &qtype_f32,
-                                         .n_dims = 1,
-                                         .dims = { half },
-                                         .data = divide };
-    return PEFT_OK;
+    const char *name;
+    const float *values;
+    int rc = 0;
+    for (int i = 0; i < 2 && rc >= 0 && store_format(s->m->store) != STORE_GGUF; i++)
+        if ((rc = scaling_tensor(s->m, &s->arena, i, &name, &values)) > 0)
+            s->out[s->n++] = (struct store_out){ .name = name, .type = &qtype_f32, .n_dims = 1,
+                                                 .dims = { s->m->hp.rot / 2 }, .data = values };
+    return MIN(rc, PEFT_OK);
+}
+
+/* Whether GGUF has a name for a setting of the family. */
+static int has_gguf(const struct model *m, size_t at)
+{
+    for (const struct key *k = m->arch->keys; k->at != UINT16_MAX; k++)
+        if (k->at == at && k->gguf) return 1;
+    return 0;
+}
+
+/* NULL, or what of the model GGUF cannot say. */
+static const char *beyond_gguf(const struct model *m)
+{
+    const struct hparams *hp = &m->hp;
+    int64_t scalar = hp->attn_scalar ? hp->attn_scalar : hp->head_dim;
+    if (m->irregular) return "irregular layers";
+    if (hp->alibi) return "ALiBi";
+    if (hp->experts && !hp->experts_norm) return "shares of experts that are not scaled";
+    if (m->arch->style.scalar && scalar != gguf_scalar(hp)) return "query_pre_attn_scalar";
+    if (hp->window && !has_gguf(m, offsetof(struct hparams, window))) return "sliding window";
+    if ((hp->attn_cap > 0 && !has_gguf(m, offsetof(struct hparams, attn_cap))) ||
+        (hp->logit_cap > 0 && !has_gguf(m, offsetof(struct hparams, logit_cap))))
+        return "soft caps";
+    return scaling_beyond_gguf(m);
 }
 
 static int save_gguf(struct save *s, const char *path)
 {
     struct kv_list l = { .cap = 256 + gguf_kv_count(s->m->store), .s = s };
-    if (s->m->head)
-        return fail(PEFT_EUNSUPPORTED,
-                    "GGUF has no place for a classification head: save a folder");
-    if (s->m->irregular || !s->m->arch->gguf)
-        return fail(PEFT_EUNSUPPORTED, "GGUF has no words for this model (family %s%s): save a "
-                    "folder", s->m->arch->name, s->m->irregular ? ", irregular layers" : "");
-    if (s->m->hp.act != (enum act)s->m->arch->style.act)
+    if (s->m->head || s->m->kind == HEAD_MASKED)
+        return fail(PEFT_EUNSUPPORTED, "GGUF has no place for a classification head or one of the "
+                    "kind \"%s\": save a folder", head_kinds[s->m->kind].name);
+    const char *beyond = beyond_gguf(s->m);
+    if (beyond || !s->m->arch->gguf)
+        return fail(PEFT_EUNSUPPORTED, "GGUF has no words for this model (family %s%s%s): save a "
+                    "folder", s->m->arch->name, beyond ? ", " : "", beyond ? beyond : "");
+    if (s->m->hp.act != model_act(s->m))
         return fail(PEFT_EUNSUPPORTED,
                     "GGUF has no place for this model's activation: save a folder");
     l.kv = arena_alloc(&s->arena, l.cap * (int64_t)sizeof(*l.kv));
     if (!l.kv) return PEFT_ENOMEM;
     if (store_format(s->m->store) == STORE_GGUF) copy_kv(&l);
     else make_kv(&l);
-    if (!l.rc) l.rc = add_rope_freqs(s);
+    if (!l.rc) l.rc = add_divisors(s);
     return l.rc ? l.rc : gguf_write(&s->m->host, path, l.kv, l.n, s->out, s->n);
 }
 
@@ -503,8 +439,8 @@ int model_save(const struct model *cm, const char *path, const peft_save_opts *o
 {
     struct model *m = (struct model *)(uintptr_t)cm;
     size_t n = strlen(path);
-    struct save s = { .m = m, .gguf = n > 5 && !strcmp(path + n - 5, ".gguf") };
-    int rc = o->dtype ? find_wish(o->dtype, s.gguf, &s.dtype) : PEFT_OK;
+    struct save s = { .m = m, .opts = o, .gguf = n > 5 && !strcmp(path + n - 5, ".gguf") };
+    int rc = o->dtype ? find_wish(o->dtype, &s) : PEFT_OK;
     if (rc) return rc;
     if (o->shard_bytes < 0)
         return fail(PEFT_EARG, "shards of %lld bytes", (long long)o->shard_bytes);

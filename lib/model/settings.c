@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "model/load.h"
+#include "model/rope.h"
 
 #define ARCH(name) extern const struct arch arch_##name;
 #include "model/arch.def"
@@ -30,9 +31,18 @@ static int has_setting(struct model *m, const struct arch *a)
     char key[96];
     int64_t value = 0;
     if (!a->gguf_if) return 1;
+    if (*a->gguf_if == '!') return !store_find(m->store, a->gguf_if + 1);
     snprintf(key, sizeof(key), "%s.%s", a->gguf, a->gguf_if);
     int rc = store_int(m->store, key, 0, INT64_MAX, &value);
     return rc < 0 ? rc : value > 0;
+}
+
+/* config.json's class is the family's, where that is what tells families apart. */
+static int has_class(struct model *m, const struct arch *a)
+{
+    const json *list = json_get(store_config(m->store), "architectures");
+    const char *class = json_string(json_first(list));
+    return !a->style.hf_class || (class && !strcmp(class, a->style.hf_class));
 }
 
 int load_arch(struct model *m)
@@ -48,7 +58,7 @@ int load_arch(struct model *m)
     for (int i = 0; archs[i]; i++) {
         const char *name = gguf ? archs[i]->gguf : archs[i]->name;
         if (!name || (int64_t)strlen(name) != n || memcmp(name, s, (size_t)n)) continue;
-        if ((rc = gguf ? has_setting(m, archs[i]) : 1) < 0) return rc;
+        if ((rc = gguf ? has_setting(m, archs[i]) : has_class(m, archs[i])) < 0) return rc;
         if (!rc) continue;
         m->arch = archs[i];
         return PEFT_OK;
@@ -72,7 +82,7 @@ static int read_key(struct model *m, const struct key *k)
                  m->arch->gguf, k->gguf);
     else snprintf(name, sizeof(name), "%s", k->hf ? k->hf : "");
     if (gguf ? k->gguf != NULL : k->hf != NULL)
-        rc = k->kind == 'i'   ? store_int(m->store, name, 0, k->hi, i)
+        rc = k->kind == 'i' || k->kind == 'd' ? store_int(m->store, name, 0, k->hi, i)
              : k->kind == 'f' ? store_number(m->store, name, f)
                               : store_bool(m->store, name, &on);
     if (rc < 0) return rc;
@@ -86,71 +96,28 @@ static int read_key(struct model *m, const struct key *k)
     return PEFT_OK;
 }
 
-static int rope_settings(struct model *m)
-{
-    static const char *const at[] = { "rope_parameters.full_attention", "rope_parameters",
-                                      "rope_scaling" };
-    struct hparams *hp = &m->hp;
-    const char *s;
-    int64_t n;
-    if (store_format(m->store) == STORE_GGUF) {
-        char key[96];
-        snprintf(key, sizeof(key), "%s.rope.scaling.type", m->arch->gguf);
-        int rc = store_string(m->store, key, &s, &n);
-        if (rc <= 0 || (n == 4 && !memcmp(s, "none", 4))) return rc;
-        if (n != 6 || memcmp(s, "linear", 6))
-            return fail(PEFT_EUNSUPPORTED, "rope scaling \"%.*s\", expected linear or none",
-                        (int)MIN(n, 24), s);
-        hp->rope = ROPE_LINEAR;
-        snprintf(key, sizeof(key), "%s.rope.scaling.factor", m->arch->gguf);
-        rc = store_number(m->store, key, &hp->rope_factor);
-        if (rc < 0) return rc;
-        if (!rc || !(hp->rope_factor > 0))
-            return fail(PEFT_EFORMAT, "%s: linear rope scaling without a factor above 0", m->path);
-        return PEFT_OK;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(at); i++) {
-        const json *r = json_get(store_config(m->store), at[i]);
-        if (json_kind(r) == JSON_NULL) continue;
-        const json *kind = json_get(r, "rope_type");
-        if (json_kind(kind) == JSON_NULL) kind = json_get(r, "type");
-        const char *type = json_string(kind);
-        if (json_kind(r) != JSON_OBJECT || (json_kind(kind) != JSON_NULL && !type))
-            return fail(PEFT_EFORMAT, "%s: \"%s\" is no object with a type", m->path, at[i]);
-        if (!type || !strcmp(type, "default")) continue;
-        hp->rope_factor = json_number(json_get(r, "factor"), 0);
-        hp->rope_low = json_number(json_get(r, "low_freq_factor"), 0);
-        hp->rope_high = json_number(json_get(r, "high_freq_factor"), 0);
-        hp->rope_original = json_number(json_get(r, "original_max_position_embeddings"), 0);
-        if (!strcmp(type, "linear")) hp->rope = ROPE_LINEAR;
-        else if (!strcmp(type, "llama3")) hp->rope = ROPE_LLAMA3;
-        else
-            return fail(PEFT_EUNSUPPORTED,
-                        "rope scaling \"%s\", expected default, linear or llama3", type);
-        if (!(hp->rope_factor > 0) || (hp->rope == ROPE_LLAMA3 &&
-            (!(hp->rope_low > 0) || !(hp->rope_high > hp->rope_low) || !(hp->rope_original > 0))))
-            return fail(PEFT_EFORMAT, "%s: rope scaling \"%s\" lacks its factors", m->path, type);
-    }
-    return PEFT_OK;
-}
-
 static int activation(struct model *m)
 {
     static const struct { const char *name; enum act act; } table[] = {
         { "silu", ACT_SILU }, { "swish", ACT_SILU }, { "gelu", ACT_GELU }, { "relu", ACT_RELU },
         { "gelu_new", ACT_GELU_TANH }, { "gelu_pytorch_tanh", ACT_GELU_TANH },
-        { "gelu_fast", ACT_GELU_TANH }
+        { "gelu_fast", ACT_GELU_TANH }, { "quick_gelu", ACT_QUICK_GELU },
+        { "gated-gelu", ACT_GELU_TANH }
     };
     static const char *const keys[] = { "hidden_activation", "hidden_act", "activation_function",
                                         "activation" };
     const char *s;
     int rc = 0;
+    if (m->arch->style.act_key && store_config(m->store))
+        rc = store_string(m->store, m->arch->style.act_key, &s, NULL);
     for (size_t i = 0; i < ARRAY_LEN(keys) && store_config(m->store) && !rc; i++)
         rc = store_string(m->store, keys[i], &s, NULL);
     m->hp.act = (enum act)m->arch->style.act;
     if (rc <= 0) return rc;
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
-        if (!strcmp(s, table[i].name)) {
+        if (!strcmp(s, table[i].name) ||
+            (m->arch->style.act_key && !strncmp(s, "gated-", 6) && !strcmp(s + 6, table[i].name) &&
+             table[i].act != ACT_GELU)) {
             m->hp.act = table[i].act;
             return PEFT_OK;
         }
@@ -175,17 +142,23 @@ static int rotary_dims(struct model *m)
     return PEFT_OK;
 }
 
+int64_t gguf_scalar(const struct hparams *hp)
+{
+    return hp->layers == 46 || hp->layers == 62 ? hp->dim / hp->heads : hp->head_dim;
+}
+
 int load_settings(struct model *m)
 {
     struct hparams *hp = &m->hp;
     int rc = 0;
+    hp->post_norm = m->arch->style.norm_at == NORM_POST;
     for (const struct key *k = m->arch->keys; k->at != UINT16_MAX && !rc; k++) rc = read_key(m, k);
     if (!rc && m->arch->settle) rc = m->arch->settle(m->store, hp);
-    if (!rc && m->arch->style.pos == POS_ROPE) rc = rope_settings(m);
     if (!rc) rc = activation(m);
     if (rc) return rc;
     if (!hp->kv_heads) hp->kv_heads = hp->heads;
     if (!hp->ff) hp->ff = 4 * hp->dim;
+    if (!hp->embed) hp->embed = hp->dim;
     if (hp->layers < 1 || hp->dim < 1 || hp->heads < 1 || hp->ff < 1 || hp->max_len < 1)
         return fail(
             PEFT_EFORMAT,
@@ -203,7 +176,8 @@ int load_settings(struct model *m)
     if (hp->heads % hp->kv_heads)
         return fail(PEFT_EFORMAT, "%s: %d heads are no multiple of %d key-value heads", m->path,
                     (int)hp->heads, (int)hp->kv_heads);
-    if ((rc = rotary_dims(m))) return rc;
+    if (m->arch->style.scalar && !store_config(m->store)) hp->attn_scalar = gguf_scalar(hp);
+    if ((rc = rotary_dims(m)) || (rc = scaling_read(m))) return rc;
     if (!(hp->eps >= 0 && hp->eps < 1) || !(hp->local_theta >= 0) ||
         (m->arch->style.pos == POS_ROPE && !(hp->theta > 0)))
         return fail(PEFT_EFORMAT, "%s: norm epsilon or rope base out of range", m->path);
@@ -270,9 +244,14 @@ int load_layers(struct model *m)
             l->rope = has;
         }
         if (!l->rope && l->local && hp->local_theta > 0) l->rope = 1;
+        if (hp->alibi) l->rope = -1;
         kind = json_next(kind);
         rope = json_next(rope);
     }
+    m->stack[STACK_ENCODER] = (struct stack){ 0, hp->enc_layers, 0 };
+    m->stack[STACK_MAIN] = (struct stack){ hp->enc_layers, hp->layers, m->arch->style.causal };
+    /* llama.cpp knows one distance from which all are one. */
+    if (hp->buckets && hp->far != 128) m->irregular = 1;
     if (hp->full_layers && hp->window) m->irregular = 1;
     else if (kinds && hp->period) hp->period = find_period(m);
     return PEFT_OK;

@@ -32,13 +32,17 @@ struct param {
     uint8_t counted;                /* 0 = no weight of its own (rope factors) */
     uint8_t is_new;                 /* not in the model's file: a head that was added */
     uint8_t used;                   /* a leaf of the graph that was planned last */
+    int8_t file_n_dims;             /* of the tensor in a file where they are not rows and cols; */
+    int64_t file_dims[4];           /* or 0 */
 };
 
 /* A module: every linear layer, embedding and norm. */
 struct site {
     const char *name;               /* "model.layers.0.self_attn.q_proj" */
     int32_t layer, expert;          /* -1 = none */
-    uint8_t slot, kind, flags;
+    const char *peft_name;          /* in PEFT's files; mostly the same */
+    uint8_t slot, kind;
+    uint16_t flags;
     const struct slot_row *row;     /* where it stands in the family's table */
     struct param *w, *b;            /* NULL = absent */
     struct adapted *first;          /* adapters, in the order they were added */
@@ -53,7 +57,14 @@ struct adapted {
     struct param *part[PARTS];      /* as the method's parts; NULL = absent */
     int32_t rank;
     float alpha, scale;             /* scale: what multiplies the update */
+    uint8_t fused;                  /* 1 + the row of arch->fused whose file tensors hold it */
+    uint8_t borrowed;               /* bit k: part k belongs to the adapted before it */
 };
+
+static inline int adapted_owns(const struct adapted *a, int k)
+{
+    return a->part[k] != NULL && !(a->borrowed >> k & 1);
+}
 
 enum part_dim { PART_ONE, PART_IN, PART_OUT, PART_RANK };
 struct part {
@@ -76,6 +87,7 @@ struct method {
     /* w [out, in] and b [out] (NULL when the adapter has no bias) += sign * what
      * the adapter adds; NULL = cannot be merged. */
     void (*merge)(const struct adapted *a, const struct compute *c, float *w, float *b, float sign);
+    uint8_t fused;                  /* can adapt experts that PEFT sees as one parameter */
 };
 extern const struct method *const methods[];       /* adapt/: NULL-terminated */
 
@@ -103,6 +115,7 @@ struct saved_module {
     const void *old_data;           /* what was there before; while enabled */
     float *old_own;
     const struct qtype *old_type, *old_stored;
+    uint8_t was_trainable;          /* before the adapter came */
 };
 
 #endif

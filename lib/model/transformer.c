@@ -1,14 +1,15 @@
-/* The one block and the one stack.  What differs between families is style
- * and the presence of tensors. */
+/* The one block and the one stack, of which an encoder-decoder model has two.
+ * What differs between families is style and the presence of tensors. */
 #include <math.h>
 
 #include "model/model.h"
 
-static struct tensor *rope(struct pass *p, const struct layer *l, struct tensor *x, int64_t heads)
+static struct tensor *rope(struct pass *p, const struct stream *s, const struct layer *l,
+                           struct tensor *x, int64_t heads)
 {
     const struct model *m = p->m;
     if (m->arch->style.pos != POS_ROPE || l->rope < 0) return x;
-    struct rope_args a = { m->rope_table[l->rope], p->pos, (int32_t)heads,
+    struct rope_args a = { p->rope[l->rope], p->pos + s->first, (int32_t)heads,
                            (int32_t)m->hp.head_dim, (int32_t)m->hp.rot, m->rope_pair };
     return g_rope(p->g, x, &a);
 }
@@ -46,28 +47,61 @@ static void fused_qkv(struct pass *p, const struct site *s, struct tensor *x,
     qkv[2] = part(p, x, groups, q + kv, kv);
 }
 
-static struct tensor *attention(struct pass *p, const struct layer *l, int64_t index,
-                                struct tensor *x)
+/* Softmax attention of a stream's rows, over their own text or over `range`. */
+static struct tensor *attend(struct pass *p, const struct stream *s, struct tensor *const qkv[3],
+                             const struct range *range, int own)
+{
+    const struct hparams *hp = &p->m->hp;
+    int64_t scalar = hp->attn_scalar ? hp->attn_scalar : hp->head_dim;
+    struct attn a = { .nq = s->n, .nk = qkv[1] ? qkv[1]->rows : 0, .heads = (int32_t)hp->heads,
+                      .kv_heads = (int32_t)hp->kv_heads, .head_dim = (int32_t)hp->head_dim,
+                      .scale = 1.0f / sqrtf((float)scalar), .softcap = (float)hp->attn_cap,
+                      .lo = range->lo, .hi = range->hi, .self = s->self,
+                      .slopes = own ? p->m->slopes : NULL, .half_slopes = hp->alibi != 0 };
+    struct tensor *bias = own ? s->bias : NULL;
+    if (bias) {
+        a.distances = s->distances;
+        a.origin = s->origin;
+    }
+    return g_attention(p->g, qkv[0], qkv[1], qkv[2], bias, &a);
+}
+
+static struct tensor *attention(struct pass *p, const struct stream *s, const struct layer *l,
+                                int64_t index, struct tensor *x)
 {
     const struct hparams *hp = &p->m->hp;
     struct tensor *qkv[3];
     if (l->at[SLOT_QKV]) fused_qkv(p, l->at[SLOT_QKV], x, qkv);
     else
         for (int k = 0; k < 3; k++) qkv[k] = nn_linear(p, l->at[SLOT_Q + k], x);
-    struct tensor *q = rope(p, l, head_norm(p, l->at[SLOT_Q_NORM], qkv[0]), hp->heads);
-    struct tensor *k = rope(p, l, head_norm(p, l->at[SLOT_K_NORM], qkv[1]), hp->kv_heads);
-    struct tensor *v = qkv[2];
-    if (p->cache) {
-        k = g_cache(p->g, k, p->cache[index].k, p->past);
-        v = g_cache(p->g, v, p->cache[index].v, p->past);
+    qkv[0] = rope(p, s, l, head_norm(p, l->at[SLOT_Q_NORM], qkv[0]), hp->heads);
+    qkv[1] = rope(p, s, l, head_norm(p, l->at[SLOT_K_NORM], qkv[1]), hp->kv_heads);
+    if (s->cache) {
+        int64_t stride = MAX(p->stride, 1);
+        qkv[1] = g_cache(p->g, qkv[1], s->cache[index].k, p->past, stride);
+        qkv[2] = g_cache(p->g, qkv[2], s->cache[index].v, p->past, stride);
     }
-    int64_t scalar = hp->attn_scalar ? hp->attn_scalar : hp->head_dim;
-    struct attn a = { .nq = p->n, .nk = p->n + p->past, .heads = (int32_t)hp->heads,
-                      .kv_heads = (int32_t)hp->kv_heads, .head_dim = (int32_t)hp->head_dim,
-                      .scale = 1.0f / sqrtf((float)scalar), .softcap = (float)hp->attn_cap,
-                      .lo = p->span[l->local].lo, .hi = p->span[l->local].hi,
-                      .slopes = p->m->slopes };
-    return nn_linear(p, l->at[SLOT_O], g_attention(p->g, q, k, v, &a));
+    return nn_linear(p, l->at[SLOT_O], attend(p, s, qkv, &s->span[l->local], 1));
+}
+
+/* Keys or values of the source for cross attention, or those that an earlier
+ * pass left. */
+static struct tensor *of_source(struct pass *p, const struct site *site, float *cache)
+{
+    struct tensor *x = p->source ? nn_linear(p, site, p->source) : NULL;
+    if (!cache) return x;
+    if (p->source) return g_cache(p->g, x, cache, 0, 1);
+    return graph_leaf(p->g, site->name, &qtype_f32, p->n_cross, site->w->rows, cache, NULL);
+}
+
+static struct tensor *cross_attention(struct pass *p, const struct stream *s,
+                                      const struct layer *l, int64_t index, struct tensor *x)
+{
+    const struct kv_cache *kept = p->cross ? &p->cross[index] : NULL;
+    struct tensor *qkv[3] = { nn_linear(p, l->at[SLOT_CROSS_Q], x),
+                              of_source(p, l->at[SLOT_CROSS_K], kept ? kept->k : NULL),
+                              of_source(p, l->at[SLOT_CROSS_V], kept ? kept->v : NULL) };
+    return nn_linear(p, l->at[SLOT_CROSS_O], attend(p, s, qkv, &s->cross, 0));
 }
 
 static int has_adapter(const struct site *s)
@@ -117,51 +151,96 @@ static struct tensor *feed_forward(struct pass *p, const struct layer *l, struct
         up = g_slice_cols(p->g, y, hp->ff, hp->ff);
     } else {
         up = nn_linear(p, l->at[SLOT_UP], x);
-        if (p->m->arch->style.gated) gate = nn_linear(p, l->at[SLOT_GATE], x);
+        if (l->at[SLOT_GATE]) gate = nn_linear(p, l->at[SLOT_GATE], x);
     }
-    y = p->m->arch->style.gated ? g_glu(p->g, gate, up, hp->act) : g_act(p->g, up, hp->act);
+    y = gate ? g_glu(p->g, gate, up, hp->act) : g_act(p->g, up, hp->act);
     return nn_linear(p, l->at[SLOT_DOWN], y);
 }
 
-static struct tensor *block(struct pass *p, const struct layer *l, int64_t index, struct tensor *x)
+static struct tensor *block(struct pass *p, const struct stream *s, const struct layer *l,
+                            int64_t index, struct tensor *x)
 {
     struct graph *g = p->g;
-    if (p->m->arch->style.norm_at == NORM_POST) {
-        x = nn_norm(p, l->at[SLOT_ATTN_NORM], g_add(g, x, attention(p, l, index, x)));
+    if (p->m->hp.post_norm) {
+        x = nn_norm(p, l->at[SLOT_ATTN_NORM], g_add(g, x, attention(p, s, l, index, x)));
         return nn_norm(p, l->at[SLOT_FFN_NORM], g_add(g, x, feed_forward(p, l, x)));
     }
     struct tensor *y = nn_norm(p, l->at[SLOT_ATTN_NORM], x);
-    struct tensor *a = nn_norm(p, l->at[SLOT_ATTN_POST], attention(p, l, index, y));
+    struct tensor *a = nn_norm(p, l->at[SLOT_ATTN_POST], attention(p, s, l, index, y));
     if (p->m->hp.parallel) {
         if (l->at[SLOT_FFN_NORM]) y = nn_norm(p, l->at[SLOT_FFN_NORM], x);
         return g_add(g, x, g_add(g, a, feed_forward(p, l, y)));
     }
     x = g_add(g, x, a);
+    if (l->at[SLOT_CROSS_Q]) {
+        y = nn_norm(p, l->at[SLOT_CROSS_NORM], x);
+        x = g_add(g, x, cross_attention(p, s, l, index, y));
+    }
     y = feed_forward(p, l, nn_norm(p, l->at[SLOT_FFN_NORM], x));
     return g_add(g, x, nn_norm(p, l->at[SLOT_FFN_POST], y));
 }
 
-static struct tensor *embed(struct pass *p)
+/* Pictures: every patch is a row that a linear layer maps to dim (the
+ * convolution of Hugging Face, whose step is its size), and a learned row
+ * stands before those of each picture. */
+static struct tensor *embed_patches(struct pass *p)
+{
+    struct site *const *at = p->m->global;
+    static const int32_t first[1];
+    struct tensor *x = graph_leaf(p->g, "patches", &qtype_f32, p->n - p->n_seq,
+                                  at[SLOT_PATCH]->w->cols, p->patches, NULL);
+    struct tensor *class = g_embed(p->g, nn_leaf(p, at[SLOT_CLASS]->w), first, 1);
+    x = g_concat_rows(p->g, class, nn_linear(p, at[SLOT_PATCH], x));
+    return g_rows(p->g, x, pass_patches(p), p->n);
+}
+
+static struct tensor *embed(struct pass *p, const struct stream *s)
 {
     struct site *const *at = p->m->global;
     struct graph *g = p->g;
-    struct tensor *x = g_embed(g, nn_leaf(p, at[SLOT_EMBED]->w), p->ids, p->n);
+    int64_t f = s->first, n = s->n;
+    struct tensor *x = at[SLOT_PATCH] ? embed_patches(p)
+                                      : g_embed(g, nn_leaf(p, at[SLOT_EMBED]->w), p->ids + f, n);
+    if (at[SLOT_EMBED_IN]) x = nn_linear(p, at[SLOT_EMBED_IN], x);
     if (p->m->arch->style.embed_scale) x = g_scale(g, x, sqrtf((float)p->m->hp.dim));
     if (at[SLOT_POS])
-        x = g_add(g, x, g_embed(g, nn_leaf(p, at[SLOT_POS]->w), pass_positions(p), p->n));
+        x = g_add(g, x, g_embed(g, nn_leaf(p, at[SLOT_POS]->w), pass_positions(p) + f, n));
     if (at[SLOT_TYPE])
-        x = g_add(g, x, g_embed(g, nn_leaf(p, at[SLOT_TYPE]->w), pass_types(p), p->n));
+        x = g_add(g, x, g_embed(g, nn_leaf(p, at[SLOT_TYPE]->w), pass_types(p) + f, n));
     return nn_norm(p, at[SLOT_EMBED_NORM], x);
+}
+
+/* One stack over its stream. */
+static struct tensor *run_stack(struct pass *p, int which, int norm)
+{
+    struct stream *s = &p->stream[which];
+    const struct stack *stack = &p->m->stack[which];
+    graph_segment(p->g, -1);
+    struct tensor *x = embed(p, s);
+    for (int64_t i = stack->first; i < stack->end; i++) {
+        const struct layer *l = &p->m->layers[i];
+        if (l->at[SLOT_BIAS]) {
+            graph_segment(p->g, -1);
+            graph_name(p->g, l->at[SLOT_BIAS]->name);
+            s->bias = g_embed(p->g, nn_leaf(p, l->at[SLOT_BIAS]->w), s->bucket, s->distances);
+        }
+        graph_segment(p->g, (int32_t)i);
+        x = block(p, s, l, i - stack->first, x);
+    }
+    graph_segment(p->g, -1);
+    return nn_norm(p, p->m->global[norm], x);
+}
+
+struct tensor *model_encoded(struct pass *p)
+{
+    return p->source = run_stack(p, STACK_ENCODER, SLOT_ENC_NORM);
 }
 
 struct tensor *model_hidden(struct pass *p)
 {
-    graph_segment(p->g, -1);
-    struct tensor *x = embed(p);
-    for (int64_t i = 0; i < p->m->hp.layers; i++) {
-        graph_segment(p->g, (int32_t)i);
-        x = block(p, &p->m->layers[i], i, x);
-    }
-    graph_segment(p->g, -1);
-    return nn_norm(p, p->m->global[SLOT_FINAL_NORM], x);
+    if (p->stream[STACK_ENCODER].n) model_encoded(p);
+    struct tensor *x = run_stack(p, STACK_MAIN, SLOT_FINAL_NORM);
+    const struct site *out = p->m->global[SLOT_EMBED_OUT];
+    if (out) x = nn_linear(p, out, x);
+    return p->m->hp.scale_out ? g_scale(p->g, x, 1.0f / sqrtf((float)p->m->hp.dim)) : x;
 }

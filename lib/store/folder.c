@@ -1,7 +1,7 @@
 /* Folders in Hugging Face layout: config.json, and the weights in
  * model.safetensors or in the shards that model.safetensors.index.json names
- * ({"weight_map": {tensor: file}}).  A folder with one GGUF file and no
- * safetensors is that file. */
+ * ({"weight_map": {tensor: file}}).  A folder with one GGUF file, or the parts
+ * of one, and no safetensors is that file. */
 #include "store/impl.h"
 
 static int parse_file(struct store *s, const char *path, json **out)
@@ -145,8 +145,10 @@ static int read_other(struct store *s, const char *dir, bool map)
     if (l.rc < 0) return l.rc;
     if (rc < 0) return fail(PEFT_EIO, "%s: the folder cannot be listed (error %d)", dir, (int)-rc);
     const char *path = dir;
-    if (l.n_gguf == 1) {
+    int no, count;
+    if (l.n_gguf == 1 || (l.gguf && gguf_part(l.gguf, &no, &count) && count == l.n_gguf)) {
         rc = inside(s, dir, l.gguf, &path);
+        if (rc >= 0) rc = gguf_first_part(s, path, &path);
         return rc < 0 ? rc : store_read_file(s, path, map, ONLY_ANY);
     }
     if (l.n_gguf > 1)

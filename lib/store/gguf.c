@@ -236,7 +236,7 @@ static int read_tensor(struct store *s, struct gguf_cursor *c, struct store_tens
     return PEFT_OK;
 }
 
-static int read_alignment(struct store *s, const char *path, int64_t *out)
+static int read_alignment(const struct store *s, const char *path, int64_t *out)
 {
     *out = 32;
     int rc = store_int(s, "general.alignment", 1, UINT32_MAX, out);
@@ -249,11 +249,11 @@ static int read_alignment(struct store *s, const char *path, int64_t *out)
 
 /* Puts the tensors [0, n) of `t` into the store once their places are known
  * to be inside the file and apart from each other. */
-static int place_tensors(struct store *s, struct gguf_cursor *c, struct store_tensor *t,
-                         struct extent *e, int64_t n)
+static int place_tensors(struct store *s, const struct store *keys, struct gguf_cursor *c,
+                         struct store_tensor *t, struct extent *e, int64_t n)
 {
     int64_t alignment, start, used = 0;
-    int rc = read_alignment(s, c->path, &alignment);
+    int rc = read_alignment(keys, c->path, &alignment);
     if (rc < 0) return rc;
     if (!align_ok(c->at, alignment, &start) || start > c->n) start = c->n;
     for (int64_t i = 0; i < n; i++) {
@@ -274,14 +274,15 @@ static int place_tensors(struct store *s, struct gguf_cursor *c, struct store_te
     return rc;
 }
 
-static int read_tensors(struct store *s, struct gguf_cursor *c, int64_t n)
+static int read_tensors(struct store *s, const struct store *keys, struct gguf_cursor *c,
+                        int64_t n)
 {
     struct mem *m = &s->h->mem;
     struct store_tensor *t = mem_array(m, n, (int64_t)sizeof *t);
     struct extent *e = mem_array(m, n, (int64_t)sizeof *e);
     int rc = t && e ? store_reserve(s, n) : PEFT_ENOMEM;
     for (int64_t i = 0; i < n && rc == PEFT_OK; i++) rc = read_tensor(s, c, &t[i], &e[i].begin);
-    if (rc == PEFT_OK) rc = place_tensors(s, c, t, e, n);
+    if (rc == PEFT_OK) rc = place_tensors(s, keys, c, t, e, n);
     mem_free(m, t);
     mem_free(m, e);
     return rc;
@@ -304,7 +305,7 @@ static int read_version(struct gguf_cursor *c)
                 "%s: GGUF version %u, expected 2 or 3", c->path, (unsigned)version);
 }
 
-int gguf_read(struct store *s, const struct file_view *v, const char *path)
+int gguf_read(struct store *s, struct store *keys, const struct file_view *v, const char *path)
 {
     struct gguf_cursor c = {.path = path, .data = v->data, .n = v->n};
     int rc = read_version(&c);
@@ -313,16 +314,10 @@ int gguf_read(struct store *s, const struct file_view *v, const char *path)
     int64_t n_kv = take_count(&c, GGUF_SMALLEST_KV, "the number of metadata keys");
     int64_t n = check_count(&c, tensors, GGUF_SMALLEST_TENSOR, "the number of tensors");
     if (c.rc < 0) return c.rc;
-    rc = read_metadata(s, &c, n_kv);
+    rc = read_metadata(keys, &c, n_kv);
     if (rc < 0) return rc;
-    int64_t split = 0;
-    rc = store_int(s, "split.count", 0, INT64_MAX, &split);
-    if (rc < 0) return rc;
-    if (split > 1)
-        return fail(PEFT_EUNSUPPORTED, "%s: is one of %lld parts; join them with llama.cpp's "
-                    "'gguf-split --merge'", path, (long long)split);
     n = check_count(&c, (uint64_t)n, GGUF_SMALLEST_TENSOR, "the number of tensors");
-    return c.rc < 0 ? c.rc : read_tensors(s, &c, n);
+    return c.rc < 0 ? c.rc : read_tensors(s, keys, &c, n);
 }
 
 /* --- values */

@@ -53,6 +53,9 @@ int store_add_setting(struct store *s, const struct setting *v);
  * safetensors file. */
 enum store_only { ONLY_ANY, ONLY_SAFETENSORS };
 int store_read_file(struct store *s, const char *path, bool map, enum store_only only);
+int store_new(struct host *h, const char *path, struct store **out);
+/* One more file of the store. */
+int store_view(struct store *s, const char *path, bool map, struct file_view **out);
 /* Elements and bytes of a tensor; PEFT_EFORMAT on overflow, negative dims and
  * rows that are not whole blocks. */
 int shape_bytes(const struct qtype *type, int32_t n_dims, const int64_t *dims, int64_t *count,
@@ -75,11 +78,23 @@ int folder_read(struct store *s, const char *dir, bool map);
 int config_read(struct store *s, const char *path);
 
 /* --- gguf.c, safetensors.c: one file's tensors and settings into the store */
-int gguf_read(struct store *s, const struct file_view *v, const char *path);
+/* GGUF: tensors go into s, metadata into `keys`, which may be s. */
+int gguf_read(struct store *s, struct store *keys, const struct file_view *v, const char *path);
 int safetensors_read(struct store *s, const struct file_view *v, const char *path);
 const char *gguf_type_name(int type);
 /* Element i of packed integers or booleans; U64 beyond INT64_MAX saturates. */
 int64_t gguf_integer(int type, const uint8_t *data, int64_t i);
+
+/* --- bnb.c: bitsandbytes' weights become one tensor each */
+int bnb_read(struct store *s);
+
+/* --- gguf_split.c */
+/* Is this the name of part *no (from 1) of *count? */
+bool gguf_part(const char *path, int *no, int *count);
+/* The first part of the file that `path` names, kept by the store; else `path`. */
+int gguf_first_part(struct store *s, const char *path, const char **out);
+/* Adds what the other parts hold, if the file that was read is the first of some. */
+int gguf_read_parts(struct store *s, const char *path, bool map);
 
 /* --- write.c */
 /* Checks the tensors to be written, and that no name comes twice. */

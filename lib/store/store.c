@@ -4,7 +4,7 @@
 
 /* --- opening and closing */
 
-static int store_new(struct host *h, const char *path, struct store **out)
+int store_new(struct host *h, const char *path, struct store **out)
 {
     struct store *s = mem_zalloc(&h->mem, (int64_t)sizeof *s);
     if (!s) return PEFT_ENOMEM;
@@ -61,9 +61,11 @@ static int open_any(struct host *h, const char *path, bool map, struct store **o
     if (kind == 2) {
         rc = folder_read(s, path, map);
     } else {
-        rc = store_read_file(s, path, map, ONLY_ANY);
+        rc = gguf_first_part(s, path, &path);
+        if (rc == PEFT_OK) rc = store_read_file(s, path, map, ONLY_ANY);
         if (rc == PEFT_OK && s->format == STORE_SAFETENSORS) rc = config_beside(s, path);
     }
+    if (rc == PEFT_OK && s->format == STORE_SAFETENSORS) rc = bnb_read(s);
     if (rc < 0) {
         store_close(s);
         return rc;
@@ -158,17 +160,23 @@ static int content_format(const char *path, const uint8_t *data, int64_t n)
                 n > 8 ? " ..." : "");
 }
 
-int store_read_file(struct store *s, const char *path, bool map, enum store_only only)
+int store_view(struct store *s, const char *path, bool map, struct file_view **out)
 {
     struct file_view *views = mem_realloc(&s->h->mem, s->views,
                                           (s->n_views + 1) * (int64_t)sizeof *views);
     if (!views) return PEFT_ENOMEM;
     s->views = views;
-    struct file_view *v = &views[s->n_views];
-    int rc = file_open_view(s->h, path, map, v);
-    if (rc < 0) return rc;
-    s->n_views++;
-    rc = content_format(path, v->data, v->n);
+    *out = &views[s->n_views];
+    int rc = file_open_view(s->h, path, map, *out);
+    if (rc == PEFT_OK) s->n_views++;
+    return rc;
+}
+
+int store_read_file(struct store *s, const char *path, bool map, enum store_only only)
+{
+    struct file_view *v;
+    int rc = store_view(s, path, map, &v);
+    if (rc == PEFT_OK) rc = content_format(path, v->data, v->n);
     if (rc < 0) return rc;
     if (rc == STORE_GGUF && only == ONLY_SAFETENSORS)
         return fail(PEFT_EFORMAT, "%s: is a GGUF file, expected safetensors", path);
@@ -176,7 +184,9 @@ int store_read_file(struct store *s, const char *path, bool map, enum store_only
     /* Without JSON there is more for the rest. */
     bool gguf = s->format == STORE_GGUF;
     mem_budget_more(&s->h->mem, gguf ? JSON_MEMORY + (FILE_TIMES - 1) * v->n : v->n);
-    return gguf ? gguf_read(s, v, path) : safetensors_read(s, v, path);
+    if (!gguf) return safetensors_read(s, v, path);
+    rc = gguf_read(s, s, v, path);
+    return rc < 0 ? rc : gguf_read_parts(s, path, map);
 }
 
 /* --- adding */

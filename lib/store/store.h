@@ -79,6 +79,20 @@ int safetensors_write(struct host *h, const char *path, const struct store_out *
  * (an existing folder); one file model.safetensors when it all fits. */
 int safetensors_write_dir(struct host *h, const char *dir, const struct store_out *t, int64_t n,
                           int64_t shard_bytes);
+/* A weight as bitsandbytes keeps it in 4 bits: the tensors, BNB_TENSORS at most, that
+ * stand for it in a safetensors file, made in the arena from NF4 or FP4 blocks. */
+enum { BNB_TENSORS = 6 };
+struct bnb_out {
+    const char *name;
+    const struct qtype *type;       /* from bnb_type */
+    int64_t rows, cols;
+    const void *blocks;
+    int nested;                     /* 1 = double quantisation */
+};
+/* The stored type for "nf4" or "fp4" of a weight that is held in that type. */
+const struct qtype *bnb_type(const char *quant, const struct qtype *held);
+int bnb_write(struct host *h, struct arena *a, const struct bnb_out *w, struct store_out *out,
+              int64_t *n);
 /* Raw bytes as in a file. */
 struct gguf_kv { const char *key; int type; const void *raw; int64_t n; };
 int gguf_write(struct host *h, const char *path, const struct gguf_kv *kv, int64_t n_kv,

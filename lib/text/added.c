@@ -89,7 +89,8 @@ int added_cut(struct encoder *e, const struct trie *r, const char *s, int64_t n,
     int64_t done = 0, len = 0;
     int rc;
     for (int64_t at = 0; at < n && r->n > 0; at += len) {
-        int32_t i = trie_match(r, s + at, n - at, &len);
+        while (at < n && !r->root[(uint8_t)s[at]]) at++;
+        int32_t i = at < n ? trie_match(r, s + at, n - at, &len) : -1;
         if (i < 0) {
             len = 1;
             continue;
@@ -110,7 +111,7 @@ int added_cut(struct encoder *e, const struct trie *r, const char *s, int64_t n,
             to += k;
         }
         if (done < from && (rc = part(e, s + done, from - done, done == 0)) < 0) return rc;
-        ids_push(e->out, a->id);
+        token_push_added(e, a->id, s + from, to - from);
         done = to;
     }
     return done < n ? part(e, s + done, n - done, done == 0) : PEFT_OK;

@@ -242,17 +242,19 @@ static bool bytes_known(const struct bpe *b, const char *s, int len)
     return b->byte_fallback;
 }
 
-/* Characters become symbols; unknown ones become bytes, or the unknown token
- * (a run of them only one when fuse_unk), or nothing. */
+/* Characters, or bytes if the model takes them, become symbols; unknown ones
+ * become bytes, or the unknown token (a run of them only one when fuse_unk), or
+ * nothing. */
 static void first_symbols(struct encoder *e, const char *s, int64_t n)
 {
     const struct bpe *b = &e->t->bpe;
+    bool raw = b->raw && !e->mapped;
     int64_t unk_len = 0, unk_at = 0;
     e->n_symbols = 0;
     for (int64_t at = 0; at < n;) {
         int32_t cp;
-        int len = uni_next(s + at, &cp);
-        int32_t id = char_id(e, s, n, at, len);
+        int len = raw ? 1 : uni_next(s + at, &cp);
+        int32_t id = raw ? b->of_raw[(uint8_t)s[at]] : char_id(e, s, n, at, len);
         bool scores = e->t->model == MODEL_SCORES;
         if (id < 0 && !scores && bytes_known(b, s + at, len)) {
             for (int k = 0; k < len; k++)
@@ -275,16 +277,28 @@ static void push_unknown(struct encoder *e, const char *s, int64_t len)
 {
     const struct bpe *b = &e->t->bpe;
     bool bytes = bytes_known(b, s, (int)len);
-    for (int64_t k = 0; bytes && k < len; k++) ids_push(e->out, b->of_byte[(uint8_t)s[k]]);
-    if (!bytes && b->unk >= 0) ids_push(e->out, b->unk);
+    for (int64_t k = 0; bytes && k < len; k++)
+        token_push(e, b->of_byte[(uint8_t)s[k]], s + k, 1);
+    if (!bytes && b->unk >= 0) token_push(e, b->unk, s, len);
+}
+
+/* The token that is the whole piece, or -1. */
+static int32_t whole_id(struct encoder *e, const char *s, int64_t n)
+{
+    if (!e->t->bpe.raw || e->mapped) return tok_model_id(e->t, s, n);
+    struct buf *word = &e->word;
+    buf_clear(word);
+    for (int64_t i = 0; i < n; i++) uni_append(word, uni_of_byte((uint8_t)s[i]));
+    return word->oom ? -1 : tok_model_id(e->t, word->data, word->n);
 }
 
 int bpe_encode(struct encoder *e, const char *s, int64_t n)
 {
-    if (e->t->bpe.ignore_merges) {
-        int32_t id = tok_model_id(e->t, s, n);
+    const struct bpe *b = &e->t->bpe;
+    if (b->ignore_merges) {
+        int32_t id = whole_id(e, s, n);
         if (id >= 0) {
-            ids_push(e->out, id);
+            token_push(e, id, s, n);
             return PEFT_OK;
         }
     }
@@ -292,10 +306,14 @@ int bpe_encode(struct encoder *e, const char *s, int64_t n)
     if (rc < 0) return rc;
     first_symbols(e, s, n);
     if (e->n_symbols > 1) merge_all(e, s);
+    /* Characters that are neither known nor replaced are not counted, as in
+     * `tokenizers`. */
+    int64_t at = 0;
     for (int64_t i = 0; i >= 0 && i < e->n_symbols; i = e->symbols[i].next) {
         const struct symbol *x = &e->symbols[i];
-        if (x->id >= 0) ids_push(e->out, x->id);
+        if (x->id >= 0) token_push(e, x->id, s + at, x->len);
         else push_unknown(e, s + x->at, x->len);
+        at += x->len;
     }
     return PEFT_OK;
 }

@@ -101,6 +101,22 @@ static void piece_replace(struct buf *out, const char *from, int64_t n_from, con
     }
 }
 
+struct piece_edit { struct buf *out; const char *s; const struct decode_step *d; };
+
+static int piece_span(void *ctx, int64_t from, int64_t to, bool match)
+{
+    struct piece_edit *x = ctx;
+    if (match) buf_put(x->out, x->d->to, x->d->n_to);
+    else buf_put(x->out, x->s + from, to - from);
+    return PEFT_OK;
+}
+
+static int piece_expr(struct buf *out, const struct decode_step *d, const char *s, int64_t n)
+{
+    struct piece_edit x = {out, s, d};
+    return expr_scan(&d->expr, s, n, piece_span, &x);
+}
+
 static bool same_start(const char *s, int64_t n, const char *with, int64_t n_with)
 {
     return n >= n_with && memcmp(s, with, (size_t)n_with) == 0;
@@ -214,15 +230,45 @@ static void decode_bytes_of(struct texts *out, const struct texts *in)
     buf_free(&run);
 }
 
-static void decode_apply(struct texts *out, const struct decode_step *d, const struct texts *in)
+/* Connectionist temporal classification: repeated tokens count once, the
+ * padding goes, a delimiter is a space. */
+static void decode_ctc(struct texts *out, const struct decode_step *d, const struct texts *in)
 {
-    if (d->kind == DECODE_BYTE_FALLBACK) {
-        decode_bytes_of(out, in);
-        return;
+    struct buf a, b;
+    buf_init(&a, out->chars.mem);
+    buf_init(&b, out->chars.mem);
+    for (int64_t i = 0; i < texts_count(in); i++) {
+        int64_t last = texts_end(in, i - 2), at = texts_end(in, i - 1), n = texts_end(in, i) - at;
+        const char *s = in->chars.data + at;
+        if (i > 0 && at - last == n && !memcmp(in->chars.data + last, s, (size_t)n)) continue;
+        buf_clear(&a);
+        piece_replace(&a, d->from, d->n_from, "", 0, s, n);
+        if (d->cleanup) {
+            buf_clear(&b);
+            wordpiece_cleanup(&b, buf_str(&a), a.n);
+            buf_clear(&a);
+            piece_replace(&a, d->to, d->n_to, " ", 1, buf_str(&b), b.n);
+        }
+        if (a.n == 0) continue;
+        buf_put(&out->chars, a.data, a.n);
+        texts_close(out);
+    }
+    out->chars.oom |= a.oom || b.oom;
+    buf_free(&a);
+    buf_free(&b);
+}
+
+static int decode_apply(struct texts *out, const struct decode_step *d, const struct texts *in)
+{
+    int rc = PEFT_OK;
+    if (d->kind == DECODE_BYTE_FALLBACK || d->kind == DECODE_CTC) {
+        if (d->kind == DECODE_CTC) decode_ctc(out, d, in);
+        else decode_bytes_of(out, in);
+        return PEFT_OK;
     }
     struct buf bytes;
     buf_init(&bytes, out->chars.mem);
-    for (int64_t i = 0; i < texts_count(in); i++) {
+    for (int64_t i = 0; i < texts_count(in) && rc == PEFT_OK; i++) {
         int64_t n;
         const char *s = texts_at(in, i, &n);
         switch (d->kind) {
@@ -231,8 +277,13 @@ static void decode_apply(struct texts *out, const struct decode_step *d, const s
         case DECODE_METASPACE: piece_metaspace(&out->chars, d, i == 0, s, n); break;
         case DECODE_STRIP: piece_strip(&out->chars, d, s, n); break;
         case DECODE_REPLACE:
-            piece_replace(&out->chars, d->from, d->n_from, d->to, d->n_to, s, n);
+            if (d->n_from == 0) rc = piece_expr(&out->chars, d, s, n);
+            else piece_replace(&out->chars, d->from, d->n_from, d->to, d->n_to, s, n);
             break;
+        case DECODE_SUFFIX:
+            piece_replace(&out->chars, d->from, d->n_from, " ", i + 1 < texts_count(in), s, n);
+            break;
+        case DECODE_CTC: break;
         case DECODE_FUSE: case DECODE_BYTE_FALLBACK: buf_put(&out->chars, s, n); break;
         }
         if (d->kind != DECODE_BYTES && d->kind != DECODE_FUSE) texts_close(out);
@@ -241,6 +292,7 @@ static void decode_apply(struct texts *out, const struct decode_step *d, const s
     if (d->kind == DECODE_BYTES || d->kind == DECODE_FUSE) texts_close(out);
     out->chars.oom |= bytes.oom;
     buf_free(&bytes);
+    return rc;
 }
 
 /* The text that decoding starts from, NULL for no token.  Added tokens that are
@@ -271,17 +323,19 @@ int tok_decode(const struct tokenizer *t, const int32_t *ids, int64_t n, int fla
         texts_close(&a);
     }
     bool oom = a.chars.oom || a.ends.oom;
-    for (int i = 0; i < t->n_decode && !oom; i++) {
+    int rc = PEFT_OK;
+    for (int i = 0; i < t->n_decode && !oom && rc == PEFT_OK; i++) {
         buf_clear(&b.chars);
         buf_clear(&b.ends);
-        decode_apply(&b, &t->decode[i], &a);
+        rc = decode_apply(&b, &t->decode[i], &a);
         oom = b.chars.oom || b.ends.oom;
         struct texts swap = a;
         a = b, b = swap;
     }
-    if (!oom) buf_put(out, buf_str(&a.chars), a.chars.n);
+    if (!oom && rc == PEFT_OK) buf_put(out, buf_str(&a.chars), a.chars.n);
     texts_free(&a);
     texts_free(&b);
+    if (rc < 0 && !oom) return rc;
     return oom ? fail(PEFT_ENOMEM, "out of memory for the text of %lld tokens", (long long)n)
                : buf_check(out);
 }
@@ -301,7 +355,7 @@ int tok_piece(const struct tokenizer *t, int32_t id, struct buf *out)
     }
     for (int i = 0; i < t->n_decode; i++) {
         const struct decode_step *d = &t->decode[i];
-        if (d->kind != DECODE_REPLACE && d->kind != DECODE_METASPACE) continue;
+        if ((d->kind != DECODE_REPLACE || d->n_from == 0) && d->kind != DECODE_METASPACE) continue;
         bool meta = d->kind == DECODE_METASPACE;
         piece_replace(out, d->from, d->n_from, meta ? " " : d->to, meta ? 1 : d->n_to, s, n);
         return buf_check(out);

@@ -6,7 +6,8 @@
 static const char *const folder_files[] = {
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt",
     "vocab.json", "merges.txt", "added_tokens.json", "chat_template.jinja",
-    "generation_config.json", "tokenizer.model",
+    "generation_config.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
+    "spm.model",
 };
 
 static int open_files(struct tokenizer *t, const char *dir)
@@ -47,18 +48,27 @@ static int folder_json(const struct tokenizer *t, const char *name, json **out)
 
 /* --- vocabulary */
 
-static int read_legacy(struct tokenizer *t, const char *dir, const json *config)
+struct folder_config { json *tokenizer, *special, *generation, *model; };
+
+static int read_legacy(struct tokenizer *t, const char *dir, const struct folder_config *c)
 {
+    static const char *const models[] = {"tokenizer.model", "spiece.model",
+                                         "sentencepiece.bpe.model", "spm.model"};
     const struct file_view *txt = folder_file(t, "vocab.txt");
     const struct file_view *merges = folder_file(t, "merges.txt");
-    if (txt) return tok_read_vocab_txt(t, txt, config);
+    if (txt) return tok_read_vocab_txt(t, txt, c->tokenizer);
+    for (size_t i = 0; i < ARRAY_LEN(models) && !merges; i++) {
+        const struct file_view *model = folder_file(t, models[i]);
+        if (!model) continue;
+        int rc = tok_read_spm(t, model, c->tokenizer, c->special, c->model);
+        return rc < 0 ? fail_in(rc, "%s: ", models[i]) : rc;
+    }
     if (!merges || !folder_file(t, "vocab.json"))
-        return fail(PEFT_ENOTFOUND, "%s: no tokenizer.json, vocab.txt or vocab.json with "
-                    "merges.txt%s", dir, folder_file(t, "tokenizer.model")
-                    ? " (tokenizer.model alone is not read; save it as tokenizer.json)" : "");
+        return fail(PEFT_ENOTFOUND, "%s: no tokenizer.json, SentencePiece model, vocab.txt or "
+                    "vocab.json with merges.txt", dir);
     json *vocab;
     int rc = folder_json(t, "vocab.json", &vocab);
-    if (rc > 0) rc = tok_read_vocab_merges(t, vocab, merges, config);
+    if (rc > 0) rc = tok_read_vocab_merges(t, vocab, merges, c->tokenizer);
     json_free(vocab);
     return rc;
 }
@@ -91,8 +101,6 @@ static int read_added_decoder(struct tokenizer *t, const json *list)
 
 /* --- settings */
 
-struct folder_config { json *tokenizer, *special, *generation, *model; };
-
 static void read_special_ids(struct tokenizer *t, const struct folder_config *c)
 {
     struct tok_info *info = &t->info;
@@ -106,7 +114,8 @@ static void read_special_ids(struct tokenizer *t, const struct folder_config *c)
         if (!s) s = tok_content(c->special, rows[i].name);
         if (s) *rows[i].id = tok_lookup(t, s);
     }
-    if (info->unk < 0) info->unk = t->model == MODEL_WORDPIECE ? t->wp.unk : t->bpe.unk;
+    /* A model has one unknown token, the others are -1. */
+    if (info->unk < 0) info->unk = MAX(t->wp.unk, MAX(t->bpe.unk, t->uni.unk));
     if (t->model != MODEL_WORDPIECE) return;
     if (info->cls < 0) info->cls = tok_lookup(t, "[CLS]");
     if (info->sep < 0) info->sep = tok_lookup(t, "[SEP]");
@@ -216,7 +225,7 @@ static int read_folder(struct tokenizer *t, const char *dir, struct folder_confi
         if (rc == PEFT_OK) rc = tok_read_json(t, root);
         json_free(t->merges.now);
     } else {
-        rc = read_legacy(t, dir, c->tokenizer);
+        rc = read_legacy(t, dir, c);
     }
     json_free(root);
     if (rc == PEFT_OK) rc = read_added_decoder(t, json_get(c->tokenizer, "added_tokens_decoder"));

@@ -4,13 +4,13 @@
  *   model   gpt2: byte-level BPE with merges, split as `pre` says
  *           llama: SentencePiece BPE with scores; bert: WordPiece, where a
  *           word's first token begins with U+2581 and the inner ones are bare
+ *   t5      Unigram with scores; precompiled_charsmap, and whether spaces that
+ *           are too many go (remove_extra_whitespaces)
  *   token_type  1 normal, 2 unknown, 3 control, 4 user defined, 5 unused,
  *           6 byte */
 #include "text/tok.h"
 
 #include <math.h>
-
-enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER };
 
 struct gguf_tokens {
     struct gguf_array text, type, score, merges;
@@ -145,7 +145,6 @@ static int gguf_merges(struct tokenizer *t, const struct gguf_tokens *g)
 static int gguf_gpt2(struct tokenizer *t, const struct gguf_tokens *g)
 {
     const char *name, *arch;
-    t->model = MODEL_BPE;
     int rc = gguf_string(t, KEY("pre"), &name);
     if (rc >= 0) rc = gguf_string(t, "general.architecture", &arch);
     if (rc < 0) return rc;
@@ -170,17 +169,13 @@ static int gguf_gpt2(struct tokenizer *t, const struct gguf_tokens *g)
 static int gguf_llama(struct tokenizer *t, const struct gguf_tokens *g)
 {
     int prefix;
-    t->model = MODEL_SCORES;
     t->bpe.byte_fallback = true;
     t->bpe.fuse_unk = true;
     int rc = gguf_flag(t->store, KEY("add_space_prefix"), 1, &prefix);
     if (rc < 0) return rc;
     if (!g->has_score) return fail(PEFT_EFORMAT, "no key " KEY("scores"));
     t->add_prefix = prefix;
-    struct norm_step *p = prefix ? norm_push(t, NORM_PREPEND) : NULL;
-    if (p) p->to = SPM_SPACE, p->n_to = 3;
-    p = norm_push(t, NORM_REPLACE);
-    p->from = " ", p->n_from = 1, p->to = SPM_SPACE, p->n_to = 3;
+    if ((rc = norm_push_spm(t, prefix)) < 0) return rc;
     if ((rc = decode_push_spm(t, prefix)) < 0) return rc;
     if ((rc = gguf_vocab(t, g)) < 0) return rc;
     float *score = mem_array(&t->host->mem, t->n, sizeof *score);
@@ -199,6 +194,60 @@ static int gguf_bert(struct tokenizer *t, const struct gguf_tokens *g)
 {
     int rc = gguf_vocab_bert(t, g);
     return rc < 0 ? rc : wordpiece_defaults(t, true, "[UNK]");
+}
+
+static int gguf_charsmap(struct tokenizer *t)
+{
+    struct gguf_array map = {0};
+    int rc = store_array(t->store, KEY("precompiled_charsmap"), -1, &map);
+    if (rc <= 0 || map.n == 0) return rc < 0 ? rc : PEFT_OK;
+    if (map.type != GGUF_U8 && map.type != GGUF_I8)
+        return fail(PEFT_EFORMAT, KEY("precompiled_charsmap") " is not an array of bytes");
+    struct norm_step *p = norm_push(t, NORM_CHARSMAP);
+    return p ? charsmap_open(&p->charsmap, map.data, map.n) : PEFT_EUNSUPPORTED;
+}
+
+/* Scores of normal pieces; the others' may be anything, and must not make an
+ * unknown character dearer than it was in training. */
+static int gguf_scores(struct tokenizer *t, const struct gguf_tokens *g)
+{
+    double lowest = 0;
+    double *score = t->uni.score = mem_array(&t->host->mem, t->n, sizeof *score);
+    if (!score) return PEFT_ENOMEM;
+    for (int64_t i = 0; i < t->n; i++) {
+        score[i] = store_array_f32(&g->score, i);
+        if (type_of(g, i) == TYPE_NORMAL && score[i] < lowest) lowest = score[i];
+    }
+    for (int64_t i = 0; i < t->n; i++) {
+        const struct token *k = &t->tokens[i];
+        bool filler = type_of(g, i) == TYPE_UNUSED && k->n > 4 && !memcmp(k->s, "[PAD", 4);
+        if (type_of(g, i) != TYPE_NORMAL && !(score[i] >= lowest)) score[i] = lowest;
+        if (filler) score[i] = -INFINITY;
+    }
+    return PEFT_OK;
+}
+
+static int gguf_t5(struct tokenizer *t, const struct gguf_tokens *g)
+{
+    int prefix, squeeze;
+    int64_t unk = -1;
+    if (!g->has_score) return fail(PEFT_EFORMAT, "no key " KEY("scores"));
+    int rc = gguf_flag(t->store, KEY("add_space_prefix"), 1, &prefix);
+    if (rc >= 0) rc = gguf_flag(t->store, KEY("remove_extra_whitespaces"), 0, &squeeze);
+    if (rc >= 0) rc = store_int(t->store, KEY("unknown_token_id"), 0, g->text.n - 1, &unk);
+    for (int64_t i = 0; i < g->text.n && unk < 0; i++)
+        if (type_of(g, i) == TYPE_UNKNOWN) unk = i;
+    if (rc >= 0) rc = gguf_charsmap(t);
+    if (rc >= 0 && squeeze) rc = split_push_words(t, prefix);
+    if (rc >= 0 && !squeeze) rc = norm_push_spm(t, prefix);
+    if (rc >= 0 && !squeeze) rc = decode_push_spm(t, prefix);
+    if (rc >= 0) rc = gguf_vocab(t, g);
+    if (rc >= 0) rc = gguf_scores(t, g);
+    if (rc < 0) return rc;
+    t->uni.unk = (int32_t)unk;
+    t->uni.byte_fallback = tok_model_id(t, "<0x41>", 6) >= 0;
+    t->add_prefix = prefix;
+    return unigram_build(t);
 }
 
 /* --- settings */
@@ -230,6 +279,18 @@ static int gguf_special_ids(struct tokenizer *t)
     return PEFT_OK;
 }
 
+/* <s> A </s>, and the pair <s> A </s> </s> B </s>. */
+static int post_xlm(struct tokenizer *t)
+{
+    const struct tok_info *i = &t->info;
+    t->single = (struct post){{{POST_TOKEN, i->bos, 0}, {POST_A, 0, 0}, {POST_TOKEN, i->eos, 0}},
+                              3};
+    t->pair = t->single;
+    post_push(&t->pair, POST_TOKEN, i->sep, 0);
+    post_push(&t->pair, POST_B, 0, 0);
+    return post_push(&t->pair, POST_TOKEN, i->eos, 0);
+}
+
 static int gguf_post(struct tokenizer *t)
 {
     struct tok_info *info = &t->info;
@@ -242,23 +303,27 @@ static int gguf_post(struct tokenizer *t)
     int rc = gguf_flag(t->store, KEY("add_bos_token"), llama, &bos);
     if (rc >= 0) rc = gguf_flag(t->store, KEY("add_eos_token"), 0, &eos);
     if (rc < 0) return rc;
+    if (t->model == MODEL_UNIGRAM && bos && eos && info->sep >= 0) return post_xlm(t);
     return bos || eos ? post_simple(t, bos ? info->bos : -1, eos ? info->eos : -1) : PEFT_OK;
 }
 
 static int read_gguf(struct tokenizer *t, const char *model)
 {
-    static const struct {
-        const char *model;
-        int (*read)(struct tokenizer *t, const struct gguf_tokens *g);
-    } rows[] = {{"gpt2", gguf_gpt2}, {"llama", gguf_llama}, {"bert", gguf_bert}};
+    static int (*const readers[])(struct tokenizer *t, const struct gguf_tokens *g) = {
+        [MODEL_BPE] = gguf_gpt2, [MODEL_SCORES] = gguf_llama, [MODEL_WORDPIECE] = gguf_bert,
+        [MODEL_UNIGRAM] = gguf_t5,
+    };
     struct gguf_tokens g = {0};
-    size_t row = 0;
-    while (row < ARRAY_LEN(rows) && strcmp(model, rows[row].model)) row++;
-    if (row == ARRAY_LEN(rows))
-        return fail(PEFT_EUNSUPPORTED, KEY("model") " is \"%.60s\", expected gpt2, llama or bert",
-                    model);
+    int kind = 0;
+    while (tok_models[kind].kind &&
+           (!tok_models[kind].gguf || strcmp(model, tok_models[kind].gguf)))
+        kind++;
+    if (!tok_models[kind].kind)
+        return fail(PEFT_EUNSUPPORTED, KEY("model") " is \"%.60s\", expected gpt2, llama, t5 or "
+                    "bert", model);
+    t->model = (enum model_kind)kind;
     int rc = gguf_arrays(t->store, &g);
-    if (rc == PEFT_OK) rc = rows[row].read(t, &g);
+    if (rc == PEFT_OK) rc = readers[kind](t, &g);
     if (rc == PEFT_OK) rc = gguf_added(t, &g);
     if (rc == PEFT_OK) rc = gguf_special_ids(t);
     if (rc == PEFT_OK) rc = gguf_post(t);

@@ -84,7 +84,6 @@ static int read_bpe(struct tokenizer *t, const json *model)
 {
     struct bpe *b = &t->bpe;
     const json *merges = json_get(model, "merges");
-    t->model = MODEL_BPE;
     if (!is_array(merges)) return fail(PEFT_EFORMAT, "tokenizer.json: BPE without merges");
     if (json_number(json_get(model, "dropout"), 0) > 0)
         return fail(PEFT_EUNSUPPORTED, "tokenizer.json: BPE with dropout");
@@ -103,7 +102,6 @@ static int read_bpe(struct tokenizer *t, const json *model)
 static int read_wordpiece(struct tokenizer *t, const json *model)
 {
     struct wordpiece *w = &t->wp;
-    t->model = MODEL_WORDPIECE;
     w->max_chars = 100;
     int rc = json_int(model, "max_input_chars_per_word", 1, 1000, &w->max_chars);
     if (rc >= 0) rc = read_unk(t, model, &w->unk);
@@ -112,6 +110,47 @@ static int read_wordpiece(struct tokenizer *t, const json *model)
     if (w->unk < 0) return fail(PEFT_EFORMAT, "tokenizer.json: WordPiece without unk_token");
     if (!w->prefix) w->prefix = "";
     w->n_prefix = (int64_t)strlen(w->prefix);
+    return PEFT_OK;
+}
+
+/* A score of a piece, given as any number. */
+static int read_piece(struct tokenizer *t, const json *k, int64_t id, int64_t n)
+{
+    const json *piece = is_array(k) ? json_first(k) : NULL;
+    const json *score = piece ? json_next(piece) : NULL;
+    const char *text = json_string(piece);
+    if (!text || !score || json_kind(score) != JSON_NUMBER || json_next(score))
+        return fail(PEFT_EFORMAT, "tokenizer.json: piece %lld of the vocabulary is not [text, "
+                    "score]", (long long)id);
+    const char *s = arena_strndup(&t->arena, text, (int64_t)strlen(text));
+    t->uni.score[id] = json_number(score, 0);
+    return s ? tok_set_token(t, id, s, (int64_t)strlen(s), n) : PEFT_ENOMEM;
+}
+
+static int read_unigram(struct tokenizer *t, const json *model)
+{
+    const json *vocab = json_get(model, "vocab");
+    int64_t n = json_count(vocab), id = 0, unk = -1;
+    if (!is_array(vocab) || n < 1)
+        return fail(PEFT_EFORMAT, "tokenizer.json: Unigram without a list of pieces");
+    const json *unk_id = json_get(model, "unk_id");
+    int rc = unk_id && json_kind(unk_id) != JSON_NULL ? json_int(model, "unk_id", 0, n - 1, &unk)
+                                                      : PEFT_OK;
+    if (rc < 0) return rc;
+    t->uni.unk = (int32_t)unk;
+    t->uni.byte_fallback = json_bool(json_get(model, "byte_fallback"), 0);
+    if (!(t->uni.score = mem_array(&t->host->mem, n, sizeof *t->uni.score))) return PEFT_ENOMEM;
+    rc = PEFT_OK;
+    for (const json *k = json_first(vocab); k && rc == PEFT_OK; k = json_next(k))
+        rc = read_piece(t, k, id++, n);
+    return rc < 0 ? rc : unigram_build(t);
+}
+
+static int read_wordlevel(struct tokenizer *t, const json *model)
+{
+    const char *unk = json_string(json_get(model, "unk_token"));
+    if (!unk) unk = "<unk>";
+    t->wp.unk = tok_model_id(t, unk, (int64_t)strlen(unk));
     return PEFT_OK;
 }
 
@@ -134,18 +173,25 @@ static int read_added(struct tokenizer *t, const json *k, int64_t n_entries)
 
 int tok_read_json(struct tokenizer *t, const json *root)
 {
+    static int (*const readers[])(struct tokenizer *t, const json *model) = {
+        [MODEL_BPE] = read_bpe, [MODEL_WORDPIECE] = read_wordpiece,
+        [MODEL_UNIGRAM] = read_unigram, [MODEL_WORDLEVEL] = read_wordlevel,
+    };
     const json *model = json_get(root, "model"), *added = json_get(root, "added_tokens");
     const json *vocab = json_get(model, "vocab");
     if (!is_object(model)) return fail(PEFT_EFORMAT, "tokenizer.json: no object \"model\"");
     const char *type = json_string(json_get(model, "type"));
-    if (!type) type = json_get(model, "merges") ? "BPE" : "(none)";
-    bool bpe = !strcmp(type, "BPE");
-    if (!bpe && strcmp(type, "WordPiece"))
-        return fail(PEFT_EUNSUPPORTED, "tokenizer.json: a model of type \"%.60s\", expected BPE "
-                    "or WordPiece", type);
+    if (!type) type = json_get(model, "merges") ? "BPE" : is_array(vocab) ? "Unigram" : "(none)";
+    int kind = 0;
+    while (tok_models[kind].kind && (!tok_models[kind].json || strcmp(type, tok_models[kind].json)))
+        kind++;
+    if (!tok_models[kind].kind)
+        return fail(PEFT_EUNSUPPORTED, "tokenizer.json: a model of type \"%.60s\", expected BPE, "
+                    "Unigram, WordPiece or WordLevel", type);
+    t->model = (enum model_kind)kind;
     int64_t n_entries = json_count(vocab) + json_count(added);
-    int rc = tok_read_vocab(t, vocab, n_entries);
-    if (rc == PEFT_OK) rc = bpe ? read_bpe(t, model) : read_wordpiece(t, model);
+    int rc = kind == MODEL_UNIGRAM ? PEFT_OK : tok_read_vocab(t, vocab, n_entries);
+    if (rc == PEFT_OK) rc = readers[kind](t, model);
     if (rc == PEFT_OK) rc = tok_read_parts(t, root);
     for (const json *k = is_array(added) ? json_first(added) : NULL; k && rc == PEFT_OK;
          k = json_next(k))

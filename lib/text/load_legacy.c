@@ -102,6 +102,7 @@ static int legacy_parts(struct tokenizer *t, const json *config)
     t->has_decoder = true;
     int32_t bos = tok_lookup(t, "<s>"), eos = tok_lookup(t, "</s>");
     if (!legacy_classes[row].roberta || bos < 0 || eos < 0) return PEFT_OK;
+    trim_push(t, json_bool(json_get(config, "add_prefix_space"), 0));
     post_bert(t, bos, eos);
     t->pair = (struct post){{{POST_TOKEN, bos, 0}, {POST_A, 0, 0}, {POST_TOKEN, eos, 0},
                              {POST_TOKEN, eos, 0}, {POST_B, 0, 0}, {POST_TOKEN, eos, 0}}, 6};

@@ -72,16 +72,33 @@ static int norm_form(struct tokenizer *t, const json *j, int depth)
     return PEFT_OK;
 }
 
-static int norm_lowercase(struct tokenizer *t, const json *j, int depth)
+/* Those without options. */
+static int norm_plain(struct tokenizer *t, const json *j, int depth)
 {
-    (void)j, (void)depth;
-    return norm_push(t, NORM_LOWER) ? PEFT_OK : PEFT_EUNSUPPORTED;
+    static const struct { const char *type; enum norm_kind kind; } rows[] = {
+        {"Lowercase", NORM_LOWER}, {"StripAccents", NORM_STRIP_MARKS}, {"Nmt", NORM_NMT},
+        {"ByteLevel", NORM_BYTES},
+    };
+    const char *type = json_string(json_get(j, "type"));
+    (void)depth;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (!strcmp(type, rows[i].type))
+            return norm_push(t, rows[i].kind) ? PEFT_OK : PEFT_EUNSUPPORTED;
+    return PEFT_EUNSUPPORTED;
 }
 
-static int norm_strip_accents(struct tokenizer *t, const json *j, int depth)
+static int norm_precompiled(struct tokenizer *t, const json *j, int depth)
 {
-    (void)j, (void)depth;
-    return norm_push(t, NORM_STRIP_MARKS) ? PEFT_OK : PEFT_EUNSUPPORTED;
+    const char *text = json_string(json_get(j, "precompiled_charsmap"));
+    const uint8_t *raw;
+    int64_t n;
+    (void)depth;
+    if (!text)
+        return fail(PEFT_EFORMAT, "tokenizer.json: Precompiled without \"precompiled_charsmap\"");
+    struct norm_step *p = norm_push(t, NORM_CHARSMAP);
+    if (!p) return PEFT_EUNSUPPORTED;
+    int rc = charsmap_base64(&t->arena, text, &raw, &n);
+    return rc < 0 ? rc : charsmap_open(&p->charsmap, raw, n);
 }
 
 static int norm_strip_space(struct tokenizer *t, const json *j, int depth)
@@ -101,14 +118,13 @@ static int norm_prepend(struct tokenizer *t, const json *j, int depth)
     return p ? read_literal(t, j, "Prepend", "prepend", &p->to, &p->n_to) : PEFT_EUNSUPPORTED;
 }
 
-/* {"String": literal}; expressions are not for replacing. */
+/* {"String": literal} or {"Regex": expression}, which leaves *n at 0. */
 static int read_pattern(struct tokenizer *t, const json *j, const char *type, const char **s,
-                        int64_t *n)
+                        int64_t *n, struct expr *expr)
 {
     const char *regex = json_string(json_get(j, "pattern.Regex"));
-    if (regex)
-        return fail(PEFT_EUNSUPPORTED, "tokenizer.json: %s of the expression \"%.100s\"", type,
-                    regex);
+    *n = 0;
+    if (regex) return expr_compile(t, regex, expr);
     return read_literal(t, json_get(j, "pattern"), type, "String", s, n);
 }
 
@@ -125,7 +141,7 @@ static int norm_replace_read(struct tokenizer *t, const json *j, int depth)
     (void)depth;
     struct norm_step *p = norm_push(t, NORM_REPLACE);
     if (!p) return PEFT_EUNSUPPORTED;
-    int rc = read_pattern(t, j, "Replace", &p->from, &p->n_from);
+    int rc = read_pattern(t, j, "Replace", &p->from, &p->n_from, &p->expr);
     return rc < 0 ? rc : read_content(t, j, "Replace", &p->to, &p->n_to);
 }
 
@@ -145,10 +161,10 @@ static int read_normalizer(struct tokenizer *t, const json *j, int depth)
 {
     static const struct part_type rows[] = {
         {"Sequence", norm_sequence}, {"NFC", norm_form}, {"NFD", norm_form},
-        {"NFKC", norm_form}, {"NFKD", norm_form}, {"Lowercase", norm_lowercase},
-        {"StripAccents", norm_strip_accents}, {"Strip", norm_strip_space},
-        {"Prepend", norm_prepend}, {"Replace", norm_replace_read},
-        {"BertNormalizer", norm_bert_read},
+        {"NFKC", norm_form}, {"NFKD", norm_form}, {"Lowercase", norm_plain},
+        {"StripAccents", norm_plain}, {"Nmt", norm_plain}, {"ByteLevel", norm_plain},
+        {"Strip", norm_strip_space}, {"Prepend", norm_prepend}, {"Replace", norm_replace_read},
+        {"Precompiled", norm_precompiled}, {"BertNormalizer", norm_bert_read},
     };
     return read_component(t, j, "normalizer", rows, ARRAY_LEN(rows), depth);
 }
@@ -195,14 +211,30 @@ static int split_by_pattern(struct tokenizer *t, const json *j, int depth)
     p->invert = json_bool(json_get(j, "invert"), 0);
     int rc = read_how(j, &p->how);
     if (rc < 0) return rc;
-    const char *regex = json_string(json_get(j, "pattern.Regex"));
-    if (!regex) {
-        p->find = find_literal;
-        return read_pattern(t, j, "Split", &p->text, &p->n_text);
-    }
-    p->find = split_regex(regex);
-    return p->find ? PEFT_OK : fail(PEFT_EUNSUPPORTED, "tokenizer.json: split by the unknown "
-                                    "expression \"%.200s\"", regex);
+    struct expr expr = {.find = find_literal};
+    rc = read_pattern(t, j, "Split", &p->text, &p->n_text, &expr);
+    p->find = expr.find;
+    p->regex = expr.regex;
+    return rc;
+}
+
+static int split_char(struct tokenizer *t, const json *j, int depth)
+{
+    (void)depth;
+    int rc = split_push_find(t, find_literal, HOW_REMOVED);
+    if (rc < 0) return rc;
+    struct split_step *p = &t->split[t->n_split - 1];
+    return read_literal(t, j, "CharDelimiterSplit", "delimiter", &p->text, &p->n_text);
+}
+
+static int split_length(struct tokenizer *t, const json *j, int depth)
+{
+    int64_t length = 5;
+    (void)depth;
+    int rc = json_int(j, "length", 1, INT32_MAX, &length);
+    if (rc >= 0) rc = split_push_find(t, find_length, HOW_ISOLATED);
+    if (rc == PEFT_OK) t->split[t->n_split - 1].n_text = length;
+    return rc;
 }
 
 static int split_punctuation(struct tokenizer *t, const json *j, int depth)
@@ -268,6 +300,7 @@ static int read_splitter(struct tokenizer *t, const json *j, int depth)
         {"Split", split_by_pattern}, {"Punctuation", split_punctuation},
         {"BertPreTokenizer", split_bert}, {"Whitespace", split_whitespace},
         {"WhitespaceSplit", split_whitespace_only}, {"Metaspace", split_metaspace},
+        {"CharDelimiterSplit", split_char}, {"FixedLength", split_length},
     };
     return read_component(t, j, "pre_tokenizer", rows, ARRAY_LEN(rows), depth);
 }
@@ -281,10 +314,11 @@ static int post_sequence(struct tokenizer *t, const json *j, int depth)
     return read_sequence(t, j, "processors", depth, read_post);
 }
 
-static int post_nothing(struct tokenizer *t, const json *j, int depth)
+static int post_trim(struct tokenizer *t, const json *j, int depth)
 {
-    (void)t, (void)j, (void)depth;
-    return PEFT_OK;
+    (void)depth;
+    return json_bool(json_get(j, "trim_offsets"), 1)
+               ? trim_push(t, json_bool(json_get(j, "add_prefix_space"), 1)) : PEFT_OK;
 }
 
 static int post_special(const json *tokens, const char *name, int64_t type, struct post *p)
@@ -358,7 +392,8 @@ static int post_bert_read(struct tokenizer *t, const json *j, int depth)
 /* <s> A </s> and <s> A </s> </s> B </s>, all of type 0. */
 static int post_roberta_read(struct tokenizer *t, const json *j, int depth)
 {
-    int rc = post_bert_read(t, j, depth);
+    int rc = post_trim(t, j, depth);
+    if (rc == PEFT_OK) rc = post_bert_read(t, j, depth);
     if (rc < 0) return rc;
     int32_t sep = t->single.items[2].id;
     t->pair = t->single;
@@ -370,7 +405,7 @@ static int post_roberta_read(struct tokenizer *t, const json *j, int depth)
 static int read_post(struct tokenizer *t, const json *j, int depth)
 {
     static const struct part_type rows[] = {
-        {"Sequence", post_sequence}, {"ByteLevel", post_nothing},
+        {"Sequence", post_sequence}, {"ByteLevel", post_trim},
         {"TemplateProcessing", post_template}, {"BertProcessing", post_bert_read},
         {"RobertaProcessing", post_roberta_read},
     };
@@ -418,7 +453,7 @@ static int decode_replace(struct tokenizer *t, const json *j, int depth)
     (void)depth;
     struct decode_step *d = decode_push(t, DECODE_REPLACE);
     if (!d) return PEFT_EUNSUPPORTED;
-    int rc = read_pattern(t, j, "Replace", &d->from, &d->n_from);
+    int rc = read_pattern(t, j, "Replace", &d->from, &d->n_from, &d->expr);
     return rc < 0 ? rc : read_content(t, j, "Replace", &d->to, &d->n_to);
 }
 
@@ -432,12 +467,31 @@ static int decode_strip(struct tokenizer *t, const json *j, int depth)
     return rc < 0 ? rc : read_literal(t, j, "Strip", "content", &d->from, &d->n_from);
 }
 
+static int decode_suffix(struct tokenizer *t, const json *j, int depth)
+{
+    (void)depth;
+    struct decode_step *d = decode_push(t, DECODE_SUFFIX);
+    return d ? read_literal(t, j, "BPEDecoder", "suffix", &d->from, &d->n_from)
+             : PEFT_EUNSUPPORTED;
+}
+
+static int decode_ctc_read(struct tokenizer *t, const json *j, int depth)
+{
+    (void)depth;
+    struct decode_step *d = decode_push(t, DECODE_CTC);
+    if (!d) return PEFT_EUNSUPPORTED;
+    d->cleanup = json_bool(json_get(j, "cleanup"), 1);
+    int rc = read_literal(t, j, "CTC", "pad_token", &d->from, &d->n_from);
+    return rc < 0 ? rc : read_literal(t, j, "CTC", "word_delimiter_token", &d->to, &d->n_to);
+}
+
 static int read_decoder(struct tokenizer *t, const json *j, int depth)
 {
     static const struct part_type rows[] = {
         {"Sequence", decode_sequence}, {"ByteLevel", decode_plain}, {"Fuse", decode_plain},
         {"ByteFallback", decode_plain}, {"WordPiece", decode_wordpiece},
         {"Metaspace", decode_metaspace}, {"Replace", decode_replace}, {"Strip", decode_strip},
+        {"BPEDecoder", decode_suffix}, {"CTC", decode_ctc_read},
     };
     return read_component(t, j, "decoder", rows, ARRAY_LEN(rows), depth);
 }

@@ -44,6 +44,7 @@ static int span_emit(struct span_state *st)
 {
     if (!st->holds) return PEFT_OK;
     st->holds = false;
+    if (st->from == st->to) return PEFT_OK;
     if (st->from > 0) st->e->first = false;
     int rc = split_run(st->e, st->step + 1, st->s + st->from, st->to - st->from);
     st->e->first = false;
@@ -73,11 +74,21 @@ static int span_add(struct span_state *st, int64_t from, int64_t to, bool match)
     return rc;
 }
 
+static int span_of_regex(void *ctx, int64_t from, int64_t to, bool match)
+{
+    struct span_state *st = ctx;
+    return span_add(st, from, to, match != st->p->invert);
+}
+
 static int split_find(struct encoder *e, int step, const char *s, int64_t n)
 {
     const struct split_step *p = &e->t->split[step];
     struct span_state st = {.e = e, .p = p, .step = step, .s = s};
     int rc = PEFT_OK;
+    if (p->regex) {
+        rc = expr_scan(&(struct expr){.regex = p->regex}, s, n, span_of_regex, &st);
+        return rc < 0 ? rc : span_emit(&st);
+    }
     for (int64_t at = 0; at < n && rc == PEFT_OK;) {
         bool match;
         int64_t end = p->find(p, s, n, at, &match);
@@ -87,47 +98,60 @@ static int split_find(struct encoder *e, int step, const char *s, int64_t n)
     return rc < 0 ? rc : span_emit(&st);
 }
 
-static void write_bytes(struct buf *b, const char *s, int64_t n)
+void write_bytes(struct draft *d, const struct aligned *in)
 {
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < in->n; i++) {
         char out[4];
-        int len = uni_put(out, uni_of_byte((uint8_t)s[i]));
-        buf_put(b, out, len);
+        int len = uni_put(out, uni_of_byte((uint8_t)in->s[i]));
+        draft_put(d, in, i, out, len);
     }
 }
 
 /* Spaces become the step's character, which also begins the text. */
-static void write_metaspace(struct buf *b, const struct split_step *p, bool first, const char *s,
-                            int64_t n)
+static void write_metaspace(struct draft *d, const struct split_step *p, bool first,
+                            const struct aligned *in)
 {
-    bool has = s[0] == ' ' || (n >= p->n_text && !memcmp(s, p->text, (size_t)p->n_text));
+    bool has = in->s[0] == ' ' ||
+               (in->n >= p->n_text && !memcmp(in->s, p->text, (size_t)p->n_text));
     if (!has && (p->prepend == PREPEND_ALWAYS || (p->prepend == PREPEND_FIRST && first)))
-        buf_put(b, p->text, p->n_text);
+        draft_put(d, in, 0, p->text, p->n_text);
     int64_t from = 0;
-    for (int64_t i = 0; i < n; i++) {
-        if (s[i] != ' ') continue;
-        buf_put(b, s + from, i - from);
-        buf_put(b, p->text, p->n_text);
+    for (int64_t i = 0; i < in->n; i++) {
+        if (in->s[i] != ' ') continue;
+        draft_copy(d, in, from, i);
+        draft_put(d, in, i, p->text, p->n_text);
         from = i + 1;
     }
-    buf_put(b, s + from, n - from);
+    draft_copy(d, in, from, in->n);
+}
+
+/* The pieces of a rewritten text point into that one. */
+int split_rewrite(struct encoder *e, int step, const char *s, int64_t n)
+{
+    const struct split_step *p = &e->t->split[step];
+    struct draft *d = &e->step[step];
+    struct aligned was = e->now, in = {s, n, NULL};
+    int rc = token_spans_of(e, &e->own[step], &in);
+    if (rc < 0) return rc;
+    draft_clear(d);
+    if (p->kind == SPLIT_BYTES) write_bytes(d, &in);
+    if (p->kind == SPLIT_METASPACE) write_metaspace(d, p, e->first, &in);
+    if (p->kind == SPLIT_PREFIX_SPACE) draft_put(d, &in, 0, " ", 1), draft_copy(d, &in, 0, n);
+    if ((rc = draft_check(d)) < 0) return rc;
+    e->now = draft_text(d, &in);
+    rc = split_run(e, step + 1, e->now.s, e->now.n);
+    e->now = was;
+    return rc;
 }
 
 int split_run(struct encoder *e, int step, const char *s, int64_t n)
 {
     const struct tokenizer *t = e->t;
     if (n == 0) return PEFT_OK;
-    if (step == t->n_split)
-        return t->model == MODEL_WORDPIECE ? wordpiece_encode(e, s, n) : bpe_encode(e, s, n);
+    if (step == t->n_pieces && !e->mapped) return words_encode(e, s, n);
+    if (step == t->n_split) return bpe_encode(e, s, n);
     const struct split_step *p = &t->split[step];
     if (p->kind == SPLIT_FIND) return split_find(e, step, s, n);
     if (p->kind == SPLIT_PREFIX_SPACE && s[0] == ' ') return split_run(e, step + 1, s, n);
-
-    struct buf *b = &e->step[step];
-    buf_clear(b);
-    if (p->kind == SPLIT_BYTES) write_bytes(b, s, n);
-    if (p->kind == SPLIT_METASPACE) write_metaspace(b, p, e->first, s, n);
-    if (p->kind == SPLIT_PREFIX_SPACE) buf_putc(b, ' '), buf_put(b, s, n);
-    if (buf_check(b) < 0) return PEFT_ENOMEM;
-    return split_run(e, step + 1, b->data, b->n);
+    return split_rewrite(e, step, s, n);
 }

@@ -2,6 +2,7 @@
  * copied; for a tokenizer from GGUF, tokenizer.json is made from its parts. */
 #include "text/tok.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 static void put_token_json(struct buf *b, const struct tokenizer *t, int32_t id)
@@ -44,9 +45,17 @@ static int put_added(struct buf *b, const struct tokenizer *t)
 
 /* --- the parts, by model */
 
-static void put_spm_parts(struct buf *b, const struct tokenizer *t)
+static void put_charsmap(struct buf *b, const struct norm_step *p)
+{
+    buf_puts(b, "{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"");
+    charsmap_put_base64(b, p->charsmap.raw, p->charsmap.n_raw);
+    buf_puts(b, "\"}");
+}
+
+static void put_spm_parts(struct buf *b, const struct tokenizer *t, const struct norm_step *map)
 {
     buf_puts(b, "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[");
+    if (map) put_charsmap(b, map), buf_putc(b, ',');
     if (t->add_prefix) buf_puts(b, "{\"type\":\"Prepend\",\"prepend\":\"" SPM_SPACE "\"},");
     buf_puts(b, "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"" SPM_SPACE
              "\"}]},\n\"pre_tokenizer\":null,\n"
@@ -56,6 +65,25 @@ static void put_spm_parts(struct buf *b, const struct tokenizer *t)
     if (t->add_prefix)
         buf_puts(b, ",{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}");
     buf_puts(b, "]},\n");
+}
+
+/* A Unigram model's, as load_gguf.c makes them. */
+static void put_unigram_parts(struct buf *b, const struct tokenizer *t)
+{
+    static const char words[] = "\"replacement\":\"" SPM_SPACE "\",\"prepend_scheme\":";
+    const char *prepend = t->add_prefix ? "\"always\"" : "\"never\"";
+    const struct norm_step *map = t->n_norm && t->norm[0].kind == NORM_CHARSMAP ? t->norm : NULL;
+    if (t->n_split == 0) {
+        put_spm_parts(b, t, map);
+        return;
+    }
+    buf_puts(b, "\"normalizer\":");
+    if (map) put_charsmap(b, map);
+    else buf_puts(b, "null");
+    buf_printf(b, ",\n\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":"
+               "\"WhitespaceSplit\"},{\"type\":\"Metaspace\",%s%s,\"split\":true}]},\n"
+               "\"decoder\":{\"type\":\"Metaspace\",%s%s,\"split\":true},\n", words, prepend,
+               words, prepend);
 }
 
 static void put_bert_parts(struct buf *b, const struct tokenizer *t)
@@ -205,9 +233,32 @@ static int put_scored_merges(struct buf *b, const struct tokenizer *t)
     return rc;
 }
 
+static void put_unigram(struct buf *b, const struct tokenizer *t)
+{
+    buf_puts(b, "\"model\":{\"type\":\"Unigram\",\"unk_id\":");
+    if (t->uni.unk >= 0) buf_printf(b, "%d,", t->uni.unk);
+    else buf_puts(b, "null,");
+    put_bool(b, "byte_fallback", t->uni.byte_fallback);
+    buf_puts(b, ",\"vocab\":[");
+    int64_t n = t->n;
+    while (n > 1 && t->uni.score[n - 1] == -INFINITY) n--;
+    for (int64_t i = 0; i < n; i++) {
+        buf_puts(b, i ? ",\n[" : "\n[");
+        put_token_json(b, t, (int32_t)i);
+        buf_putc(b, ',');
+        buf_real(b, fmax(t->uni.score[i], t->uni.unk_score + 10));
+        buf_putc(b, ']');
+    }
+    buf_puts(b, "]}");
+}
+
 static int put_model(struct buf *b, const struct tokenizer *t)
 {
     int rc = PEFT_OK;
+    if (t->model == MODEL_UNIGRAM) {
+        put_unigram(b, t);
+        return PEFT_OK;
+    }
     if (t->model == MODEL_WORDPIECE) {
         buf_puts(b, "\"model\":{\"type\":\"WordPiece\",\"unk_token\":");
         put_token_json(b, t, t->wp.unk);
@@ -238,7 +289,8 @@ static int put_tokenizer_json(struct buf *b, const struct tokenizer *t)
     int rc = put_added(b, t);
     if (rc < 0) return rc;
     if (t->model == MODEL_WORDPIECE) put_bert_parts(b, t);
-    else if (t->model == MODEL_SCORES) put_spm_parts(b, t);
+    else if (t->model == MODEL_SCORES) put_spm_parts(b, t, NULL);
+    else if (t->model == MODEL_UNIGRAM) put_unigram_parts(b, t);
     else rc = put_byte_level_parts(b, t);
     if (rc < 0) return rc;
     put_post(b, t);

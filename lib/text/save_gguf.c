@@ -4,7 +4,6 @@
 #include "text/tok.h"
 
 enum { KV_MAX = 24 };
-enum { OUT_NORMAL = 1, OUT_UNKNOWN, OUT_CONTROL, OUT_USER, OUT_UNUSED, OUT_BYTE };
 #define OUT_KEY(name) "tokenizer.ggml." name
 
 struct tok_kv_list {
@@ -64,15 +63,18 @@ static int copy_from_store(const struct store *s, struct arena *a, struct gguf_k
 static int32_t out_type(const struct tokenizer *t, int64_t i, const float *score)
 {
     const struct token *k = &t->tokens[i];
-    if (!k->s) return OUT_UNUSED;
-    if (i == t->info.unk && t->model != MODEL_BPE) return OUT_UNKNOWN;
-    if (k->flags & TOKEN_SPECIAL) return score && i == t->bpe.unk ? OUT_UNKNOWN : OUT_CONTROL;
-    if (k->flags & TOKEN_ADDED) return OUT_USER;
-    if (!score) return OUT_NORMAL;
-    if (k->n == 6 && !memcmp(k->s, "<0x", 3) && k->s[5] == '>') return OUT_BYTE;
+    if (!k->s) return TYPE_UNUSED;
+    bool byte = k->n == 6 && !memcmp(k->s, "<0x", 3) && k->s[5] == '>';
+    if (t->model == MODEL_UNIGRAM && i == t->uni.unk) return TYPE_UNKNOWN;
+    if (t->model == MODEL_UNIGRAM && t->uni.byte_fallback && byte) return TYPE_BYTE;
+    if (i == t->info.unk && t->model != MODEL_BPE) return TYPE_UNKNOWN;
+    if (k->flags & TOKEN_SPECIAL) return score && i == t->bpe.unk ? TYPE_UNKNOWN : TYPE_CONTROL;
+    if (k->flags & TOKEN_ADDED) return TYPE_USER;
+    if (!score) return TYPE_NORMAL;
+    if (byte) return TYPE_BYTE;
     /* No merge makes it, so a reader that joins by text must not either. */
     int32_t cp;
-    return score[i] < 0 || uni_next(k->s, &cp) == k->n ? OUT_NORMAL : OUT_UNUSED;
+    return score[i] < 0 || uni_next(k->s, &cp) == k->n ? TYPE_NORMAL : TYPE_UNUSED;
 }
 
 /* BERT in GGUF: words begin with U+2581, inner pieces lose their "##". */
@@ -119,7 +121,7 @@ static void kv_types(struct tok_kv_list *l, const struct tokenizer *t, int64_t r
 {
     gguf_raw_array(&l->raw, GGUF_I32, rows);
     for (int64_t i = 0; i < rows; i++)
-        gguf_raw_u32(&l->raw, (uint32_t)(i < t->n ? out_type(t, i, score) : OUT_UNUSED));
+        gguf_raw_u32(&l->raw, (uint32_t)(i < t->n ? out_type(t, i, score) : TYPE_UNUSED));
     kv_take(l, OUT_KEY("token_type"), GGUF_ARRAY);
 }
 
@@ -194,6 +196,58 @@ static void kv_spm(struct tok_kv_list *l, const struct tokenizer *t, int64_t row
     kv_flag(l, OUT_KEY("add_space_prefix"), prefix);
 }
 
+/* The normalizers before SentencePiece's handling of spaces: none or a map;
+ * then whether that handling is T5's (words) or plain.  False = another. */
+static bool unigram_parts(const struct tokenizer *t, const struct charsmap **map, bool *squeeze,
+                          bool *prefix)
+{
+    int norm = 0, cut = t->n_split - 2, at = 0;
+    *map = t->n_norm && t->norm[0].kind == NORM_CHARSMAP ? &t->norm[norm++].charsmap : NULL;
+    if (t->n_split == 0) {
+        *squeeze = false;
+        *prefix = norm < t->n_norm && t->norm[norm].kind == NORM_PREPEND;
+        norm += *prefix;
+        return norm + 1 == t->n_norm && t->norm[norm].kind == NORM_REPLACE;
+    }
+    if (cut < 0 || t->split[cut].kind != SPLIT_METASPACE || t->split[cut].n_text != 3) return false;
+    if (t->split[cut].prepend == PREPEND_FIRST || t->split[cut + 1].find != find_literal)
+        return false;
+    *squeeze = true;
+    *prefix = t->split[cut].prepend == PREPEND_ALWAYS;
+    at = cut > 0 && t->split[0].find == find_space && t->split[0].how == HOW_REMOVED;
+    if (at) return cut == 1 && norm == t->n_norm;
+    /* Spaces at the end go, and several become one U+2581. */
+    return cut == 0 && t->n_norm == norm + 2 && t->norm[norm].kind == NORM_STRIP &&
+           !t->norm[norm].left && t->norm[norm + 1].kind == NORM_REPLACE &&
+           t->norm[norm + 1].expr.find == split_regex(" {2,}");
+}
+
+static void kv_unigram(struct tok_kv_list *l, const struct tokenizer *t, int64_t rows)
+{
+    const struct charsmap *map;
+    bool squeeze, prefix;
+    if (!unigram_parts(t, &map, &squeeze, &prefix)) {
+        l->rc = fail(PEFT_EUNSUPPORTED, "GGUF cannot hold the normalizers of this Unigram model");
+        return;
+    }
+    kv_string(l, OUT_KEY("model"), "t5");
+    kv_string(l, OUT_KEY("pre"), "default");
+    kv_tokens(l, t, rows);
+    kv_types(l, t, rows, NULL);
+    gguf_raw_array(&l->raw, GGUF_F32, rows);
+    for (int64_t i = 0; i < rows; i++)
+        gguf_raw_f32(&l->raw, i < t->n && t->tokens[i].flags & TOKEN_MODEL ? (float)t->uni.score[i]
+                                                                          : -1e4f);
+    kv_take(l, OUT_KEY("scores"), GGUF_ARRAY);
+    if (map) {
+        gguf_raw_array(&l->raw, GGUF_U8, map->n_raw);
+        buf_put(&l->raw, map->raw, map->n_raw);
+        kv_take(l, OUT_KEY("precompiled_charsmap"), GGUF_ARRAY);
+    }
+    kv_flag(l, OUT_KEY("add_space_prefix"), prefix);
+    kv_flag(l, OUT_KEY("remove_extra_whitespaces"), squeeze);
+}
+
 static void kv_bert(struct tok_kv_list *l, const struct tokenizer *t, int64_t rows)
 {
     bool lower = t->n_norm == 1 && t->norm[0].kind == NORM_BERT && t->norm[0].lower &&
@@ -235,6 +289,8 @@ int tok_gguf_kv_rows(struct host *h, const struct tokenizer *t, int64_t rows, st
     buf_init(&l.raw, &h->mem);
     rows = MAX(rows, t->n);
     if (t->model == MODEL_WORDPIECE) kv_bert(&l, t, rows);
+    else if (t->model == MODEL_UNIGRAM) kv_unigram(&l, t, rows);
+    else if (t->model == MODEL_WORDLEVEL) l.rc = fail(PEFT_EUNSUPPORTED, "GGUF knows no WordLevel");
     else if (t->n_split > 0 && t->split[t->n_split - 1].kind == SPLIT_BYTES)
         kv_byte_level(&l, t, rows);
     else kv_spm(&l, t, rows);

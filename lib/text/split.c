@@ -4,9 +4,13 @@
 
 enum char_class { CLASS_LETTER, CLASS_NUMBER, CLASS_SPACE, CLASS_OTHER };
 
-static enum char_class class_at(const char *s, int *len)
+static inline enum char_class class_at(const char *s, int *len)
 {
-    int32_t cp;
+    int32_t cp = (uint8_t)*s;
+    *len = 1;
+    if ((uint32_t)((cp | 32) - 'a') < 26) return CLASS_LETTER;
+    if (cp < 0x80 && (uint32_t)(cp - '0') < 10) return CLASS_NUMBER;
+    if (cp < 0x80) return cp == ' ' || (cp >= 9 && cp <= 13) ? CLASS_SPACE : CLASS_OTHER;
     *len = uni_next(s, &cp);
     if (uni_letter(cp)) return CLASS_LETTER;
     if (uni_number(cp)) return CLASS_NUMBER;
@@ -223,6 +227,19 @@ static int64_t find_bloom(const struct split_step *p, const char *s, int64_t n, 
     return at;
 }
 
+/*  {2,}: two or more spaces */
+static int64_t find_spaces2(const struct split_step *p, const char *s, int64_t n, int64_t at,
+                            bool *match)
+{
+    (void)p;
+    int64_t end = at;
+    while (end < n && s[end] == ' ') end++;
+    *match = end - at >= 2;
+    if (*match) return end;
+    const char *hit = uni_find(s + end, n - end, "  ", 2);
+    return hit ? hit - s : n;
+}
+
 /* A literal text. */
 int64_t find_literal(const struct split_step *p, const char *s, int64_t n, int64_t at,
                      bool *match)
@@ -231,6 +248,15 @@ int64_t find_literal(const struct split_step *p, const char *s, int64_t n, int64
     *match = hit == s + at;
     if (*match) return at + p->n_text;
     return hit ? hit - s : n;
+}
+
+/* n_text characters, or what is left. */
+int64_t find_length(const struct split_step *p, const char *s, int64_t n, int64_t at, bool *match)
+{
+    int32_t cp;
+    *match = true;
+    for (int64_t k = 0; k < p->n_text && at < n; k++) at += uni_next(s + at, &cp);
+    return at;
 }
 
 #define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -254,6 +280,7 @@ static const struct { const char *regex; find_fn *find; } split_regexes[] = {
     {"\\p{N}{1,3}", find_number3},
     {"[0-9][0-9][0-9]", find_three},
     {"\\s+", find_spaces},
+    {" {2,}", find_spaces2},
     {"\\s", find_space},
     {"\\w+|[^\\w\\s]+", find_words},
     {BLOOM, find_bloom},

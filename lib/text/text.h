@@ -6,9 +6,11 @@
 #include "store/store.h"
 
 struct tokenizer;
+extern const struct named tok_kinds[];      /* what is read; name NULL ends it */
 /* From a Hugging Face folder: tokenizer.json (with tokenizer_config.json and
  * special_tokens_map.json beside it), or vocab.json + merges.txt, or
- * vocab.txt.  PEFT_ENOTFOUND when the folder has none of them. */
+ * vocab.txt, or a SentencePiece model (tokenizer.model, spiece.model,
+ * sentencepiece.bpe.model, spm.model).  PEFT_ENOTFOUND when the folder has none of them. */
 int tok_open_folder(struct host *h, const char *dir, struct tokenizer **out);
 /* From GGUF metadata (tokenizer.ggml.*).  PEFT_ENOTFOUND when there is none. */
 int tok_open_gguf(struct host *h, const struct store *s, struct tokenizer **out);
@@ -29,7 +31,7 @@ int tok_gguf_kv_rows(struct host *h, const struct tokenizer *t, int64_t rows, st
                      struct gguf_kv **kv, int64_t *n);
 
 struct tok_info {
-    const char *kind;               /* "bpe", "wordpiece" */
+    const char *kind;               /* "bpe", "wordpiece", "unigram", "wordlevel" */
     int64_t n_vocab;                /* ids 0..n_vocab-1 */
     int32_t bos, eos, pad, unk, cls, sep, mask;     /* -1 = none */
     int adds_bos, adds_eos;         /* by TOK_SPECIAL */
@@ -39,6 +41,9 @@ const struct tok_info *tok_info(const struct tokenizer *t);
 /* Ids that end a turn: eos, <|im_end|>, <|eot_id|>, ... */
 int tok_is_eot(const struct tokenizer *t, int32_t id);
 int tok_is_special(const struct tokenizer *t, int32_t id);
+/* Whether a token goes on the word of the one before ("##ing"); -1: this
+ * tokenizer does not mark that. */
+int tok_goes_on(const struct tokenizer *t, int32_t id);
 
 enum { TOK_SPECIAL = 1 /* add BOS, [CLS] ... */, TOK_PLAIN = 2 /* do not parse special tokens */ };
 /* Appends ids.  n bytes of valid UTF-8 (else PEFT_EFORMAT).  const: any thread. */
@@ -47,6 +52,23 @@ int tok_encode(struct host *h, const struct tokenizer *t, const char *text, int6
 /* Two segments as BERT does: [CLS] a [SEP] b [SEP]; types (may be NULL) gets 0 and 1. */
 int tok_encode_pair(struct host *h, const struct tokenizer *t, const char *a, int64_t na,
                     const char *b, int64_t nb, struct ids *out, struct ids *types);
+/* Encoders keep their memory, a megabyte at most, for the next call; this frees
+ * what no call uses now.  Any thread. */
+void tok_rest(const struct tokenizer *t);
+/* Where ids come from: id i stands for the bytes [begin, end) of text `part`, 0
+ * or 1 of a pair; one that the template adds has the part -1 and [0, 0).  As in
+ * Hugging Face's tokenizers: whole characters, of which several ids may share
+ * one; what a normalizer made stands for what it was made from; and spaces are
+ * left out where the tokenizer says so (trim_offsets). */
+struct token_spans { struct ids begin, end, part; };
+void token_spans_init(struct token_spans *x, struct mem *m);
+void token_spans_free(struct token_spans *x);
+/* tok_encode and tok_encode_pair, with spans appended as well. */
+int tok_encode_spans(struct host *h, const struct tokenizer *t, const char *text, int64_t n,
+                     int flags, struct ids *out, struct token_spans *spans);
+int tok_encode_pair_spans(struct host *h, const struct tokenizer *t, const char *a, int64_t na,
+                          const char *b, int64_t nb, struct ids *out, struct ids *types,
+                          struct token_spans *spans);
 enum { DETOK_SKIP = 1 /* leave special tokens out */ };
 int tok_decode(const struct tokenizer *t, const int32_t *ids, int64_t n, int flags,
                struct buf *out);

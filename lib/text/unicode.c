@@ -168,77 +168,118 @@ bool uni_printable(int32_t cp)
                                        CATEGORY(ZP) | CATEGORY(ZS));
 }
 
+/* A character on its way to a normal form; `change` as uni_normalize gives. */
+struct mark { int32_t cp, change; };
+
+static int combining(int32_t cp)
+{
+    return cp < 0x300 ? 0 : utf8proc_get_property(cp)->combining_class;
+}
+
 /* Stable sort by combining class of a run of marks: insertion for the usual
  * few, counting for a hostile many.  `tmp` has room for n. */
-static void sort_marks(int32_t *v, int64_t n, int32_t *tmp)
+static void sort_marks(struct mark *v, int64_t n, struct mark *tmp)
 {
     if (n < 16) {
         for (int64_t i = 1; i < n; i++) {
-            int32_t cp = v[i];
-            int key = utf8proc_get_property(cp)->combining_class;
+            struct mark x = v[i];
+            int key = combining(x.cp);
             int64_t j = i;
-            for (; j > 0 && utf8proc_get_property(v[j - 1])->combining_class > key; j--)
-                v[j] = v[j - 1];
-            v[j] = cp;
+            for (; j > 0 && combining(v[j - 1].cp) > key; j--) v[j] = v[j - 1];
+            v[j] = x;
         }
         return;
     }
     int64_t start[257] = {0};
-    for (int64_t i = 0; i < n; i++) start[utf8proc_get_property(v[i])->combining_class + 1]++;
+    for (int64_t i = 0; i < n; i++) start[combining(v[i].cp) + 1]++;
     for (int k = 0; k < 256; k++) start[k + 1] += start[k];
-    for (int64_t i = 0; i < n; i++) {
-        int key = utf8proc_get_property(v[i])->combining_class;
-        tmp[start[key]++] = v[i];
-    }
+    for (int64_t i = 0; i < n; i++) tmp[start[combining(v[i].cp)]++] = v[i];
     memcpy(v, tmp, (size_t)n * sizeof *v);
 }
 
-static void order_marks(int32_t *v, int64_t n, int32_t *tmp)
+static void order_marks(struct mark *v, int64_t n, struct mark *tmp)
 {
     for (int64_t i = 0; i < n;) {
         int64_t end = i;
-        while (end < n && utf8proc_get_property(v[end])->combining_class != 0) end++;
+        while (end < n && combining(v[end].cp) != 0) end++;
         if (end - i > 1) sort_marks(v + i, end - i, tmp);
         i = end + 1;
     }
 }
 
+/* The character that two compose to, or -1. */
+static int32_t composed(int32_t a, int32_t b)
+{
+    if (b < 0x300) return -1;
+    int32_t two[2] = {a, b};
+    utf8proc_ssize_t n = utf8proc_normalize_utf32(two, 2, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    return n == 1 ? two[0] : -1;
+}
+
+/* Canonical composition (the Unicode Standard, section 3.11, D117): a character
+ * joins the last starter unless one in between has its class or a higher one. */
+static int64_t compose_marks(struct mark *v, int64_t n)
+{
+    int64_t starter = -1, out = 0;
+    int last = -1;
+    for (int64_t i = 0; i < n; i++) {
+        int class = combining(v[i].cp);
+        int32_t joined = starter >= 0 && last < class ? composed(v[starter].cp, v[i].cp) : -1;
+        if (joined >= 0) {
+            v[starter].cp = joined;
+            v[starter].change += v[i].change - 1;
+            continue;
+        }
+        if (class == 0) starter = out;
+        last = class == 0 ? -1 : class;
+        v[out++] = v[i];
+    }
+    return out;
+}
+
 /* The longest decomposition, that of U+FDFA, has 18 characters. */
 enum { DECOMPOSED_MAX = 32 };
 
-int uni_normalize(struct mem *m, enum uni_form form, const char *s, int64_t n, struct buf *out)
+/* Appends the decomposition of a character, as struct mark. */
+static void decompose(struct buf *marks, int32_t cp, utf8proc_option_t options)
 {
-    bool ascii = true;
-    for (int64_t i = 0; i < n && ascii; i++) ascii = (uint8_t)s[i] < 0x80;
-    if (ascii) {
-        buf_put(out, s, n);
-        return buf_check(out);
-    }
-    struct ids chars, tmp;
-    ids_init(&chars, m);
-    ids_init(&tmp, m);
+    int32_t parts[DECOMPOSED_MAX];
+    struct mark x[DECOMPOSED_MAX];
+    int boundclass = 0;
+    int64_t k = cp < 0x80 ? 0 : utf8proc_decompose_char(cp, parts, DECOMPOSED_MAX, options,
+                                                        &boundclass);
+    if (k <= 0 || k > DECOMPOSED_MAX) parts[0] = cp, k = 1;
+    for (int64_t j = 0; j < k; j++) x[j] = (struct mark){parts[j], j > 0};
+    buf_put(marks, x, k * (int64_t)sizeof *x);
+}
+
+int uni_normalize(struct mem *m, enum uni_form form, const char *s, int64_t n, struct buf *out,
+                  struct ids *changes)
+{
+    struct buf marks, tmp;
+    buf_init(&marks, m);
+    buf_init(&tmp, m);
     int options = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE;
     if (form == UNI_NFKC || form == UNI_NFKD) options |= UTF8PROC_COMPAT;
-    for (int64_t i = 0; i < n && !chars.oom;) {
-        int32_t cp, parts[DECOMPOSED_MAX];
-        int boundclass = 0;
+    for (int64_t i = 0; i < n && !marks.oom;) {
+        int32_t cp;
         i += uni_next(s + i, &cp);
-        int64_t k = utf8proc_decompose_char(cp, parts, DECOMPOSED_MAX, (utf8proc_option_t)options,
-                                            &boundclass);
-        if (k <= 0 || k > DECOMPOSED_MAX) parts[0] = cp, k = 1;
-        for (int64_t j = 0; j < k; j++) ids_push(&chars, parts[j]), ids_push(&tmp, 0);
+        decompose(&marks, cp, (utf8proc_option_t)options);
     }
-    int rc = ids_check(&chars) < 0 ? PEFT_ENOMEM : ids_check(&tmp);
+    buf_put(&tmp, marks.data, marks.n);
+    int rc = buf_check(&marks) < 0 ? PEFT_ENOMEM : buf_check(&tmp);
     if (rc == PEFT_OK) {
-        order_marks(chars.v, chars.n, tmp.v);
-        int64_t count = chars.n;
-        if (form == UNI_NFC || form == UNI_NFKC)
-            count = utf8proc_normalize_utf32(chars.v, chars.n, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-        for (int64_t i = 0; i < count; i++) uni_append(out, chars.v[i]);
+        struct mark *v = (struct mark *)(void *)marks.data;
+        int64_t count = marks.n / (int64_t)sizeof *v;
+        order_marks(v, count, (struct mark *)(void *)tmp.data);
+        if (form == UNI_NFC || form == UNI_NFKC) count = compose_marks(v, count);
+        for (int64_t i = 0; i < count; i++) uni_append(out, v[i].cp);
+        for (int64_t i = 0; changes && i < count; i++) ids_push(changes, v[i].change);
         rc = buf_check(out);
+        if (rc == PEFT_OK && changes) rc = ids_check(changes);
     }
-    ids_free(&chars);
-    ids_free(&tmp);
+    buf_free(&marks);
+    buf_free(&tmp);
     return rc;
 }
 
@@ -277,6 +318,18 @@ void uni_append_lossy(struct buf *out, const char *s, int64_t n)
         start = i += bad;
     }
     buf_put(out, s + start, n - start);
+}
+
+int64_t uni_grapheme(const char *s, int64_t n)
+{
+    int32_t cp, next, state = 0;
+    int64_t at = uni_next(s, &cp);
+    for (; at < n; cp = next) {
+        int len = uni_next(s + at, &next);
+        if (utf8proc_grapheme_break_stateful(cp, next, &state)) break;
+        at += len;
+    }
+    return at;
 }
 
 const char *uni_find(const char *s, int64_t n, const char *what, int64_t n_what)

@@ -39,10 +39,15 @@ bool uni_is_lower(int32_t cp);
 bool uni_decimal(int32_t cp);       /* \p{Nd} */
 bool uni_printable(int32_t cp);     /* as Python's repr() shows it */
 /* Appends a normal form of valid UTF-8.  Linear time, also for long runs of
- * combining marks. */
+ * combining marks.  `changes` (may be NULL) gets for each character appended
+ * what it did to the text: 0 it stands in the place of one, 1 it is new, -k it
+ * stands in the place of 1 + k. */
 enum uni_form { UNI_NFC, UNI_NFD, UNI_NFKC, UNI_NFKD };
-int uni_normalize(struct mem *m, enum uni_form form, const char *s, int64_t n, struct buf *out);
+int uni_normalize(struct mem *m, enum uni_form form, const char *s, int64_t n, struct buf *out,
+                  struct ids *changes);
 
+/* Bytes of the extended grapheme cluster (UAX 29) at s, n > 0. */
+int64_t uni_grapheme(const char *s, int64_t n);
 /* First place of a short text in another, or NULL. */
 const char *uni_find(const char *s, int64_t n, const char *what, int64_t n_what);
 

@@ -12,15 +12,20 @@ int tok_new(struct host *h, struct tokenizer **out)
     map_init(&t->added_ids, &h->mem);
     t->info = (struct tok_info){.kind = "bpe", .bos = -1, .eos = -1, .pad = -1, .unk = -1,
                                 .cls = -1, .sep = -1, .mask = -1};
-    t->bpe.unk = t->wp.unk = -1;
+    t->bpe.unk = t->wp.unk = t->uni.unk = -1;
     for (int i = 0; i < 256; i++) t->bpe.of_byte[i] = -1;
-    return PEFT_OK;
+    t->idle = arena_alloc(&t->arena, sizeof *t->idle);
+    if (t->idle) return PEFT_OK;
+    tok_free(t);
+    *out = NULL;
+    return PEFT_ENOMEM;
 }
 
 void tok_free(struct tokenizer *t)
 {
     if (!t) return;
     struct mem *m = &t->host->mem;
+    tok_rest(t);
     for (int i = 0; i < t->n_files; i++) file_close_view(t->host, &t->files[i].view);
     map_free(&t->vocab);
     map_free(&t->added_ids);
@@ -31,6 +36,8 @@ void tok_free(struct tokenizer *t)
     mem_free(m, t->bpe.slots);
     mem_free(m, t->bpe.pairs);
     mem_free(m, t->bpe.rank);
+    unigram_free(t);
+    regex_free_all(t);
     arena_free(&t->arena);
     mem_free(m, t);
 }
@@ -116,16 +123,18 @@ int tok_add(struct tokenizer *t, const struct added *a, int64_t n_entries)
 
 static int build_tries(struct tokenizer *t)
 {
-    struct buf two[2];
-    buf_init(&two[0], &t->host->mem);
-    buf_init(&two[1], &t->host->mem);
+    struct draft two[2];
+    draft_init(&two[0], &t->host->mem);
+    draft_init(&two[1], &t->host->mem);
     int rc = PEFT_OK;
     for (int64_t i = 0; i < t->n_added && rc == PEFT_OK; i++) {
         struct added *a = &t->added[i];
         const char *s = a->s;
         int64_t n = a->n;
         if (a->normalized && t->n_norm > 0) {
-            if ((rc = normalize(t, two, &s, &n)) < 0) break;
+            struct aligned x = {s, n, NULL};
+            if ((rc = normalize(t, two, &x)) < 0) break;
+            s = x.s, n = x.n;
             if (!(s = arena_strndup(&t->arena, s, n))) rc = PEFT_ENOMEM;
             else if (n != a->n || memcmp(s, a->s, (size_t)n) != 0)
                 t->tokens[a->id].flags |= TOKEN_NORMALIZED;
@@ -135,8 +144,8 @@ static int build_tries(struct tokenizer *t)
         if (rc == PEFT_OK)
             rc = trie_add(t, a->normalized ? &t->normalized : &t->plain, s, n, (int32_t)i);
     }
-    buf_free(&two[0]);
-    buf_free(&two[1]);
+    draft_free(&two[0]);
+    draft_free(&two[1]);
     return rc;
 }
 
@@ -168,6 +177,16 @@ static void find_byte_tokens(struct tokenizer *t)
     }
 }
 
+/* Whether the model can take bytes as they are for the characters that stand
+ * for them. */
+static bool takes_bytes(struct tokenizer *t)
+{
+    struct bpe *b = &t->bpe;
+    for (int i = 0; i < 256; i++) b->of_raw[i] = b->of_char[uni_of_byte((uint8_t)i)];
+    return t->model == MODEL_BPE && !b->prefix && !b->end_suffix && t->n_split > 0 &&
+           t->split[t->n_split - 1].kind == SPLIT_BYTES;
+}
+
 static void drop_bad_id(const struct tokenizer *t, int32_t *id)
 {
     if (*id >= t->n || (*id >= 0 && !t->tokens[*id].s)) *id = -1;
@@ -181,6 +200,9 @@ int tok_finish(struct tokenizer *t)
         if (t->tokens[i].flags & TOKEN_MODEL)
             t->wp.max_bytes = MAX(t->wp.max_bytes, t->tokens[i].n);
     find_byte_tokens(t);
+    t->bpe.raw = takes_bytes(t);
+    t->n_pieces = t->n_split - t->bpe.raw;
+    if ((rc = words_prepare(t)) < 0) return rc;
     int32_t *const ids[] = {&t->info.bos, &t->info.eos, &t->info.pad, &t->info.unk,
                             &t->info.cls, &t->info.sep, &t->info.mask};
     for (size_t i = 0; i < ARRAY_LEN(ids); i++) drop_bad_id(t, ids[i]);
@@ -197,12 +219,20 @@ int tok_finish(struct tokenizer *t)
         else if (seen) t->info.adds_eos = 1;
         else t->info.adds_bos = 1;
     }
-    t->info.kind = t->model == MODEL_WORDPIECE ? "wordpiece" : "bpe";
+    t->info.kind = tok_models[t->model].kind;
     t->info.n_vocab = t->n;
     return chat_prepare(t);
 }
 
 /* --- parts that several readers need */
+
+int trim_push(struct tokenizer *t, bool prefix_space)
+{
+    if (t->n_trim == TRIMS_MAX)
+        return fail(PEFT_EUNSUPPORTED, "more than %d post-processors that trim", TRIMS_MAX);
+    t->trim[t->n_trim++].prefix_space = prefix_space;
+    return PEFT_OK;
+}
 
 int post_push(struct post *p, enum post_kind kind, int32_t id, int32_t type)
 {

@@ -43,12 +43,24 @@ int wordpiece_encode(struct encoder *e, const char *s, int64_t n)
     for (int64_t at = 0; at < n && known; at += len) {
         int32_t id = longest_piece(e->t, word, at, &len);
         known = id >= 0;
-        if (known) ids_push(e->out, id);
+        if (known) token_push(e, id, s + at, len);
         else len = 0;
     }
     if (!known) {
-        e->out->n = before;
-        ids_push(e->out, w->unk);
+        token_drop(e, before);
+        token_push(e, w->unk, s, n);
     }
+    return PEFT_OK;
+}
+
+/* WordLevel: a word is a token or unknown. */
+int wordlevel_encode(struct encoder *e, const char *s, int64_t n)
+{
+    int32_t id = tok_model_id(e->t, s, n);
+    if (id < 0) id = e->t->wp.unk;
+    if (id < 0)
+        return fail(PEFT_EDATA, "the word \"%.*s\" is no token, and there is none for unknown ones",
+                    (int)MIN(n, 60), s);
+    token_push(e, id, s, n);
     return PEFT_OK;
 }

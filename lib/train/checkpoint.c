@@ -21,7 +21,7 @@ static int64_t fingerprint(const struct trainer *t, int i)
     case 6: return t->steps;
     case 7: return t->o.packing;
     case 8: return t->o.no_shuffle;
-    case 9: return t->max_tokens;
+    case 9: return t->max.tokens;
     default: return -1;
     }
 }

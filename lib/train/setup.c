@@ -41,6 +41,9 @@ static int check_options(struct trainer *t)
                     "1 or more", o->batch, o->accumulate, o->epochs, o->steps, o->max_len);
     if (!o->steps && o->epochs > 1 << 24)
         return fail(PEFT_EARG, "%d epochs, expected at most %d", o->epochs, 1 << 24);
+    if (!(o->scale >= 0 && o->scale < 1e6f && o->margin >= 0 && o->margin < 1e6f))
+        return fail(PEFT_EARG, "scale %g, margin %g, expected 0 or more", (double)o->scale,
+                    (double)o->margin);
     if (o->recompute < 0 || o->recompute > PEFT_RECOMPUTE_LAYERS)
         return fail(PEFT_EARG, "recompute %d, expected a PEFT_RECOMPUTE value", o->recompute);
     return PEFT_OK;
@@ -84,29 +87,43 @@ static int count_steps(struct trainer *t)
 
 /* --- the largest batch, with arbitrary content */
 
-struct dummy { struct batch b; int32_t *zeros, *start, *rows; };
+struct dummy { struct batch b; int32_t *zeros, *start, *rows; float *targets; };
 
+/* Sequences of equal length; with two stacks the first half of them has the
+ * most tokens of sources, the other half those of targets. */
 static int make_dummy(struct trainer *t, struct arena *a, struct dummy *d)
 {
-    int64_t n = MAX(t->max_tokens, MAX(t->max_targets, t->max_seqs)) + 1;
+    int two = t->m->stack[STACK_ENCODER].end > 0;
+    int64_t seqs = t->max.seqs, half = two ? seqs / 2 : 0;
+    int64_t tokens[2] = { t->max.first, two ? t->max.others : t->max.tokens };
+    int64_t all = two ? tokens[0] + tokens[1] : tokens[1];
+    int64_t n = MAX(all, MAX(t->max.targets, 2 * seqs)) + 1, each = half ? tokens[0] / half : 0;
     d->zeros = arena_alloc(a, n * 4);
-    d->start = arena_alloc(a, (t->max_seqs + 1) * 4);
+    d->start = arena_alloc(a, (seqs + 1) * 4);
     d->rows = arena_alloc(a, n * 4);
-    if (!d->zeros || !d->start || !d->rows) return PEFT_ENOMEM;
-    int64_t each = t->max_tokens / t->max_seqs;
-    for (int64_t s = 0; s < t->max_seqs; s++) d->start[s] = (int32_t)(s * each);
-    d->start[t->max_seqs] = (int32_t)t->max_tokens;
-    d->b = (struct batch){ .n = t->max_tokens,
-                           .n_seq = t->max_seqs,
+    int64_t n_rows = seqs / t->d->texts, width = 0;
+    if (t->d->task == TASK_MULTI) width = t->d->n_labels;
+    d->targets = arena_alloc(a, (n_rows * width + 1) * 4);
+    if (!d->zeros || !d->start || !d->rows || !d->targets) return PEFT_ENOMEM;
+    for (int64_t s = 0; s < half; s++) d->start[s] = (int32_t)(s * each);
+    each = tokens[1] / (seqs - half);
+    int64_t first = all - tokens[1];
+    for (int64_t s = half; s < seqs; s++) d->start[s] = (int32_t)(first + (s - half) * each);
+    d->start[seqs] = (int32_t)all;
+    for (int64_t i = 0; i < n; i++) d->rows[i] = (int32_t)first;
+    d->b = (struct batch){ .n = all,
+                           .n_rows = n_rows,
+                           .n_seq = seqs,
                            .ids = d->zeros,
                            .pos = d->zeros, .types = d->zeros,
                            .start = d->start,
                            .rows = d->rows,
                            .target = d->zeros,
-                           .n_target = t->max_targets,
+                           .n_target = t->max.targets,
                            .label = d->zeros,
                            .value = (const float *)d->zeros,
-                           .example = d->zeros };
+                           .targets = d->targets, .span = d->rows,
+                           .example = d->zeros, .same = d->zeros };
     return PEFT_OK;
 }
 
@@ -124,13 +141,14 @@ static int plan_graphs(struct trainer *t, const struct batch *b)
     struct plan_report report;
     struct tensor *x, *loss;
     int rc;
-    batch_pass(&t->pass, b);
+    batch_pass(&t->pass, b, t->d->max_len);
     t->pass.training = 1;
     if ((rc = pass_begin(&t->pass))) return rc;
     x = t->objective->features(&t->pass, b);
-    loss = t->objective->loss(&t->pass, b, x, 1.0f, NULL);
+    loss = objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL);
     if (loss && !loss->needs_grad) return PEFT_OK;            /* nothing trains: said later */
-    t->features.on = x && !x->needs_grad && t->o.feature_cache >= 0;
+    t->features.on = x && !x->needs_grad && t->o.feature_cache >= 0 && !rope_by_length(t->m) &&
+                     !t->augment.on && !t->d->masks;
     rc = graph_plan(t->graph, loss, trainer_policy(t), &report);
     if (rc) return rc;
     if (!t->features.on) {
@@ -138,9 +156,9 @@ static int plan_graphs(struct trainer *t, const struct batch *b)
         return PEFT_OK;
     }
     if ((rc = pass_begin(&t->pass))) return rc;
-    x = graph_leaf(t->graph, "features", &qtype_f32, t->max_rows, t->m->hp.dim, NULL, NULL);
-    rc = graph_plan(t->graph, t->objective->loss(&t->pass, b, x, 1.0f, NULL), trainer_policy(t),
-                    &report);
+    x = graph_leaf(t->graph, "features", &qtype_f32, t->max_rows, t->m->hp.embed, NULL, NULL);
+    loss = objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL);
+    rc = graph_plan(t->graph, loss, trainer_policy(t), &report);
     if (rc) return rc;
     take_max(t, &report);
     t->pass.training = 0;
@@ -156,11 +174,11 @@ static int plan_evaluation(struct trainer *t, const struct batch *b)
 {
     struct plan_report report = { 0 };
     t->pass.training = 0;
-    batch_pass(&t->pass, b);
+    batch_pass(&t->pass, b, t->d->max_len);
     int rc = pass_begin(&t->pass);
     if (rc) return rc;
     struct tensor *x = t->objective->features(&t->pass, b);
-    if ((x = t->objective->loss(&t->pass, b, x, 1.0f, NULL))) graph_keep(x);
+    if ((x = objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL))) graph_keep(x);
     rc = graph_plan(t->graph, NULL, RECOMPUTE_NONE, &report);
     t->eval_slab = report.slab;
     return rc;
@@ -209,9 +227,9 @@ static int plan_run(struct trainer *t)
     struct dummy d;
     arena_init(&a, &t->m->host.mem);
     for (int64_t i = 0; (p = model_nth_param(t->m, i)); i++) p->used = 0;
-    batcher_max(t->batcher, t->epochs, &t->max_tokens, &t->max_targets, &t->max_seqs);
-    t->max_rows = t->objective == &objective_lm ? t->max_targets : t->max_seqs;
-    int rc = pass_mem_reserve(t->mem, t->max_tokens, t->max_seqs);
+    batcher_max(t->batcher, t->epochs, &t->max);
+    t->max_rows = per_rows(t->objective->per, t->max.tokens, t->max.targets, t->max.seqs);
+    int rc = pass_mem_reserve(t->mem, t->max.tokens, t->max.seqs);
     if (!rc) rc = rope_reserve(t->m, t->d->max_len);
     if (!rc) rc = make_dummy(t, &a, &d);
     if (!rc) rc = plan_graphs(t, &d.b);
@@ -225,7 +243,7 @@ static int plan_run(struct trainer *t)
 
 int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, struct trainer **out)
 {
-    const struct objective *objective = objective_for(m, d);
+    const struct objective *objective = objective_for(m, d, o->objective);
     if (!objective) return PEFT_EARG;
     struct trainer *t = mem_zalloc(&m->host.mem, sizeof(*t));
     if (!t) return PEFT_ENOMEM;
@@ -237,11 +255,18 @@ int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, st
     m->trainers++;
     d->trainers++;
     int rc = check_options(t);
-    struct batch_opts b = { t->o.batch, t->o.packing, t->o.max_len, !t->o.no_shuffle, t->o.seed };
+    if (!rc) rc = augment_parse(t->o.augment, &t->augment);
+    if (!rc && t->augment.on && !d->vision)
+        rc = fail(PEFT_EARG, "augmentation \"%s\", but the rows are no pictures", t->o.augment);
+    struct batch_opts b = { t->o.batch, t->o.packing, t->o.max_len, !t->o.no_shuffle, t->o.seed,
+                            t->augment };
     if (!rc) rc = batcher_new(d, &b, &t->batcher);
     if (!rc) rc = graph_new(&m->host, &m->compute, &t->graph);
     if (!rc) rc = pass_mem_new(&m->host, &t->mem);
-    t->pass = (struct pass){ .m = m, .g = t->graph, .mem = t->mem, .seed = t->o.seed };
+    t->loss = (struct loss_opts){ t->o.scale != 0 ? t->o.scale : 20, t->o.margin != 0 ? t->o.margin
+                                                                                      : 5 };
+    t->pass = (struct pass){ .m = m, .g = t->graph, .mem = t->mem, .seed = t->o.seed,
+                             .loss = &t->loss };
     if (!rc) rc = count_steps(t);
     if (!rc) rc = plan_run(t);
     if (rc) {
@@ -255,7 +280,7 @@ int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, st
 int trainer_prepare(struct trainer *t)
 {
     struct mem *mem = &t->m->host.mem;
-    int64_t dim = t->m->hp.dim;
+    int64_t dim = t->m->hp.embed;
     int rc = PEFT_OK;
     if (t->grads) return PEFT_OK;
     for (int64_t i = 0; i < t->n_list && !rc; i++) rc = param_own(t->m, t->list[i].p);
@@ -268,12 +293,12 @@ int trainer_prepare(struct trainer *t)
     if (t->features.on && !t->features.at) {
         t->features.data = mem_alloc(mem, t->features.cap * 4);
         t->gather = mem_alloc(mem, t->max_rows * dim * 4);
-        int64_t *at = mem_array(mem, t->d->n, 8);
+        int64_t places = t->d->n * t->d->texts, *at = mem_array(mem, places, 8);
         if (!t->features.data || !t->gather || !at) {
             mem_free(mem, at);
             return PEFT_ENOMEM;
         }
-        for (int64_t i = 0; i < t->d->n; i++) at[i] = -1;
+        for (int64_t i = 0; i < places; i++) at[i] = -1;
         t->features.at = at;
     }
     /* Last, since it marks that all is there. */
@@ -290,7 +315,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
     for (int64_t i = 0; (p = model_nth_param(m, i)); i++) {
         if (!p->counted) continue;
         out->total_params += param_len(p);
-        if (!p->own) out->weights += param_len(p) / p->type->block * p->type->bytes;
+        if (!p->own) out->weights += param_bytes(p);
     }
     for (int64_t i = 0; i < t->n_list; i++) {
         out->trainable_params += t->list[i].n;
@@ -300,10 +325,12 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
     out->optimizer = t->n_floats * 4 * t->optimizer->states;
     out->activations = t->slab;
     out->scratch = t->scratch * pool_threads(m->pool);
-    for (int64_t i = 0; i < t->d->n; i++)
-        out->data +=
-            (int64_t)sizeof(t->d->rows[i]) + t->d->rows[i].n * (t->d->rows[i].labels ? 8 : 4);
-    out->features = t->features.on ? t->features.cap * 4 + t->max_rows * m->hp.dim * 4 : 0;
+    for (int64_t i = 0; i < t->d->n; i++) {
+        const struct example *x = &t->d->rows[i];
+        out->data += (int64_t)sizeof(*x) + (x->ids ? x->n * (x->labels ? 8 : 4) : 0);
+        if (x->pixels) out->data += picture_bytes(t->d->vision);
+    }
+    out->features = t->features.on ? t->features.cap * 4 + t->max_rows * m->hp.embed * 4 : 0;
     /* The process before the model came, and what the library holds by now,
      * less what the other fields count already. */
     rest = m->rss_before + atomic_load(&m->host.mem.live) - out->data;
@@ -316,7 +343,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
                 out->scratch + out->data + out->features + out->process;
     out->evaluation = t->eval_slab;
     out->steps = t->steps;
-    out->tokens_per_step = t->max_tokens * t->o.accumulate;
+    out->tokens_per_step = t->max.tokens * t->o.accumulate;
     out->flops_per_step = t->flops * t->o.accumulate;
     return PEFT_OK;
 }

@@ -7,20 +7,54 @@
 #include "data/data.h"
 
 /* What is minimised.  `features` is the part that may be frozen and cached
- * ([rows, dim]; rows(batch) of them), `loss` stands on it. */
+ * ([rows, dim], as many as `per` says), `loss` stands on it. */
+enum per { PER_TARGET, PER_TEXT, PER_TOKEN, PER_ROW };
+struct measure;
 struct objective {
     const char *name;
-    int64_t (*count)(const struct batch *b);        /* terms of the mean */
-    int64_t (*rows)(const struct batch *b);         /* rows of the features */
+    enum task task;                                 /* of the data that it takes */
+    enum per per, term;                             /* features; terms of the mean */
+    /* 1 = this one; 0 = another of the same task; < 0 = model and data do not fit. */
+    int (*fits)(const struct model *m, const struct dataset *d);
     struct tensor *(*features)(struct pass *p, const struct batch *b);
+    /* What the loss and the metrics read; NULL: the loss reads the features. */
+    struct tensor *(*output)(struct pass *p, const struct batch *b, struct tensor *features);
     /* Value: scale * sum of the terms' losses. */
-    struct tensor *(*loss)(struct pass *p, const struct batch *b, struct tensor *features,
+    struct tensor *(*loss)(struct pass *p, const struct batch *b, struct tensor *output,
                            float scale, struct loss_stats *stats);
+    /* Notes a batch's outputs [rows, cols] for the metrics; NULL: the loss is all. */
+    int (*note)(struct measure *s, const struct batch *b, const float *output);
+    void (*report)(struct measure *s, peft_evaluation *out);
 };
-extern const struct objective objective_lm, objective_classify, objective_regress;
-/* By the model's head and the data; NULL with a message when they do not fit. */
-const struct objective *objective_for(const struct model *m, const struct dataset *d);
-void batch_pass(struct pass *p, const struct batch *b);   /* ids, positions, segments */
+extern const struct objective objective_lm, objective_classify, objective_regress, objective_labels,
+    objective_numbers, objective_tokens, objective_span, objective_reward, objective_masked,
+    objective_match, objective_triplet, objective_cosent, objective_cosine,
+    objective_seq2seq;
+extern const struct objective *const objectives[];          /* NULL-terminated */
+/* By name, or with NULL by the model's head and the data; NULL with a message
+ * when they do not fit. */
+const struct objective *objective_for(const struct model *m, const struct dataset *d,
+                                      const char *name);
+/* What objectives are told besides the batch. */
+struct loss_opts { float scale, margin; };
+static inline const struct loss_opts *loss_opts(const struct pass *p)
+{
+    static const struct loss_opts usual = { 20, 5 };
+    return p->loss ? p->loss : &usual;
+}
+/* The loss from the features. */
+static inline struct tensor *objective_loss(const struct objective *o, struct pass *p,
+                                            const struct batch *b, struct tensor *x, float scale,
+                                            struct loss_stats *stats)
+{
+    return o->loss(p, b, o->output ? o->output(p, b, x) : x, scale, stats);
+}
+static inline int64_t per_rows(enum per per, int64_t tokens, int64_t targets, int64_t seqs)
+{
+    return per == PER_TARGET ? targets : per == PER_TEXT ? seqs : tokens;
+}
+/* Ids, positions and segments; no text of any batch is longer than `reach`. */
+void batch_pass(struct pass *p, const struct batch *b, int64_t reach);
 
 struct hyper { float lr, beta1, beta2, eps, decay, gscale; int64_t t; };
 struct optimizer {
@@ -43,7 +77,7 @@ struct trained { struct param *p; int64_t at, n; float decay; };
 /* Outputs of a frozen part, one block per example. */
 struct features {
     float *data;
-    int64_t *at;                    /* [examples] offset in data, or -1 */
+    int64_t *at;                    /* [examples * texts] offset in data, or -1 */
     int64_t used, cap;              /* floats */
     int on;
 };
@@ -53,7 +87,9 @@ struct trainer {
     struct model *m;
     struct dataset *d;
     peft_train_opts o;              /* with its defaults filled in */
+    struct augment augment;
     const struct objective *objective;
+    struct loss_opts loss;
     const struct optimizer *optimizer;
     const struct schedule *schedule;
     struct batcher *batcher;
@@ -66,7 +102,8 @@ struct trainer {
     double *norm_parts;             /* [n_floats / NORM_GRAIN] */
     struct features features;
     float *gather;                  /* a batch's features, [max rows, dim] */
-    int64_t max_tokens, max_targets, max_seqs, max_rows;
+    struct batch_size max;          /* of any batch */
+    int64_t max_rows;               /* of its features */
     int64_t slab, scratch;          /* of the largest batch */
     int64_t eval_slab;              /* of evaluating one as large */
     double flops;                   /* of the largest step */
@@ -97,6 +134,58 @@ int trainer_plan(const struct trainer *t, peft_plan *out);
 int trainer_run(struct trainer *t, double deadline, peft_step *out);
 int trainer_save(struct trainer *t, const char *dir);
 int trainer_resume(struct trainer *t, const char *dir);
+
+/* --- metric.c: what evaluations count.  Figures are those of scikit-learn,
+ * scipy, seqeval and SQuAD's script. */
+struct measure {
+    struct host *host;
+    const struct model *m;
+    const struct dataset *d;
+    const peft_eval_opts *o;
+    struct loss_stats stats;
+    int64_t n;                      /* classes */
+    int64_t *is, *said, *both;      /* [n] how often each class is true, said, both */
+    struct pair_of *x;              /* [used] numbers: said, true */
+    int64_t used, cap;
+    int64_t chunks[3];              /* TASK_TOKEN: right, said, true */
+    double sum;                     /* TASK_PAIR: differences */
+    struct answers *answers;        /* TASK_SPAN */
+    float *texts;                   /* TASK_MATCH: embeddings [texts, rows, dim], of length 1 */
+};
+struct pair_of { double a, b; };
+int measure_new(struct measure *s);
+void measure_free(struct measure *s);
+void metric_add(peft_evaluation *out, const char *name, double value);
+/* Of classes, from the confusion matrix. */
+int note_classes(struct measure *s, const struct batch *b, const float *z);
+void report_classes(struct measure *s, peft_evaluation *out);
+int note_labels(struct measure *s, const struct batch *b, const float *z);
+void report_labels(struct measure *s, peft_evaluation *out);
+int note_number(struct measure *s, double said, double is);
+int note_numbers(struct measure *s, const struct batch *b, const float *z);
+void report_numbers(struct measure *s, peft_evaluation *out);
+int note_tokens(struct measure *s, const struct batch *b, const float *z);
+void report_tokens(struct measure *s, peft_evaluation *out);
+int note_pairs(struct measure *s, const struct batch *b, const float *z);
+void report_pairs(struct measure *s, peft_evaluation *out);
+int note_spans(struct measure *s, const struct batch *b, const float *z);
+void report_spans(struct measure *s, peft_evaluation *out);
+
+/* --- retrieve.c: embeddings [texts of the batch, dim] */
+int note_alike(struct measure *s, const struct batch *b, const float *x);
+int note_texts(struct measure *s, const struct batch *b, const float *x);
+void report_texts(struct measure *s, peft_evaluation *out);
+
+/* --- answer.c */
+struct span_score { int32_t begin, end; float score; };
+int32_t spans_best(const float *z, int64_t from, int64_t to, int64_t most, struct span_score *out,
+                   int32_t n);
+/* Exact match and F1 of what was said, n bytes; `two` are working memory. */
+int squad_scores(struct buf two[2], const struct question *q, const char *said, int64_t n,
+                 double *exact, double *f1);
+int answers_new(struct measure *s);
+void answers_free(struct measure *s);
+
 int eval_run(struct model *m, const struct dataset *d, const peft_eval_opts *o,
              peft_evaluation *out);
 

@@ -66,13 +66,14 @@ static int build(struct trainer *t, const struct batch *b, int from_features)
     struct tensor *x, *loss;
     t->pass.training = 1;
     t->pass.draw = (uint64_t)t->step << 16 | (uint64_t)t->micro;
-    batch_pass(&t->pass, b);
+    batch_pass(&t->pass, b, t->d->max_len);
     int rc = pass_begin(&t->pass);
     if (rc) return rc;
-    x = from_features ? graph_leaf(t->graph, "features", &qtype_f32, t->objective->rows(b),
-                                   t->m->hp.dim, t->gather, NULL)
+    int64_t rows = per_rows(t->objective->per, b->n, b->n_target, b->n_seq);
+    x = from_features ? graph_leaf(t->graph, "features", &qtype_f32, rows, t->m->hp.embed,
+                                   t->gather, NULL)
                       : t->objective->features(&t->pass, b);
-    loss = t->objective->loss(&t->pass, b, x, scale, &t->stats);
+    loss = objective_loss(t->objective, &t->pass, b, x, scale, &t->stats);
     rc = graph_plan(t->graph, loss, trainer_policy(t), NULL);
     if (!rc) rc = graph_reserve(t->graph, t->slab, t->scratch);
     if (!rc) graph_start(t->graph);
@@ -82,7 +83,7 @@ static int build(struct trainer *t, const struct batch *b, int from_features)
 static int build_features(struct trainer *t, const struct batch *b)
 {
     t->pass.training = 0;
-    batch_pass(&t->pass, b);
+    batch_pass(&t->pass, b, t->d->max_len);
     int rc = pass_begin(&t->pass);
     if (rc) return rc;
     t->frozen = t->objective->features(&t->pass, b);
@@ -98,7 +99,8 @@ static int build_features(struct trainer *t, const struct batch *b)
 /* How many batches the next step has, and their terms and tokens. */
 static void step_size(struct trainer *t)
 {
-    int64_t left, tokens, targets, seqs;
+    struct batch_size size;
+    int64_t left;
     if (t->index >= batcher_count(t->batcher, t->epoch)) {
         t->epoch++;
         t->index = 0;
@@ -108,10 +110,10 @@ static void step_size(struct trainer *t)
     t->micro = 0;
     t->terms = t->tokens = t->rows = 0;
     for (int32_t i = 0; i < t->micros; i++) {
-        batcher_size(t->batcher, t->epoch, t->index + i, &tokens, &targets, &seqs);
-        t->terms += t->objective == &objective_lm ? targets : seqs;
-        t->tokens += tokens;
-        t->rows += seqs;
+        batcher_size(t->batcher, t->epoch, t->index + i, &size);
+        t->terms += t->objective->term == PER_TARGET ? size.targets : size.seqs / t->d->texts;
+        t->tokens += size.tokens;
+        t->rows += size.seqs;
     }
 }
 
@@ -162,6 +164,7 @@ static int finish_step(struct trainer *t, peft_step *out)
 static int begin_micro(struct trainer *t)
 {
     const struct batch *b = micro_batch(t);
+    if (!b) return PEFT_EDATA;
     int rc, cached = !t->features.on || features_begin(t, b);
     if (!cached) rc = build_features(t, b);
     else rc = build(t, b, t->features.on);
@@ -172,6 +175,7 @@ static int begin_micro(struct trainer *t)
 static int end_features(struct trainer *t)
 {
     const struct batch *b = micro_batch(t);
+    if (!b) return PEFT_EDATA;
     memcpy(t->gather, t->frozen->x, (size_t)tensor_len(t->frozen) * 4);
     features_end(t, b);
     t->stage = STAGE_RUN;

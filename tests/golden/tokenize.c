@@ -1,6 +1,7 @@
 /* For fuzz_tokenizers.py: reads records from standard input, an int32 length
- * and the text, and writes for each the ids with and without special tokens
- * and what decoding the latter gives, each behind an int32 length.
+ * and the text, and writes for each the ids with special tokens, the begins
+ * and the ends of what they stand for, the ids without special tokens and what
+ * decoding these gives, each behind an int32 length.
  *
  *     tokenize FOLDER|FILE.gguf [SAVE_FOLDER] */
 #include <stdio.h>
@@ -25,16 +26,20 @@ static int records(const struct tokenizer *t)
         if (!text || fread(text, 1, (size_t)n, stdin) != (size_t)n) return 1;
         struct ids a, b;
         struct buf x;
+        struct token_spans spans;
+        token_spans_init(&spans, &host.mem);
         ids_init(&a, &host.mem);
         ids_init(&b, &host.mem);
         buf_init(&x, &host.mem);
-        if (tok_encode(&host, t, text, n, TOK_SPECIAL, &a) < 0 ||
+        if (tok_encode_spans(&host, t, text, n, TOK_SPECIAL, &a, &spans) < 0 ||
             tok_encode(&host, t, text, n, 0, &b) < 0 || tok_decode(t, b.v, b.n, 0, &x) < 0)
             fprintf(stderr, "%s\n", error_message());
         put(a.v, a.n, 4);
+        put(spans.begin.v, spans.begin.n, 4);
+        put(spans.end.v, spans.end.n, 4);
         put(b.v, b.n, 4);
         put(x.data, x.n, 1);
-        fflush(stdout);
+        token_spans_free(&spans);
         ids_free(&a);
         ids_free(&b);
         buf_free(&x);

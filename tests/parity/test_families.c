@@ -25,7 +25,9 @@ static void close_family(void)
     store_close(in);
     store_close(out);
 }
-static int is_cls(void) { return !strcmp(json_string(json_get(gold, "kind")), "cls"); }
+static int is_kind(const char *kind) { return !strcmp(json_string(json_get(gold, "kind")), kind); }
+static int is_pair(void) { return is_kind("seq2seq"); }
+static int is_cls(void) { return is_kind("cls") || is_kind("vit"); }
 static peft_model *base(void) { return load_model(at("tests/golden/tiny/%s", family)); }
 
 static const int64_t *ints(const char *fmt, char batch, int64_t *cols)
@@ -49,6 +51,7 @@ static int32_t row_ids(char batch, int r, int32_t *ids)
 static const char *data_file(void)
 {
     static char path[160];
+    if (is_kind("vit")) return at("tests/golden/tiny/%s/data.csv", family);
     snprintf(path, sizeof(path), "%s/%s.jsonl", test_dir, family);
     FILE *f = fopen(path, "w");
     for (const char *b = "ac"; *b; b++) {
@@ -63,6 +66,7 @@ static const char *data_file(void)
                 continue;
             }
             fprintf(f, "], \"labels\": [");
+            if (is_pair()) n = (int32_t)cols;
             for (int i = 0; i < n; i++)
                 fprintf(f, "%s%d", i ? ", " : "", (int)labels[r * cols + i]);
             fprintf(f, "]}\n");
@@ -70,6 +74,18 @@ static const char *data_file(void)
     }
     fclose(f);
     return path;
+}
+
+/* What the decoder reads: its start token, and the labels but the last. */
+static int32_t target_ids(char batch, int r, int32_t start, int32_t *ids)
+{
+    int64_t cols = 0;
+    const int64_t *labels = ints("%c.labels", batch, &cols);
+    int32_t n = 0;
+    ids[n++] = start;
+    for (int64_t i = 0; i + 1 < cols && labels[r * cols + i + 1] >= 0; i++)
+        ids[n++] = (int32_t)labels[r * cols + i];
+    return n;
 }
 
 static void check_logits(char batch, int rows, const char *name, peft_model *m)
@@ -83,9 +99,20 @@ static void check_logits(char batch, int rows, const char *name, peft_model *m)
     int64_t padded = count / vocab / rows;
     float *got = malloc(64 * 300 * sizeof(float));
     for (int r = 0; r < rows; r++) {
-        int32_t ids[64], n = row_ids(batch, r, ids);
+        int64_t each;
+        int32_t ids[64], n = is_kind("vit") ? 1 : row_ids(batch, r, ids);
         double worst = 0;
-        CHECK_EQ(peft_forward(m, ids, n, got), PEFT_OK);
+        const float *pixels = floats(in, at("%c.pixel_values", batch), &each);
+        if (pixels) {
+            CHECK_EQ(peft_forward_pixels(m, pixels + r * (each / rows), 1, got), PEFT_OK);
+        } else if (is_pair()) {
+            int32_t target[64], k = target_ids(batch, r, info.decoder_start, target);
+            CHECK_EQ(peft_forward_pair(m, ids, n, target, k, got), PEFT_OK);
+            CHECK_EQ(peft_forward(m, ids, n, got), PEFT_ESTATE);
+            n = k;
+        } else {
+            CHECK_EQ(peft_forward(m, ids, n, got), PEFT_OK);
+        }
         int64_t len = is_cls() ? vocab : n * vocab,
                 first = is_cls() ? r * vocab : r * padded * vocab;
         for (int64_t i = 0; i < len; i++) worst = fmax(worst, fabs(got[i] - want[first + i]));
@@ -94,6 +121,37 @@ static void check_logits(char batch, int rows, const char *name, peft_model *m)
         if (worst > 2e-5) printf("  %s %s row %d\n", family, name, r);
     }
     free(got);
+}
+
+static int32_t read_list(const json *list, int32_t *to)
+{
+    int32_t n = 0;
+    for (const json *j = json_first(list); j; j = json_next(j))
+        to[n++] = (int32_t)json_number(j, 0);
+    return n;
+}
+
+/* The answers of transformers' generate, greedy and by beam search. */
+static void check_answers(peft_model *m)
+{
+    for (const json *c = json_first(json_get(gold, "generate")); c; c = json_next(c)) {
+        int32_t source[64], want[64], got[64];
+        int32_t n = read_list(json_get(c, "source"), source);
+        int32_t k = read_list(json_get(c, "ids"), want);
+        peft_generate_opts o = {
+            .size = sizeof(o), .max_tokens = 12,
+            .num_beams = (int32_t)json_number(json_get(c, "num_beams"), 1),
+            .length_penalty = (float)json_number(json_get(c, "length_penalty"), 1),
+            .early_stopping = (int32_t)json_number(json_get(c, "early"), 0),
+            .repeat_penalty = (float)json_number(json_get(c, "repetition_penalty"), 0),
+        };
+        int64_t len = peft_generate_ids(m, source, n, &o, got, 64, NULL);
+        CHECK_EQ(len, k);
+        CHECK(len == k && !memcmp(got, want, (size_t)k * sizeof(*got)));
+        if (len != k || memcmp(got, want, (size_t)k * sizeof(*got)))
+            printf("  %s: %d beams, penalty %g, early %d\n", family, o.num_beams,
+                   (double)o.length_penalty, o.early_stopping);
+    }
 }
 
 static peft_trainer *trainer(peft_model *m, peft_dataset **d, double lr)
@@ -189,6 +247,54 @@ static void check_formats(void)
     }
 }
 
+/* Final hidden states of batch a's first row. */
+static int64_t hidden(peft_model *pm, float *to)
+{
+    struct model *m = model_of(pm);
+    int32_t ids[64], pos[64], n = row_ids('a', 0, ids), start[2] = { 0, n };
+    for (int i = 0; i < n; i++) pos[i] = i;
+    CHECK_EQ(model_graph(m), PEFT_OK);
+    CHECK_EQ(rope_reserve(m, n), PEFT_OK);
+    struct pass p = { .m = m, .g = m->graph, .mem = m->mem, .n = n, .n_seq = 1, .ids = ids,
+                      .pos = pos, .start = start };
+    CHECK_EQ(pass_begin(&p), PEFT_OK);
+    struct tensor *x = model_hidden(&p);
+    graph_keep(x);
+    CHECK_EQ(graph_forward(p.g), PEFT_OK);
+    memcpy(to, x->x, (size_t)tensor_len(x) * sizeof(float));
+    return tensor_len(x);
+}
+
+/* The same for an encoder without its head, whose output are its hidden states. */
+static void check_encoder_formats(void)
+{
+    static const char *const names[] = { "e.gguf", "e.folder" };
+    static float want[64 * 300], got[64 * 300];
+    char to[96];
+    peft_save_opts o = { .size = sizeof(o) };
+    peft_model *pm = base();
+    struct model *m = pm ? model_of(pm) : NULL;
+    int64_t n = 0, len;
+    if (!m || !m->arch->gguf || !m->head || m->arch->style.causal) {
+        peft_model_free(pm);
+        return;
+    }
+    for (int64_t i = 0; i < m->n_sites; i++)
+        if (!(m->sites[i]->flags & SLOT_OF_HEAD)) m->sites[n++] = m->sites[i];
+    m->n_sites = n;
+    m->head = NULL;
+    len = hidden(pm, want);
+    for (int k = 0; k < 2; k++) {
+        snprintf(to, sizeof(to), "%s/%s.%s", test_dir, family, names[k]);
+        CHECK_EQ(peft_model_save(pm, to, &o), PEFT_OK);
+        peft_model_free(pm);
+        if (!(pm = load_model(to))) return;
+        CHECK_EQ(hidden(pm, got), len);
+        for (int64_t i = 0; i < len; i++) CHECK_NEAR(got[i], want[i], 1e-6);
+    }
+    peft_model_free(pm);
+}
+
 static int has_head_only(void) { return json_get(gold, "head") != NULL; }
 
 /* "score" -> "score.*" for each module of the head. */
@@ -204,11 +310,21 @@ static const char *head_globs(void)
 static void check_family(const char *name)
 {
     open_family(name);
+#ifndef PEFT_PNG
+    if (is_kind("vit")) {             /* its rows are PNG files */
+        tested = NULL;
+        for (int i = 0; archs[i]; i++)
+            if (archs[i]->style.image && archs[i]->class_cls) tested = archs[i];
+        close_family();
+        return;
+    }
+#endif
     peft_model *m = base();
     tested = m ? model_of(m)->arch : &no_arch;
     worst_logit = worst_grad = worst_loss = 0;
     check_logits('a', 2, "a.logits", m);
     check_logits('b', 1, "b.logits", m);
+    check_answers(m);
     peft_model_free(m);
     check_gradients();
     m = base();
@@ -229,6 +345,7 @@ static void check_family(const char *name)
         peft_model_free(m);
     }
     check_formats();
+    check_encoder_formats();
     printf("  %-18s logits %.1e, gradients %.1e, losses %.1e\n", name, worst_logit, worst_grad,
            worst_loss);
     close_family();
@@ -261,6 +378,7 @@ static void test_every_family_has_a_golden_model(void)
     for (int i = 0; archs[i]; i++) {
         int found = 0;
         for (int k = 0; k < n_seen; k++) found |= !strcmp(archs[i]->name, seen[k]);
+        found |= archs[i]->style.image && !archs[i]->class_cls;      /* test_vision.c */
         if (!found) printf("  %s has no golden model\n", archs[i]->name);
         CHECK(found);
     }

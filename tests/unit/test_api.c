@@ -557,6 +557,12 @@ static void test_text(void)
     CHECK_EQ(peft_tokenize(m, hello, strlen(hello), 0, ids, 32), 2);
     CHECK_EQ(ids[0], 1);
     CHECK(peft_tokenize(m, hello, strlen(hello), PEFT_TOK_PLAIN, ids, 32) > 2);
+    int32_t offsets[8] = {0};
+    offsets[4] = -7;
+    CHECK_EQ(peft_tokenize_offsets(m, hello, strlen(hello), 0, ids, offsets, 2), 2);
+    CHECK(offsets[0] == 0 && offsets[1] == 12 && offsets[2] == 12 && offsets[3] == 17);
+    CHECK_EQ(peft_tokenize_offsets(m, "\xe6\x97\xa5", 3, 0, NULL, offsets, 1), 3);
+    CHECK(offsets[0] == 0 && offsets[1] == 3 && offsets[2] == 12 && offsets[4] == -7);
     two[0] = two[1] = -7;
     CHECK(peft_tokenize(m, "x y z", 5, 0, two, 1) > 1);
     CHECK(two[0] >= 0 && two[1] == -7);

@@ -8,15 +8,15 @@
 #include "test.h"
 
 enum mask { FULL, CAUSAL, WINDOW, PACKED, PACKED_WINDOW, CROSS, CACHED, HOLES, MASKS };
-struct shape { int nq, nk, heads, kv, dim; enum mask mask; float softcap, size; };
+struct shape { int nq, nk, heads, kv, dim; enum mask mask; float softcap, size; int bias; };
 
 /* Everything of one call, and its reference. */
 struct run {
     struct attn a;
-    int64_t n_q, n_k, n_lse;                 /* elements */
-    int32_t *lo, *hi;
-    float *q, *k, *v, *dout, *out, *lse, *delta, *dq, *dk, *dv, *old_q, *old_k;
-    double *r_out, *r_lse, *r_dq, *r_dk, *r_dv;
+    int64_t n_q, n_k, n_lse, n_b;            /* elements */
+    int32_t *lo, *hi, *self;
+    float *q, *k, *v, *bias, *dout, *out, *lse, *delta, *dq, *dk, *dv, *db, *old_q, *old_k, *old_b;
+    double *r_out, *r_lse, *r_dq, *r_dk, *r_dv, *r_db;
 };
 
 static struct host host;
@@ -71,8 +71,8 @@ static void set_ranges(struct run *r, enum mask mask)
 static void run_new(struct run *r, const struct shape *s)
 {
     *r = (struct run){
-        .a = {s->nq, s->nk, s->heads, s->kv, s->dim, 1 / sqrtf((float)s->dim), s->softcap, NULL,
-              NULL},
+        .a = {.nq = s->nq, .nk = s->nk, .heads = s->heads, .kv_heads = s->kv, .head_dim = s->dim,
+              .scale = 1 / sqrtf((float)s->dim), .softcap = s->softcap},
     };
     r->n_q = (int64_t)s->nq * s->heads * s->dim;
     r->n_k = (int64_t)s->nk * s->kv * s->dim;
@@ -80,6 +80,22 @@ static void run_new(struct run *r, const struct shape *s)
     r->a.lo = r->lo = calloc((size_t)s->nq + 1, sizeof *r->lo);
     r->a.hi = r->hi = calloc((size_t)s->nq + 1, sizeof *r->hi);
     set_ranges(r, s->mask);
+    /* As if the keys before the queries' own were a cache; the bias fits exactly. */
+    int past = MAX(0, s->nk - s->nq), least = 0, most = 0;
+    r->a.self = r->self = calloc((size_t)s->nq + 1, sizeof *r->self);
+    for (int i = 0; i < s->nq; i++) {
+        r->self[i] = i + past;
+        if (r->lo[i] >= r->hi[i]) continue;
+        least = MIN(least, r->lo[i] - r->self[i]);
+        most = MAX(most, r->hi[i] - 1 - r->self[i]);
+    }
+    r->a.origin = -least;
+    r->a.distances = s->bias ? most - least + 1 : 0;
+    r->n_b = r->a.distances * s->heads;
+    r->bias = randoms(r->n_b, 2 * s->size);
+    r->old_b = randoms(r->n_b, 1);
+    r->db = randoms(r->n_b, NAN);
+    r->r_db = zeros(r->n_b);
     r->q = randoms(r->n_q, s->size);
     r->k = randoms(r->n_k, s->size);
     r->v = randoms(r->n_k, 1);
@@ -105,16 +121,17 @@ static void run_new(struct run *r, const struct shape *s)
 static void run_free(struct run *r)
 {
     void *all[] = {r->lo, r->hi, r->q, r->k, r->v, r->dout, r->out, r->lse, r->delta, r->dq, r->dk,
-                   r->dv, r->old_q, r->old_k, r->r_out, r->r_lse, r->r_dq, r->r_dk, r->r_dv};
+                   r->dv, r->old_q, r->old_k, r->r_out, r->r_lse, r->r_dq, r->r_dk, r->r_dv,
+                   r->self, r->bias, r->db, r->old_b, r->r_db};
     for (size_t i = 0; i < ARRAY_LEN(all); i++) free(all[i]);
 }
 
 /* --- reference */
-static double ref_score(const struct attn *a, const float *q, const float *k)
+static double ref_score(const struct attn *a, const float *q, const float *k, const float *bias)
 {
     double s = 0;
     for (int e = 0; e < a->head_dim; e++) s += (double)q[e] * k[e];
-    s *= (double)a->scale;
+    s = s * (double)a->scale + (bias ? (double)*bias : 0);
     return a->softcap > 0 ? a->softcap * tanh(s / a->softcap) : s;
 }
 
@@ -123,9 +140,11 @@ static void ref_row(struct run *r, int64_t i, int h, double *p)
     const struct attn *a = &r->a;
     const int dim = a->head_dim, ldk = a->kv_heads * dim, kh = h / (a->heads / a->kv_heads) * dim;
     const int64_t at = (i * a->heads + h) * dim;
+    const int64_t from = (a->origin - a->self[i]) * a->heads + h;    /* of key 0 in the bias */
     double max = -INFINITY, sum = 0, delta = 0;
     for (int j = a->lo[i]; j < a->hi[i]; j++) {
-        p[j] = ref_score(a, r->q + at, r->k + (int64_t)j * ldk + kh);
+        p[j] = ref_score(a, r->q + at, r->k + (int64_t)j * ldk + kh,
+                         r->n_b ? &r->bias[from + j * a->heads] : NULL);
         max = MAX(max, p[j]);
     }
     for (int j = a->lo[i]; j < a->hi[i]; j++) sum += exp(p[j] - max);
@@ -138,7 +157,9 @@ static void ref_row(struct run *r, int64_t i, int h, double *p)
         const int64_t kt = (int64_t)j * ldk + kh;
         double w = exp(p[j] - lse), dp = 0, t = a->softcap > 0 ? p[j] / a->softcap : 0;
         for (int e = 0; e < dim; e++) dp += (double)r->dout[at + e] * r->v[kt + e];
-        double ds = w * (dp - delta) * (1 - t * t) * (double)a->scale;
+        double ds = w * (dp - delta) * (1 - t * t);
+        if (r->n_b) r->r_db[from + j * a->heads] += ds;
+        ds *= (double)a->scale;
         for (int e = 0; e < dim; e++) {
             r->r_dv[kt + e] += w * r->dout[at + e];
             r->r_dq[at + e] += ds * r->k[kt + e];
@@ -161,15 +182,17 @@ static void attn_run(struct run *r, int threads, int which, int backward, int ad
     struct compute c = {.k = kernels, .blas = blas[which], .scratch_each = attn_scratch(&r->a)};
     CHECK_EQ(pool_new(&host, threads, &c.pool), PEFT_OK);
     c.scratch = mem_alloc(&host.mem, c.scratch_each * pool_threads(c.pool));
-    attn_forward(&c, r->out, r->lse, r->q, r->k, r->v, &r->a);
+    const float *bias = r->n_b ? r->bias : NULL;
+    attn_forward(&c, r->out, r->lse, r->q, r->k, r->v, bias, &r->a);
     if (add) {
         memcpy(r->dq, r->old_q, (size_t)r->n_q * sizeof *r->dq);
         memcpy(r->dk, r->old_k, (size_t)r->n_k * sizeof *r->dk);
         memcpy(r->dv, r->old_k, (size_t)r->n_k * sizeof *r->dv);
+        if (r->n_b) memcpy(r->db, r->old_b, (size_t)r->n_b * sizeof *r->db);
     }
+    struct attn_grads g = {r->dq, r->dk, r->dv, r->n_b ? r->db : NULL, add, add, add, add};
     if (backward)
-        attn_backward(&c, r->dq, r->dk, r->dv, r->dout, r->q, r->k, r->v, r->out, r->lse, r->delta,
-                      add, add, add, &r->a);
+        attn_backward(&c, &g, r->dout, r->q, r->k, r->v, bias, r->out, r->lse, r->delta, &r->a);
     mem_free(&host.mem, c.scratch);
     pool_free(c.pool);
 }
@@ -207,6 +230,7 @@ static void check_shape(const struct shape *s, double tol)
             compare("dq", s, r.dq, r.r_dq, add ? r.old_q : NULL, r.n_q, tol);
             compare("dk", s, r.dk, r.r_dk, add ? r.old_k : NULL, r.n_k, tol);
             compare("dv", s, r.dv, r.r_dv, add ? r.old_k : NULL, r.n_k, tol);
+            compare("dbias", s, r.db, r.r_db, add ? r.old_b : NULL, r.n_b, tol);
         }
         for (int64_t i = 0; i < r.n_lse; i++) {
             int64_t row = i / s->heads;
@@ -224,7 +248,7 @@ static void test_masks(void)
                                    {305, 305}};
     for (int mask = 0; mask < MASKS; mask++)
         for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
-            struct shape s = {sizes[i][0], sizes[i][1], 2, 1, 16, (enum mask)mask, 0, 1};
+            struct shape s = {sizes[i][0], sizes[i][1], 2, 1, 16, (enum mask)mask, 0, 1, 0};
             if (mask == CROSS) s.nk = s.nk * 2 + 3;
             if (mask == CACHED) s.nk += 300;
             check_shape(&s, 5e-6);
@@ -237,7 +261,7 @@ static void test_heads_and_dims(void)
     static const int heads[][2] = {{1, 1}, {3, 3}, {6, 2}, {5, 1}};
     for (size_t d = 0; d < ARRAY_LEN(dims); d++)
         for (size_t h = 0; h < ARRAY_LEN(heads); h++) {
-            struct shape s = {70, 70, heads[h][0], heads[h][1], dims[d], CAUSAL, 0, 1};
+            struct shape s = {70, 70, heads[h][0], heads[h][1], dims[d], CAUSAL, 0, 1, 0};
             check_shape(&s, 5e-6);
         }
 }
@@ -245,16 +269,30 @@ static void test_heads_and_dims(void)
 static void test_softcap(void)
 {
     for (int mask = 0; mask < MASKS; mask++) {
-        struct shape s = {70, 90, 4, 2, 8, (enum mask)mask, 2.5f, 3};
+        struct shape s = {70, 90, 4, 2, 8, (enum mask)mask, 2.5f, 3, 0};
         check_shape(&s, 5e-6);
     }
+}
+
+/* A learned bias by distance, with every mask, and with soft caps. */
+static void test_bias(void)
+{
+    static const int sizes[][2] = {{1, 1}, {3, 1}, {65, 3}, {130, 2}, {305, 5}};
+    for (int mask = 0; mask < MASKS; mask++)
+        for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+            int n = sizes[i][0], heads = sizes[i][1];
+            struct shape s = {n, n, heads, heads, 12, (enum mask)mask, i == 2 ? 3.0f : 0, 1, 1};
+            if (mask == CROSS) s.nk = s.nk * 2 + 3;
+            if (mask == CACHED) s.nk += 300;
+            check_shape(&s, 1e-5);
+        }
 }
 
 /* One or two queries on a long cache go another way than blocks. */
 static void test_decode(void)
 {
     for (int nq = 1; nq <= 3; nq++) {
-        struct shape s = {nq, 1111, 6, 2, 64, CACHED, 0, 1};
+        struct shape s = {nq, 1111, 6, 2, 64, CACHED, 0, 1, 0};
         check_shape(&s, 5e-6);
         s.softcap = 30;
         check_shape(&s, 5e-6);
@@ -263,9 +301,9 @@ static void test_decode(void)
 
 static void test_empty(void)
 {
-    struct shape s = {0, 9, 2, 1, 8, FULL, 0, 1};
+    struct shape s = {0, 9, 2, 1, 8, FULL, 0, 1, 0};
     check_shape(&s, 0);                      /* no queries: dk and dv become 0 */
-    s = (struct shape){9, 0, 2, 1, 8, FULL, 0, 1};
+    s = (struct shape){9, 0, 2, 1, 8, FULL, 0, 1, 0};
     check_shape(&s, 0);
 }
 
@@ -273,7 +311,7 @@ static void test_empty(void)
 static void test_extreme(void)
 {
     for (int mask = 0; mask < MASKS; mask++) {
-        struct shape s = {100, 100, 2, 1, 16, (enum mask)mask, 0, 120};
+        struct shape s = {100, 100, 2, 1, 16, (enum mask)mask, 0, 120, 0};
         check_shape(&s, 1e-2);
     }
 }
@@ -281,22 +319,23 @@ static void test_extreme(void)
 /* Some gradients may be left out; the others keep their bits. */
 static void test_partial(void)
 {
-    struct shape s = {100, 100, 2, 1, 16, CAUSAL, 0, 1};
+    struct shape s = {100, 100, 2, 1, 16, CAUSAL, 0, 1, 1};
     struct run r;
     run_new(&r, &s);
     attn_run(&r, 1, 0, 1, 0);
-    for (int which = 0; which < 3; which++) {
-        float *g[3] = {r.dq, r.dk, r.dv};
-        int64_t n = which ? r.n_k : r.n_q;
+    for (int which = 0; which < 4; which++) {
+        float *g[] = {r.dq, r.dk, r.dv, r.db};
+        int64_t n = which == 3 ? r.n_b : which ? r.n_k : r.n_q;
         float *kept = randoms(n, 0), *one = g[which];
         memcpy(kept, one, (size_t)n * sizeof *kept);
-        float *dq = r.dq, *dk = r.dk, *dv = r.dv;
+        float *dq = r.dq, *dk = r.dk, *dv = r.dv, *db = r.db;
         r.dq = which == 0 ? dq : NULL;
         r.dk = which == 1 ? dk : NULL;
         r.dv = which == 2 ? dv : NULL;
+        r.db = which == 3 ? db : NULL;
         attn_run(&r, 1, 0, 1, 0);
         CHECK(!memcmp(kept, one, (size_t)n * sizeof *kept));
-        r.dq = dq, r.dk = dk, r.dv = dv;
+        r.dq = dq, r.dk = dk, r.dv = dv, r.db = db;
         free(kept);
     }
     run_free(&r);
@@ -305,7 +344,7 @@ static void test_partial(void)
 static void test_threads(void)
 {
     static const int threads[] = {1, 2, 3, 8};
-    struct shape s = {305, 305, 6, 2, 32, PACKED, 0, 1};
+    struct shape s = {305, 305, 6, 2, 32, PACKED, 0, 1, 1};
     for (int which = 0; which < 2; which++) {
         struct run r, first;
         seed = 7;
@@ -320,6 +359,7 @@ static void test_threads(void)
             CHECK(!memcmp(r.dq, first.dq, (size_t)r.n_q * sizeof *r.dq));
             CHECK(!memcmp(r.dk, first.dk, (size_t)r.n_k * sizeof *r.dk));
             CHECK(!memcmp(r.dv, first.dv, (size_t)r.n_k * sizeof *r.dv));
+            CHECK(!memcmp(r.db, first.db, (size_t)r.n_b * sizeof *r.db));
             run_free(&r);
         }
         run_free(&first);
@@ -329,7 +369,7 @@ static void test_threads(void)
 /* A NaN among the inputs must come out. */
 static void test_nan(void)
 {
-    struct shape s = {80, 80, 1, 1, 16, CAUSAL, 0, 1};
+    struct shape s = {80, 80, 1, 1, 16, CAUSAL, 0, 1, 0};
     struct run r;
     run_new(&r, &s);
     r.k[40 * 16] = NAN;
@@ -350,21 +390,20 @@ static double ref_loss(struct run *r)
 
 static void test_reference(void)
 {
-    struct shape s = {5, 5, 2, 1, 4, CAUSAL, 1.5f, 1};
+    struct shape s = {5, 5, 2, 1, 4, CAUSAL, 1.5f, 1, 1};
     struct run r;
     run_new(&r, &s);
     ref_run(&r);
-    float *x[] = {r.q, r.k, r.v};
-    double *dx[] = {r.r_dq, r.r_dk, r.r_dv}, *kept[3];
-    for (int which = 0; which < 3; which++) {
-        int64_t n = which ? r.n_k : r.n_q;
-        kept[which] = zeros(n);
-        memcpy(kept[which], dx[which], (size_t)n * sizeof(double));
+    float *x[] = {r.q, r.k, r.v, r.bias};
+    double *dx[] = {r.r_dq, r.r_dk, r.r_dv, r.r_db}, *kept[4];
+    const int64_t n[] = {r.n_q, r.n_k, r.n_k, r.n_b};
+    for (int which = 0; which < 4; which++) {
+        kept[which] = zeros(n[which]);
+        memcpy(kept[which], dx[which], (size_t)n[which] * sizeof(double));
     }
     const float h = 1.0f / 128;
-    for (int which = 0; which < 3; which++) {
-        int64_t n = which ? r.n_k : r.n_q;
-        for (int64_t i = 0; i < n; i++) {
+    for (int which = 0; which < 4; which++) {
+        for (int64_t i = 0; i < n[which]; i++) {
             float was = x[which][i];
             x[which][i] = was + h;
             double up = ref_loss(&r), step = x[which][i];
@@ -391,6 +430,7 @@ int main(void)
         RUN(test_masks);
         RUN(test_heads_and_dims);
         RUN(test_softcap);
+        RUN(test_bias);
         RUN(test_decode);
         RUN(test_empty);
         RUN(test_extreme);

@@ -109,20 +109,23 @@ static uint64_t walk(const struct dataset *d, const struct batch_opts *o)
 {
     struct batcher *b;
     uint64_t hash = 14695981039346656037u;
-    int64_t most[3], real[3] = {0};
+    struct batch_size most, real = {0}, size;
     CHECK_EQ(batcher_new(d, o, &b), PEFT_OK);
     int64_t calls = host.mem.calls;
     for (int64_t e = 0; e < 3; e++) {
         int seen[200] = {0};
         for (int64_t i = 0; i < batcher_count(b, e); i++) {
-            int64_t t, g, s, pack = 0;
-            batcher_size(b, e, i, &t, &g, &s);
+            batcher_size(b, e, i, &size);
+            int64_t t = size.tokens, g = size.targets, s = size.seqs, pack = 0;
             const struct batch *x = batcher_get(b, e, i);
             CHECK(x->n == t && x->n_target == g && x->n_seq == s);
             CHECK(s > 0);
             check_batch(d, x, seen);
             if (!o->packing) CHECK(s == o->batch || i == batcher_count(b, e) - 1);
-            real[0] = MAX(real[0], t), real[1] = MAX(real[1], g), real[2] = MAX(real[2], s);
+            CHECK(size.first == t && !size.others);
+            real.tokens = MAX(real.tokens, t);
+            real.targets = MAX(real.targets, g);
+            real.seqs = MAX(real.seqs, s);
             for (int64_t k = 0; k < s; k++) {
                 hash = (hash ^ (uint64_t)x->example[k]) * 1099511628211u;
                 pack += d->rows[x->example[k]].n;
@@ -132,8 +135,9 @@ static uint64_t walk(const struct dataset *d, const struct batch_opts *o)
         for (int64_t i = 0; i < d->n; i++) CHECK_EQ(seen[i], 1);
     }
     CHECK_EQ(host.mem.calls, calls);
-    batcher_max(b, 3, &most[0], &most[1], &most[2]);
-    for (int i = 0; i < 3; i++) CHECK_EQ(most[i], real[i]);
+    batcher_max(b, 3, &most);
+    real.first = real.tokens;
+    CHECK(!memcmp(&most, &real, sizeof(most)));
     /* Any batch can be asked for at any time. */
     const struct batch *x = batcher_get(b, 1, 1);
     int32_t first = x->example[0];

@@ -114,7 +114,7 @@ static void test_mask_by_hand(void)
     }
     CHECK_EQ(d->rows[0].line, 1);
     CHECK_EQ(d->rows[0].label, -1);
-    CHECK_EQ(d->classify, 0);
+    CHECK_EQ(d->task, TASK_LM);
     data_free(d);
 }
 
@@ -295,7 +295,7 @@ static void test_ids(void)
     data_free(d);
     CHECK_EQ(load_as(NULL, "jsonl", "{\"input_ids\":[1,2],\"labels\":1}\n"
                      "{\"input_ids\":[1],\"labels\":0}\n", &o, &d), PEFT_OK);
-    CHECK_EQ(d->classify, 1);
+    CHECK_EQ(d->task, TASK_CLASS);
     CHECK_EQ(d->n_labels, 2);
     CHECK(d->rows[0].labels == NULL);
     CHECK_EQ(d->rows[0].label, 1);
@@ -317,7 +317,7 @@ static void test_labels(void)
     const char *names = "text,label\nthe cat,good\na dog,bad\n\"a, dog\",so so\n";
     CHECK_EQ(load_as(plain, "csv", names, &o, &d), PEFT_OK);
     CHECK_STR(d->schema, "text-label");
-    CHECK_EQ(d->classify, 1);
+    CHECK_EQ(d->task, TASK_CLASS);
     CHECK_EQ(d->n_labels, 3);
     CHECK_STR(d->labels[0], "bad");
     CHECK_STR(d->labels[2], "so so");

@@ -134,6 +134,8 @@ static void tame_scales(uint8_t *p, const struct qtype *t, int64_t blocks)
     };
     if (!strcmp(t->name, "MXFP4"))
         for (int64_t b = 0; b < blocks; b++) p[b * t->bytes] = 122;      /* 2^-6 */
+    for (int64_t b = 0; b < blocks && !strcmp(t->name, "LLM_INT8"); b++)
+        memcpy(p + b * t->bytes, &(float){0.5f}, 4);
     for (size_t i = 0; i < ARRAY_LEN(where); i++) {
         if (strcmp(where[i].name, t->name)) continue;
         for (int64_t b = 0; b < blocks; b++) {
@@ -236,6 +238,10 @@ static void linear_every_type(void)
         check_linear(qtypes[i], 1, 37, in);
         check_linear(qtypes[i], 4, 8, in);
         check_linear(qtypes[i], 70, 67, in);
+        if (!qtypes[i]->flat) continue;
+        check_linear(qtypes[i], 1, 37, 75);       /* rows that are no whole blocks */
+        check_linear(qtypes[i], 70, 67, 75);
+        check_linear(qtypes[i], 40, 70, 500);
     }
 }
 

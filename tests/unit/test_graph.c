@@ -79,7 +79,7 @@ static tensor *net_block(struct net *net, int layer, tensor *x)
     k = g_reshape(g, g_scale(g, g_reshape(g, k, n * KV, DIM), 1.5f), n, KV * DIM);
     k = g_rope(g, k, &rk);
     tensor *v = net_linear(net, layer, h, KV * DIM);
-    x = g_add(g, x, net_linear(net, layer, g_attention(g, q, k, v, &a), D));
+    x = g_add(g, x, net_linear(net, layer, g_attention(g, q, k, v, NULL, &a), D));
     h = net_norm(net, x);
     tensor *gate = net_linear(net, layer, h, FF), *up = net_linear(net, layer, h, FF);
     return g_add(g, x, net_linear(net, layer, g_glu(g, gate, up, ACT_SILU), D));
@@ -337,7 +337,8 @@ static const char *failing(struct rig *r, int which)
     case 4: g_rows(g, a, bad, 2); return "row 4 at 1, expected 0 to 3";
     case 5: g_bias(g, a, b); return "b is [3, 8], expected [1, 8]";
     case 6: g_slice_cols(g, a, 3, 6); return "columns [3, 9), expected within 8";
-    case 7: g_attention(g, a, g_slice_cols(g, a, 0, 4), g_slice_cols(g, a, 4, 4), &at);
+    case 7: g_attention(g, a, g_slice_cols(g, a, 0, 4), g_slice_cols(g, a, 4, 4), NULL,
+                        &at);
             return "row 3 attends to [0, 5), expected within 4 keys";
     case 8: g_rope(g, a, &ra); return "rotation of 3";
     case 9: g_linear(g, NULL, b); return "operand 0 is absent";
@@ -348,7 +349,7 @@ static const char *failing(struct rig *r, int which)
     case 13: g_xent_head(g, a, g_scale(g, graph_leaf(g, "w", &qtype_f32, 5, 8, x, y), 1), NULL,
                          bad, bad, 1, 1, NULL);
              return "expected leaves when they train";
-    case 14: g_act(g, a, ACT_COUNT); return "activation 7";
+    case 14: g_act(g, a, ACT_COUNT); return "activation 8";
     case 15: g_reshape(g, a, INT64_MAX, INT64_MAX); return "expected as many elements";
     case 16: g_linear(g, a, graph_leaf(g, "q", qtype_by_name("Q8_0"), 4, 8, carried, NULL));
              return "expected a multiple of Q8_0's block of 32";

@@ -240,7 +240,7 @@ static const struct gg_case {
     {"type IQ2_XXS", F(type), 16, PEFT_EUNSUPPORTED, "IQ2_XXS (16)"},
     {"type unknown", F(type), 999, PEFT_EUNSUPPORTED, "unknown (999)"},
     {"type -1", F(type), UINT32_MAX, PEFT_EUNSUPPORTED, "unknown (4294967295)"},
-    {"split", F(split), 2, PEFT_EUNSUPPORTED, "one of 2 parts"},
+    {"split", F(split), 2, PEFT_EFORMAT, "one of 2 parts"},
 };
 
 static void test_gguf_cases(void)

@@ -142,6 +142,7 @@ static double ref_act(enum act kind, double x)
     case ACT_RELU: return x > 0 ? x : 0;
     case ACT_TANH: return tanh(x);
     case ACT_SIGMOID: return 1 / (1 + exp(-x));
+    case ACT_QUICK_GELU: return x / (1 + exp(-1.702 * x));
     default: return x;
     }
 }
@@ -150,6 +151,7 @@ static double ref_slope(enum act kind, double x)
 {
     double s = 1 / (1 + exp(-x)), c = sqrt(2 / M_PI);
     double t = tanh(c * (x + 0.044715 * x * x * x)), t2 = 1 - t * t;
+    double q = 1 / (1 + exp(-1.702 * x));
     switch (kind) {
     case ACT_SILU: return s + x * s * (1 - s);
     case ACT_GELU: return 0.5 * erfc(-x / sqrt(2)) + x * exp(-0.5 * x * x) / sqrt(2 * M_PI);
@@ -158,6 +160,7 @@ static double ref_slope(enum act kind, double x)
     case ACT_RELU: return x > 0;
     case ACT_TANH: return 1 - tanh(x) * tanh(x);
     case ACT_SIGMOID: return s * (1 - s);
+    case ACT_QUICK_GELU: return q + 1.702 * x * q * (1 - q);
     default: return 1;
     }
 }

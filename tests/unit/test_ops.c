@@ -148,7 +148,20 @@ static tensor *case_attention(struct setup *s)
                       .scale = 0.3f, .softcap = s->variant == 2 ? 5.0f : 0.0f, .lo = lo, .hi = hi,
                       .slopes = s->variant == 4 ? numbers(s->arena, heads, 10) : NULL };
     tensor *q = leaf(s, n, heads * dim), *k = leaf(s, n, kv * dim);
-    return g_attention(s->g, q, k, s->variant == 3 ? k : leaf(s, n, kv * dim), &a);
+    tensor *v = s->variant == 3 ? k : leaf(s, n, kv * dim), *bias = NULL;
+    if (s->variant >= 5) {                           /* two texts, or one of both directions */
+        int32_t *self = arena_alloc(s->arena, n * 4);
+        for (int32_t i = 0; i < n; i++) {
+            lo[i] = s->variant == 5 && i >= n / 2 ? n / 2 : 0;
+            if (s->variant == 6) hi[i] = n;
+            self[i] = i;
+        }
+        a.self = self;
+        a.origin = n;
+        a.distances = 2 * n + 1;
+        bias = leaf(s, a.distances, heads);
+    }
+    return g_attention(s->g, q, k, v, bias, &a);
 }
 static tensor *case_route(struct setup *s)
 {
@@ -190,7 +203,7 @@ static tensor *case_pool_mean(struct setup *s)
     start[0] = s->n > 2;
     start[1] = start[2] = s->n / 2 + start[0];       /* the second is empty */
     start[3] = s->n;
-    return g_pool_mean(s->g, leaf(s, s->n, s->d), start, 3);
+    return g_pool_mean(s->g, leaf(s, s->n, s->d), start, 3, s->variant);
 }
 static tensor *case_concat_rows(struct setup *s)
 {
@@ -213,7 +226,7 @@ static tensor *case_reshape(struct setup *s)
 static tensor *case_cache(struct setup *s)
 {
     float *cache = numbers(s->arena, (s->n + 2) * s->d, 8);
-    return g_cache(s->g, leaf(s, s->n, s->d), cache, 2);
+    return g_cache(s->g, leaf(s, s->n, s->d), cache, 2, 1);
 }
 static tensor *case_xent_head(struct setup *s)
 {
@@ -231,7 +244,54 @@ static tensor *case_xent(struct setup *s)
 }
 static tensor *case_mse(struct setup *s)
 {
-    return g_mse(s->g, leaf(s, s->n, 1), numbers(s->arena, s->n, 9), 0.5f, &s->stats);
+    int64_t c = s->variant ? s->d : 1;
+    return g_mse(s->g, leaf(s, s->n, c), numbers(s->arena, s->n * c, 9), 0.5f, &s->stats);
+}
+static tensor *case_bce(struct setup *s)
+{
+    float *y = numbers(s->arena, s->n * s->d, 9);
+    for (int64_t i = 0; i < s->n * s->d; i++) y[i] = y[i] > 0;
+    return g_bce(s->g, leaf(s, s->n, s->d), y, 0.5f, &s->stats);
+}
+static tensor *case_rank(struct setup *s)
+{
+    const float *margin = s->variant ? numbers(s->arena, s->n, 9) : NULL;
+    return g_rank(s->g, leaf(s, 2 * s->n, 1), margin, 0.5f, &s->stats);
+}
+static tensor *case_span(struct setup *s)
+{
+    int32_t *start = arena_alloc(s->arena, 8 * 4), *span = start + 3, two = s->n > 1;
+    start[1] = two ? (int32_t)s->n / 2 : 1;
+    start[1 + two] = (int32_t)s->n;
+    span[1] = start[1] - 1;
+    span[2] = span[3] = (int32_t)s->n - 1;
+    return g_span(s->g, leaf(s, s->n, 2), start, span, 1 + two, 0.5f, &s->stats);
+}
+static tensor *case_unit(struct setup *s)
+{
+    return g_unit(s->g, leaf(s, s->n, s->d));
+}
+static tensor *case_dot_rows(struct setup *s)
+{
+    tensor *a = leaf(s, s->n, s->d);
+    return g_dot_rows(s->g, a, leaf(s, s->n, s->d));
+}
+static tensor *case_match(struct setup *s)
+{
+    int32_t *same = arena_alloc(s->arena, (s->n + 2) * 4);
+    for (int32_t i = 0; i < s->n + 2; i++) same[i] = i && i % 5 == 4 ? i - 3 : i;
+    return g_match(s->g, leaf(s, s->n, s->n + 2), same, 0.25f, &s->stats);
+}
+static tensor *case_cosent(struct setup *s)
+{
+    float *target = arena_alloc(s->arena, s->n * 4);
+    for (int32_t i = 0; i < s->n; i++) target[i] = (float)(i * 7 % 5);
+    return g_cosent(s->g, leaf(s, s->n, 1), target, 0.5f, &s->stats);
+}
+static tensor *case_triplet(struct setup *s)
+{
+    tensor *a = leaf(s, s->n, s->d), *p = leaf(s, s->n, s->d);
+    return g_triplet(s->g, a, p, leaf(s, s->n, s->d), 7.0f, 0.1f, &s->stats);
 }
 
 static const struct op_case {
@@ -256,10 +316,10 @@ static const struct op_case {
     { &op_rmsnorm, case_rmsnorm, 2, 0, 2e-3 },
     { &op_layernorm, case_layernorm, 4, 0, 2e-3 },
     { &op_rope, case_rope, 4, 0, 1e-3 },
-    { &op_attention, case_attention, 5, 0, 3e-3 },
+    { &op_attention, case_attention, 7, 0, 3e-3 },
     { &op_dropout, case_dropout, 1, 0, 1e-3 },
     { &op_rows, case_rows, 1, 0, 1e-3 },
-    { &op_pool_mean, case_pool_mean, 1, 0, 1e-3 },
+    { &op_pool_mean, case_pool_mean, 2, 0, 1e-3 },
     { &op_concat_rows, case_concat_rows, 1, 0, 1e-3 },
     { &op_concat_cols, case_concat_cols, 1, 0, 1e-3 },
     { &op_slice_cols, case_slice_cols, 1, 0, 1e-3 },
@@ -267,7 +327,15 @@ static const struct op_case {
     { &op_cache, case_cache, 1, 0, 0 },
     { &op_xent_head, case_xent_head, TYPES, 1, 3e-3 },
     { &op_xent, case_xent, 1, 1, 3e-3 },
-    { &op_mse, case_mse, 1, 1, 3e-3 },
+    { &op_unit, case_unit, 1, 0, 3e-3 },
+    { &op_dot_rows, case_dot_rows, 1, 0, 1e-3 },
+    { &op_match, case_match, 1, 1, 3e-3 },
+    { &op_cosent, case_cosent, 1, 1, 3e-3 },
+    { &op_triplet, case_triplet, 1, 1, 3e-3 },
+    { &op_mse, case_mse, 2, 1, 3e-3 },
+    { &op_bce, case_bce, 1, 1, 3e-3 },
+    { &op_rank, case_rank, 2, 1, 3e-3 },
+    { &op_span, case_span, 1, 1, 3e-3 },
 };
 
 static const struct op_case *case_of(const struct op *op)
@@ -434,9 +502,9 @@ static void test_values(void)
     tensor *a = graph_leaf(r.g, "x", &qtype_f32, 2, 3, x, NULL);
     tensor *b = graph_leaf(r.g, "w", &qtype_f32, 1, 3, w, NULL);
     tensor *lin = g_linear(r.g, a, b), *mul = g_mul(r.g, a, b), *bias = g_bias(r.g, a, b);
-    tensor *mean = g_pool_mean(r.g, a, starts, 1), *slice = g_slice_cols(r.g, a, 1, 2);
+    tensor *mean = g_pool_mean(r.g, a, starts, 1, 0), *slice = g_slice_cols(r.g, a, 1, 2);
     tensor *rows = g_concat_rows(r.g, a, b), *cols = g_concat_cols(r.g, slice, a);
-    tensor *cached = g_cache(r.g, a, cache, 1), *loss = g_xent(r.g, a, target, 0.5f, &stats);
+    tensor *cached = g_cache(r.g, a, cache, 1, 1), *loss = g_xent(r.g, a, target, 0.5f, &stats);
     tensor *keep[] = { lin, mul, bias, mean, slice, rows, cols, cached };
     for (size_t i = 0; i < ARRAY_LEN(keep); i++) graph_keep(keep[i]);
     CHECK_EQ(graph_forward(r.g), 0);

@@ -316,7 +316,8 @@ static void table(void)
         CHECK(qtype_bytes(t, 0, &bytes) && bytes == 0);
         CHECK(qtype_bytes(t, 3 * t->block, &bytes) && bytes == 3 * t->bytes);
         CHECK(!qtype_bytes(t, -t->block, &bytes));
-        CHECK(t->block == 1 || !qtype_bytes(t, t->block + 1, &bytes));
+        CHECK(t->block == 1 || qtype_bytes(t, t->block + 1, &bytes) == t->flat);
+        CHECK(!t->flat || bytes == 2 * t->bytes);
         CHECK(t->bytes <= t->block || !qtype_bytes(t, INT64_MAX / t->block * t->block, &bytes));
     }
     CHECK(!qtype_by_ggml(-1) && !qtype_by_ggml(17) && !qtype_by_ggml(INT64_MAX));
@@ -325,6 +326,42 @@ static void table(void)
     CHECK_STR(qtype_ggml_name(39), "MXFP4");
     CHECK_STR(qtype_ggml_name(-1), "unknown");
     CHECK_STR(qtype_ggml_name(1000), "unknown");
+}
+
+/* Every code with some scale; test_bnb compares with bitsandbytes itself. */
+static void scaled_levels(void)
+{
+    static const struct { const char *name; const float *levels; const struct qtype *as; } all[] = {
+        {"NF4", nf4_levels, &qtype_f32}, {"NF4_F16", nf4_levels, &qtype_f16},
+        {"NF4_BF16", nf4_levels, &qtype_bf16}, {"FP4", fp4_levels, &qtype_f32},
+        {"FP4_F16", fp4_levels, &qtype_f16}, {"FP4_BF16", fp4_levels, &qtype_bf16},
+    };
+    static const float scales[] = {0, 1, 0.37f, 1e-7f, 4e-6f, 6e4f, 7e4f, 3e38f};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        for (size_t s = 0; s < ARRAY_LEN(scales); s++) {
+            const struct qtype *t = qtype_by_name(all[i].name);
+            uint8_t block[36], again[36];
+            float want[64], got[64], narrow[64];
+            memcpy(block, &scales[s], 4);
+            for (int j = 0; j < 32; j++) block[4 + j] = (uint8_t)(j % 8 * 0x22 + 1);
+            for (int j = 0; j < 64; j++) want[j] = all[i].levels[j % 16] * scales[s];
+            t->from_f32(again, want, 64);
+            all[i].as->from_f32(narrow, want, 64);
+            all[i].as->to_f32(want, narrow, 64);
+            t->to_f32(got, block, 64);
+            CHECK(same(got, want, 64));
+            t->to_f32(got, again, 64);
+            CHECK(scales[s] == 0 || same(got, want, 64));    /* no -0 is written */
+            mark(t, READS | WRITES);
+        }
+    const struct qtype *t = qtype_by_name("LLM_INT8");
+    uint8_t block[36];
+    float d = 2.54f, y[32];
+    memcpy(block, &d, 4);
+    for (int j = 0; j < 32; j++) block[4 + j] = (uint8_t)(8 * j);
+    t->to_f32(y, block, 32);
+    for (int j = 0; j < 32; j++) CHECK_NEAR(y[j], 0.02 * (int8_t)(8 * j), 1e-6);
+    mark(t, READS);
 }
 
 /* A row without a case above fails here. */
@@ -352,6 +389,7 @@ int main(void)
     RUN(lengths);
     RUN(levels_agree);
     RUN(nonfinite);
+    RUN(scaled_levels);
     RUN(table);
     RUN(every_type_was_checked);
     return TEST_END();

@@ -409,6 +409,75 @@ static void test_gguf_folder(void)
     store_close(s);
 }
 
+/* One part of a GGUF file: two of the tensors, and what its metadata tell. */
+static void put_part(int file, int count, int no, int told, int64_t tensors)
+{
+    static const float x[6] = {0, 1, 2, 3, 4, 5};
+    static const char *const names[] = {"a", "b", "c", "d", "e", "f"};
+    char path[256];
+    uint16_t of = (uint16_t)told, at = (uint16_t)no;
+    int32_t all = (int32_t)tensors;
+    uint32_t seven = 7;
+    const struct gguf_kv kv[] = {{"split.no", GGUF_U16, &at, 2}, {"split.count", GGUF_U16, &of, 2},
+                                 {"split.tensors.count", GGUF_I32, &all, 4},
+                                 {"seven", GGUF_U32, &seven, 4}};
+    struct store_out t[2];
+    for (int i = 0; i < 2; i++)
+        t[i] = (struct store_out){.name = names[2 * file + i], .type = &qtype_f32, .n_dims = 1,
+                                  .dims = {1}, .data = x + 2 * file + i};
+    snprintf(path, sizeof path, "%s/p/m-%05d-of-%05d.gguf", folder, file + 1, count);
+    CHECK_EQ(gguf_write(&host, path, kv, file ? 3 : 4, t, 2), 0);
+}
+
+static void check_parts(const char *name, int rc, const char *says)
+{
+    char path[256];
+    struct store *s = NULL;
+    int64_t n = 0;
+    snprintf(path, sizeof path, "%s/p%s", folder, name);
+    CHECK_EQ(store_open(&host, path, true, &s), rc);
+    if (rc) CHECK(strstr(error_message(), says) != NULL);
+    if (!s) return;
+    CHECK_EQ(store_count(s), 6);
+    CHECK(store_find(s, "f") && *(const float *)store_find(s, "f")->data == 5);
+    CHECK(store_int(s, "seven", 0, 9, &n) == 1 && store_int(s, "split.no", 0, 0, &n) == 1);
+    store_close(s);
+}
+
+/* Any part opens all of them, and so does their folder. */
+static void test_gguf_parts(void)
+{
+    char path[256], other[256];
+    snprintf(path, sizeof path, "%s/p", folder);
+    mkdir(path, 0777);
+    for (int i = 0; i < 3; i++) put_part(i, 3, i, 3, 6);
+    check_parts("/m-00001-of-00003.gguf", 0, "");
+    check_parts("/m-00003-of-00003.gguf", 0, "");
+    check_parts("", 0, "");
+    check_parts("/m-00004-of-00003.gguf", PEFT_ENOTFOUND, "no such file");
+    put_part(1, 3, 0, 3, 6);
+    check_parts("", PEFT_EFORMAT, "split.no is 0");
+    put_part(1, 3, 1, 4, 6);
+    check_parts("", PEFT_EFORMAT, "split.count 4");
+    put_part(1, 3, 1, 3, 6);
+    put_part(0, 3, 0, 3, 7);
+    check_parts("", PEFT_EFORMAT, "hold 6 tensors, expected 7");
+    put_part(0, 3, 0, 60000, 6);
+    check_parts("", PEFT_EFORMAT, "split.count 60000");
+    snprintf(path, sizeof path, "%s/p/m-00001-of-00003.gguf", folder);
+    snprintf(other, sizeof other, "%s/p/other.gguf", folder);
+    put_part(0, 3, 0, 3, 6);
+    CHECK_EQ(rename(path, other), 0);
+    check_parts("/other.gguf", PEFT_EFORMAT, "-00001-of-00003.gguf");
+    check_parts("/m-00002-of-00003.gguf", PEFT_ENOTFOUND, "first of 3");
+    CHECK_EQ(rename(other, path), 0);
+    snprintf(other, sizeof other, "%s/p/m-00002-of-00003.gguf", folder);
+    CHECK_EQ(unlink(other), 0);
+    check_parts("/m-00001-of-00003.gguf", PEFT_ENOTFOUND, "this part of 3");
+    CHECK_EQ(file_write(&host, other, "junk", 4), 0);
+    check_parts("/m-00001-of-00003.gguf", PEFT_EFORMAT, "no GGUF");
+}
+
 /* Memory that runs out at each allocation in turn: no file is ever half
  * written.  (Past the rename, a failure can no longer bring the old one back.) */
 static int64_t calls, fail_at;
@@ -484,6 +553,7 @@ int main(void)
     RUN(test_gguf_write);
     RUN(test_gguf_raw);
     RUN(test_gguf_folder);
+    RUN(test_gguf_parts);
     RUN(test_write_no_memory);
     CHECK_EQ(host.mem.live, 0);
     remove_folder();

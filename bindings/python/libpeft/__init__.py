@@ -13,6 +13,7 @@ Options have the names of peft.h's struct fields.  Failures are exceptions:
 PeftError and its subclasses, with the library's own reason.
 """
 import ctypes
+import itertools
 import math
 import queue
 import threading
@@ -117,6 +118,13 @@ def _floats(n):
     return data, (ctypes.c_float * n).from_buffer(data)
 
 
+def _picture(picture):
+    """A path, or bytes in memory, as the three arguments of C."""
+    if isinstance(picture, (bytes, bytearray)):
+        return None, bytes(picture), len(picture)
+    return _bytes(picture), None, 0
+
+
 def _ids(ids):
     return (ctypes.c_int32 * len(ids))(*ids)
 
@@ -126,6 +134,18 @@ def system():
     out = _api.System()
     _check(lib.peft_system_info(ctypes.byref(out)))
     return _record(out)
+
+
+def tables(name):
+    """What works: the rows of "families", "formats", "types", "tokenizers" or "heads"."""
+    rows = []
+    while True:
+        out = _api.Entry()
+        code = lib.peft_list(_bytes(name), len(rows), ctypes.byref(out))
+        if code == _END:
+            return rows
+        _check(code)
+        rows.append(_record(out))
 
 
 class _Handle:
@@ -286,8 +306,9 @@ class Model(_Handle):
         _check(lib.peft_to_float(self._c, _bytes(glob), only_cost, ctypes.byref(out)))
         return out.value
 
-    def add_head(self, labels, **options):
-        """A classification head; labels: their names, or how many."""
+    def add_head(self, labels=0, **options):
+        """A head; labels: their names, or how many.  Options: kind ("multi-label", "tokens",
+        "question-answering", "regression", "reward", "masked-lm"), pool, dropout, seed."""
         names = None if isinstance(labels, int) else _texts(labels)
         opts = _options(_api.HeadOpts, options)
         opts.labels = labels if isinstance(labels, int) else len(labels)
@@ -299,7 +320,7 @@ class Model(_Handle):
         return [lib.peft_label_name(self._c, i).decode() for i in range(self.info.labels)]
 
     def add_adapter(self, name="default", **options):
-        """Options: rank, alpha, dropout, rslora, targets, seed, ..."""
+        """Options: rank, alpha, dropout, rslora, targets, target_parameters, seed, ..."""
         if isinstance(options.get("rslora"), bool):
             options["rslora"] = 1 if options["rslora"] else -1
         opts = _options(_api.AdapterOpts, options)
@@ -326,39 +347,53 @@ class Model(_Handle):
     # ------------------------------------------------------- data, training
 
     def dataset(self, path, **options):
-        """JSONL or CSV; options: max_len, system, train_on_prompt, limit."""
+        """JSONL, CSV or a folder of pictures; options: max_len, system,
+        train_on_prompt, limit, any_path, prefix."""
         out = ctypes.c_void_p()
         opts = _options(_api.DatasetOpts, options)
         _check(lib.peft_dataset_load(self._c, _bytes(path), ctypes.byref(opts), ctypes.byref(out)))
         return Dataset(out, self)
 
     def trainer(self, data, **options):
-        """Options: lr, epochs, steps, batch, schedule, clip, seed, ..."""
+        """Options: lr, epochs, steps, batch, schedule, clip, seed, augment, ..."""
         out = ctypes.c_void_p()
         opts = _options(_api.TrainOpts, options)
         _check(lib.peft_trainer_new(self._c, data._c, ctypes.byref(opts), ctypes.byref(out)))
         return Trainer(out, self)
 
     def evaluate(self, data, batch=0):
-        """Loss and accuracies; `confusion` is a list of rows with a head."""
+        """Loss, and the task's figures by name in `metrics`; `confusion` is a list of rows
+        with a head for classes."""
         n = self.info.labels
         cells = (ctypes.c_int64 * (n * n))() if n > 1 else None
         opts = _api.EvalOpts(batch=batch, confusion=ctypes.cast(cells, ctypes.c_void_p))
         out = _api.Evaluation()
         _check(lib.peft_eval(self._c, data._c, ctypes.byref(opts), ctypes.byref(out)))
         result = _record(out)
+        result.metrics = {m.name.decode(): m.value for m in out.metrics[:out.n_metrics]}
         result.confusion = [list(cells[i * n:i * n + n]) for i in range(n)] if cells else None
         return result
 
     # --------------------------------------------------------- text, logits
 
-    def tokenize(self, text, special=True, plain=False):
+    def tokenize(self, text, special=True, plain=False, offsets=False):
+        """Token ids; with offsets also the (begin, end) that each stands for:
+        characters of a str, bytes of bytes, as Hugging Face's tokenizers."""
         data = text.encode() if isinstance(text, str) else text
         flags = (1 if special else 0) | (2 if plain else 0)
-        n = _check(lib.peft_tokenize(self._c, data, len(data), flags, None, 0))
-        ids = (ctypes.c_int32 * n)()
-        _check(lib.peft_tokenize(self._c, data, len(data), flags, ids, n))
-        return list(ids)
+        n, cap = len(data) + 16, 0
+        while n > cap:
+            cap = n
+            ids = (ctypes.c_int32 * cap)()
+            spans = (ctypes.c_int32 * (2 * cap))() if offsets else None
+            n = _check(lib.peft_tokenize_offsets(self._c, data, len(data), flags, ids, spans,
+                                                 cap))
+        if not offsets:
+            return ids[:n]
+        at = range(len(data) + 1)
+        if len(data) != len(text):
+            at = [0, *itertools.accumulate((b & 0xc0) != 0x80 for b in data)]
+        return ids[:n], [(at[spans[2 * i]], at[spans[2 * i + 1]]) for i in range(n)]
 
     def detokenize(self, ids, skip_special=False):
         n = _check(lib.peft_detokenize(self._c, _ids(ids), len(ids), skip_special, None, 0))
@@ -367,12 +402,20 @@ class Model(_Handle):
         return text.raw[:n].decode("utf-8", "replace")
 
     def forward(self, ids):
-        """Logits [len(ids)][vocab], or [labels] with a head, as a memoryview
-        that numpy.asarray() takes without a copy."""
+        """Logits [len(ids)][vocab], or [labels] with a head, or [len(ids)][labels] with one for
+        tokens, as a memoryview that numpy.asarray() takes without a copy."""
         info = self.info
-        shape = [info.labels] if info.labels else [len(ids), info.vocab]
+        shape = [len(ids)] * info.each_token + [info.outputs]
         data, to = _floats(math.prod(shape))
         _check(lib.peft_forward(self._c, _ids(ids), len(ids), to))
+        return memoryview(data).cast("B").cast("f", shape)
+
+    def forward_pair(self, source, ids):
+        """Of an encoder-decoder model: logits [len(ids)][vocab] for the ids of a
+        target, the first of which is info.decoder_start."""
+        shape = [len(ids), self.info.vocab]
+        data, to = _floats(math.prod(shape))
+        _check(lib.peft_forward_pair(self._c, _ids(source), len(source), _ids(ids), len(ids), to))
         return memoryview(data).cast("B").cast("f", shape)
 
     def embed(self, text, normalize=True):
@@ -381,6 +424,90 @@ class Model(_Handle):
         data, to = _floats(self.info.dim)
         _check(lib.peft_embed(self._c, _ids(ids), len(ids), normalize, to))
         return data
+
+    # ------------------------------------------------------------- pictures
+
+    def pixels(self, picture):
+        """A picture as the model reads it, [channels][height][width]; `picture`
+        is a path or the bytes of a PNG or JPEG file."""
+        info = self.info
+        data, to = _floats(max(1, info.channels * info.image_height * info.image_width))
+        _check(lib.peft_image_read(self._c, *_picture(picture), to))
+        return memoryview(data).cast("B").cast("f", [info.channels, info.image_height,
+                                                     info.image_width])
+
+    def classify_image(self, picture):
+        """The probability of each class by its name, the likeliest first."""
+        labels = self.labels
+        data, to = _floats(max(1, len(labels)))
+        _check(lib.peft_classify_image(self._c, *_picture(picture), to))
+        return dict(sorted(zip(labels, data), key=lambda pair: -pair[1]))
+
+    def embed_image(self, picture, normalize=True):
+        data, to = _floats(self.info.embed_dim)
+        _check(lib.peft_embed_image(self._c, *_picture(picture), normalize, to))
+        return data
+
+    # -------------------------------------------------------- answers of heads
+
+    def classify(self, texts, pairs=None, **options):
+        """Scores of a text, or of each of a list: {label: score}.  Options: raw, max_len, batch."""
+        one = isinstance(texts, str)
+        texts = [texts] if one else list(texts)
+        pairs = None if pairs is None else [pairs] if one else list(pairs)
+        opts = _options(_api.ClassifyOpts, options)
+        seconds, names = _texts(pairs), self.labels
+        opts.pairs = ctypes.cast(seconds, ctypes.c_void_p)
+        data, to = _floats(len(texts) * len(names))
+        _check(lib.peft_classify(self._c, _texts(texts), len(texts), ctypes.byref(opts), to, None))
+        rows = [dict(zip(names, data[i * len(names):])) for i in range(len(texts))]
+        return rows[0] if one else rows
+
+    def tag(self, text, **options):
+        """The labelled parts of a text: label, begin, end (of str), text, score.  Options:
+        aggregate ("none", "simple", "first", "average", "max"), all, max_len."""
+        data, opts = text.encode(), _options(_api.TagOpts, options)
+        cap = len(data) + 1
+        out = (_api.Tag * cap)()
+        n = _check(lib.peft_tag_text(self._c, data, len(data), ctypes.byref(opts), out, cap))
+        return [self._part(data, t, label=t.label.decode()) for t in out[:min(n, cap)]]
+
+    def answer(self, question, context, n_best=None, **options):
+        """The best answer in the context, or the n_best: begin, end, text, score.  Options:
+        no_answer, max_answer, max_len, stride."""
+        data, opts = context.encode(), _options(_api.AnswerOpts, options)
+        opts.n_best = n_best or 1
+        out = (_api.AnswerSpan * opts.n_best)()
+        n = _check(lib.peft_answer(self._c, _bytes(question), data, ctypes.byref(opts), out,
+                                   opts.n_best))
+        found = [self._part(data, s) for s in out[:n]]
+        return found if n_best else found[0] if found else None
+
+    @staticmethod
+    def _part(data, span, **more):
+        begin = len(data[:span.begin].decode())
+        text = data[span.begin:span.end].decode()
+        return SimpleNamespace(begin=begin, end=begin + len(text), text=text, score=span.score,
+                               **more)
+
+    def fill_mask(self, text, top_k=5):
+        """For each mask token of the text its top_k tokens: (text, score)."""
+        data = text.encode()
+        n = _check(lib.peft_fill_mask(self._c, data, len(data), top_k, None, 0))
+        out = (_api.Filled * n)()
+        _check(lib.peft_fill_mask(self._c, data, len(data), top_k, out, n))
+        rows = [[] for _ in range(n and out[n - 1].mask + 1)]
+        for f in out:
+            rows[f.mask].append((self.detokenize([f.id]), f.score))
+        return rows
+
+    def embed_text(self, texts, **options):
+        """Embeddings of texts, [len(texts)][dim]; options: pool ("mean", "cls", "last",
+        "weighted"), normalize (1, -1), prefix, max_len, batch.  By default as the folder says."""
+        opts, dim = _options(_api.EmbedOpts, options), self.info.dim
+        data, to = _floats(len(texts) * dim)
+        _check(lib.peft_embed_text(self._c, _texts(texts), len(texts), ctypes.byref(opts), to))
+        return memoryview(data).cast("B").cast("f", [len(texts), dim])
 
     def _generate(self, prompt, on_piece, options):
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
@@ -411,10 +538,20 @@ class Model(_Handle):
 
     def generate(self, prompt, **options):
         """The answer to a prompt, or to messages [{"role", "content"}, ...].
-        Options: max_tokens, temperature, top_k, top_p, min_p, seed, stop, raw."""
+        Options: max_tokens, temperature, top_k, top_p, min_p, seed, stop, raw,
+        num_beams, length_penalty, early_stopping (0, 1, or 2 for "never")."""
         pieces = []
         self._generate(prompt, pieces.append, options)
         return "".join(pieces)
+
+    def generate_ids(self, ids, **options):
+        """The same from token ids to token ids, without a tokenizer."""
+        opts = _options(_api.GenerateOpts, options)
+        n = opts.max_tokens or 256
+        to = (ctypes.c_int32 * n)()
+        n = _check(lib.peft_generate_ids(self._c, _ids(ids), len(ids), ctypes.byref(opts), to, n,
+                                         None))
+        return list(to[:n])
 
     def stream(self, prompt, **options):
         """As generate(), piece by piece.  The model is busy until the iterator

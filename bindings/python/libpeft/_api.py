@@ -22,6 +22,8 @@ def _fields(text):
         name, kind = word.split(":")
         if kind.startswith("char["):
             yield name, c_char * int(kind[5:-1])
+        elif kind.startswith("metric["):
+            yield name, Metric * int(kind[7:-1])
         else:
             yield name, _KINDS[kind]
 
@@ -35,53 +37,77 @@ def _struct(name, text):
                                             "__init__": __init__})
 
 
+Metric = _struct("Metric", "name:str value:f64")
 System = _struct("System", "size:size cpu:char[64] level:char[16] cores:i32 blas:char[160] "
                  "blas_core:char[32] advice:char[320] gflops:f64 memory_total:i64 "
                  "memory_available:i64")
+Entry = _struct("Entry", "size:size name:char[32] kind:char[32] hf:char[160] gguf:char[32] "
+                "about:char[160]")
 LoadOpts = _struct("LoadOpts", "size:size threads:i32 no_map:i32 level:str blas:str alloc:ptr "
                    "alloc_ctx:ptr io:ptr log:ptr log_ctx:ptr")
-SaveOpts = _struct("SaveOpts", "size:size dtype:str shard_bytes:i64")
+SaveOpts = _struct("SaveOpts", "size:size dtype:str shard_bytes:i64 progress:ptr ctx:ptr")
 Info = _struct("Info", "size:size family:char[32] name:char[96] format:char[32] types:char[96] "
                "layers:i32 dim:i32 heads:i32 kv_heads:i32 head_dim:i32 ff_dim:i32 vocab:i32 "
                "max_len:i32 labels:i32 has_tokenizer:i32 has_chat_template:i32 causal:i32 "
                "params:i64 trainable:i64 params_total:i64 weight_bytes:i64 n_tensors:i32 "
-               "n_adapters:i32 bos:i32 eos:i32 pad:i32")
+               "n_adapters:i32 bos:i32 eos:i32 pad:i32 image_height:i32 image_width:i32 "
+               "channels:i32 embed_dim:i32 "
+               "encoder_layers:i32 decoder_start:i32 head:char[32] outputs:i32 "
+               "each_token:i32")
 Param = _struct("Param", "size:size name:str type:str rows:i64 cols:i64 layer:i32 trainable:i32")
-HeadOpts = _struct("HeadOpts", "size:size labels:i32 names:ptr pool:str dropout:f32 seed:u64")
+HeadOpts = _struct("HeadOpts", "size:size labels:i32 names:ptr pool:str dropout:f32 seed:u64 "
+                   "kind:str")
 AdapterOpts = _struct("AdapterOpts", "size:size method:str targets:str rank:i32 alpha:f32 "
-                      "dropout:f32 rslora:i32 modules_to_save:str seed:u64")
+                      "dropout:f32 rslora:i32 modules_to_save:str seed:u64 "
+                      "target_parameters:str")
 Message = _struct("Message", "role:str content:str")
 GenerateOpts = _struct("GenerateOpts", "size:size max_tokens:i32 temperature:f32 top_k:i32 "
                        "top_p:f32 min_p:f32 repeat_penalty:f32 seed:u64 stop:ptr n_stop:i32 "
-                       "raw:i32 on_text:ptr ctx:ptr")
+                       "raw:i32 on_text:ptr ctx:ptr num_beams:i32 length_penalty:f32 "
+                       "early_stopping:i32")
 Generated = _struct("Generated", "size:size prompt_tokens:i32 tokens:i32 reason:i32 "
                     "prompt_seconds:f64 seconds:f64")
 DatasetOpts = _struct("DatasetOpts", "size:size max_len:i32 train_on_prompt:i32 system:str "
-                      "limit:i32")
+                      "limit:i32 any_path:i32 prefix:str stride:i32 label_all:i32")
 DatasetStats = _struct("DatasetStats", "size:size schema:char[32] rows:i64 tokens:i64 "
                        "trained_tokens:i64 min_len:i32 median_len:i32 mean_len:i32 p95_len:i32 "
-                       "max_len:i32 truncated:i64 skipped:i64 labels:i32")
+                       "max_len:i32 truncated:i64 skipped:i64 labels:i32 head:char[32]")
 TrainOpts = _struct("TrainOpts", "size:size optimizer:str schedule:str lr:f32 beta1:f32 "
                     "beta2:f32 eps:f32 weight_decay:f32 no_decay:str warmup:f32 clip:f32 "
                     "batch:i32 accumulate:i32 packing:i32 max_len:i32 epochs:i32 steps:i32 "
-                    "no_shuffle:i32 recompute:i32 feature_cache:i64 seed:u64")
+                    "no_shuffle:i32 recompute:i32 feature_cache:i64 seed:u64 augment:str "
+                    "objective:str scale:f32 margin:f32")
 Step = _struct("Step", "size:size step:i64 steps:i64 epoch:f64 loss:f64 grad_norm:f64 lr:f64 "
                "tokens:i64 trained_tokens:i64 tokens_seen:i64 seconds:f64 more:i32")
 Plan = _struct("Plan", "size:size weights:i64 trainable:i64 gradients:i64 optimizer:i64 "
                "activations:i64 scratch:i64 data:i64 features:i64 process:i64 peak:i64 "
                "evaluation:i64 steps:i64 tokens_per_step:i64 flops_per_step:f64 "
                "trainable_params:i64 total_params:i64")
-EvalOpts = _struct("EvalOpts", "size:size batch:i32 confusion:ptr progress:ptr ctx:ptr")
+EvalOpts = _struct("EvalOpts", "size:size batch:i32 confusion:ptr progress:ptr ctx:ptr "
+                   "no_answer:f64 objective:str")
 Evaluation = _struct("Evaluation", "size:size rows:i64 tokens:i64 loss:f64 perplexity:f64 "
-                     "token_accuracy:f64 accuracy:f64 f1:f64 seconds:f64")
+                     "token_accuracy:f64 accuracy:f64 f1:f64 seconds:f64 task:str "
+                     "n_metrics:i32 metrics:metric[16]")
+ClassifyOpts = _struct("ClassifyOpts", "size:size pairs:ptr max_len:i32 batch:i32 raw:i32")
+TagOpts = _struct("TagOpts", "size:size aggregate:str max_len:i32 all:i32")
+Tag = _struct("Tag", "label:str begin:i32 end:i32 score:f32")
+AnswerOpts = _struct("AnswerOpts", "size:size n_best:i32 max_answer:i32 max_len:i32 stride:i32 "
+                     "no_answer:i32")
+AnswerSpan = _struct("AnswerSpan", "begin:i32 end:i32 score:f32")
+Filled = _struct("Filled", "mask:i32 id:i32 score:f32")
+EmbedOpts = _struct("EmbedOpts", "size:size pool:str normalize:i32 max_len:i32 batch:i32 "
+                    "prefix:str")
 
 STRUCTS = {"peft_system": System, "peft_load_opts": LoadOpts, "peft_save_opts": SaveOpts,
            "peft_info": Info, "peft_param": Param, "peft_head_opts": HeadOpts,
            "peft_adapter_opts": AdapterOpts, "peft_message": Message,
-           "peft_generate_opts": GenerateOpts, "peft_generated": Generated,
+           "peft_generate_opts": GenerateOpts, "peft_entry": Entry, "peft_generated": Generated,
            "peft_dataset_opts": DatasetOpts, "peft_dataset_stats": DatasetStats,
            "peft_train_opts": TrainOpts, "peft_step": Step, "peft_plan": Plan,
-           "peft_eval_opts": EvalOpts, "peft_evaluation": Evaluation}
+           "peft_eval_opts": EvalOpts, "peft_evaluation": Evaluation, "peft_metric": Metric,
+           "peft_classify_opts": ClassifyOpts, "peft_tag_opts": TagOpts, "peft_tag": Tag,
+           "peft_answer_opts": AnswerOpts, "peft_answer_span": AnswerSpan,
+           "peft_filled": Filled, "peft_embed_opts": EmbedOpts}
 
 OnText = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t)
 
@@ -111,11 +137,26 @@ peft_adapter_disable i32 p s
 peft_adapter_remove i32 p s
 peft_adapter_merge i32 p s
 peft_tokenize i64 p s size i32 p i64
+peft_tokenize_offsets i64 p s size i32 p p i64
 peft_detokenize i64 p p i64 i32 p i64
 peft_chat_render i64 p p i32 i32 p i64
 peft_forward i32 p p i32 p
+peft_forward_pair i32 p p i32 p i32 p
 peft_embed i32 p p i32 i32 p
+peft_forward_pixels i32 p p i32 p
+peft_embed_pixels i32 p p i32 i32 p
+peft_image_read i32 p s p size p
+peft_classify_image i32 p s p size p
+peft_embed_image i32 p s p size i32 p
+peft_generate_defaults i32 p p
 peft_generate i32 p p i32 p p
+peft_generate_ids i64 p p i32 p p i64 p
+peft_classify i32 p p i32 p p p
+peft_tag_text i64 p s size p p i64
+peft_answer i32 p s s p p i32
+peft_fill_mask i64 p s size i32 p i64
+peft_embed_text i32 p p i32 p p
+peft_list i32 s i32 p
 peft_dataset_load i32 p s p p
 peft_dataset_free - p
 peft_dataset_split i32 p f64 u64 p

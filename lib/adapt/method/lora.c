@@ -44,5 +44,5 @@ const struct method method_lora = {
     { { "lora_A.weight", PART_RANK, PART_IN, 0 },
       { "lora_B.weight", PART_OUT, PART_RANK, 0 },
       { "lora_B.bias", PART_ONE, PART_OUT, 1 } },
-    init, set_scale, NULL, after, merge
+    init, set_scale, NULL, after, merge, 1
 };

@@ -1,7 +1,8 @@
 /* Softmax attention over key ranges: row i of a head gives
  * sum over lo[i] <= j < hi[i] of softmax(scale * q_i k_j) v_j.
  * Never T x T: see kernel.h's attn_forward.
- * q, y [nq, heads * head_dim], k and v [nk, kv_heads * head_dim];
+ * q, y [nq, heads * head_dim], k and v [nk, kv_heads * head_dim], a bias of the
+ * scores by distance [distances, heads] or none;
  * aux = log-sum-exp [nq, heads], temp = delta [nq, heads]. */
 #include "graph/op.h"
 
@@ -25,6 +26,22 @@ static int check_attention(const struct tensor *t, const struct attn *a)
     return PEFT_OK;
 }
 
+/* Every distance that occurs has its row. */
+static int check_bias(const struct tensor *b, const struct attn *a)
+{
+    if (!b != !a->distances || (b && (b->rows != a->distances || b->cols != a->heads)))
+        return fail(PEFT_EARG, "the bias is [%lld, %lld], expected [%lld, %d]",
+                    b ? (long long)b->rows : 0, b ? (long long)b->cols : 0,
+                    (long long)a->distances, (int)a->heads);
+    for (int64_t i = 0; b && i < a->nq; i++) {
+        int64_t first = a->lo[i] - a->self[i] + a->origin, end = first + a->hi[i] - a->lo[i];
+        if (end > first && (first < 0 || end > a->distances))
+            return fail(PEFT_EARG, "row %lld needs the distances [%lld, %lld) of %lld",
+                        (long long)i, (long long)first, (long long)end, (long long)a->distances);
+    }
+    return PEFT_OK;
+}
+
 static int shape_attention(struct tensor *t, struct graph *g)
 {
     const struct attn *a = t->args;
@@ -32,7 +49,8 @@ static int shape_attention(struct tensor *t, struct graph *g)
     t->rows = t->in[0]->rows;
     t->cols = t->in[0]->cols;
     t->aux_bytes = t->temp_bytes = a->nq * a->heads * 4;
-    return check_attention(t, a);
+    int rc = check_attention(t, a);
+    return rc ? rc : check_bias(t->in[3], a);
 }
 
 static int64_t scratch_attention(const struct tensor *t)
@@ -40,9 +58,11 @@ static int64_t scratch_attention(const struct tensor *t)
     return attn_scratch(t->args);
 }
 
+static const float *bias_of(const struct tensor *t) { return t->in[3] ? t->in[3]->x : NULL; }
+
 static void forward_attention(const struct tensor *t, const struct run *r)
 {
-    attn_forward(r->c, t->x, t->aux, t->in[0]->x, t->in[1]->x, t->in[2]->x, t->args);
+    attn_forward(r->c, t->x, t->aux, t->in[0]->x, t->in[1]->x, t->in[2]->x, bias_of(t), t->args);
 }
 
 static float *attention_gradient(const struct tensor *t, int k)
@@ -52,9 +72,12 @@ static float *attention_gradient(const struct tensor *t, int k)
 
 static void backward_attention(const struct tensor *t, const struct run *r)
 {
-    attn_backward(r->c, attention_gradient(t, 0), attention_gradient(t, 1),
-                  attention_gradient(t, 2), t->g, t->in[0]->x, t->in[1]->x, t->in[2]->x, t->x,
-                  t->aux, t->temp, adds(t, 0), adds(t, 1), adds(t, 2), t->args);
+    struct attn_grads g = {
+        attention_gradient(t, 0), attention_gradient(t, 1), attention_gradient(t, 2),
+        attention_gradient(t, 3), adds(t, 0), adds(t, 1), adds(t, 2), adds(t, 3)
+    };
+    attn_backward(r->c, &g, t->g, t->in[0]->x, t->in[1]->x, t->in[2]->x, bias_of(t), t->x, t->aux,
+                  t->temp, t->args);
 }
 
 /* The two products q k^T and p v over the pairs that are attended to. */
@@ -66,10 +89,10 @@ static double flops_attention(const struct tensor *t)
     return 4.0 * pairs * (double)t->cols;
 }
 
-enum { ATTENTION_SAVE = SAVE_IN0 | SAVE_IN1 | SAVE_IN2 | SAVE_OUT | SAVE_AUX };
+enum { ATTENTION_SAVE = SAVE_IN0 | SAVE_IN1 | SAVE_IN2 | SAVE_IN3 | SAVE_OUT | SAVE_AUX };
 const struct op op_attention = {
     .name = "attention",
-    .save = { ATTENTION_SAVE, ATTENTION_SAVE, ATTENTION_SAVE },
+    .save = { ATTENTION_SAVE, ATTENTION_SAVE, ATTENTION_SAVE, ATTENTION_SAVE },
     .shape = shape_attention,
     .scratch = scratch_attention,
     .forward = forward_attention,
@@ -77,7 +100,7 @@ const struct op op_attention = {
     .flops = flops_attention,
 };
 
-tensor *g_attention(graph *g, tensor *q, tensor *k, tensor *v, const struct attn *a)
+tensor *g_attention(graph *g, tensor *q, tensor *k, tensor *v, tensor *bias, const struct attn *a)
 {
-    return graph_node(g, &op_attention, (tensor *[]){ q, k, v }, 3, 0, a, sizeof *a);
+    return graph_node(g, &op_attention, (tensor *[]){ q, k, v, bias }, 4, 1 << 3, a, sizeof *a);
 }

@@ -116,22 +116,21 @@ struct gather_job {
     const struct matrix *x;
     float *y;
     const int32_t *index;
-    int64_t row_bytes;
 };
 
 static void gather_rows(void *arg, int64_t begin, int64_t end, int worker)
 {
     const struct gather_job *j = arg;
-    const char *x = j->x->data;
+    int64_t cols = j->x->cols;
     (void)worker;
     for (int64_t i = begin; i < end; i++)
-        j->x->type->to_f32(j->y + i * j->x->cols, x + j->index[i] * j->row_bytes, j->x->cols);
+        qtype_expand(j->x->type, j->y + i * cols, j->x->data, j->index[i] * cols, cols);
 }
 
 void op_gather(const struct run *r, float *y, const struct matrix *x, const int32_t *index,
                int64_t n)
 {
-    struct gather_job j = { x, y, index, x->cols / x->type->block * x->type->bytes };
+    struct gather_job j = { x, y, index };
     compute_rows(r->c, n, op_grain(x->cols), gather_rows, &j);
 }
 
@@ -187,7 +186,7 @@ int op_index(const int32_t *index, int64_t n, int64_t limit, const char *what)
 
 int op_blockwise(const struct tensor *w)
 {
-    if (w->cols % w->type->block == 0) return PEFT_OK;
+    if (w->cols % w->type->block == 0 || w->type->flat) return PEFT_OK;
     return fail(PEFT_EARG, "%s has %lld columns, expected a multiple of %s's block of %d",
                 w->name ? w->name : "a weight", (long long)w->cols, w->type->name,
                 (int)w->type->block);

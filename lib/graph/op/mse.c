@@ -1,5 +1,5 @@
-/* Squared error: scale * sum of (x[i] - target[i])^2.
- * dx = 2 scale (x - target) dy.   x [n, 1], value [1, 1]. */
+/* Squared error: scale * sum over rows of the mean of (x - target)^2.
+ * dx = 2 scale / C (x - target) dy.   x and target [n, C], value [1, 1]. */
 #include "graph/op.h"
 
 struct mse_args { const float *target; float scale; struct loss_stats *stats; };
@@ -9,8 +9,7 @@ static int shape_mse(struct tensor *t, struct graph *g)
     (void)g;
     t->rows = t->cols = 1;
     t->segment = -1;
-    if (t->in[0]->cols == 1) return PEFT_OK;
-    return fail(PEFT_EARG, "x has %lld columns, expected 1", (long long)t->in[0]->cols);
+    return PEFT_OK;
 }
 
 static void forward_mse(const struct tensor *t, const struct run *r)
@@ -19,10 +18,11 @@ static void forward_mse(const struct tensor *t, const struct run *r)
     const float *x = t->in[0]->x;
     double sum = 0;
     (void)r;
-    for (int64_t i = 0; i < t->in[0]->rows; i++) {
+    for (int64_t i = 0; i < tensor_len(t->in[0]); i++) {
         double d = (double)x[i] - (double)a->target[i];
         sum += d * d;
     }
+    sum /= (double)t->in[0]->cols;
     tensor_f32(t)[0] = (float)(a->scale * sum);
     if (!a->stats) return;
     a->stats->loss += sum;
@@ -33,10 +33,10 @@ static void backward_mse(const struct tensor *t, const struct run *r)
 {
     const struct mse_args *a = t->args;
     const float *x = t->in[0]->x;
-    float *dx = t->in[0]->g;
+    float *dx = t->in[0]->g, scale = 2.0f * a->scale / (float)t->in[0]->cols * t->g[0];
     (void)r;
-    for (int64_t i = 0; i < t->in[0]->rows; i++) {
-        float d = 2.0f * a->scale * (x[i] - a->target[i]) * t->g[0];
+    for (int64_t i = 0; i < tensor_len(t->in[0]); i++) {
+        float d = scale * (x[i] - a->target[i]);
         dx[i] = adds(t, 0) ? dx[i] + d : d;
     }
 }

@@ -33,13 +33,16 @@ static const struct slot_row bert_slots[] = {
              "blk.%d.layer_output_norm"),
     ROW_LINEAR(SLOT_POOLER, SLOT_OPTIONAL | SLOT_HEAD, DIM_MODEL, DIM_MODEL, "bert.pooler.dense",
                NULL),
-    ROW_CLASSIFIER(0, "classifier"),
+    ROW_OUTPUT(FOR_SEQUENCE | FOR(HEAD_TOKENS), "classifier"),
+    ROW_SPAN,
+    ROWS_MASKED("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm",
+                "cls.predictions.decoder", "cls.predictions"),
     ROWS_END
 };
 
 const struct arch arch_bert = {
     "bert", "bert", NULL, NULL, "BertForSequenceClassification", "BertModel", "bert.",
     { .norm = NORM_LAYER, .norm_at = NORM_POST, .pos = POS_LEARNED, .act = ACT_GELU,
-      .pool = POOL_CLS, .head_act = ACT_TANH },
-    bert_keys, bert_slots, NULL
+      .pool = POOL_CLS, .head_act = ACT_TANH, .tied = 1 },
+    bert_keys, bert_slots, NULL, NULL
 };

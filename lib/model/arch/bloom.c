@@ -34,6 +34,8 @@ static const struct slot_row bloom_slots[] = {
     ROW_FINAL_NORM(0, "transformer.ln_f"),
     ROW_LM_HEAD(0, "lm_head"),
     ROW_CLASSIFIER(NB, "score"),
+    ROW_TOKENS("classifier"),
+    ROW_SPAN,
     ROWS_END
 };
 
@@ -41,5 +43,5 @@ const struct arch arch_bloom = {
     "bloom", "bloom", NULL, CLASSES("Bloom"), "transformer.",
     { .norm = NORM_LAYER, .pos = POS_ALIBI, .act = ACT_GELU_TANH, .causal = 1, .pool = POOL_LAST,
       .tied = 1, .qkv_groups = 1 },
-    bloom_keys, bloom_slots, NULL
+    bloom_keys, bloom_slots, NULL, NULL
 };

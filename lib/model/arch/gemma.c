@@ -23,7 +23,7 @@ static const struct key gemma3_keys[] = {
     { AT(local_theta), 'f', 'o', "rope_parameters.sliding_attention.rope_theta",
       "rope.freq_base_swa", 0, 0 },
     { AT(local_theta), 'f', 'o', "rope_local_base_freq", NULL, 10000, 0 },
-    KEYS_SIZES, KEY_KV_HEADS, KEYS_HEAD_DIM, KEY_FF, KEY_MAX_LEN, KEY_ROT, KEY_RMS_EPS,
+    KEYS_SIZES, KEY_KV_HEADS, KEYS_HEAD_DIM, KEY_FF, KEY_MAX_LEN, KEY_ROT, KEY_RMS_EPS(1e-6),
     KEY_WINDOW,
     { AT(period), 'i', 'o', "sliding_window_pattern", "attention.sliding_window_pattern", 0, 4096 },
     { AT(period), 'i', 'o', "_sliding_window_pattern", NULL, 6, 4096 },
@@ -33,16 +33,6 @@ static const struct key gemma3_keys[] = {
     KEY_OFF("use_bidirectional_attention"),
     KEYS_END
 };
-
-/* Scores are divided by the root of query_pre_attn_scalar.  GGUF does not hold
- * it; as in llama.cpp it is dim / heads in the 27B models, else head_dim. */
-static int gemma_settle(const struct store *s, struct hparams *hp)
-{
-    int big = hp->layers == 46 || hp->layers == 62;
-    if (store_format(s) == STORE_GGUF && hp->heads > 0)
-        hp->attn_scalar = big ? hp->dim / hp->heads : hp->head_dim;
-    return PEFT_OK;
-}
 
 #define GEMMA_NORM(slot, hf, gguf) ROW_NORM(slot, NB, DIM_MODEL, LLAMA_LAYER hf, "blk.%d." gguf)
 
@@ -71,18 +61,21 @@ static const struct slot_row gemma2_slots[] = {
     ROWS_END
 };
 
-#define GEMMA_STYLE \
+#define GEMMA_STYLED(...) \
     { .norm = NORM_RMS, .norm_plus = 1, .embed_scale = 1, .pos = POS_ROPE, .gated = 1, \
-      .act = ACT_GELU_TANH, .causal = 1, .pool = POOL_LAST, .tied = 1 }
+      .act = ACT_GELU_TANH, .causal = 1, .pool = POOL_LAST, .tied = 1, __VA_ARGS__ }
+#define GEMMA_STYLE GEMMA_STYLED(.scalar = 0)
+#define GEMMA2_STYLE GEMMA_STYLED(.scalar = 1)
 
 const struct arch arch_gemma = {
-    "gemma", "gemma", NULL, CLASSES("Gemma"), "model.", GEMMA_STYLE, gemma_keys, gemma_slots, NULL
+    "gemma", "gemma", NULL, CLASSES("Gemma"), "model.", GEMMA_STYLE, gemma_keys, gemma_slots,
+    NULL, NULL
 };
 const struct arch arch_gemma2 = {
-    "gemma2", "gemma2", NULL, CLASSES("Gemma2"), "model.", GEMMA_STYLE, gemma2_keys, gemma2_slots,
-    gemma_settle
+    "gemma2", "gemma2", NULL, CLASSES("Gemma2"), "model.", GEMMA2_STYLE, gemma2_keys, gemma2_slots,
+    NULL, NULL
 };
 const struct arch arch_gemma3_text = {
     "gemma3_text", "gemma3", NULL, "Gemma3ForCausalLM", "Gemma3TextForSequenceClassification",
-    "Gemma3TextModel", "model.", GEMMA_STYLE, gemma3_keys, gemma2_slots, gemma_settle
+    "Gemma3TextModel", "model.", GEMMA2_STYLE, gemma3_keys, gemma2_slots, NULL, NULL
 };

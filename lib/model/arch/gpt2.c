@@ -32,6 +32,8 @@ static const struct slot_row gpt2_slots[] = {
     ROW_FINAL_NORM(0, "transformer.ln_f"),
     ROW_LM_HEAD(0, "lm_head"),
     ROW_CLASSIFIER(NB, "score"),
+    ROW_TOKENS("classifier"),
+    ROW_SPAN,
     ROWS_END
 };
 
@@ -40,5 +42,5 @@ const struct arch arch_gpt2 = {
     "transformer.",
     { .norm = NORM_LAYER, .pos = POS_LEARNED, .act = ACT_GELU_TANH, .causal = 1,
       .pool = POOL_LAST, .tied = 1 },
-    gpt2_keys, gpt2_slots, NULL
+    gpt2_keys, gpt2_slots, NULL, NULL
 };

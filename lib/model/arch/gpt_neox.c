@@ -26,6 +26,8 @@ static const struct slot_row neox_slots[] = {
     ROW_FINAL_NORM(0, "gpt_neox.final_layer_norm"),
     ROW_LM_HEAD(0, "embed_out"),
     ROW_CLASSIFIER(NB, "score"),
+    ROW_TOKENS("classifier"),
+    ROW_SPAN,
     ROWS_END
 };
 
@@ -33,5 +35,5 @@ const struct arch arch_gpt_neox = {
     "gpt_neox", "gptneox", NULL, CLASSES("GPTNeoX"), "gpt_neox.",
     { .norm = NORM_LAYER, .pos = POS_ROPE, .act = ACT_GELU, .causal = 1, .pool = POOL_LAST,
       .qkv_groups = 1 },
-    neox_keys, neox_slots, NULL
+    neox_keys, neox_slots, NULL, NULL
 };

@@ -27,7 +27,7 @@ static int qwen_settle(const struct store *s, struct hparams *hp)
 
 /* Every fourth layer has no rotary positions, or as no_rope_layers says. */
 static const struct key smollm3_keys[] = {
-    KEYS_LLAMA,
+    KEYS_LLAMA_OR(1e-6, 2e6),
     KEY_OFF("use_sliding_window"),
     { AT(nope_period), 'i', 'o', "no_rope_layer_interval", NULL, 4, 4096 },
     KEYS_END
@@ -44,8 +44,7 @@ static const struct slot_row llama_slots[] = {
     LLAMA_NORM(SLOT_FFN_NORM, "post_attention_layernorm", "ffn_norm"),
     ROWS_LLAMA_FFN,
     ROWS_LLAMA_TOP,
-    ROW_NORM(SLOT_ROPE_FREQS, SLOT_OPTIONAL | NB | SLOT_NOT_A_WEIGHT, DIM_ROT_HALF, NULL,
-             "rope_freqs"),
+    ROWS_ROPE_DIVISORS,
     ROWS_END
 };
 
@@ -56,7 +55,11 @@ static const struct slot_row llama_slots[] = {
     { AT(experts), 'i', 'r', "num_experts", NULL, 0, 4096 }, \
     { AT(experts_used), 'i', 'r', "num_experts_per_tok", "expert_used_count", 0, 4096 }
 static const struct key mixtral_keys[] = {
-    KEY_WINDOW, KEYS_LLAMA, KEYS_EXPERTS, { AT(experts_norm), 'b', 'o', NULL, NULL, 1, 0 }, KEYS_END
+    KEY_WINDOW,
+    KEYS_LLAMA_OR(1e-5, 1e6),
+    KEYS_EXPERTS,
+    { AT(experts_norm), 'b', 'o', NULL, NULL, 1, 0 },
+    KEYS_END
 };
 static const struct key qwen3_moe_keys[] = {
     { AT(window), 'i', 'o', "sliding_window", NULL, 0, 1 << 30 },
@@ -81,10 +84,10 @@ static int qwen3_moe_settle(const struct store *s, struct hparams *hp)
     return qwen_settle(s, hp);
 }
 
-#define ROWS_MIXTURE(slots_rope, layer, gate, up, down) \
+#define ROWS_MIXTURE(layer, gate, up, down) \
     ROW_EMBED("model.embed_tokens"), \
     LLAMA_NORM(SLOT_ATTN_NORM, "input_layernorm", "attn_norm"), \
-    ROWS_LLAMA_QKV(slots_rope), \
+    ROWS_LLAMA_QKV(SLOT_ROPE_ROWS), \
     ROWS_LLAMA_QK_NORM(DIM_HEAD, DIM_HEAD), \
     ROW_LLAMA_O, \
     LLAMA_NORM(SLOT_FFN_NORM, "post_attention_layernorm", "ffn_norm"), \
@@ -96,44 +99,58 @@ static int qwen3_moe_settle(const struct store *s, struct hparams *hp)
                "blk.%d.ffn_up_exps"), \
     ROW_LINEAR(SLOT_X_DOWN, NB, DIM_MODEL, DIM_EXPERT_FF, LLAMA_LAYER layer "experts.%d." down, \
                "blk.%d.ffn_down_exps"), \
-    ROWS_LLAMA_TOP, \
-    ROWS_END
+    ROWS_LLAMA_TOP
 static const struct slot_row mixtral_slots[] = {
-    ROWS_MIXTURE(SLOT_ROPE_ROWS, "block_sparse_moe.", "w1", "w3", "w2")
+    ROWS_MIXTURE("block_sparse_moe.", "w1", "w3", "w2"), ROWS_ROPE_DIVISORS, ROWS_END
 };
 static const struct slot_row qwen3_moe_slots[] = {
-    ROWS_MIXTURE(SLOT_ROPE_ROWS, "mlp.", "gate_proj", "up_proj", "down_proj")
+    ROWS_MIXTURE("mlp.", "gate_proj", "up_proj", "down_proj"), ROWS_END
 };
 
-#define LLAMA_STYLE(pair) \
+static const struct fused_row fused_experts[] = {
+    { LLAMA_LAYER "mlp.experts", "gate_up_proj", { SLOT_X_GATE, SLOT_X_UP } },
+    { LLAMA_LAYER "mlp.experts", "down_proj", { SLOT_X_DOWN, 0 } },
+    { NULL, NULL, { 0, 0 } }
+};
+
+/* What most of these families call the body below a head for answers. */
+#define SPAN "transformer."
+#define LLAMA_STYLE(pair, span) \
     { .norm = NORM_RMS, .pos = POS_ROPE, .gated = 1, .act = ACT_SILU, .causal = 1, \
-      .pool = POOL_LAST, .gguf_pair = pair }
+      .pool = POOL_LAST, .gguf_pair = pair, .span_prefix = span }
+#define MIXTURE_STYLE(pair, ...) \
+    { .norm = NORM_RMS, .pos = POS_ROPE, .gated = 1, .act = ACT_SILU, .causal = 1, \
+      .pool = POOL_LAST, .gguf_pair = pair, .fused = fused_experts, __VA_ARGS__ }
 
 const struct arch arch_llama = {
-    "llama", "llama", NULL, CLASSES("Llama"), "model.", LLAMA_STYLE(1), llama_keys, llama_slots,
-    NULL
+    "llama", "llama", NULL, CLASSES("Llama"), "model.", LLAMA_STYLE(1, SPAN), llama_keys,
+    llama_slots, NULL, NULL
 };
 const struct arch arch_mistral = {
-    "mistral", "llama", "attention.sliding_window", CLASSES("Mistral"), "model.", LLAMA_STYLE(1),
-    mistral_keys, llama_slots, NULL
+    "mistral", "llama", "attention.sliding_window", CLASSES("Mistral"), "model.",
+    LLAMA_STYLE(1, NULL), mistral_keys, llama_slots, NULL, NULL
 };
 const struct arch arch_smollm3 = {
-    "smollm3", "smollm3", NULL, CLASSES("SmolLM3"), "model.", LLAMA_STYLE(1), smollm3_keys,
-    llama_slots, NULL
+    "smollm3", "smollm3", NULL, CLASSES("SmolLM3"), "model.", LLAMA_STYLE(1, SPAN), smollm3_keys,
+    llama_slots, NULL, NULL
 };
 const struct arch arch_qwen2 = {
-    "qwen2", "qwen2", NULL, CLASSES("Qwen2"), "model.", LLAMA_STYLE(0), qwen_keys, llama_slots,
-    qwen_settle
+    "qwen2", "qwen2", NULL, CLASSES("Qwen2"), "model.", LLAMA_STYLE(0, SPAN), qwen_keys,
+    llama_slots, qwen_settle, NULL
 };
 const struct arch arch_qwen3 = {
-    "qwen3", "qwen3", NULL, CLASSES("Qwen3"), "model.", LLAMA_STYLE(0), qwen_keys, llama_slots,
-    qwen_settle
+    "qwen3", "qwen3", NULL, CLASSES("Qwen3"), "model.", LLAMA_STYLE(0, SPAN), qwen_keys,
+    llama_slots, qwen_settle, NULL
 };
+static const char *const mixtral_renames[][2] = { { ".block_sparse_moe.", ".mlp." },
+                                                  { NULL, NULL } };
 const struct arch arch_mixtral = {
-    "mixtral", "llama", "expert_count", CLASSES("Mixtral"), "model.", LLAMA_STYLE(1), mixtral_keys,
-    mixtral_slots, mixtral_settle
+    "mixtral", "llama", "expert_count", CLASSES("Mixtral"), "model.",
+    MIXTURE_STYLE(1, .renames = mixtral_renames), mixtral_keys, mixtral_slots,
+    mixtral_settle, NULL
 };
 const struct arch arch_qwen3_moe = {
-    "qwen3_moe", "qwen3moe", NULL, CLASSES("Qwen3Moe"), "model.", LLAMA_STYLE(0), qwen3_moe_keys,
-    qwen3_moe_slots, qwen3_moe_settle
+    "qwen3_moe", "qwen3moe", NULL, CLASSES("Qwen3Moe"), "model.",
+    MIXTURE_STYLE(0, .renames = NULL, .span_prefix = SPAN), qwen3_moe_keys, qwen3_moe_slots,
+    qwen3_moe_settle, NULL
 };

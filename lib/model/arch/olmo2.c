@@ -2,7 +2,7 @@
  * them, and norms of q and k over all heads at once. */
 #include "model/arch/rows.h"
 
-static const struct key olmo2_keys[] = { KEYS_LLAMA, KEYS_END };
+static const struct key olmo2_keys[] = { KEYS_LLAMA_OR(1e-5, 10000), KEYS_END };
 
 static const struct slot_row olmo2_slots[] = {
     ROW_EMBED("model.embed_tokens"),
@@ -22,5 +22,5 @@ const struct arch arch_olmo2 = {
     "olmo2", "olmo2", NULL, CLASSES("Olmo2"), "model.",
     { .norm = NORM_RMS, .pos = POS_ROPE, .gated = 1, .act = ACT_SILU, .causal = 1,
       .pool = POOL_LAST },
-    olmo2_keys, olmo2_slots, NULL
+    olmo2_keys, olmo2_slots, NULL, NULL
 };

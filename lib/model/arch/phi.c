@@ -19,11 +19,12 @@ static const struct slot_row phi_slots[] = {
     ROW_FINAL_NORM(0, "model.final_layernorm"),
     ROW_LM_HEAD(0, "lm_head"),
     ROW_CLASSIFIER(NB, "score"),
+    ROW_TOKENS("score"),
     ROWS_END
 };
 
 const struct arch arch_phi = {
     "phi", "phi2", NULL, CLASSES("Phi"), "model.",
     { .norm = NORM_LAYER, .pos = POS_ROPE, .act = ACT_GELU_TANH, .causal = 1, .pool = POOL_LAST },
-    phi_keys, phi_slots, NULL
+    phi_keys, phi_slots, NULL, NULL
 };

@@ -2,18 +2,18 @@
 #include "model/arch/rows.h"
 
 static const struct key phi3_keys[] = {
-    KEYS_SIZES, KEY_KV_HEADS, KEY_FF, KEY_MAX_LEN, KEY_RMS_EPS, KEY_WINDOW, KEYS_THETA,
+    KEYS_SIZES, KEY_KV_HEADS, KEY_FF, KEY_MAX_LEN, KEY_RMS_EPS(1e-5), KEY_WINDOW, KEYS_THETA,
     KEYS_ROT_SHARE("partial_rotary_factor", 1), KEYS_END
 };
 
-/* GGUF says longrope by its tensors alone. */
+/* The original length lies beside the scaling, and has a default. */
 static int phi3_settle(const struct store *s, struct hparams *hp)
 {
-    (void)hp;
-    if (store_find(s, "rope_factors_long.weight"))
-        return fail(PEFT_EUNSUPPORTED, "%s: rope scaling \"longrope\", expected none",
-                    store_path(s));
-    return PEFT_OK;
+    int64_t length = 4096;
+    if (!store_config(s)) return PEFT_OK;
+    int rc = store_int(s, "original_max_position_embeddings", 1, 1 << 30, &length);
+    hp->rope[0].original = (double)length;
+    return MIN(rc, PEFT_OK);
 }
 
 static const struct slot_row phi3_slots[] = {
@@ -28,6 +28,7 @@ static const struct slot_row phi3_slots[] = {
                "blk.%d.ffn_up"),
     ROW_LINEAR(SLOT_DOWN, 0, DIM_MODEL, DIM_FF, LLAMA_LAYER "mlp.down_proj", "blk.%d.ffn_down"),
     ROWS_LLAMA_TOP,
+    ROWS_ROPE_LONG,
     ROWS_END
 };
 
@@ -35,5 +36,5 @@ const struct arch arch_phi3 = {
     "phi3", "phi3", NULL, CLASSES("Phi3"), "model.",
     { .norm = NORM_RMS, .pos = POS_ROPE, .gated = 1, .act = ACT_SILU, .causal = 1,
       .pool = POOL_LAST },
-    phi3_keys, phi3_slots, phi3_settle
+    phi3_keys, phi3_slots, phi3_settle, NULL
 };

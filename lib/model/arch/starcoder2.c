@@ -19,6 +19,7 @@ static const struct slot_row starcoder2_slots[] = {
     ROW_FINAL_NORM(0, "model.norm"),
     ROW_LM_HEAD(0, "lm_head"),
     ROW_CLASSIFIER(NB, "score"),
+    ROW_TOKENS("score"),
     ROWS_END
 };
 
@@ -26,5 +27,5 @@ const struct arch arch_starcoder2 = {
     "starcoder2", "starcoder2", NULL, CLASSES("Starcoder2"), "model.",
     { .norm = NORM_LAYER, .pos = POS_ROPE, .act = ACT_GELU_TANH, .causal = 1, .pool = POOL_LAST,
       .tied = 1 },
-    starcoder2_keys, starcoder2_slots, NULL
+    starcoder2_keys, starcoder2_slots, NULL, NULL
 };

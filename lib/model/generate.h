@@ -1,0 +1,37 @@
+/* Private to model/: generation, token by token (generate.c) or by several
+ * beams at once (beam.c). */
+#ifndef MODEL_GENERATE_H
+#define MODEL_GENERATE_H
+
+#include "model/model.h"
+
+struct candidate { float p; int32_t id; };
+struct gen {
+    struct model *m;
+    const peft_generate_opts *o;
+    peft_generated *out;
+    int64_t layers, width;          /* of the main stack; floats of a cached row */
+    int64_t beams, cap;             /* sequences, and the room of each */
+    int64_t limit;                  /* new tokens */
+    int64_t n_source;               /* tokens of an encoder's text */
+    struct kv_cache *cache, *cross; /* [layers] */
+    float *memory;                  /* all caches in one block */
+    int32_t *pos, *tokens;          /* of the source, then [cap]: prompt and answer */
+    int64_t n;                      /* tokens, behind the source */
+    struct candidate *order;        /* [vocab], for sampling */
+    struct ids *ids;                /* the answer's tokens, or NULL */
+    struct buf text;                /* the answer so far */
+    struct buf piece;               /* what of it is handed out, as UTF-8 */
+    int64_t emitted;                /* bytes of it */
+};
+
+/* Token `at` of each beam, run [beams][cap]; logits [beams, vocab]. */
+int gen_advance_beams(struct gen *g, int64_t at, const int32_t *run, float **logits);
+/* Keskar et al. 2019, as Hugging Face applies it: once for each token seen. */
+void gen_penalise(const struct gen *g, const int32_t *seen, int64_t n, float *z);
+/* Gives one token out: 1 = the answer is at its end, which g->out tells. */
+int gen_say(struct gen *g, int32_t id);
+/* The best answer by beam search, from the logits of the prompt's last token. */
+int beam_answer(struct gen *g, const float *z);
+
+#endif
