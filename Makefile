@@ -1,7 +1,7 @@
 # libpeft.  `make` builds the library and the `peft` command, `make test` and
 # `make demo` first install what is missing (`make deps`).
 #
-#   MODE    release (default), asan (address and undefined), tsan
+#   MODE    release (default), asan (address and undefined), tsan, fuzz (`make fuzz`)
 #   WERROR  1 = warnings are errors          V  1 = print the commands
 #   PREFIX DESTDIR LIBDIR INCLUDEDIR BINDIR  where `make install` puts things
 #   PYTHONDIR  if given, the Python module is installed there
@@ -23,14 +23,17 @@ B := build/$(MODE)
 # What `make test` runs its programs in.
 MODES ?= release asan
 
-ifeq ($(filter release asan tsan,$(MODE)),)
-$(error MODE is "$(MODE)", expected release, asan or tsan)
+ifeq ($(filter release asan tsan fuzz,$(MODE)),)
+$(error MODE is "$(MODE)", expected release, asan, tsan or fuzz)
 endif
 OPT_release = -O2 -g
 OPT_asan = -O1 -g
 OPT_tsan = -O1 -g
+OPT_fuzz = -O1 -g
 SAN_asan = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 SAN_tsan = -fsanitize=thread
+SAN_fuzz = -fsanitize=fuzzer-no-link,address,undefined,float-cast-overflow \
+    -fno-sanitize-recover=all -fno-omit-frame-pointer -Wno-pass-failed
 CFLAGS ?= $(OPT_$(MODE))
 
 PKG_CONFIG ?= pkg-config
@@ -85,6 +88,7 @@ TESTS := $(addprefix $(B)/,$(basename $(notdir $(wildcard tests/*/test_*.c))))
 EXAMPLES := $(patsubst examples/%.c,$(B)/example_%,$(wildcard examples/*.c))
 BENCHES := $(patsubst bench/%.c,$(B)/bench_%,$(wildcard bench/*.c))
 CMD := $(if $(CMD_OBJS),$(B)/peft)
+FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 vpath test_%.c $(wildcard tests/*)
 
 # Kernels are plain-C sources (*.inc) compiled once for each processor level;
@@ -172,6 +176,19 @@ $(B)/example_%: examples/%.c $(B)/libpeft.a
 $(B)/test_%: test_%.c $(B)/internal.a
 	echo "LD $@"
 	$(CCALL) $(LDFLAGS) -Wno-unused-function -Ilib -Itests -o $@ $< $(B)/internal.a $(LIBS)
+# Every fuzz target in one program, which replays tests/fuzz/corpus.
+FUZZ_CC = $(CCALL) -Wno-unused-function -Ilib -Itests
+$(B)/replay/%.o: tests/fuzz/fuzz_%.c | $(B)/packages
+	mkdir -p $(@D)
+	echo "CC $@"
+	$(FUZZ_CC) -DLLVMFuzzerTestOneInput=fuzz_$* -c -o $@ $<
+$(B)/test_fuzz: tests/fuzz/test_fuzz.c $(FUZZ:%=$(B)/replay/%.o) $(B)/internal.a
+	echo "LD $@"
+	$(FUZZ_CC) '-DTARGETS=${FUZZ:%=TARGET(%)}' $(LDFLAGS) -o $@ $^ $(LIBS)
+# The same targets for libFuzzer.
+$(B)/fuzz_%: tests/fuzz/fuzz_%.c $(B)/internal.a
+	echo "LD $@"
+	$(FUZZ_CC) -DFUZZING -fsanitize=fuzzer $(LDFLAGS) -o $@ $< $(B)/internal.a $(LIBS)
 $(B)/bench_%: bench/%.c $(B)/internal.a
 	echo "LD $@"
 	$(CCALL) $(LDFLAGS) -Ilib -o $@ $< $(B)/internal.a $(LIBS)
@@ -186,6 +203,16 @@ test: deps
 	tools/runtests.sh $(MODES)
 test-programs: $(TESTS)
 examples: $(EXAMPLES)
+
+# libFuzzer, one target after the other: tests/fuzz/README.md.
+SECONDS ?= 600
+FUZZ_CLANG ?= clang
+fuzz:
+	$(MAKE) MODE=fuzz CC="$(FUZZ_CLANG)" fuzz-programs
+
+fuzz-programs: $(FUZZ:%=$(B)/fuzz_%)
+fuzz-run: fuzz
+	tests/fuzz/run.sh $(SECONDS) $(FUZZ)
 
 check-style:
 	tests/style.sh && tests/layers.sh
@@ -241,11 +268,12 @@ uninstall:
 
 # build/deps holds what was downloaded; `make distclean` drops it too.
 clean:
-	rm -rf build/release build/asan build/tsan
+	rm -rf build/release build/asan build/tsan build/fuzz
 distclean:
 	rm -rf build
 
-.PHONY: all lib deps test test-programs examples check-style demo bench benches amalgam unity install \
-    uninstall clean distclean
+.PHONY: all lib deps test test-programs fuzz fuzz-programs fuzz-run examples check-style demo bench \
+    benches amalgam unity install uninstall clean distclean
 
--include $(addsuffix .d,$(OBJS) $(CMD_OBJS) $(TESTS) $(EXAMPLES) $(BENCHES))
+-include $(addsuffix .d,$(OBJS) $(CMD_OBJS) $(TESTS) $(EXAMPLES) $(BENCHES) \
+    $(FUZZ:%=$(B)/replay/%.o) $(FUZZ:%=$(B)/fuzz_%))

@@ -13,7 +13,7 @@ static struct file {
     char name[64];
     uint8_t *data;
     int64_t n;
-} disk[8];
+} disk[16];
 
 static struct file *file_at(const char *name)
 {
