@@ -579,8 +579,8 @@ typedef struct peft_dataset_opts {
  * instruction/input/output, text, text/label, text/labels (several), tokens/tags
  * (or ner_tags), text/spans, question/context/answers (SQuAD's columns),
  * chosen/rejected (with or without prompt), anchor/positive with any negatives,
- * sentence1/sentence2/score, or input_ids/labels as Hugging
- * Face means them (same length, shifted inside, -100 = not trained).  Labels
+ * sentence1/sentence2/score, or input_ids/labels as Hugging Face means them
+ * (same length, shifted inside, -100 = not trained).  Labels
  * get the head's ids when there is a head, else ids by sorted name.
  * A model of pictures takes a folder with one sub-folder of .png and .jpg
  * files for each class, or JSONL or CSV with image (a path relative to the

@@ -246,7 +246,8 @@ static int ask_window(struct asked *a, struct seqs *t, int32_t from, int32_t n)
     if (!rc) rc = seqs_run(t, a->m, token_outputs, NULL, &out);
     if (rc) return rc;
     const float *z = tensor_f32(out);
-    double lse = log_total(z, a->before, a->before + n) + log_total(z + 1, a->before, a->before + n);
+    double lse = log_total(z, a->before, a->before + n) +
+                 log_total(z + 1, a->before, a->before + n);
     int32_t k = spans_best(z, a->before, a->before + n, a->o->max_answer, a->best, a->o->n_best);
     a->none = fminf(a->none, (float)exp((double)z[0] + (double)z[1] - lse));
     for (int32_t i = 0; i < k; i++)

@@ -353,7 +353,7 @@ static const char *failing(struct rig *r, int which)
     case 15: g_reshape(g, a, INT64_MAX, INT64_MAX); return "expected as many elements";
     case 16: g_linear(g, a, graph_leaf(g, "q", qtype_by_name("Q8_0"), 4, 8, carried, NULL));
              return "expected a multiple of Q8_0's block of 32";
-    case 17: g_mse(g, a, x, 1, NULL); return "x has 8 columns, expected 1";
+    case 17: g_cosent(g, a, x, 1, NULL); return "scores have 8 columns, expected 1";
     case 18: graph_fail(g, PEFT_EUNSUPPORTED, "no %s", "such thing"); return "no such thing";
     default: return "";
     }
