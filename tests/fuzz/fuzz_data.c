@@ -10,7 +10,10 @@ static void use_rows(struct dataset *d, int vocab)
     for (int64_t i = 0; i < d->n; i++) {
         const struct example *x = &d->rows[i];
         RULE(x->n > 0 && x->n <= d->max_len && x->second >= 0 && x->second <= x->n);
-        RULE(!d->classify || x->label < MAX(d->n_labels, 1));
+        RULE(d->task != TASK_CLASS || x->label < MAX(d->n_labels, 1));
+        RULE(x->n_classes >= 0 && x->span[0] <= x->span[1] && x->span[1] < x->n);
+        for (int32_t k = 0; x->ends && k < d->texts; k++)
+            RULE(x->ends[k] <= x->n && x->ends[k] >= (k ? x->ends[k - 1] : 0));
         for (int32_t k = 0; k < x->n; k++) {
             RULE(x->ids[k] >= 0 && x->ids[k] < vocab);
             RULE(!x->labels || (x->labels[k] >= -100 && x->labels[k] < vocab));
