@@ -154,6 +154,9 @@ def tokenizers():
 def shrink(t):
     """Leaves some forty tokens and the merges between them."""
     model = t["model"]
+    if isinstance(model["vocab"], list):
+        model["vocab"] = model["vocab"][:60]
+        return
     keep = [a["content"] for a in t.get("added_tokens", [])]
     keep += [v for v in model["vocab"] if len(v) == 1][:40] + list(model["vocab"])[:20]
     if model.get("unk_token"):
@@ -240,6 +243,53 @@ def texts():
         put("quant", f"{i}", byte(i) + bytes(range(256)) * 2)
 
 
+def few_pieces(model):
+    """A SentencePiece model (protobuf) with its first 40 pieces."""
+    def number(at):
+        n = shift = 0
+        while True:
+            n |= (model[at] & 127) << shift
+            shift += 7
+            at += 1
+            if model[at - 1] < 128:
+                return n, at
+
+    at, kept, pieces = 0, b"", 0
+    while at < len(model):
+        tag, begin = number(at)
+        assert tag & 7 == 2
+        n, begin = number(begin)
+        end = begin + n
+        pieces += tag >> 3 == 1
+        if tag >> 3 != 1 or pieces <= 40:
+            kept += model[at:end]
+        at = end
+    return kept
+
+
+def others():
+    for i, (kind, name) in enumerate((("llama", "tokenizer.model"), ("t5", "spiece.model"),
+                                      ("xlmr", "sentencepiece.bpe.model"))):
+        folder = f"tokenizers/kinds/spm-{kind}/"
+        config = read(folder + "tokenizer_config.json") + b"\0"
+        put("spm", kind, byte(i) + config + few_pieces(read(folder + name)))
+    for path in glob.glob(GOLDEN + "vision/*.png") + glob.glob(GOLDEN + "vision/*.jpg"):
+        name = os.path.basename(path)
+        put("picture", name.replace(".", "-"), byte(2) + read("vision/" + name))
+    for name in ("clip", "crop", "vit"):
+        put("preprocessor", name, byte(0) + read(f"vision/{name}.json"))
+    put("preprocessor", "config", byte(1) + read("vision/odd/config.json"))
+    for i, kind in enumerate(names_in("bnb", "kinds")):
+        data = read(f"bnb/{kind}/model.safetensors")
+        end = 8 + struct.unpack("<Q", data[:8])[0]
+        for name, t in json.loads(data[8:end]).items():
+            if "quant_state" in name:
+                begin, stop = t["data_offsets"]
+                put("bnb", f"state{i}", byte(i) + data[end + begin:end + stop])
+                break
+        put("bnb", f"bytes{i}", byte(i | 8) + struct.pack("<HBHB", end + 700, 99, end + 900, 255))
+
+
 for make in (stores, configs, gguf_models, tokenizers, gguf_tokenizers, templates, rows, adapters,
-             texts):
+             texts, others):
     make()

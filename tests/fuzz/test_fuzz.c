@@ -11,7 +11,7 @@
 #ifdef __SANITIZE_ADDRESS__
 enum { CUTS = 500, FLIPS = 1500 };
 #else
-enum { CUTS = 4000, FLIPS = 12000 };
+enum { CUTS = 2000, FLIPS = 6000 };
 #endif
 
 #define TARGET(name) int fuzz_##name(const uint8_t *data, size_t size);
