@@ -448,9 +448,12 @@ static int read_adapter(struct model *m, const char *name, const char *dir)
     if (!rc && path_kind(&m->host, path) != 1)
         rc = fail(PEFT_ENOTFOUND, "%s has no adapter_model.safetensors", dir);
     if (!rc) rc = store_open_safetensors(&m->host, path, true, &l.st);
-    /* Copies as floats: of one byte four. */
-    if (!rc) mem_budget_more(&m->host.mem, 4 * store_bytes(l.st));
+    /* Copies as floats, of one byte four; and what methods keep for each row of
+     * the base. */
+    if (!rc) mem_budget_more(&m->host.mem, 4 * store_bytes(l.st) + store_bytes(m->store));
     if (!rc) rc = load_tensors(&l);
+    /* Beyond the name, what is wrong is wrong in the files. */
+    if (rc == PEFT_EARG && l.a) rc = PEFT_EFORMAT;
     if (!rc) adapter_link(m, l.a);
     else if (l.a) adapter_drop(m, l.a);
     if (rc && !had_head) model_head_remove(m);

@@ -430,7 +430,8 @@ static int bind_head(struct model *m)
     if (!pool) pool = json_string(json_get(store_config(m->store), "classifier_pooling"));
     m->head = s;
     m->pool_kind = m->arch->style.pool;
-    if (pool && (rc = pool_by_name(pool, &m->pool_kind))) return rc;
+    if (pool && pool_by_name(pool, &m->pool_kind))
+        return fail_in(PEFT_EFORMAT, "%s: ", m->path);
     return model_set_labels(m, n, labels);
 }
 
