@@ -2,8 +2,10 @@
  * config; the rest which golden adapter the other file is of. */
 #include "fuzz/fuzz.h"
 
-static const char *const kinds[] = { "lora", "dora", "lora_bias", "lora_mts", "lora_pattern",
-                                     "lora_seqcls", "rslora" };
+static const char *const kinds[] = {
+    "lora", "dora", "lora_bias", "lora_mts", "lora_pattern", "lora_seqcls", "rslora", "ia3", "ln",
+    "loha", "lokr", "lora_embed", "oft", "vera",
+};
 
 static peft_model *base(void)
 {
