@@ -92,6 +92,11 @@ int64_t op_block_rows(int64_t rows);
 int64_t op_blocks(int64_t rows);
 void op_reduce(const struct tensor *t, const struct run *r, int k, const float *partial,
                int64_t blocks, int64_t stride);
+/* A loss is one number, outside of the recompute segments: value = scale * sum,
+ * and stats (may be NULL) += the sum of its `count` terms. */
+void op_loss_shape(struct tensor *t);
+void op_loss(const struct tensor *t, float scale, double sum, int64_t count, int64_t hits,
+             struct loss_stats *stats);
 /* Checks for shape(); each fails with what was found. */
 int op_same(const struct tensor *a, const struct tensor *b);
 int op_vector(const struct tensor *v, int64_t cols);           /* v is [1, cols] */

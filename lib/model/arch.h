@@ -159,7 +159,6 @@ struct style {
     uint8_t norm, norm_at, pos, causal, pool;
     uint8_t norm_plus;           /* Hugging Face's norms multiply by 1 + w, GGUF's by w */
     uint8_t embed_scale;         /* embeddings are multiplied by the root of dim */
-    uint8_t gated;               /* feed-forward: act(gate) * up */
     uint8_t act;                 /* where the file does not say; enum act */
     uint8_t tied;                /* embeddings are tied where config.json does not say */
     uint8_t qkv_groups;          /* Hugging Face's fused q, k, v are interleaved by key head; GGUF's

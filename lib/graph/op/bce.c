@@ -12,8 +12,7 @@ struct bce_args { const float *target; float scale; struct loss_stats *stats; };
 static int shape_bce(struct tensor *t, struct graph *g)
 {
     (void)g;
-    t->rows = t->cols = 1;
-    t->segment = -1;
+    op_loss_shape(t);
     return PEFT_OK;
 }
 
@@ -33,11 +32,7 @@ static void forward_bce(const struct tensor *t, const struct run *r)
         hits += right;
     }
     sum /= (double)cols;
-    tensor_f32(t)[0] = (float)(a->scale * sum);
-    if (!a->stats) return;
-    a->stats->loss += sum;
-    a->stats->count += t->in[0]->rows;
-    a->stats->hits += hits;
+    op_loss(t, a->scale, sum, t->in[0]->rows, hits, a->stats);
 }
 
 static void backward_bce(const struct tensor *t, const struct run *r)

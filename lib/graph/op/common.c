@@ -159,6 +159,24 @@ void op_scatter_add(const struct run *r, float *g, const float *dy, const int32_
     compute_rows(r->c, cols, COLUMNS, scatter_columns, &j);
 }
 
+/* --- losses */
+
+void op_loss_shape(struct tensor *t)
+{
+    t->rows = t->cols = 1;
+    t->segment = -1;
+}
+
+void op_loss(const struct tensor *t, float scale, double sum, int64_t count, int64_t hits,
+             struct loss_stats *stats)
+{
+    tensor_f32(t)[0] = (float)(scale * sum);
+    if (!stats) return;
+    stats->loss += sum;
+    stats->count += count;
+    stats->hits += hits;
+}
+
 /* --- checks */
 
 int op_same(const struct tensor *a, const struct tensor *b)

@@ -11,8 +11,7 @@ struct cosent_args { const float *target; float scale; struct loss_stats *stats;
 static int shape_cosent(struct tensor *t, struct graph *g)
 {
     (void)g;
-    t->rows = t->cols = 1;
-    t->segment = -1;
+    op_loss_shape(t);
     t->aux_bytes = t->in[0]->rows * 4;
     if (t->in[0]->cols == 1) return PEFT_OK;
     return fail(PEFT_EARG, "scores have %lld columns, expected 1", (long long)t->in[0]->cols);

@@ -53,8 +53,7 @@ static int shape_kl_head(struct tensor *t, struct graph *g)
         rc = fail(PEFT_EARG, "W is computed, expected a leaf when it trains");
     if (!rc && a->target) rc = op_index(a->target, h->rows, w->rows, "target");
     a->chunk = MAX(1, MIN(h->rows, KL_BYTES / (w->rows * 8)));
-    t->rows = t->cols = 1;
-    t->segment = -1;
+    op_loss_shape(t);
     if (wants(t, KL_H)) t->aux_bytes = tensor_len(h) * 4;
     t->work_bytes = (a->chunk + 1) * KL_SUMS * 8 + a->chunk * w->rows * 8;
     return rc;

@@ -7,8 +7,7 @@ struct mse_args { const float *target; float scale; struct loss_stats *stats; };
 static int shape_mse(struct tensor *t, struct graph *g)
 {
     (void)g;
-    t->rows = t->cols = 1;
-    t->segment = -1;
+    op_loss_shape(t);
     return PEFT_OK;
 }
 
@@ -23,10 +22,7 @@ static void forward_mse(const struct tensor *t, const struct run *r)
         sum += d * d;
     }
     sum /= (double)t->in[0]->cols;
-    tensor_f32(t)[0] = (float)(a->scale * sum);
-    if (!a->stats) return;
-    a->stats->loss += sum;
-    a->stats->count += t->in[0]->rows;
+    op_loss(t, a->scale, sum, t->in[0]->rows, 0, a->stats);
 }
 
 static void backward_mse(const struct tensor *t, const struct run *r)

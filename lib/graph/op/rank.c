@@ -11,8 +11,7 @@ struct rank_args { const float *margin; float scale; struct loss_stats *stats; }
 static int shape_rank(struct tensor *t, struct graph *g)
 {
     (void)g;
-    t->rows = t->cols = 1;
-    t->segment = -1;
+    op_loss_shape(t);
     if (t->in[0]->cols == 1 && t->in[0]->rows % 2 == 0) return PEFT_OK;
     return fail(PEFT_EARG, "x is [%lld, %lld], expected one column and an even number of rows",
                 (long long)t->in[0]->rows, (long long)t->in[0]->cols);
@@ -30,11 +29,7 @@ static void forward_rank(const struct tensor *t, const struct run *r)
         sum += MAX(-d, 0) + log1p(exp(-fabs(d)));
         hits += x[i] > x[n + i];
     }
-    tensor_f32(t)[0] = (float)(a->scale * sum);
-    if (!a->stats) return;
-    a->stats->loss += sum;
-    a->stats->count += n;
-    a->stats->hits += hits;
+    op_loss(t, a->scale, sum, n, hits, a->stats);
 }
 
 static void backward_rank(const struct tensor *t, const struct run *r)

@@ -18,8 +18,7 @@ static int shape_span(struct tensor *t, struct graph *g)
 {
     const struct span_args *a = t->args;
     (void)g;
-    t->rows = t->cols = 1;
-    t->segment = -1;
+    op_loss_shape(t);
     t->aux_bytes = tensor_len(t->in[0]) * 4;
     if (t->in[0]->cols != 2)
         return fail(PEFT_EARG, "x has %lld columns, expected 2", (long long)t->in[0]->cols);
@@ -60,11 +59,7 @@ static void forward_span(const struct tensor *t, const struct run *r)
         for (int64_t side = 0; side < 2; side++) sum += 0.5 * span_side(t, s, side, &best[side]);
         hits += best[0] == a->span[2 * s] && best[1] == a->span[2 * s + 1];
     }
-    tensor_f32(t)[0] = (float)(a->scale * sum);
-    if (!a->stats) return;
-    a->stats->loss += sum;
-    a->stats->count += a->n;
-    a->stats->hits += hits;
+    op_loss(t, a->scale, sum, a->n, hits, a->stats);
 }
 
 static void backward_span(const struct tensor *t, const struct run *r)

@@ -11,8 +11,7 @@ struct triplet_args { float margin, scale; struct loss_stats *stats; };
 static int shape_triplet(struct tensor *t, struct graph *g)
 {
     (void)g;
-    t->rows = t->cols = 1;
-    t->segment = -1;
+    op_loss_shape(t);
     t->aux_bytes = t->in[0]->rows * 8;
     int rc = op_same(t->in[0], t->in[1]);
     return rc ? rc : op_same(t->in[0], t->in[2]);
@@ -43,11 +42,7 @@ static void forward_triplet(const struct tensor *t, const struct run *r)
         total += fmax(0, (double)d[2 * i] - (double)d[2 * i + 1] + (double)a->margin);
         hits += d[2 * i] < d[2 * i + 1];
     }
-    tensor_f32(t)[0] = (float)(a->scale * total);
-    if (!a->stats) return;
-    a->stats->loss += total;
-    a->stats->count += n;
-    a->stats->hits += hits;
+    op_loss(t, a->scale, total, n, hits, a->stats);
 }
 
 /* d|x - y| / dx = (x - y) / |x - y|; nothing where the margin is kept. */

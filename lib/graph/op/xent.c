@@ -10,8 +10,7 @@ static int shape_xent(struct tensor *t, struct graph *g)
     const struct xent_args *a = t->args;
     const struct tensor *z = t->in[0];
     (void)g;
-    t->rows = t->cols = 1;
-    t->segment = -1;
+    op_loss_shape(t);
     t->aux_bytes = tensor_len(z) * 4;
     t->work_bytes = z->rows * 5;
     return op_index(a->target, z->rows, z->cols, "target");
@@ -45,11 +44,7 @@ static void forward_xent(const struct tensor *t, const struct run *r)
         sum += (double)loss[i];
         hits += hit[i];
     }
-    tensor_f32(t)[0] = (float)(a->scale * sum);
-    if (!a->stats) return;
-    a->stats->loss += sum;
-    a->stats->count += n;
-    a->stats->hits += hits;
+    op_loss(t, a->scale, sum, n, hits, a->stats);
 }
 
 static void backward_xent(const struct tensor *t, const struct run *r)

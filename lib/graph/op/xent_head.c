@@ -69,8 +69,7 @@ static int shape_xent_head(struct tensor *t, struct graph *g)
     if (!rc && a->rows) rc = op_index(a->rows, a->n, h->rows, "row");
     if (!rc) rc = op_index(a->target, a->n, v, "target");
     a->chunk = head_chunk_rows(w, a->n);
-    t->rows = t->cols = 1;
-    t->segment = -1;
+    op_loss_shape(t);
     if (wants(t, 0)) t->aux_bytes = a->n * h->cols * 4;
     t->work_bytes = HEAD_SUMS + a->chunk * (v * 4 + 4 + (a->rows ? h->cols * 4 : 0) + 1);
     return rc;
@@ -136,11 +135,7 @@ static void forward_xent_head(const struct tensor *t, const struct run *r)
         c.sum[1] += c.hit[i];
     }
     if (c.begin + c.n < a->n) return;
-    tensor_f32(t)[0] = (float)(a->scale * c.sum[0]);
-    if (!a->stats) return;
-    a->stats->loss += c.sum[0];
-    a->stats->count += a->n;
-    a->stats->hits += (int64_t)c.sum[1];
+    op_loss(t, a->scale, c.sum[0], a->n, (int64_t)c.sum[1], a->stats);
 }
 
 static void backward_xent_head(const struct tensor *t, const struct run *r)

@@ -62,7 +62,7 @@ static const struct slot_row gemma2_slots[] = {
 };
 
 #define GEMMA_STYLED(...) \
-    { .norm = NORM_RMS, .norm_plus = 1, .embed_scale = 1, .pos = POS_ROPE, .gated = 1, \
+    { .norm = NORM_RMS, .norm_plus = 1, .embed_scale = 1, .pos = POS_ROPE, \
       .act = ACT_GELU_TANH, .causal = 1, .pool = POOL_LAST, .tied = 1, __VA_ARGS__ }
 #define GEMMA_STYLE GEMMA_STYLED(.scalar = 0)
 #define GEMMA2_STYLE GEMMA_STYLED(.scalar = 1)

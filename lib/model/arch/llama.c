@@ -116,10 +116,10 @@ static const struct fused_row fused_experts[] = {
 /* What most of these families call the body below a head for answers. */
 #define SPAN "transformer."
 #define LLAMA_STYLE(pair, span) \
-    { .norm = NORM_RMS, .pos = POS_ROPE, .gated = 1, .act = ACT_SILU, .causal = 1, \
+    { .norm = NORM_RMS, .pos = POS_ROPE, .act = ACT_SILU, .causal = 1, \
       .pool = POOL_LAST, .gguf_pair = pair, .span_prefix = span }
 #define MIXTURE_STYLE(pair, ...) \
-    { .norm = NORM_RMS, .pos = POS_ROPE, .gated = 1, .act = ACT_SILU, .causal = 1, \
+    { .norm = NORM_RMS, .pos = POS_ROPE, .act = ACT_SILU, .causal = 1, \
       .pool = POOL_LAST, .gguf_pair = pair, .fused = fused_experts, __VA_ARGS__ }
 
 const struct arch arch_llama = {

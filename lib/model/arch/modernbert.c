@@ -44,7 +44,7 @@ static const struct slot_row modernbert_slots[] = {
 const struct arch arch_modernbert = {
     "modernbert", "modern-bert", NULL, NULL, "ModernBertForSequenceClassification",
     "ModernBertModel", "model.",
-    { .norm = NORM_LAYER, .pos = POS_ROPE, .gated = 1, .act = ACT_GELU, .pool = POOL_CLS,
+    { .norm = NORM_LAYER, .pos = POS_ROPE, .act = ACT_GELU, .pool = POOL_CLS,
       .head_act = ACT_GELU, .global_first = 1, .gguf_bare = 1, .tied = 1 },
     modernbert_keys, modernbert_slots, NULL, NULL
 };

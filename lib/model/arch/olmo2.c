@@ -20,7 +20,7 @@ static const struct slot_row olmo2_slots[] = {
 
 const struct arch arch_olmo2 = {
     "olmo2", "olmo2", NULL, CLASSES("Olmo2"), "model.",
-    { .norm = NORM_RMS, .pos = POS_ROPE, .gated = 1, .act = ACT_SILU, .causal = 1,
+    { .norm = NORM_RMS, .pos = POS_ROPE, .act = ACT_SILU, .causal = 1,
       .pool = POOL_LAST },
     olmo2_keys, olmo2_slots, NULL, NULL
 };

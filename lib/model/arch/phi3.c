@@ -34,7 +34,7 @@ static const struct slot_row phi3_slots[] = {
 
 const struct arch arch_phi3 = {
     "phi3", "phi3", NULL, CLASSES("Phi3"), "model.",
-    { .norm = NORM_RMS, .pos = POS_ROPE, .gated = 1, .act = ACT_SILU, .causal = 1,
+    { .norm = NORM_RMS, .pos = POS_ROPE, .act = ACT_SILU, .causal = 1,
       .pool = POOL_LAST },
     phi3_keys, phi3_slots, phi3_settle, NULL
 };
