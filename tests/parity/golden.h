@@ -70,6 +70,18 @@ static peft_model *load_model(const char *path)
     CHECK_EQ(peft_model_load(path, &o, &m), PEFT_OK);
     return m;
 }
+/* Ten AdamW steps as the golden runs made them. */
+static peft_trainer *golden_trainer(peft_model *m, const char *file, double lr, int32_t batch,
+                                    const char *objective, peft_dataset **d)
+{
+    peft_train_opts o = { .size = sizeof(o), .lr = (float)lr, .schedule = "constant", .clip = -1,
+                          .weight_decay = 0.01f, .batch = batch, .steps = 10, .no_shuffle = 1,
+                          .objective = objective };
+    peft_trainer *t = NULL;
+    CHECK_EQ(peft_dataset_load(m, file, NULL, d), PEFT_OK);
+    if (*d) CHECK_EQ(peft_trainer_new(m, *d, &o, &t), PEFT_OK);
+    return t;
+}
 static double rel(double a, double b) { return fabs(a - b) / fmax(1e-12, fabs(b)); }
 
 #endif

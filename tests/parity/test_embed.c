@@ -9,13 +9,8 @@ static void check_objective(const char *name, const char *file, const char *give
     json *gold = read_json_file(EMBED "/golden.json");
     peft_model *m = load_model(EMBED);
     peft_dataset *d = NULL;
-    peft_trainer *t = NULL;
-    peft_train_opts o = { .size = sizeof(o), .lr = 1e-3f, .schedule = "constant", .clip = -1,
-                          .weight_decay = 0.01f, .batch = 5, .steps = 10, .no_shuffle = 1,
-                          .objective = given };
+    peft_trainer *t = golden_trainer(m, file, 1e-3, 5, given, &d);
     peft_step s = { .size = sizeof(s) };
-    CHECK_EQ(peft_dataset_load(m, file, NULL, &d), PEFT_OK);
-    if (d) CHECK_EQ(peft_trainer_new(m, d, &o, &t), PEFT_OK);
     for (int i = 0; i < 10 && t; i++) {
         double want = number_at(gold, name, i);
         CHECK_EQ(peft_train_step(t, &s), PEFT_OK);

@@ -156,12 +156,7 @@ static void check_answers(peft_model *m)
 
 static peft_trainer *trainer(peft_model *m, peft_dataset **d, double lr)
 {
-    peft_train_opts o = { .size = sizeof(o), .lr = (float)lr, .schedule = "constant", .clip = -1,
-                          .weight_decay = 0.01f, .batch = 2, .steps = 10, .no_shuffle = 1 };
-    peft_trainer *t = NULL;
-    CHECK_EQ(peft_dataset_load(m, data_file(), NULL, d), PEFT_OK);
-    if (*d) CHECK_EQ(peft_trainer_new(m, *d, &o, &t), PEFT_OK);
-    return t;
+    return golden_trainer(m, data_file(), lr, 2, NULL, d);
 }
 
 static void check_losses(const char *part, peft_model *m)

@@ -39,13 +39,8 @@ static void check_outputs(peft_model *m)
 
 static peft_trainer *trainer(peft_model *m, peft_dataset **d, const char *part)
 {
-    peft_train_opts o = { .size = sizeof(o), .schedule = "constant", .clip = -1, .batch = 2,
-                          .weight_decay = 0.01f, .steps = 10, .no_shuffle = 1,
-                          .lr = (float)json_number(json_get(gold, at("%s.lr", part)), 0) };
-    peft_trainer *t = NULL;
-    CHECK_EQ(peft_dataset_load(m, data_file(), NULL, d), PEFT_OK);
-    if (*d) CHECK_EQ(peft_trainer_new(m, *d, &o, &t), PEFT_OK);
-    return t;
+    double lr = json_number(json_get(gold, at("%s.lr", part)), 0);
+    return golden_trainer(m, data_file(), lr, 2, NULL, d);
 }
 
 static void check_losses(const char *part, peft_model *m)

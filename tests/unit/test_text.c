@@ -587,45 +587,12 @@ static void test_bad_text(void)
 
 /* --- memory */
 
-static int64_t countdown;
-
-static void *failing(void *ctx, void *ptr, size_t old_size, size_t new_size)
-{
-    (void)ctx, (void)old_size;
-    if (new_size == 0) return free(ptr), NULL;
-    return countdown-- <= 0 ? NULL : realloc(ptr, new_size);
-}
-
-/* The n-th allocation fails: an error, and nothing is lost. */
 static void test_out_of_memory(void)
 {
     static const char *const dirs[] = {GOLDEN "kinds/qwen2", GOLDEN "kinds/bert",
                                        GOLDEN "kinds/llama2"};
-    static const char text[] = "Caf\xc3\xa9 <|eot|> 12 don't \xe6\x97\xa5";
-    for (size_t d = 0; d < ARRAY_LEN(dirs); d++) {
-        int rc = PEFT_ENOMEM;
-        for (int64_t n = 0; n < 100000 && rc == PEFT_ENOMEM; n += n < 200 ? 1 : 7) {
-            peft_load_opts opts = {.size = sizeof opts, .alloc = failing};
-            struct host h;
-            struct tokenizer *t = NULL;
-            struct ids ids;
-            struct buf b;
-            countdown = INT64_MAX;
-            CHECK_EQ(host_init(&h, &opts), 0);
-            countdown = n;
-            ids_init(&ids, &h.mem);
-            buf_init(&b, &h.mem);
-            rc = tok_open_folder(&h, dirs[d], &t);
-            if (rc == 0) rc = tok_encode(&h, t, text, sizeof text - 1, TOK_SPECIAL, &ids);
-            if (rc == 0) rc = tok_decode(t, ids.v, ids.n, 0, &b);
-            CHECK(rc == 0 || rc == PEFT_ENOMEM);
-            ids_free(&ids);
-            buf_free(&b);
-            tok_free(t);
-            CHECK_EQ(h.mem.live, 0);
-        }
-        CHECK_EQ(rc, 0);
-    }
+    for (size_t d = 0; d < ARRAY_LEN(dirs); d++)
+        check_starved(dirs[d], "Caf\xc3\xa9 <|eot|> 12 don't \xe6\x97\xa5", 0);
 }
 
 int main(void)

@@ -135,4 +135,42 @@ static struct tokenizer *through_gguf(const struct tokenizer *t, struct store **
     return back;
 }
 
+static int64_t countdown;
+
+static void *failing(void *ctx, void *ptr, size_t old_size, size_t new_size)
+{
+    (void)ctx, (void)old_size;
+    if (new_size == 0) return free(ptr), NULL;
+    return countdown-- <= 0 ? NULL : realloc(ptr, new_size);
+}
+
+/* The n-th allocation fails: an error, and nothing is lost.  `end` is another
+ * code that may end it, or 0. */
+static void check_starved(const char *dir, const char *text, int end)
+{
+    int rc = PEFT_ENOMEM;
+    for (int64_t n = 0; n < 100000 && rc == PEFT_ENOMEM; n += n < 200 ? 1 : 7) {
+        peft_load_opts opts = {.size = sizeof opts, .alloc = failing};
+        struct host h;
+        struct tokenizer *t = NULL;
+        struct ids ids;
+        struct buf b;
+        countdown = INT64_MAX;
+        CHECK_EQ(host_init(&h, &opts), 0);
+        countdown = n;
+        ids_init(&ids, &h.mem);
+        buf_init(&b, &h.mem);
+        rc = tok_open_folder(&h, dir, &t);
+        if (rc == 0)
+            rc = tok_encode(&h, t, text, (int64_t)strlen(text), TOK_SPECIAL, &ids);
+        if (rc == 0) rc = tok_decode(t, ids.v, ids.n, 0, &b);
+        CHECK(rc == 0 || rc == PEFT_ENOMEM || rc == end);
+        ids_free(&ids);
+        buf_free(&b);
+        tok_free(t);
+        CHECK_EQ(h.mem.live, 0);
+    }
+    CHECK(rc == 0 || rc == end);
+}
+
 #endif
