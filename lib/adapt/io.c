@@ -176,6 +176,20 @@ static int load_fused(struct load *l, const struct store_tensor *t, const char *
     return 0;
 }
 
+/* The virtual tokens, [n, whatever fits the settings]. */
+static int load_virtual(struct load *l, const struct store_tensor *t)
+{
+    struct adapter *a = l->a;
+    if (a->n_sites) return fail(PEFT_EFORMAT, "tensor %s is there twice", t->name);
+    struct adapted *d = &a->sites[a->n_sites++];
+    int rc = adapter_attach(l->m, d, a, l->m->global[SLOT_EMBED], a->rank, a->alpha, NULL);
+    if (rc) return rc;
+    if ((rc = check_matrix(t, 2, d->part[0]->rows, d->part[0]->cols))) return rc;
+    d->part[0]->is_new = 1;
+    rc = virtual_in(l->m, d, t);
+    return rc ? rc : check_finite(t, d->part[0]->own);
+}
+
 static int load_part(struct load *l, const struct store_tensor *t, int64_t site, int part)
 {
     struct site *s = l->m->sites[site];
@@ -340,7 +354,7 @@ static int add_head(struct load *l)
         char name[160];
         int score = (task && h->task_type && !strcmp(task, h->task_type)) +
                     2 * (ours && !strcmp(ours, h->name));
-        snprintf(name, sizeof(name), PREFIX "%s.weight", row ? row->hf : "");
+        snprintf(name, sizeof(name), "%s%s.weight", adapter_prefix(l->a), row ? row->hf : "");
         const struct store_tensor *found = store_find(l->st, name);
         if (score <= best || !found || found->n_dims != 2 || found->dims[0] > 1 << 20) continue;
         t = found;
@@ -363,6 +377,8 @@ static int add_head(struct load *l)
 
 static int check_complete(const struct load *l)
 {
+    if (l->a->method->virtual && !l->a->n_sites)
+        return fail(PEFT_EFORMAT, "the adapter has no tensor " VIRTUAL_NAME);
     const struct part *common = l->a->method->common;
     for (int k = 0; k < COMMON && common[k].suffix; k++) {
         const struct param *p = l->a->common[k];
@@ -426,10 +442,17 @@ static int load_tensors(struct load *l)
             continue;
         }
         if (rc) break;
-        if (strncmp(name, PREFIX, strlen(PREFIX)))
-            return fail(PEFT_EFORMAT, "tensor %s, expected a name that begins with " PREFIX, name);
-        name += strlen(PREFIX);
-        if ((rc = load_fused(l, t, name))) rc = MIN(rc, PEFT_OK);
+        const char *prefix = adapter_prefix(l->a);
+        if (l->a->method->virtual && !strcmp(name, VIRTUAL_NAME)) {
+            rc = load_virtual(l, t);
+            continue;
+        }
+        if (strncmp(name, prefix, strlen(prefix)))
+            return fail(PEFT_EFORMAT, "tensor %s, expected a name that begins with %s", name,
+                        prefix);
+        name += strlen(prefix);
+        if (l->a->method->virtual) rc = load_module(l, t, name);
+        else if ((rc = load_fused(l, t, name))) rc = MIN(rc, PEFT_OK);
         else if (split_name(l, name, &site, &part)) rc = load_part(l, t, site, part);
         else rc = load_module(l, t, name);
     }

@@ -19,8 +19,11 @@ static int make_cache(struct gen *g)
     int64_t rows, each, source, all;
     g->layers = m->stack[STACK_MAIN].end - m->stack[STACK_MAIN].first;
     g->width = m->hp.kv_heads * m->hp.head_dim;
-    if (!mul_ok(g->cap, g->beams, &rows) || rows > INT32_MAX || !mul_ok(rows, g->width, &each) ||
-        !mul_ok(g->n_source, g->width, &source) || !add_ok(each, source, &all) ||
+    g->before = virtual_before(m, STACK_MAIN);
+    g->rows = g->cap + g->before;
+    g->n_cross = g->n_source ? g->n_source + virtual_before(m, STACK_ENCODER) : 0;
+    if (!mul_ok(g->rows, g->beams, &rows) || rows > INT32_MAX || !mul_ok(rows, g->width, &each) ||
+        !mul_ok(g->n_cross, g->width, &source) || !add_ok(each, source, &all) ||
         !mul_ok(all, 8 * g->layers, &all))
         return fail(PEFT_EARG, "a context of %lld is too long", (long long)g->cap);
     g->cache = mem_array(mem, 2 * g->layers, sizeof(*g->cache));
@@ -45,7 +48,7 @@ static struct pass new_pass(const struct gen *g, int64_t at)
 {
     return (struct pass){ .m = g->m, .g = g->m->graph, .mem = g->m->mem, .cache = g->cache,
                           .past = at, .cross = g->n_source ? g->cross : NULL,
-                          .n_cross = g->n_source, .length = g->n };
+                          .n_cross = g->n_cross, .length = g->n };
 }
 
 /* Tokens [at, at + n), before the first an encoder's text; *logits of the last
@@ -86,7 +89,7 @@ static int refill_beams(struct gen *g, int64_t n, const int32_t *run)
     int rc = PEFT_OK;
     g->n = n;
     for (int64_t b = 0; b < g->beams && !rc; b++) {
-        int64_t at = b * g->cap * g->width;
+        int64_t at = b * g->rows * g->width;
         memcpy(g->tokens + g->n_source, run + b * g->cap, (size_t)n * sizeof(*run));
         for (int64_t i = 0; i < g->layers; i++) g->cache[i].k += at, g->cache[i].v += at;
         rc = catch_up(g, 0, NULL);
@@ -110,7 +113,7 @@ int gen_advance_beams(struct gen *g, int64_t at, const int32_t *run, float **log
     p.ids = ids;
     p.pos = pos;
     p.start = start;
-    p.stride = g->cap;
+    p.stride = g->rows;
     if (!rc) rc = pass_begin(&p);
     if (rc) return rc;
     struct tensor *y = model_logits(&p, model_hidden(&p));
@@ -279,7 +282,7 @@ static int begin(struct gen *g, const int32_t *prompt, int64_t n)
 {
     struct model *m = g->m;
     int two = m->stack[STACK_ENCODER].end > 0;
-    int64_t room = m->hp.room;
+    int64_t room = model_room(m);
     if (n < 1) return fail(PEFT_EARG, "an empty prompt, expected one token or more");
     if (n >= room)
         return fail(PEFT_EARG, "the prompt has %lld tokens, the model has room for %lld",

@@ -1,0 +1,153 @@
+/* Virtual tokens: what an adapter puts before every text, as rows of embeddings
+ * (Lester et al. 2021) or as keys and values in every layer (Li & Liang 2021).
+ * The text's own tokens follow them, so their positions begin at n.
+ *
+ * Rows: the stack works on more rows than the batch has, [v0..vn, text 0, v0..vn,
+ * text 1, ...], and virtual_real takes the batch's own out of its result.
+ * Keys: only attention knows, whose keys are in that order instead.
+ * With a cache they are put there with the first token. */
+#include "model/model.h"
+
+const struct adapted *model_virtual(const struct model *m)
+{
+    for (const struct adapter *a = m->adapters; a; a = a->next)
+        if (a->enabled && a->method->virtual) return a->sites;
+    return NULL;
+}
+
+int64_t model_virtual_tokens(const struct model *m)
+{
+    const struct adapted *d = model_virtual(m);
+    return d ? d->rank : 0;
+}
+
+static int stack_with(const struct model *m, const struct adapted *d)
+{
+    int encoder = d->adapter->method->virtual == VIRTUAL_ROWS && m->stack[STACK_ENCODER].end;
+    return encoder ? STACK_ENCODER : STACK_MAIN;
+}
+
+int64_t virtual_before(const struct model *m, int stack)
+{
+    const struct adapted *d = model_virtual(m);
+    return d && stack_with(m, d) == stack ? d->rank : 0;
+}
+
+int64_t model_room(const struct model *m) { return m->hp.room - model_virtual_tokens(m); }
+
+int64_t model_longest(const struct model *m) { return MIN(m->hp.max_len, model_room(m)); }
+
+int model_fits(const struct model *m, int64_t tokens)
+{
+    int64_t n = model_virtual_tokens(m);
+    if (!n || tokens <= model_room(m)) return PEFT_OK;
+    return fail(PEFT_EARG, "a text of %lld tokens after %lld virtual ones, the model has room for "
+                "%lld", (long long)tokens, (long long)n, (long long)m->hp.room);
+}
+
+/* Where the rows of each text are among all, and what stands before them. */
+static void place_rows(struct pass *p, int64_t put, int64_t shift, int32_t *at)
+{
+    struct virtual_rows *v = &p->virtual;
+    int32_t *pos = at, *types = pos + p->all.n, *start = types + p->all.n;
+    int32_t *real = start + p->n_seq + 1, next = 0;
+    for (int64_t s = 0; s < p->n_seq; s++) {
+        int here = (s < p->n_source ? STACK_ENCODER : STACK_MAIN) == v->stack;
+        start[s] = next;
+        for (int32_t k = 0; here && k < put; k++, next++) {
+            pos[next] = k;
+            types[next] = 0;
+        }
+        for (int32_t i = p->start[s]; i < p->start[s + 1]; i++, next++) {
+            pos[next] = p->pos[i] + (int32_t)(here ? shift : 0);
+            types[next] = p->types ? p->types[i] : 0;
+            real[i] = next;
+        }
+    }
+    start[p->n_seq] = next;
+    p->all.pos = pos;
+    p->all.types = types;
+    p->all.start = start;
+    v->real = real;
+}
+
+/* Of the stack's sequences [first, end): the tokens, then the sequence's own rows,
+ * which stand behind `tokens` rows. */
+static void fill_index(struct pass *p, int64_t first, int64_t end, int64_t tokens, int32_t *index)
+{
+    p->virtual.index = index;
+    for (int64_t s = first; s < end; s++) {
+        for (int32_t k = 0; k < p->virtual.by->rank; k++) *index++ = k;
+        for (int32_t i = p->start[s]; i < p->start[s + 1]; i++)
+            *index++ = (int32_t)tokens + i - p->start[first];
+    }
+}
+
+int virtual_begin(struct pass *p)
+{
+    const struct adapted *d = model_virtual(p->m);
+    struct virtual_rows *v = &p->virtual;
+    int64_t n = d ? d->rank : 0;
+    p->all = (struct rows){ p->n, p->reach ? p->reach + n : 0, p->pos, p->types, p->start };
+    p->wide = NULL;
+    *v = (struct virtual_rows){ 0 };
+    for (int64_t s = 0; s < p->n_seq; s++)
+        p->all.reach = MAX(p->all.reach, p->start[s + 1] - p->start[s] + p->past + n);
+    if (!d) return PEFT_OK;
+    int rows = d->adapter->method->virtual == VIRTUAL_ROWS;
+    v->stack = stack_with(p->m, d);
+    int64_t first = v->stack == STACK_MAIN ? p->n_source : 0;
+    int64_t end = v->stack == STACK_MAIN ? p->n_seq : p->n_source;
+    int here = end > first && (v->stack == STACK_ENCODER || !p->past);
+    int64_t more = here ? (end - first) * n : 0, own = p->start[end] - p->start[first];
+    if (4 * (p->n + more) + p->n_seq > INT32_MAX)
+        return fail(PEFT_EARG, "%lld virtual tokens for %lld texts are too many", (long long)n,
+                    (long long)p->n_seq);
+    if (rows) p->all.n += more;
+    int32_t *at = pass_mem_virtual(p->mem, 2 * p->all.n + p->n_seq + 1 + p->n + own + more);
+    if (!at) return PEFT_ENOMEM;
+    place_rows(p, rows && here ? n : 0, n, at);
+    if (!here) return PEFT_OK;
+    v->by = d;
+    v->n = own + more;
+    v->real += p->start[first];
+    v->real_n = own;
+    int64_t tokens = rows ? d->part[0]->rows : n;
+    fill_index(p, first, end, tokens, at + 2 * p->all.n + p->n_seq + 1 + p->n);
+    return PEFT_OK;
+}
+
+static int acts(const struct pass *p, const struct stream *s, int how)
+{
+    const struct adapted *d = p->virtual.by;
+    return d && s == &p->stream[p->virtual.stack] && d->adapter->method->virtual == how;
+}
+
+struct tensor *virtual_embed(struct pass *p, const struct stream *s, struct tensor *x)
+{
+    struct virtual_rows *v = &p->virtual;
+    if (acts(p, s, VIRTUAL_KEYS)) v->x = v->by->adapter->method->tokens(p, v->by);
+    if (!acts(p, s, VIRTUAL_ROWS)) return x;
+    v->x = v->by->adapter->method->tokens(p, v->by);
+    return g_rows(p->g, g_concat_rows(p->g, v->x, x), v->index, v->n);
+}
+
+/* PEFT repeats the layers of an encoder-decoder model for its cross attention, which
+ * does not use them: layer i has the pair 2 i, beginning again at the end. */
+struct tensor *virtual_keys(struct pass *p, const struct stream *s, int64_t layer, int part,
+                            struct tensor *x)
+{
+    const struct virtual_rows *v = &p->virtual;
+    if (!x || !acts(p, s, VIRTUAL_KEYS)) return x;
+    const struct adapter *a = v->by->adapter;
+    int64_t pair = layer * a->virtual.stacks % a->virtual.layers;
+    struct tensor *y = g_slice_cols(p->g, v->x, (2 * pair + part) * x->cols, x->cols);
+    return g_rows(p->g, g_concat_rows(p->g, y, x), v->index, v->n);
+}
+
+struct tensor *virtual_real(struct pass *p, struct tensor *x)
+{
+    if (!acts(p, &p->stream[STACK_MAIN], VIRTUAL_ROWS)) return x;
+    p->wide = x;
+    return g_rows(p->g, x, p->virtual.real, p->virtual.real_n);
+}
