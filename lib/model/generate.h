@@ -12,7 +12,7 @@ struct gen {
     peft_generated *out;
     int64_t layers, width;          /* of the main stack; floats of a cached row */
     int64_t beams, cap;             /* sequences, and the room of each */
-    int64_t before, rows;           /* virtual tokens in the cache, and its rows for each sequence */
+    int64_t before, rows;           /* virtual tokens in the cache; its rows for each sequence */
     int64_t limit;                  /* new tokens */
     int64_t n_source, n_cross;      /* tokens of an encoder's text, and with virtual ones */
     struct kv_cache *cache, *cross; /* [layers] */
