@@ -180,11 +180,16 @@ static int load_fused(struct load *l, const struct store_tensor *t, const char *
 static int load_virtual(struct load *l, const struct store_tensor *t)
 {
     struct adapter *a = l->a;
+    struct site *s = l->m->global[SLOT_EMBED];
+    struct adapted probe = { .adapter = a, .site = s, .rank = a->rank };
+    int64_t rows, cols;
     if (a->n_sites) return fail(PEFT_EFORMAT, "tensor %s is there twice", t->name);
-    struct adapted *d = &a->sites[a->n_sites++];
-    int rc = adapter_attach(l->m, d, a, l->m->global[SLOT_EMBED], a->rank, a->alpha, NULL);
+    int rc = a->method->begin(l->m, &probe);
     if (rc) return rc;
-    if ((rc = check_matrix(t, 2, d->part[0]->rows, d->part[0]->cols))) return rc;
+    a->method->shape(&probe, 0, &rows, &cols);
+    if ((rc = check_matrix(t, 2, rows, cols))) return rc;
+    struct adapted *d = &a->sites[a->n_sites++];
+    if ((rc = adapter_attach(l->m, d, a, s, a->rank, a->alpha, NULL))) return rc;
     d->part[0]->is_new = 1;
     rc = virtual_in(l->m, d, t);
     return rc ? rc : check_finite(t, d->part[0]->own);

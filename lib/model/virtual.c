@@ -41,8 +41,9 @@ int model_fits(const struct model *m, int64_t tokens)
 {
     int64_t n = model_virtual_tokens(m);
     if (!n || tokens <= model_room(m)) return PEFT_OK;
-    return fail(PEFT_EARG, "a text of %lld tokens after %lld virtual ones, the model has room for "
-                "%lld", (long long)tokens, (long long)n, (long long)m->hp.room);
+    return fail(PEFT_EARG, "texts of up to %lld tokens, expected at most %lld (max_len): the model "
+                "has room for %lld, of which %lld are virtual", (long long)tokens,
+                (long long)model_room(m), (long long)m->hp.room, (long long)n);
 }
 
 /* Where the rows of each text are among all, and what stands before them. */
