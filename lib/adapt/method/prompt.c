@@ -1,7 +1,7 @@
 /* Prompt tuning (Lester et al. 2021): the embeddings of n tokens before a text.
- * They begin as normal random numbers (RANDOM), as embeddings of tokens drawn
- * from the vocabulary (SAMPLE_VOCAB), or as those of a text's tokens, which is
- * repeated or cut (TEXT). */
+ * They begin as embeddings of tokens drawn from the vocabulary (SAMPLE_VOCAB), as
+ * those of a text's tokens, which is repeated or cut (TEXT), or as normal random
+ * numbers (RANDOM, PEFT's default, from which more steps are needed). */
 #include <math.h>
 
 #include "adapt/virtual.h"
@@ -47,7 +47,8 @@ static int prompt_sample(struct model *m, struct adapted *d, uint64_t seed, uint
 
 static int prompt_begin(struct model *m, struct adapted *d)
 {
-    if (!d->adapter->virtual.init) d->adapter->virtual.init = "RANDOM";
+    struct adapter *a = d->adapter;
+    if (!a->virtual.init) a->virtual.init = a->virtual.encodes ? "SAMPLE_VOCAB" : "RANDOM";
     return virtual_begin_at(m, d);
 }
 
