@@ -321,7 +321,7 @@ static int put_files(struct model *m, const struct adapter *a, const char *dir, 
             const struct param *p = is_first(a, i) ? d->part[k] : NULL;
             const struct site *of = d->site;
             if (p && (a->method->parts[k].flags & PART_START)) continue;
-            if (p && k + START < PARTS && d->part[k + START])
+            if (p && a->shifts && k + START < PARTS && d->part[k + START])
                 rc = add_shifted_out(m, a, t, &out[n++], d, k);
             else if (p && d->fused) rc = add_fused_out(m, t, &out[n++], d, k);
             else if (p) rc = add_out(m, written_name(m, a, of), "", t, &out[n++], p, of, p->own);

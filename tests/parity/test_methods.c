@@ -19,6 +19,7 @@ static const struct sample { const char *method, *settings, *targets, *init; } s
     { "oft", "{\"oft_block_size\": 8}", NULL, NULL },
     { "loha", NULL, NULL, NULL },
     { "lokr", NULL, NULL, NULL },
+    { "lokr", "{\"r\": 2}", "down_proj,q_proj", NULL },
     { "lokr", "{\"r\": 1, \"decompose_both\": true, \"decompose_factor\": 4}", NULL, NULL },
 };
 
