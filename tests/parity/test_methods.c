@@ -133,6 +133,18 @@ static double apart(const float *a, const float *b)
     return worst;
 }
 
+/* PEFT wants what is adapted at its input among what is adapted. */
+static void check_config(const char *path)
+{
+    json *c = read_json_file(path);
+    for (const json *j = json_first(json_get(c, "feedforward_modules")); j; j = json_next(j)) {
+        const json *t = json_first(json_get(c, "target_modules"));
+        while (t && strcmp(json_string(t), json_string(j))) t = json_next(t);
+        CHECK(t != NULL);
+    }
+    json_free(c);
+}
+
 static void check_files(const struct sample *s)
 {
     peft_model *m = load_model(llama), *m2 = load_model(llama);
@@ -145,6 +157,7 @@ static void check_files(const struct sample *s)
     CHECK_EQ(peft_forward(m, prompt, 6, logits[0]), PEFT_OK);
     CHECK(apart(logits[0], before) > 1e-3);
     CHECK_EQ(peft_adapter_save(m, "default", dir), PEFT_OK);
+    check_config(at("%s/adapter_config.json", dir));
     CHECK_EQ(peft_adapter_load(m2, "other", dir), PEFT_OK);
     CHECK_EQ(peft_forward(m2, prompt, 6, logits[1]), PEFT_OK);
     CHECK_NEAR(apart(logits[0], logits[1]), 0, s->init ? 5e-5 : 0);
