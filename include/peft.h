@@ -313,7 +313,8 @@ PEFT_API int32_t peft_adapter_enable(peft_model *model, const char *name);
 PEFT_API int32_t peft_adapter_disable(peft_model *model, const char *name);
 PEFT_API int32_t peft_adapter_remove(peft_model *model, const char *name);
 /* Adds the adapter into the weights and removes it.  Quantised tensors become
- * float32 copies (peft_to_float tells what that costs). */
+ * float32 copies (peft_to_float tells what that costs).  PEFT_ENONFINITE, here and
+ * below, when a weight would not stay finite; nothing has changed then. */
 PEFT_API int32_t peft_adapter_merge(peft_model *model, const char *name);
 /* on 1: folds the adapter into float32 copies of the weights, in which it then
  * runs at no cost; 0: takes it out again, which leaves the weights as they were,

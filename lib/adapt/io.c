@@ -211,8 +211,8 @@ static int load_part(struct load *l, const struct store_tensor *t, int64_t site,
     return check_finite(t, p->own);
 }
 
-/* The module's own weight, which PEFT writes beside adapters of embeddings; it
- * must be what the model has: 1 = it is, 0 = this is no such tensor. */
+/* The module's own weight, which PEFT writes beside adapters of embeddings and output
+ * layers; it must be what the model has: 1 = it is, 0 = this is no such tensor. */
 static int load_base(struct load *l, const struct store_tensor *t, const char *name)
 {
     static const char ending[] = ".base_layer.weight";
@@ -220,7 +220,7 @@ static int load_base(struct load *l, const struct store_tensor *t, const char *n
     int64_t i = n > k && !strcmp(name + n - k, ending)
                     ? map_get(&l->sites, name, (int64_t)(n - k), -1) : -1;
     const struct site *s = i < 0 ? NULL : l->m->sites[i];
-    if (!s || s->kind != SITE_EMBED || !t->type->is_float) return 0;
+    if (!s || !(s->kind == SITE_EMBED || (s->flags & SLOT_HEAD)) || !t->type->is_float) return 0;
     int rc = check_matrix(t, 2, s->w->rows, s->w->cols);
     float a[64], b[64];
     double off = 0, size = 0;
