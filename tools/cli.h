@@ -72,6 +72,7 @@ struct args {
     int32_t n_best, no_answer, stride, normalize;
     double threshold;
     const char *to, *calibrate, *budget;
+    double bits;
     int32_t markdown, no_special, plain, tensors, memory;
 };
 
