@@ -80,8 +80,10 @@ static int type_facts(struct facts *f, const json *c)
         return 1;
     }
     if (!is_known_type(type)) fact_key(f, FACT_UNKNOWN_TYPE, type);
-    else if (strcmp(type, "LORA")) fact_key(f, FACT_OTHER_TYPE, type);
-    return !strcmp(type, "LORA");
+    else if (strcmp(type, "LORA"))
+        fact_key(f, strstr(" PROMPT_TUNING MULTITASK_PROMPT_TUNING P_TUNING PREFIX_TUNING CPT ",
+                           type) ? FACT_PROMPT : FACT_OTHER_TYPE, type);
+    return !f->has[FACT_PROMPT] && !f->has[FACT_OTHER_TYPE];
 }
 
 static void config_facts(struct facts *f, const json *c)
@@ -133,14 +135,17 @@ static enum ending ending_of(const char *name, int64_t *module)
     return IS_WHOLE;
 }
 
+/* One module's A and B: bit 0, bit 1 seen; what A reads and B writes. */
+struct pair { int64_t seen, in, out; };
 enum { LONG_LIST = 4096 };
 struct walk {
     struct facts *f;
     const json *config;
     const struct model *m;
     struct adapter settings;        /* r, lora_alpha and use_rslora, for settings_rank */
-    struct map pairs, sites;        /* module -> bit 0 A, 1 B seen; name -> m->sites */
-    int64_t *seen, n_seen;
+    struct map names, sites;        /* of pairs, of m->sites */
+    struct pair *pairs;
+    int64_t n_pairs;
     int long_lists;                 /* too many targets to look each tensor up */
 };
 
@@ -223,6 +228,11 @@ static void base_facts(struct walk *w, const struct store_tensor *t, const char 
                        enum ending kind)
 {
     const struct site *s = site_named(w, module);
+    const struct slot_row *head = slot_find(w->m->arch, SLOT_LM_HEAD);
+    if (!s && head && !strcmp(head->hf, module) && w->m->global[SLOT_EMBED]) {
+        fact_key(w->f, FACT_TIED_HEAD, module);
+        s = w->m->global[SLOT_EMBED];
+    }
     if (w->f->has[FACT_EXPERTS] && strstr(module, "experts")) return;
     if (!s) {
         fact_key(w->f, FACT_NO_MODULE, t->name);
@@ -231,8 +241,6 @@ static void base_facts(struct walk *w, const struct store_tensor *t, const char 
     int64_t want = kind == IS_A || kind == IS_EMBED_B ? s->w->cols : s->w->rows;
     int columns = kind == IS_A || kind == IS_EMBED_A;
     if (t->n_dims == 2 && t->dims[columns] != want) fact_key(w->f, FACT_SHAPE, t->name);
-    if ((s->flags & SLOT_HEAD) && w->m->global[SLOT_EMBED] && s->w == w->m->global[SLOT_EMBED]->w)
-        fact_key(w->f, FACT_TIED_HEAD, module);
 }
 
 /* A and B of a module, with or without a base. */
@@ -244,19 +252,18 @@ static int pair_facts(struct walk *w, const struct store_tensor *t, const char *
     char module[256];
     int is_a = kind == IS_A || kind == IS_EMBED_A;
     snprintf(module, sizeof(module), "%.*s", (int)MIN(n, 255), name);
-    if (map_add(&w->pairs, name, n, w->n_seen) < 0) return PEFT_ENOMEM;
-    int64_t at = map_get(&w->pairs, name, n, 0);
-    w->n_seen += at == w->n_seen;
-    w->seen[at] |= is_a ? 1 : 2;
+    if (map_add(&w->names, name, n, w->n_pairs) < 0) return PEFT_ENOMEM;
+    struct pair *pair = &w->pairs[map_get(&w->names, name, n, 0)];
+    w->n_pairs += pair == w->pairs + w->n_pairs;
+    pair->seen |= is_a ? 1 : 2;
+    if (kind == IS_A) pair->in = t->dims[1];
+    if (kind == IS_B) pair->out = t->dims[0];
     if (!w->long_lists && !is_covered(w->config, module) && !(json_first(experts) && strstr(module, "experts")))
         fact_key(f, FACT_UNCOVERED, t->name);
     if (f->has[FACT_NO_TARGETS] && !is_default(module))
         fact_key(f, FACT_OTHER_TARGETS, module);
     if (w->m) base_facts(w, t, module, kind);
     if (t->n_dims < 2) return PEFT_OK;
-    int square = is_a || t->dims[0] == t->dims[1];
-    if (json_bool(json_get(w->config, "fan_in_fan_out"), 0) && kind <= IS_B)
-        fact_key(f, square ? FACT_TURNED_SQUARE : FACT_TURNED, t->name);
     return rank_facts(w, module, t->name, t->dims[!is_a]);
 }
 
@@ -315,8 +322,13 @@ static int walk_tensors(struct walk *w, const struct store *st)
         int64_t n;
         if (!strncmp(name, PREFIX, strlen(PREFIX))) name += strlen(PREFIX);
         enum ending kind = ending_of(name, &n);
-        int64_t at = kind <= IS_EMBED_B ? map_get(&w->pairs, name, n, -1) : -1;
-        if (at >= 0 && w->seen[at] != 3) fact_key(w->f, FACT_HALF, store_at(st, i)->name);
+        int64_t at = kind <= IS_EMBED_B ? map_get(&w->names, name, n, -1) : -1;
+        if (at < 0) continue;
+        const struct pair *p = &w->pairs[at];
+        if (p->seen != 3) fact_key(w->f, FACT_HALF, store_at(st, i)->name);
+        if (json_bool(json_get(w->config, "fan_in_fan_out"), 0) && kind == IS_B)
+            fact_key(w->f, p->in == p->out ? FACT_TURNED_SQUARE : FACT_TURNED,
+                     store_at(st, i)->name);
     }
     if (!rc) saved_facts(w, st);
     return rc;
@@ -330,10 +342,10 @@ static int lora_facts(struct host *h, struct walk *w, const struct store *st)
     w->settings.alpha = (float)json_number(json_get(w->config, "lora_alpha"), 8);
     w->settings.rslora = (uint8_t)json_bool(json_get(w->config, "use_rslora"), 0);
     w->long_lists = json_count(json_get(w->config, "target_modules")) > LONG_LIST;
-    map_init(&w->pairs, &h->mem);
+    map_init(&w->names, &h->mem);
     map_init(&w->sites, &h->mem);
-    w->seen = mem_array(&h->mem, store_count(st) + 1, sizeof(*w->seen));
-    int rc = w->seen ? PEFT_OK : PEFT_ENOMEM;
+    w->pairs = mem_array(&h->mem, store_count(st) + 1, sizeof(*w->pairs));
+    int rc = w->pairs ? PEFT_OK : PEFT_ENOMEM;
     for (int64_t i = 0; m && i < m->n_sites && !rc; i++) {
         const char *names[] = { m->sites[i]->name, m->sites[i]->peft_name,
                                 model_file_name(m, m->sites[i]->name),
@@ -342,8 +354,8 @@ static int lora_facts(struct host *h, struct walk *w, const struct store *st)
             if (map_add(&w->sites, names[k], (int64_t)strlen(names[k]), i) < 0) rc = PEFT_ENOMEM;
     }
     if (!rc) rc = walk_tensors(w, st);
-    mem_free(&h->mem, w->seen);
-    map_free(&w->pairs);
+    mem_free(&h->mem, w->pairs);
+    map_free(&w->names);
     map_free(&w->sites);
     return rc;
 }
@@ -402,7 +414,7 @@ static int folder_facts(struct host *h, struct walk *w, const char *dir)
     char *path = NULL;
     int rc = read_config(h, f, dir, &root);
     int there = rc ? 0 : has_file(h, dir, "adapter_model.safetensors", &path);
-    int lora = !f->has[FACT_OTHER_TYPE] && !f->has[FACT_UNKNOWN_TYPE] && !f->has[FACT_NO_CONFIG];
+    int lora = !f->has[FACT_OTHER_TYPE] && !f->has[FACT_PROMPT] && !f->has[FACT_NO_CONFIG];
     w->config = root;
     if (!rc && there <= 0) rc = there ? there : find_weights(h, f, dir);
     else if (!rc && !(rc = store_open_safetensors(h, path, true, &st))) {

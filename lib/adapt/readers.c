@@ -38,10 +38,11 @@ static const struct rule rules[] = {
 
     /* --- adapter_config.json.  config.py: loaded_attributes["peft_type"]; vLLM does not ask. */
     { FACT_NO_TYPE, PEFT, PEFT_REFUSES, "peft_type is absent (a KeyError)", CONVERT "peft" },
-    { FACT_UNKNOWN_TYPE, PEFT | VLLM | LLAMA, PEFT_REFUSES, "no method of this name is known", "" },
+    { FACT_UNKNOWN_TYPE, PEFT, PEFT_REFUSES, "no method of this name is known", "" },
     /* peft_helper.py wants r and lora_alpha and utils.py names of LoRA; convert_lora_to_gguf.py
      * takes lparams["lora_alpha"] and ends at names that are not LoRA's. */
     { FACT_OTHER_TYPE, VLLM | LLAMA, PEFT_REFUSES, "not a LoRA", MERGE },
+    { FACT_PROMPT, VLLM | LLAMA, PEFT_REFUSES, "not a LoRA, nor a change of weights", "" },
     /* LoraConfig's default is 8; another size is a size mismatch of load_state_dict. */
     { FACT_NO_RANK, VLLM, PEFT_REFUSES, "r is absent, which is required", CONVERT "vllm" },
     { FACT_NO_ALPHA, PEFT, PEFT_MISREADS, "lora_alpha is absent: it takes 8, whatever was trained",
@@ -63,7 +64,7 @@ static const struct rule rules[] = {
       "by lora_alpha and r", CONVERT "vllm" },
     { FACT_DORA, VLLM | LLAMA, PEFT_REFUSES, "DoRA is not supported", MERGE },
     { FACT_BIAS, VLLM | LLAMA, PEFT_REFUSES, "biases of an adapter are not supported", MERGE },
-    { FACT_SAVED, VLLM, PEFT_REFUSES, "modules_to_save is not supported", MERGE },
+    { FACT_SAVED, VLLM, PEFT_REFUSES, "modules kept whole are not supported", MERGE },
     { FACT_TOKENS, VLLM, PEFT_REFUSES, "trained token rows are refused, unless "
       "--max-lora-trainable-tokens of a newer vLLM allows them", MERGE },
     { FACT_TOKENS, LLAMA, PEFT_REFUSES, "trained token rows are not supported", MERGE },
