@@ -300,15 +300,34 @@ typedef struct peft_adapter_opts {
  * Names: letters, digits, '-', '_'; "default" is what PEFT calls its own. */
 PEFT_API int32_t peft_adapter_add(peft_model *model, const char *name,
                                   const peft_adapter_opts *opts);
-/* Reads adapter_config.json + adapter_model.safetensors as written by PEFT or
- * by us.  It is enabled and trainable.  Tensors that fit no module, modules
- * without tensors, shapes that differ and values that are not finite are
- * PEFT_EFORMAT. */
+/* Reads an adapter.  It is enabled and trainable.  `path` is one of
+ * - a folder with adapter_config.json + adapter_model.safetensors, as written by
+ *   PEFT or by us: every method;
+ * - a folder with adapter_config.json + adapters.safetensors, as written by
+ *   MLX-LM: LoRA, DoRA and whole tensors;
+ * - a GGUF file with general.type "adapter", as llama.cpp loads it: LoRA.
+ * Ranks and scales are those that the file's own reader computes with.
+ * Tensors that fit no module, modules without tensors, shapes that differ and
+ * values that are not finite are PEFT_EFORMAT. */
 PEFT_API int32_t peft_adapter_load(peft_model *model, const char *name,
-                                   const char *dir);
-/* Writes the folder that Hugging Face PEFT loads. */
+                                   const char *path);
+/* Writes the folder that Hugging Face PEFT loads or, where `path` ends in ".gguf",
+ * the file that llama.cpp loads beside the base. */
 PEFT_API int32_t peft_adapter_save(const peft_model *model, const char *name,
-                                   const char *dir);
+                                   const char *path);
+typedef struct peft_adapter_save_opts {
+    size_t size;
+    const char *format;           /* "peft", "gguf", "mlx"; NULL = by the path, as above */
+    const char *dtype;            /* of its tensors: "f32" (NULL), "f16", "bf16" */
+} peft_adapter_save_opts;
+/* The same with options (NULL = all as above).  GGUF and MLX files have one scale
+ * for all modules; where modules differ, B is multiplied by the rest, and what
+ * PiSSA and OLoRA began with becomes rank-2r LoRA.  PEFT_EUNSUPPORTED, with the
+ * way out, for what a format cannot say: in GGUF other methods than LoRA, lora_bias,
+ * modules_to_save, and modules for which llama.cpp has no name; in MLX other methods
+ * than LoRA and DoRA, lora_bias, classification heads. */
+PEFT_API int32_t peft_adapter_save_as(const peft_model *model, const char *name,
+                                      const char *path, const peft_adapter_save_opts *opts);
 PEFT_API int32_t peft_adapter_enable(peft_model *model, const char *name);
 PEFT_API int32_t peft_adapter_disable(peft_model *model, const char *name);
 PEFT_API int32_t peft_adapter_remove(peft_model *model, const char *name);

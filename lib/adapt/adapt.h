@@ -10,8 +10,10 @@ int method_of_config(const json *config, const struct method **out);
 struct adapter *adapter_find(const struct model *m, const char *name);
 
 int adapter_add(struct model *m, const char *name, const peft_adapter_opts *o);
-int adapter_load(struct model *m, const char *name, const char *dir);
-int adapter_save(struct model *m, const struct adapter *a, const char *dir);
+/* In any of the formats of io.h. */
+int adapter_load(struct model *m, const char *name, const char *path);
+int adapter_save(struct model *m, const struct adapter *a, const char *path,
+                 const peft_adapter_save_opts *opts);
 void adapter_enable(struct model *m, struct adapter *a, int on);
 void adapter_remove(struct model *m, struct adapter *a);
 /* --- merge.c: for good; so that it can be taken back; and how much it counts. */

@@ -17,21 +17,29 @@ int32_t peft_adapter_add(peft_model *model, const char *name, const peft_adapter
     return rc ? rc : adapter_add(model_of(model), name, &o);
 }
 
-int32_t peft_adapter_load(peft_model *model, const char *name, const char *dir)
+int32_t peft_adapter_load(peft_model *model, const char *name, const char *path)
 {
     ARG(model, "no model given");
-    ARG(dir && *dir, "no folder given");
+    ARG(path && *path, "no path given");
     int rc = no_trainers(model_of(model));
-    return rc ? rc : adapter_load(model_of(model), name, dir);
+    return rc ? rc : adapter_load(model_of(model), name, path);
 }
 
-int32_t peft_adapter_save(const peft_model *model, const char *name, const char *dir)
+int32_t peft_adapter_save_as(const peft_model *model, const char *name, const char *path,
+                             const peft_adapter_save_opts *opts)
 {
+    peft_adapter_save_opts o;
     struct adapter *a;
     ARG(model, "no model given");
-    ARG(dir && *dir, "no folder given");
-    int rc = find(model, name, &a);
-    return rc ? rc : adapter_save(model_of(model), a, dir);
+    ARG(path && *path, "no path given");
+    int rc = take_options(&o, sizeof(o), opts);
+    if (!rc) rc = find(model, name, &a);
+    return rc ? rc : adapter_save(model_of(model), a, path, &o);
+}
+
+int32_t peft_adapter_save(const peft_model *model, const char *name, const char *path)
+{
+    return peft_adapter_save_as(model, name, path, NULL);
 }
 
 /* For what cannot be done while the adapter is folded into the weights. */

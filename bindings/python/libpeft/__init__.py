@@ -348,10 +348,14 @@ class Model(_Handle):
         _check(lib.peft_adapter_add(self._c, _bytes(name), ctypes.byref(opts)))
 
     def load_adapter(self, path, name="default"):
+        """A folder of PEFT's or MLX-LM's, or a GGUF adapter."""
         _check(lib.peft_adapter_load(self._c, _bytes(name), _bytes(path)))
 
-    def save_adapter(self, path, name="default"):
-        _check(lib.peft_adapter_save(self._c, _bytes(name), _bytes(path)))
+    def save_adapter(self, path, name="default", **options):
+        """PEFT's folder, or a GGUF file when path ends in .gguf.  Options: format ("peft",
+        "gguf", "mlx") and dtype ("f32", "f16", "bf16")."""
+        opts = _options(_api.AdapterSaveOpts, options)
+        _check(lib.peft_adapter_save_as(self._c, _bytes(name), _bytes(path), ctypes.byref(opts)))
 
     def enable_adapter(self, name="default"):
         _check(lib.peft_adapter_enable(self._c, _bytes(name)))

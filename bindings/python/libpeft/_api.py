@@ -67,6 +67,7 @@ HeadOpts = _struct("HeadOpts", "size:size labels:i32 names:ptr pool:str dropout:
 AdapterOpts = _struct("AdapterOpts", "size:size method:str targets:str rank:i32 alpha:f32 "
                       "dropout:f32 rslora:i32 modules_to_save:str seed:u64 "
                       "target_parameters:str settings:str init:str lr_ratio:f32")
+AdapterSaveOpts = _struct("AdapterSaveOpts", "size:size format:str dtype:str")
 CombineOpts = _struct("CombineOpts", "size:size how:str density:f32 rank:i32 seed:u64")
 Message = _struct("Message", "role:str content:str")
 GenerateOpts = _struct("GenerateOpts", "size:size max_tokens:i32 temperature:f32 top_k:i32 "
@@ -116,6 +117,7 @@ Quantized = _struct("Quantized", "size:size bytes:i64 least:i64 kl:f64 least_kl:
 STRUCTS = {"peft_system": System, "peft_load_opts": LoadOpts, "peft_save_opts": SaveOpts,
            "peft_info": Info, "peft_param": Param, "peft_head_opts": HeadOpts,
            "peft_adapter_opts": AdapterOpts, "peft_combine_opts": CombineOpts,
+           "peft_adapter_save_opts": AdapterSaveOpts,
            "peft_finding": Finding, "peft_adapter_report": AdapterReport,
            "peft_check_opts": CheckOpts, "peft_message": Message,
            "peft_generate_opts": GenerateOpts, "peft_entry": Entry, "peft_generated": Generated,
@@ -151,6 +153,7 @@ peft_label_name s p i32
 peft_adapter_add i32 p s p
 peft_adapter_load i32 p s s
 peft_adapter_save i32 p s s
+peft_adapter_save_as i32 p s s p
 peft_adapter_enable i32 p s
 peft_adapter_disable i32 p s
 peft_adapter_remove i32 p s
