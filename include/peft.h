@@ -360,6 +360,41 @@ PEFT_API int32_t peft_adapter_combine(peft_model *model, const char *name,
                                       const char *const *names, const float *weights,
                                       int32_t n, const peft_combine_opts *opts);
 
+/* ------------------------------------------- adapter files and their readers */
+
+enum { PEFT_LOADS = 0, PEFT_REFUSES = 1, PEFT_MISREADS = 2 };
+typedef struct peft_finding {
+    const char *reader;      /* whose it is */
+    int32_t verdict;         /* what follows from it; PEFT_LOADS: only worth knowing */
+    char found[96];          /* the member of adapter_config.json, or the tensor */
+    const char *why, *fix;   /* one line each; fix may be "" */
+} peft_finding;
+enum { PEFT_READERS = 3, PEFT_FINDINGS = 48 };
+typedef struct peft_adapter_report {
+    size_t size;
+    char method[32];         /* "lora", "dora", or the file's peft_type */
+    int64_t rank;            /* of a LoRA */
+    int64_t tensors;
+    int32_t n_readers;       /* that were asked for */
+    const char *readers[PEFT_READERS];
+    int32_t verdicts[PEFT_READERS];  /* PEFT_LOADS: with the values that were trained */
+    int32_t n_findings;
+    peft_finding findings[PEFT_FINDINGS];
+} peft_adapter_report;
+typedef struct peft_check_opts {
+    size_t size;
+    const char *reader;      /* "peft" (Hugging Face, 0.21), "vllm", "llama.cpp" (through its
+                                convert_lora_to_gguf.py); NULL = all three */
+    const peft_model *base;  /* whose modules and shapes the tensors must be; or NULL */
+    const peft_load_opts *host; /* memory and files where there is no base; or NULL */
+} peft_check_opts;
+/* Whether other programs load an adapter's folder (or a GGUF file of a LoRA), refuse it, or load it
+ * without an error and compute something else: by a table of what their sources do
+ * (lib/adapt/readers.c).  A folder that readers refuse is no failure of this call; PEFT_EFORMAT is a
+ * file of it that is broken, PEFT_ENOTFOUND no such folder, PEFT_EARG an unknown reader. */
+PEFT_API int32_t peft_adapter_check(const char *dir, const peft_check_opts *opts,
+                                    peft_adapter_report *out);
+
 /* ------------------------------------------------------------ text, logits */
 
 enum {
