@@ -160,10 +160,11 @@ struct pass {
     const float *rope[2];           /* tables of global and local layers, by pass_begin */
     int64_t n_source;               /* so many of the sequences, the first, are an encoder's */
     int64_t reach;                  /* no text is longer; 0 = as long as the longest is */
-    /* while generating: caches of the main stack's layers [layers], in which each sequence has
-     * `stride` rows, `past` of them from before; with several sequences, each is one token */
+    /* while generating: caches of the main stack's layers [layers], of `room` rows; sequence i
+     * has those from first_row[i] on, past[i] of them from before */
     struct kv_cache *cache;
-    int64_t past, stride;
+    int64_t room;
+    const int32_t *first_row, *past;
     struct kv_cache *cross;         /* [layers] of the source's n_cross tokens: filled by a pass
                                        with a source, used by one without */
     int64_t n_cross;

@@ -107,7 +107,7 @@ static void fill_stream(struct pass *p, int which)
     struct stream *s = &p->stream[which];
     const struct stream *source = &p->stream[STACK_ENCODER];
     int causal = p->m->stack[which].causal;
-    int64_t past = s->cache ? p->past : 0, local = p->m->hp.window;
+    int64_t local = p->m->hp.window;
     int64_t window = causal ? local : local / 2;
     int32_t *at[RANGES];
     for (int k = 0; k < RANGES; k++) at[k] = p->mem->ranges + k * p->mem->cap + s->first;
@@ -118,7 +118,8 @@ static void fill_stream(struct pass *p, int which)
     for (int64_t q = 0; q < s->n_seq; q++) {
         const int32_t *start = p->start + s->seq + q, *other = p->start + source->seq + q;
         int64_t row = start[0] - s->first, n = start[1] - start[0];
-        int64_t key = s->cache ? q * p->stride : row, end = key + past + n;
+        int64_t key = s->cache ? p->first_row[q] : row, past = s->cache ? p->past[q] : 0;
+        int64_t end = key + past + n;
         for (int64_t i = row; i < row + n; i++) {
             int64_t self = key + past + i - row, first = causal ? self + 1 - window : self - window;
             at[SELF][i] = (int32_t)self;
@@ -166,8 +167,10 @@ int pass_begin(struct pass *p)
     p->stream[STACK_ENCODER] = (struct stream){ .n = split, .n_seq = p->n_source };
     p->stream[STACK_MAIN] = (struct stream){ .first = split, .n = p->n - split, .seq = p->n_source,
                                              .n_seq = p->n_seq - p->n_source, .cache = p->cache };
-    for (int64_t s = 0; s < p->n_seq; s++)
-        p->reach = MAX(p->reach, p->start[s + 1] - p->start[s] + p->past);
+    for (int64_t s = 0; s < p->n_seq; s++) {
+        int64_t past = p->cache && s >= p->n_source ? p->past[s - p->n_source] : 0;
+        p->reach = MAX(p->reach, p->start[s + 1] - p->start[s] + past);
+    }
     if ((rc = reserve_buckets(p, p->reach))) return rc;
     for (int k = 0; k < STACKS; k++)
         if (p->stream[k].n) fill_stream(p, k);

@@ -77,9 +77,8 @@ static struct tensor *attention(struct pass *p, const struct stream *s, const st
     qkv[0] = rope(p, s, l, head_norm(p, l->at[SLOT_Q_NORM], qkv[0]), hp->heads);
     qkv[1] = rope(p, s, l, head_norm(p, l->at[SLOT_K_NORM], qkv[1]), hp->kv_heads);
     if (s->cache) {
-        int64_t stride = MAX(p->stride, 1);
-        qkv[1] = g_cache(p->g, qkv[1], s->cache[index].k, p->past, stride);
-        qkv[2] = g_cache(p->g, qkv[2], s->cache[index].v, p->past, stride);
+        qkv[1] = g_cache(p->g, qkv[1], s->cache[index].k, s->self, p->room);
+        qkv[2] = g_cache(p->g, qkv[2], s->cache[index].v, s->self, p->room);
     }
     return nn_linear(p, l->at[SLOT_O], attend(p, s, qkv, &s->span[l->local], 1));
 }
@@ -90,7 +89,7 @@ static struct tensor *of_source(struct pass *p, const struct site *site, float *
 {
     struct tensor *x = p->source ? nn_linear(p, site, p->source) : NULL;
     if (!cache) return x;
-    if (p->source) return g_cache(p->g, x, cache, 0, 1);
+    if (p->source) return g_cache(p->g, x, cache, p->stream[STACK_ENCODER].self, x ? x->rows : 0);
     return graph_leaf(p->g, site->name, &qtype_f32, p->n_cross, site->w->rows, cache, NULL);
 }
 
