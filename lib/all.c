@@ -133,6 +133,7 @@
 #include "model/scaling.c"
 #include "model/sentence.c"
 #include "model/settings.c"
+#include "model/share.c"
 #include "model/transformer.c"
 #include "model/vision.c"
 #include "model/arch/bert.c"

@@ -16,9 +16,7 @@ const char *adapter_tied_name(const struct model *m, char *to, size_t cap);
 int adapter_has_ending(const char *module, const char *ending);
 
 /* --- adapt.c: an adapter's copy of a parameter goes above the model's values, comes
- * off, or takes their place for good; and the copy that is `mine`, or above `old`. */
-struct saved_module *copy_where(struct model *m, const struct param *p, const float *mine,
-                                const float *old);
+ * off, or takes their place for good. */
 void put_module(struct saved_module *s);
 void take_module(struct model *m, const struct saved_module *s);
 void give_module(struct model *m, const struct saved_module *s);

@@ -59,8 +59,7 @@ static const char *target_name(const struct model *m, const struct adapter *a,
             const struct site *t = m->sites[i];
             if (!(t->kind & a->method->at) || !adapter_has_ending(written_name(m, a, t), s))
                 continue;
-            ok = 0;
-            for (const struct adapted *d = t->first; d && !ok; d = d->next) ok = d->adapter == a;
+            ok = adapted_at(a, t) != NULL;
             for (int64_t j = 0; a->method->keeps && j < a->n_saved && !ok; j++)
                 ok = a->saved[j].p == t->w;
         }

@@ -37,6 +37,6 @@ const struct op op_cache = {
 
 tensor *g_cache(graph *g, tensor *x, float *cache, const int32_t *at, int64_t rows)
 {
-    return graph_node(g, &op_cache, (tensor *[]){ x }, 1, 0, &(struct cache_args){ cache, at, rows },
-                      sizeof(struct cache_args));
+    return graph_node(g, &op_cache, (tensor *[]){ x }, 1, 0,
+                      &(struct cache_args){ cache, at, rows }, sizeof(struct cache_args));
 }
