@@ -204,6 +204,7 @@
 #include "train/objective/tokens.c"
 #include "train/optim/adamw.c"
 #include "api/adapter.c"
+#include "api/batch.c"
 #include "api/common.c"
 #include "api/dataset.c"
 #include "api/error.c"

@@ -145,13 +145,20 @@ int share_can(struct pass *p, int64_t k, const struct adapted *d)
     return 0;
 }
 
+/* Where share k begins in x, which may have several rows for one: its heads. */
+static int64_t first_row(const struct pass *p, const struct tensor *x, int64_t k)
+{
+    return p->shares->cut[k] * (x->rows / p->shares->cut[p->shares->n]);
+}
+
 struct tensor *share_rows(struct pass *p, struct tensor *x, int64_t k)
 {
-    const int32_t *cut = p->shares->cut + k;
-    return !x || p->shares->n == 1 ? x : g_slice_rows(p->g, x, cut[0], cut[1] - cut[0]);
+    if (!x || p->shares->n == 1) return x;
+    int64_t first = first_row(p, x, k);
+    return g_slice_rows(p->g, x, first, first_row(p, x, k + 1) - first);
 }
 
 struct tensor *share_put(struct pass *p, struct tensor *x, struct tensor *rows, int64_t k)
 {
-    return p->shares->n == 1 ? rows : g_put_rows(p->g, x, rows, p->shares->cut[k]);
+    return !x || p->shares->n == 1 ? rows : g_put_rows(p->g, x, rows, first_row(p, x, k));
 }
