@@ -395,6 +395,16 @@ typedef struct peft_check_opts {
 PEFT_API int32_t peft_adapter_check(const char *dir, const peft_check_opts *opts,
                                     peft_adapter_report *out);
 
+/* Functions for several texts take for each the name of the adapter that acts on it
+ * alone, enabled or not; PEFT_BASE: none; NULL: those that are enabled.  The base runs
+ * once over all of them and is shared, each adapter runs on its texts, and a text's
+ * result is what it would be by itself with that adapter enabled.  Copies of modules
+ * (modules_to_save, a classifier's head, norms) count for their texts too.
+ * PEFT_EUNSUPPORTED for an adapter that is folded in (peft_adapter_set_merged), for
+ * copies of what a batch has in common (an expert, a table of positions' biases), and
+ * for DoRA on a module of which an enabled adapter has a copy. */
+#define PEFT_BASE ""
+
 /* ------------------------------------------------------------ text, logits */
 
 enum {
@@ -438,6 +448,11 @@ PEFT_API int64_t peft_chat_render(const peft_model *model,
  * model, which needs peft_forward_pair. */
 PEFT_API int32_t peft_forward(peft_model *model, const int32_t *ids, int32_t n,
                               float *logits);
+/* The same for n sequences at once: text i has lengths[i] ids, after those of the one
+ * before, and its logits follow theirs.  adapters [n], or NULL: see PEFT_BASE. */
+PEFT_API int32_t peft_forward_batch(peft_model *model, const int32_t *ids,
+                                    const int32_t *lengths, int32_t n,
+                                    const char *const *adapters, float *logits);
 /* Of an encoder-decoder model: logits [n, vocab] for the n ids of a target, whose
  * first is the decoder's start token, after a source of n_source ids. */
 PEFT_API int32_t peft_forward_pair(peft_model *model, const int32_t *source,
@@ -483,6 +498,7 @@ typedef struct peft_classify_opts {
     int32_t max_len;          /* tokens, longer texts are cut; 0 = the model's */
     int32_t batch;            /* texts at a time; 0 = 8 */
     int32_t raw;              /* 1 = the head's outputs as they are */
+    const char *const *adapters; /* [n] of each text, see PEFT_BASE; NULL = those enabled */
 } peft_classify_opts;
 /* scores [n, labels] of n texts: probabilities that sum to 1; of "multi-label"
  * one for each label; of "regression" and "reward" the numbers.  labels [n]
@@ -550,6 +566,7 @@ typedef struct peft_embed_opts {
     int32_t max_len;          /* tokens; 0 = the folder's, else the model's */
     int32_t batch;            /* texts at a time; 0 = 8 */
     const char *prefix;       /* put before each text ("query: "); NULL = none */
+    const char *const *adapters; /* [n] of each text, see PEFT_BASE; NULL = those enabled */
 } peft_embed_opts;
 /* embeddings [n, dim] of n texts. */
 PEFT_API int32_t peft_embed_text(peft_model *model, const char *const *texts,

@@ -46,20 +46,13 @@ static const struct site *site_of(const struct model *m, const struct param *p)
 
 /* --- adapter_config.json */
 
-static const struct adapted *adapted_by(const struct adapter *a, const struct site *s)
-{
-    const struct adapted *d = s->first;
-    while (d && d->adapter != a) d = d->next;
-    return d;
-}
-
 /* The shortest dotted ending of a module's name that names adapted modules
  * only, at their inputs or not as this one, so that PEFT adapts the same ones. */
 static const char *target_name(const struct model *m, const struct adapter *a,
                                const struct site *site)
 {
     const char *name = written_name(m, a, site);
-    const struct adapted *mine = adapted_by(a, site), *d;
+    const struct adapted *mine = adapted_at(a, site), *d;
     for (const char *s = name + strlen(name); s > name; s--) {
         if (s[-1] != '.') continue;
         int ok = 1;
@@ -67,7 +60,7 @@ static const char *target_name(const struct model *m, const struct adapter *a,
             const struct site *t = m->sites[i];
             if (!(t->kind & a->method->at) || !adapter_has_ending(written_name(m, a, t), s))
                 continue;
-            ok = mine && (d = adapted_by(a, t)) && d->at_input == mine->at_input;
+            ok = mine && (d = adapted_at(a, t)) && d->at_input == mine->at_input;
             for (int64_t j = 0; a->method->keeps && j < a->n_saved && !ok; j++)
                 ok = a->saved[j].p == t->w;
         }

@@ -110,7 +110,7 @@ int32_t peft_adapter_set_weight(peft_model *model, const char *name, float weigh
     ARG(model, "no model given");
     ARG(weight > -1e6f && weight < 1e6f, "weight %g, expected a finite number", (double)weight);
     int rc = find_apart(model, name, &a);
-    return rc ? rc : adapter_set_weight(model_of(model), a, weight);
+    return rc ? rc : adapter_set_weight(a, weight);
 }
 
 int32_t peft_adapter_combine(peft_model *model, const char *name, const char *const *names,
