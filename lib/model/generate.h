@@ -17,6 +17,7 @@ struct gen {
     int64_t n_source, n_cross;      /* tokens of an encoder's text, and with virtual ones */
     struct kv_cache *cache, *cross; /* [layers] */
     float *memory;                  /* all caches in one block */
+    int64_t row;                    /* of them, where the sequence begins */
     int32_t *pos, *tokens;          /* of the source, then [cap]: prompt and answer */
     int64_t n;                      /* tokens, behind the source */
     struct candidate *order;        /* [vocab], for sampling */
