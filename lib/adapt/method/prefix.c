@@ -4,10 +4,16 @@
  * files hold what it makes. */
 #include "adapt/virtual.h"
 
+/* PEFT's normal numbers of deviation 1 are far from any keys and values, and take
+ * many steps to come near. */
+#define PREFIX_STD 0.02f
+
 static int prefix_init(struct model *m, struct adapted *d, uint64_t seed, uint64_t stream)
 {
     const char *init = d->adapter->virtual.init;
+    struct param *p = d->part[0];
     int rc = virtual_init(m, d, seed, stream);
+    if (!rc && !d->part[1]) rng_fill_normal(p->own, param_len(p), PREFIX_STD, seed, stream);
     if (!init || rc) return rc;
     if (strcmp(init, "zero"))
         return fail(PEFT_EARG, "init_weights \"%.40s\", expected \"zero\"", init);
