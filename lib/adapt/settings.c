@@ -81,10 +81,15 @@ static int check_pattern(const json *config, const char *key)
                                "module", key);
 }
 
-int settings_read(struct model *m, struct adapter *a, const json *config)
+int settings_check_patterns(const json *config)
 {
     int rc = check_pattern(config, "rank_pattern");
-    if (!rc) rc = check_pattern(config, "alpha_pattern");
+    return rc ? rc : check_pattern(config, "alpha_pattern");
+}
+
+int settings_read(struct model *m, struct adapter *a, const json *config)
+{
+    int rc = settings_check_patterns(config);
     for (const struct method_setting *s = a->method->settings; s && s->key && !rc; s++) {
         const json *j = json_get(config, s->key);
         enum json_kind want = s->kind == 'n'   ? JSON_ARRAY

@@ -74,6 +74,8 @@ struct model {
 int model_load(const char *path, const peft_load_opts *opts, struct model **out);
 void model_free(struct model *m);
 int model_save(const struct model *m, const char *path, const peft_save_opts *o);
+/* The module's name in a GGUF file, of an expert that of its layer's stack; 0 = none. */
+int site_gguf_name(const struct model *m, const struct site *s, char *to, size_t cap);
 /* Label names for `n` classes, copied; NULL names become "LABEL_i". */
 int model_set_labels(struct model *m, int32_t n, const char *const *names);
 int model_head_add(struct model *m, const peft_head_opts *o);
