@@ -628,6 +628,35 @@ PEFT_API int64_t peft_generate_ids(peft_model *model, const int32_t *ids, int32_
                                    const peft_generate_opts *opts, int32_t *to,
                                    int64_t cap, peft_generated *out);
 
+/* One of several answers.  What is asked for is a conversation of n messages, or
+ * (messages NULL) n token ids. */
+typedef struct peft_request {
+    size_t size;              /* the same in all of an array, whose elements it sets apart */
+    const peft_message *messages;
+    const int32_t *ids;
+    int32_t n;
+    const char *adapter;      /* that answers, enabled or not; PEFT_BASE = none, NULL = those
+                                 that are enabled at each token */
+    const peft_generate_opts *opts; /* its own, with its own on_text and ctx */
+    int32_t *to;              /* receives the answer's ids instead of on_text: [cap]; or NULL */
+    int64_t cap;
+    peft_generated *out;      /* or NULL */
+} peft_request;
+/* Answers n requests, up to `batch` (0 = 16) at once: a pass of the model has the next
+ * token of each, or what is new of its prompt, and when one is at its end the next
+ * request takes its place.  Greedy answers are those of peft_generate with the adapter
+ * enabled.  Each of the `batch` has a cache as long as the longest prompt and answer.
+ * Beams, encoder-decoder models and models whose positions depend on the text's length
+ * (dynamic or long RoPE) are answered one after the other.  Fails as a whole, with the
+ * message naming the request.
+ *
+ * Callbacks, here and in peft_generate, may use the model: run it, enable, disable, add,
+ * load, weight and remove adapters; what they change counts from the next token on, and
+ * keys and values of earlier tokens stay as they were computed.  An adapter that a
+ * request names cannot be removed or merged meanwhile (PEFT_ESTATE). */
+PEFT_API int32_t peft_generate_batch(peft_model *model, const peft_request *requests,
+                                     int32_t n, int32_t batch);
+
 /* ------------------------------------------------------------------- data */
 
 typedef struct peft_dataset_opts {

@@ -132,6 +132,7 @@
 #include "model/save_config.c"
 #include "model/scaling.c"
 #include "model/sentence.c"
+#include "model/serve.c"
 #include "model/settings.c"
 #include "model/share.c"
 #include "model/transformer.c"

@@ -157,6 +157,7 @@ struct adapter {
     struct param *common[COMMON];   /* as the method's */
     uint8_t turned;                 /* fan_in_fan_out: files of its base hold W as [in, out] */
     uint8_t enabled;
+    int32_t users;                  /* answers being made with it, which it must outlive */
     float lr_ratio;                 /* LoRA+: learning rate of B over that of A; 0 = 1 */
     const char *start;              /* initial values where the method has several; or NULL */
     uint8_t shifts;                 /* they are taken from the weight: what is added is the
