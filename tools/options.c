@@ -299,6 +299,8 @@ int options_parse(const struct command *cmd, int argc, char **argv, struct args 
             rc = usage_error("unknown option %s; options are written --name", word);
         else if (cmd->operand == OPERAND_NONE)
             rc = usage_error("%s takes no file, found \"%s\"", cmd->name, word);
+        else if (args->operand && !args->second && cmd->operand == OPERAND_TWO)
+            args->second = word;
         else if (args->operand)
             rc = usage_error("%s takes one model, found \"%s\" after \"%s\"", cmd->name, word,
                              args->operand);
@@ -307,7 +309,10 @@ int options_parse(const struct command *cmd, int argc, char **argv, struct args 
         if (rc)
             return rc;
     }
-    if (cmd->operand == OPERAND_NEEDED && !args->operand && !args->help)
+    if (cmd->operand == OPERAND_TWO && args->operand && !args->second && !args->help)
+        return usage_error("where to?  usage: %s", cmd->usage);
+    if ((cmd->operand == OPERAND_NEEDED || cmd->operand == OPERAND_TWO) && !args->operand &&
+        !args->help)
         return usage_error("which %s?  usage: %s", cmd->of ? cmd->of : "model", cmd->usage);
     return 0;
 }

@@ -149,6 +149,23 @@ def tables(name):
         rows.append(_record(out))
 
 
+VERDICTS = ("loads", "refuses", "misreads")
+
+
+def check_adapter(path, reader=None, base=None):
+    """What "peft", "vllm" and "llama.cpp" make of an adapter's folder: a dict by reader of
+    `verdict` ("loads", "refuses", "misreads") and `findings`.  `base` may be a Model."""
+    opts = _api.CheckOpts(reader=_bytes(reader), base=base._c if base else None)
+    out = _api.AdapterReport()
+    _check(lib.peft_adapter_check(_bytes(path), ctypes.byref(opts), ctypes.byref(out)))
+    found = [_record(f) for f in out.findings[:out.n_findings]]
+    for f in found:
+        f.verdict = VERDICTS[f.verdict]
+    return {name.decode(): SimpleNamespace(
+        verdict=VERDICTS[verdict], findings=[f for f in found if f.reader == name.decode()])
+        for name, verdict in zip(out.readers[:out.n_readers], out.verdicts)}
+
+
 class _Handle:
     """Owns one object of the library; close() or `with` releases it."""
     _free = None
