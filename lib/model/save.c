@@ -88,15 +88,23 @@ static int always_floats(const struct site *site)
         site->slot == SLOT_ROUTER;
 }
 
+int site_gguf_name(const struct model *m, const struct site *s, char *to, size_t cap)
+{
+    const char *gguf = s->row->gguf, *mark = gguf ? strstr(gguf, "%d") : NULL;
+    if (!gguf) return 0;
+    snprintf(to, cap, "%s", gguf);
+    if (mark)
+        snprintf(to, cap, "%.*s%d%s", (int)(mark - gguf), gguf,
+                 (int)(s->layer - m->stack[stack_of(s->flags)].first), mark + 2);
+    return 1;
+}
+
 static const char *gguf_name(struct save *s, const struct site *site, const char *suffix)
 {
-    const char *gguf = site->row->gguf, *mark = gguf ? strstr(gguf, "%d") : NULL;
     char name[160];
-    if (!gguf) return NULL;
-    if (mark)
-        snprintf(name, sizeof(name), "%.*s%d%s%s", (int)(mark - gguf), gguf,
-                 (int)(site->layer - s->m->stack[stack_of(site->flags)].first), mark + 2, suffix);
-    else snprintf(name, sizeof(name), "%s%s", gguf, suffix);
+    if (!site_gguf_name(s->m, site, name, sizeof(name))) return NULL;
+    size_t n = strlen(name);
+    snprintf(name + n, sizeof(name) - n, "%s", suffix);
     return arena_strndup(&s->arena, name, (int64_t)strlen(name));
 }
 

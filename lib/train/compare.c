@@ -14,10 +14,10 @@ int compare_lm(const struct model *m)
 int compare_begin(struct model *m, const struct dataset *d)
 {
     const struct site *head = model_lm_head(m);
-    for (const struct adapted *a = head && compare_lm(m) ? head->first : NULL; a; a = a->next)
-        if (a->adapter->enabled && (head->kind & a->adapter->method->at))
+    for (const struct adapter *a = head && compare_lm(m) ? m->adapters : NULL; a; a = a->next)
+        if (a->enabled && adapted_at(a, head) && (head->kind & a->method->at))
             return fail(PEFT_ESTATE, "adapter \"%s\" reaches %s, expected it merged first",
-                        a->adapter->name, head->name);
+                        a->name, head->name);
     int rc = model_graph(m);
     return rc ? rc : rope_reserve(m, d->max_len);
 }
