@@ -912,15 +912,17 @@ typedef struct peft_quantized {
 /* Gives every matrix of floats, linear layers and token embeddings, the type of its
  * own that makes KL(the model as it was || quantised) on the data least within the
  * budget; for encoders 1 - cosine of the mean hidden state of each text takes KL's
- * place, and heads and poolers, which it does not see, stay as they are.  With all at their smallest types the gradient g of KL is computed; the type
- * T of a tensor is estimated to cost
+ * place, and heads and poolers, which it does not see, stay as they are.  With all at
+ * their smallest types the gradient g of KL is computed; the type T of a tensor is
+ * estimated to cost
  *     "gradient"  <g, W_T - W_least>, or
  *     "energy"    <g, W_least - W> |W_T - W|^2 / |W_least - W|^2,
  * and the choice of either (a multiple-choice knapsack, by Lagrange multiplier and
  * then greedily) is measured; the better one stays in the model.  peft_model_save
  * without a dtype writes GGUF files so; folders with dtype "held".  Adapters must be
  * merged or removed before.  PEFT_EARG when the budget is below `least`, PEFT_ESTATE
- * with adapters, PEFT_EUNSUPPORTED without matrices of floats.  The data is best what the model will be used for. */
+ * with adapters, PEFT_EUNSUPPORTED without matrices of floats.  The data is best what
+ * the model will be used for. */
 PEFT_API int32_t peft_quantize(peft_model *model, const peft_dataset *data,
                                const peft_quantize_opts *opts, peft_quantized *out);
 
