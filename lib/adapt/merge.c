@@ -91,6 +91,7 @@ int adapter_merge(struct model *m, struct adapter *a)
         struct site *s = a->sites[i].site;
         a->method->merge(m, &a->sites[i], s->w->own, biases && s->b ? s->b->own : NULL);
     }
+    m->edits++;
     adapter_enable(m, a, 0);
     for (int64_t i = 0; i < a->n_saved; i++) give_module(m, &a->saved[i]);
     a->n_saved = 0;
@@ -136,12 +137,11 @@ int adapter_set_merged(struct model *m, struct adapter *a, int on)
     if (!a->method->merge)
         return fail(PEFT_EUNSUPPORTED, "method %s is in the weights already", a->method->name);
     for (const struct adapter *o = m->adapters; o; o = o->next)
-        for (i = 0; o != a && o->enabled && i < a->n_sites; i++)
-            for (const struct adapted *d = a->sites[i].site->first; d; d = d->next)
-                if (d->adapter == o && !o->n_merged && o->method->derive)
-                    return fail(PEFT_ESTATE, "\"%s\" depends on %s, which merging would change: "
-                                "disable it first", o->name, a->sites[i].site->name);
-    struct saved_module *list = arena_alloc(&m->arena, 2 * a->n_sites * (int64_t)sizeof(*list));
+        for (i = 0; o != a && o->enabled && !o->n_merged && i < a->n_sites; i++)
+            if (o->method->derive && adapted_at(o, a->sites[i].site))
+                return fail(PEFT_ESTATE, "\"%s\" depends on %s, which merging would change: "
+                            "disable it first", o->name, a->sites[i].site->name);
+    struct saved_module *list = arena_alloc(&a->arena, 2 * a->n_sites * (int64_t)sizeof(*list));
     if (!list) return PEFT_ENOMEM;
     adapter_enable(m, a, 1);
     for (i = 0; i < a->n_sites && !rc; i++) rc = merge_site(m, a, &a->sites[i], list, &n);
@@ -159,13 +159,15 @@ int adapter_set_merged(struct model *m, struct adapter *a, int on)
     return PEFT_OK;
 }
 
-int adapter_set_weight(struct model *m, struct adapter *a, float weight)
+int adapter_set_weight(struct adapter *a, float weight)
 {
     if (!a->method->set_scale)
         return fail(PEFT_EUNSUPPORTED, "method %s has no weight, as it does not add to the layers",
                     a->method->name);
     a->weight = weight;
-    for (int64_t i = 0; i < a->n_sites; i++) a->method->set_scale(&a->sites[i]);
-    m->edits++;
+    for (int64_t i = 0; i < a->n_sites; i++) {
+        a->method->set_scale(&a->sites[i]);
+        a->sites[i].derived_at = 0;
+    }
     return PEFT_OK;
 }
