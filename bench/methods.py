@@ -53,7 +53,7 @@ TASKS = {
     "sentiment": ("minilm", sentiment_data, "eval_accuracy", "accuracy", 1,
                   ["--epochs", "2", "--batch", "16", "--warmup", "0.1"], 8),
     "support": ("smollm2", lambda args: SUPPORT, "eval_loss", "held-out loss", 1,
-                ["--epochs", "2", "--batch", "4", "--warmup", "0.1", "--max-len", "256"], 3),
+                ["--epochs", "1", "--batch", "4", "--warmup", "0.1", "--max-len", "256"], 3),
 }
 
 
