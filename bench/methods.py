@@ -114,8 +114,9 @@ def quality(args, task, data, rows):
         if "error" in runs[0]:
             print("%s, %s: %s" % (task, name, runs[0]["error"]), flush=True)
             continue
-        result = {"figures": [last(r, key) for r in runs], "peak": max(r["peak"] for r in runs),
-                  "trainable": runs[0]["trainable"], "bytes": runs[0]["bytes"],
+        result = {"figures": [last(r, key) for r in runs], "before": runs[0]["rows"][0][key],
+                  "peak": max(r["peak"] for r in runs), "trainable": runs[0]["trainable"],
+                  "bytes": runs[0]["bytes"],
                   "lr": max(r.get("learning_rate", 0) for r in runs[0]["rows"])}
         keep(args, task, name, result)
         print("%s, %s: %s" % (task, name, result), flush=True)
@@ -150,7 +151,10 @@ def sweep(args, task, data, rows):
 def table(args, task):
     lines = ["| method | learning rate | %s | trainable | file | peak memory | speed, LoRA = 1 |"
              % TASKS[task][3], "|---|---|---|---|---|---|---|"]
-    for name, r in load(args, task).items():
+    found = load(args, task)
+    if "before" in found.get("lora", {}):
+        lines.append("| before | | %.3f | | | | |" % found["lora"]["before"])
+    for name, r in found.items():
         if "figures" in r:
             lines.append("| `%s` | %g | %.3f | %s | %s | %.0f MB | %s |" % (
                 name, r["lr"], statistics.mean(r["figures"]), "{:,}".format(r["trainable"]),
