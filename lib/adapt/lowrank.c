@@ -110,7 +110,7 @@ static int exact_svd(struct model *m, const struct matrix *w, int64_t k, int64_t
     const struct compute *c = &m->compute;
     int64_t out = w->rows, in = w->cols;
     float *x = mem_array(&m->host.mem, in + 2 * out, 4), *y = x + in, *last = y + out;
-    double before = INFINITY, gap = 0;
+    double before = INFINITY, gap = 0, ratio = 0.5;
     int done = 0;
     if (!x) return PEFT_ENOMEM;
     rng_fill_normal(x, in, 1.0f, 1, rng_stream(RNG_INIT, 0));
@@ -123,7 +123,8 @@ static int exact_svd(struct model *m, const struct matrix *w, int64_t k, int64_t
             probe_product(c->k, y, x, left, right, r, out, in);
             c->k->axpy(last, y, -1.0f, 1, out);
             double change = sqrt(c->k->sum_squares(last, out) / c->k->sum_squares(y, out));
-            double ratio = MIN(change / before, 0.999);
+            /* Below, rounding makes the changes, which then fall no more. */
+            if (change > 4 * EXACT_ERROR && isfinite(before)) ratio = MIN(change / before, 0.999);
             done = change <= EXACT_ERROR && change * ratio <= (1 - ratio) * EXACT_ERROR;
             done |= k == MIN(out, in) && i > 3;
             before = change;
