@@ -395,6 +395,42 @@ typedef struct peft_check_opts {
 PEFT_API int32_t peft_adapter_check(const char *dir, const peft_check_opts *opts,
                                     peft_adapter_report *out);
 
+typedef struct peft_convert_opts {
+    size_t size;
+    const char *reader;      /* for which it is, as above; "peft" keeps what only PEFT reads;
+                                NULL = for all three */
+    const char *format;      /* "peft", "gguf" or "mlx", as in peft_adapter_save_as; NULL = by path */
+    const char *dtype;       /* of tensors: "f32", "f16", "bf16" (NULL = "f32"); of merged weights
+                                as in peft_save_opts (NULL = as held) */
+    int32_t merge;           /* 1 = the base with the adapter in its weights: a folder, or a GGUF
+                                file when the path ends in ".gguf" */
+    int32_t rank;            /* > 0: what cannot be folded, or has a larger rank, becomes a LoRA of
+                                this rank, by SVD of what merging would add to each weight */
+    const char *const *texts; /* that prove it, [n_texts]; NULL = built in, random ids where the
+                                 model has no tokenizer */
+    int32_t n_texts;
+    double limit;            /* largest logit difference; 0 = 1e-4, with an SVD any */
+} peft_convert_opts;
+typedef struct peft_converted {
+    size_t size;
+    char kind[16];           /* "lora", "merged", or the method where it stayed as it was */
+    int32_t rank;            /* of a LoRA */
+    int32_t texts;           /* that were compared */
+    int64_t tokens;
+    double max_logit_diff;   /* of the original and the file that was written, on them */
+    double weight_error;     /* of an SVD: |W' - W - s B A| / |W' - W| over all modules, else 0 */
+} peft_converted;
+/* Turns the adapter at `path` into one that a reader reads right, and writes it to `out`: a LoRA of
+ * one rank with alpha / rank as its scale (rsLoRA's root and patterns go into alpha and B, PiSSA's
+ * and OLoRA's initial values into a difference of rank 2r), or merged weights.  What was written is
+ * loaded again and compared on some texts; PEFT_EUNSUPPORTED, and no file stays, where the logits
+ * differ by more than the limit, and where folding is not possible (then merge, or a rank).  The
+ * model is the adapter's base, without adapters (else PEFT_ESTATE); it is as before when the call
+ * returns, but for a head that the adapter brought along and for `merge`, after which only
+ * peft_model_free is of use. */
+PEFT_API int32_t peft_adapter_convert(peft_model *model, const char *path, const char *out,
+                                      const peft_convert_opts *opts, peft_converted *result);
+
 /* Functions for several texts take for each the name of the adapter that acts on it
  * alone, enabled or not; PEFT_BASE: none; NULL: those that are enabled.  The base runs
  * once over all of them and is shared, each adapter runs on its texts, and a text's

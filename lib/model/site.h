@@ -119,6 +119,8 @@ struct method {
     int (*begin)(struct model *m, struct adapted *a);
     /* Initial values; the parts are zero before.  `stream` keeps sites apart. */
     int (*init)(struct model *m, struct adapted *a, uint64_t seed, uint64_t stream);
+    /* The parts PART_START as `init` made them in PEFT; NULL = it has none. */
+    int (*restart)(struct model *m, const struct adapted *a);
     void (*set_scale)(struct adapted *a);
     /* What depends on parts and weights alone is not made anew for every token:
      * derive fills a->derived [derived_len] before inference when something has
