@@ -205,6 +205,9 @@ void interrupt_catch(peft_trainer *trainer);
 void interrupt_release(void);
 bool interrupted(void);
 
+/* A file, or a folder with something in it. */
+bool is_occupied(const char *path);
+
 /* Answers a question to memory; for samples and --json. */
 int answer(peft_model *model, const peft_message *messages, int32_t n,
            const peft_generate_opts *opts, char **text, peft_generated *result);

@@ -119,7 +119,8 @@ struct method {
                                        have this before "weight" */
     uint8_t virtual;                /* VIRTUAL_*: it adds tokens, as many as the rank, and has its
                                        parts at the embeddings; 0 = it changes modules */
-    uint8_t act;                    /* enum act between the layers of the tokens' encoder */
+    uint8_t act;                    /* enum act between the layers of the tokens' encoder, */
+    float encoder_lr;               /* and the default learning rate with it */
     /* The virtual tokens: [rank or more, width of an embedding], or [rank, layers * (keys,
      * values)]. */
     struct tensor *(*tokens)(struct pass *p, const struct adapted *a);
@@ -129,6 +130,8 @@ struct method {
     int (*begin)(struct model *m, struct adapted *a);
     /* Initial values; the parts are zero before.  `stream` keeps sites apart. */
     int (*init)(struct model *m, struct adapted *a, uint64_t seed, uint64_t stream);
+    /* The parts PART_START as `init` made them in PEFT; NULL = it has none. */
+    int (*restart)(struct model *m, const struct adapted *a);
     void (*set_scale)(struct adapted *a);
     /* What depends on parts and weights alone is not made anew for every token:
      * derive fills a->derived [derived_len] before inference when something has
@@ -175,6 +178,7 @@ struct adapter {
     struct param *common[COMMON];   /* as the method's */
     uint8_t turned;                 /* fan_in_fan_out: files of its base hold W as [in, out] */
     uint8_t enabled;
+    int32_t users;                  /* answers being made with it, which it must outlive */
     float lr_ratio;                 /* LoRA+: learning rate of B over that of A; 0 = 1 */
     const char *start;              /* initial values where the method has several; or NULL */
     uint8_t shifts;                 /* they are taken from the weight: what is added is the

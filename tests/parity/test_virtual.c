@@ -301,6 +301,43 @@ static void test_chunks(void)
     check_chunks(llama, &samples[2]);
 }
 
+/* Several answers at once, which begin in different passes, are those that one after
+ * the other has.  All texts of a batch have the virtual tokens, or none. */
+static void test_serve(void)
+{
+    enum { N = 4 };
+    static const int32_t prompts[N][6] = { { 5, 9, 1, 33 }, { 8, 2, 3, 4, 5, 6 }, { 40, 41, 7 },
+                                           { 11, 12, 13, 14, 15 } };
+    static const int32_t lengths[N] = { 4, 6, 3, 5 };
+    for (size_t k = 0; k < ARRAY_LEN(samples); k++) {
+        peft_model *m = with(llama, &samples[k]);
+        int32_t got[N][12], one[12];
+        peft_generated out[N];
+        peft_request r[N];
+        peft_generate_opts o[N];
+        for (int i = 0; i < N; i++) {
+            o[i] = (peft_generate_opts){ .size = sizeof(o[i]), .max_tokens = 12 - 2 * i };
+            out[i] = (peft_generated){ .size = sizeof(out[i]) };
+            r[i] = (peft_request){ .size = sizeof(r[i]), .ids = prompts[i], .n = lengths[i],
+                                   .opts = &o[i], .to = got[i], .cap = 12, .out = &out[i] };
+        }
+        CHECK_EQ(peft_generate_batch(m, r, N, 2), PEFT_OK);
+        for (int i = 0; i < N; i++) {
+            int64_t n = peft_generate_ids(m, prompts[i], lengths[i], &o[i], one, 12, NULL);
+            CHECK_EQ(out[i].tokens, n);
+            CHECK(n > 0 && !memcmp(one, got[i], (size_t)n * 4));
+        }
+        r[1].adapter = PEFT_BASE;
+        CHECK_EQ(peft_generate_batch(m, r, N, 2), PEFT_EUNSUPPORTED);
+        CHECK(strstr(peft_errmsg(), "virtual tokens"));
+        CHECK_EQ(peft_adapter_disable(m, "default"), PEFT_OK);
+        CHECK_EQ(peft_generate_batch(m, r, N, 2), PEFT_OK);
+        r[0].adapter = "default";
+        CHECK_EQ(peft_generate_batch(m, r, N, 2), PEFT_EUNSUPPORTED);
+        peft_model_free(m);
+    }
+}
+
 /* --- together with other adapters, and what is refused */
 
 static const int32_t prompt[] = { 1, 5, 9, 13, 2, 7 };
@@ -450,6 +487,7 @@ int main(void)
     RUN(test_runs);
     RUN(test_gguf);
     RUN(test_chunks);
+    RUN(test_serve);
     RUN(test_several);
     RUN(test_refused);
     RUN(test_starts);
