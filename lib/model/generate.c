@@ -10,8 +10,7 @@ enum { CHUNK = 512 };
 
 /* --- running the model */
 
-/* Beams share a block, and attention passes over the rows between them, which
- * therefore must be numbers from the beginning. */
+/* Beams share a block. */
 static int make_cache(struct gen *g)
 {
     struct model *m = g->m;
@@ -24,7 +23,7 @@ static int make_cache(struct gen *g)
         !mul_ok(all, 8 * g->layers, &all))
         return fail(PEFT_EARG, "a context of %lld is too long", (long long)g->cap);
     g->cache = mem_array(mem, 2 * g->layers, sizeof(*g->cache));
-    g->memory = g->beams > 1 ? mem_zalloc(mem, all) : mem_alloc(mem, all);
+    g->memory = mem_alloc(mem, all);
     g->pos = mem_array(mem, g->n_source + g->cap, sizeof(*g->pos));
     g->tokens = mem_array(mem, g->n_source + g->cap, sizeof(*g->tokens));
     g->order = mem_array(mem, m->hp.vocab, sizeof(*g->order));
@@ -41,10 +40,10 @@ static int make_cache(struct gen *g)
 }
 
 /* What all passes have in common. */
-static struct pass new_pass(const struct gen *g, int64_t at)
+static struct pass new_pass(const struct gen *g)
 {
     return (struct pass){ .m = g->m, .g = g->m->graph, .mem = g->m->mem, .cache = g->cache,
-                          .past = at, .cross = g->n_source ? g->cross : NULL,
+                          .room = g->beams * g->cap, .cross = g->n_source ? g->cross : NULL,
                           .n_cross = g->n_source, .length = g->n };
 }
 
@@ -54,7 +53,10 @@ static int advance(struct gen *g, int64_t at, int64_t n, float **logits)
 {
     int64_t source = at ? 0 : g->n_source, from = g->n_source - source + at;
     int32_t starts[3] = { 0, (int32_t)source, (int32_t)(source + n) }, last = (int32_t)(n - 1);
-    struct pass p = new_pass(g, at);
+    int32_t first_row = (int32_t)g->row, past = (int32_t)at;
+    struct pass p = new_pass(g);
+    p.first_row = &first_row;
+    p.past = &past;
     p.n = source + n;
     p.n_source = source > 0;
     p.n_seq = 1 + p.n_source;
@@ -86,31 +88,33 @@ static int refill_beams(struct gen *g, int64_t n, const int32_t *run)
     int rc = PEFT_OK;
     g->n = n;
     for (int64_t b = 0; b < g->beams && !rc; b++) {
-        int64_t at = b * g->cap * g->width;
         memcpy(g->tokens + g->n_source, run + b * g->cap, (size_t)n * sizeof(*run));
-        for (int64_t i = 0; i < g->layers; i++) g->cache[i].k += at, g->cache[i].v += at;
+        g->row = b * g->cap;
         rc = catch_up(g, 0, NULL);
-        for (int64_t i = 0; i < g->layers; i++) g->cache[i].k -= at, g->cache[i].v -= at;
     }
+    g->row = 0;
     return rc;
 }
 
 int gen_advance_beams(struct gen *g, int64_t at, const int32_t *run, float **logits)
 {
     int32_t start[PEFT_BEAMS_MAX + 1], pos[PEFT_BEAMS_MAX], ids[PEFT_BEAMS_MAX];
+    int32_t first_row[PEFT_BEAMS_MAX];
     int rc = rope_switches(g->m, at + 1) ? refill_beams(g, at, run) : PEFT_OK;
     g->n = at + 1;
-    struct pass p = new_pass(g, at);
+    struct pass p = new_pass(g);
     for (int64_t b = 0; b <= g->beams; b++) start[b] = (int32_t)b;
     for (int64_t b = 0; b < g->beams; b++) {
         pos[b] = (int32_t)at;
+        first_row[b] = (int32_t)(b * g->cap);
         ids[b] = run[b * g->cap + at];
     }
     p.n = p.n_seq = g->beams;
     p.ids = ids;
     p.pos = pos;
     p.start = start;
-    p.stride = g->cap;
+    p.first_row = first_row;
+    p.past = pos;
     if (!rc) rc = pass_begin(&p);
     if (rc) return rc;
     struct tensor *y = model_logits(&p, model_hidden(&p));

@@ -16,6 +16,7 @@ struct gen {
     int64_t n_source;               /* tokens of an encoder's text */
     struct kv_cache *cache, *cross; /* [layers] */
     float *memory;                  /* all caches in one block */
+    int64_t row;                    /* of them, where the sequence begins */
     int32_t *pos, *tokens;          /* of the source, then [cap]: prompt and answer */
     int64_t n;                      /* tokens, behind the source */
     struct candidate *order;        /* [vocab], for sampling */
