@@ -150,6 +150,10 @@ typedef struct peft_load_opts {
      * blocks get a larger type).  PEFT_EARG for other names, PEFT_EUNSUPPORTED when
      * there is no layer to quantise. */
     const char *quant;
+    /* Products of linear layers: NULL = "f32"; "bf16": operands rounded to bfloat16, sums
+     * in float32, by AMX or AVX512-BF16 (PEFT_EUNSUPPORTED where the processor has
+     * neither); "auto": bf16 where it has. */
+    const char *compute;
 } peft_load_opts;
 
 /* Loads a GGUF file, a *.safetensors file beside its config.json, or a folder

@@ -27,6 +27,7 @@
 #include "kernel/pack_k.c"
 #include "kernel/quant.c"
 #include "kernel/rownorm.c"
+#include "kernel/sgemm.c"
 #include "graph/graph.c"
 #include "graph/layout.c"
 #include "graph/live.c"

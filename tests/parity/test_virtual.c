@@ -415,8 +415,8 @@ static void test_refused(void)
     CHECK_EQ(peft_forward(m, ids, 59, all), PEFT_OK);
     CHECK_EQ(peft_generate_ids(m, ids, 59, NULL, NULL, 0, NULL), PEFT_EARG);
     CHECK_EQ(peft_adapter_disable(m, "x"), PEFT_OK);
-    peft_dataset *d = rows_for(m, "{\"input_ids\": [1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,"
-                               "7,8,9,1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7,8,9,1,2,3,"
+    peft_dataset *d = rows_for(m, "{\"input_ids\": [1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7,8,9,1,2,3,4,5,"
+                               "6,7,8,9,1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7,8,9,1,2,3,"
                                "4,5,6,7,8,9]}\n");
     peft_trainer *t = NULL;
     peft_evaluation e = { .size = sizeof(e) };
