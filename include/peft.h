@@ -277,7 +277,8 @@ typedef struct peft_adapter_opts {
     const char *method;           /* NULL = "lora"; peft_list("methods") has all */
     const char *targets;          /* comma-separated module names or globs;
                                      NULL = every linear layer but the head */
-    int32_t rank;                 /* 0 = 16 */
+    int32_t rank;                 /* 0 = the method's, 16 of LoRA; of prompt, ptuning and prefix
+                                     the number of virtual tokens, 20 */
     float alpha;                  /* 0 = 2 * rank */
     float dropout;                /* on the adapter's input while training */
     int32_t rslora;               /* 0 = default (on), 1 = on, -1 = off */
@@ -299,7 +300,9 @@ typedef struct peft_adapter_opts {
     float lr_ratio;               /* LoRA+ (Hayou et al. 2024): learning rate of B over
                                      that of A; 0 = 1 */
 } peft_adapter_opts;
-/* Adds a trainable adapter.  The first one freezes all other weights but the
+/* Adds a trainable adapter.  Methods with virtual tokens (prompt, ptuning, prefix) put
+ * them before every text, which leaves the model less room for its own tokens; of
+ * such adapters one can be enabled at a time (else PEFT_ESTATE).  The first one freezes all other weights but the
  * classification head's, as PEFT does; peft_unfreeze can follow.
  * Names: letters, digits, '-', '_'; "default" is what PEFT calls its own. */
 PEFT_API int32_t peft_adapter_add(peft_model *model, const char *name,
@@ -332,6 +335,7 @@ typedef struct peft_adapter_save_opts {
  * than LoRA and DoRA, lora_bias, classification heads. */
 PEFT_API int32_t peft_adapter_save_as(const peft_model *model, const char *name,
                                       const char *path, const peft_adapter_save_opts *opts);
+/* PEFT_ESTATE when it has virtual tokens and another enabled adapter has. */
 PEFT_API int32_t peft_adapter_enable(peft_model *model, const char *name);
 PEFT_API int32_t peft_adapter_disable(peft_model *model, const char *name);
 PEFT_API int32_t peft_adapter_remove(peft_model *model, const char *name);

@@ -4,7 +4,7 @@
 
 static const char *const kinds[] = {
     "lora", "dora", "lora_bias", "lora_mts", "lora_pattern", "lora_seqcls", "rslora", "ia3", "ln",
-    "loha", "lokr", "lora_embed", "oft", "vera",
+    "loha", "lokr", "lora_embed", "oft", "vera", "prompt", "ptuning", "prefix",
 };
 
 static peft_model *base(void)
