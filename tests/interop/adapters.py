@@ -63,7 +63,7 @@ METHODS = {
     "prefix": Row({}, (peft.PrefixTuningConfig, dict(num_virtual_tokens=5)), merges=0),
     "ptuning": Row({}, (peft.PromptEncoderConfig, dict(num_virtual_tokens=5,
                                                        encoder_hidden_size=12)), merges=0),
-    "tokens": Row(dict(token_indices="3,9"), (peft.TrainableTokensConfig,
+    "tokens": Row(dict(trainable_tokens="3,9"), (peft.TrainableTokensConfig,
                                               dict(token_indices=[3, 9]))),
 }
 VARIANTS = {
@@ -119,6 +119,8 @@ class Base:
         ids = torch.randint(5, 60, (6, 14), generator=g)
         self.ids = ids[0].tolist()
         labels = torch.arange(6) % 2 if self.classes else ids.clone()
+        if not self.classes:
+            labels[:, 0] = -100             # which PEFT trains after virtual tokens
         self.width = config.get("num_labels", len(config.get("id2label", [0, 1]))) if \
             self.classes else config["vocab_size"] * len(self.ids)
         small = config.get("hidden_size", config.get("n_embd", 0)) < 256
