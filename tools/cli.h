@@ -42,7 +42,7 @@ struct args {
 
     int32_t help, json, quiet;
     int32_t threads, no_map;
-    const char *level, *blas, *quant;
+    const char *level, *blas, *quant, *compute;
 
     const char *data, *eval, *system, *prefix;
     int32_t max_len, train_on_prompt, limit, any_path;
@@ -204,6 +204,9 @@ void warnings_show(void);
 void interrupt_catch(peft_trainer *trainer);
 void interrupt_release(void);
 bool interrupted(void);
+
+/* A file, or a folder with something in it. */
+bool is_occupied(const char *path);
 
 /* Answers a question to memory; for samples and --json. */
 int answer(peft_model *model, const peft_message *messages, int32_t n,

@@ -218,22 +218,26 @@ static int rank_facts(struct walk *w, const char *module, const char *from, int6
     return PEFT_OK;
 }
 
-static const struct site *site_named(const struct walk *w, const char *module)
+static const struct site *site_named(const struct walk *w, const char *prefix, const char *module)
 {
-    int64_t i = map_gets(&w->sites, module, -1);
+    char full[320];
+    snprintf(full, sizeof(full), "%s%s", prefix, module);
+    int64_t i = map_gets(&w->sites, full, -1);
     return i < 0 ? NULL : w->m->sites[i];
 }
 
 static void base_facts(struct walk *w, const struct store_tensor *t, const char *module,
                        enum ending kind)
 {
-    const struct site *s = site_named(w, module);
+    const struct site *s = site_named(w, "", module);
     const struct slot_row *head = slot_find(w->m->arch, SLOT_LM_HEAD);
     if (!s && head && !strcmp(head->hf, module) && w->m->global[SLOT_EMBED]) {
         fact_key(w->f, FACT_TIED_HEAD, module);
         s = w->m->global[SLOT_EMBED];
     }
     if (w->f->has[FACT_EXPERTS] && strstr(module, "experts")) return;
+    if (!s && w->m->arch->prefix && (s = site_named(w, w->m->arch->prefix, module)))
+        fact_key(w->f, FACT_BARE, t->name);
     if (!s) {
         fact_key(w->f, FACT_NO_MODULE, t->name);
         return;
@@ -414,7 +418,7 @@ static int folder_facts(struct host *h, struct walk *w, const char *dir)
     char *path = NULL;
     int rc = read_config(h, f, dir, &root);
     int there = rc ? 0 : has_file(h, dir, "adapter_model.safetensors", &path);
-    int lora = !f->has[FACT_OTHER_TYPE] && !f->has[FACT_PROMPT] && !f->has[FACT_NO_CONFIG];
+    int lora = root && !f->has[FACT_OTHER_TYPE] && !f->has[FACT_PROMPT] && !f->has[FACT_MLX];
     w->config = root;
     if (!rc && there <= 0) rc = there ? there : find_weights(h, f, dir);
     else if (!rc && !(rc = store_open_safetensors(h, path, true, &st))) {

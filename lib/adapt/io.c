@@ -25,12 +25,25 @@ static int refuse_unknown(const json *c)
                         must_be_off[i]);
     }
     const char *init = json_string(json_get(c, "init_lora_weights"));
-    if (init && (!strncmp(init, "pissa", 5) || !strcmp(init, "olora")))
-        return fail(PEFT_EUNSUPPORTED,
-                    "the adapter was made with init_lora_weights \"%s\", which changed its base; "
-                    "save it in PEFT with path_initial_model_for_weight_conversion",
-                    init);
+    static const char *const lost[] = { "pissa_niter", "corda", "loftq", "lora_ga" };
+    for (size_t i = 0; i < ARRAY_LEN(lost) && init; i++)
+        if (!strncmp(init, lost[i], strlen(lost[i])))
+            return fail(PEFT_EUNSUPPORTED, "the adapter was made with init_lora_weights \"%s\", "
+                        "which changed its base by values that are lost; save it in PEFT with "
+                        "path_initial_model_for_weight_conversion", init);
     return PEFT_OK;
+}
+
+/* Settings that say that initial values were taken out of the base. */
+static void read_start(struct adapter *a, const json *c)
+{
+    static const char *const starts[] = { "pissa", "olora" };
+    const char *init = json_string(json_get(c, "init_lora_weights"));
+    for (size_t i = 0; i < ARRAY_LEN(starts) && init && a->method->restart; i++)
+        if (!strcmp(init, starts[i])) {
+            a->start = starts[i];
+            a->shifts = 1;
+        }
 }
 
 static int read_adapter_config(struct load *l, const char *dir, json **root)
@@ -63,6 +76,7 @@ static int read_config(struct load *l, const char *name, const char *path, json 
     struct adapter *a = l->a;
     if ((rc = settings_read(l->m, a, c))) return rc;
     a->default_names = !a->names;
+    read_start(a, c);
     const char *base = json_string(json_get(c, "base_model_name_or_path"));
     if (base && !(a->base = arena_strndup(&a->arena, base, (int64_t)strlen(base))))
         return PEFT_ENOMEM;
@@ -380,7 +394,7 @@ static int check_complete(const struct load *l)
     for (int64_t i = 0; i < l->a->n_sites; i++)
         for (int k = 0; k < PARTS; k++) {
             struct param *p = adapted_owns(&l->a->sites[i], k) ? l->a->sites[i].part[k] : NULL;
-            if (p && !p->is_new)
+            if (p && !p->is_new && !(l->a->method->parts[k].flags & PART_START))
                 return fail(PEFT_EFORMAT, "the adapter has no tensor " PREFIX "%s", p->name);
             if (p) p->is_new = 0;
         }
@@ -475,6 +489,7 @@ static int read_adapter(struct model *m, const char *name, const char *dir)
      * the base. */
     if (!rc) mem_budget_more(&m->host.mem, 4 * store_bytes(l.st) + store_bytes(m->store));
     if (!rc) rc = load_tensors(&l);
+    if (!rc && l.a->shifts) rc = adapter_restart(m, l.a);
     /* Beyond the name, what is wrong is wrong in the files. */
     if (rc == PEFT_EARG && l.a) rc = PEFT_EFORMAT;
     if (!rc) adapter_link(m, l.a);

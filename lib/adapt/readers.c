@@ -140,6 +140,8 @@ static const struct rule rules[] = {
     { FACT_NO_MODULE, PEFT | VLLM, PEFT_MISREADS, "the base has no such module: it passes the "
       "tensor over", "" },
     { FACT_NO_MODULE, LLAMA, PEFT_REFUSES, "the base has no such module", "" },
+    { FACT_BARE, PEFT | VLLM, PEFT_MISREADS, "the name is that of the bare body, without the head "
+      "on it: the tensor is passed over", CONVERT "peft" },
     { FACT_SHAPE, PEFT | VLLM | LLAMA, PEFT_REFUSES, "the shape is not that of the base's module",
       "" },
     /* convert_lora_to_gguf.py: "lm_head is present in adapter, but is ignored in base model". */

@@ -99,3 +99,98 @@ int32_t peft_forward_batch(peft_model *model, const int32_t *ids, const int32_t 
     seqs_free(&t);
     return rc;
 }
+
+/* --- answers */
+
+struct served {
+    peft_request r;
+    peft_generate_opts o;
+    peft_generated out;
+    struct ids prompt, answer;
+};
+
+/* Elements are as large as the caller's version of the struct. */
+static const peft_request *request_at(const peft_request *list, int32_t i)
+{
+    return (const peft_request *)(const void *)((const char *)list + (size_t)i * list->size);
+}
+
+static int take_request(struct model *m, struct served *s, struct gen_request *to)
+{
+    const peft_request r = s->r;
+    int rc = take_generate_opts(m, r.opts, &s->o);
+    if (!rc && r.out) rc = check_result(r.out);
+    if (!rc) rc = acting_adapter(m, r.adapter, &to->adapter);
+    if (rc) return rc;
+    if (r.n < 1 || (!r.messages && !r.ids) || (r.cap > 0 && !r.to))
+        return fail(PEFT_EARG, "no messages, ids or room for ids given");
+    if (r.messages) {
+        rc = complete_messages(r.messages, r.n);
+        if (!rc) rc = need_tokenizer(m);
+        if (!rc) rc = render_prompt(m, r.messages, r.n, s->o.raw, &s->prompt);
+    } else {
+        rc = check_ids(m, r.ids, r.n);
+        for (int32_t i = 0; i < r.n && !rc; i++) ids_push(&s->prompt, r.ids[i]);
+        if (!rc) rc = ids_check(&s->prompt);
+        if (!rc && !r.to) rc = need_tokenizer(m);
+    }
+    to->prompt = s->prompt.v;
+    to->n = s->prompt.n;
+    to->o = &s->o;
+    to->out = &s->out;
+    to->ids = r.to ? &s->answer : NULL;
+    return rc;
+}
+
+static void give_answer(struct served *s)
+{
+    const peft_request *r = &s->r;
+    int64_t n = MIN(s->answer.n, r->cap);
+    if (n > 0) memcpy(r->to, s->answer.v, (size_t)n * sizeof(*r->to));
+    if (r->out) give_result(r->out, &s->out, sizeof(s->out));
+}
+
+/* The adapters that are named stay until the end. */
+static void hold(struct model *m, const struct gen_request *list, int32_t n, int change)
+{
+    for (struct adapter *a = m->adapters; a; a = a->next)
+        for (int32_t i = 0; i < n; i++)
+            if (list[i].adapter == a) a->users += change;
+}
+
+int32_t peft_generate_batch(peft_model *model, const peft_request *requests, int32_t n,
+                            int32_t batch)
+{
+    ARG(model && requests && n > 0, "no model or requests given");
+    ARG(batch >= 0 && batch <= 1 << 16, "batch %d, expected 1 to 65536", (int)batch);
+    struct model *m = model_of(model);
+    struct mem *mem = &m->host.mem;
+    struct served *all = mem_array(mem, n, sizeof(*all));
+    struct gen_request *list = mem_array(mem, n, sizeof(*list));
+    int rc = all && list ? PEFT_OK : PEFT_ENOMEM;
+    struct fp_mode fp = fp_enter();
+    for (int32_t i = 0; i < n && all; i++) {
+        ids_init(&all[i].prompt, mem);
+        ids_init(&all[i].answer, mem);
+        if (rc) continue;
+        rc = take_options(&all[i].r, sizeof(all[i].r), request_at(requests, i));
+        if (!rc && request_at(requests, i)->size != requests->size)
+            rc = fail(PEFT_EARG, "its size is not that of the first");
+        if (!rc) rc = take_request(m, &all[i], &list[i]);
+        if (rc) fail_in(rc, "request %d: ", i);
+    }
+    if (!rc) {
+        hold(m, list, n, 1);
+        rc = model_serve(m, list, n, batch ? batch : 16);
+        hold(m, list, n, -1);
+    }
+    for (int32_t i = 0; i < n && all; i++) {
+        if (!rc) give_answer(&all[i]);
+        ids_free(&all[i].prompt);
+        ids_free(&all[i].answer);
+    }
+    fp_leave(fp);
+    mem_free(mem, all);
+    mem_free(mem, list);
+    return rc;
+}

@@ -41,6 +41,7 @@ struct tensor *head_output(struct pass *p, struct tensor *hidden, void *unused);
  * or vocabulary. */
 int check_ids(const struct model *m, const int32_t *ids, int32_t n);
 int check_forward(const struct model *m);
+int complete_messages(const peft_message *messages, int32_t n);
 /* Options with their defaults, for a model that can generate. */
 int take_generate_opts(const struct model *m, const peft_generate_opts *opts,
                        peft_generate_opts *o);

@@ -3,7 +3,7 @@
 
 #include "api/infer.h"
 
-static int complete_messages(const peft_message *messages, int32_t n)
+int complete_messages(const peft_message *messages, int32_t n)
 {
     for (int32_t i = 0; i < n; i++)
         if (!messages[i].role || !messages[i].content)
@@ -280,7 +280,7 @@ int32_t peft_generate(peft_model *model, const peft_message *messages, int32_t n
     struct fp_mode fp = fp_enter();
     ids_init(&ids, &m->host.mem);
     rc = render_prompt(m, messages, n, o.raw, &ids);
-    if (!rc) rc = model_generate(m, ids.v, ids.n, &o, &result, NULL);
+    if (!rc) rc = model_generate(m, &(struct gen_request){ ids.v, ids.n, &o, NULL, &result, NULL });
     ids_free(&ids);
     fp_leave(fp);
     if (!rc && out) give_result(out, &result, sizeof(result));
@@ -302,7 +302,7 @@ int64_t peft_generate_ids(peft_model *model, const int32_t *ids, int32_t n,
     if (rc) return rc;
     struct fp_mode fp = fp_enter();
     ids_init(&answer, &m->host.mem);
-    rc = model_generate(m, ids, n, &o, &result, &answer);
+    rc = model_generate(m, &(struct gen_request){ ids, n, &o, NULL, &result, &answer });
     int64_t total = answer.n;
     if (!rc && total && cap > 0) memcpy(to, answer.v, (size_t)MIN(total, cap) * sizeof(*to));
     ids_free(&answer);

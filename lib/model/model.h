@@ -257,8 +257,16 @@ int gen_ends(const struct model *m, int32_t id);    /* by the file, config.json 
 void gen_sampling(const struct model *m, peft_generate_opts *o);
 
 /* --- generate.c */
-/* ids: receives the answer's tokens instead of its text; or NULL. */
-int model_generate(struct model *m, const int32_t *prompt, int64_t n,
-                   const peft_generate_opts *o, peft_generated *out, struct ids *ids);
+struct gen_request {
+    const int32_t *prompt;          /* [n] */
+    int64_t n;
+    const peft_generate_opts *o;
+    const struct adapter *adapter;  /* that acts, as in pass.acts */
+    peft_generated *out;
+    struct ids *ids;                /* receives the answer's tokens instead of its text; or NULL */
+};
+int model_generate(struct model *m, const struct gen_request *r);
+/* --- serve.c: of n requests up to `batch` at once */
+int model_serve(struct model *m, const struct gen_request *r, int64_t n, int64_t batch);
 
 #endif

@@ -119,6 +119,8 @@ struct method {
     int (*begin)(struct model *m, struct adapted *a);
     /* Initial values; the parts are zero before.  `stream` keeps sites apart. */
     int (*init)(struct model *m, struct adapted *a, uint64_t seed, uint64_t stream);
+    /* The parts PART_START as `init` made them in PEFT; NULL = it has none. */
+    int (*restart)(struct model *m, const struct adapted *a);
     void (*set_scale)(struct adapted *a);
     /* What depends on parts and weights alone is not made anew for every token:
      * derive fills a->derived [derived_len] before inference when something has
@@ -157,6 +159,7 @@ struct adapter {
     struct param *common[COMMON];   /* as the method's */
     uint8_t turned;                 /* fan_in_fan_out: files of its base hold W as [in, out] */
     uint8_t enabled;
+    int32_t users;                  /* answers being made with it, which it must outlive */
     float lr_ratio;                 /* LoRA+: learning rate of B over that of A; 0 = 1 */
     const char *start;              /* initial values where the method has several; or NULL */
     uint8_t shifts;                 /* they are taken from the weight: what is added is the

@@ -121,7 +121,8 @@ class Base:
         labels = torch.arange(6) % 2 if self.classes else ids.clone()
         self.width = config.get("num_labels", len(config.get("id2label", [0, 1]))) if \
             self.classes else config["vocab_size"] * len(self.ids)
-        self.steps = 10 if config.get("hidden_size", config.get("n_embd", 0)) < 256 else 2
+        small = config.get("hidden_size", config.get("n_embd", 0)) < 256
+        self.steps, self.lr = (10, LR) if small else (2, LR / 10)
         self.batches = [dict(input_ids=ids[i:i + 3], attention_mask=torch.ones(3, 14).long(),
                              labels=labels[i:i + 3]) for i in (0, 3)]
 
@@ -161,7 +162,7 @@ def ours_there(base, row, method, work):
     with base.ours() as model:
         model.add_adapter("default", **options)
         before = base.answer(model)
-        our_train(model, model.dataset(base.rows), 10 * LR, 6, 3)
+        our_train(model, model.dataset(base.rows), 10 * base.lr, 6, 3)
         want = base.answer(model)
         if max_diff(before, want) < 1e-3:
             raise ValueError("training changed nothing")
@@ -195,9 +196,9 @@ def theirs_here(base, row, work):
         # PEFT moves AdaLoRA's ranks and p-tuning's encoder has no place in files.
         same = cls not in (peft.AdaLoraConfig, peft.PromptEncoderConfig)
         losses = None
-        got = our_train(mine, mine.dataset(base.rows), LR, base.steps, 3)
+        got = our_train(mine, mine.dataset(base.rows), base.lr, base.steps, 3)
         if same:
-            theirs = torch_train(model, base.batches, LR, base.steps, trained.__contains__)
+            theirs = torch_train(model, base.batches, base.lr, base.steps, trained.__contains__)
             losses = max(worst(got[0], theirs[0]), worst(got[1], theirs[1]) / 10)
         again = os.path.join(work, "again")
         mine.save_adapter(again)
