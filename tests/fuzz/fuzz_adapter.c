@@ -45,6 +45,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         use_model(m);
         RULE(peft_adapter_remove(m, "x") == PEFT_OK);
     }
+    peft_adapter_report r = { .size = sizeof(r) };
+    peft_check_opts o = { .size = sizeof(o), .base = m };
+    rc = peft_adapter_check("dir", &o, &r);
+    if (read_file(rc, "dir", (int64_t)(c.n + t.n))) RULE(r.n_readers == 3);
     peft_info info = { .size = sizeof(info) };
     RULE(peft_model_info(m, &info) == PEFT_OK && info.n_adapters == 0);
     disk_clear();
