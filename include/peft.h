@@ -396,10 +396,11 @@ typedef struct peft_check_opts {
     const peft_model *base;  /* whose modules and shapes the tensors must be; or NULL */
     const peft_load_opts *host; /* memory and files where there is no base; or NULL */
 } peft_check_opts;
-/* Whether other programs load an adapter's folder (or a GGUF file of a LoRA), refuse it, or load it
- * without an error and compute something else: by a table of what their sources do
- * (lib/adapt/readers.c).  A folder that readers refuse is no failure of this call; PEFT_EFORMAT is a
- * file of it that is broken, PEFT_ENOTFOUND no such folder, PEFT_EARG an unknown reader. */
+/* Whether other programs load an adapter's folder (or a GGUF file of a LoRA), refuse
+ * it, or load it without an error and compute something else: by a table of what
+ * their sources do (lib/adapt/readers.c).  A folder that readers refuse is no failure
+ * of this call; PEFT_EFORMAT is a file of it that is broken, PEFT_ENOTFOUND no such
+ * folder, PEFT_EARG an unknown reader. */
 PEFT_API int32_t peft_adapter_check(const char *dir, const peft_check_opts *opts,
                                     peft_adapter_report *out);
 
@@ -407,7 +408,7 @@ typedef struct peft_convert_opts {
     size_t size;
     const char *reader;      /* for which it is, as above; "peft" keeps what only PEFT reads;
                                 NULL = for all three */
-    const char *format;      /* "peft", "gguf" or "mlx", as in peft_adapter_save_as; NULL = by path */
+    const char *format;      /* "peft", "gguf", "mlx", as in peft_adapter_save_as; NULL = by path */
     const char *dtype;       /* of tensors: "f32", "f16", "bf16" (NULL = "f32"); of merged weights
                                 as in peft_save_opts (NULL = as held) */
     int32_t merge;           /* 1 = the base with the adapter in its weights: a folder, or a GGUF
@@ -428,14 +429,15 @@ typedef struct peft_converted {
     double max_logit_diff;   /* of the original and the file that was written, on them */
     double weight_error;     /* of an SVD: |W' - W - s B A| / |W' - W| over all modules, else 0 */
 } peft_converted;
-/* Turns the adapter at `path` into one that a reader reads right, and writes it to `out`: a LoRA of
- * one rank with alpha / rank as its scale (rsLoRA's root and patterns go into alpha and B, PiSSA's
- * and OLoRA's initial values into a difference of rank 2r), or merged weights.  What was written is
- * loaded again and compared on some texts; PEFT_EUNSUPPORTED, and no file stays, where the logits
- * differ by more than the limit, and where folding is not possible (then merge, or a rank).  The
- * model is the adapter's base, without adapters (else PEFT_ESTATE); it is as before when the call
- * returns, but for a head that the adapter brought along and for `merge`, after which only
- * peft_model_free is of use. */
+/* Turns the adapter at `path` into one that a reader reads right, and writes it to
+ * `out`: a LoRA of one rank with alpha / rank as its scale (rsLoRA's root and patterns
+ * go into alpha and B, PiSSA's and OLoRA's initial values into a difference of rank
+ * 2r), or merged weights.  What was written is loaded again and compared on some
+ * texts; PEFT_EUNSUPPORTED, and no file stays, where the logits differ by more than
+ * the limit, and where folding is not possible (then merge, or a rank).  The model is
+ * the adapter's base, without adapters (else PEFT_ESTATE); it is as before when the
+ * call returns, but for a head that the adapter brought along and for `merge`, after
+ * which only peft_model_free is of use. */
 PEFT_API int32_t peft_adapter_convert(peft_model *model, const char *path, const char *out,
                                       const peft_convert_opts *opts, peft_converted *result);
 

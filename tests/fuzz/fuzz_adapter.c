@@ -28,6 +28,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     disk_put("dir/adapter_config.json", c.at, (int64_t)c.n);
     disk_put("dir/adapter_model.safetensors", t.at, (int64_t)t.n);
     use_adapter(m, "dir", (int64_t)(c.n + t.n));
+    peft_adapter_report r = { .size = sizeof(r) };
+    peft_check_opts o = { .size = sizeof(o), .base = m };
+    int rc = peft_adapter_check("dir", &o, &r);
+    if (read_file(rc, "dir", (int64_t)(c.n + t.n))) RULE(r.n_readers == 3);
     disk_clear();
     return 0;
 }
