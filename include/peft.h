@@ -150,6 +150,10 @@ typedef struct peft_load_opts {
      * blocks get a larger type).  PEFT_EARG for other names, PEFT_EUNSUPPORTED when
      * there is no layer to quantise. */
     const char *quant;
+    /* Products of linear layers: NULL = "f32"; "bf16": operands rounded to bfloat16, sums
+     * in float32, by AMX or AVX512-BF16 (PEFT_EUNSUPPORTED where the processor has
+     * neither); "auto": bf16 where it has. */
+    const char *compute;
 } peft_load_opts;
 
 /* Loads a GGUF file, a *.safetensors file beside its config.json, or a folder
@@ -332,7 +336,8 @@ PEFT_API int32_t peft_adapter_enable(peft_model *model, const char *name);
 PEFT_API int32_t peft_adapter_disable(peft_model *model, const char *name);
 PEFT_API int32_t peft_adapter_remove(peft_model *model, const char *name);
 /* Adds the adapter into the weights and removes it.  Quantised tensors become
- * float32 copies (peft_to_float tells what that costs). */
+ * float32 copies (peft_to_float tells what that costs).  PEFT_ENONFINITE, here and
+ * below, when a weight would not stay finite; nothing has changed then. */
 PEFT_API int32_t peft_adapter_merge(peft_model *model, const char *name);
 /* on 1: folds the adapter into float32 copies of the weights, in which it then
  * runs at no cost; 0: takes it out again, which leaves the weights as they were,
@@ -432,6 +437,16 @@ typedef struct peft_converted {
 PEFT_API int32_t peft_adapter_convert(peft_model *model, const char *path, const char *out,
                                       const peft_convert_opts *opts, peft_converted *result);
 
+/* Functions for several texts take for each the name of the adapter that acts on it
+ * alone, enabled or not; PEFT_BASE: none; NULL: those that are enabled.  The base runs
+ * once over all of them and is shared, each adapter runs on its texts, and a text's
+ * result is what it would be by itself with that adapter enabled.  Copies of modules
+ * (modules_to_save, a classifier's head, norms) count for their texts too.
+ * PEFT_EUNSUPPORTED for an adapter that is folded in (peft_adapter_set_merged), for
+ * copies of what a batch has in common (an expert, a table of positions' biases), and
+ * for DoRA on a module of which an enabled adapter has a copy. */
+#define PEFT_BASE ""
+
 /* ------------------------------------------------------------ text, logits */
 
 enum {
@@ -475,6 +490,11 @@ PEFT_API int64_t peft_chat_render(const peft_model *model,
  * model, which needs peft_forward_pair. */
 PEFT_API int32_t peft_forward(peft_model *model, const int32_t *ids, int32_t n,
                               float *logits);
+/* The same for n sequences at once: text i has lengths[i] ids, after those of the one
+ * before, and its logits follow theirs.  adapters [n], or NULL: see PEFT_BASE. */
+PEFT_API int32_t peft_forward_batch(peft_model *model, const int32_t *ids,
+                                    const int32_t *lengths, int32_t n,
+                                    const char *const *adapters, float *logits);
 /* Of an encoder-decoder model: logits [n, vocab] for the n ids of a target, whose
  * first is the decoder's start token, after a source of n_source ids. */
 PEFT_API int32_t peft_forward_pair(peft_model *model, const int32_t *source,
@@ -520,6 +540,7 @@ typedef struct peft_classify_opts {
     int32_t max_len;          /* tokens, longer texts are cut; 0 = the model's */
     int32_t batch;            /* texts at a time; 0 = 8 */
     int32_t raw;              /* 1 = the head's outputs as they are */
+    const char *const *adapters; /* [n] of each text, see PEFT_BASE; NULL = those enabled */
 } peft_classify_opts;
 /* scores [n, labels] of n texts: probabilities that sum to 1; of "multi-label"
  * one for each label; of "regression" and "reward" the numbers.  labels [n]
@@ -587,6 +608,7 @@ typedef struct peft_embed_opts {
     int32_t max_len;          /* tokens; 0 = the folder's, else the model's */
     int32_t batch;            /* texts at a time; 0 = 8 */
     const char *prefix;       /* put before each text ("query: "); NULL = none */
+    const char *const *adapters; /* [n] of each text, see PEFT_BASE; NULL = those enabled */
 } peft_embed_opts;
 /* embeddings [n, dim] of n texts. */
 PEFT_API int32_t peft_embed_text(peft_model *model, const char *const *texts,
@@ -647,6 +669,35 @@ PEFT_API int32_t peft_generate(peft_model *model, const peft_message *messages,
 PEFT_API int64_t peft_generate_ids(peft_model *model, const int32_t *ids, int32_t n,
                                    const peft_generate_opts *opts, int32_t *to,
                                    int64_t cap, peft_generated *out);
+
+/* One of several answers.  What is asked for is a conversation of n messages, or
+ * (messages NULL) n token ids. */
+typedef struct peft_request {
+    size_t size;              /* the same in all of an array, whose elements it sets apart */
+    const peft_message *messages;
+    const int32_t *ids;
+    int32_t n;
+    const char *adapter;      /* that answers, enabled or not; PEFT_BASE = none, NULL = those
+                                 that are enabled at each token */
+    const peft_generate_opts *opts; /* its own, with its own on_text and ctx */
+    int32_t *to;              /* receives the answer's ids instead of on_text: [cap]; or NULL */
+    int64_t cap;
+    peft_generated *out;      /* or NULL */
+} peft_request;
+/* Answers n requests, up to `batch` (0 = 16) at once: a pass of the model has the next
+ * token of each, or what is new of its prompt, and when one is at its end the next
+ * request takes its place.  Greedy answers are those of peft_generate with the adapter
+ * enabled.  Each of the `batch` has a cache as long as the longest prompt and answer.
+ * Beams, encoder-decoder models and models whose positions depend on the text's length
+ * (dynamic or long RoPE) are answered one after the other.  Fails as a whole, with the
+ * message naming the request.
+ *
+ * Callbacks, here and in peft_generate, may use the model: run it, enable, disable, add,
+ * load, weight and remove adapters; what they change counts from the next token on, and
+ * keys and values of earlier tokens stay as they were computed.  An adapter that a
+ * request names cannot be removed or merged meanwhile (PEFT_ESTATE). */
+PEFT_API int32_t peft_generate_batch(peft_model *model, const peft_request *requests,
+                                     int32_t n, int32_t batch);
 
 /* ------------------------------------------------------------------- data */
 
@@ -726,8 +777,8 @@ typedef struct peft_train_opts {
     size_t size;
     const char *optimizer;    /* NULL = "adamw" */
     const char *schedule;     /* NULL = "cosine"; "linear", "constant" */
-    float lr;                 /* 0 = the adapter method's (LoRA 2e-4), 1e-3 head,
-                                 2e-5 the rest */
+    float lr;                 /* 0 = the adapter method's (LoRA 2e-4), 1e-3 a head, or
+                                 biases and norms alone (BitFit), 2e-5 the rest */
     float beta1, beta2, eps;  /* 0 = 0.9, 0.999, 1e-8 */
     float weight_decay;       /* decoupled; 0 = none */
     const char *no_decay;     /* globs of tensors without decay; NULL = none */
@@ -894,23 +945,26 @@ typedef struct peft_quantized {
     size_t size;
     int64_t bytes;            /* of all tensors now */
     int64_t least;            /* the same with the smallest types */
-    double kl, least_kl;      /* KL a token on the data, of both */
-    double perplexity, reference_perplexity;
+    double kl, least_kl;      /* KL a token on the data, of both; of models that are no
+                                 language models 1 - cosine, the mean of all texts */
+    double perplexity, reference_perplexity; /* of language models, else 0 */
     int32_t tensors;          /* that could be chosen for */
     char rule[32];            /* the estimate whose choice measured better */
 } peft_quantized;
 /* Gives every matrix of floats, linear layers and token embeddings, the type of its
  * own that makes KL(the model as it was || quantised) on the data least within the
- * budget.  With all at their smallest types the gradient g of KL is computed; the type
- * T of a tensor is estimated to cost
+ * budget; for encoders 1 - cosine of the mean hidden state of each text takes KL's
+ * place, and heads and poolers, which it does not see, stay as they are.  With all at
+ * their smallest types the gradient g of KL is computed; the type T of a tensor is
+ * estimated to cost
  *     "gradient"  <g, W_T - W_least>, or
  *     "energy"    <g, W_least - W> |W_T - W|^2 / |W_least - W|^2,
  * and the choice of either (a multiple-choice knapsack, by Lagrange multiplier and
  * then greedily) is measured; the better one stays in the model.  peft_model_save
  * without a dtype writes GGUF files so; folders with dtype "held".  Adapters must be
  * merged or removed before.  PEFT_EARG when the budget is below `least`, PEFT_ESTATE
- * with adapters, PEFT_EUNSUPPORTED without matrices of floats or for models that are
- * no language models.  The data is best what the model will be used for. */
+ * with adapters, PEFT_EUNSUPPORTED without matrices of floats.  The data is best what
+ * the model will be used for. */
 PEFT_API int32_t peft_quantize(peft_model *model, const peft_dataset *data,
                                const peft_quantize_opts *opts, peft_quantized *out);
 

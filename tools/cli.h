@@ -42,7 +42,7 @@ struct args {
 
     int32_t help, json, quiet;
     int32_t threads, no_map;
-    const char *level, *blas, *quant;
+    const char *level, *blas, *quant, *compute;
 
     const char *data, *eval, *system, *prefix;
     int32_t max_len, train_on_prompt, limit, any_path;
@@ -75,6 +75,7 @@ struct args {
     int32_t n_best, no_answer, stride, normalize;
     double threshold;
     const char *to, *calibrate, *budget;
+    double bits;
     const char *reader, *base;
     int32_t merge;
     double limit_diff;

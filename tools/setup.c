@@ -103,9 +103,14 @@ static int method_none(struct run *run)
     return freeze_all_but(run, NULL);
 }
 
+/* A head trains whole, as everywhere. */
 static int method_bitfit(struct run *run)
 {
-    return freeze_all_but(run, "*.bias");
+    int rc = freeze_all_but(run, "*.bias");
+    if (rc || !run->info.labels)
+        return rc;
+    rc = peft_unfreeze(run->model, head_tensors);
+    return rc ? library_error(rc, "cannot choose what trains") : 0;
 }
 
 /* What is not an adapter; the library has the table of those. */

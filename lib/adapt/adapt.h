@@ -19,11 +19,13 @@ void adapter_remove(struct model *m, struct adapter *a);
 /* --- merge.c: for good; so that it can be taken back; and how much it counts. */
 int adapter_merge(struct model *m, struct adapter *a);
 int adapter_set_merged(struct model *m, struct adapter *a, int on);
-int adapter_set_weight(struct model *m, struct adapter *a, float weight);
+int adapter_set_weight(struct adapter *a, float weight);
 
 /* For io.c: an adapter without tensors, not yet part of the model. */
 int adapter_new(struct model *m, const char *name, const struct method *method,
                 struct adapter **out);
+/* Room for n adapted modules, before the first is attached. */
+int adapter_room(struct model *m, struct adapter *a, int64_t n);
 /* Makes the parts of `a` at a site; the values are zero.  What does not run
  * along the outputs is `mate`'s where one is given. */
 int adapter_attach(struct model *m, struct adapted *a, struct adapter *owner, struct site *s,
@@ -34,7 +36,7 @@ int adapter_common(struct model *m, struct adapter *a, int k, int64_t rows, int6
  * ending, or a glob over the whole name. */
 int adapter_targets(const char *targets, const char *name);
 /* Takes over `values` [param_len(p)] as the adapter's own copy of p. */
-int adapter_keep_module(struct model *m, struct adapter *a, struct param *p, float *values);
+int adapter_keep_module(struct adapter *a, struct param *p, float *values);
 /* Puts it into the model, enabled; the first one freezes the rest. */
 void adapter_link(struct model *m, struct adapter *a);
 void adapter_drop(struct model *m, struct adapter *a);          /* frees one that is not linked */

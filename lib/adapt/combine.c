@@ -31,20 +31,13 @@ struct combine {
     const peft_combine_opts *o;
 };
 
-static const struct adapted *combine_at(const struct adapter *a, const struct site *s)
-{
-    for (const struct adapted *d = s->first; d; d = d->next)
-        if (d->adapter == a) return d;
-    return NULL;
-}
-
 /* The adapters' parts at one module, with what each counts. */
 struct sources { const struct adapted *d[MAX_COMBINED]; float weight[MAX_COMBINED]; int n; };
 static void combine_sources(const struct combine *c, const struct site *s, struct sources *to)
 {
     to->n = 0;
     for (int32_t i = 0; i < c->n; i++) {
-        const struct adapted *d = combine_at(c->from[i], s);
+        const struct adapted *d = adapted_at(c->from[i], s);
         if (!d) continue;
         to->weight[to->n] = c->weights[i] * d->scale;
         to->d[to->n++] = d;
@@ -204,8 +197,7 @@ int adapter_combine(struct model *m, const char *name, struct adapter *const *fr
     }
     int rc = adapter_new(m, name, from[0]->method, &a);
     if (rc) return rc;
-    a->sites = arena_alloc(&m->arena, m->n_sites * (int64_t)sizeof(*a->sites));
-    if (!a->sites) return PEFT_ENOMEM;
+    rc = adapter_room(m, a, m->n_sites);
     a->turned = from[0]->turned;
     for (int64_t i = 0; i < m->n_sites && !rc; i++)
         rc = combine_site(&c, a, m->sites[i], (uint64_t)i);

@@ -189,13 +189,6 @@ int foreign_give(struct load *l, const struct store_tensor *t)
 
 /* --- out */
 
-static const struct adapted *foreign_member(const struct adapter_out *o, const struct site *s)
-{
-    const struct adapted *d = s->first;
-    while (d && d->adapter != o->a) d = d->next;
-    return d;
-}
-
 /* The site of the e-th expert beside s. */
 static const struct site *foreign_expert(const struct model *m, const struct site *s, int64_t e)
 {
@@ -260,7 +253,7 @@ static int foreign_add(struct adapter_out *o, const struct site *s, const char *
     t.dims[stack] = by_rank ? rank : side;
     t.dims[stack + 1] = by_rank ? side : rank;
     for (int64_t e = 0; e < experts; e++) {
-        const struct adapted *d = foreign_member(o, foreign_expert(o->m, s, e));
+        const struct adapted *d = adapted_at(o->a, foreign_expert(o->m, s, e));
         if (!d) continue;
         int at = k + (s->kind == SITE_EMBED ? FOREIGN_EMBED : 0);
         double by = k == FOREIGN_B ? foreign_factor_of(d) / scale : 1;
@@ -281,7 +274,7 @@ static int foreign_module(struct adapter_out *o, const struct adapted *d)
     char module[200];
     int32_t rank = o->format->one_rank ? o->rank : foreign_width(d);
     for (int64_t e = 0; s->expert >= 0 && e < m->hp.experts; e++) {
-        const struct adapted *other = foreign_member(o, foreign_expert(m, s, e));
+        const struct adapted *other = adapted_at(o->a, foreign_expert(m, s, e));
         if (other && e < s->expert) return PEFT_OK;     /* with the first one */
         if (!o->format->one_rank) rank = MAX(rank, foreign_width(other));
     }

@@ -78,7 +78,7 @@ static int read_config(struct load *l, const char *name, const char *path, json 
     a->default_names = !a->names;
     read_start(a, c);
     const char *base = json_string(json_get(c, "base_model_name_or_path"));
-    if (base && !(a->base = arena_strndup(&l->m->arena, base, (int64_t)strlen(base))))
+    if (base && !(a->base = arena_strndup(&a->arena, base, (int64_t)strlen(base))))
         return PEFT_ENOMEM;
     return PEFT_OK;
 }
@@ -228,8 +228,8 @@ static int load_part(struct load *l, const struct store_tensor *t, int64_t site,
     return check_finite(t, p->own);
 }
 
-/* The module's own weight, which PEFT writes beside adapters of embeddings; it
- * must be what the model has: 1 = it is, 0 = this is no such tensor. */
+/* The module's own weight, which PEFT writes beside adapters of embeddings and output
+ * layers; it must be what the model has: 1 = it is, 0 = this is no such tensor. */
 static int load_base(struct load *l, const struct store_tensor *t, const char *name)
 {
     static const char ending[] = ".base_layer.weight";
@@ -237,7 +237,7 @@ static int load_base(struct load *l, const struct store_tensor *t, const char *n
     int64_t i = n > k && !strcmp(name + n - k, ending)
                     ? map_get(&l->sites, name, (int64_t)(n - k), -1) : -1;
     const struct site *s = i < 0 ? NULL : l->m->sites[i];
-    if (!s || s->kind != SITE_EMBED || !t->type->is_float) return 0;
+    if (!s || !(s->kind == SITE_EMBED || (s->flags & SLOT_HEAD)) || !t->type->is_float) return 0;
     int rc = check_matrix(t, 2, s->w->rows, s->w->cols);
     float a[64], b[64];
     double off = 0, size = 0;
@@ -339,7 +339,7 @@ static int load_module(struct load *l, const struct store_tensor *t, const char 
     if (!values) return PEFT_ENOMEM;
     param_write(m, p, values, t->type, t->data);
     int rc = check_finite(t, values);
-    if (!rc) rc = adapter_keep_module(m, l->a, p, values);
+    if (!rc) rc = adapter_keep_module(l->a, p, values);
     if (rc) mem_free(&m->host.mem, values);
     return rc;
 }
@@ -368,7 +368,7 @@ static int add_head(struct load *l)
     const char **names = NULL;
     int32_t n = (int32_t)t->dims[0], i = 0;
     const json *list = json_get(l->config, "libpeft_labels");
-    if (json_count(list) == n && !(names = arena_alloc(&l->m->arena, n * (int64_t)sizeof(*names))))
+    if (json_count(list) == n && !(names = arena_alloc(&l->a->arena, n * (int64_t)sizeof(*names))))
         return PEFT_ENOMEM;
     for (const json *j = names ? json_first(list) : NULL; j; j = json_next(j))
         names[i++] = json_string(j);
@@ -414,7 +414,7 @@ static int read_parameters(struct load *l)
         buf_printf(&b, "%s,", json_string(j));
     }
     int rc = buf_check(&b);
-    if (!rc && b.n && !(l->parameters = arena_strndup(&l->m->arena, b.data, b.n)))
+    if (!rc && b.n && !(l->parameters = arena_strndup(&l->a->arena, b.data, b.n)))
         rc = PEFT_ENOMEM;
     buf_free(&b);
     return rc;
@@ -449,8 +449,8 @@ static int load_tensors(struct load *l)
     int rc = add_head(l);
     if (!rc) rc = read_parameters(l);
     l->at = mem_array(&m->host.mem, m->n_sites, sizeof(*l->at));
-    l->a->sites = arena_alloc(&m->arena, m->n_sites * (int64_t)sizeof(*l->a->sites));
-    if (!l->at || !l->a->sites) return PEFT_ENOMEM;
+    if (rc || !l->at) return rc ? rc : PEFT_ENOMEM;
+    rc = adapter_room(m, l->a, m->n_sites);
     for (int64_t i = 0; i < m->n_sites && !rc; i++) {
         const char *const names[] = { m->sites[i]->name, m->sites[i]->peft_name };
         for (int k = 0; k < 2 && !rc; k++)

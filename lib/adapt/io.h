@@ -81,9 +81,7 @@ int foreign_give(struct load *l, const struct store_tensor *t);
 int foreign_collect(struct adapter_out *o);
 
 /* --- adapt.c: an adapter's copy of a parameter goes above the model's values, comes
- * off, or takes their place for good; and the copy that is `mine`, or above `old`. */
-struct saved_module *copy_where(struct model *m, const struct param *p, const float *mine,
-                                const float *old);
+ * off, or takes their place for good. */
 void put_module(struct saved_module *s);
 void take_module(struct model *m, const struct saved_module *s);
 void give_module(struct model *m, const struct saved_module *s);

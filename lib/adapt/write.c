@@ -47,11 +47,12 @@ static const struct site *site_of(const struct model *m, const struct param *p)
 /* --- adapter_config.json */
 
 /* The shortest dotted ending of a module's name that names adapted modules
- * only, so that PEFT adapts the same ones. */
+ * only, at their inputs or not as this one, so that PEFT adapts the same ones. */
 static const char *target_name(const struct model *m, const struct adapter *a,
                                const struct site *site)
 {
     const char *name = written_name(m, a, site);
+    const struct adapted *mine = adapted_at(a, site), *d;
     for (const char *s = name + strlen(name); s > name; s--) {
         if (s[-1] != '.') continue;
         int ok = 1;
@@ -59,8 +60,7 @@ static const char *target_name(const struct model *m, const struct adapter *a,
             const struct site *t = m->sites[i];
             if (!(t->kind & a->method->at) || !adapter_has_ending(written_name(m, a, t), s))
                 continue;
-            ok = 0;
-            for (const struct adapted *d = t->first; d && !ok; d = d->next) ok = d->adapter == a;
+            ok = mine && (d = adapted_at(a, t)) && d->at_input == mine->at_input;
             for (int64_t j = 0; a->method->keeps && j < a->n_saved && !ok; j++)
                 ok = a->saved[j].p == t->w;
         }
@@ -212,6 +212,25 @@ static int put_modules(struct model *m, const struct adapter *a, struct buf *b, 
     return PEFT_OK;
 }
 
+/* The list of the modules that are adapted at their inputs: names that target_modules
+ * has too, as PEFT demands. */
+static int input_names(struct model *m, const struct adapter *a, struct arena *t,
+                       const char **out)
+{
+    struct buf b;
+    buf_init(&b, &m->host.mem);
+    for (int64_t i = 0; i < a->n_sites; i++) {
+        const struct adapted *d = &a->sites[i];
+        const char *name = d->at_input ? target_name(m, a, d->site) : NULL;
+        if (!name || (b.n && adapter_targets(b.data, name))) continue;
+        buf_printf(&b, "%s%s", b.n ? "," : "", name);
+    }
+    int rc = buf_check(&b);
+    if (!rc && b.n && !(*out = arena_strndup(t, b.data, b.n))) rc = PEFT_ENOMEM;
+    buf_free(&b);
+    return rc;
+}
+
 static int put_adapter_config(struct model *m, const struct adapter *a, struct buf *b,
                               struct arena *t)
 {
@@ -235,6 +254,8 @@ static int put_adapter_config(struct model *m, const struct adapter *a, struct b
     struct adapter whole = *a;
     whole.rank *= rank_factor(a);
     whole.alpha = (float)(whole.alpha * alpha_factor(a));
+    int rc = input_names(m, a, t, &whole.names);
+    if (rc) return rc;
     settings_write(&whole, b, &n);
     for (int k = 0; k < 2 && a->method->patterns; k++) put_pattern(b, m, a, k, &n);
     buf_printf(b, ",\n  \"revision\": null,\n  \"task_type\": %s%s%s\n}\n", quote,
@@ -321,7 +342,7 @@ static int collect_tensors(struct adapter_out *all)
             const struct param *p = is_first(a, i) ? d->part[k] : NULL;
             const struct site *of = d->site;
             if (p && (a->method->parts[k].flags & PART_START)) continue;
-            if (p && k + START < PARTS && d->part[k + START])
+            if (p && a->shifts && k + START < PARTS && d->part[k + START])
                 rc = add_shifted_out(m, a, t, &out[n++], d, k);
             else if (p && d->fused) rc = add_fused_out(m, t, &out[n++], d, k);
             else if (p) rc = add_out(m, written_name(m, a, of), "", t, &out[n++], p, of, p->own);

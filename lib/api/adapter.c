@@ -42,6 +42,14 @@ int32_t peft_adapter_save(const peft_model *model, const char *name, const char 
     return peft_adapter_save_as(model, name, path, NULL);
 }
 
+/* For what would take it away from answers that are being made with it. */
+static int not_in_use(const struct adapter *a)
+{
+    if (!a->users) return PEFT_OK;
+    return fail(PEFT_ESTATE, "\"%s\" is answering %d requests, expected their end before", a->name,
+                (int)a->users);
+}
+
 /* For what cannot be done while the adapter is folded into the weights. */
 static int find_apart(peft_model *model, const char *name, struct adapter **out)
 {
@@ -75,6 +83,7 @@ int32_t peft_adapter_remove(peft_model *model, const char *name)
     struct adapter *a;
     ARG(model, "no model given");
     int rc = find_apart(model, name, &a);
+    if (!rc) rc = not_in_use(a);
     if (!rc) adapter_remove(model_of(model), a);
     return rc;
 }
@@ -84,6 +93,7 @@ int32_t peft_adapter_merge(peft_model *model, const char *name)
     struct adapter *a;
     ARG(model, "no model given");
     int rc = find_apart(model, name, &a);
+    if (!rc) rc = not_in_use(a);
     if (rc) return rc;
     struct fp_mode fp = fp_enter();
     rc = adapter_merge(model_of(model), a);
@@ -97,6 +107,7 @@ int32_t peft_adapter_set_merged(peft_model *model, const char *name, int32_t on)
     ARG(model, "no model given");
     int rc = find(model, name, &a);
     if (!rc) rc = no_trainers(model_of(model));
+    if (!rc) rc = not_in_use(a);
     if (rc) return rc;
     struct fp_mode fp = fp_enter();
     rc = adapter_set_merged(model_of(model), a, on != 0);
@@ -110,7 +121,7 @@ int32_t peft_adapter_set_weight(peft_model *model, const char *name, float weigh
     ARG(model, "no model given");
     ARG(weight > -1e6f && weight < 1e6f, "weight %g, expected a finite number", (double)weight);
     int rc = find_apart(model, name, &a);
-    return rc ? rc : adapter_set_weight(model_of(model), a, weight);
+    return rc ? rc : adapter_set_weight(a, weight);
 }
 
 int32_t peft_adapter_combine(peft_model *model, const char *name, const char *const *names,

@@ -81,6 +81,13 @@ static const struct qtype *target_type(const struct save *s, const struct param 
     return p->stored->is_float ? p->stored : floats_of(p->stored);
 }
 
+/* llama.cpp adds these to floats or decides by them, and keeps them so. */
+static int always_floats(const struct site *site)
+{
+    return site->slot == SLOT_POS || site->slot == SLOT_TYPE || site->slot == SLOT_BIAS ||
+        site->slot == SLOT_ROUTER;
+}
+
 int site_gguf_name(const struct model *m, const struct site *s, char *to, size_t cap)
 {
     const char *gguf = s->row->gguf, *mark = gguf ? strstr(gguf, "%d") : NULL;
@@ -171,7 +178,7 @@ static int add_tensor(struct save *s, const struct site *site, const struct para
         if (!(from->turned = arena_alloc(&s->arena, param_len(p) * 4))) return PEFT_ENOMEM;
         param_read(m, p, from->turned);
     }
-    const struct qtype *type = target_type(s, p);
+    const struct qtype *type = s->gguf && always_floats(site) ? &qtype_f32 : target_type(s, p);
     if (s->gguf && site->expert > 0) return stack_expert(s, name, from);
     if (!type->from_f32 && type != p->type)
         return fail(PEFT_EUNSUPPORTED, "type %s cannot be written", type->name);
