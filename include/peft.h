@@ -150,6 +150,10 @@ typedef struct peft_load_opts {
      * blocks get a larger type).  PEFT_EARG for other names, PEFT_EUNSUPPORTED when
      * there is no layer to quantise. */
     const char *quant;
+    /* Products of linear layers: NULL = "f32"; "bf16": operands rounded to bfloat16, sums
+     * in float32, by AMX or AVX512-BF16 (PEFT_EUNSUPPORTED where the processor has
+     * neither); "auto": bf16 where it has. */
+    const char *compute;
 } peft_load_opts;
 
 /* Loads a GGUF file, a *.safetensors file beside its config.json, or a folder
@@ -273,7 +277,8 @@ typedef struct peft_adapter_opts {
     const char *method;           /* NULL = "lora"; peft_list("methods") has all */
     const char *targets;          /* comma-separated module names or globs;
                                      NULL = every linear layer but the head */
-    int32_t rank;                 /* 0 = 16 */
+    int32_t rank;                 /* 0 = the method's, 16 of LoRA; of prompt, ptuning and prefix
+                                     the number of virtual tokens, 20 */
     float alpha;                  /* 0 = 2 * rank */
     float dropout;                /* on the adapter's input while training */
     int32_t rslora;               /* 0 = default (on), 1 = on, -1 = off */
@@ -295,7 +300,9 @@ typedef struct peft_adapter_opts {
     float lr_ratio;               /* LoRA+ (Hayou et al. 2024): learning rate of B over
                                      that of A; 0 = 1 */
 } peft_adapter_opts;
-/* Adds a trainable adapter.  The first one freezes all other weights but the
+/* Adds a trainable adapter.  Methods with virtual tokens (prompt, ptuning, prefix) put
+ * them before every text, which leaves the model less room for its own tokens; of
+ * such adapters one can be enabled at a time (else PEFT_ESTATE).  The first one freezes all other weights but the
  * classification head's, as PEFT does; peft_unfreeze can follow.
  * Names: letters, digits, '-', '_'; "default" is what PEFT calls its own. */
 PEFT_API int32_t peft_adapter_add(peft_model *model, const char *name,
@@ -328,6 +335,7 @@ typedef struct peft_adapter_save_opts {
  * than LoRA and DoRA, lora_bias, classification heads. */
 PEFT_API int32_t peft_adapter_save_as(const peft_model *model, const char *name,
                                       const char *path, const peft_adapter_save_opts *opts);
+/* PEFT_ESTATE when it has virtual tokens and another enabled adapter has. */
 PEFT_API int32_t peft_adapter_enable(peft_model *model, const char *name);
 PEFT_API int32_t peft_adapter_disable(peft_model *model, const char *name);
 PEFT_API int32_t peft_adapter_remove(peft_model *model, const char *name);
@@ -388,12 +396,50 @@ typedef struct peft_check_opts {
     const peft_model *base;  /* whose modules and shapes the tensors must be; or NULL */
     const peft_load_opts *host; /* memory and files where there is no base; or NULL */
 } peft_check_opts;
-/* Whether other programs load an adapter's folder (or a GGUF file of a LoRA), refuse it, or load it
- * without an error and compute something else: by a table of what their sources do
- * (lib/adapt/readers.c).  A folder that readers refuse is no failure of this call; PEFT_EFORMAT is a
- * file of it that is broken, PEFT_ENOTFOUND no such folder, PEFT_EARG an unknown reader. */
+/* Whether other programs load an adapter's folder (or a GGUF file of a LoRA), refuse
+ * it, or load it without an error and compute something else: by a table of what
+ * their sources do (lib/adapt/readers.c).  A folder that readers refuse is no failure
+ * of this call; PEFT_EFORMAT is a file of it that is broken, PEFT_ENOTFOUND no such
+ * folder, PEFT_EARG an unknown reader. */
 PEFT_API int32_t peft_adapter_check(const char *dir, const peft_check_opts *opts,
                                     peft_adapter_report *out);
+
+typedef struct peft_convert_opts {
+    size_t size;
+    const char *reader;      /* for which it is, as above; "peft" keeps what only PEFT reads;
+                                NULL = for all three */
+    const char *format;      /* "peft", "gguf", "mlx", as in peft_adapter_save_as; NULL = by path */
+    const char *dtype;       /* of tensors: "f32", "f16", "bf16" (NULL = "f32"); of merged weights
+                                as in peft_save_opts (NULL = as held) */
+    int32_t merge;           /* 1 = the base with the adapter in its weights: a folder, or a GGUF
+                                file when the path ends in ".gguf" */
+    int32_t rank;            /* > 0: what cannot be folded, or has a larger rank, becomes a LoRA of
+                                this rank, by SVD of what merging would add to each weight */
+    const char *const *texts; /* that prove it, [n_texts]; NULL = built in, random ids where the
+                                 model has no tokenizer */
+    int32_t n_texts;
+    double limit;            /* largest logit difference; 0 = 1e-4, with an SVD any */
+} peft_convert_opts;
+typedef struct peft_converted {
+    size_t size;
+    char kind[16];           /* "lora", "merged", or the method where it stayed as it was */
+    int32_t rank;            /* of a LoRA */
+    int32_t texts;           /* that were compared */
+    int64_t tokens;
+    double max_logit_diff;   /* of the original and the file that was written, on them */
+    double weight_error;     /* of an SVD: |W' - W - s B A| / |W' - W| over all modules, else 0 */
+} peft_converted;
+/* Turns the adapter at `path` into one that a reader reads right, and writes it to
+ * `out`: a LoRA of one rank with alpha / rank as its scale (rsLoRA's root and patterns
+ * go into alpha and B, PiSSA's and OLoRA's initial values into a difference of rank
+ * 2r), or merged weights.  What was written is loaded again and compared on some
+ * texts; PEFT_EUNSUPPORTED, and no file stays, where the logits differ by more than
+ * the limit, and where folding is not possible (then merge, or a rank).  The model is
+ * the adapter's base, without adapters (else PEFT_ESTATE); it is as before when the
+ * call returns, but for a head that the adapter brought along and for `merge`, after
+ * which only peft_model_free is of use. */
+PEFT_API int32_t peft_adapter_convert(peft_model *model, const char *path, const char *out,
+                                      const peft_convert_opts *opts, peft_converted *result);
 
 /* Functions for several texts take for each the name of the adapter that acts on it
  * alone, enabled or not; PEFT_BASE: none; NULL: those that are enabled.  The base runs
@@ -735,8 +781,8 @@ typedef struct peft_train_opts {
     size_t size;
     const char *optimizer;    /* NULL = "adamw" */
     const char *schedule;     /* NULL = "cosine"; "linear", "constant" */
-    float lr;                 /* 0 = the adapter method's (LoRA 2e-4), 1e-3 head,
-                                 2e-5 the rest */
+    float lr;                 /* 0 = the adapter method's (LoRA 2e-4), 1e-3 a head, or
+                                 biases and norms alone (BitFit), 2e-5 the rest */
     float beta1, beta2, eps;  /* 0 = 0.9, 0.999, 1e-8 */
     float weight_decay;       /* decoupled; 0 = none */
     const char *no_decay;     /* globs of tensors without decay; NULL = none */
@@ -912,15 +958,17 @@ typedef struct peft_quantized {
 /* Gives every matrix of floats, linear layers and token embeddings, the type of its
  * own that makes KL(the model as it was || quantised) on the data least within the
  * budget; for encoders 1 - cosine of the mean hidden state of each text takes KL's
- * place, and heads and poolers, which it does not see, stay as they are.  With all at their smallest types the gradient g of KL is computed; the type
- * T of a tensor is estimated to cost
+ * place, and heads and poolers, which it does not see, stay as they are.  With all at
+ * their smallest types the gradient g of KL is computed; the type T of a tensor is
+ * estimated to cost
  *     "gradient"  <g, W_T - W_least>, or
  *     "energy"    <g, W_least - W> |W_T - W|^2 / |W_least - W|^2,
  * and the choice of either (a multiple-choice knapsack, by Lagrange multiplier and
  * then greedily) is measured; the better one stays in the model.  peft_model_save
  * without a dtype writes GGUF files so; folders with dtype "held".  Adapters must be
  * merged or removed before.  PEFT_EARG when the budget is below `least`, PEFT_ESTATE
- * with adapters, PEFT_EUNSUPPORTED without matrices of floats.  The data is best what the model will be used for. */
+ * with adapters, PEFT_EUNSUPPORTED without matrices of floats.  The data is best what
+ * the model will be used for. */
 PEFT_API int32_t peft_quantize(peft_model *model, const peft_dataset *data,
                                const peft_quantize_opts *opts, peft_quantized *out);
 

@@ -42,7 +42,7 @@ struct args {
 
     int32_t help, json, quiet;
     int32_t threads, no_map;
-    const char *level, *blas, *quant;
+    const char *level, *blas, *quant, *compute;
 
     const char *data, *eval, *system, *prefix;
     int32_t max_len, train_on_prompt, limit, any_path;
@@ -214,6 +214,9 @@ char *string_of_line(char *line, const char *key);
 int answer_prompts(const struct args *args, peft_model *model);
 /* The reason that an answer ended with. */
 const char *reason_name(int32_t reason);
+/* A file, or a folder with something in it. */
+bool is_occupied(const char *path);
+
 /* Answers a question to memory; for samples and --json. */
 int answer(peft_model *model, const peft_message *messages, int32_t n,
            const peft_generate_opts *opts, char **text, peft_generated *result);

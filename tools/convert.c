@@ -9,8 +9,7 @@
 
 #include "cli.h"
 
-/* A file, or a folder with something in it. */
-static bool is_occupied(const char *path)
+bool is_occupied(const char *path)
 {
     struct stat s;
     if (stat(path, &s))

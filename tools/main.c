@@ -78,8 +78,8 @@ static const struct option quantize_options[] = {
     {"to", OPT_TEXT, "NAME", "q4_k, q5_k, q6_k, q8_0, q4_0, q4_1, q5_0, q5_1 (GGUF); nf4, fp4,\n"
      "                         nf4_dq, fp4_dq (folder); dynamic: chosen for each matrix by\n"
      "                         what it costs on --calibrate", AT(to), 0, 0},
-    {"budget", OPT_TEXT, "SIZE", "of all tensors, with dynamic: 300M, 1.2G, or 4.8bpw (default 5bpw)",
-     AT(budget), 0, 0},
+    {"budget", OPT_TEXT, "SIZE", "of all tensors, with dynamic: 300M, 1.2G, or 4.8bpw\n"
+     "                         (default 5bpw)", AT(budget), 0, 0},
     {"bits", OPT_NUMBER, "X", "the same, in bits a weight: 4.8", AT(bits), 1, 64},
     {"out", OPT_TEXT, "PATH", "a folder, or a file that ends in .gguf", AT(out), 0, 0},
     {"overwrite", OPT_FLAG, NULL, "replace what --out names", AT(overwrite), 0, 0},

@@ -21,6 +21,9 @@ int adapter_merge(struct model *m, struct adapter *a);
 int adapter_set_merged(struct model *m, struct adapter *a, int on);
 int adapter_set_weight(struct adapter *a, float weight);
 
+/* --- virtual.c: whether it may be enabled beside the adapters that are */
+int virtual_alone(const struct model *m, const struct adapter *a);
+
 /* For io.c: an adapter without tensors, not yet part of the model. */
 int adapter_new(struct model *m, const char *name, const struct method *method,
                 struct adapter **out);
@@ -58,8 +61,21 @@ int adapter_combine(struct model *m, const char *name, struct adapter *const *fr
                     const float *weights, int32_t n, const peft_combine_opts *o);
 
 /* --- lowrank.c: left [r, out] and right [r, in] with left^T right = the best
- * approximation of W of rank r (svd), or W's first r columns as Q of QR and R's rows. */
-int lowrank(struct model *m, const struct matrix *w, int svd, int64_t r, float *left, float *right);
+ * approximation of W of rank r, nearly or to rounding (PEFT_EUNSUPPORTED where that is not
+ * unique), or W's first r columns as Q of QR and R's rows. */
+enum lowrank { LOWRANK_QR, LOWRANK_SVD, LOWRANK_EXACT };
+int lowrank(struct model *m, const struct matrix *w, enum lowrank how, int64_t r, float *left,
+            float *right);
+
+/* --- fold.c: adapters as a LoRA that has one rank, one scale alpha / r, and no base of its own */
+/* NULL, or why `a` cannot be folded without loss: a part of a sentence. */
+const char *adapter_unfoldable(const struct adapter *a);
+/* `how` is `from` so, or with rank > 0 the best LoRA of that rank for what merging would change;
+ * *error is then |W' - W - s B A| / |W' - W| over all modules.  Disabled. */
+int adapter_fold(struct model *m, const char *name, const struct adapter *from, int32_t rank,
+                 struct adapter **out, double *error);
+/* The initial values that init_lora_weights "pissa" or "olora" took out of the base. */
+int adapter_restart(struct model *m, struct adapter *a);
 
 /* --- readers.c: which programs load an adapter's folder, refuse or misread it; the base m
  * may be NULL, and so may the reader's name for all. */

@@ -118,7 +118,7 @@ static int combine_svd(const struct combine *c, const struct sources *s, struct 
             c->m->compute.blas->sgemm(0, 0, w->rows, w->cols, s->d[i]->rank, s->weight[i],
                                       s->d[i]->part[1]->own, s->d[i]->rank, s->d[i]->part[0]->own,
                                       w->cols, 1.0f, sum, w->cols);
-        rc = lowrank(c->m, &matrix, 1, d->rank, left, d->part[0]->own);
+        rc = lowrank(c->m, &matrix, LOWRANK_SVD, d->rank, left, d->part[0]->own);
     }
     for (int64_t i = 0; i < w->rows * d->rank && !rc; i++)
         d->part[1]->own[i] = left[i % d->rank * w->rows + i / d->rank];

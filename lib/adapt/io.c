@@ -25,12 +25,25 @@ static int refuse_unknown(const json *c)
                         must_be_off[i]);
     }
     const char *init = json_string(json_get(c, "init_lora_weights"));
-    if (init && (!strncmp(init, "pissa", 5) || !strcmp(init, "olora")))
-        return fail(PEFT_EUNSUPPORTED,
-                    "the adapter was made with init_lora_weights \"%s\", which changed its base; "
-                    "save it in PEFT with path_initial_model_for_weight_conversion",
-                    init);
+    static const char *const lost[] = { "pissa_niter", "corda", "loftq", "lora_ga" };
+    for (size_t i = 0; i < ARRAY_LEN(lost) && init; i++)
+        if (!strncmp(init, lost[i], strlen(lost[i])))
+            return fail(PEFT_EUNSUPPORTED, "the adapter was made with init_lora_weights \"%s\", "
+                        "which changed its base by values that are lost; save it in PEFT with "
+                        "path_initial_model_for_weight_conversion", init);
     return PEFT_OK;
+}
+
+/* Settings that say that initial values were taken out of the base. */
+static void read_start(struct adapter *a, const json *c)
+{
+    static const char *const starts[] = { "pissa", "olora" };
+    const char *init = json_string(json_get(c, "init_lora_weights"));
+    for (size_t i = 0; i < ARRAY_LEN(starts) && init && a->method->restart; i++)
+        if (!strcmp(init, starts[i])) {
+            a->start = starts[i];
+            a->shifts = 1;
+        }
 }
 
 static int read_adapter_config(struct load *l, const char *dir, json **root)
@@ -63,6 +76,7 @@ static int read_config(struct load *l, const char *name, const char *path, json 
     struct adapter *a = l->a;
     if ((rc = settings_read(l->m, a, c))) return rc;
     a->default_names = !a->names;
+    read_start(a, c);
     const char *base = json_string(json_get(c, "base_model_name_or_path"));
     if (base && !(a->base = arena_strndup(&a->arena, base, (int64_t)strlen(base))))
         return PEFT_ENOMEM;
@@ -176,6 +190,25 @@ static int load_fused(struct load *l, const struct store_tensor *t, const char *
         return rc ? rc : 1;
     }
     return 0;
+}
+
+/* The virtual tokens, [n, whatever fits the settings]. */
+static int load_virtual(struct load *l, const struct store_tensor *t)
+{
+    struct adapter *a = l->a;
+    struct site *s = l->m->global[SLOT_EMBED];
+    struct adapted probe = { .adapter = a, .site = s, .rank = a->rank };
+    int64_t rows, cols;
+    if (a->n_sites) return fail(PEFT_EFORMAT, "tensor %s is there twice", t->name);
+    int rc = a->method->begin(l->m, &probe);
+    if (rc) return rc;
+    a->method->shape(&probe, 0, &rows, &cols);
+    if ((rc = check_matrix(t, 2, rows, cols))) return rc;
+    struct adapted *d = &a->sites[a->n_sites++];
+    if ((rc = adapter_attach(l->m, d, a, s, a->rank, a->alpha, NULL))) return rc;
+    d->part[0]->is_new = 1;
+    rc = virtual_in(l->m, d, t);
+    return rc ? rc : check_finite(t, d->part[0]->own);
 }
 
 static int load_part(struct load *l, const struct store_tensor *t, int64_t site, int part)
@@ -343,7 +376,7 @@ static int add_head(struct load *l)
         char name[160];
         int score = (task && h->task_type && !strcmp(task, h->task_type)) +
                     2 * (ours && !strcmp(ours, h->name));
-        snprintf(name, sizeof(name), PREFIX "%s.weight", row ? row->hf : "");
+        snprintf(name, sizeof(name), "%s%s.weight", adapter_prefix(l->a), row ? row->hf : "");
         const struct store_tensor *found = store_find(l->st, name);
         if (score <= best || !found || found->n_dims != 2 || found->dims[0] > 1 << 20) continue;
         t = found;
@@ -366,6 +399,8 @@ static int add_head(struct load *l)
 
 static int check_complete(const struct load *l)
 {
+    if (l->a->method->virtual && !l->a->n_sites)
+        return fail(PEFT_EFORMAT, "the adapter has no tensor " VIRTUAL_NAME);
     const struct part *common = l->a->method->common;
     for (int k = 0; k < COMMON && common[k].suffix; k++) {
         const struct param *p = l->a->common[k];
@@ -380,7 +415,7 @@ static int check_complete(const struct load *l)
     for (int64_t i = 0; i < l->a->n_sites; i++)
         for (int k = 0; k < PARTS; k++) {
             struct param *p = adapted_owns(&l->a->sites[i], k) ? l->a->sites[i].part[k] : NULL;
-            if (p && !p->is_new)
+            if (p && !p->is_new && !(l->a->method->parts[k].flags & PART_START))
                 return fail(PEFT_EFORMAT, "the adapter has no tensor " PREFIX "%s", p->name);
             if (p) p->is_new = 0;
         }
@@ -409,8 +444,9 @@ static int read_parameters(struct load *l)
 int load_named(struct load *l, const struct store_tensor *t, const char *name)
 {
     int64_t site;
-    int part, rc = load_fused(l, t, name);
+    int part, rc = l->a->method->virtual ? PEFT_OK : load_fused(l, t, name);
     if (rc) return MIN(rc, PEFT_OK);
+    if (l->a->method->virtual) return load_module(l, t, name);
     return split_name(l, name, &site, &part) ? load_part(l, t, site, part)
                                              : load_module(l, t, name);
 }
@@ -419,9 +455,12 @@ static int give_peft(struct load *l, const struct store_tensor *t)
 {
     int rc = load_common(l, t);
     if (rc) return MIN(rc, PEFT_OK);
-    if (strncmp(t->name, PREFIX, strlen(PREFIX)))
-        return fail(PEFT_EFORMAT, "tensor %s, expected a name that begins with " PREFIX, t->name);
-    return load_named(l, t, t->name + strlen(PREFIX));
+    if (l->a->method->virtual && !strcmp(t->name, VIRTUAL_NAME)) return load_virtual(l, t);
+    const char *prefix = adapter_prefix(l->a);
+    if (strncmp(t->name, prefix, strlen(prefix)))
+        return fail(PEFT_EFORMAT, "tensor %s, expected a name that begins with %s", t->name,
+                    prefix);
+    return load_named(l, t, t->name + strlen(prefix));
 }
 
 const struct adapter_format format_peft = {
@@ -475,6 +514,7 @@ static int read_adapter(struct model *m, const char *name, const char *dir)
      * the base. */
     if (!rc) mem_budget_more(&m->host.mem, 4 * store_bytes(l.st) + store_bytes(m->store));
     if (!rc) rc = load_tensors(&l);
+    if (!rc && l.a->shifts) rc = adapter_restart(m, l.a);
     /* Beyond the name, what is wrong is wrong in the files. */
     if (rc == PEFT_EARG && l.a) rc = PEFT_EFORMAT;
     if (!rc) adapter_link(m, l.a);

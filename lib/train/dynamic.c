@@ -1,9 +1,9 @@
 /* The best type for each matrix under a budget, from a calibration text.
  *
- * KL(full || quantised), of encoders 1 - cos (compare.c), is least, and its gradient zero, at the full weights W; so the
- * gradient g is taken where all matrices have their smallest types, at W_0.  For the
- * quadratic that KL is near W, g = H (W_0 - W), and a tensor's part of KL is about
- * <g, W_0 - W> / 2.  Of each tensor and type T only two sums are kept,
+ * KL(full || quantised), of encoders 1 - cos (compare.c), is least, and its gradient
+ * zero, at the full weights W; so the gradient g is taken where all matrices have their
+ * smallest types, at W_0.  For the quadratic that KL is near W, g = H (W_0 - W), and a
+ * tensor's part of KL is about <g, W_0 - W> / 2.  Of each tensor and type T only two sums are kept,
  *     <g, W_T - W_0>  and  |W_T - W|^2,
  * of which two estimates are made (peft.h).  The choice is a multiple-choice knapsack:
  * for a multiplier m every tensor takes the type of least cost + m bytes; bisection

@@ -8,6 +8,8 @@ Each adapter begins as one that PEFT saved, whose logits are the truth; then its
 in one way.  PEFT loads it (logits as the truth), refuses it (an exception) or misreads it.  With a
 folder that has convert_lora_to_gguf.py the same for llama.cpp: the update alpha / rank B A of each
 tensor of the GGUF file that it writes against the truth's weights merged less the base's.
+What llama.cpp does not read right is converted (`peft adapter convert`) to a LoRA, or merged where
+that is not possible, and must then be right in PEFT or transformers, and in llama.cpp.
 """
 import shutil
 import subprocess
@@ -243,6 +245,35 @@ def one(name, work, llama):
         verdict, detail = in_llama(work, name, folder, change, llama)
         check_true(name + " in llama.cpp", said["llama.cpp"].verdict == verdict,
                    "%s, said %s [%s]" % (verdict, said["llama.cpp"].verdict, detail))
+    if said["llama.cpp"].verdict != "loads" and CASES[name][2] is None:
+        converted(name, work, folder, truth, change, llama)
+
+
+def converted(name, work, folder, truth, change, llama):
+    out = os.path.join(work, "converted")
+    shutil.rmtree(out, ignore_errors=True)
+    kind = CASES[name][0]
+    for merge in (0, 1):
+        with libpeft.Model(os.path.join(work, kind)) as model:
+            try:
+                result = model.convert_adapter(folder, out, reader="llama.cpp", merge=merge)
+                break
+            except libpeft.PeftError as error:
+                print("    not %s: %s" % ("merged" if merge else "folded", str(error)[-140:]))
+    else:
+        return
+    if merge:
+        model = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32)
+        check(name + " merged, in transformers", max_diff(truth, torch_logits(model, IDS)), 1e-4)
+        return
+    model = peft.PeftModel.from_pretrained(base(work, kind), out)
+    check("%s as %s of rank %d, in PEFT" % (name, result.kind, result.rank),
+          max_diff(truth, torch_logits(model, IDS)), 1e-4)
+    said = libpeft.check_adapter(out)
+    check_true(name + " converted, all load it", all(s.verdict == "loads" for s in said.values()))
+    if llama:
+        verdict, detail = in_llama(work, name, out, change, llama)
+        check_true(name + " converted, in llama.cpp", verdict == "loads", detail)
 
 
 def main():

@@ -279,7 +279,8 @@ class Trainer(_Handle):
 
 
 class Model(_Handle):
-    """A model file or folder; options: threads, level, blas, no_map, quant."""
+    """A model file or folder; options: threads, level, blas, no_map, quant,
+    compute."""
     _free = lib.peft_model_free
 
     def __init__(self, path, **options):
@@ -362,6 +363,18 @@ class Model(_Handle):
         "gguf", "mlx") and dtype ("f32", "f16", "bf16")."""
         opts = _options(_api.AdapterSaveOpts, options)
         _check(lib.peft_adapter_save_as(self._c, _bytes(name), _bytes(path), ctypes.byref(opts)))
+
+    def convert_adapter(self, path, out, texts=(), **options):
+        """Writes the adapter at `path`, of this base, so that a reader reads it right, and proves
+        it: options are reader, format, dtype, merge, rank and limit."""
+        opts = _options(_api.ConvertOpts, options)
+        if texts:
+            kept = _texts(texts)
+            opts.texts, opts.n_texts = ctypes.cast(kept, ctypes.c_void_p), len(texts)
+        result = _api.Converted()
+        _check(lib.peft_adapter_convert(self._c, _bytes(path), _bytes(out), ctypes.byref(opts),
+                                        ctypes.byref(result)))
+        return _record(result)
 
     def enable_adapter(self, name="default"):
         _check(lib.peft_adapter_enable(self._c, _bytes(name)))

@@ -44,6 +44,10 @@ Finding = _KINDS["finding"] = _struct("Finding", "reader:str verdict:i32 found:c
 AdapterReport = _struct("AdapterReport", "size:size method:char[32] rank:i64 tensors:i64 "
                         "n_readers:i32 readers:str[3] verdicts:i32[3] n_findings:i32 "
                         "findings:finding[48]")
+ConvertOpts = _struct("ConvertOpts", "size:size reader:str format:str dtype:str merge:i32 rank:i32 "
+                      "texts:ptr n_texts:i32 limit:f64")
+Converted = _struct("Converted", "size:size kind:char[16] rank:i32 texts:i32 tokens:i64 "
+                    "max_logit_diff:f64 weight_error:f64")
 CheckOpts = _struct("CheckOpts", "size:size reader:str base:ptr host:ptr")
 System = _struct("System", "size:size cpu:char[64] level:char[16] cores:i32 blas:char[160] "
                  "blas_core:char[32] advice:char[320] gflops:f64 memory_total:i64 "
@@ -51,7 +55,7 @@ System = _struct("System", "size:size cpu:char[64] level:char[16] cores:i32 blas
 Entry = _struct("Entry", "size:size name:char[32] kind:char[32] hf:char[160] gguf:char[32] "
                 "about:char[160]")
 LoadOpts = _struct("LoadOpts", "size:size threads:i32 no_map:i32 level:str blas:str alloc:ptr "
-                   "alloc_ctx:ptr io:ptr log:ptr log_ctx:ptr quant:str")
+                   "alloc_ctx:ptr io:ptr log:ptr log_ctx:ptr quant:str compute:str")
 SaveOpts = _struct("SaveOpts", "size:size dtype:str shard_bytes:i64 progress:ptr ctx:ptr")
 Info = _struct("Info", "size:size family:char[32] name:char[96] format:char[32] types:char[96] "
                "layers:i32 dim:i32 heads:i32 kv_heads:i32 head_dim:i32 ff_dim:i32 vocab:i32 "
@@ -122,7 +126,8 @@ STRUCTS = {"peft_system": System, "peft_load_opts": LoadOpts, "peft_save_opts": 
            "peft_adapter_opts": AdapterOpts, "peft_combine_opts": CombineOpts,
            "peft_adapter_save_opts": AdapterSaveOpts,
            "peft_finding": Finding, "peft_adapter_report": AdapterReport,
-           "peft_check_opts": CheckOpts, "peft_message": Message,
+           "peft_check_opts": CheckOpts, "peft_convert_opts": ConvertOpts,
+           "peft_converted": Converted, "peft_message": Message,
            "peft_generate_opts": GenerateOpts, "peft_entry": Entry, "peft_generated": Generated,
            "peft_request": Request,
            "peft_dataset_opts": DatasetOpts, "peft_dataset_stats": DatasetStats,
@@ -166,6 +171,7 @@ peft_adapter_set_merged i32 p s i32
 peft_adapter_set_weight i32 p s f32
 peft_adapter_combine i32 p s p p i32 p
 peft_adapter_check i32 s p p
+peft_adapter_convert i32 p s s p p
 peft_tokenize i64 p s size i32 p i64
 peft_tokenize_offsets i64 p s size i32 p p i64
 peft_detokenize i64 p p i64 i32 p i64

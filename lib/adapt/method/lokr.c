@@ -143,7 +143,7 @@ const struct method method_lokr = {
                { "lokr_w2_b", PART_ONE, PART_ONE, PART_MATRIX | PART_TURNED, 0 } },
     .at = SITE_LINEAR,
     .rank = 8,
-    .lr = 1e-3f,
+    .lr = 5e-3f,
     .patterns = 1,
     .shape = lokr_shape,
     .begin = lokr_begin,

@@ -22,24 +22,28 @@
 enum { LORA_A, LORA_B, LORA_BIAS, LORA_EMBED_A, LORA_EMBED_B, LORA_A0 = LORA_A + START,
        LORA_B0 = LORA_B + START, LORA_M = LORA_EMBED_A };
 
-/* A and B from the weight itself. */
-static int lora_start(struct model *m, struct adapted *a)
+/* A0 and B0 from the weight itself, whose product is what `how` says. */
+static int lora_start(struct model *m, const struct adapted *a, enum lowrank how)
 {
     const struct param *w = a->site->w;
-    struct param *pa = a->part[LORA_A], *pb = a->part[LORA_B];
+    struct param *pa = a->part[LORA_A0], *pb = a->part[LORA_B0];
     const struct matrix weight = { w->type, w->data, w->rows, w->cols };
-    int svd = !strcmp(a->adapter->start, "pissa");
     int64_t r = a->rank;
-    float *left = mem_array(&m->host.mem, r, w->rows * 4), scale = 1.0f / sqrtf(a->scale);
-    int rc = left ? lowrank(m, &weight, svd, r, left, pa->own) : PEFT_ENOMEM;
+    float *left = mem_array(&m->host.mem, r, w->rows * 4);
+    float scale = how == LOWRANK_QR ? 1.0f : 1.0f / sqrtf(a->scale);
+    int rc = left ? lowrank(m, &weight, how, r, left, pa->own) : PEFT_ENOMEM;
     for (int64_t i = 0; i < w->rows * r && !rc; i++)
-        pb->own[i] = left[i % r * w->rows + i / r] * (svd ? scale : 1.0f);
-    if (!rc && svd) m->compute.k->axpy(pa->own, pa->own, scale, 0, param_len(pa));
+        pb->own[i] = left[i % r * w->rows + i / r] * scale;
+    if (!rc && how != LOWRANK_QR) m->compute.k->axpy(pa->own, pa->own, scale, 0, param_len(pa));
     mem_free(&m->host.mem, left);
-    if (rc) return rc;
-    memcpy(a->part[LORA_A0]->own, pa->own, (size_t)param_len(pa) * 4);
-    memcpy(a->part[LORA_B0]->own, pb->own, (size_t)param_len(pb) * 4);
-    return PEFT_OK;
+    return rc;
+}
+
+static int starts_by_svd(const struct adapter *a) { return !strcmp(a->start, "pissa"); }
+
+static int lora_restart(struct model *m, const struct adapted *a)
+{
+    return lora_start(m, a, starts_by_svd(a->adapter) ? LOWRANK_EXACT : LOWRANK_QR);
 }
 
 static int lora_init(struct model *m, struct adapted *a, uint64_t seed, uint64_t stream)
@@ -48,7 +52,12 @@ static int lora_init(struct model *m, struct adapted *a, uint64_t seed, uint64_t
     struct param *p = a->part[embeds ? LORA_EMBED_B : LORA_A];
     float bound = 1.0f / sqrtf((float)p->cols);
     if (!embeds) a->part[LORA_B]->lr_ratio = a->adapter->lr_ratio;
-    if (a->part[LORA_A0]) return lora_start(m, a);
+    if (a->part[LORA_A0]) {
+        int rc = lora_start(m, a, starts_by_svd(a->adapter) ? LOWRANK_SVD : LOWRANK_QR);
+        for (int k = LORA_A; k <= LORA_B && !rc; k++)
+            memcpy(a->part[k]->own, a->part[k + START]->own, (size_t)param_len(a->part[k]) * 4);
+        return rc;
+    }
     if (embeds) rng_fill_normal(p->own, param_len(p), 1.0f, seed, stream);
     else if (a->adapter->start)
         rng_fill_normal(p->own, param_len(p), 1.0f / (float)a->rank, seed, stream);
@@ -131,6 +140,7 @@ const struct method method_lora = {
     .fused = 1,
     .patterns = 1,
     .init = lora_init,
+    .restart = lora_restart,
     .set_scale = lora_scale,
     .after = lora_after,
     .embed = lora_embed,
