@@ -8,7 +8,7 @@
 #   BENCH_PYTHON=...  a python that has torch, transformers and peft already
 #   BENCH_THREADS=N BENCH_STEPS=N BENCH_ROUNDS=N
 #   BENCH_MEGABYTES=N    of text for the tokenizers
-#   BENCH_ONLY=encode|train
+#   BENCH_ONLY=encode|adapters|train
 set -eu
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build/release}
@@ -22,6 +22,13 @@ python=${BENCH_PYTHON:-}
 if [ "${BENCH_ONLY:-encode}" = encode ]; then
     python3 bench/encode.py --program "$BUILD/bench_encode" --python "$python" --out build/bench \
         --megabytes "${BENCH_MEGABYTES:-20}" --rounds "${BENCH_ROUNDS:-2}"
+    [ -z "${BENCH_ONLY:-}" ] || exit 0
+fi
+
+# Many adapters on one model: what switching, holding and mixing them costs.
+if [ "${BENCH_ONLY:-adapters}" = adapters ]; then
+    mkdir -p build/bench
+    "$BUILD/bench_adapters" "$(tools/fetch_model.sh)" build/bench/adapter "${BENCH_ADAPTERS:-100}"
     [ -z "${BENCH_ONLY:-}" ] || exit 0
 fi
 

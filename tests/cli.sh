@@ -382,6 +382,10 @@ if [ -e "$TEXT/config.json" ]; then
         --sample-file questions.txt --sample-tokens 8 --out text
     says text/report.html 'Who are &#60;you&#62;?'
     run 0 'generate with adapter' generate "$TEXT" --adapter text --prompt Hello --max-tokens 4
+    printf '{"prompt": "Hello", "adapter": "t"}\n{"adapter": "", "prompt": "Hello"}\nHi\n' >asked.jsonl
+    run 0 'generate at once' generate "$TEXT" --with t=text --prompts asked.jsonl --max-tokens 4 --json
+    holds 'one line for each prompt' test "$(wc -l <out)" = 3
+    run 2 'no such adapter' generate "$TEXT" --with t --prompts asked.jsonl
 fi
 
 echo "$passed passed, $failed failed"

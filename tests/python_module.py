@@ -185,6 +185,15 @@ def test_text():
         assert spans[-1][1] == len(text) and all(a < b for a, b in spans)
         assert model.tokenize(text.encode(), offsets=True)[1][-1][1] == len(text.encode())
         whole = model.generate("Hello", max_tokens=8)
+        for name in ("one", "two"):
+            model.add_adapter(name, rank=2)
+            model.disable_adapter(name)
+        asked = ["Hello", "Hello", "What is it?"]
+        assert model.generate_batch(asked, ["one", "", None], max_tokens=8, batch=2)[0] == whole
+        rows = model.forward_batch([[5, 6], [7]], ["two", None])
+        assert len(rows) == 3 * model.info.vocab
+        alone = [x for row in model.forward([5, 6]).tolist() for x in row]
+        assert max(abs(a - b) for a, b in zip(rows, alone)) < 1e-4
         assert "".join(model.stream("Hello", max_tokens=8)) == whole
         for piece in model.stream([{"role": "user", "content": "Hello"}], max_tokens=50):
             break

@@ -65,7 +65,8 @@ struct args {
     int32_t checkpoint_every, eval_every, resume, overwrite, sample_tokens;
 
     const char *prompt;
-    struct list stop;
+    struct list stop, with;
+    const char *prompts;
     int32_t max_tokens, top_k, raw;
     double temperature, top_p, min_p, repeat_penalty, length_penalty;
     int32_t beams;
@@ -111,6 +112,7 @@ struct command {
     const char *of;                      /* what the operand is; NULL = a model */
 };
 
+extern const struct option prompts_options[];
 extern const struct option common_options[], model_options[], data_options[], adapter_options[],
     train_options[], generate_options[];
 
@@ -205,6 +207,13 @@ void interrupt_catch(peft_trainer *trainer);
 void interrupt_release(void);
 bool interrupted(void);
 
+/* The string of that key in a line that is a JSON object, in the line's place; NULL =
+ * there is none. */
+char *string_of_line(char *line, const char *key);
+/* peft generate --prompts: answers all of a file. */
+int answer_prompts(const struct args *args, peft_model *model);
+/* The reason that an answer ended with. */
+const char *reason_name(int32_t reason);
 /* A file, or a folder with something in it. */
 bool is_occupied(const char *path);
 

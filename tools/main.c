@@ -141,9 +141,11 @@ static const struct command commands[] = {
     {"generate", "Answers one prompt.", "peft generate MODEL --prompt TEXT [options]",
      "  peft generate model.gguf --prompt \"What is the capital of France?\"\n"
      "  peft generate model.gguf --adapter run --prompt Hello --temperature 0.7 --seed 1\n"
-     "  echo \"Once upon a time\" | peft generate model.gguf --raw --max-tokens 40\n",
+     "  echo \"Once upon a time\" | peft generate model.gguf --raw --max-tokens 40\n"
+     "  peft generate model.gguf --prompts asked.jsonl --with law=run1 --with cook=run2 --json\n",
      OPERAND_NEEDED,
-     {prompt_options, generate_options, adapter_options, model_options, common_options},
+     {prompt_options, prompts_options, generate_options, adapter_options, model_options,
+      common_options},
      run_generate, NULL},
     {"chat", "Talks with a model.", "peft chat MODEL [options]",
      "  peft chat model.gguf\n"

@@ -50,6 +50,15 @@ const struct option adapter_options[] = {
      0},
     {0}};
 
+const struct option prompts_options[] = {
+    {"prompts", OPT_TEXT, "FILE", "many at once: JSONL of \"prompt\" and \"adapter\" (a\n"
+     "                         name, \"\": the model as it is), or lines of text", AT(prompts), 0,
+     0},
+    {"batch", OPT_INT, "N", "answers at once (default 16)", AT(batch), 1, 65536},
+    {"with", OPT_LIST, "NAME=PATH", "adapter for prompts that name it; may be repeated", AT(with),
+     0, 0},
+    {0}};
+
 const struct option train_options[] = {
     {"eval", OPT_TEXT, "FILE|RATIO", "evaluation data, or the share to set aside", AT(eval), 0, 0},
     {"method", OPT_TEXT, "NAME", "lora (default), dora ... (peft list methods), full, head,\n"

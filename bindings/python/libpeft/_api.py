@@ -80,6 +80,8 @@ GenerateOpts = _struct("GenerateOpts", "size:size max_tokens:i32 temperature:f32
                        "early_stopping:i32")
 Generated = _struct("Generated", "size:size prompt_tokens:i32 tokens:i32 reason:i32 "
                     "prompt_seconds:f64 seconds:f64")
+Request = _struct("Request", "size:size messages:ptr ids:ptr n:i32 adapter:str opts:ptr to:ptr "
+                  "cap:i64 out:ptr")
 DatasetOpts = _struct("DatasetOpts", "size:size max_len:i32 train_on_prompt:i32 system:str "
                       "limit:i32 any_path:i32 prefix:str stride:i32 label_all:i32")
 DatasetStats = _struct("DatasetStats", "size:size schema:char[32] rows:i64 tokens:i64 "
@@ -101,7 +103,8 @@ EvalOpts = _struct("EvalOpts", "size:size batch:i32 confusion:ptr progress:ptr c
 Evaluation = _struct("Evaluation", "size:size rows:i64 tokens:i64 loss:f64 perplexity:f64 "
                      "token_accuracy:f64 accuracy:f64 f1:f64 seconds:f64 task:str "
                      "n_metrics:i32 metrics:metric[16]")
-ClassifyOpts = _struct("ClassifyOpts", "size:size pairs:ptr max_len:i32 batch:i32 raw:i32")
+ClassifyOpts = _struct("ClassifyOpts", "size:size pairs:ptr max_len:i32 batch:i32 raw:i32 "
+                       "adapters:ptr")
 TagOpts = _struct("TagOpts", "size:size aggregate:str max_len:i32 all:i32")
 Tag = _struct("Tag", "label:str begin:i32 end:i32 score:f32")
 AnswerOpts = _struct("AnswerOpts", "size:size n_best:i32 max_answer:i32 max_len:i32 stride:i32 "
@@ -109,7 +112,7 @@ AnswerOpts = _struct("AnswerOpts", "size:size n_best:i32 max_answer:i32 max_len:
 AnswerSpan = _struct("AnswerSpan", "begin:i32 end:i32 score:f32")
 Filled = _struct("Filled", "mask:i32 id:i32 score:f32")
 EmbedOpts = _struct("EmbedOpts", "size:size pool:str normalize:i32 max_len:i32 batch:i32 "
-                    "prefix:str")
+                    "prefix:str adapters:ptr")
 Comparison = _struct("Comparison", "size:size rows:i64 tokens:i64 kl:f64 max_logit_diff:f64 "
                      "same_token:f64 perplexity:f64 reference_perplexity:f64 cosine:f64 "
                      "seconds:f64")
@@ -126,6 +129,7 @@ STRUCTS = {"peft_system": System, "peft_load_opts": LoadOpts, "peft_save_opts": 
            "peft_check_opts": CheckOpts, "peft_convert_opts": ConvertOpts,
            "peft_converted": Converted, "peft_message": Message,
            "peft_generate_opts": GenerateOpts, "peft_entry": Entry, "peft_generated": Generated,
+           "peft_request": Request,
            "peft_dataset_opts": DatasetOpts, "peft_dataset_stats": DatasetStats,
            "peft_train_opts": TrainOpts, "peft_step": Step, "peft_plan": Plan,
            "peft_eval_opts": EvalOpts, "peft_evaluation": Evaluation, "peft_metric": Metric,
@@ -173,6 +177,7 @@ peft_tokenize_offsets i64 p s size i32 p p i64
 peft_detokenize i64 p p i64 i32 p i64
 peft_chat_render i64 p p i32 i32 p i64
 peft_forward i32 p p i32 p
+peft_forward_batch i32 p p p i32 p p
 peft_forward_pair i32 p p i32 p i32 p
 peft_embed i32 p p i32 i32 p
 peft_forward_pixels i32 p p i32 p
@@ -183,6 +188,7 @@ peft_embed_image i32 p s p size i32 p
 peft_generate_defaults i32 p p
 peft_generate i32 p p i32 p p
 peft_generate_ids i64 p p i32 p p i64 p
+peft_generate_batch i32 p p i32 i32
 peft_classify i32 p p i32 p p p
 peft_tag_text i64 p s size p p i64
 peft_answer i32 p s s p p i32
