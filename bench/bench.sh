@@ -1,6 +1,6 @@
 #!/bin/sh
 # make bench: libpeft against PyTorch + transformers + PEFT, and its tokenizers
-# against the package `tokenizers`.
+# against the package `tokenizers`; then memory and speed of training on fewer bits.
 #
 # Both train the same model, adapter and batches, float32, with the same number
 # of threads, one after the other in turns.  The peer lives in its own
@@ -8,7 +8,7 @@
 #   BENCH_PYTHON=...  a python that has torch, transformers and peft already
 #   BENCH_THREADS=N BENCH_STEPS=N BENCH_ROUNDS=N
 #   BENCH_MEGABYTES=N    of text for the tokenizers
-#   BENCH_ONLY=encode|adapters|train
+#   BENCH_ONLY=encode|adapters|qlora|train
 set -eu
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build/release}
@@ -39,6 +39,16 @@ if [ -n "$python" ] && [ ! -e $folder/config.json ]; then
     mkdir -p build/bench
     "$BUILD/peft" merge "$model" --out $folder --dtype f32
 fi
-exec python3 bench/bench.py --peft "$BUILD/peft" --model "$model" --folder $folder \
-    --python "$python" --out build/bench --threads "${BENCH_THREADS:-$(getconf _NPROCESSORS_ONLN)}" \
-    --steps "${BENCH_STEPS:-6}" --rounds "${BENCH_ROUNDS:-2}"
+threads=${BENCH_THREADS:-$(getconf _NPROCESSORS_ONLN)}
+if [ "${BENCH_ONLY:-train}" = train ]; then
+    python3 bench/bench.py --peft "$BUILD/peft" --model "$model" --folder $folder \
+        --python "$python" --out build/bench --threads "$threads" \
+        --steps "${BENCH_STEPS:-6}" --rounds "${BENCH_ROUNDS:-2}"
+    [ -z "${BENCH_ONLY:-}" ] || exit 0
+fi
+if [ ! -e $folder/config.json ]; then
+    mkdir -p build/bench
+    "$BUILD/peft" convert "$model" --out $folder --dtype f32
+fi
+exec python3 bench/qlora.py --peft "$BUILD/peft" --model "$model" --folder $folder \
+    --threads "$threads"

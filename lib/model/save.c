@@ -78,6 +78,11 @@ static const struct qtype *target_type(const struct save *s, const struct param 
         return here ? p->type : floats_of(p->type);
     }
     if (s->dtype) return s->dtype;
+    /* transformers keeps a quantised checkpoint's floats as they are, and multiplies
+     * them with each other: one type, the config's. */
+    const struct qtype *first = s->m->params[0]->type;
+    if (s->wish && s->wish->bnb)
+        return first == &qtype_bf16 || first == &qtype_f16 ? first : &qtype_f32;
     return p->stored->is_float ? p->stored : floats_of(p->stored);
 }
 
