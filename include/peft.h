@@ -273,7 +273,7 @@ typedef struct peft_adapter_opts {
     const char *method;           /* NULL = "lora"; peft_list("methods") has all */
     const char *targets;          /* comma-separated module names or globs;
                                      NULL = every linear layer but the head */
-    int32_t rank;                 /* 0 = 16 */
+    int32_t rank;                 /* 0 = 16; of adalora, which begins with it, 12 */
     float alpha;                  /* 0 = 2 * rank */
     float dropout;                /* on the adapter's input while training */
     int32_t rslora;               /* 0 = default (on), 1 = on, -1 = off */

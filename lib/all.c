@@ -158,6 +158,7 @@
 #include "adapt/merge.c"
 #include "adapt/settings.c"
 #include "adapt/write.c"
+#include "adapt/method/adalora.c"
 #include "adapt/method/ia3.c"
 #include "adapt/method/ln.c"
 #include "adapt/method/loha.c"

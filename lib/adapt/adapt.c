@@ -107,9 +107,11 @@ int adapter_common(struct model *m, struct adapter *a, int k, int64_t rows, int6
     return p->own ? PEFT_OK : PEFT_ENOMEM;
 }
 
-static struct param *make_part(struct model *m, const struct part *part, const struct site *s,
-                               int64_t rows, int64_t cols)
+static struct param *make_part(struct model *m, const struct adapted *d, int k, int64_t rows,
+                               int64_t cols)
 {
+    const struct part *part = &d->adapter->method->parts[k];
+    const struct site *s = d->site;
     char name[240];
     int n = snprintf(name, sizeof(name), "%s.%s", s->name, part->suffix);
     struct param *p = arena_alloc(&m->arena, sizeof(*p));
@@ -121,6 +123,7 @@ static struct param *make_part(struct model *m, const struct part *part, const s
                          .layer = s->layer,
                          .trainable = !(part->flags & PART_START),
                          .adapter = 1,
+                         .states = d->adapter->method->states,
                          .counted = !(part->flags & PART_START) };
     p->rows = rows;
     p->cols = cols;
@@ -152,7 +155,7 @@ int adapter_attach(struct model *m, struct adapted *d, struct adapter *owner, st
             d->borrowed |= (uint8_t)(1u << k);
             continue;
         }
-        if (!(d->part[k] = make_part(m, part, s, rows, cols))) return PEFT_ENOMEM;
+        if (!(d->part[k] = make_part(m, d, k, rows, cols))) return PEFT_ENOMEM;
     }
     if (method->derive && !(d->derived = mem_array(&m->host.mem, method->derived_len(d), 4)))
         return PEFT_ENOMEM;
@@ -397,7 +400,8 @@ static int adapter_options(struct model *m, struct adapter *a, const peft_adapte
     if (!(o->lr_ratio >= 0 && o->lr_ratio < 1e6f))
         return fail(PEFT_EARG, "lr_ratio %g, expected 0 or more", (double)o->lr_ratio);
     for (size_t i = 0; o->init && i < ARRAY_LEN(starts); i++)
-        if (a->method->patterns && !strcmp(o->init, starts[i])) a->start = starts[i];
+        if (a->method->patterns == PATTERN_NUMBER && !strcmp(o->init, starts[i]))
+            a->start = starts[i];
     if (o->init && !a->start && strcmp(o->init, "kaiming"))
         return fail(PEFT_EARG, "init \"%s\" of method %s, expected kaiming, or of LoRA gaussian, "
                     "pissa, olora", o->init, a->method->name);

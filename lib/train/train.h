@@ -99,6 +99,8 @@ struct trainer {
     struct trained *list;
     int64_t n_list, n_floats;       /* trainable tensors, and their elements */
     float *grads, *state[2];        /* [n_floats] each, made at the first step */
+    float *own;                     /* [n_own], what methods keep: param.state */
+    int64_t n_own;
     double *norm_parts;             /* [n_floats / NORM_GRAIN] */
     struct features features;
     float *gather;                  /* a batch's features, [max rows, dim] */

@@ -68,6 +68,7 @@ static void test_vera(void) { check_fixture("vera"); }
 static void test_loha(void) { check_fixture("loha"); }
 static void test_lokr(void) { check_fixture("lokr"); }
 static void test_oft(void) { check_fixture("oft"); }
+static void test_adalora(void) { check_fixture("adalora"); }
 static void test_refused(void)
 {
     peft_model *m = base();
@@ -79,6 +80,37 @@ static void test_refused(void)
 }
 
 /* --- ten-step traces, with clipping and accumulation */
+
+/* The ranks left, all modules' and each one's by its own name, are PEFT's; and what is
+ * written then, and what PEFT wrote, give its logits. */
+static void check_ranks(peft_model *m, const json *trace)
+{
+    const struct adapter *a = model_of(m)->adapters;
+    const json *want = json_first(json_get(trace, "modules"));
+    const char *dirs[] = { "tests/golden/peft/trace_adalora/final", at("%s/ranks", test_dir) };
+    for (int64_t i = 0; i < a->n_sites; i++) {
+        const json *j = want;
+        int n = 0;
+        while (j && strcmp(json_key(j), a->sites[i].site->name)) j = json_next(j);
+        for (int k = 0; k < a->sites[i].rank; k++) n += a->sites[i].part[2]->own[k] != 0;
+        CHECK_EQ(n, json_number(j, -1));
+    }
+    CHECK_NEAR(distance(m, trace), 0, 1e-4);
+    CHECK_EQ(peft_adapter_save(m, "default", dirs[1]), PEFT_OK);
+    for (int k = 0; k < 2; k++) {
+        peft_model *other = base();
+        CHECK_EQ(peft_adapter_load(other, "default", dirs[k]), PEFT_OK);
+        CHECK_NEAR(distance(other, trace), 0, k ? 1e-4 : 2e-5);
+        CHECK_EQ(peft_adapter_save(other, "default", at("%s/again", test_dir)), PEFT_OK);
+        peft_model_free(other);
+        other = base();
+        CHECK_EQ(peft_adapter_load(other, "default", at("%s/again", test_dir)), PEFT_OK);
+        CHECK_NEAR(distance(other, trace), 0, k ? 1e-4 : 2e-5);
+        CHECK_EQ(peft_adapter_merge(other, "default"), PEFT_OK);
+        CHECK_NEAR(distance(other, trace), 0, k ? 1e-4 : 2e-5);
+        peft_model_free(other);
+    }
+}
 
 static void check_trace(const char *name, int accumulate)
 {
@@ -118,6 +150,7 @@ static void check_trace(const char *name, int accumulate)
         CHECK_NEAR(rel(s.grad_norm, number_at(trace, "grad_norm", i)), 0, 1e-4);
     }
     peft_trainer_free(t);
+    if (json_get(trace, "modules")) check_ranks(m, trace);
     peft_dataset_free(d);
     peft_model_free(m);
     json_free(trace);
@@ -132,6 +165,11 @@ static void test_trace_accumulate(void)
 static void test_trace_rslora_mts(void) { check_trace("trace_rslora_mts", 1); }
 static void test_trace_dora(void) { check_trace("trace_dora", 1); }
 static void test_trace_ia3(void) { check_trace("trace_ia3", 1); }
+static void test_trace_adalora(void)
+{
+    check_trace("trace_adalora", 1);
+    check_trace("trace_adalora", 2);
+}
 static void test_trace_full(void) { check_trace("trace_full", 1); }
 
 int main(void)
@@ -151,12 +189,14 @@ int main(void)
     RUN(test_loha);
     RUN(test_lokr);
     RUN(test_oft);
+    RUN(test_adalora);
     RUN(test_refused);
     RUN(test_trace_lora);
     RUN(test_trace_accumulate);
     RUN(test_trace_rslora_mts);
     RUN(test_trace_dora);
     RUN(test_trace_ia3);
+    RUN(test_trace_adalora);
     RUN(test_trace_full);
     golden_end();
     return TEST_END();

@@ -12,6 +12,7 @@ static const struct sample { const char *method, *settings, *targets, *init; } s
     { "lora", "{\"rank_pattern\": {\"q_proj\": 2}}", NULL, "pissa" },
     { "lora", "{\"use_rslora\": false}", "q_proj,v_proj", "olora" },
     { "dora", NULL, NULL, NULL },
+    { "adalora", "{\"tinit\": 90000, \"total_step\": 100000}", NULL, NULL },
     { "ia3", NULL, NULL, NULL },
     { "ia3", "{\"feedforward_modules\": [\"up_proj\"]}", "up_proj,q_proj", NULL },
     { "ln", NULL, NULL, NULL },
