@@ -51,7 +51,7 @@ struct args {
     const char *method, *targets, *target_parameters, *adapter, *pool, *head, *settings, *init;
     struct list freeze, unfreeze;
     int32_t rank, rslora, to_float;
-    double alpha, dropout, lr_ratio;
+    double alpha, dropout, lr_ratio, rho;
 
     const char *optimizer, *schedule, *no_decay, *recompute;
     double lr, warmup, weight_decay, clip;

@@ -404,7 +404,8 @@ static int adapter_options(struct model *m, struct adapter *a, const peft_adapte
             a->start = starts[i];
     if (o->init && !a->start && strcmp(o->init, "kaiming"))
         return fail(PEFT_EARG, "init \"%s\" of method %s, expected kaiming, or of LoRA gaussian, "
-                    "pissa, olora", o->init, a->method->name);
+                    "pissa, olora, loftq (and eva by peft_adapter_init_eva)", o->init,
+                    a->method->name);
     a->shifts = a->start && a->start != starts[0];
     if (a->shifts && (a->method->mark || o->target_parameters))
         return fail(PEFT_EARG, "init %s is of plain LoRA on linear layers", a->start);

@@ -48,6 +48,10 @@ int settings_rank(const struct adapter *a, const json *config, const char *modul
                   const char *other, int32_t *rank, float *alpha);
 void settings_write(const struct adapter *a, struct buf *b, int *n);
 
+/* --- ranks.c: gives the modules of a LoRA adapter other ranks, [n_sites]; 0 takes a module
+ * out.  The parts of those that change are zero.  alpha 1: theirs keep alpha / rank. */
+int adapter_set_ranks(struct model *m, struct adapter *a, const int32_t *ranks, int alpha);
+
 /* --- combine.c: a new adapter, enabled, of several LoRA adapters. */
 int adapter_combine(struct model *m, const char *name, struct adapter *const *from,
                     const float *weights, int32_t n, const peft_combine_opts *o);

@@ -212,6 +212,7 @@ int nn_adapted(const struct site *s) { return first_at(s, SITE_LINEAR) != NULL; 
 struct tensor *nn_linear(struct pass *p, const struct site *s, struct tensor *x)
 {
     const struct adapted *first = first_at(s, SITE_LINEAR), *a;
+    if (p->seen && x) p->seen(p->seen_arg, s, x);
     for (a = first; a; a = acting(a->next))
         if (a->adapter->method->before) x = a->adapter->method->before(p, a, x);
     graph_name(p->g, s->name);

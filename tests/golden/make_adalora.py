@@ -70,4 +70,5 @@ def main():
     print(out["loss"], out["ranks"], out["modules"])
 
 
-main()
+if __name__ == "__main__":
+    main()

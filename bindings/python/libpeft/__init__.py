@@ -330,6 +330,12 @@ class Model(_Handle):
         opts = _options(_api.AdapterOpts, options)
         _check(lib.peft_adapter_add(self._c, _bytes(name), ctypes.byref(opts)))
 
+    def init_adapter_eva(self, data, name="default", **options):
+        """Starts a fresh LoRA adapter from the data (EVA); options: rho, tau, whiten,
+        keep_alpha, all_tokens, batch, seed."""
+        opts = _options(_api.EvaOpts, options)
+        _check(lib.peft_adapter_init_eva(self._c, _bytes(name), data._c, ctypes.byref(opts)))
+
     def load_adapter(self, path, name="default"):
         _check(lib.peft_adapter_load(self._c, _bytes(name), _bytes(path)))
 

@@ -84,6 +84,8 @@ Plan = _struct("Plan", "size:size weights:i64 trainable:i64 gradients:i64 optimi
                "activations:i64 scratch:i64 data:i64 features:i64 process:i64 peak:i64 "
                "evaluation:i64 steps:i64 tokens_per_step:i64 flops_per_step:f64 "
                "trainable_params:i64 total_params:i64")
+EvaOpts = _struct("EvaOpts", "size:size rho:f32 tau:f32 whiten:i32 keep_alpha:i32 "
+                  "all_tokens:i32 batch:i32 seed:u64 progress:ptr ctx:ptr")
 EvalOpts = _struct("EvalOpts", "size:size batch:i32 confusion:ptr progress:ptr ctx:ptr "
                    "no_answer:f64 objective:str")
 Evaluation = _struct("Evaluation", "size:size rows:i64 tokens:i64 loss:f64 perplexity:f64 "
@@ -113,7 +115,7 @@ STRUCTS = {"peft_system": System, "peft_load_opts": LoadOpts, "peft_save_opts": 
            "peft_generate_opts": GenerateOpts, "peft_entry": Entry, "peft_generated": Generated,
            "peft_dataset_opts": DatasetOpts, "peft_dataset_stats": DatasetStats,
            "peft_train_opts": TrainOpts, "peft_step": Step, "peft_plan": Plan,
-           "peft_eval_opts": EvalOpts, "peft_evaluation": Evaluation, "peft_metric": Metric,
+           "peft_eva_opts": EvaOpts, "peft_eval_opts": EvalOpts, "peft_evaluation": Evaluation, "peft_metric": Metric,
            "peft_classify_opts": ClassifyOpts, "peft_tag_opts": TagOpts, "peft_tag": Tag,
            "peft_answer_opts": AnswerOpts, "peft_answer_span": AnswerSpan,
            "peft_filled": Filled, "peft_embed_opts": EmbedOpts,
@@ -150,6 +152,7 @@ peft_adapter_merge i32 p s
 peft_adapter_set_merged i32 p s i32
 peft_adapter_set_weight i32 p s f32
 peft_adapter_combine i32 p s p p i32 p
+peft_adapter_init_eva i32 p s p p
 peft_tokenize i64 p s size i32 p i64
 peft_tokenize_offsets i64 p s size i32 p p i64
 peft_detokenize i64 p p i64 i32 p i64
