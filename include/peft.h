@@ -291,9 +291,15 @@ typedef struct peft_adapter_opts {
                                      here: "{\"rank_pattern\": {\"q_proj\": 8}}"; NULL = none */
     const char *init;             /* of LoRA: "kaiming" (NULL), "gaussian", "pissa",
                                      "olora"; the base is never changed, and the last
-                                     two save as rank-2r difference adapters */
+                                     two save as rank-2r difference adapters.  "loftq" (Li
+                                     et al. 2023): on a quantised base, scale B A as near
+                                     as can be to what quantising took from each weight.
+                                     EVA: peft_adapter_init_eva */
     float lr_ratio;               /* LoRA+ (Hayou et al. 2024): learning rate of B over
                                      that of A; 0 = 1 */
+    const char *init_model;       /* of loftq: the float model's file or folder; NULL = the
+                                     base's own, when it was quantised by peft_load_opts.quant
+                                     or peft_quantize (else PEFT_EARG) */
 } peft_adapter_opts;
 /* Adds a trainable adapter.  The first one freezes all other weights but the
  * classification head's, as PEFT does; peft_unfreeze can follow.

@@ -154,6 +154,7 @@
 #include "adapt/combine.c"
 #include "adapt/fused.c"
 #include "adapt/io.c"
+#include "adapt/loftq.c"
 #include "adapt/lowrank.c"
 #include "adapt/merge.c"
 #include "adapt/ranks.c"

@@ -93,6 +93,7 @@ static int method_adapter(struct run *run)
                               .rslora = a->rslora, .seed = a->seed,
                               .target_parameters = a->target_parameters, .method = run->method,
                               .settings = a->settings, .init = eva ? NULL : a->init,
+                              .init_model = a->init_model,
                               .lr_ratio = (float)a->lr_ratio};
     int32_t rc = peft_adapter_add(run->model, "default", &opts);
     if (rc)

@@ -390,7 +390,7 @@ static int is_attached(const struct adapter *a, int64_t n, const struct site *s)
 static int adapter_options(struct model *m, struct adapter *a, const peft_adapter_opts *o,
                            json **root)
 {
-    static const char *const starts[] = { "gaussian", "pissa", "olora" };
+    static const char *const starts[] = { "gaussian", "loftq", "pissa", "olora" };
     if (o->rank < 0 || o->rank > 1 << 16)
         return fail(PEFT_EARG, "rank %d, expected 1 to 65536", o->rank);
     if (!isfinite(o->alpha))
@@ -406,9 +406,13 @@ static int adapter_options(struct model *m, struct adapter *a, const peft_adapte
         return fail(PEFT_EARG, "init \"%s\" of method %s, expected kaiming, or of LoRA gaussian, "
                     "pissa, olora, loftq (and eva by peft_adapter_init_eva)", o->init,
                     a->method->name);
-    a->shifts = a->start && a->start != starts[0];
-    if (a->shifts && (a->method->mark || o->target_parameters))
+    a->shifts = a->start && (a->start == starts[2] || a->start == starts[3]);
+    int loftq = a->start == starts[1], random = !a->start || a->start == starts[0];
+    if ((a->shifts && a->method->mark) || (loftq && strcmp(a->method->peft_type, "LORA")) ||
+        (!random && o->target_parameters))
         return fail(PEFT_EARG, "init %s is of plain LoRA on linear layers", a->start);
+    if (o->init_model && !loftq)
+        return fail(PEFT_EARG, "init_model is given, which is of init loftq");
     if (o->rank && !a->method->rank)
         return fail(PEFT_EARG, "method %s has no rank", a->method->name);
     a->rank = o->rank ? o->rank : a->method->rank;
@@ -502,8 +506,12 @@ int adapter_add(struct model *m, const char *name, const peft_adapter_opts *o)
         rc = fail(PEFT_ENOTFOUND,
                   "no layer for method %s is called \"%s\"; this model has layers such as \"%s\"",
                   method->name, o->targets ? o->targets : "", m->layers[0].at[SLOT_O]->name);
+    if (!rc && a->start && !strcmp(a->start, "loftq"))
+        rc = loftq_open(m, o->init_model, &a->floats);
     if (!rc) {
         rc = add_sites(m, a, o, config, n + n_fused);
+        model_free(a->floats);
+        a->floats = NULL;
         if (!rc) rc = keep_modules(m, a, o->modules_to_save);
         if (rc) adapter_drop(m, a);
         else adapter_link(m, a);

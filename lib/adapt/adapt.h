@@ -60,6 +60,11 @@ int adapter_combine(struct model *m, const char *name, struct adapter *const *fr
  * approximation of W of rank r (svd), or W's first r columns as Q of QR and R's rows. */
 int lowrank(struct model *m, const struct matrix *w, int svd, int64_t r, float *left, float *right);
 
+/* --- loftq.c: the model at `path`, or (NULL) the base's own file, as it is stored; and the
+ * best left [r, out] and right [r, in] for what quantising took from the weight. */
+int loftq_open(struct model *m, const char *path, struct model **out);
+int loftq_factors(struct model *m, const struct adapted *a, float *left, float *right);
+
 /* --- fused.c: experts that are one parameter in transformers 5 */
 const struct fused_row *fused_rows(const struct model *m);      /* ended by param == NULL */
 void fused_name(const struct fused_row *row, int64_t layer, char *to, size_t cap);

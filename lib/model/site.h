@@ -186,6 +186,7 @@ struct adapter {
     uint8_t enabled;
     float lr_ratio;                 /* LoRA+: learning rate of B over that of A; 0 = 1 */
     const char *start;              /* initial values where the method has several; or NULL */
+    struct model *floats;           /* loftq, while it starts: the base before it was quantised */
     uint8_t shifts;                 /* they are taken from the weight: what is added is the
                                        difference to them */
     uint64_t seed;

@@ -42,8 +42,8 @@ static const struct adapted *found(peft_model *m, const char *name)
     return NULL;
 }
 
-/* The same vectors, sign included: PEFT's with rho 1 are near only, from too small a space.  Of modules with one input PEFT may give another one the
- * rank that is left over. */
+/* The same vectors, sign included: PEFT's with rho 1 are near only, from too small a space.
+ * Of modules with one input PEFT may give another one the rank that is left over. */
 static void check_peft(int rho)
 {
     peft_model *m = tiny(2), *want = tiny(2);

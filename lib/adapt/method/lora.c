@@ -22,21 +22,23 @@
 enum { LORA_A, LORA_B, LORA_BIAS, LORA_EMBED_A, LORA_EMBED_B, LORA_A0 = LORA_A + START,
        LORA_B0 = LORA_B + START, LORA_M = LORA_EMBED_A };
 
-/* A and B from the weight itself. */
+/* A and B from the weight itself, or from what quantising took from it. */
 static int lora_start(struct model *m, struct adapted *a)
 {
     const struct param *w = a->site->w;
     struct param *pa = a->part[LORA_A], *pb = a->part[LORA_B];
     const struct matrix weight = { w->type, w->data, w->rows, w->cols };
-    int svd = !strcmp(a->adapter->start, "pissa");
+    int svd = strcmp(a->adapter->start, "olora") != 0;
     int64_t r = a->rank;
     float *left = mem_array(&m->host.mem, r, w->rows * 4), scale = 1.0f / sqrtf(a->scale);
-    int rc = left ? lowrank(m, &weight, svd, r, left, pa->own) : PEFT_ENOMEM;
+    int rc = !left               ? PEFT_ENOMEM
+             : a->adapter->floats ? loftq_factors(m, a, left, pa->own)
+                                  : lowrank(m, &weight, svd, r, left, pa->own);
     for (int64_t i = 0; i < w->rows * r && !rc; i++)
         pb->own[i] = left[i % r * w->rows + i / r] * (svd ? scale : 1.0f);
     if (!rc && svd) m->compute.k->axpy(pa->own, pa->own, scale, 0, param_len(pa));
     mem_free(&m->host.mem, left);
-    if (rc) return rc;
+    if (rc || !a->part[LORA_A0]) return rc;
     memcpy(a->part[LORA_A0]->own, pa->own, (size_t)param_len(pa) * 4);
     memcpy(a->part[LORA_B0]->own, pb->own, (size_t)param_len(pb) * 4);
     return PEFT_OK;
@@ -49,8 +51,9 @@ static int lora_init(struct model *m, struct adapted *a, uint64_t seed, uint64_t
     float bound = 1.0f / sqrtf((float)p->cols);
     if (!embeds) a->part[LORA_B]->lr_ratio = a->adapter->lr_ratio;
     if (a->part[LORA_A0]) return lora_start(m, a);
+    if (a->adapter->floats && !embeds && !a->site->w->type->is_float) return lora_start(m, a);
     if (embeds) rng_fill_normal(p->own, param_len(p), 1.0f, seed, stream);
-    else if (a->adapter->start)
+    else if (a->adapter->start && !a->adapter->floats)
         rng_fill_normal(p->own, param_len(p), 1.0f / (float)a->rank, seed, stream);
     else rng_fill_uniform(p->own, param_len(p), -bound, bound, seed, stream);
     if (embeds) p->lr_ratio = a->adapter->lr_ratio;
@@ -173,8 +176,8 @@ static int dora_norms(struct model *m, const struct adapted *a, float *norm)
 
 static int dora_init(struct model *m, struct adapted *a, uint64_t seed, uint64_t stream)
 {
-    lora_init(m, a, seed, stream);
-    return dora_norms(m, a, a->part[LORA_M]->own);
+    int rc = lora_init(m, a, seed, stream);
+    return rc ? rc : dora_norms(m, a, a->part[LORA_M]->own);
 }
 
 static int64_t dora_len(const struct adapted *a) { return a->site->w->rows; }
