@@ -1,6 +1,5 @@
 /* peft_adapter_*. */
 #include "api/api.h"
-#include "train/eva.h"
 
 static int find(const peft_model *model, const char *name, struct adapter **out)
 {

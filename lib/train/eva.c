@@ -11,7 +11,7 @@
  * is tau.  Of all modules' components the `sum of ranks` best are kept, by S^2 over the sum
  * of all squares; modules with the same input share V, and so have them several times.
  * The rules are those of Hugging Face PEFT. */
-#include "train/eva.h"
+#include "train/train.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -191,6 +191,9 @@ void answers_free(struct measure *s);
 int eval_run(struct model *m, const struct dataset *d, const peft_eval_opts *o,
              peft_evaluation *out);
 
+/* --- eva.c: LoRA's A from the data */
+int eva_init(struct model *m, struct adapter *a, const struct dataset *d, const peft_eva_opts *o);
+
 /* --- features.c: the frozen part's outputs for the batch, from the cache or
  * by running the model; leaves them in t->gather. */
 int features_plan(struct trainer *t);
