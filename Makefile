@@ -223,7 +223,15 @@ demo: deps
 bench: deps
 	$(MAKE) MODE=release all benches
 	BUILD=build/release bench/bench.sh
+# The tables of docs/methods.md; BENCH_MODE=speed for the column of speeds alone.
+bench-methods: deps
+	$(MAKE) MODE=release all
+	BUILD=build/release bench/methods.sh
 benches: $(BENCHES)
+# Every method both ways against PEFT, with torch: tests/interop/run.sh.
+interop: deps
+	$(MAKE) MODE=release all
+	BUILD=build/release tests/interop/run.sh
 
 # lib/all.c is the library as one unit, without the files of processor levels,
 # which need flags of their own.  `make amalgam` writes it, `make unity` checks
@@ -273,7 +281,7 @@ distclean:
 	rm -rf build
 
 .PHONY: all lib deps test test-programs fuzz fuzz-programs fuzz-run examples check-style demo bench \
-    benches amalgam unity install uninstall clean distclean
+    bench-methods benches interop amalgam unity install uninstall clean distclean
 
 -include $(addsuffix .d,$(OBJS) $(CMD_OBJS) $(TESTS) $(EXAMPLES) $(BENCHES) \
     $(FUZZ:%=$(B)/replay/%.o) $(FUZZ:%=$(B)/fuzz_%))

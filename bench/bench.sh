@@ -4,7 +4,7 @@
 #
 # Both train the same model, adapter and batches, float32, with the same number
 # of threads, one after the other in turns.  The peer lives in its own
-# environment, build/bench-venv (3 GB, fetched once).
+# environment, build/peer-venv (3 GB, fetched once).
 #   BENCH_PYTHON=...  a python that has torch, transformers and peft already
 #   BENCH_THREADS=N BENCH_STEPS=N BENCH_ROUNDS=N
 #   BENCH_MEGABYTES=N    of text for the tokenizers
@@ -12,22 +12,12 @@
 set -eu
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build/release}
-VENV=build/bench-venv
 
 python=${BENCH_PYTHON:-}
-if [ -z "$python" ]; then
-    python=$VENV/bin/python
-    if [ ! -e $VENV/ready ]; then
-        echo "bench: installing torch, transformers and peft into $VENV" >&2
-        python3 -m venv $VENV
-        if $VENV/bin/pip install --quiet --disable-pip-version-check torch transformers peft
-        then touch $VENV/ready
-        else
-            echo "bench: the peer cannot be installed; libpeft runs alone" >&2
-            python=
-        fi
-    fi
-fi
+[ -n "$python" ] || python=$(tools/peer.sh) || {
+    echo "bench: the peer cannot be installed; libpeft runs alone" >&2
+    python=
+}
 
 if [ "${BENCH_ONLY:-encode}" = encode ]; then
     python3 bench/encode.py --program "$BUILD/bench_encode" --python "$python" --out build/bench \

@@ -19,6 +19,8 @@ enum {
     EXIT_FILE = 3,        /* a file is missing, broken or not for us */
     EXIT_MEMORY = 4,
     EXIT_NONFINITE = 5,
+    EXIT_REFUSED = 6,     /* adapter check: a reader refuses it */
+    EXIT_MISREAD = 7,     /* adapter check: a reader misreads it */
     EXIT_INTERRUPTED = 130
 };
 
@@ -34,6 +36,7 @@ struct list {
  * defaults in options.c say otherwise. */
 struct args {
     const char *operand;                 /* MODEL or FILE */
+    const char *second;                  /* OUT, of commands that take two */
     int argc;                            /* as typed, for the resume command */
     char **argv;
 
@@ -73,6 +76,10 @@ struct args {
     int32_t n_best, no_answer, stride, normalize;
     double threshold;
     const char *to, *calibrate, *budget;
+    double bits;
+    const char *reader, *base;
+    int32_t merge;
+    double limit_diff;
     int32_t markdown, no_special, plain, tensors, memory;
 };
 
@@ -95,7 +102,7 @@ struct option {
     double low, high;
 };
 
-enum { OPERAND_NONE, OPERAND_NEEDED, OPERAND_OPTIONAL };
+enum { OPERAND_NONE, OPERAND_NEEDED, OPERAND_OPTIONAL, OPERAND_TWO };
 
 struct command {
     const char *name, *summary, *usage, *examples;
@@ -184,6 +191,8 @@ int saving_error(int32_t code, const char *doing);
 
 /* Loads what MODEL names with the options' hooks, and --adapter if given. */
 int open_model(const struct args *args, peft_model **model, peft_info *info);
+/* The model at `path` instead. */
+int open_model_at(const struct args *args, const char *path, peft_model **model, peft_info *info);
 int open_adapter(const struct args *args, peft_model *model, peft_info *info);
 int open_data(const struct args *args, const peft_model *model, const char *path,
               peft_dataset **data);
@@ -196,6 +205,9 @@ void warnings_show(void);
 void interrupt_catch(peft_trainer *trainer);
 void interrupt_release(void);
 bool interrupted(void);
+
+/* A file, or a folder with something in it. */
+bool is_occupied(const char *path);
 
 /* Answers a question to memory; for samples and --json. */
 int answer(peft_model *model, const peft_message *messages, int32_t n,
@@ -223,5 +235,7 @@ int run_classify(const struct args *args);
 int classify_pictures(const struct args *args, peft_model *model, const peft_info *info);
 int run_answer(const struct args *args);
 int run_embed(const struct args *args);
+int run_adapter_check(const struct args *args);
+int run_adapter_convert(const struct args *args);
 
 #endif

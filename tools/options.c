@@ -44,7 +44,8 @@ const struct option data_options[] = {
     {0}};
 
 const struct option adapter_options[] = {
-    {"adapter", OPT_TEXT, "DIR", "adapter folder, ours or Hugging Face PEFT's", AT(adapter), 0, 0},
+    {"adapter", OPT_TEXT, "PATH", "adapter: folder of PEFT or MLX-LM, or GGUF file", AT(adapter), 0,
+     0},
     {0}};
 
 const struct option train_options[] = {
@@ -72,7 +73,7 @@ const struct option train_options[] = {
     {"lr-ratio", OPT_NUMBER, "X", "LoRA+: learning rate of B over that of A", AT(lr_ratio), 0, 1e6},
     {"target-parameters", OPT_TEXT, "NAMES", "experts that get LoRA as one parameter",
      AT(target_parameters), 0, 0},
-    {"adapter", OPT_TEXT, "DIR", "go on from this adapter", AT(adapter), 0, 0},
+    {"adapter", OPT_TEXT, "PATH", "go on from this adapter", AT(adapter), 0, 0},
     {"head", OPT_TEXT, "KIND", "of a new head (default: by the data): classification,\n"
      "                         multi-label, regression, tokens, question-answering,\n"
      "                         reward, masked-lm",
@@ -302,6 +303,8 @@ int options_parse(const struct command *cmd, int argc, char **argv, struct args 
             rc = usage_error("unknown option %s; options are written --name", word);
         else if (cmd->operand == OPERAND_NONE)
             rc = usage_error("%s takes no file, found \"%s\"", cmd->name, word);
+        else if (args->operand && !args->second && cmd->operand == OPERAND_TWO)
+            args->second = word;
         else if (args->operand)
             rc = usage_error("%s takes one model, found \"%s\" after \"%s\"", cmd->name, word,
                              args->operand);
@@ -310,7 +313,10 @@ int options_parse(const struct command *cmd, int argc, char **argv, struct args 
         if (rc)
             return rc;
     }
-    if (cmd->operand == OPERAND_NEEDED && !args->operand && !args->help)
+    if (cmd->operand == OPERAND_TWO && args->operand && !args->second && !args->help)
+        return usage_error("where to?  usage: %s", cmd->usage);
+    if ((cmd->operand == OPERAND_NEEDED || cmd->operand == OPERAND_TWO) && !args->operand &&
+        !args->help)
         return usage_error("which %s?  usage: %s", cmd->of ? cmd->of : "model", cmd->usage);
     return 0;
 }

@@ -59,15 +59,30 @@ int adapter_new(struct model *m, const char *name, const struct method *method,
                     name ? name : "");
     if (adapter_find(m, name))
         return fail(PEFT_ESTATE, "the model has an adapter \"%s\" already", name);
-    struct adapter *a = arena_alloc(&m->arena, sizeof(*a));
-    char *kept = arena_strndup(&m->arena, name, (int64_t)n);
-    if (!a || !kept) return PEFT_ENOMEM;
+    struct arena arena;
+    arena_init(&arena, &m->host.mem);
+    struct adapter *a = arena_alloc(&arena, sizeof(*a));
+    char *kept = arena_strndup(&arena, name, (int64_t)n);
+    if (!a || !kept) {
+        arena_free(&arena);
+        return PEFT_ENOMEM;
+    }
+    a->arena = arena;
     a->name = kept;
     a->method = method;
     a->rank = method->rank;
     a->weight = 1.0f;
     settings_default(a);
     *out = a;
+    return PEFT_OK;
+}
+
+int adapter_room(struct model *m, struct adapter *a, int64_t n)
+{
+    a->sites = arena_alloc(&a->arena, n * (int64_t)sizeof(*a->sites));
+    a->at = arena_alloc(&a->arena, m->n_sites * (int64_t)sizeof(*a->at));
+    if (!a->sites || !a->at) return PEFT_ENOMEM;
+    a->n_at = m->n_sites;
     return PEFT_OK;
 }
 
@@ -96,7 +111,7 @@ static int part_shape(const struct adapted *d, int k, int64_t *rows, int64_t *co
 
 int adapter_common(struct model *m, struct adapter *a, int k, int64_t rows, int64_t cols)
 {
-    struct param *p = arena_alloc(&m->arena, sizeof(*p));
+    struct param *p = arena_alloc(&a->arena, sizeof(*p));
     if (!p) return PEFT_ENOMEM;
     *p = (struct param){ .name = a->method->common[k].suffix, .type = &qtype_f32,
                          .stored = &qtype_f32, .layer = -1, .n_dims = 2, .adapter = 1,
@@ -114,8 +129,8 @@ static struct param *make_part(struct model *m, const struct adapted *d, int k, 
     const struct site *s = d->site;
     char name[240];
     int n = snprintf(name, sizeof(name), "%s.%s", s->name, part->suffix);
-    struct param *p = arena_alloc(&m->arena, sizeof(*p));
-    char *kept = arena_strndup(&m->arena, name, n);
+    struct param *p = arena_alloc(&d->adapter->arena, sizeof(*p));
+    char *kept = arena_strndup(&d->adapter->arena, name, n);
     if (!p || !kept) return NULL;
     *p = (struct param){ .name = kept,
                          .type = &qtype_f32,
@@ -143,6 +158,7 @@ int adapter_attach(struct model *m, struct adapted *d, struct adapter *owner, st
     const struct method *method = owner->method;
     int64_t rows, cols;
     *d = (struct adapted){ .adapter = owner, .site = s, .rank = rank, .alpha = alpha };
+    owner->at[s->index] = d;
     if (method->begin) {
         int rc = method->begin(m, d);
         if (rc) return rc;
@@ -186,11 +202,11 @@ static int wanted(const struct adapter *a, const struct site *s, const char *tar
     return !(s->flags & SLOT_HEAD) && (s->kind == SITE_LINEAR || method->at == s->kind);
 }
 
-int adapter_keep_module(struct model *m, struct adapter *a, struct param *p, float *values)
+int adapter_keep_module(struct adapter *a, struct param *p, float *values)
 {
     for (int64_t i = 0; i < a->n_saved; i++)
         if (a->saved[i].p == p) return fail(PEFT_EFORMAT, "tensor %s is saved twice", p->name);
-    struct saved_module *list = arena_alloc(&m->arena, (a->n_saved + 1) * (int64_t)sizeof(*list));
+    struct saved_module *list = arena_alloc(&a->arena, (a->n_saved + 1) * (int64_t)sizeof(*list));
     if (!list) return PEFT_ENOMEM;
     if (a->n_saved) memcpy(list, a->saved, (size_t)a->n_saved * sizeof(*list));
     list[a->n_saved] = (struct saved_module){ .p = p, .mine = values };
@@ -207,7 +223,7 @@ static int keep_site(struct model *m, struct adapter *a, struct site *s)
         float *values = mem_alloc(&m->host.mem, param_len(list[k]) * 4);
         if (!values) return PEFT_ENOMEM;
         qtype_expand(list[k]->type, values, list[k]->data, 0, param_len(list[k]));
-        int rc = adapter_keep_module(m, a, list[k], values);
+        int rc = adapter_keep_module(a, list[k], values);
         if (rc) {
             mem_free(&m->host.mem, values);
             return rc;
@@ -232,20 +248,6 @@ static int keep_modules(struct model *m, struct adapter *a, const char *targets)
     if (targets && !hits)
         return fail(PEFT_ENOTFOUND, "no module is called \"%s\" (modules_to_save)", targets);
     return PEFT_OK;
-}
-
-/* Several enabled adapters may keep the same module.  The one that was enabled
- * last counts, and each remembers what it took the place of: a chain from the
- * parameter, over the copies, down to the model's own values. */
-struct saved_module *copy_where(struct model *m, const struct param *p, const float *mine,
-                                const float *old)
-{
-    for (struct adapter *a = m->adapters; a; a = a->next)
-        for (int64_t i = 0; a->enabled && i < a->n_saved + a->n_merged; i++) {
-            struct saved_module *s = i < a->n_saved ? &a->saved[i] : &a->merged[i - a->n_saved];
-            if (s->p == p && ((mine && s->mine == mine) || (old && s->old_own == old))) return s;
-        }
-    return NULL;
 }
 
 void put_module(struct saved_module *s)
@@ -295,7 +297,7 @@ void give_module(struct model *m, const struct saved_module *s)
 void adapter_enable(struct model *m, struct adapter *a, int on)
 {
     if (a->enabled == on) return;
-    m->edits++;
+    if (a->n_saved) m->edits++;
     for (int64_t i = 0; i < a->n_saved; i++) {
         if (on) put_module(&a->saved[i]);
         else take_module(m, &a->saved[i]);
@@ -311,11 +313,6 @@ void adapter_link(struct model *m, struct adapter *a)
     if (!m->adapter_seen)
         for (int64_t i = 0; i < m->n_params; i++) m->params[i]->trainable = 0;
     m->adapter_seen = 1;
-    for (int64_t i = 0; i < a->n_sites; i++) {
-        struct adapted **at = &a->sites[i].site->first;
-        while (*at) at = &(*at)->next;
-        *at = &a->sites[i];
-    }
     adapter_enable(m, a, 1);
     for (int64_t i = 0; i < a->n_saved; i++) {
         a->saved[i].was_trainable = a->saved[i].p->trainable;
@@ -326,12 +323,11 @@ void adapter_link(struct model *m, struct adapter *a)
 void adapter_drop(struct model *m, struct adapter *a)
 {
     for (int64_t i = 0; i < a->n_sites; i++) adapted_free(m, &a->sites[i]);
-    for (int k = 0; k < COMMON; k++) {
+    for (int k = 0; k < COMMON; k++)
         if (a->common[k]) mem_free(&m->host.mem, a->common[k]->own);
-        a->common[k] = NULL;
-    }
     for (int64_t i = 0; i < a->n_saved; i++) mem_free(&m->host.mem, a->saved[i].mine);
-    a->n_sites = a->n_saved = 0;
+    struct arena arena = a->arena;
+    arena_free(&arena);
 }
 
 /* Whether the module trains without the adapter that is being removed: it did
@@ -352,11 +348,6 @@ void adapter_remove(struct model *m, struct adapter *a)
     struct adapter **at = &m->adapters;
     while (*at != a) at = &(*at)->next;
     *at = a->next;
-    for (int64_t i = 0; i < a->n_sites; i++) {
-        struct adapted **d = &a->sites[i].site->first;
-        while (*d != &a->sites[i]) d = &(*d)->next;
-        *d = (*d)->next;
-    }
     adapter_enable(m, a, 0);
     for (int64_t i = 0; i < a->n_saved; i++)
         a->saved[i].p->trainable = keeps_module(m, &a->saved[i]);
@@ -456,8 +447,7 @@ static int add_sites(struct model *m, struct adapter *a, const peft_adapter_opts
     const struct method *method = a->method;
     int64_t n_fused = 0, i;
     int rc;
-    a->sites = arena_alloc(&m->arena, (n + 1) * (int64_t)sizeof(*a->sites));
-    if (!a->sites) return PEFT_ENOMEM;
+    if ((rc = adapter_room(m, a, n + 1))) return rc;
     if ((rc = add_common(m, a, o->targets))) return rc;
     rc = add_fused(m, a, o->target_parameters, 1, &n_fused);
     n_fused = a->n_sites;
@@ -488,7 +478,7 @@ int adapter_add(struct model *m, const char *name, const peft_adapter_opts *o)
 {
     const struct method *method = method_by_name(o->method ? o->method : "lora");
     int64_t n = 0, n_fused = 0, i;
-    struct adapter *a;
+    struct adapter *a = NULL;
     json *config = NULL;
     if (!method)
         return fail(PEFT_EUNSUPPORTED, "adapter method \"%s\", expected such as lora (peft_list "
@@ -508,14 +498,14 @@ int adapter_add(struct model *m, const char *name, const peft_adapter_opts *o)
                   method->name, o->targets ? o->targets : "", m->layers[0].at[SLOT_O]->name);
     if (!rc && a->start && !strcmp(a->start, "loftq"))
         rc = loftq_open(m, o->init_model, &a->floats);
-    if (!rc) {
-        rc = add_sites(m, a, o, config, n + n_fused);
+    if (!rc) rc = add_sites(m, a, o, config, n + n_fused);
+    if (a) {
         model_free(a->floats);
         a->floats = NULL;
-        if (!rc) rc = keep_modules(m, a, o->modules_to_save);
-        if (rc) adapter_drop(m, a);
-        else adapter_link(m, a);
     }
+    if (!rc) rc = keep_modules(m, a, o->modules_to_save);
+    if (!rc) adapter_link(m, a);
+    else if (a) adapter_drop(m, a);
     json_free(config);
     return rc;
 }

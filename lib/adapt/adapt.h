@@ -10,18 +10,22 @@ int method_of_config(const json *config, const struct method **out);
 struct adapter *adapter_find(const struct model *m, const char *name);
 
 int adapter_add(struct model *m, const char *name, const peft_adapter_opts *o);
-int adapter_load(struct model *m, const char *name, const char *dir);
-int adapter_save(struct model *m, const struct adapter *a, const char *dir);
+/* In any of the formats of io.h. */
+int adapter_load(struct model *m, const char *name, const char *path);
+int adapter_save(struct model *m, const struct adapter *a, const char *path,
+                 const peft_adapter_save_opts *opts);
 void adapter_enable(struct model *m, struct adapter *a, int on);
 void adapter_remove(struct model *m, struct adapter *a);
 /* --- merge.c: for good; so that it can be taken back; and how much it counts. */
 int adapter_merge(struct model *m, struct adapter *a);
 int adapter_set_merged(struct model *m, struct adapter *a, int on);
-int adapter_set_weight(struct model *m, struct adapter *a, float weight);
+int adapter_set_weight(struct adapter *a, float weight);
 
 /* For io.c: an adapter without tensors, not yet part of the model. */
 int adapter_new(struct model *m, const char *name, const struct method *method,
                 struct adapter **out);
+/* Room for n adapted modules, before the first is attached. */
+int adapter_room(struct model *m, struct adapter *a, int64_t n);
 /* Makes the parts of `a` at a site; the values are zero.  What does not run
  * along the outputs is `mate`'s where one is given. */
 int adapter_attach(struct model *m, struct adapted *a, struct adapter *owner, struct site *s,
@@ -32,7 +36,7 @@ int adapter_common(struct model *m, struct adapter *a, int k, int64_t rows, int6
  * ending, or a glob over the whole name. */
 int adapter_targets(const char *targets, const char *name);
 /* Takes over `values` [param_len(p)] as the adapter's own copy of p. */
-int adapter_keep_module(struct model *m, struct adapter *a, struct param *p, float *values);
+int adapter_keep_module(struct adapter *a, struct param *p, float *values);
 /* Puts it into the model, enabled; the first one freezes the rest. */
 void adapter_link(struct model *m, struct adapter *a);
 void adapter_drop(struct model *m, struct adapter *a);          /* frees one that is not linked */
@@ -40,6 +44,7 @@ void adapter_drop(struct model *m, struct adapter *a);          /* frees one tha
 /* --- settings.c: the members of adapter_config.json that are the method's own */
 void settings_default(struct adapter *a);
 int settings_read(struct model *m, struct adapter *a, const json *config);
+int settings_check_patterns(const json *config);    /* that they are numbers by module */
 /* The settings of peft_adapter_opts; *out is the caller's, also after an error. */
 int settings_parse(struct model *m, struct adapter *a, const char *text, json **out);
 /* Rank and alpha of a module, by its patterns and its names in files and in
@@ -57,8 +62,26 @@ int adapter_combine(struct model *m, const char *name, struct adapter *const *fr
                     const float *weights, int32_t n, const peft_combine_opts *o);
 
 /* --- lowrank.c: left [r, out] and right [r, in] with left^T right = the best
- * approximation of W of rank r (svd), or W's first r columns as Q of QR and R's rows. */
-int lowrank(struct model *m, const struct matrix *w, int svd, int64_t r, float *left, float *right);
+ * approximation of W of rank r, nearly or to rounding (PEFT_EUNSUPPORTED where that is not
+ * unique), or W's first r columns as Q of QR and R's rows. */
+enum lowrank { LOWRANK_QR, LOWRANK_SVD, LOWRANK_EXACT };
+int lowrank(struct model *m, const struct matrix *w, enum lowrank how, int64_t r, float *left,
+            float *right);
+
+/* --- fold.c: adapters as a LoRA that has one rank, one scale alpha / r, and no base of its own */
+/* NULL, or why `a` cannot be folded without loss: a part of a sentence. */
+const char *adapter_unfoldable(const struct adapter *a);
+/* `how` is `from` so, or with rank > 0 the best LoRA of that rank for what merging would change;
+ * *error is then |W' - W - s B A| / |W' - W| over all modules.  Disabled. */
+int adapter_fold(struct model *m, const char *name, const struct adapter *from, int32_t rank,
+                 struct adapter **out, double *error);
+/* The initial values that init_lora_weights "pissa" or "olora" took out of the base. */
+int adapter_restart(struct model *m, struct adapter *a);
+
+/* --- readers.c: which programs load an adapter's folder, refuse or misread it; the base m
+ * may be NULL, and so may the reader's name for all. */
+int adapter_check(struct host *h, const struct model *m, const char *dir, const char *reader,
+                  peft_adapter_report *out);
 
 /* --- loftq.c: the model at `path`, or (NULL) the base's own file, as it is stored; and the
  * best left [r, out] and right [r, in] for what quantising took from the weight. */

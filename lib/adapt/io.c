@@ -1,21 +1,12 @@
 /* Reading adapters as Hugging Face PEFT writes them: adapter_config.json and
  * adapter_model.safetensors, whose tensors are called
- * base_model.model.<module>.<part>.  Generic over the methods' parts. */
+ * base_model.model.<module>.<part>.  Generic over the methods' parts.  Other
+ * formats (foreign.c) tell their settings and tensors in these words. */
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
 
 #include "adapt/io.h"
-
-struct load {
-    struct model *m;
-    struct adapter *a;
-    struct store *st;
-    const json *config;
-    struct map sites;               /* module name -> index in m->sites */
-    int64_t *at;                    /* site -> 1 + index in a->sites, or 0 */
-    char *parameters;               /* target_parameters, separated by commas, or NULL */
-};
 
 /* Settings that change the arithmetic and that we do not have. */
 static int refuse_unknown(const json *c)
@@ -34,15 +25,28 @@ static int refuse_unknown(const json *c)
                         must_be_off[i]);
     }
     const char *init = json_string(json_get(c, "init_lora_weights"));
-    if (init && (!strncmp(init, "pissa", 5) || !strcmp(init, "olora")))
-        return fail(PEFT_EUNSUPPORTED,
-                    "the adapter was made with init_lora_weights \"%s\", which changed its base; "
-                    "save it in PEFT with path_initial_model_for_weight_conversion",
-                    init);
+    static const char *const lost[] = { "pissa_niter", "corda", "loftq", "lora_ga" };
+    for (size_t i = 0; i < ARRAY_LEN(lost) && init; i++)
+        if (!strncmp(init, lost[i], strlen(lost[i])))
+            return fail(PEFT_EUNSUPPORTED, "the adapter was made with init_lora_weights \"%s\", "
+                        "which changed its base by values that are lost; save it in PEFT with "
+                        "path_initial_model_for_weight_conversion", init);
     return PEFT_OK;
 }
 
-static int read_config(struct load *l, const char *name, const char *dir, json **root)
+/* Settings that say that initial values were taken out of the base. */
+static void read_start(struct adapter *a, const json *c)
+{
+    static const char *const starts[] = { "pissa", "olora" };
+    const char *init = json_string(json_get(c, "init_lora_weights"));
+    for (size_t i = 0; i < ARRAY_LEN(starts) && init && a->method->restart; i++)
+        if (!strcmp(init, starts[i])) {
+            a->start = starts[i];
+            a->shifts = 1;
+        }
+}
+
+static int read_adapter_config(struct load *l, const char *dir, json **root)
 {
     struct file_view v;
     char *path;
@@ -53,7 +57,18 @@ static int read_config(struct load *l, const char *name, const char *dir, json *
     if (rc) return rc;
     rc = json_parse((const char *)v.data, v.n, "adapter_config.json", root);
     file_close_view(&l->m->host, &v);
-    if (rc) return rc;
+    return rc;
+}
+
+/* Which format it is: a file, or a folder whose settings tell it. */
+static int read_config(struct load *l, const char *name, const char *path, json **root)
+{
+    int kind = path_kind(&l->m->host, path), rc = PEFT_OK;
+    l->format = kind == 1 ? &format_gguf : &format_peft;
+    if (kind != 1 && (rc = read_adapter_config(l, path, root))) return rc;
+    if (*root && !json_get(*root, format_peft.mark) && json_get(*root, format_mlx.mark))
+        l->format = &format_mlx;
+    if (l->format->settings && (rc = l->format->settings(l, path, root))) return rc;
     const json *c = l->config = *root;
     const struct method *method;
     if ((rc = method_of_config(c, &method)) || (rc = refuse_unknown(c))) return rc;
@@ -62,8 +77,9 @@ static int read_config(struct load *l, const char *name, const char *dir, json *
     if ((rc = settings_read(l->m, a, c))) return rc;
     a->default_names = !a->names;
     a->ranks.fixed = json_kind(json_get(c, "rank_pattern")) == JSON_OBJECT;
+    read_start(a, c);
     const char *base = json_string(json_get(c, "base_model_name_or_path"));
-    if (base && !(a->base = arena_strndup(&l->m->arena, base, (int64_t)strlen(base))))
+    if (base && !(a->base = arena_strndup(&a->arena, base, (int64_t)strlen(base))))
         return PEFT_ENOMEM;
     return PEFT_OK;
 }
@@ -194,9 +210,10 @@ static int load_part(struct load *l, const struct store_tensor *t, int64_t site,
         return fail(PEFT_EUNSUPPORTED, "tensor %s: fan_in_fan_out is on, but the weight of %s is "
                     "[out, in]", t->name, s->name);
     if (!l->at[site]) {
-        int32_t rank;
-        float alpha;
-        int rc = settings_rank(l->a, l->config, s->name, s->peft_name, &rank, &alpha);
+        int32_t rank = l->rank;
+        float alpha = l->alpha;
+        int rc = rank ? PEFT_OK : settings_rank(l->a, l->config, s->name, s->peft_name, &rank,
+                                                &alpha);
         if (rc) return rc;
         struct adapted *fresh = &l->a->sites[l->a->n_sites];
         int none = l->a->method->patterns == PATTERN_MASK && !rank;
@@ -226,8 +243,8 @@ static int load_part(struct load *l, const struct store_tensor *t, int64_t site,
     return check_finite(t, p->own);
 }
 
-/* The module's own weight, which PEFT writes beside adapters of embeddings; it
- * must be what the model has: 1 = it is, 0 = this is no such tensor. */
+/* The module's own weight, which PEFT writes beside adapters of embeddings and output
+ * layers; it must be what the model has: 1 = it is, 0 = this is no such tensor. */
 static int load_base(struct load *l, const struct store_tensor *t, const char *name)
 {
     static const char ending[] = ".base_layer.weight";
@@ -235,7 +252,7 @@ static int load_base(struct load *l, const struct store_tensor *t, const char *n
     int64_t i = n > k && !strcmp(name + n - k, ending)
                     ? map_get(&l->sites, name, (int64_t)(n - k), -1) : -1;
     const struct site *s = i < 0 ? NULL : l->m->sites[i];
-    if (!s || s->kind != SITE_EMBED || !t->type->is_float) return 0;
+    if (!s || !(s->kind == SITE_EMBED || (s->flags & SLOT_HEAD)) || !t->type->is_float) return 0;
     int rc = check_matrix(t, 2, s->w->rows, s->w->cols);
     float a[64], b[64];
     double off = 0, size = 0;
@@ -288,7 +305,7 @@ static int load_common(struct load *l, const struct store_tensor *t)
 
 /* The model's tensor of this name, in Hugging Face's files or in memory, with
  * or without the body's prefix. */
-static struct param *find_param(const struct load *l, const char *name)
+struct param *load_find_param(const struct load *l, const char *name)
 {
     const struct model *m = l->m;
     const char *dot = strrchr(name, '.');
@@ -315,7 +332,7 @@ static int load_module(struct load *l, const struct store_tensor *t, const char 
     int base = load_base(l, t, name);
     if (base) return MIN(base, PEFT_OK);
     name = kept_name(l, name, kept, sizeof(kept));
-    struct param *p = find_param(l, name);
+    struct param *p = load_find_param(l, name);
     if (!p && tied && !strcmp(name, adapter_tied_name(m, full, sizeof(full)))) return PEFT_OK;
     if (!p && strstr(name, ".base_layer."))
         return fail(PEFT_EUNSUPPORTED, "tensor %s: the adapter changes weights or biases below its "
@@ -337,7 +354,7 @@ static int load_module(struct load *l, const struct store_tensor *t, const char 
     if (!values) return PEFT_ENOMEM;
     param_write(m, p, values, t->type, t->data);
     int rc = check_finite(t, values);
-    if (!rc) rc = adapter_keep_module(m, l->a, p, values);
+    if (!rc) rc = adapter_keep_module(l->a, p, values);
     if (rc) mem_free(&m->host.mem, values);
     return rc;
 }
@@ -366,7 +383,7 @@ static int add_head(struct load *l)
     const char **names = NULL;
     int32_t n = (int32_t)t->dims[0], i = 0;
     const json *list = json_get(l->config, "libpeft_labels");
-    if (json_count(list) == n && !(names = arena_alloc(&l->m->arena, n * (int64_t)sizeof(*names))))
+    if (json_count(list) == n && !(names = arena_alloc(&l->a->arena, n * (int64_t)sizeof(*names))))
         return PEFT_ENOMEM;
     for (const json *j = names ? json_first(list) : NULL; j; j = json_next(j))
         names[i++] = json_string(j);
@@ -392,7 +409,7 @@ static int check_complete(const struct load *l)
     for (int64_t i = 0; i < l->a->n_sites; i++)
         for (int k = 0; k < PARTS; k++) {
             struct param *p = adapted_owns(&l->a->sites[i], k) ? l->a->sites[i].part[k] : NULL;
-            if (p && !p->is_new)
+            if (p && !p->is_new && !(l->a->method->parts[k].flags & PART_START))
                 return fail(PEFT_EFORMAT, "the adapter has no tensor " PREFIX "%s", p->name);
             if (p) p->is_new = 0;
         }
@@ -412,11 +429,34 @@ static int read_parameters(struct load *l)
         buf_printf(&b, "%s,", json_string(j));
     }
     int rc = buf_check(&b);
-    if (!rc && b.n && !(l->parameters = arena_strndup(&l->m->arena, b.data, b.n)))
+    if (!rc && b.n && !(l->parameters = arena_strndup(&l->a->arena, b.data, b.n)))
         rc = PEFT_ENOMEM;
     buf_free(&b);
     return rc;
 }
+
+int load_named(struct load *l, const struct store_tensor *t, const char *name)
+{
+    int64_t site;
+    int part, rc = load_fused(l, t, name);
+    if (rc) return MIN(rc, PEFT_OK);
+    return split_name(l, name, &site, &part) ? load_part(l, t, site, part)
+                                             : load_module(l, t, name);
+}
+
+static int give_peft(struct load *l, const struct store_tensor *t)
+{
+    int rc = load_common(l, t);
+    if (rc) return MIN(rc, PEFT_OK);
+    if (strncmp(t->name, PREFIX, strlen(PREFIX)))
+        return fail(PEFT_EFORMAT, "tensor %s, expected a name that begins with " PREFIX, t->name);
+    return load_named(l, t, t->name + strlen(PREFIX));
+}
+
+const struct adapter_format format_peft = {
+    .name = "peft", .tensors = "adapter_model.safetensors", .mark = "peft_type",
+    .give = give_peft, .save = adapter_save_peft, .whole = 1
+};
 
 static int load_tensors(struct load *l)
 {
@@ -424,57 +464,56 @@ static int load_tensors(struct load *l)
     int rc = add_head(l);
     if (!rc) rc = read_parameters(l);
     l->at = mem_array(&m->host.mem, m->n_sites, sizeof(*l->at));
-    l->a->sites = arena_alloc(&m->arena, m->n_sites * (int64_t)sizeof(*l->a->sites));
-    if (!l->at || !l->a->sites) return PEFT_ENOMEM;
+    if (rc || !l->at) return rc ? rc : PEFT_ENOMEM;
+    rc = adapter_room(m, l->a, m->n_sites);
     for (int64_t i = 0; i < m->n_sites && !rc; i++) {
         const char *const names[] = { m->sites[i]->name, m->sites[i]->peft_name };
         for (int k = 0; k < 2 && !rc; k++)
             if (map_add(&l->sites, names[k], (int64_t)strlen(names[k]), i) < 0) rc = PEFT_ENOMEM;
     }
-    for (int64_t i = 0; i < store_count(l->st) && !rc; i++) {
-        const struct store_tensor *t = store_at(l->st, i);
-        const char *name = t->name;
-        int64_t site;
-        int part;
-        if ((rc = load_common(l, t)) > 0) {
-            rc = PEFT_OK;
-            continue;
-        }
-        if (rc) break;
-        if (strncmp(name, PREFIX, strlen(PREFIX)))
-            return fail(PEFT_EFORMAT, "tensor %s, expected a name that begins with " PREFIX, name);
-        name += strlen(PREFIX);
-        if ((rc = load_fused(l, t, name))) rc = MIN(rc, PEFT_OK);
-        else if (split_name(l, name, &site, &part)) rc = load_part(l, t, site, part);
-        else rc = load_module(l, t, name);
-    }
+    if (!rc && l->format->module) rc = foreign_begin(l);
+    for (int64_t i = 0; i < store_count(l->st) && !rc; i++)
+        rc = l->format->give(l, store_at(l->st, i));
     return rc ? rc : check_complete(l);
+}
+
+static int open_tensors(struct load *l, const char *dir)
+{
+    struct host *h = &l->m->host;
+    char *path;
+    int rc = path_join(h, dir, l->format->tensors, &path);
+    if (rc) return rc;
+    if (path_kind(h, path) != 1)
+        rc = fail(PEFT_ENOTFOUND, "%s has no %s", dir, l->format->tensors);
+    if (!rc) rc = store_open_safetensors(h, path, true, &l->st);
+    mem_free(&h->mem, path);
+    return rc;
 }
 
 static int read_adapter(struct model *m, const char *name, const char *dir)
 {
     struct load l = { .m = m };
     json *root = NULL;
-    char *path = NULL;
     int had_head = m->head != NULL;
     map_init(&l.sites, &m->host.mem);
+    map_init(&l.modules, &m->host.mem);
+    arena_init(&l.names, &m->host.mem);
     int rc = read_config(&l, name, dir, &root);
-    if (!rc) rc = path_join(&m->host, dir, "adapter_model.safetensors", &path);
-    if (!rc && path_kind(&m->host, path) != 1)
-        rc = fail(PEFT_ENOTFOUND, "%s has no adapter_model.safetensors", dir);
-    if (!rc) rc = store_open_safetensors(&m->host, path, true, &l.st);
+    if (!rc && !l.st) rc = open_tensors(&l, dir);
     /* Copies as floats, of one byte four; and what methods keep for each row of
      * the base. */
     if (!rc) mem_budget_more(&m->host.mem, 4 * store_bytes(l.st) + store_bytes(m->store));
     if (!rc) rc = load_tensors(&l);
+    if (!rc && l.a->shifts) rc = adapter_restart(m, l.a);
     /* Beyond the name, what is wrong is wrong in the files. */
     if (rc == PEFT_EARG && l.a) rc = PEFT_EFORMAT;
     if (!rc) adapter_link(m, l.a);
     else if (l.a) adapter_drop(m, l.a);
     if (rc && !had_head) model_head_remove(m);
     mem_free(&m->host.mem, l.at);
-    mem_free(&m->host.mem, path);
     map_free(&l.sites);
+    map_free(&l.modules);
+    arena_free(&l.names);
     store_close(l.st);
     json_free(root);
     return rc;

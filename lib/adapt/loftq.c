@@ -41,7 +41,7 @@ int loftq_factors(struct model *m, const struct adapted *a, float *left, float *
         param_write(m, w, rest, &qtype_f32, other);
         qtype_expand(w->type, other, w->data, 0, n);
         m->compute.k->axpy(rest, other, -1.0f, 1, n);
-        rc = lowrank(m, &residual, 1, a->rank, left, right);
+        rc = lowrank(m, &residual, LOWRANK_SVD, a->rank, left, right);
     }
     mem_free(mem, rest);
     mem_free(mem, other);

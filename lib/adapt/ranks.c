@@ -17,14 +17,6 @@ static void ranks_take(struct model *m, struct adapted *d, int k, int32_t rank, 
     else p->cols = rank;
 }
 
-/* What points to a module's place in the list of its site's adapters. */
-static struct adapted **ranks_link(struct adapted *d)
-{
-    struct adapted **at = &d->site->first;
-    while (*at != d) at = &(*at)->next;
-    return at;
-}
-
 /* All memory before anything changes. */
 int adapter_set_ranks(struct model *m, struct adapter *a, const int32_t *ranks, int alpha)
 {
@@ -42,9 +34,8 @@ int adapter_set_ranks(struct model *m, struct adapter *a, const int32_t *ranks, 
     for (int64_t i = 0; i < n * PARTS && rc; i++) mem_free(mem, fresh[i]);
     for (int64_t i = 0; i < n && !rc; i++) {
         struct adapted *d = &a->sites[i], *to = &a->sites[left];
-        struct adapted **at = ranks_link(d);
+        a->at[d->site->index] = ranks[i] ? to : NULL;
         if (!ranks[i]) {
-            *at = d->next;
             adapted_free(m, d);
             continue;
         }
@@ -54,7 +45,6 @@ int adapter_set_ranks(struct model *m, struct adapter *a, const int32_t *ranks, 
         d->rank = ranks[i];
         d->derived_at = 0;
         if (a->method->set_scale) a->method->set_scale(d);
-        *at = to;
         *to = *d;
         left++;
     }

@@ -34,11 +34,10 @@ void settings_default(struct adapter *a)
         put_number(a, s, s->absent);
 }
 
-static int keep_names(struct model *m, struct adapter *a, const struct method_setting *s,
-                      struct buf *b)
+static int keep_names(struct adapter *a, const struct method_setting *s, struct buf *b)
 {
     int rc = buf_check(b);
-    if (!rc && !(*(char **)field(a, s) = arena_strndup(&m->arena, b->n ? b->data : "", b->n)))
+    if (!rc && !(*(char **)field(a, s) = arena_strndup(&a->arena, b->n ? b->data : "", b->n)))
         rc = PEFT_ENOMEM;
     buf_free(b);
     return rc;
@@ -57,7 +56,7 @@ static int read_names(struct model *m, struct adapter *a, const struct method_se
         }
         buf_printf(&b, "%s%s", b.n ? "," : "", json_string(j));
     }
-    return keep_names(m, a, s, &b);
+    return keep_names(a, s, &b);
 }
 
 /* rank_pattern and alpha_pattern: the key is a module's name or its ending. */
@@ -83,11 +82,16 @@ static int check_pattern(const json *config, const char *key)
                                "module", key);
 }
 
+int settings_check_patterns(const json *config)
+{
+    int rc = check_pattern(config, "rank_pattern");
+    return rc ? rc : check_pattern(config, "alpha_pattern");
+}
+
 int settings_read(struct model *m, struct adapter *a, const json *config)
 {
     int mask = a->method->patterns == PATTERN_MASK;
-    int rc = mask ? PEFT_OK : check_pattern(config, "rank_pattern");
-    if (!rc) rc = check_pattern(config, "alpha_pattern");
+    int rc = mask ? PEFT_OK : settings_check_patterns(config);
     for (const struct method_setting *s = a->method->settings; s && s->key && !rc; s++) {
         const json *j = json_get(config, s->key);
         enum json_kind want = s->kind == 'n'   ? JSON_ARRAY
@@ -98,7 +102,7 @@ int settings_read(struct model *m, struct adapter *a, const json *config)
             struct buf b;
             buf_init(&b, &m->host.mem);
             buf_puts(&b, json_string(j));
-            rc = keep_names(m, a, s, &b);
+            rc = keep_names(a, s, &b);
             continue;
         }
         if (json_kind(j) != want)

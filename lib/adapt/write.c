@@ -47,11 +47,12 @@ static const struct site *site_of(const struct model *m, const struct param *p)
 /* --- adapter_config.json */
 
 /* The shortest dotted ending of a module's name that names adapted modules
- * only, so that PEFT adapts the same ones. */
+ * only, at their inputs or not as this one, so that PEFT adapts the same ones. */
 static const char *target_name(const struct model *m, const struct adapter *a,
                                const struct site *site)
 {
     const char *name = written_name(m, a, site);
+    const struct adapted *mine = adapted_at(a, site), *d;
     for (const char *s = name + strlen(name); s > name; s--) {
         if (s[-1] != '.') continue;
         int ok = 1;
@@ -59,8 +60,7 @@ static const char *target_name(const struct model *m, const struct adapter *a,
             const struct site *t = m->sites[i];
             if (!(t->kind & a->method->at) || !adapter_has_ending(written_name(m, a, t), s))
                 continue;
-            ok = 0;
-            for (const struct adapted *d = t->first; d && !ok; d = d->next) ok = d->adapter == a;
+            ok = mine && (d = adapted_at(a, t)) && d->at_input == mine->at_input;
             for (int64_t j = 0; a->method->keeps && j < a->n_saved && !ok; j++)
                 ok = a->saved[j].p == t->w;
         }
@@ -231,6 +231,25 @@ static int put_modules(struct model *m, const struct adapter *a, struct buf *b, 
     return PEFT_OK;
 }
 
+/* The list of the modules that are adapted at their inputs: names that target_modules
+ * has too, as PEFT demands. */
+static int input_names(struct model *m, const struct adapter *a, struct arena *t,
+                       const char **out)
+{
+    struct buf b;
+    buf_init(&b, &m->host.mem);
+    for (int64_t i = 0; i < a->n_sites; i++) {
+        const struct adapted *d = &a->sites[i];
+        const char *name = d->at_input ? target_name(m, a, d->site) : NULL;
+        if (!name || (b.n && adapter_targets(b.data, name))) continue;
+        buf_printf(&b, "%s%s", b.n ? "," : "", name);
+    }
+    int rc = buf_check(&b);
+    if (!rc && b.n && !(*out = arena_strndup(t, b.data, b.n))) rc = PEFT_ENOMEM;
+    buf_free(&b);
+    return rc;
+}
+
 static int put_adapter_config(struct model *m, const struct adapter *a, struct buf *b,
                               struct arena *t)
 {
@@ -254,6 +273,8 @@ static int put_adapter_config(struct model *m, const struct adapter *a, struct b
     struct adapter whole = *a;
     whole.rank *= rank_factor(a);
     whole.alpha = (float)(whole.alpha * alpha_factor(a));
+    int rc = input_names(m, a, t, &whole.names);
+    if (rc) return rc;
     settings_write(&whole, b, &n);
     for (int k = 0; k < 2 && a->method->patterns == PATTERN_NUMBER; k++)
         put_pattern(b, m, a, k, &n);
@@ -344,22 +365,22 @@ static int add_fused_out(struct model *m, struct arena *t, struct store_out *o,
     return PEFT_OK;
 }
 
-static int put_files(struct model *m, const struct adapter *a, const char *dir, struct buf *b,
-                     struct arena *t)
+static int collect_tensors(struct adapter_out *all)
 {
-    static const struct meta meta = { "format", "pt" };
+    struct model *m = all->m;
+    const struct adapter *a = all->a;
+    struct arena *t = &all->t;
     struct store_out *out =
         arena_alloc(t, (a->n_sites * PARTS + 2 * a->n_saved + COMMON + 1) * (int64_t)sizeof(*out));
     int64_t n = 0;
-    char *path;
-    int rc = out ? put_adapter_config(m, a, b, t) : PEFT_ENOMEM;
+    int rc = out ? PEFT_OK : PEFT_ENOMEM;
     for (int64_t i = 0; i < a->n_sites && !rc; i++)
         for (int k = 0; k < PARTS && !rc; k++) {
             const struct adapted *d = &a->sites[i];
             const struct param *p = is_first(a, i) ? d->part[k] : NULL;
             const struct site *of = d->site;
             if (p && (a->method->parts[k].flags & PART_START)) continue;
-            if (p && k + START < PARTS && d->part[k + START])
+            if (p && a->shifts && k + START < PARTS && d->part[k + START])
                 rc = add_shifted_out(m, a, t, &out[n++], d, k);
             else if (p && a->method->patterns == PATTERN_MASK)
                 rc = add_masked_out(m, a, t, &out[n++], d, k);
@@ -383,28 +404,92 @@ static int put_files(struct model *m, const struct adapter *a, const char *dir, 
         const struct slot_row *twin = slot_find(m->arch, SLOT_LM_HEAD);
         rc = add_out(m, twin->hf, "", t, &out[n++], s->p, of, s->mine);
     }
-    if (rc || (rc = path_join(&m->host, dir, "adapter_config.json", &path))) return rc;
-    rc = file_write(&m->host, path, b->data, b->n);
-    mem_free(&m->host.mem, path);
-    if (rc || (rc = path_join(&m->host, dir, "adapter_model.safetensors", &path))) return rc;
-    rc = safetensors_write(&m->host, path, out, n, &meta, 1);
-    mem_free(&m->host.mem, path);
+    all->out = out;
+    all->n = n;
     return rc;
 }
 
-int adapter_save(struct model *m, const struct adapter *a, const char *dir)
+int adapter_put_folder(struct adapter_out *o, const char *dir, const struct buf *config,
+                       const struct meta *meta, int n_meta)
 {
-    struct buf b;
-    struct arena t;
-    char *tmp;
-    int rc = dir_begin(&m->host, dir, &tmp);
+    struct host *h = &o->m->host;
+    char *tmp, *path = NULL, *tensors = NULL;
+    int rc = dir_begin(h, dir, &tmp);
     if (rc) return rc;
-    buf_init(&b, &m->host.mem);
-    arena_init(&t, &m->host.mem);
-    rc = put_files(m, a, tmp, &b, &t);
-    if (rc) dir_abort(&m->host, tmp);
-    else rc = dir_commit(&m->host, dir, tmp);
+    rc = path_join(h, tmp, "adapter_config.json", &path);
+    if (!rc) rc = file_write(h, path, config->data, config->n);
+    if (!rc) rc = path_join(h, tmp, o->format->tensors, &tensors);
+    if (!rc) rc = safetensors_write(h, tensors, o->out, o->n, meta, n_meta);
+    mem_free(&h->mem, path);
+    mem_free(&h->mem, tensors);
+    if (rc) dir_abort(h, tmp);
+    else rc = dir_commit(h, dir, tmp);
+    return rc;
+}
+
+int adapter_save_peft(struct adapter_out *o, const char *dir)
+{
+    static const struct meta meta = { "format", "pt" };
+    struct buf b;
+    buf_init(&b, &o->m->host.mem);
+    int rc = put_adapter_config(o->m, o->a, &b, &o->t);
+    if (!rc) rc = collect_tensors(o);
+    if (!rc) adapter_cast(o);
+    if (!rc) rc = adapter_put_folder(o, dir, &b, &meta, 1);
     buf_free(&b);
-    arena_free(&t);
+    return rc;
+}
+
+static int put_cast(const struct store_out *o, struct writer *w)
+{
+    const float *values = o->data;
+    char packed[4096];
+    int64_t count = 1;
+    for (int32_t k = 0; k < o->n_dims; k++) count *= o->dims[k];
+    for (int64_t i = 0; i < count; i += 1024) {
+        int64_t n = MIN(count - i, 1024), bytes = 0;
+        qtype_bytes(o->type, n, &bytes);
+        o->type->from_f32(packed, values + i, n);
+        writer_put(w, packed, bytes);
+    }
+    return PEFT_OK;
+}
+
+void adapter_cast(struct adapter_out *o)
+{
+    for (int64_t i = 0; i < o->n && o->type != &qtype_f32; i++) {
+        o->out[i].type = o->type;
+        o->out[i].put = put_cast;
+    }
+}
+
+static const struct adapter_format *const adapter_formats[] = {
+    &format_peft, &format_gguf, &format_mlx
+};
+
+int adapter_save(struct model *m, const struct adapter *a, const char *path,
+                 const peft_adapter_save_opts *opts)
+{
+    static const struct { const char *name; const struct qtype *type; } types[] = {
+        { "f32", &qtype_f32 }, { "f16", &qtype_f16 }, { "bf16", &qtype_bf16 }
+    };
+    size_t n = strlen(path);
+    struct adapter_out o = { .m = m, .a = a, .type = &qtype_f32, .format = &format_peft };
+    if (n > 5 && !strcmp(path + n - 5, ".gguf")) o.format = &format_gguf;
+    if (opts->format) o.format = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(adapter_formats) && opts->format; i++)
+        if (!strcmp(opts->format, adapter_formats[i]->name)) o.format = adapter_formats[i];
+    if (!o.format)
+        return fail(PEFT_EARG, "adapter format \"%s\", expected peft, gguf or mlx", opts->format);
+    for (size_t i = 0; opts->dtype && i < ARRAY_LEN(types); i++) {
+        o.type = !strcmp(opts->dtype, types[i].name) ? types[i].type : NULL;
+        if (o.type) break;
+    }
+    if (!o.type)
+        return fail(PEFT_EARG, "type \"%s\" of an adapter, expected f32, f16 or bf16",
+                    opts->dtype);
+    arena_init(&o.t, &m->host.mem);
+    int rc = o.format->save(&o, path);
+    arena_free(&o.t);
     return rc;
 }

@@ -148,9 +148,12 @@ tensor *g_concat_rows(graph *g, tensor *a, tensor *b);
 tensor *g_concat_cols(graph *g, tensor *a, tensor *b);
 tensor *g_slice_cols(graph *g, tensor *x, int64_t first, int64_t n);
 tensor *g_reshape(graph *g, tensor *x, int64_t rows, int64_t cols);      /* same memory */
-/* Copies x's rows into `cache` (external memory, [cap, D]) at the rows at, at +
- * stride, ...; the result is the cache up to the last of them.  Inference only. */
-tensor *g_cache(graph *g, tensor *x, float *cache, int64_t at, int64_t stride);
+/* Inference only: rows of x, and x with some replaced, in its memory when nobody else
+ * reads it; and x's row i copied to row at[i] of `cache` (external memory, [rows, D]),
+ * which is the result. */
+tensor *g_slice_rows(graph *g, tensor *x, int64_t first, int64_t n);
+tensor *g_put_rows(graph *g, tensor *x, tensor *b, int64_t first);
+tensor *g_cache(graph *g, tensor *x, float *cache, const int32_t *at, int64_t rows);
 /* What a loss reports beside its value; sums over the run. */
 struct loss_stats { double loss; int64_t count, hits; };
 /* Language-model head, softmax and cross entropy in one: rows[n] of h (NULL: all n) are

@@ -199,12 +199,21 @@ static void forward_tile(const struct attn_job *j, const struct attn_tile *t, in
     tile_to_rows(j, t, j->new_out, 1.0f, s, j->v);
 }
 
-static void forward_task(const struct attn_job *j, int64_t task, float *scratch)
+/* The rows from `row` on, before `end`, each of which shares keys with the one before;
+ * those of another text share none, and between them may lie many. */
+static int64_t related_rows(const struct attn *a, int64_t row, int64_t end)
+{
+    int64_t i = row + 1;
+    while (i < end && a->lo[i] < a->hi[i - 1] && a->lo[i - 1] < a->hi[i]) i++;
+    return i - row;
+}
+
+static void forward_block(const struct attn_job *j, struct attn_tile block, int64_t head,
+                          float *scratch)
 {
     const struct attn *a = j->a;
     float max[SIDE], sum[SIDE];
-    int64_t head, from, to;
-    struct attn_tile block = query_tile(a, task, &head);
+    int64_t from, to;
     for (int64_t r = 0; r < block.rows; r++) {
         max[r] = -FLT_MAX;
         sum[r] = 0.0f;
@@ -222,6 +231,16 @@ static void forward_task(const struct attn_job *j, int64_t task, float *scratch)
         if (sum[r] == 0.0f) continue;
         *lse = (float)((double)max[r] + log((double)sum[r]));
         j->c->k->axpy(o, o, 1.0f / sum[r], 0, block.dim);
+    }
+}
+
+static void forward_task(const struct attn_job *j, int64_t task, float *scratch)
+{
+    int64_t head;
+    const struct attn_tile all = query_tile(j->a, task, &head);
+    for (int64_t r = 0, n; r < all.rows; r += n) {
+        n = related_rows(j->a, all.row + r, all.row + all.rows);
+        forward_block(j, tile_at(j->a, all.row + r, n, 0, 0, head), head, scratch);
     }
 }
 

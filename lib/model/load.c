@@ -280,6 +280,7 @@ static int add_site(struct model *m, const struct slot_row *row, int64_t layer, 
     int rc = add_param(m, row, w, s, suffix, expert, &s->w);
     if (!rc && b) rc = add_param(m, row, b, s, ".bias", expert, &s->b);
     if (rc) return rc;
+    s->index = m->n_sites;
     m->sites[m->n_sites++] = s;
     *at = s;
     return PEFT_OK;
@@ -513,6 +514,7 @@ int model_load(const char *path, const peft_load_opts *o, struct model **out)
     if (!m) return PEFT_ENOMEM;
     rc = host_init(&m->host, o);
     m->rss_before = os_rss();
+    m->edits = 1;
     atomic_store(&m->host.mem.live, atomic_load(&host.mem.live));
     arena_init(&m->arena, &m->host.mem);
     if (!rc && !(m->path = mem_strdup(&m->host.mem, path))) rc = PEFT_ENOMEM;
@@ -561,13 +563,16 @@ void model_free(struct model *m)
         mem_free(&m->host.mem, m->params[i]->own);
         mem_free(&m->host.mem, m->params[i]->packed);
     }
-    for (struct adapter *a = m->adapters; a; a = a->next) {
+    for (struct adapter *a = m->adapters, *next; a; a = next) {
+        struct arena arena = a->arena;
+        next = a->next;
         for (int64_t i = 0; i < a->n_sites; i++) adapted_free(m, &a->sites[i]);
         for (int k = 0; k < COMMON; k++)
             if (a->common[k]) mem_free(&m->host.mem, a->common[k]->own);
         for (int64_t i = 0; i < a->n_saved; i++)
             mem_free(&m->host.mem, a->enabled ? a->saved[i].old_own : a->saved[i].mine);
         for (int64_t i = 0; i < a->n_merged; i++) mem_free(&m->host.mem, a->merged[i].old_own);
+        arena_free(&arena);
     }
     graph_free(m->graph);
     pass_mem_free(m->mem);

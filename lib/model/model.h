@@ -58,7 +58,7 @@ struct model {
     float *slopes;                  /* [heads], ALiBi's; or NULL */
     int irregular;                  /* layers follow no period: GGUF cannot say it */
     struct adapter *adapters;
-    uint64_t edits;                 /* counts changes of weights; see method.derive */
+    uint64_t edits;                 /* counts changes of its weights, from 1: see method.derive */
     int adapter_seen;               /* the first adapter froze the rest */
     int64_t rss_before;             /* bytes resident before it was loaded */
     int trainers;                   /* alive: what trains must not change */
@@ -74,6 +74,8 @@ struct model {
 int model_load(const char *path, const peft_load_opts *opts, struct model **out);
 void model_free(struct model *m);
 int model_save(const struct model *m, const char *path, const peft_save_opts *o);
+/* The module's name in a GGUF file, of an expert that of its layer's stack; 0 = none. */
+int site_gguf_name(const struct model *m, const struct site *s, char *to, size_t cap);
 /* Label names for `n` classes, copied; NULL names become "LABEL_i". */
 int model_set_labels(struct model *m, int32_t n, const char *const *names);
 int model_head_add(struct model *m, const peft_head_opts *o);
@@ -98,6 +100,9 @@ struct param *model_param(const struct model *m, const char *name);
 /* Parameters of the model, then those of its adapters; NULL after the last. */
 struct param *model_nth_param(const struct model *m, int64_t i);
 void adapted_free(struct model *m, struct adapted *a);      /* its tensors */
+/* The enabled adapters' copy of p that is `mine`, or above `old`; or NULL. */
+struct saved_module *copy_where(const struct model *m, const struct param *p, const float *mine,
+                                const float *old);
 int model_freeze(struct model *m, const char *globs, int trainable);
 int model_freeze_layers(struct model *m, int32_t first, int32_t last);
 /* A parameter's or module's name in a Hugging Face file: a bare encoder (no
@@ -143,6 +148,12 @@ struct stream {
     int64_t distances, origin;
     struct tensor *bias;
 };
+/* Sequences next to each other on which the same adapters act. */
+struct share { const struct adapter *const *list; int64_t n; };
+/* How rows are shared out: share k has the rows cut[k] to cut[k + 1].  In what
+ * order: of the streams' tokens, one for each text of the main one, of its patches. */
+struct shares { const struct share *at; int64_t n; int32_t *cut; };
+enum { ROWS_SOURCE, ROWS_MAIN, ROWS_TEXTS, ROWS_PATCHES, ROWS_KINDS };
 struct pass {
     struct model *m;
     struct graph *g;
@@ -162,10 +173,17 @@ struct pass {
     const float *rope[2];           /* tables of global and local layers, by pass_begin */
     int64_t n_source;               /* so many of the sequences, the first, are an encoder's */
     int64_t reach;                  /* no text is longer; 0 = as long as the longest is */
-    /* while generating: caches of the main stack's layers [layers], in which each sequence has
-     * `stride` rows, `past` of them from before; with several sequences, each is one token */
+    /* inference: the one adapter that acts on each sequence [n_seq], of which equal ones best
+     * stand together; &adapter_base = none, NULL = those that are enabled, as without `acts` */
+    const struct adapter *const *acts;
+    struct share_mem *share;
+    struct shares rows[ROWS_KINDS], *shares;    /* by pass_begin; of the rows at hand */
+    int copies;                     /* adapters of the shares may have weights of their own */
+    /* while generating: caches of the main stack's layers [layers], of `room` rows; sequence i
+     * has those from first_row[i] on, past[i] of them from before */
     struct kv_cache *cache;
-    int64_t past, stride;
+    int64_t room;
+    const int32_t *first_row, *past;
     struct kv_cache *cross;         /* [layers] of the source's n_cross tokens: filled by a pass
                                        with a source, used by one without */
     int64_t n_cross;
@@ -178,12 +196,32 @@ int32_t *pass_index(struct pass *p);             /* [n_seq], for pooled rows */
 const int32_t *pass_types(struct pass *p);       /* [n] zeros: token types */
 const int32_t *pass_positions(struct pass *p);   /* [n], from hp.pos_offset on */
 const int32_t *pass_patches(struct pass *p);     /* [n], rows of the class token and patches */
+/* --- share.c: the memory of shares, and what pass_begin does for them */
+struct share_mem {
+    const struct adapter **enabled; /* in the order they were added */
+    struct share *share;            /* [cap] */
+    int32_t *cut;                   /* [ROWS_KINDS][cap + 1] */
+    int64_t cap, cap_enabled;
+};
+void shares_free(struct mem *mem, struct share_mem *s);
+int shares_begin(struct pass *p, struct share_mem *s);
+/* Of the rows at hand, p->shares.  The values of q in share k: a copy that its
+ * adapter has, or the model's own; whether they are others than in the first. */
+struct tensor *share_leaf(struct pass *p, int64_t k, struct param *q);
+int share_differs(const struct pass *p, int64_t k, const struct param *q);
+/* Whether an adapter that derives something from its module's weight can act in
+ * share k; else the graph has failed. */
+int share_can(struct pass *p, int64_t k, const struct adapted *d);
+/* Rows of x that share k has, and x with them replaced. */
+struct tensor *share_rows(struct pass *p, struct tensor *x, int64_t k);
+struct tensor *share_put(struct pass *p, struct tensor *x, struct tensor *rows, int64_t k);
 struct tensor *nn_leaf(struct pass *p, struct param *q);   /* NULL gives NULL */
 struct tensor *nn_linear(struct pass *p, const struct site *s, struct tensor *x);
 struct tensor *nn_embed(struct pass *p, const struct site *s, const int32_t *ids, int64_t n);
 /* Whether an adapter acts in nn_linear.  The embeddings' adapters do not where
  * embeddings serve as the output layer. */
-int nn_adapted(const struct site *s);
+int nn_adapted(const struct pass *p, const struct site *s);
+struct tensor *nn_bias(struct pass *p, struct param *b, struct tensor *x);
 struct tensor *nn_norm(struct pass *p, const struct site *s, struct tensor *x);
 struct tensor *nn_dropout(struct pass *p, struct tensor *x, float rate);
 /* Final hidden states of the main stack's rows [n, dim], and of an encoder's
@@ -221,8 +259,16 @@ int gen_ends(const struct model *m, int32_t id);    /* by the file, config.json 
 void gen_sampling(const struct model *m, peft_generate_opts *o);
 
 /* --- generate.c */
-/* ids: receives the answer's tokens instead of its text; or NULL. */
-int model_generate(struct model *m, const int32_t *prompt, int64_t n,
-                   const peft_generate_opts *o, peft_generated *out, struct ids *ids);
+struct gen_request {
+    const int32_t *prompt;          /* [n] */
+    int64_t n;
+    const peft_generate_opts *o;
+    const struct adapter *adapter;  /* that acts, as in pass.acts */
+    peft_generated *out;
+    struct ids *ids;                /* receives the answer's tokens instead of its text; or NULL */
+};
+int model_generate(struct model *m, const struct gen_request *r);
+/* --- serve.c: of n requests up to `batch` at once */
+int model_serve(struct model *m, const struct gen_request *r, int64_t n, int64_t batch);
 
 #endif

@@ -1,8 +1,9 @@
-/* Passes and the small layers: leaf, linear, norm, dropout.  nn_linear and
- * nn_embed are the only places where adapters meet the network. */
+/* Passes and the small layers: leaf, linear, norm, dropout.  Adapters meet the
+ * network in nn_linear and nn_embed alone. */
 #include <math.h>
 #include <stdlib.h>
 
+#include "graph/op.h"
 #include "model/rope.h"
 
 struct pass_mem {
@@ -17,6 +18,7 @@ struct pass_mem {
     int64_t reach;
     int64_t cap, seqs;
     struct rope_cache rope[2];
+    struct share_mem share;
 };
 
 enum { LO, HI, LOCAL_LO, LOCAL_HI, CROSS_LO, CROSS_HI, SELF, RANGES };
@@ -40,6 +42,7 @@ void pass_mem_free(struct pass_mem *m)
     mem_free(&m->host->mem, m->patches);
     for (int k = 0; k < STACKS; k++) mem_free(&m->host->mem, m->bucket[k]);
     for (int k = 0; k < 2; k++) mem_free(&m->host->mem, m->rope[k].table);
+    shares_free(&m->host->mem, &m->share);
     mem_free(&m->host->mem, m);
 }
 
@@ -107,7 +110,7 @@ static void fill_stream(struct pass *p, int which)
     struct stream *s = &p->stream[which];
     const struct stream *source = &p->stream[STACK_ENCODER];
     int causal = p->m->stack[which].causal;
-    int64_t past = s->cache ? p->past : 0, local = p->m->hp.window;
+    int64_t local = p->m->hp.window;
     int64_t window = causal ? local : local / 2;
     int32_t *at[RANGES];
     for (int k = 0; k < RANGES; k++) at[k] = p->mem->ranges + k * p->mem->cap + s->first;
@@ -118,7 +121,8 @@ static void fill_stream(struct pass *p, int which)
     for (int64_t q = 0; q < s->n_seq; q++) {
         const int32_t *start = p->start + s->seq + q, *other = p->start + source->seq + q;
         int64_t row = start[0] - s->first, n = start[1] - start[0];
-        int64_t key = s->cache ? q * p->stride : row, end = key + past + n;
+        int64_t key = s->cache ? p->first_row[q] : row, past = s->cache ? p->past[q] : 0;
+        int64_t end = key + past + n;
         for (int64_t i = row; i < row + n; i++) {
             int64_t self = key + past + i - row, first = causal ? self + 1 - window : self - window;
             at[SELF][i] = (int32_t)self;
@@ -137,26 +141,32 @@ static void fill_stream(struct pass *p, int which)
     s->bucket = p->mem->bucket[which] + (p->mem->reach - p->reach);
 }
 
-/* What inference wants of the adapters, after their weights or the model's changed. */
-static int derive_all(struct model *m)
+/* What inference wants of an adapter, after its weights or the model's changed. */
+static int derive(struct model *m, const struct adapter *a)
 {
-    for (struct adapter *a = m->adapters; a; a = a->next) {
-        if (!a->enabled || !a->method->derive) continue;
-        for (int64_t i = 0; i < a->n_sites; i++) {
-            struct adapted *d = &a->sites[i];
-            if (d->derived_at == m->edits) continue;
-            int rc = a->method->derive(m, d);
-            if (rc) return rc;
-            d->derived_at = m->edits;
-        }
+    for (int64_t i = 0; i < a->n_sites && a->method->derive; i++) {
+        struct adapted *d = &a->sites[i];
+        if (d->derived_at == m->edits) continue;
+        int rc = a->method->derive(m, d);
+        if (rc) return rc;
+        d->derived_at = m->edits;
     }
     return PEFT_OK;
+}
+
+static int derive_all(struct pass *p)
+{
+    int rc = PEFT_OK;
+    for (int k = ROWS_SOURCE; k <= ROWS_MAIN; k++)
+        for (int64_t i = 0; i < p->rows[k].n; i++)
+            for (int64_t j = 0; j < p->rows[k].at[i].n && !rc; j++)
+                rc = derive(p->m, p->rows[k].at[i].list[j]);
+    return rc;
 }
 
 int pass_begin(struct pass *p)
 {
     int rc = pass_mem_reserve(p->mem, p->n, p->n_seq);
-    if (!rc && !p->training) rc = derive_all(p->m);
     if (!rc) rc = rope_begin(p, p->mem->rope);
     if (rc) return rc;
     graph_reset(p->g);
@@ -166,9 +176,14 @@ int pass_begin(struct pass *p)
     p->stream[STACK_ENCODER] = (struct stream){ .n = split, .n_seq = p->n_source };
     p->stream[STACK_MAIN] = (struct stream){ .first = split, .n = p->n - split, .seq = p->n_source,
                                              .n_seq = p->n_seq - p->n_source, .cache = p->cache };
-    for (int64_t s = 0; s < p->n_seq; s++)
-        p->reach = MAX(p->reach, p->start[s + 1] - p->start[s] + p->past);
-    if ((rc = reserve_buckets(p, p->reach))) return rc;
+    for (int64_t s = 0; s < p->n_seq; s++) {
+        int64_t past = p->cache && s >= p->n_source ? p->past[s - p->n_source] : 0;
+        p->reach = MAX(p->reach, p->start[s + 1] - p->start[s] + past);
+    }
+    if (!rc) rc = reserve_buckets(p, p->reach);
+    if (!rc) rc = shares_begin(p, &p->mem->share);
+    if (!rc && !p->training) rc = derive_all(p);
+    if (rc) return rc;
     for (int k = 0; k < STACKS; k++)
         if (p->stream[k].n) fill_stream(p, k);
     return PEFT_OK;
@@ -188,6 +203,11 @@ struct tensor *nn_leaf(struct pass *p, struct param *q)
      * plan only asks whether there will be some. */
     static float planned;
     if (!q) return NULL;
+    for (int64_t k = 1; k < p->shares->n && p->copies && !q->adapter; k++)
+        if (share_differs(p, k, q))
+            return graph_fail(p->g, PEFT_EUNSUPPORTED, "an adapter has a copy of %s, which all "
+                              "texts of a batch have in common", q->name);
+    if (p->copies && !q->adapter) return share_leaf(p, 0, q);
     if (!p->training || !q->trainable)
         return graph_leaf(p->g, q->name, q->type, q->rows, q->cols, q->data, NULL);
     q->used = 1;
@@ -195,54 +215,108 @@ struct tensor *nn_leaf(struct pass *p, struct param *q)
                       q->grad ? q->grad : &planned);
 }
 
-/* The adapters that act at a site used as a module of that kind. */
-static const struct adapted *acting(const struct adapted *a)
+enum hook { BEFORE, AFTER, LAST };
+
+static int has_hook(const struct method *m, enum hook h)
 {
-    while (a && (!a->adapter->enabled || a->adapter->n_merged)) a = a->next;
-    return a;
+    return h == BEFORE ? m->before != NULL : h == AFTER ? m->after != NULL : m->last != NULL;
 }
 
-static const struct adapted *first_at(const struct site *s, unsigned kind)
+/* One of the hooks of all adapters that act at a linear layer, on their rows of y. */
+static struct tensor *adapt(struct pass *p, const struct site *s, enum hook h, struct tensor *x,
+                            struct tensor *y)
 {
-    return s->kind == kind ? acting(s->first) : NULL;
+    for (int64_t k = 0; k < p->shares->n && s->kind == SITE_LINEAR; k++) {
+        const struct share *share = &p->shares->at[k];
+        struct tensor *in = NULL, *out = NULL;
+        for (int64_t i = 0; i < share->n; i++) {
+            const struct adapted *d = adapted_at(share->list[i], s);
+            const struct method *m = share->list[i]->method;
+            if (!d || !has_hook(m, h) || !share_can(p, k, d)) continue;
+            if (!out) {
+                in = share_rows(p, x, k);
+                out = share_rows(p, y, k);
+            }
+            out = h == BEFORE ? m->before(p, d, out)
+                  : h == AFTER ? m->after(p, d, in, out) : m->last(p, d, out);
+        }
+        if (out) y = share_put(p, y, out, k);
+    }
+    return y;
 }
 
-int nn_adapted(const struct site *s) { return first_at(s, SITE_LINEAR) != NULL; }
+int nn_adapted(const struct pass *p, const struct site *s)
+{
+    for (int64_t k = 0; k < p->shares->n && s->kind == SITE_LINEAR; k++)
+        for (int64_t i = 0; i < p->shares->at[k].n; i++)
+            if (adapted_at(p->shares->at[k].list[i], s)) return 1;
+    return 0;
+}
 
 struct tensor *nn_linear(struct pass *p, const struct site *s, struct tensor *x)
 {
-    const struct adapted *first = first_at(s, SITE_LINEAR), *a;
     if (p->seen && x) p->seen(p->seen_arg, s, x);
-    for (a = first; a; a = acting(a->next))
-        if (a->adapter->method->before) x = a->adapter->method->before(p, a, x);
+    x = adapt(p, s, BEFORE, NULL, x);
     graph_name(p->g, s->name);
-    struct tensor *y = g_linear(p->g, x, nn_leaf(p, s->w));
-    for (a = first; a; a = acting(a->next))
-        if (a->adapter->method->after) y = a->adapter->method->after(p, a, x, y);
-    if (s->b) y = g_bias(p->g, y, nn_leaf(p, s->b));
-    for (a = first; a; a = acting(a->next))
-        if (a->adapter->method->last) y = a->adapter->method->last(p, a, y);
+    struct tensor *y = g_linear(p->g, x, share_leaf(p, 0, s->w));
+    for (int64_t k = 1; k < p->shares->n; k++)
+        if (share_differs(p, k, s->w))
+            y = share_put(p, y, g_linear(p->g, share_rows(p, x, k), share_leaf(p, k, s->w)), k);
+    y = adapt(p, s, AFTER, x, y);
+    if (s->b) y = nn_bias(p, s->b, y);
+    return adapt(p, s, LAST, NULL, y);
+}
+
+struct tensor *nn_bias(struct pass *p, struct param *b, struct tensor *x)
+{
+    struct tensor *y = g_bias(p->g, x, share_leaf(p, 0, b));
+    for (int64_t k = 1; k < p->shares->n; k++)
+        if (share_differs(p, k, b))
+            y = share_put(p, y, g_bias(p->g, share_rows(p, x, k), share_leaf(p, k, b)), k);
     return y;
 }
 
 struct tensor *nn_embed(struct pass *p, const struct site *s, const int32_t *ids, int64_t n)
 {
     graph_name(p->g, s->name);
-    struct tensor *y = g_embed(p->g, nn_leaf(p, s->w), ids, n);
-    for (const struct adapted *a = first_at(s, SITE_EMBED); a; a = acting(a->next))
-        if (a->adapter->method->embed) y = a->adapter->method->embed(p, a, ids, n, y);
+    struct tensor *y = g_embed(p->g, share_leaf(p, 0, s->w), ids, n);
+    for (int64_t k = 0; k < p->shares->n; k++) {
+        const struct share *share = &p->shares->at[k];
+        int64_t first = p->shares->n == 1 ? 0 : p->shares->cut[k];
+        int64_t rows = p->shares->n == 1 ? n : p->shares->cut[k + 1] - first;
+        struct tensor *out = NULL;
+        if (share_differs(p, k, s->w))
+            out = g_embed(p->g, share_leaf(p, k, s->w), ids + first, rows);
+        for (int64_t i = 0; i < share->n && s->kind == SITE_EMBED; i++) {
+            const struct adapted *d = adapted_at(share->list[i], s);
+            if (!d || !d->adapter->method->embed) continue;
+            if (!out) out = share_rows(p, y, k);
+            out = d->adapter->method->embed(p, d, ids + first, rows, out);
+        }
+        if (out) y = share_put(p, y, out, k);
+    }
     return y;
+}
+
+static struct tensor *norm(struct pass *p, const struct site *s, struct tensor *x, int64_t k)
+{
+    const struct style *style = &p->m->arch->style;
+    struct tensor *w = share_leaf(p, k, s->w);
+    if (style->norm == NORM_LAYER)
+        return g_layernorm(p->g, x, w, share_leaf(p, k, s->b), (float)p->m->hp.eps);
+    float plus = style->norm_plus && !s->w->plus ? 1.0f : 0.0f;
+    return g_rmsnorm(p->g, x, w, (float)p->m->hp.eps, plus);
 }
 
 struct tensor *nn_norm(struct pass *p, const struct site *s, struct tensor *x)
 {
     if (!s) return x;
     graph_name(p->g, s->name);
-    const struct style *style = &p->m->arch->style;
-    if (style->norm == NORM_LAYER)
-        return g_layernorm(p->g, x, nn_leaf(p, s->w), nn_leaf(p, s->b), (float)p->m->hp.eps);
-    float plus = style->norm_plus && !s->w->plus ? 1.0f : 0.0f;
-    return g_rmsnorm(p->g, x, nn_leaf(p, s->w), (float)p->m->hp.eps, plus);
+    struct tensor *y = norm(p, s, x, 0);
+    for (int64_t k = 1; k < p->shares->n; k++)
+        if (share_differs(p, k, s->w) || share_differs(p, k, s->b))
+            y = share_put(p, y, norm(p, s, share_rows(p, x, k), k), k);
+    return y;
 }
 
 struct tensor *nn_dropout(struct pass *p, struct tensor *x, float rate)

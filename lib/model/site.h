@@ -49,19 +49,18 @@ struct site {
     uint16_t flags;
     const struct slot_row *row;     /* where it stands in the family's table */
     struct param *w, *b;            /* NULL = absent */
-    struct adapted *first;          /* adapters, in the order they were added */
+    int64_t index;                  /* among the model's */
 };
 
 /* One adapter's tensors at one site. */
 enum { PARTS = 7, START = 5, COMMON = 2 };
 struct adapted {
-    struct adapted *next;           /* at the same site */
     struct adapter *adapter;
     struct site *site;
     struct param *part[PARTS];      /* as the method's parts; NULL = absent */
     float *derived;                 /* what inference uses in their stead: see method.derive */
-    uint64_t derived_at;            /* the model's `edits` when it was made */
-    int32_t *index;                 /* the method's own, in the model's arena; or NULL */
+    uint64_t derived_at;            /* the model's `edits` when it was made; 0 = not made */
+    int32_t *index;                 /* the method's own, in the adapter's arena; or NULL */
     int32_t rank;
     float alpha, scale;             /* scale: what multiplies the update */
     uint8_t fused;                  /* 1 + the row of arch->fused whose file tensors hold it */
@@ -132,6 +131,8 @@ struct method {
     int (*begin)(struct model *m, struct adapted *a);
     /* Initial values; the parts are zero before.  `stream` keeps sites apart. */
     int (*init)(struct model *m, struct adapted *a, uint64_t seed, uint64_t stream);
+    /* The parts PART_START as `init` made them in PEFT; NULL = it has none. */
+    int (*restart)(struct model *m, const struct adapted *a);
     void (*set_scale)(struct adapted *a);
     /* What depends on parts and weights alone is not made anew for every token:
      * derive fills a->derived [derived_len] before inference when something has
@@ -164,11 +165,12 @@ struct ranks {
     float beta1, beta2, orthogonal;
     uint8_t by_run;                 /* `total` is the run's steps */
     uint8_t fixed;                  /* the ranks came with its file */
-    float *room;                    /* of the model's arena */
+    float *room;                    /* of the adapter's arena */
 };
 struct saved_module;
 struct adapter {
     struct adapter *next;
+    struct arena arena;             /* itself, and all of it but the tensors' values */
     const char *name;
     const struct method *method;
     /* settings; which of them count is the method's to say */
@@ -184,6 +186,7 @@ struct adapter {
     struct param *common[COMMON];   /* as the method's */
     uint8_t turned;                 /* fan_in_fan_out: files of its base hold W as [in, out] */
     uint8_t enabled;
+    int32_t users;                  /* answers being made with it, which it must outlive */
     float lr_ratio;                 /* LoRA+: learning rate of B over that of A; 0 = 1 */
     const char *start;              /* initial values where the method has several; or NULL */
     struct model *floats;           /* loftq, while it starts: the base before it was quantised */
@@ -192,6 +195,8 @@ struct adapter {
     uint64_t seed;
     struct adapted *sites;          /* [n_sites] */
     int64_t n_sites;
+    struct adapted **at;            /* [n_at] the same by the sites' index, NULL where none is */
+    int64_t n_at;
     float weight;                   /* multiplies what it adds; 1 = as trained */
     struct saved_module *saved;     /* modules_to_save, [n_saved] */
     int64_t n_saved;
@@ -210,5 +215,12 @@ struct saved_module {
     const struct qtype *old_type, *old_stored;
     uint8_t was_trainable;          /* before the adapter came */
 };
+
+extern const struct adapter adapter_base;       /* stands for none: the model as it is */
+
+static inline struct adapted *adapted_at(const struct adapter *a, const struct site *s)
+{
+    return s->index < a->n_at ? a->at[s->index] : NULL;
+}
 
 #endif

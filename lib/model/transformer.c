@@ -77,9 +77,8 @@ static struct tensor *attention(struct pass *p, const struct stream *s, const st
     qkv[0] = rope(p, s, l, head_norm(p, l->at[SLOT_Q_NORM], qkv[0]), hp->heads);
     qkv[1] = rope(p, s, l, head_norm(p, l->at[SLOT_K_NORM], qkv[1]), hp->kv_heads);
     if (s->cache) {
-        int64_t stride = MAX(p->stride, 1);
-        qkv[1] = g_cache(p->g, qkv[1], s->cache[index].k, p->past, stride);
-        qkv[2] = g_cache(p->g, qkv[2], s->cache[index].v, p->past, stride);
+        qkv[1] = g_cache(p->g, qkv[1], s->cache[index].k, s->self, p->room);
+        qkv[2] = g_cache(p->g, qkv[2], s->cache[index].v, s->self, p->room);
     }
     return nn_linear(p, l->at[SLOT_O], attend(p, s, qkv, &s->span[l->local], 1));
 }
@@ -88,9 +87,11 @@ static struct tensor *attention(struct pass *p, const struct stream *s, const st
  * pass left. */
 static struct tensor *of_source(struct pass *p, const struct site *site, float *cache)
 {
+    p->shares = &p->rows[ROWS_SOURCE];
     struct tensor *x = p->source ? nn_linear(p, site, p->source) : NULL;
+    p->shares = &p->rows[ROWS_MAIN];
     if (!cache) return x;
-    if (p->source) return g_cache(p->g, x, cache, 0, 1);
+    if (p->source) return g_cache(p->g, x, cache, p->stream[STACK_ENCODER].self, x ? x->rows : 0);
     return graph_leaf(p->g, site->name, &qtype_f32, p->n_cross, site->w->rows, cache, NULL);
 }
 
@@ -112,7 +113,7 @@ static struct tensor *expert(struct pass *p, const struct expert *e, int64_t ind
     struct graph *g = p->g;
     struct tensor *w[3], *y;
     int fused = 1;
-    for (int k = 0; k < 3; k++) fused &= !nn_adapted(e->at[k]) && !e->at[k]->b;
+    for (int k = 0; k < 3; k++) fused &= !nn_adapted(p, e->at[k]) && !e->at[k]->b;
     if (fused) {
         for (int k = 0; k < 3; k++) w[k] = nn_leaf(p, e->at[k]->w);
         graph_name(g, e->at[0]->name);
@@ -183,7 +184,9 @@ static struct tensor *embed_patches(struct pass *p)
     struct tensor *x = graph_leaf(p->g, "patches", &qtype_f32, p->n - p->n_seq,
                                   at[SLOT_PATCH]->w->cols, p->patches, NULL);
     struct tensor *class = g_embed(p->g, nn_leaf(p, at[SLOT_CLASS]->w), first, 1);
+    p->shares = &p->rows[ROWS_PATCHES];
     x = g_concat_rows(p->g, class, nn_linear(p, at[SLOT_PATCH], x));
+    p->shares = &p->rows[ROWS_MAIN];
     return g_rows(p->g, x, pass_patches(p), p->n);
 }
 
@@ -206,6 +209,7 @@ static struct tensor *run_stack(struct pass *p, int which, int norm)
 {
     struct stream *s = &p->stream[which];
     const struct stack *stack = &p->m->stack[which];
+    p->shares = &p->rows[which == STACK_ENCODER ? ROWS_SOURCE : ROWS_MAIN];
     graph_segment(p->g, -1);
     struct tensor *x = embed(p, s);
     for (int64_t i = stack->first; i < stack->end; i++) {

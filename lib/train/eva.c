@@ -108,7 +108,7 @@ static int eva_update(struct eva *y, struct eva_site *e, const struct tensor *x)
     if (!rc) {
         struct matrix w = { &qtype_f32, stack, rows, d };
         eva_stack(y, e, x, n, stack, mean);
-        rc = lowrank(y->m, &w, 1, e->most, left, right);
+        rc = lowrank(y->m, &w, LOWRANK_SVD, e->most, left, right);
     }
     for (int32_t i = 0; i < e->most && !rc; i++) eva_take(y, e, i, right + i * d, d);
     if (!rc) e->n += n;
@@ -171,8 +171,7 @@ static void eva_ranks(struct eva *y)
 static void eva_seen(void *arg, const struct site *s, struct tensor *x)
 {
     struct eva *y = arg;
-    const struct adapted *d = s->first;
-    while (d && d->adapter != y->a) d = d->next;
+    const struct adapted *d = adapted_at(y->a, s);
     if (d && !d->fused && s->kind == SITE_LINEAR) y->sites[d - y->a->sites].x = x;
 }
 

@@ -233,8 +233,9 @@ static int list_trained(struct trainer *t)
         t->n_floats += div_up(param_len(p), 16) * 16;          /* every tensor begins on 64 bytes */
         t->n_own += p->states * param_len(p);
         adapters += p->adapter || is_kept(t->m, p);
-        body += !p->adapter && !is_kept(t->m, p) && !p->is_new && p->layer >= 0;
+        body += !p->adapter && !is_kept(t->m, p) && !p->is_new && p->layer >= 0 && p->rows > 1;
     }
+    /* Heads, and biases or norms alone (BitFit), bear a far higher one than matrices. */
     if (t->o.lr == 0) t->o.lr = adapters ? adapter_lr(t->m) : body ? 2e-5f : 1e-3f;
     return PEFT_OK;
 }

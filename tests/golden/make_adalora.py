@@ -27,8 +27,8 @@ def batch(rows):
 
 
 def main():
-    with open("trace_lora/trace.json") as file:
-        given = json.load(file)
+    with open("../traces/rows.jsonl") as file:
+        given = dict(rows=[json.loads(line) for line in file])
     config = AdaLoraConfig(init_r=4, target_r=2, tinit=1, tfinal=3, deltaT=2, total_step=STEPS,
                            orth_reg_weight=0.5, lora_alpha=8, target_modules="all-linear",
                            task_type="CAUSAL_LM")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""EVA by PEFT on the tiny Llama, with the rows of trace_lora as one batch: the adapter
+"""EVA by PEFT on the tiny Llama, with the rows of the traces as one batch: the adapter
 after its start, rho 1 and 2, and its logits once B has values.
 
     cd tests/golden/peft && python ../make_eva.py
@@ -16,8 +16,8 @@ from make_adalora import batch
 
 
 def main():
-    with open("trace_lora/trace.json") as file:
-        rows = json.load(file)["rows"]
+    with open("../traces/rows.jsonl") as file:
+        rows = [json.loads(line) for line in file]
     for rho in (1, 2):
         out = "eva_%d" % rho
         torch.manual_seed(0)

@@ -12,24 +12,17 @@ static peft_model *tiny(int threads)
     return m;
 }
 
-/* The rows of trace_lora, `times` over. */
+/* The rows of the traces, `times` over. */
 static peft_dataset *rows(peft_model *m, int times)
 {
-    json *trace = read_json_file("tests/golden/peft/trace_lora/trace.json");
-    const char *path = at("%s/rows.jsonl", test_dir);
+    struct file_view v;
     peft_dataset *d = NULL;
+    const char *path = at("%s/rows.jsonl", test_dir);
     FILE *f = fopen(path, "w");
-    struct buf b;
-    buf_init(&b, &test_host.mem);
-    for (int i = 0; i < times; i++)
-        for (const json *j = json_first(json_get(trace, "rows")); j; j = json_next(j)) {
-            json_write(&b, j);
-            buf_putc(&b, '\n');
-        }
-    fwrite(b.data, 1, (size_t)b.n, f);
+    CHECK_EQ(file_open_view(&test_host, "tests/golden/traces/rows.jsonl", false, &v), PEFT_OK);
+    for (int i = 0; i < times; i++) fwrite(v.data, 1, (size_t)v.n, f);
     fclose(f);
-    buf_free(&b);
-    json_free(trace);
+    file_close_view(&test_host, &v);
     CHECK_EQ(peft_dataset_load(m, path, NULL, &d), PEFT_OK);
     return d;
 }
@@ -204,10 +197,9 @@ static void test_several(void)
     peft_eva_opts o = { .size = sizeof(o), .rho = 4, .batch = 8 };
     CHECK_EQ(peft_adapter_add(m, "second", &a), PEFT_OK);
     CHECK_EQ(peft_adapter_init_eva(m, "default", d, &o), PEFT_OK);
-    for (int64_t i = 0; i < model_of(m)->adapters->next->n_sites; i++) {
-        const struct adapted *x = &model_of(m)->adapters->next->sites[i], *y = x->site->first;
-        CHECK(y == x || y->next == x);
-    }
+    for (const struct adapter *x = model_of(m)->adapters; x; x = x->next)
+        for (int64_t i = 0; i < x->n_sites; i++)
+            CHECK(adapted_at(x, x->sites[i].site) == &x->sites[i]);
     CHECK_EQ(peft_adapter_remove(m, "default"), PEFT_OK);
     CHECK_EQ(peft_adapter_remove(m, "second"), PEFT_OK);
     peft_dataset_free(d);

@@ -149,6 +149,23 @@ def tables(name):
         rows.append(_record(out))
 
 
+VERDICTS = ("loads", "refuses", "misreads")
+
+
+def check_adapter(path, reader=None, base=None):
+    """What "peft", "vllm" and "llama.cpp" make of an adapter's folder: a dict by reader of
+    `verdict` ("loads", "refuses", "misreads") and `findings`.  `base` may be a Model."""
+    opts = _api.CheckOpts(reader=_bytes(reader), base=base._c if base else None)
+    out = _api.AdapterReport()
+    _check(lib.peft_adapter_check(_bytes(path), ctypes.byref(opts), ctypes.byref(out)))
+    found = [_record(f) for f in out.findings[:out.n_findings]]
+    for f in found:
+        f.verdict = VERDICTS[f.verdict]
+    return {name.decode(): SimpleNamespace(
+        verdict=VERDICTS[verdict], findings=[f for f in found if f.reader == name.decode()])
+        for name, verdict in zip(out.readers[:out.n_readers], out.verdicts)}
+
+
 class _Handle:
     """Owns one object of the library; close() or `with` releases it."""
     _free = None
@@ -337,10 +354,26 @@ class Model(_Handle):
         _check(lib.peft_adapter_init_eva(self._c, _bytes(name), data._c, ctypes.byref(opts)))
 
     def load_adapter(self, path, name="default"):
+        """A folder of PEFT's or MLX-LM's, or a GGUF adapter."""
         _check(lib.peft_adapter_load(self._c, _bytes(name), _bytes(path)))
 
-    def save_adapter(self, path, name="default"):
-        _check(lib.peft_adapter_save(self._c, _bytes(name), _bytes(path)))
+    def save_adapter(self, path, name="default", **options):
+        """PEFT's folder, or a GGUF file when path ends in .gguf.  Options: format ("peft",
+        "gguf", "mlx") and dtype ("f32", "f16", "bf16")."""
+        opts = _options(_api.AdapterSaveOpts, options)
+        _check(lib.peft_adapter_save_as(self._c, _bytes(name), _bytes(path), ctypes.byref(opts)))
+
+    def convert_adapter(self, path, out, texts=(), **options):
+        """Writes the adapter at `path`, of this base, so that a reader reads it right, and proves
+        it: options are reader, format, dtype, merge, rank and limit."""
+        opts = _options(_api.ConvertOpts, options)
+        if texts:
+            kept = _texts(texts)
+            opts.texts, opts.n_texts = ctypes.cast(kept, ctypes.c_void_p), len(texts)
+        result = _api.Converted()
+        _check(lib.peft_adapter_convert(self._c, _bytes(path), _bytes(out), ctypes.byref(opts),
+                                        ctypes.byref(result)))
+        return _record(result)
 
     def enable_adapter(self, name="default"):
         _check(lib.peft_adapter_enable(self._c, _bytes(name)))

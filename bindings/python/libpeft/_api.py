@@ -22,8 +22,9 @@ def _fields(text):
         name, kind = word.split(":")
         if kind.startswith("char["):
             yield name, c_char * int(kind[5:-1])
-        elif kind.startswith("metric["):
-            yield name, Metric * int(kind[7:-1])
+        elif kind.endswith("]"):
+            of, n = kind[:-1].split("[")
+            yield name, _KINDS[of] * int(n)
         else:
             yield name, _KINDS[kind]
 
@@ -37,7 +38,17 @@ def _struct(name, text):
                                             "__init__": __init__})
 
 
-Metric = _struct("Metric", "name:str value:f64")
+Metric = _KINDS["metric"] = _struct("Metric", "name:str value:f64")
+Finding = _KINDS["finding"] = _struct("Finding", "reader:str verdict:i32 found:char[96] why:str "
+                                      "fix:str")
+AdapterReport = _struct("AdapterReport", "size:size method:char[32] rank:i64 tensors:i64 "
+                        "n_readers:i32 readers:str[3] verdicts:i32[3] n_findings:i32 "
+                        "findings:finding[48]")
+ConvertOpts = _struct("ConvertOpts", "size:size reader:str format:str dtype:str merge:i32 rank:i32 "
+                      "texts:ptr n_texts:i32 limit:f64")
+Converted = _struct("Converted", "size:size kind:char[16] rank:i32 texts:i32 tokens:i64 "
+                    "max_logit_diff:f64 weight_error:f64")
+CheckOpts = _struct("CheckOpts", "size:size reader:str base:ptr host:ptr")
 System = _struct("System", "size:size cpu:char[64] level:char[16] cores:i32 blas:char[160] "
                  "blas_core:char[32] advice:char[320] gflops:f64 memory_total:i64 "
                  "memory_available:i64")
@@ -61,6 +72,7 @@ AdapterOpts = _struct("AdapterOpts", "size:size method:str targets:str rank:i32 
                       "dropout:f32 rslora:i32 modules_to_save:str seed:u64 "
                       "target_parameters:str settings:str init:str lr_ratio:f32 "
                       "init_model:str")
+AdapterSaveOpts = _struct("AdapterSaveOpts", "size:size format:str dtype:str")
 CombineOpts = _struct("CombineOpts", "size:size how:str density:f32 rank:i32 seed:u64")
 Message = _struct("Message", "role:str content:str")
 GenerateOpts = _struct("GenerateOpts", "size:size max_tokens:i32 temperature:f32 top_k:i32 "
@@ -112,7 +124,10 @@ Quantized = _struct("Quantized", "size:size bytes:i64 least:i64 kl:f64 least_kl:
 STRUCTS = {"peft_system": System, "peft_load_opts": LoadOpts, "peft_save_opts": SaveOpts,
            "peft_info": Info, "peft_param": Param, "peft_head_opts": HeadOpts,
            "peft_adapter_opts": AdapterOpts, "peft_combine_opts": CombineOpts,
-           "peft_message": Message,
+           "peft_adapter_save_opts": AdapterSaveOpts,
+           "peft_finding": Finding, "peft_adapter_report": AdapterReport,
+           "peft_check_opts": CheckOpts, "peft_convert_opts": ConvertOpts,
+           "peft_converted": Converted, "peft_message": Message,
            "peft_generate_opts": GenerateOpts, "peft_entry": Entry, "peft_generated": Generated,
            "peft_dataset_opts": DatasetOpts, "peft_dataset_stats": DatasetStats,
            "peft_train_opts": TrainOpts, "peft_step": Step, "peft_plan": Plan,
@@ -146,6 +161,7 @@ peft_label_name s p i32
 peft_adapter_add i32 p s p
 peft_adapter_load i32 p s s
 peft_adapter_save i32 p s s
+peft_adapter_save_as i32 p s s p
 peft_adapter_enable i32 p s
 peft_adapter_disable i32 p s
 peft_adapter_remove i32 p s
@@ -154,6 +170,8 @@ peft_adapter_set_merged i32 p s i32
 peft_adapter_set_weight i32 p s f32
 peft_adapter_combine i32 p s p p i32 p
 peft_adapter_init_eva i32 p s p p
+peft_adapter_check i32 s p p
+peft_adapter_convert i32 p s s p p
 peft_tokenize i64 p s size i32 p i64
 peft_tokenize_offsets i64 p s size i32 p p i64
 peft_detokenize i64 p p i64 i32 p i64

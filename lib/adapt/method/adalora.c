@@ -25,6 +25,7 @@ enum { ADA_A, ADA_B, ADA_E, ADA_PARTS };
 static int ada_begin(struct model *m, struct adapted *a)
 {
     struct ranks *s = &a->adapter->ranks;
+    (void)m;
     if (!s->target) s->target = MAX(1, a->adapter->rank * 2 / 3);
     if (s->target > a->adapter->rank)
         return fail(PEFT_EARG, "target_r is %d, expected at most init_r, %d", s->target,
@@ -33,7 +34,7 @@ static int ada_begin(struct model *m, struct adapted *a)
         s->by_run = 1;
         s->total = (int32_t)MIN((int64_t)s->first + s->last + 1, INT32_MAX);
     }
-    if (!(a->index = arena_alloc(&m->arena, a->rank * 4))) return PEFT_ENOMEM;
+    if (!(a->index = arena_alloc(&a->adapter->arena, a->rank * 4))) return PEFT_ENOMEM;
     for (int32_t k = 0; k < a->rank; k++) a->index[k] = 1;
     return PEFT_OK;
 }
@@ -85,13 +86,14 @@ static int64_t ada_ranks(const struct adapter *a)
 static int ada_run(struct model *m, struct adapter *a, int64_t steps)
 {
     struct ranks *s = &a->ranks;
+    (void)m;
     if (s->by_run) s->total = (int32_t)MIN(steps, INT32_MAX);
     if ((int64_t)s->first + s->last >= s->total)
         return fail(PEFT_EARG, "tinit %d and tfinal %d leave none of total_step %d to choose ranks "
                     "in, expected less", s->first, s->last, s->total);
     if (s->room) return PEFT_OK;
     int64_t room = MAX(2 * ada_ranks(a), (int64_t)a->rank * a->rank);
-    s->room = arena_alloc(&m->arena, room * 4);
+    s->room = arena_alloc(&a->arena, room * 4);
     return s->room ? PEFT_OK : PEFT_ENOMEM;
 }
 

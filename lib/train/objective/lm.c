@@ -14,7 +14,7 @@ static struct tensor *lm_loss(struct pass *p, const struct batch *b, struct tens
                               struct loss_stats *stats)
 {
     const struct site *head = model_lm_head(p->m), *bias = p->m->global[SLOT_LM_BIAS];
-    if (nn_adapted(head)) return g_xent(p->g, model_logits(p, x), b->target, scale, stats);
+    if (nn_adapted(p, head)) return g_xent(p->g, model_logits(p, x), b->target, scale, stats);
     x = model_before_lm(p, x);
     graph_name(p->g, head->name);
     return g_xent_head_capped(p->g, x, nn_leaf(p, head->w), nn_leaf(p, bias ? bias->w : head->b),
