@@ -42,7 +42,7 @@ struct args {
 
     int32_t help, json, quiet;
     int32_t threads, no_map;
-    const char *level, *blas, *quant;
+    const char *level, *blas, *quant, *compute;
 
     const char *data, *eval, *system, *prefix;
     int32_t max_len, train_on_prompt, limit, any_path;

@@ -25,6 +25,8 @@ const struct option model_options[] = {
     {"blas", OPT_TEXT, "FILE", "BLAS library, or `none` for the built-in one", AT(blas), 0, 0},
     {"quant", OPT_TEXT, "NAME", "linear layers while loading: nf4, fp4, nf4_dq, fp4_dq, q4_k,\n"
      "                         q5_k, q6_k, q8_0, q4_0, q4_1, q5_0, q5_1", AT(quant), 0, 0},
+    {"compute", OPT_TEXT, "KIND", "products of linear layers: f32, bf16 (AMX, AVX512-BF16), or auto:\n"
+     "                         bf16 where the processor has it (default: f32)", AT(compute), 0, 0},
     {"no-map", OPT_FLAG, NULL, "read the weights instead of mapping them", AT(no_map), 0, 0},
     {0}};
 
@@ -56,7 +58,8 @@ const struct option train_options[] = {
     {"unfreeze", OPT_LIST, "GLOB", "tensors that train in any case", AT(unfreeze), 0, 0},
     {"to-float", OPT_FLAG, NULL, "turn quantised tensors that train into float32", AT(to_float),
      0, 0},
-    {"rank", OPT_INT, "N", "LoRA rank (default 16)", AT(rank), 1, 65536},
+    {"rank", OPT_INT, "N", "LoRA rank (default 16); of prompt, ptuning, prefix the\n"
+     "                         number of virtual tokens (default 20)", AT(rank), 1, 65536},
     {"alpha", OPT_NUMBER, "X", "LoRA scale (default 2 * rank)", AT(alpha), 0, 1e9},
     {"rslora", OPT_SWITCH, NULL, "scale by alpha / sqrt(rank) (default on)", AT(rslora), 0, 0},
     {"dropout", OPT_NUMBER, "X", "on the adapter's or the head's input", AT(dropout), 0, 0.999},

@@ -129,7 +129,7 @@ static int exact_svd(struct model *m, const struct matrix *w, int64_t k, int64_t
             done = change <= EXACT_ERROR && change * ratio <= (1 - ratio) * EXACT_ERROR;
             done |= k == MIN(out, in) && i > 3;
             before = change;
-            for (int64_t j = 0; j < out; j++) last[j] = -y[j];
+            memcpy(last, y, (size_t)out * 4);
         }
         if (!done) orthonormal(c->k, b, k, in);
     }
@@ -151,7 +151,7 @@ int lowrank(struct model *m, const struct matrix *w, enum lowrank how, int64_t r
         return fail(PEFT_EARG, "rank %lld for a weight [%lld, %lld], expected at most the smaller "
                     "side", (long long)r, (long long)out, (long long)in);
     int rc = model_graph(m);
-    if (!rc) rc = graph_reserve(m->graph, 0, linear_scratch(w, k));
+    if (!rc) rc = graph_reserve(m->graph, 0, linear_scratch());
     if (rc) return rc;
     float *q = mem_array(&m->host.mem, k, out * 4), *b = mem_array(&m->host.mem, k, in * 4);
     double *s = mem_array(&m->host.mem, 2 * k, k * 8);

@@ -10,6 +10,7 @@
  * each of which a task owns what it writes: two products of seven are made
  * twice, and nothing depends on the number of threads. */
 #include "kernel/level.h"
+#include "kernel/sgemm.h"
 
 #include <float.h>
 #include <math.h>
@@ -92,6 +93,15 @@ static int64_t touching_rows(const struct attn *a, int64_t key, int64_t keys, in
     return end - i;
 }
 
+static void product(const struct attn_job *j, int ta, int tb, int64_t m, int64_t n, int64_t k,
+                    float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
+                    float beta, float *c, int64_t ldc)
+{
+    const struct tile *half = j->c->half;
+    if (half) tile_multiply(half, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    else j->c->blas->sgemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
 /* s [rows, keys] = alpha x y^T, x placed like q and y like k. */
 static void tile_scores(const struct attn_job *j, const struct attn_tile *t, float *s,
                         float alpha, const float *x, const float *y)
@@ -99,7 +109,7 @@ static void tile_scores(const struct attn_job *j, const struct attn_tile *t, flo
     x += t->q;
     y += t->k;
     if (t->rows > FEW) {
-        j->c->blas->sgemm(0, 1, t->rows, t->keys, t->dim, alpha, x, t->ldq, y, t->ldk, 0.0f, s,
+        product(j, 0, 1, t->rows, t->keys, t->dim, alpha, x, t->ldq, y, t->ldk, 0.0f, s,
                           t->keys);
         return;
     }
@@ -115,7 +125,7 @@ static void tile_to_rows(const struct attn_job *j, const struct attn_tile *t, fl
     y += t->q;
     x += t->k;
     if (t->rows > FEW) {
-        j->c->blas->sgemm(0, 0, t->rows, t->dim, t->keys, alpha, s, t->keys, x, t->ldk, 1.0f, y,
+        product(j, 0, 0, t->rows, t->dim, t->keys, alpha, s, t->keys, x, t->ldk, 1.0f, y,
                           t->ldq);
         return;
     }
@@ -129,7 +139,7 @@ static void tile_to_rows(const struct attn_job *j, const struct attn_tile *t, fl
 static void tile_to_keys(const struct attn_job *j, const struct attn_tile *t, float *y,
                          float alpha, const float *s, const float *x)
 {
-    j->c->blas->sgemm(1, 0, t->keys, t->dim, t->rows, alpha, s, t->keys, x + t->q, t->ldq, 1.0f,
+    product(j, 1, 0, t->keys, t->dim, t->rows, alpha, s, t->keys, x + t->q, t->ldq, 1.0f,
                       y + t->k, t->ldk);
 }
 

@@ -502,7 +502,15 @@ static int set_compute(struct model *m, const peft_load_opts *o)
                        sizeof(m->blas_advice));
     if (rc) return rc;
     m->compute = (struct compute){ .k = kernels_get(m->level), .blas = m->blas, .pool = m->pool };
-    return PEFT_OK;
+    const char *kind = o && o->compute ? o->compute : "f32";
+    if (!strcmp(kind, "f32")) return PEFT_OK;
+    int any = !strcmp(kind, "auto");
+    if (!any && strcmp(kind, "bf16"))
+        return fail(PEFT_EARG, "compute \"%s\", expected f32, bf16 or auto", kind);
+    m->compute.half = tile_half(m->level);
+    return m->compute.half || any ? PEFT_OK
+        : fail(PEFT_EUNSUPPORTED, "compute bf16 wants a processor with AVX512-BF16 or AMX, and "
+               "kernels of level avx512 (here: %s)", cpu_level_names[m->level]);
 }
 
 int model_load(const char *path, const peft_load_opts *o, struct model **out)

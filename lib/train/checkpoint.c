@@ -22,11 +22,13 @@ static int64_t fingerprint(const struct trainer *t, int i)
     case 7: return t->o.packing;
     case 8: return t->o.no_shuffle;
     case 9: return t->max.tokens;
+    case 10: return t->m->compute.half ? 16 : 32;
     default: return -1;
     }
 }
 static const char *const fingerprint_names[] = { "rows", "tensors", "floats", "batch", "accumulate",
-    "seed", "steps", "packing", "no_shuffle", "max_tokens" };
+    "seed", "steps", "packing", "no_shuffle", "max_tokens",
+    "compute_bits" };
 
 static int put_json(const struct trainer *t, const char *path)
 {

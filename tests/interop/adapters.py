@@ -19,6 +19,10 @@ GOLDEN = os.path.join(ROOT, "tests", "golden")
 LIMIT = 1e-4
 LR = 2e-3
 ATTENTION = ["q_proj", "v_proj"]
+TEXT = """The capital of France is Paris, which lies on the river Seine. Water boils at a hundred degrees
+Celsius, and less on a mountain. She opened the letter, read it twice and put it away without a word; what
+it said could wait until the evening. A list in Python is written with brackets, and its first element
+has the number zero. In the year 1969 two men walked on the moon for the first time."""
 EXPERTS = "mlp.experts.gate_up_proj,mlp.experts.down_proj"
 LORA = peft.LoraConfig
 
@@ -63,7 +67,7 @@ METHODS = {
     "prefix": Row({}, (peft.PrefixTuningConfig, dict(num_virtual_tokens=5)), merges=0),
     "ptuning": Row({}, (peft.PromptEncoderConfig, dict(num_virtual_tokens=5,
                                                        encoder_hidden_size=12)), merges=0),
-    "tokens": Row(dict(token_indices="3,9"), (peft.TrainableTokensConfig,
+    "tokens": Row(dict(trainable_tokens="3,9"), (peft.TrainableTokensConfig,
                                               dict(token_indices=[3, 9]))),
 }
 VARIANTS = {
@@ -117,11 +121,17 @@ class Base:
         self.task = "SEQ_CLS" if self.classes else "CAUSAL_LM"
         g = torch.Generator().manual_seed(3)
         ids = torch.randint(5, 60, (6, 14), generator=g)
+        small = config.get("hidden_size", config.get("n_embd", 0)) < 256
+        if not small:
+            with libpeft.Model(folder) as model:
+                ids = torch.tensor(model.tokenize(TEXT)[:84]).view(6, 14)
         self.ids = ids[0].tolist()
         labels = torch.arange(6) % 2 if self.classes else ids.clone()
+        if not self.classes:
+            labels[:, 0] = -100             # which PEFT trains after virtual tokens
         self.width = config.get("num_labels", len(config.get("id2label", [0, 1]))) if \
             self.classes else config["vocab_size"] * len(self.ids)
-        self.steps = 10 if config.get("hidden_size", config.get("n_embd", 0)) < 256 else 2
+        self.steps, self.lr, self.exact = (10, LR, False) if small else (2, LR / 10, True)
         self.batches = [dict(input_ids=ids[i:i + 3], attention_mask=torch.ones(3, 14).long(),
                              labels=labels[i:i + 3]) for i in (0, 3)]
 
@@ -138,6 +148,8 @@ class Base:
         """Logits of the prompt, ours or PEFT's (which has some for virtual tokens too)."""
         if isinstance(model, libpeft.Model):
             return logits(model, self.ids).reshape(-1)
+        # Two float32 runs of transformers differ by 6e-5 where logits are large.
+        model = model.double() if self.exact else model
         return torch_logits(model, self.ids).reshape(-1)[-self.width:]
 
 
@@ -161,7 +173,7 @@ def ours_there(base, row, method, work):
     with base.ours() as model:
         model.add_adapter("default", **options)
         before = base.answer(model)
-        our_train(model, model.dataset(base.rows), 10 * LR, 6, 3)
+        our_train(model, model.dataset(base.rows), 10 * base.lr, 6, 3)
         want = base.answer(model)
         if max_diff(before, want) < 1e-3:
             raise ValueError("training changed nothing")
@@ -195,9 +207,9 @@ def theirs_here(base, row, work):
         # PEFT moves AdaLoRA's ranks and p-tuning's encoder has no place in files.
         same = cls not in (peft.AdaLoraConfig, peft.PromptEncoderConfig)
         losses = None
-        got = our_train(mine, mine.dataset(base.rows), LR, base.steps, 3)
+        got = our_train(mine, mine.dataset(base.rows), base.lr, base.steps, 3)
         if same:
-            theirs = torch_train(model, base.batches, LR, base.steps, trained.__contains__)
+            theirs = torch_train(model, base.batches, base.lr, base.steps, trained.__contains__)
             losses = max(worst(got[0], theirs[0]), worst(got[1], theirs[1]) / 10)
         again = os.path.join(work, "again")
         mine.save_adapter(again)
@@ -229,6 +241,7 @@ def run(name, row, title, base, method):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", help="a GGUF file or folder, for the methods")
+    parser.add_argument("--model-only", action="store_true", help="without the tiny ones")
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
     there = [r.name for r in libpeft.tables("methods")]
@@ -236,7 +249,7 @@ def main():
                                            LIMIT))
     with tempfile.TemporaryDirectory() as work:
         for name, row in list(METHODS.items()) + list(VARIANTS.items()):
-            if args.names and name not in args.names:
+            if args.model_only or (args.names and name not in args.names):
                 continue
             method = name if name in METHODS else "lora"
             if (row.needs or method) not in there:

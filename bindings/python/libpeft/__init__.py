@@ -273,7 +273,8 @@ class Trainer(_Handle):
 
 
 class Model(_Handle):
-    """A model file or folder; options: threads, level, blas, no_map, quant."""
+    """A model file or folder; options: threads, level, blas, no_map, quant,
+    compute."""
     _free = lib.peft_model_free
 
     def __init__(self, path, **options):

@@ -79,7 +79,7 @@ static int64_t scratch_xent_head(const struct tensor *t)
 {
     const struct xent_head_args *a = t->args;
     const struct matrix w = op_matrix(t->in[1]);
-    return MAX(linear_scratch(&w, a->chunk), a->cap > 0 ? w.rows * 4 : 0);
+    return MAX(linear_scratch(), a->cap > 0 ? w.rows * 4 : 0);
 }
 
 static int64_t steps_xent_head(const struct tensor *t)

@@ -1,7 +1,7 @@
-/* Register tiles and the built-in matrix product for any processor, with
+/* Register tiles for any processor, with
  * 16-byte vectors. */
-#define SGEMM sgemm_c
 #define TILE tile_c
+#define TILE_NAME "c"
 #define LANES 4
 #ifdef __aarch64__
 #define MR 8
@@ -10,4 +10,4 @@
 #define MR 4
 #define NV 2
 #endif
-#include "kernel/sgemm.inc"
+#include "kernel/tile.inc"
