@@ -277,8 +277,9 @@ typedef struct peft_adapter_opts {
     const char *method;           /* NULL = "lora"; peft_list("methods") has all */
     const char *targets;          /* comma-separated module names or globs;
                                      NULL = every linear layer but the head */
-    int32_t rank;                 /* 0 = the method's, 16 of LoRA; of prompt, ptuning and prefix
-                                     the number of virtual tokens, 20 */
+    int32_t rank;                 /* 0 = the method's, 16 of LoRA, 12 of AdaLoRA, which begins
+                                     with it; of prompt, ptuning and prefix the number of
+                                     virtual tokens, 20 */
     float alpha;                  /* 0 = 2 * rank */
     float dropout;                /* on the adapter's input while training */
     int32_t rslora;               /* 0 = default (on), 1 = on, -1 = off */
@@ -296,9 +297,15 @@ typedef struct peft_adapter_opts {
                                      here: "{\"rank_pattern\": {\"q_proj\": 8}}"; NULL = none */
     const char *init;             /* of LoRA: "kaiming" (NULL), "gaussian", "pissa",
                                      "olora"; the base is never changed, and the last
-                                     two save as rank-2r difference adapters */
+                                     two save as rank-2r difference adapters.  "loftq" (Li
+                                     et al. 2023): on a quantised base, scale B A as near
+                                     as can be to what quantising took from each weight.
+                                     EVA: peft_adapter_init_eva */
     float lr_ratio;               /* LoRA+ (Hayou et al. 2024): learning rate of B over
                                      that of A; 0 = 1 */
+    const char *init_model;       /* of loftq: the float model's file or folder; NULL = the
+                                     base's own, when it was quantised by peft_load_opts.quant
+                                     or peft_quantize (else PEFT_EARG) */
 } peft_adapter_opts;
 /* Adds a trainable adapter.  Methods with virtual tokens (prompt, ptuning, prefix) put
  * them before every text, which leaves the model less room for its own tokens; of
@@ -775,6 +782,31 @@ typedef struct peft_row {
 } peft_row;
 PEFT_API int32_t peft_dataset_row(const peft_dataset *data, int64_t i,
                                   peft_row *out);
+
+typedef struct peft_eva_opts {
+    size_t size;
+    float rho;                /* a module's rank may grow by this; 0 = 2; 1 = ranks stay */
+    float tau;                /* cosine from which a vector counts as found; 0 = 0.99 */
+    int32_t whiten;           /* 1 = A's rows by the roots of their singular values */
+    int32_t keep_alpha;       /* 1 = alpha stays where the rank changes; 0 = alpha / rank does */
+    int32_t all_tokens;       /* 1 = prompts count too, not only what is trained */
+    int32_t batch;            /* rows at a time; 0 = 4 */
+    uint64_t seed;            /* of the order of the rows */
+    /* Called after each batch with the inputs whose vectors are found, of all; non-zero
+     * ends with PEFT_ECANCELLED. */
+    int32_t (*progress)(void *ctx, int64_t done, int64_t total);
+    void *ctx;
+} peft_eva_opts;
+/* EVA (Paischer et al. 2024): starts a LoRA or DoRA adapter that has not been trained from
+ * the data.  A [rank, in] of each linear layer becomes the first right singular vectors of
+ * what the layer reads (incremental PCA, batch by batch until the vectors stay, at most 16
+ * times over the data); B stays zero.  The sum of the ranks is kept, but goes to the vectors
+ * that explain the largest shares of variance, at most rho times its rank to a module; those
+ * that get none leave the adapter.  As PEFT's initialize_lora_eva_weights; files are plain
+ * LoRA with rank_pattern.  PEFT_ESTATE when B is not zero or a trainer is alive,
+ * PEFT_EDATA when no batch has as many tokens as rank times rho. */
+PEFT_API int32_t peft_adapter_init_eva(peft_model *model, const char *name,
+                                       const peft_dataset *data, const peft_eva_opts *opts);
 
 /* --------------------------------------------------------------- training */
 

@@ -52,9 +52,10 @@ struct args {
     int32_t top;
 
     const char *method, *targets, *target_parameters, *adapter, *pool, *head, *settings, *init;
+    const char *init_model;
     struct list freeze, unfreeze;
     int32_t rank, rslora, to_float;
-    double alpha, dropout, lr_ratio;
+    double alpha, dropout, lr_ratio, rho;
 
     const char *optimizer, *schedule, *no_decay, *recompute;
     double lr, warmup, weight_decay, clip;

@@ -76,8 +76,12 @@ const struct option train_options[] = {
      0},
     {"settings", OPT_TEXT, "JSON", "of the method, as in PEFT's adapter_config.json", AT(settings),
      0, 0},
-    {"init", OPT_TEXT, "NAME", "of LoRA: kaiming (default), gaussian, pissa, olora", AT(init), 0,
-     0},
+    {"init", OPT_TEXT, "NAME", "of LoRA: kaiming (default), gaussian, pissa, olora;\n"
+     "                         eva: from the data; loftq: on a quantised base", AT(init), 0, 0},
+    {"init-model", OPT_TEXT, "PATH", "of loftq: the float model (default: the base's own\n"
+     "                         with --quant)", AT(init_model), 0, 0},
+    {"rho", OPT_NUMBER, "X", "of eva: a module's rank may grow by this (default 2)", AT(rho), 1,
+     1000},
     {"lr-ratio", OPT_NUMBER, "X", "LoRA+: learning rate of B over that of A", AT(lr_ratio), 0, 1e6},
     {"target-parameters", OPT_TEXT, "NAMES", "experts that get LoRA as one parameter",
      AT(target_parameters), 0, 0},

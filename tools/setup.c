@@ -61,19 +61,44 @@ static int freeze_all_but(struct run *run, const char *glob)
     return rc ? library_error(rc, "cannot choose what trains") : 0;
 }
 
+static int32_t on_eva(void *ctx, int64_t done, int64_t total)
+{
+    (void)ctx;
+    if (stderr_is_live())
+        progress(false, "eva: %lld of %lld inputs are known", (long long)done, (long long)total);
+    return interrupted();
+}
+
+/* LoRA's start from the data; Ctrl-C ends it. */
+static int start_from_data(struct run *run)
+{
+    peft_eva_opts opts = {.size = sizeof opts, .rho = (float)run->args->rho,
+                          .batch = run->args->batch, .seed = run->args->seed,
+                          .progress = on_eva};
+    interrupt_catch(NULL);
+    int32_t rc = peft_adapter_init_eva(run->model, "default", run->data, &opts);
+    interrupt_release();
+    progress_end();
+    return rc ? library_error(rc, "--init eva") : 0;
+}
+
 static int method_adapter(struct run *run)
 {
     const struct args *a = run->args;
+    bool eva = a->init && !strcmp(a->init, "eva");
     if (a->adapter)
         return 0;
     peft_adapter_opts opts = {.size = sizeof opts, .targets = a->targets, .rank = a->rank,
                               .alpha = (float)a->alpha, .dropout = (float)a->dropout,
                               .rslora = a->rslora, .seed = a->seed,
                               .target_parameters = a->target_parameters, .method = run->method,
-                              .settings = a->settings, .init = a->init,
+                              .settings = a->settings, .init = eva ? NULL : a->init,
+                              .init_model = a->init_model,
                               .lr_ratio = (float)a->lr_ratio};
     int32_t rc = peft_adapter_add(run->model, "default", &opts);
-    return rc ? library_error(rc, "cannot add the adapter") : 0;
+    if (rc)
+        return library_error(rc, "cannot add the adapter");
+    return eva ? start_from_data(run) : 0;
 }
 
 static int method_head(struct run *run)
@@ -466,6 +491,8 @@ static void method_settings(struct settings *s, const struct run *run)
         add_setting(s, "alpha", number(a->alpha > 0 ? a->alpha : 2 * rank), false);
         add_setting(s, "rslora", format("%s", a->rslora < 0 ? "false" : "true"), false);
         add_setting(s, "targets", quoted(a->targets ? a->targets : "all linear layers"), false);
+        add_setting(s, "init", quoted(a->init), false);
+        add_setting(s, "rho", number_or_auto(a->rho), false);
     }
     add_setting(s, "dropout", number(a->dropout), false);
     add_setting(s, "trainable_params", number((double)run->plan.trainable_params), false);

@@ -122,13 +122,15 @@ int adapter_common(struct model *m, struct adapter *a, int k, int64_t rows, int6
     return p->own ? PEFT_OK : PEFT_ENOMEM;
 }
 
-static struct param *make_part(struct model *m, struct adapter *a, const struct part *part,
-                               const struct site *s, int64_t rows, int64_t cols)
+static struct param *make_part(struct model *m, const struct adapted *d, int k, int64_t rows,
+                               int64_t cols)
 {
+    const struct part *part = &d->adapter->method->parts[k];
+    const struct site *s = d->site;
     char name[240];
     int n = snprintf(name, sizeof(name), "%s.%s", s->name, part->suffix);
-    struct param *p = arena_alloc(&a->arena, sizeof(*p));
-    char *kept = arena_strndup(&a->arena, name, n);
+    struct param *p = arena_alloc(&d->adapter->arena, sizeof(*p));
+    char *kept = arena_strndup(&d->adapter->arena, name, n);
     if (!p || !kept) return NULL;
     *p = (struct param){ .name = kept,
                          .type = &qtype_f32,
@@ -136,6 +138,7 @@ static struct param *make_part(struct model *m, struct adapter *a, const struct 
                          .layer = s->layer,
                          .trainable = !(part->flags & PART_START),
                          .adapter = 1,
+                         .states = d->adapter->method->states,
                          .counted = !(part->flags & PART_START) };
     p->rows = rows;
     p->cols = cols;
@@ -168,7 +171,7 @@ int adapter_attach(struct model *m, struct adapted *d, struct adapter *owner, st
             d->borrowed |= (uint8_t)(1u << k);
             continue;
         }
-        if (!(d->part[k] = make_part(m, owner, part, s, rows, cols))) return PEFT_ENOMEM;
+        if (!(d->part[k] = make_part(m, d, k, rows, cols))) return PEFT_ENOMEM;
     }
     if (method->derive && !(d->derived = mem_array(&m->host.mem, method->derived_len(d), 4)))
         return PEFT_ENOMEM;
@@ -379,7 +382,7 @@ static int is_attached(const struct adapter *a, int64_t n, const struct site *s)
 static int adapter_options(struct model *m, struct adapter *a, const peft_adapter_opts *o,
                            json **root)
 {
-    static const char *const starts[] = { "gaussian", "pissa", "olora" };
+    static const char *const starts[] = { "gaussian", "loftq", "pissa", "olora" };
     if (o->rank < 0 || o->rank > 1 << 16)
         return fail(PEFT_EARG, "rank %d, expected 1 to 65536", o->rank);
     if (!isfinite(o->alpha))
@@ -389,13 +392,19 @@ static int adapter_options(struct model *m, struct adapter *a, const peft_adapte
     if (!(o->lr_ratio >= 0 && o->lr_ratio < 1e6f))
         return fail(PEFT_EARG, "lr_ratio %g, expected 0 or more", (double)o->lr_ratio);
     for (size_t i = 0; o->init && i < ARRAY_LEN(starts); i++)
-        if (a->method->patterns && !strcmp(o->init, starts[i])) a->start = starts[i];
+        if (a->method->patterns == PATTERN_NUMBER && !strcmp(o->init, starts[i]))
+            a->start = starts[i];
     if (o->init && !a->start && strcmp(o->init, "kaiming"))
         return fail(PEFT_EARG, "init \"%s\" of method %s, expected kaiming, or of LoRA gaussian, "
-                    "pissa, olora", o->init, a->method->name);
-    a->shifts = a->start && a->start != starts[0];
-    if (a->shifts && (a->method->mark || o->target_parameters))
+                    "pissa, olora, loftq (and eva by peft_adapter_init_eva)", o->init,
+                    a->method->name);
+    a->shifts = a->start && (a->start == starts[2] || a->start == starts[3]);
+    int loftq = a->start == starts[1], random = !a->start || a->start == starts[0];
+    if ((a->shifts && a->method->mark) || (loftq && strcmp(a->method->peft_type, "LORA")) ||
+        (!random && o->target_parameters))
         return fail(PEFT_EARG, "init %s is of plain LoRA on linear layers", a->start);
+    if (o->init_model && !loftq)
+        return fail(PEFT_EARG, "init_model is given, which is of init loftq");
     if (o->rank && !a->method->rank)
         return fail(PEFT_EARG, "method %s has no rank", a->method->name);
     a->rank = o->rank ? o->rank : a->method->rank;
@@ -491,7 +500,13 @@ int adapter_add(struct model *m, const char *name, const peft_adapter_opts *o)
         rc = fail(PEFT_ENOTFOUND,
                   "no layer for method %s is called \"%s\"; this model has layers such as \"%s\"",
                   method->name, o->targets ? o->targets : "", m->layers[0].at[SLOT_O]->name);
+    if (!rc && a->start && !strcmp(a->start, "loftq"))
+        rc = loftq_open(m, o->init_model, &a->floats);
     if (!rc) rc = add_sites(m, a, o, config, n + n_fused);
+    if (a) {
+        model_free(a->floats);
+        a->floats = NULL;
+    }
     if (!rc) rc = keep_modules(m, a, o->modules_to_save);
     if (!rc) adapter_link(m, a);
     else if (a) adapter_drop(m, a);

@@ -56,6 +56,10 @@ int settings_rank(const struct adapter *a, const json *config, const char *modul
                   const char *other, int32_t *rank, float *alpha);
 void settings_write(const struct adapter *a, struct buf *b, int *n);
 
+/* --- ranks.c: gives the modules of a LoRA adapter other ranks, [n_sites]; 0 takes a module
+ * out.  The parts of those that change are zero.  alpha 1: theirs keep alpha / rank. */
+int adapter_set_ranks(struct model *m, struct adapter *a, const int32_t *ranks, int alpha);
+
 /* --- combine.c: a new adapter, enabled, of several LoRA adapters. */
 int adapter_combine(struct model *m, const char *name, struct adapter *const *from,
                     const float *weights, int32_t n, const peft_combine_opts *o);
@@ -81,6 +85,11 @@ int adapter_restart(struct model *m, struct adapter *a);
  * may be NULL, and so may the reader's name for all. */
 int adapter_check(struct host *h, const struct model *m, const char *dir, const char *reader,
                   peft_adapter_report *out);
+
+/* --- loftq.c: the model at `path`, or (NULL) the base's own file, as it is stored; and the
+ * best left [r, out] and right [r, in] for what quantising took from the weight. */
+int loftq_open(struct model *m, const char *path, struct model **out);
+int loftq_factors(struct model *m, const struct adapted *a, float *left, float *right);
 
 /* --- fused.c: experts that are one parameter in transformers 5 */
 const struct fused_row *fused_rows(const struct model *m);      /* ended by param == NULL */

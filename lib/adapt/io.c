@@ -76,6 +76,7 @@ static int read_config(struct load *l, const char *name, const char *path, json 
     struct adapter *a = l->a;
     if ((rc = settings_read(l->m, a, c))) return rc;
     a->default_names = !a->names;
+    a->ranks.fixed = json_kind(json_get(c, "rank_pattern")) == JSON_OBJECT;
     read_start(a, c);
     const char *base = json_string(json_get(c, "base_model_name_or_path"));
     if (base && !(a->base = arena_strndup(&a->arena, base, (int64_t)strlen(base))))
@@ -192,6 +193,13 @@ static int load_fused(struct load *l, const struct store_tensor *t, const char *
     return 0;
 }
 
+/* Of a module without a rank that is left, which has one that counts for nothing here,
+ * PEFT writes tensors without elements. */
+static int is_empty(const struct adapted *d)
+{
+    return d->adapter->method->patterns == PATTERN_MASK && d->rank == 1 && !d->index[0];
+}
+
 /* The virtual tokens, [n, whatever fits the settings]. */
 static int load_virtual(struct load *l, const struct store_tensor *t)
 {
@@ -226,9 +234,12 @@ static int load_part(struct load *l, const struct store_tensor *t, int64_t site,
         int rc = rank ? PEFT_OK : settings_rank(l->a, l->config, s->name, s->peft_name, &rank,
                                                 &alpha);
         if (rc) return rc;
-        rc = adapter_attach(l->m, &l->a->sites[l->a->n_sites], l->a, s, rank, alpha, NULL);
+        struct adapted *fresh = &l->a->sites[l->a->n_sites];
+        int none = l->a->method->patterns == PATTERN_MASK && !rank;
+        rc = adapter_attach(l->m, fresh, l->a, s, none ? 1 : rank, alpha, NULL);
         l->at[site] = ++l->a->n_sites;
         if (rc) return rc;
+        if (none) fresh->index[0] = 0;
     }
     const struct adapted *d = &l->a->sites[l->at[site] - 1];
     struct param *p = d->fused ? NULL : d->part[part];
@@ -239,6 +250,10 @@ static int load_part(struct load *l, const struct store_tensor *t, int64_t site,
     if (!p)
         return fail(PEFT_EFORMAT, "tensor %s is there, but adapter_config.json does not ask for it",
                     t->name);
+    if (is_empty(d) && !t->count) {
+        p->is_new = 1;
+        return PEFT_OK;
+    }
     int rc = p->turned ? check_matrix(t, p->n_dims, p->cols, p->rows)
                        : check_matrix(t, p->n_dims, p->rows, p->cols);
     if (rc) return rc;

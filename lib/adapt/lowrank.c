@@ -1,13 +1,14 @@
 /* Low-rank factors of a weight of any stored type, from products with it alone.
  *
- * SVD: subspace iteration (Halko, Martinsson & Tropp 2011) on r + 8 rows, then
- * the singular vectors of the small matrix Q W by Jacobi's method on its Gram
- * matrix.  QR: the first r columns made orthonormal, and their products with W. */
+ * SVD: subspace iteration (Halko, Martinsson & Tropp 2011) on 2 r rows and at least
+ * r + 8, or on all of a small matrix, which makes it exact; then the singular vectors of
+ * the small matrix Q W by Jacobi's method on its Gram matrix.
+ * QR: the first r columns made orthonormal, and their products with W. */
 #include <math.h>
 
 #include "adapt/adapt.h"
 
-enum { SVD_EXTRA = 8, SVD_ROUNDS = 8, EXACT_EXTRA = 32, EXACT_ROUNDS = 400 };
+enum { SVD_EXTRA = 8, SVD_ROUNDS = 8, SVD_SMALL = 64, EXACT_EXTRA = 32, EXACT_ROUNDS = 400 };
 static const float EXACT_ERROR = 3e-6f, EXACT_GAP = 1e-3f;
 
 /* Makes the k rows of x orthonormal, twice for accuracy; a row that depends on
@@ -141,11 +142,12 @@ static int exact_svd(struct model *m, const struct matrix *w, int64_t k, int64_t
 int lowrank(struct model *m, const struct matrix *w, enum lowrank how, int64_t r, float *left,
             float *right)
 {
-    int64_t out = w->rows, in = w->cols, k = r;
-    if (how == LOWRANK_SVD) k = MIN(r + SVD_EXTRA, MIN(out, in));
-    if (how == LOWRANK_EXACT) k = MIN(r + MAX(r, EXACT_EXTRA), MIN(out, in));
+    int64_t out = w->rows, in = w->cols, most = MIN(out, in), k = r;
+    if (how == LOWRANK_SVD) k = MIN(r + MAX(SVD_EXTRA, MIN(r, SVD_SMALL)), most);
+    if (how == LOWRANK_SVD && most <= SVD_SMALL) k = most;
+    if (how == LOWRANK_EXACT) k = MIN(r + MAX(r, EXACT_EXTRA), most);
     const struct compute *c = &m->compute;
-    if (r > MIN(out, in))
+    if (r > most)
         return fail(PEFT_EARG, "rank %lld for a weight [%lld, %lld], expected at most the smaller "
                     "side", (long long)r, (long long)out, (long long)in);
     int rc = model_graph(m);

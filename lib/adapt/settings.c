@@ -3,6 +3,7 @@
  * peft_adapter_opts, which is JSON with the same members. */
 #include <float.h>
 #include <math.h>
+#include <stdio.h>
 
 #include "adapt/io.h"
 
@@ -89,7 +90,8 @@ int settings_check_patterns(const json *config)
 
 int settings_read(struct model *m, struct adapter *a, const json *config)
 {
-    int rc = settings_check_patterns(config);
+    int mask = a->method->patterns == PATTERN_MASK;
+    int rc = mask ? PEFT_OK : settings_check_patterns(config);
     for (const struct method_setting *s = a->method->settings; s && s->key && !rc; s++) {
         const json *j = json_get(config, s->key);
         enum json_kind want = s->kind == 'n'   ? JSON_ARRAY
@@ -116,6 +118,29 @@ int settings_read(struct model *m, struct adapter *a, const json *config)
     return rc;
 }
 
+/* The members of AdaLoRA's rank_pattern are called "<module>.lora_E" (and the adapter's
+ * name in files of old) and hold a boolean for each rank at first. */
+static int mask_rank(const struct adapter *a, const json *config, const char *module,
+                     const char *other, int32_t *rank)
+{
+    static const char ending[] = ".lora_E";
+    for (const json *j = json_first(json_get(config, "rank_pattern")); j; j = json_next(j)) {
+        const char *key = json_key(j), *end = key ? strstr(key, ending) : NULL;
+        char name[240];
+        if (!end) return fail(PEFT_EFORMAT, "rank_pattern names %s, expected a module%s",
+                              key ? key : "nothing", ending);
+        snprintf(name, sizeof(name), "%.*s", (int)MIN(end - key, 239), key);
+        if (!adapter_has_ending(name, module) && !adapter_has_ending(name, other)) continue;
+        *rank = 0;
+        if (json_kind(j) != JSON_ARRAY || json_count(j) != a->rank)
+            return fail(PEFT_EFORMAT, "rank_pattern of %s is %s of %lld members, expected %d "
+                        "booleans", module, json_kind_name(j), (long long)json_count(j), a->rank);
+        for (const json *b = json_first(j); b; b = json_next(b)) *rank += json_bool(b, 0);
+        return PEFT_OK;
+    }
+    return PEFT_OK;
+}
+
 int settings_rank(const struct adapter *a, const json *config, const char *module,
                   const char *other, int32_t *rank, float *alpha)
 {
@@ -124,6 +149,7 @@ int settings_rank(const struct adapter *a, const json *config, const char *modul
     *rank = a->rank;
     *alpha = a->alpha;
     if (!a->method->patterns || !config) return PEFT_OK;
+    if (a->method->patterns == PATTERN_MASK) return mask_rank(a, config, module, other, rank);
     if (!(r >= 1 && r <= 1 << 16 && r == floor(r) && fabs(al) < FLT_MAX))
         return fail(PEFT_EFORMAT, "%s is given rank %g and alpha %g", module, r, al);
     *rank = (int32_t)r;
@@ -136,7 +162,8 @@ static int is_known(const struct method *m, const char *key)
 {
     const struct method_setting *s = m->settings;
     while (s && s->key && strcmp(s->key, key)) s++;
-    return (s && s->key) || (m->patterns && strstr("rank_pattern alpha_pattern", key));
+    if (s && s->key) return 1;
+    return m->patterns == PATTERN_NUMBER && strstr("rank_pattern alpha_pattern", key) != NULL;
 }
 
 int settings_parse(struct model *m, struct adapter *a, const char *text, json **out)

@@ -168,6 +168,25 @@ static void put_pattern(struct buf *b, const struct model *m, const struct adapt
     buf_puts(b, "}");
 }
 
+/* AdaLoRA: which of the ranks at first are left, once some are not. */
+static void put_masks(struct buf *b, const struct model *m, const struct adapter *a, int *members)
+{
+    int64_t gone = a->ranks.fixed;
+    for (int64_t i = 0; i < a->n_sites; i++)
+        for (int32_t k = 0; k < a->sites[i].rank; k++) gone += !a->sites[i].index[k];
+    put_member(b, "rank_pattern", members);
+    buf_puts(b, gone ? "{" : "null");
+    for (int64_t i = 0; i < a->n_sites && gone; i++) {
+        const struct adapted *d = &a->sites[i];
+        buf_printf(b, "%s\"%s.lora_E\": [", i ? ", " : "",
+                   model_file_name(m, written_name(m, a, d->site)));
+        for (int32_t k = 0; k < a->rank; k++)
+            buf_printf(b, "%s%s", k ? ", " : "", k < d->rank && d->index[k] ? "true" : "false");
+        buf_puts(b, "]");
+    }
+    if (gone) buf_puts(b, "}");
+}
+
 static void put_head_labels(const struct model *m, struct buf *b, int *members)
 {
     put_member(b, "libpeft_labels", members);
@@ -258,7 +277,9 @@ static int put_adapter_config(struct model *m, const struct adapter *a, struct b
     int rc = input_names(m, a, t, &whole.names);
     if (rc) return rc;
     settings_write(&whole, b, &n);
-    for (int k = 0; k < 2 && a->method->patterns; k++) put_pattern(b, m, a, k, &n);
+    for (int k = 0; k < 2 && a->method->patterns == PATTERN_NUMBER; k++)
+        put_pattern(b, m, a, k, &n);
+    if (a->method->patterns == PATTERN_MASK) put_masks(b, m, a, &n);
     buf_printf(b, ",\n  \"revision\": null,\n  \"task_type\": %s%s%s\n}\n", quote,
                task ? task : "null", quote);
     return buf_check(b);
@@ -310,6 +331,23 @@ static int add_shifted_out(struct model *m, const struct adapter *a, struct aren
     return add_out(m, a, written_name(m, a, d->site), "", t, o, &both, d->site, values);
 }
 
+/* Part k without the ranks that are gone. */
+static int add_masked_out(struct model *m, const struct adapter *a, struct arena *t,
+                          struct store_out *o, const struct adapted *d, int k)
+{
+    struct param left = *d->part[k];
+    int by_rows = a->method->parts[k].rows == PART_RANK;
+    int64_t n = 0, ranks = 0;
+    float *values = arena_alloc(t, param_len(&left) * 4);
+    if (!values) return PEFT_ENOMEM;
+    for (int64_t i = 0; i < param_len(&left); i++)
+        if (d->index[by_rows ? i / left.cols : i % left.cols]) values[n++] = left.own[i];
+    for (int32_t r = 0; r < d->rank; r++) ranks += d->index[r] != 0;
+    if (by_rows) left.rows = ranks;
+    else left.cols = ranks;
+    return add_out(m, a, written_name(m, a, d->site), "", t, o, &left, d->site, values);
+}
+
 /* Part k of a layer's experts. */
 static int add_fused_out(struct model *m, struct arena *t, struct store_out *o,
                          const struct adapted *d, int k)
@@ -346,6 +384,8 @@ static int collect_tensors(struct adapter_out *all)
             if (p && (a->method->parts[k].flags & PART_START)) continue;
             if (p && a->shifts && k + START < PARTS && d->part[k + START])
                 rc = add_shifted_out(m, a, t, &out[n++], d, k);
+            else if (p && a->method->patterns == PATTERN_MASK)
+                rc = add_masked_out(m, a, t, &out[n++], d, k);
             else if (p && d->fused) rc = add_fused_out(m, t, &out[n++], d, k);
             else if (p) rc = add_out(m, a, written_name(m, a, of), "", t, &out[n++], p, of, p->own);
         }

@@ -142,6 +142,21 @@ int32_t peft_adapter_combine(peft_model *model, const char *name, const char *co
     return rc;
 }
 
+int32_t peft_adapter_init_eva(peft_model *model, const char *name, const peft_dataset *data,
+                              const peft_eva_opts *opts)
+{
+    peft_eva_opts o;
+    struct adapter *a;
+    ARG(model && data, "no model or data set given");
+    int rc = take_options(&o, sizeof(o), opts);
+    if (!rc) rc = find_apart(model, name, &a);
+    if (rc) return rc;
+    struct fp_mode fp = fp_enter();
+    rc = eva_init(model_of(model), a, dataset_of(data), &o);
+    fp_leave(fp);
+    return rc;
+}
+
 int32_t peft_adapter_check(const char *dir, const peft_check_opts *opts, peft_adapter_report *out)
 {
     peft_check_opts o;

@@ -40,6 +40,7 @@ struct tensor {
     uint8_t adds;                        /* bit k: the gradient of in[k] is added to, not stored */
     uint8_t keep;                        /* the value stays readable after the run */
     uint8_t external;                    /* x is memory of the caller's */
+    uint8_t watched;                     /* graph_watch's function looks at the value */
 };
 static inline int64_t tensor_len(const struct tensor *t) { return t->rows * t->cols; }
 static inline float *tensor_f32(const struct tensor *t) { return t->x; }
@@ -60,6 +61,10 @@ void graph_name(struct graph *g, const char *name);
 void graph_segment(struct graph *g, int32_t segment);
 /* Asks for a node's value to stay readable after the run. */
 void graph_keep(struct tensor *t);
+
+/* see(arg, t) is called during runs as soon as a node that is `watched` has its value, which
+ * need not live any longer than that.  Forgotten by graph_reset. */
+void graph_watch(struct graph *g, void (*see)(void *arg, const struct tensor *t), void *arg);
 
 enum recompute { RECOMPUTE_NONE, RECOMPUTE_CHEAP, RECOMPUTE_LAYERS };
 struct plan_report {

@@ -164,6 +164,8 @@ struct pass {
     uint64_t seed, draw;            /* dropout: seed, and a number unique to the pass */
     uint32_t dropouts;              /* dropout nodes so far */
     const struct loss_opts *loss;   /* of the objective, or NULL (train.h) */
+    void (*seen)(void *arg, const struct site *s, struct tensor *x);   /* nn_linear's inputs; */
+    void *seen_arg;                                                    /* or NULL */
     /* the batch: n tokens of n_seq sequences that begin at rows start[0..n_seq] */
     int64_t n, n_seq;
     const int32_t *ids, *pos, *start;

@@ -268,6 +268,7 @@ int nn_adapted(const struct pass *p, const struct site *s)
 
 struct tensor *nn_linear(struct pass *p, const struct site *s, struct tensor *x)
 {
+    if (p->seen && x) p->seen(p->seen_arg, s, x);
     x = adapt(p, s, BEFORE, NULL, x);
     graph_name(p->g, s->name);
     struct tensor *y = g_linear(p->g, x, share_leaf(p, 0, s->w));

@@ -23,10 +23,12 @@ struct param {
     float *own;                     /* float32 copy, allocated; or NULL */
     void *packed;                   /* blocks that were made at loading, allocated; or NULL */
     float *grad;                    /* while a trainer runs, else NULL */
+    float *state;                   /* then, too: the method's own, `states` times as many floats */
     int32_t layer;                  /* -1 = none */
     int32_t n_dims;
     float lr_ratio;                 /* learning rate over the run's; 0 = 1 */
     uint8_t trainable;
+    uint8_t states;                 /* as the method's */
     uint8_t order;                  /* enum row_order: how our rows differ from Hugging Face's */
     uint8_t turned;                 /* Hugging Face holds it as [in, out] */
     uint8_t plus;                   /* a norm that exceeds Hugging Face's by 1 */
@@ -95,6 +97,14 @@ struct method_setting {
     uint16_t at;
     double absent, lo, hi;          /* value when absent; the sane range */
 };
+/* What a method is told of the step that has just been made. */
+struct made_step {
+    int64_t step, steps;            /* from 0; of the whole run */
+    float gscale;                   /* what clipping multiplied the gradients with */
+};
+/* What rank_pattern says of a module: a number; or AdaLoRA's mask of the ranks that
+ * are left, which a->index [rank] holds. */
+enum { PATTERN_NONE, PATTERN_NUMBER, PATTERN_MASK };
 /* Virtual tokens stand before each text (virtual.c): as rows of embeddings, in
  * front of the encoder's texts where there is one, or as keys and values in every
  * layer. */
@@ -113,7 +123,9 @@ struct method {
     int32_t rank;                   /* default */
     float lr;                       /* default learning rate */
     uint8_t fused;                  /* can adapt experts that PEFT sees as one parameter */
-    uint8_t patterns;               /* rank and alpha may differ by module */
+    uint8_t patterns;               /* rank and alpha may differ by module: PATTERN_* */
+    uint8_t states;                 /* floats for each weight that training keeps beside the
+                                       optimizer's: param.state, in checkpoints with a->index */
     uint8_t turns_bias;             /* merging changes the module's bias too */
     const char *keeps;              /* instead of parts: the module's tensors train whole, and files
                                        have this before "weight" */
@@ -146,12 +158,26 @@ struct method {
     struct tensor *(*last)(struct pass *p, const struct adapted *a, struct tensor *y);
     struct tensor *(*embed)(struct pass *p, const struct adapted *a, const int32_t *ids, int64_t n,
                             struct tensor *y);
+    /* Training, NULL = nothing.  Before a run of `steps`, which may fail; the gradients of
+     * what is added to the step's loss, which is the result; after the optimizer, while
+     * gradients are there. */
+    int (*run)(struct model *m, struct adapter *a, int64_t steps);
+    double (*regularise)(struct model *m, struct adapter *a);
+    void (*stepped)(struct model *m, struct adapter *a, const struct made_step *s);
     /* w [out, in] and b [out] (NULL = the module has none) become what module and
      * adapter are together, from parts and derived; NULL = cannot be merged. */
     void (*merge)(struct model *m, const struct adapted *a, float *w, float *b);
 };
 extern const struct method *const methods[];       /* adapt/: NULL-terminated */
 
+/* AdaLoRA's schedule, and working memory while it trains. */
+struct ranks {
+    int32_t target, first, last, every, total;
+    float beta1, beta2, orthogonal;
+    uint8_t by_run;                 /* `total` is the run's steps */
+    uint8_t fixed;                  /* the ranks came with its file */
+    float *room;                    /* of the adapter's arena */
+};
 struct saved_module;
 struct adapter {
     struct adapter *next;
@@ -165,6 +191,7 @@ struct adapter {
     int32_t block, terms, factor;
     float d_initial;
     uint8_t both, neumann;
+    struct ranks ranks;
     uint8_t default_names;          /* those that the method would choose */
     const char *names;              /* modules that the method treats in another way, or NULL */
     struct {                        /* of virtual tokens, as adapter_config.json has them */
@@ -181,6 +208,7 @@ struct adapter {
     int32_t users;                  /* answers being made with it, which it must outlive */
     float lr_ratio;                 /* LoRA+: learning rate of B over that of A; 0 = 1 */
     const char *start;              /* initial values where the method has several; or NULL */
+    struct model *floats;           /* loftq, while it starts: the base before it was quantised */
     uint8_t shifts;                 /* they are taken from the weight: what is added is the
                                        difference to them */
     uint64_t seed;

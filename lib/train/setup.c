@@ -233,6 +233,7 @@ static int list_trained(struct trainer *t)
         t->list[t->n_list++] =
             (struct trained){ p, t->n_floats, param_len(p), decays ? t->o.weight_decay : 0 };
         t->n_floats += div_up(param_len(p), 16) * 16;          /* every tensor begins on 64 bytes */
+        t->n_own += p->states * param_len(p);
         adapters += p->adapter || is_kept(t->m, p);
         body += !p->adapter && !is_kept(t->m, p) && !p->is_new && p->layer >= 0 && p->rows > 1;
     }
@@ -290,6 +291,8 @@ int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, st
                              .loss = &t->loss };
     if (!rc) rc = count_steps(t);
     if (!rc) rc = plan_run(t);
+    for (struct adapter *a = m->adapters; a && !rc; a = a->next)
+        if (a->enabled && a->method->run) rc = a->method->run(m, a, t->steps);
     if (rc) {
         trainer_free(t);
         return rc;
@@ -307,6 +310,7 @@ int trainer_prepare(struct trainer *t)
     for (int64_t i = 0; i < t->n_list && !rc; i++) rc = param_own(t->m, t->list[i].p);
     if (!rc) rc = graph_reserve(t->graph, t->slab, t->scratch);
     if (rc) return rc;
+    if (t->n_own && !t->own && !(t->own = mem_array(mem, t->n_own, 4))) return PEFT_ENOMEM;
     for (int k = 0; k < 2 && k < t->optimizer->states; k++)
         if (!t->state[k] && !(t->state[k] = mem_array(mem, t->n_floats, 4))) return PEFT_ENOMEM;
     if (!t->norm_parts && !(t->norm_parts = mem_array(mem, div_up(t->n_floats, NORM_GRAIN), 8)))
@@ -324,7 +328,13 @@ int trainer_prepare(struct trainer *t)
     }
     /* Last, since it marks that all is there. */
     if (!(t->grads = mem_array(mem, t->n_floats, 4))) return PEFT_ENOMEM;
-    for (int64_t i = 0; i < t->n_list; i++) t->list[i].p->grad = t->grads + t->list[i].at;
+    float *own = t->own;
+    for (int64_t i = 0; i < t->n_list; i++) {
+        struct param *p = t->list[i].p;
+        p->grad = t->grads + t->list[i].at;
+        p->state = p->states ? own : NULL;
+        own += p->states * t->list[i].n;
+    }
     return PEFT_OK;
 }
 
@@ -343,7 +353,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
         out->trainable += t->list[i].n * 4;
     }
     out->gradients = t->n_floats * 4;
-    out->optimizer = t->n_floats * 4 * t->optimizer->states;
+    out->optimizer = t->n_floats * 4 * t->optimizer->states + t->n_own * 4;
     out->activations = t->slab;
     out->scratch = t->scratch * pool_threads(m->pool);
     for (int64_t i = 0; i < t->d->n; i++) {
@@ -375,8 +385,10 @@ void trainer_free(struct trainer *t)
 {
     if (!t) return;
     struct mem *mem = &t->m->host.mem;
-    for (int64_t i = 0; i < t->n_list; i++) t->list[i].p->grad = NULL;
+    for (int64_t i = 0; i < t->n_list; i++)
+        t->list[i].p->grad = t->list[i].p->state = NULL;
     mem_free(mem, t->grads);
+    mem_free(mem, t->own);
     mem_free(mem, t->state[0]);
     mem_free(mem, t->state[1]);
     mem_free(mem, t->norm_parts);

@@ -13,6 +13,7 @@ static const struct sample { const char *method, *settings, *targets, *init; } s
     { "lora", "{\"rank_pattern\": {\"q_proj\": 2}}", NULL, "pissa" },
     { "lora", "{\"use_rslora\": false}", "q_proj,v_proj", "olora" },
     { "dora", NULL, NULL, NULL },
+    { "adalora", "{\"tinit\": 90000, \"total_step\": 100000}", NULL, NULL },
     { "ia3", NULL, NULL, NULL },
     { "ia3", "{\"feedforward_modules\": [\"up_proj\"]}", "up_proj,q_proj", NULL },
     { "ln", NULL, NULL, NULL },
@@ -288,6 +289,67 @@ static void test_starts(void)
     }
 }
 
+/* LoftQ on NF4 made at loading: PEFT's B A, and as little is left of W - Q; the floats are
+ * named where the file itself is quantised. */
+static void test_loftq(void)
+{
+    json *want = read_json_file("tests/golden/peft/loftq.json");
+    peft_load_opts l = { .size = sizeof(l), .threads = 2, .quant = "nf4" };
+    peft_adapter_opts o = { .size = sizeof(o), .rank = 4, .init = "loftq" };
+    peft_model *m = NULL, *full = load_model(llama);
+    CHECK_EQ(peft_model_load(llama, &l, &m), PEFT_OK);
+    CHECK_EQ(peft_adapter_add(m, "a", &o), PEFT_OK);
+    CHECK_EQ(peft_forward(m, prompt, 6, logits[1]), PEFT_OK);
+    const struct adapter *a = model_of(m)->adapters;
+    for (const json *j = json_first(json_get(want, "product")); j; j = json_next(j))
+        for (int64_t i = 0; i < a->n_sites; i++) {
+            const struct adapted *d = &a->sites[i];
+            const json *x = json_first(j);
+            const float *w = model_param(model_of(full), d->site->w->name)->data;
+            float q[64 * 64];
+            double rest = 0;
+            if (strcmp(d->site->name, json_key(j))) continue;
+            qtype_expand(d->site->w->type, q, d->site->w->data, 0, param_len(d->site->w));
+            for (int64_t e = 0; e < param_len(d->site->w); e++, x = json_next(x)) {
+                double sum = 0;
+                for (int k = 0; k < 4; k++)
+                    sum += (double)d->part[1]->own[e / d->site->w->cols * 4 + k] *
+                        (double)d->part[0]->own[k * d->site->w->cols + e % d->site->w->cols];
+                CHECK_NEAR(sum * (double)d->scale, json_number(x, NAN), 1e-4);
+                rest += pow((double)(w[e] - q[e]) - sum * (double)d->scale, 2);
+            }
+            const json *left = json_first(json_get(want, "left"));
+            while (left && strcmp(json_key(left), json_key(j))) left = json_next(left);
+            CHECK_NEAR(sqrt(rest), json_number(json_next(json_first(left)), NAN), 1e-4);
+        }
+    CHECK_EQ(peft_adapter_save(m, "a", at("%s/loftq", test_dir)), PEFT_OK);
+    CHECK_EQ(peft_adapter_remove(m, "a"), PEFT_OK);
+    CHECK_EQ(peft_adapter_load(m, "b", at("%s/loftq", test_dir)), PEFT_OK);
+    CHECK_EQ(peft_forward(m, prompt, 6, before), PEFT_OK);
+    CHECK_NEAR(apart(before, logits[1]), 0, 0);
+    CHECK_EQ(peft_adapter_add(full, "a", &o), PEFT_EARG);
+    CHECK(strstr(peft_errmsg(), "quant"));
+    peft_model_free(m);
+    m = load_model(nf4);
+    CHECK_EQ(peft_adapter_add(m, "a", &o), PEFT_EARG);
+    CHECK(strstr(peft_errmsg(), "init_model"));
+    o.init_model = nf4;
+    CHECK_EQ(peft_adapter_add(m, "a", &o), PEFT_EUNSUPPORTED);
+    o.init_model = "tests/golden/none";
+    CHECK_EQ(peft_adapter_add(m, "a", &o), PEFT_ENOTFOUND);
+    o.init_model = at("%s/float", test_dir);
+    CHECK_EQ(peft_model_save(m, o.init_model, NULL), PEFT_OK);
+    CHECK_EQ(peft_adapter_add(m, "a", &o), PEFT_OK);      /* nothing is missing */
+    for (int64_t i = 0; i < model_of(m)->adapters->n_sites; i++)
+        for (int k = 0; k < 4; k++)
+            CHECK_NEAR(model_of(m)->adapters->sites[i].part[1]->own[k], 0, 1e-3);
+    o = (peft_adapter_opts){ .size = sizeof(o), .init_model = llama };
+    CHECK_EQ(peft_adapter_add(m, "c", &o), PEFT_EARG);
+    peft_model_free(m);
+    peft_model_free(full);
+    json_free(want);
+}
+
 /* In and out again: the same logits in, the same bits out. */
 static void check_unmerge(const struct sample *s)
 {
@@ -528,6 +590,7 @@ int main(void)
     RUN(test_complete);
     RUN(test_settings);
     RUN(test_starts);
+    RUN(test_loftq);
     RUN(test_gradients);
     RUN(test_files);
     RUN(test_quantised);

@@ -346,13 +346,19 @@ class Model(_Handle):
 
     def add_adapter(self, name="default", **options):
         """Options: method, rank, alpha, dropout, rslora, targets, target_parameters, init,
-        lr_ratio, seed, and settings, a dict of PEFT's adapter_config.json."""
+        init_model, lr_ratio, seed, and settings, a dict of PEFT's adapter_config.json."""
         if isinstance(options.get("settings"), dict):
             options["settings"] = json.dumps(options["settings"])
         if isinstance(options.get("rslora"), bool):
             options["rslora"] = 1 if options["rslora"] else -1
         opts = _options(_api.AdapterOpts, options)
         _check(lib.peft_adapter_add(self._c, _bytes(name), ctypes.byref(opts)))
+
+    def init_adapter_eva(self, data, name="default", **options):
+        """Starts a fresh LoRA adapter from the data (EVA); options: rho, tau, whiten,
+        keep_alpha, all_tokens, batch, seed."""
+        opts = _options(_api.EvaOpts, options)
+        _check(lib.peft_adapter_init_eva(self._c, _bytes(name), data._c, ctypes.byref(opts)))
 
     def load_adapter(self, path, name="default"):
         """A folder of PEFT's or MLX-LM's, or a GGUF adapter."""

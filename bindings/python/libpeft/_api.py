@@ -70,7 +70,8 @@ HeadOpts = _struct("HeadOpts", "size:size labels:i32 names:ptr pool:str dropout:
                    "kind:str")
 AdapterOpts = _struct("AdapterOpts", "size:size method:str targets:str rank:i32 alpha:f32 "
                       "dropout:f32 rslora:i32 modules_to_save:str seed:u64 "
-                      "target_parameters:str settings:str init:str lr_ratio:f32")
+                      "target_parameters:str settings:str init:str lr_ratio:f32 "
+                      "init_model:str")
 AdapterSaveOpts = _struct("AdapterSaveOpts", "size:size format:str dtype:str")
 CombineOpts = _struct("CombineOpts", "size:size how:str density:f32 rank:i32 seed:u64")
 Message = _struct("Message", "role:str content:str")
@@ -98,6 +99,8 @@ Plan = _struct("Plan", "size:size weights:i64 trainable:i64 gradients:i64 optimi
                "activations:i64 scratch:i64 data:i64 features:i64 process:i64 peak:i64 "
                "evaluation:i64 steps:i64 tokens_per_step:i64 flops_per_step:f64 "
                "trainable_params:i64 total_params:i64")
+EvaOpts = _struct("EvaOpts", "size:size rho:f32 tau:f32 whiten:i32 keep_alpha:i32 "
+                  "all_tokens:i32 batch:i32 seed:u64 progress:ptr ctx:ptr")
 EvalOpts = _struct("EvalOpts", "size:size batch:i32 confusion:ptr progress:ptr ctx:ptr "
                    "no_answer:f64 objective:str")
 Evaluation = _struct("Evaluation", "size:size rows:i64 tokens:i64 loss:f64 perplexity:f64 "
@@ -132,7 +135,7 @@ STRUCTS = {"peft_system": System, "peft_load_opts": LoadOpts, "peft_save_opts": 
            "peft_request": Request,
            "peft_dataset_opts": DatasetOpts, "peft_dataset_stats": DatasetStats,
            "peft_train_opts": TrainOpts, "peft_step": Step, "peft_plan": Plan,
-           "peft_eval_opts": EvalOpts, "peft_evaluation": Evaluation, "peft_metric": Metric,
+           "peft_eva_opts": EvaOpts, "peft_eval_opts": EvalOpts, "peft_evaluation": Evaluation, "peft_metric": Metric,
            "peft_classify_opts": ClassifyOpts, "peft_tag_opts": TagOpts, "peft_tag": Tag,
            "peft_answer_opts": AnswerOpts, "peft_answer_span": AnswerSpan,
            "peft_filled": Filled, "peft_embed_opts": EmbedOpts,
@@ -170,6 +173,7 @@ peft_adapter_merge i32 p s
 peft_adapter_set_merged i32 p s i32
 peft_adapter_set_weight i32 p s f32
 peft_adapter_combine i32 p s p p i32 p
+peft_adapter_init_eva i32 p s p p
 peft_adapter_check i32 s p p
 peft_adapter_convert i32 p s s p p
 peft_tokenize i64 p s size i32 p i64

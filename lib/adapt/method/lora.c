@@ -46,6 +46,20 @@ static int lora_restart(struct model *m, const struct adapted *a)
     return lora_start(m, a, starts_by_svd(a->adapter) ? LOWRANK_EXACT : LOWRANK_QR);
 }
 
+/* A and B from what quantising took from the weight. */
+static int lora_loftq(struct model *m, const struct adapted *a)
+{
+    const struct param *w = a->site->w;
+    struct param *pa = a->part[LORA_A], *pb = a->part[LORA_B];
+    float *left = mem_array(&m->host.mem, a->rank, w->rows * 4), scale = 1.0f / sqrtf(a->scale);
+    int rc = left ? loftq_factors(m, a, left, pa->own) : PEFT_ENOMEM;
+    for (int64_t i = 0; i < param_len(pb) && !rc; i++)
+        pb->own[i] = left[i % a->rank * w->rows + i / a->rank] * scale;
+    if (!rc) m->compute.k->axpy(pa->own, pa->own, scale, 0, param_len(pa));
+    mem_free(&m->host.mem, left);
+    return rc;
+}
+
 static int lora_init(struct model *m, struct adapted *a, uint64_t seed, uint64_t stream)
 {
     int embeds = a->site->kind == SITE_EMBED;
@@ -58,8 +72,9 @@ static int lora_init(struct model *m, struct adapted *a, uint64_t seed, uint64_t
             memcpy(a->part[k]->own, a->part[k + START]->own, (size_t)param_len(a->part[k]) * 4);
         return rc;
     }
+    if (a->adapter->floats && !embeds && !a->site->w->type->is_float) return lora_loftq(m, a);
     if (embeds) rng_fill_normal(p->own, param_len(p), 1.0f, seed, stream);
-    else if (a->adapter->start)
+    else if (a->adapter->start && !a->adapter->floats)
         rng_fill_normal(p->own, param_len(p), 1.0f / (float)a->rank, seed, stream);
     else rng_fill_uniform(p->own, param_len(p), -bound, bound, seed, stream);
     if (embeds) p->lr_ratio = a->adapter->lr_ratio;
@@ -138,7 +153,7 @@ const struct method method_lora = {
     .rank = 16,
     .lr = 2e-4f,
     .fused = 1,
-    .patterns = 1,
+    .patterns = PATTERN_NUMBER,
     .init = lora_init,
     .restart = lora_restart,
     .set_scale = lora_scale,
@@ -183,8 +198,8 @@ static int dora_norms(struct model *m, const struct adapted *a, float *norm)
 
 static int dora_init(struct model *m, struct adapted *a, uint64_t seed, uint64_t stream)
 {
-    lora_init(m, a, seed, stream);
-    return dora_norms(m, a, a->part[LORA_M]->own);
+    int rc = lora_init(m, a, seed, stream);
+    return rc ? rc : dora_norms(m, a, a->part[LORA_M]->own);
 }
 
 static int64_t dora_len(const struct adapted *a) { return a->site->w->rows; }
@@ -240,7 +255,7 @@ const struct method method_dora = {
     .at = SITE_LINEAR,
     .rank = 16,
     .lr = 2e-4f,
-    .patterns = 1,
+    .patterns = PATTERN_NUMBER,
     .init = dora_init,
     .set_scale = lora_scale,
     .derived_len = dora_len,
