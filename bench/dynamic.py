@@ -13,6 +13,7 @@ import glob
 import json
 import os
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -105,9 +106,11 @@ class Bench:
             "%.2f" % found[0].perplexity if self.lm else "", model.info.types + note), flush=True)
         return model.info.weight_bytes
 
-    def saved(self, name, dtype):
-        self.ref.save(self.at(name), dtype=dtype)
+    def open(self, name):
         return libpeft.Model(self.at(name), threads=self.args.threads)
+
+    def beside(self, name, path):
+        self.dynamic(self.show(name, self.open(path)))
 
     def dynamic(self, budget):
         """The file's bytes, which lack what GGUF has no place for (poolers)."""
@@ -118,37 +121,39 @@ class Bench:
         seconds = time.time() - start
         model.save(self.at("dynamic.gguf"))
         del model
-        self.show("chosen", libpeft.Model(self.at("dynamic.gguf"), threads=self.args.threads),
-                  " (%s, %.0f s)" % (q.rule, seconds))
+        self.show("chosen", self.open("dynamic.gguf"), " (%s, %.0f s)" % (q.rule, seconds))
 
     def run(self):
         info = self.ref.info
         print("\n%s: %s, %d layers, %s\n" % (os.path.basename(self.folder.rstrip("/")),
                                              info.family, info.layers, info.types))
         print("| | MB | %s | other text | perplexity | types |" % ("KL" if self.lm else "1 - cos"))
-        print("| --- | --- | --- | --- | --- | --- |")
-        if self.lm:
-            ppl = self.ref.evaluate(self.tests[0]).perplexity
-            print("| as it is | %.2f | 0 | 0 | %.2f | %s |" % (info.weight_bytes / 1e6, ppl,
-                                                             info.types))
-        plain = self.saved("f32.gguf", "f32")
-        full = sum(p.rows * p.cols for p in self.ref.params()) * 4
-        self.dropped = max(0, full - plain.info.weight_bytes) if not self.lm else 0
-        del plain
-        os.remove(self.at("f32.gguf"))
-        self.dynamic(self.show("Q4_K for all", self.saved("q4_k.gguf", "q4_k")))
-        if gguf and self.lm:
+        print("| --- | --- | --- | --- | --- | --- |", flush=True)
+        self.dropped = 0
+        if not self.lm:
+            self.ref.save(self.at("f32.gguf"), dtype="f32")
+            full = sum(p.rows * p.cols for p in self.ref.params()) * 4
+            self.dropped = full - self.open("f32.gguf").info.weight_bytes
+        against = self.args.against.split(",")
+        if "q4_k" in against or "wide" in against:
+            self.ref.save(self.at("q4_k.gguf"), dtype="q4_k")
+        if "q4_k" in against:
+            self.beside("Q4_K for all", "q4_k.gguf")
+        if "wide" in against and gguf and self.lm:
             self.ref.save(self.at("q8_0.gguf"), dtype="q8_0")
             splice(self.at("q4_k.gguf"), self.at("q8_0.gguf"), self.at("wide.gguf"), info.layers)
-            self.dynamic(self.show("outer layers in Q8_0",
-                                   libpeft.Model(self.at("wide.gguf"), threads=self.args.threads)))
-        self.dynamic(self.show("NF4", self.saved("nf4", "nf4")))
+            self.beside("outer layers in Q8_0", "wide.gguf")
+        if "nf4" in against:
+            self.ref.save(self.at("nf4"), dtype="nf4")
+            self.beside("NF4", "nf4")
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folders", nargs="+")
     parser.add_argument("--types", help="what can be chosen (default: all of GGML's blocks)")
+    parser.add_argument("--against", default="q4_k,wide,nf4")
+    parser.add_argument("--keep", help="where the last chosen GGUF file goes")
     parser.add_argument("--rows", type=int, default=24)
     parser.add_argument("--length", type=int, default=192)
     parser.add_argument("--threads", type=int, default=2)
@@ -156,6 +161,8 @@ def main():
     for folder in args.folders:
         with tempfile.TemporaryDirectory() as work:
             Bench(folder, args, work).run()
+            if args.keep:
+                shutil.copy(os.path.join(work, "dynamic.gguf"), args.keep)
 
 
 main()

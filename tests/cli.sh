@@ -329,6 +329,26 @@ code=$?
 if [ $code -eq 1 ]; then good; else bad "disk full: exit $code, expected 1"; fi
 tree_sum lora | grep -e adapter_ >after
 holds 'disk full: the old adapter stays' cmp before after
+run 0 'adapter check' adapter check lora --reader peft
+says out '^peft  *loads'
+run 7 'adapter check: rslora in llama.cpp' adapter check lora --base "$GOLDEN/llama" --json
+holds 'adapter check is JSON' valid_json out readers
+run 2 'adapter check: unknown reader' adapter check lora --reader ollama
+run 3 'adapter check: nowhere' adapter check nowhere
+run 2 'adapter convert without a base' adapter convert lora plain
+run 2 'adapter convert without OUT' adapter convert lora --base "$GOLDEN/llama"
+run 0 'adapter convert' adapter convert lora plain --base "$GOLDEN/llama" --json
+holds 'adapter convert is JSON' valid_json out max_logit_diff
+run 0 'adapter check of it' adapter check plain
+run 2 'adapter convert replaces nothing' adapter convert lora plain --base "$GOLDEN/llama"
+run 0 'adapter convert to gguf' adapter convert lora plain.gguf --base "$GOLDEN/llama"
+run 6 'adapter check of a gguf' adapter check plain.gguf
+run 0 'adapter convert, merged' adapter convert lora both --base "$GOLDEN/llama" --merge
+run 3 'adapter convert beyond the limit' adapter convert lora half --base "$GOLDEN/llama" \
+    --dtype bf16 --limit 1e-9
+if [ -e half ]; then bad 'a failed conversion leaves a folder'; else good; fi
+run 2 'adapter without a word' adapter
+run 0 'help of two words' help adapter check
 cp merged.gguf old.gguf
 (ulimit -f $limit; exec "$PEFT" merge "$GOLDEN/llama" --adapter a --out merged.gguf --overwrite \
     >out 2>err)

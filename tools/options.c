@@ -58,7 +58,8 @@ const struct option train_options[] = {
     {"unfreeze", OPT_LIST, "GLOB", "tensors that train in any case", AT(unfreeze), 0, 0},
     {"to-float", OPT_FLAG, NULL, "turn quantised tensors that train into float32", AT(to_float),
      0, 0},
-    {"rank", OPT_INT, "N", "LoRA rank (default 16)", AT(rank), 1, 65536},
+    {"rank", OPT_INT, "N", "LoRA rank (default 16); of prompt, ptuning, prefix the\n"
+     "                         number of virtual tokens (default 20)", AT(rank), 1, 65536},
     {"alpha", OPT_NUMBER, "X", "LoRA scale (default 2 * rank)", AT(alpha), 0, 1e9},
     {"rslora", OPT_SWITCH, NULL, "scale by alpha / sqrt(rank) (default on)", AT(rslora), 0, 0},
     {"dropout", OPT_NUMBER, "X", "on the adapter's or the head's input", AT(dropout), 0, 0.999},

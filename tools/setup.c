@@ -451,13 +451,17 @@ static char *number_or_auto(double v)
 static void method_settings(struct settings *s, const struct run *run)
 {
     const struct args *a = run->args;
+    bool lora = !strcmp(run->method, "lora") || !strcmp(run->method, "dora");
     int32_t rank = a->rank ? a->rank : 16;
     add_setting(s, "method", quoted(run->method), false);
     add_setting(s, "freeze", joined(&a->freeze), false);
     add_setting(s, "unfreeze", joined(&a->unfreeze), false);
     if (is_adapter(run->method) && a->adapter)
         add_setting(s, "from_adapter", quoted(a->adapter), true);
-    else if (is_adapter(run->method)) {
+    else if (is_adapter(run->method) && !lora) {
+        add_setting(s, "rank", a->rank ? number(a->rank) : quoted("auto"), false);
+        add_setting(s, "settings", quoted(a->settings), false);
+    } else if (lora) {
         add_setting(s, "rank", number(rank), false);
         add_setting(s, "alpha", number(a->alpha > 0 ? a->alpha : 2 * rank), false);
         add_setting(s, "rslora", format("%s", a->rslora < 0 ? "false" : "true"), false);

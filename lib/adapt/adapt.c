@@ -192,6 +192,7 @@ int adapter_targets(const char *targets, const char *name)
 static int wanted(const struct adapter *a, const struct site *s, const char *targets)
 {
     const struct method *method = a->method;
+    if (method->virtual) return s->slot == SLOT_EMBED;
     if (!(s->kind & method->at)) return 0;
     if (targets && strcmp(targets, "all-linear"))
         return adapter_targets(targets, s->name) || adapter_targets(targets, s->peft_name);
@@ -403,6 +404,9 @@ static int adapter_options(struct model *m, struct adapter *a, const peft_adapte
     a->rslora = o->rslora >= 0;
     a->seed = o->seed;
     a->lr_ratio = o->lr_ratio;
+    a->virtual.encodes = 1;
+    if (a->method->virtual && o->targets)
+        return fail(PEFT_EARG, "method %s has no targets", a->method->name);
     int rc = settings_parse(m, a, o->settings, root);
     a->default_names = !a->names;
     return rc;

@@ -21,6 +21,9 @@ int adapter_merge(struct model *m, struct adapter *a);
 int adapter_set_merged(struct model *m, struct adapter *a, int on);
 int adapter_set_weight(struct adapter *a, float weight);
 
+/* --- virtual.c: whether it may be enabled beside the adapters that are */
+int virtual_alone(const struct model *m, const struct adapter *a);
+
 /* For io.c: an adapter without tensors, not yet part of the model. */
 int adapter_new(struct model *m, const char *name, const struct method *method,
                 struct adapter **out);

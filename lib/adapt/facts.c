@@ -52,7 +52,7 @@ static const struct { const char *prefix; uint8_t fact; } starts[] = {
 
 /* PeftType of PEFT 0.21.2 (peft/utils/peft_types.py), beside those of methods[]. */
 static const char other_types[] =
-    " PROMPT_TUNING MULTITASK_PROMPT_TUNING P_TUNING PREFIX_TUNING ADALORA ADAMSS BOFT"
+    " MULTITASK_PROMPT_TUNING ADALORA ADAMSS BOFT"
     " ADAPTION_PROMPT BEFT LILY POLY FROD PVERA FOURIERFT GLORA XLORA HRA VBLORA UNILORA CPT MISS"
     " RANDLORA ROAD TRAINABLE_TOKENS HIRA SHIRA C3A WAVEFT OSF DELORA GRALORA CARTRIDGE TINYLORA"
     " PSOFT PEANUT SHADOW SUPERTUNING DEFT ";
@@ -195,6 +195,12 @@ static int is_default(const char *module)
     return 0;
 }
 
+/* Of target_parameters, whose tensors have all experts' ranks below each other. */
+static int of_experts(const struct walk *w, const char *module)
+{
+    return w->f->has[FACT_EXPERTS] && strstr(module, "experts");
+}
+
 static double scale_of(const struct walk *w, double rank, double alpha)
 {
     return w->settings.rslora ? alpha * alpha / rank : alpha / rank;
@@ -206,7 +212,7 @@ static int rank_facts(struct walk *w, const char *module, const char *from, int6
     struct facts *f = w->f;
     int32_t want;
     float alpha;
-    if (f->has[FACT_EXPERTS] && strstr(module, "experts")) return PEFT_OK;
+    if (of_experts(w, module)) return PEFT_OK;
     int rc = settings_rank(&w->settings, w->config, module, module, &want, &alpha);
     if (rc) return rc;
     if (rank != want) fact_key(f, FACT_RANK_UNSAID, from);
@@ -235,7 +241,7 @@ static void base_facts(struct walk *w, const struct store_tensor *t, const char 
         fact_key(w->f, FACT_TIED_HEAD, module);
         s = w->m->global[SLOT_EMBED];
     }
-    if (w->f->has[FACT_EXPERTS] && strstr(module, "experts")) return;
+    if (of_experts(w, module)) return;
     if (!s && w->m->arch->prefix && (s = site_named(w, w->m->arch->prefix, module)))
         fact_key(w->f, FACT_BARE, t->name);
     if (!s) {
@@ -252,7 +258,6 @@ static int pair_facts(struct walk *w, const struct store_tensor *t, const char *
                       enum ending kind)
 {
     struct facts *f = w->f;
-    const json *experts = json_get(w->config, "target_parameters");
     char module[256];
     int is_a = kind == IS_A || kind == IS_EMBED_A;
     snprintf(module, sizeof(module), "%.*s", (int)MIN(n, 255), name);
@@ -262,7 +267,7 @@ static int pair_facts(struct walk *w, const struct store_tensor *t, const char *
     pair->seen |= is_a ? 1 : 2;
     if (kind == IS_A) pair->in = t->dims[1];
     if (kind == IS_B) pair->out = t->dims[0];
-    if (!w->long_lists && !is_covered(w->config, module) && !(json_first(experts) && strstr(module, "experts")))
+    if (!w->long_lists && !is_covered(w->config, module) && !of_experts(w, module))
         fact_key(f, FACT_UNCOVERED, t->name);
     if (f->has[FACT_NO_TARGETS] && !is_default(module))
         fact_key(f, FACT_OTHER_TARGETS, module);

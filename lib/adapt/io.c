@@ -192,6 +192,25 @@ static int load_fused(struct load *l, const struct store_tensor *t, const char *
     return 0;
 }
 
+/* The virtual tokens, [n, whatever fits the settings]. */
+static int load_virtual(struct load *l, const struct store_tensor *t)
+{
+    struct adapter *a = l->a;
+    struct site *s = l->m->global[SLOT_EMBED];
+    struct adapted probe = { .adapter = a, .site = s, .rank = a->rank };
+    int64_t rows, cols;
+    if (a->n_sites) return fail(PEFT_EFORMAT, "tensor %s is there twice", t->name);
+    int rc = a->method->begin(l->m, &probe);
+    if (rc) return rc;
+    a->method->shape(&probe, 0, &rows, &cols);
+    if ((rc = check_matrix(t, 2, rows, cols))) return rc;
+    struct adapted *d = &a->sites[a->n_sites++];
+    if ((rc = adapter_attach(l->m, d, a, s, a->rank, a->alpha, NULL))) return rc;
+    d->part[0]->is_new = 1;
+    rc = virtual_in(l->m, d, t);
+    return rc ? rc : check_finite(t, d->part[0]->own);
+}
+
 static int load_part(struct load *l, const struct store_tensor *t, int64_t site, int part)
 {
     struct site *s = l->m->sites[site];
@@ -357,7 +376,7 @@ static int add_head(struct load *l)
         char name[160];
         int score = (task && h->task_type && !strcmp(task, h->task_type)) +
                     2 * (ours && !strcmp(ours, h->name));
-        snprintf(name, sizeof(name), PREFIX "%s.weight", row ? row->hf : "");
+        snprintf(name, sizeof(name), "%s%s.weight", adapter_prefix(l->a), row ? row->hf : "");
         const struct store_tensor *found = store_find(l->st, name);
         if (score <= best || !found || found->n_dims != 2 || found->dims[0] > 1 << 20) continue;
         t = found;
@@ -380,6 +399,8 @@ static int add_head(struct load *l)
 
 static int check_complete(const struct load *l)
 {
+    if (l->a->method->virtual && !l->a->n_sites)
+        return fail(PEFT_EFORMAT, "the adapter has no tensor " VIRTUAL_NAME);
     const struct part *common = l->a->method->common;
     for (int k = 0; k < COMMON && common[k].suffix; k++) {
         const struct param *p = l->a->common[k];
@@ -423,8 +444,9 @@ static int read_parameters(struct load *l)
 int load_named(struct load *l, const struct store_tensor *t, const char *name)
 {
     int64_t site;
-    int part, rc = load_fused(l, t, name);
+    int part, rc = l->a->method->virtual ? PEFT_OK : load_fused(l, t, name);
     if (rc) return MIN(rc, PEFT_OK);
+    if (l->a->method->virtual) return load_module(l, t, name);
     return split_name(l, name, &site, &part) ? load_part(l, t, site, part)
                                              : load_module(l, t, name);
 }
@@ -433,9 +455,12 @@ static int give_peft(struct load *l, const struct store_tensor *t)
 {
     int rc = load_common(l, t);
     if (rc) return MIN(rc, PEFT_OK);
-    if (strncmp(t->name, PREFIX, strlen(PREFIX)))
-        return fail(PEFT_EFORMAT, "tensor %s, expected a name that begins with " PREFIX, t->name);
-    return load_named(l, t, t->name + strlen(PREFIX));
+    if (l->a->method->virtual && !strcmp(t->name, VIRTUAL_NAME)) return load_virtual(l, t);
+    const char *prefix = adapter_prefix(l->a);
+    if (strncmp(t->name, prefix, strlen(prefix)))
+        return fail(PEFT_EFORMAT, "tensor %s, expected a name that begins with %s", t->name,
+                    prefix);
+    return load_named(l, t, t->name + strlen(prefix));
 }
 
 const struct adapter_format format_peft = {

@@ -2,10 +2,15 @@
 #ifndef ADAPT_IO_H
 #define ADAPT_IO_H
 
-#include "adapt/adapt.h"
+#include "adapt/virtual.h"
 
 #define PREFIX "base_model.model."
-#define COMMON_PREFIX "base_model."    /* of tensors that all modules share */
+#define COMMON_PREFIX "base_model."    /* of tensors that all modules share, and of all where the
+                                          adapter leaves the modules as they are */
+static inline const char *adapter_prefix(const struct adapter *a)
+{
+    return a->method->virtual ? COMMON_PREFIX : PREFIX;
+}
 
 /* Embeddings that give the logits too.  PEFT's copy of a module leaves the
  * other use as it was, unless ensure_weight_tying says that both change; then

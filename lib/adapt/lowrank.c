@@ -128,7 +128,7 @@ static int exact_svd(struct model *m, const struct matrix *w, int64_t k, int64_t
             done = change <= EXACT_ERROR && change * ratio <= (1 - ratio) * EXACT_ERROR;
             done |= k == MIN(out, in) && i > 3;
             before = change;
-            for (int64_t j = 0; j < out; j++) last[j] = -y[j];
+            memcpy(last, y, (size_t)out * 4);
         }
         if (!done) orthonormal(c->k, b, k, in);
     }

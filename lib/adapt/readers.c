@@ -78,8 +78,8 @@ static const struct rule rules[] = {
       "whose shape then does not fit", MERGE },
     { FACT_TURNED_SQUARE, LLAMA, PEFT_MISREADS, "fan_in_fan_out: the conversion transposes the "
       "product", MERGE },
-    { FACT_VARIANT, VLLM | LLAMA, PEFT_MISREADS, "a variant of LoRA that it does not know and takes "
-      "for the plain one", MERGE },
+    { FACT_VARIANT, VLLM | LLAMA, PEFT_MISREADS, "a variant of LoRA that it does not know and "
+      "takes for the plain one", MERGE },
     /* layer.py: pissa_init and olora_init compute the start anew and take it out of the base. */
     { FACT_START, PEFT, PEFT_LOADS, "the initial values are computed anew and taken out of the "
       "base, which must be the same", CONVERT "peft" },
@@ -93,8 +93,8 @@ static const struct rule rules[] = {
       "it does not know", CONVERT "vllm, or llama.cpp" },
     { FACT_START_RANDOM, VLLM | LLAMA, PEFT_MISREADS, "the initial values were taken out of the "
       "base, and it does not know", "save in PEFT with path_initial_model_for_weight_conversion" },
-    { FACT_START_DATA, VLLM | LLAMA, PEFT_MISREADS, "the initial values were taken out of the base, "
-      "and it does not know", "save in PEFT with path_initial_model_for_weight_conversion" },
+    { FACT_START_DATA, VLLM | LLAMA, PEFT_MISREADS, "the initial values were taken out of the "
+      "base, and it does not know", "save in PEFT with path_initial_model_for_weight_conversion" },
     { FACT_LARGE_RANK, VLLM, PEFT_LOADS, "a rank above 16 needs --max-lora-rank", "" },
     { FACT_HUGE_RANK, VLLM, PEFT_REFUSES, "ranks above 512 are not supported",
       "peft adapter convert --rank 512" },

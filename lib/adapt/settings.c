@@ -94,9 +94,10 @@ int settings_read(struct model *m, struct adapter *a, const json *config)
         const json *j = json_get(config, s->key);
         enum json_kind want = s->kind == 'n'   ? JSON_ARRAY
                               : s->kind == 'b' ? JSON_BOOL
+                              : s->kind == 's' ? JSON_STRING
                                                : JSON_NUMBER;
         if (!j || json_kind(j) == JSON_NULL) continue;
-        if (s->kind == 'n' && json_string(j)) {
+        if ((s->kind == 'n' || s->kind == 's') && json_string(j)) {
             struct buf b;
             buf_init(&b, &m->host.mem);
             buf_puts(&b, json_string(j));
@@ -158,9 +159,14 @@ void settings_write(const struct adapter *a, struct buf *b, int *n)
     for (const struct method_setting *s = a->method->settings; s && s->key; s++) {
         put_member(b, s->key, n);
         if (s->kind == 'b') buf_puts(b, get_number(a, s) != 0 ? "true" : "false");
-        else if (s->kind != 'n') buf_number(b, get_number(a, s));
-        if (s->kind != 'n') continue;
+        else if (!strchr("ns", s->kind)) buf_number(b, get_number(a, s));
+        if (!strchr("ns", s->kind)) continue;
         const char *names = *(const char *const *)(const void *)((const char *)a + s->at);
+        if (s->kind == 's') {
+            if (names) buf_json(b, names, (int64_t)strlen(names));
+            else buf_puts(b, "null");
+            continue;
+        }
         buf_puts(b, "[");
         for (const char *t = names; t && *t;) {
             size_t k = strcspn(t, ",");

@@ -200,6 +200,7 @@ static int put_modules(struct model *m, const struct adapter *a, struct buf *b, 
     put_member(b, "modules_to_save", members);
     if (n) put_list(b, names, n);
     else buf_puts(b, "null");
+    if (a->method->virtual) return PEFT_OK;
     n = 0;
     for (int64_t i = 0; i < a->n_sites; i++)
         if (!a->sites[i].fused) names[n++] = target_name(m, a, a->sites[i].site);
@@ -265,9 +266,9 @@ static int put_adapter_config(struct model *m, const struct adapter *a, struct b
 
 /* One tensor, its values as Hugging Face has them; `infix` comes between the
  * module's name and the ending, "" = nothing. */
-static int add_out(struct model *m, const char *module, const char *infix, struct arena *t,
-                   struct store_out *o, const struct param *p, const struct site *s,
-                   const float *values)
+static int add_out(struct model *m, const struct adapter *a, const char *module,
+                   const char *infix, struct arena *t, struct store_out *o, const struct param *p,
+                   const struct site *s, const float *values)
 {
     const char *name = model_file_name(m, module), *ending = p->name + strlen(s->name);
     size_t n = sizeof(PREFIX) + strlen(name) + strlen(ending) + strlen(infix) + 1;
@@ -275,7 +276,7 @@ static int add_out(struct model *m, const char *module, const char *infix, struc
     float *data = arena_alloc(t, param_len(p) * 4);
     struct param now = *p;
     if (!full || !data) return PEFT_ENOMEM;
-    snprintf(full, n, PREFIX "%s%s%s%s", name, *infix ? "." : "", infix, ending);
+    snprintf(full, n, "%s%s%s%s%s", adapter_prefix(a), name, *infix ? "." : "", infix, ending);
     now.data = values;
     now.type = &qtype_f32;
     param_read(m, &now, data);
@@ -306,7 +307,7 @@ static int add_shifted_out(struct model *m, const struct adapter *a, struct aren
     }
     if (by_rows) both.rows *= 2;
     else both.cols *= 2;
-    return add_out(m, written_name(m, a, d->site), "", t, o, &both, d->site, values);
+    return add_out(m, a, written_name(m, a, d->site), "", t, o, &both, d->site, values);
 }
 
 /* Part k of a layer's experts. */
@@ -336,7 +337,8 @@ static int collect_tensors(struct adapter_out *all)
         arena_alloc(t, (a->n_sites * PARTS + 2 * a->n_saved + COMMON + 1) * (int64_t)sizeof(*out));
     int64_t n = 0;
     int rc = out ? PEFT_OK : PEFT_ENOMEM;
-    for (int64_t i = 0; i < a->n_sites && !rc; i++)
+    if (!rc && a->method->virtual) rc = virtual_out(m, a->sites, t, &out[n++]);
+    for (int64_t i = 0; i < a->n_sites && !rc && !a->method->virtual; i++)
         for (int k = 0; k < PARTS && !rc; k++) {
             const struct adapted *d = &a->sites[i];
             const struct param *p = is_first(a, i) ? d->part[k] : NULL;
@@ -345,7 +347,7 @@ static int collect_tensors(struct adapter_out *all)
             if (p && a->shifts && k + START < PARTS && d->part[k + START])
                 rc = add_shifted_out(m, a, t, &out[n++], d, k);
             else if (p && d->fused) rc = add_fused_out(m, t, &out[n++], d, k);
-            else if (p) rc = add_out(m, written_name(m, a, of), "", t, &out[n++], p, of, p->own);
+            else if (p) rc = add_out(m, a, written_name(m, a, of), "", t, &out[n++], p, of, p->own);
         }
     for (int k = 0; k < COMMON && a->common[k] && !rc; k++) {
         const struct param *p = a->common[k];
@@ -359,10 +361,10 @@ static int collect_tensors(struct adapter_out *all)
         const struct saved_module *s = &a->saved[i];
         const struct site *of = site_of(m, s->p);
         const char *infix = is_kept_whole(m, a, s->p) ? a->method->keeps : "";
-        rc = add_out(m, written_name(m, a, of), infix, t, &out[n++], s->p, of, s->mine);
+        rc = add_out(m, a, written_name(m, a, of), infix, t, &out[n++], s->p, of, s->mine);
         if (rc || !adapter_is_shared(m, s->p)) continue;
         const struct slot_row *twin = slot_find(m->arch, SLOT_LM_HEAD);
-        rc = add_out(m, twin->hf, "", t, &out[n++], s->p, of, s->mine);
+        rc = add_out(m, a, twin->hf, "", t, &out[n++], s->p, of, s->mine);
     }
     all->out = out;
     all->n = n;

@@ -65,6 +65,7 @@ static int set_enabled(peft_model *model, const char *name, int on)
     struct adapter *a;
     ARG(model, "no model given");
     int rc = find_apart(model, name, &a);
+    if (!rc && on) rc = virtual_alone(model_of(model), a);
     if (!rc) adapter_enable(model_of(model), a, on);
     return rc;
 }

@@ -13,10 +13,10 @@ int need_tokenizer(const struct model *m)
 
 int check_max_len(const struct model *m, int32_t *max_len)
 {
-    if (*max_len < 0 || *max_len > m->hp.max_len)
+    if (*max_len < 0 || *max_len > model_longest(m))
         return fail(PEFT_EARG, "max_len %d, expected at most the model's %d", *max_len,
-                    (int)m->hp.max_len);
-    if (!*max_len) *max_len = (int32_t)m->hp.max_len;
+                    (int)model_longest(m));
+    if (!*max_len) *max_len = (int32_t)model_longest(m);
     return PEFT_OK;
 }
 
@@ -197,7 +197,7 @@ int32_t peft_embed_text(peft_model *model, const char *const *texts, int32_t n,
     if (!rc) rc = check_texts(texts, NULL, n);
     if (!rc && o.pool) rc = pool_by_name(o.pool, &pool);
     if (!rc) rc = need_tokenizer(m);
-    if (!o.max_len) o.max_len = (int32_t)MIN(m->sentence.max_len, m->hp.max_len);
+    if (!o.max_len) o.max_len = (int32_t)MIN(m->sentence.max_len, model_longest(m));
     if (!rc) rc = check_max_len(m, &o.max_len);
     if (rc) return rc;
     if (m->hp.enc_layers)
@@ -267,9 +267,9 @@ int64_t peft_fill_mask(peft_model *model, const char *text, size_t n, int32_t to
     rc = tok_encode(&m->host, m->tok, text, (int64_t)n, TOK_SPECIAL, &ids);
     for (int64_t i = 0; i < ids.n; i++)
         if (ids.v[i] == tok_info(m->tok)->mask) ids_push(&rows, (int32_t)i);
-    if (!rc && ids.n > m->hp.max_len)
+    if (!rc && ids.n > model_longest(m))
         rc = fail(PEFT_EARG, "%lld tokens, the model has room for %d", (long long)ids.n,
-                  (int)m->hp.max_len);
+                  (int)model_longest(m));
     if (!rc && !rows.n) rc = fail(PEFT_EARG, "the text has no mask token");
     if (!rc) rc = ids_check(&rows);
     if (!rc) rc = seqs_add(&t, ids.v, ids.n, 0);

@@ -93,7 +93,7 @@ static struct tensor *output_of(struct pass *p, enum output kind)
 {
     int encode = kind == OUT_EMBED && p->n_source;
     struct tensor *x = encode ? model_encoded(p) : model_hidden(p);
-    return kind == OUT_EMBED ? g_pool_mean(p->g, x, p->start, 1, 0) : head_output(p, x, NULL);
+    return kind == OUT_EMBED ? model_pool(p, x, POOL_MEAN) : head_output(p, x, NULL);
 }
 
 /* ids: n_source of a source, then n. */
@@ -130,8 +130,8 @@ static int run_once(struct model *m, const int32_t *ids, int32_t n_source, int32
 int check_ids(const struct model *m, const int32_t *ids, int32_t n)
 {
     if (m->vision) return fail(PEFT_ESTATE, "this model reads pictures, expected pixels");
-    if (n > m->hp.room)
-        return fail(PEFT_EARG, "%d tokens, the model has room for %d", n, (int)m->hp.room);
+    if (n > model_room(m))
+        return fail(PEFT_EARG, "%d tokens, the model has room for %d", n, (int)model_room(m));
     for (int32_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= m->hp.vocab)
             return fail(PEFT_EARG, "token id %d at %d, expected 0 to %d", ids[i], i,

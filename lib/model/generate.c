@@ -17,8 +17,10 @@ int gen_make_cache(struct gen *g)
     int64_t each, source, all;
     g->layers = m->stack[STACK_MAIN].end - m->stack[STACK_MAIN].first;
     g->width = m->hp.kv_heads * m->hp.head_dim;
+    g->virtual = model_virtual(m);
+    g->n_cross = g->n_source ? g->n_source + virtual_before(m, STACK_ENCODER) : 0;
     if (g->rows > INT32_MAX || !mul_ok(g->rows, g->width, &each) ||
-        !mul_ok(g->n_source, g->width, &source) || !add_ok(each, source, &all) ||
+        !mul_ok(g->n_cross, g->width, &source) || !add_ok(each, source, &all) ||
         !mul_ok(all, 8 * g->layers, &all))
         return fail(PEFT_EARG, "a context of %lld is too long", (long long)g->rows);
     g->cache = mem_array(mem, 2 * g->layers, sizeof(*g->cache));
@@ -34,13 +36,20 @@ int gen_make_cache(struct gen *g)
     return PEFT_OK;
 }
 
+int gen_goes_on(const struct gen *g)
+{
+    if (model_virtual(g->m) == g->virtual) return PEFT_OK;
+    return fail(PEFT_ESTATE, "virtual tokens came or went within an answer, which begins with "
+                "them: expected such adapters enabled and disabled between answers");
+}
+
 /* What all passes have in common. */
 static struct pass new_pass(const struct gen *g)
 {
     return (struct pass){ .m = g->m, .g = g->m->graph, .mem = g->m->mem, .cache = g->cache,
                           .room = g->rows, .acts = g->acts[0] ? g->acts : NULL,
                           .cross = g->n_source ? g->cross : NULL,
-                          .n_cross = g->n_source, .length = g->n };
+                          .n_cross = g->n_cross, .length = g->n };
 }
 
 /* Tokens [at, at + n), before the first an encoder's text; *logits of the last
@@ -59,7 +68,8 @@ static int advance(struct gen *g, int64_t at, int64_t n, float **logits)
     p.ids = g->tokens + from;
     p.pos = g->pos + from;
     p.start = starts + !source;
-    int rc = pass_begin(&p);
+    int rc = gen_goes_on(g);
+    if (!rc) rc = pass_begin(&p);
     if (rc) return rc;
     struct tensor *x = model_hidden(&p), *y = x;
     if (logits) y = model_logits(&p, g_rows(p.g, x, &last, 1));
@@ -84,7 +94,7 @@ static int refill_beams(struct gen *g, int64_t n, const int32_t *run)
     g->n = n;
     for (int64_t b = 0; b < g->beams && !rc; b++) {
         memcpy(g->tokens + g->n_source, run + b * g->cap, (size_t)n * sizeof(*run));
-        g->row = b * g->cap;
+        g->row = b * g->each;
         rc = gen_catch_up(g, 0, NULL);
     }
     g->row = 0;
@@ -95,13 +105,14 @@ int gen_advance_beams(struct gen *g, int64_t at, const int32_t *run, float **log
 {
     int32_t start[PEFT_BEAMS_MAX + 1], pos[PEFT_BEAMS_MAX], ids[PEFT_BEAMS_MAX];
     int32_t first_row[PEFT_BEAMS_MAX];
-    int rc = rope_switches(g->m, at + 1) ? refill_beams(g, at, run) : PEFT_OK;
+    int rc = gen_goes_on(g);
+    if (!rc && rope_switches(g->m, at + 1)) rc = refill_beams(g, at, run);
     g->n = at + 1;
     struct pass p = new_pass(g);
     for (int64_t b = 0; b <= g->beams; b++) start[b] = (int32_t)b;
     for (int64_t b = 0; b < g->beams; b++) {
         pos[b] = (int32_t)at;
-        first_row[b] = (int32_t)(b * g->cap);
+        first_row[b] = (int32_t)(b * g->each);
         ids[b] = run[b * g->cap + at];
     }
     p.n = p.n_seq = g->beams;
@@ -281,7 +292,7 @@ static int answer(struct gen *g, float *z)
 
 int64_t gen_cap(const struct model *m, const struct gen_request *r)
 {
-    int64_t room = m->hp.room, limit = r->o->max_tokens > 0 ? r->o->max_tokens : 256;
+    int64_t room = model_room(m), limit = r->o->max_tokens > 0 ? r->o->max_tokens : 256;
     if (r->n < 1) return fail(PEFT_EARG, "an empty prompt, expected one token or more");
     if (r->n >= room)
         return fail(PEFT_EARG, "the prompt has %lld tokens, the model has room for %lld",
@@ -321,7 +332,8 @@ int gen_end(struct gen *g, int rc)
 static int begin(struct gen *g, const struct gen_request *r)
 {
     struct mem *mem = &g->m->host.mem;
-    g->rows = g->beams * g->cap;
+    g->each = g->cap + virtual_before(g->m, STACK_MAIN);
+    g->rows = g->beams * g->each;
     int rc = model_graph(g->m);
     if (!rc) rc = rope_reserve(g->m, MAX(g->cap, g->n_source));
     if (!rc) rc = gen_make_cache(g);

@@ -13,8 +13,10 @@ struct gen {
     peft_generated *out;
     int64_t layers, width;          /* of the main stack; floats of a cached row */
     int64_t beams, cap;             /* sequences, and the room of each */
+    const struct adapted *virtual;  /* whose tokens are in the caches */
+    int64_t each;                   /* rows of a cache for each sequence, of virtual tokens too */
     int64_t limit;                  /* new tokens */
-    int64_t n_source;               /* tokens of an encoder's text */
+    int64_t n_source, n_cross;      /* tokens of an encoder's text, and with virtual ones */
     struct kv_cache *cache, *cross; /* [layers] */
     float *memory;                  /* all caches in one block */
     int64_t row, rows;              /* where the sequence begins in a cache, and all there are */
@@ -35,6 +37,8 @@ void gen_begin(struct gen *g, struct model *m, const struct gen_request *r);
 int64_t gen_cap(const struct model *m, const struct gen_request *r);
 /* Caches of g->rows rows, and the source's. */
 int gen_make_cache(struct gen *g);
+/* Whether the virtual tokens are those of the beginning. */
+int gen_goes_on(const struct gen *g);
 /* Whether there is room for no more, which g->out tells. */
 int gen_full(struct gen *g);
 int32_t gen_sample(struct gen *g, float *z);

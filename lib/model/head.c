@@ -119,14 +119,18 @@ static struct tensor *before_classifier(struct pass *p, struct tensor *x)
     return nn_norm(p, m->global[SLOT_HEAD_NORM], x);
 }
 
+/* As transformers and sentence-transformers read a text with virtual rows: they
+ * are of it, and the first of them stands where [CLS] did. */
 struct tensor *model_pool(struct pass *p, struct tensor *hidden, int kind)
 {
+    const int32_t *start = p->all.start;
+    if (p->wide) hidden = p->wide;
     p->shares = &p->rows[ROWS_TEXTS];
     if (kind == POOL_MEAN || kind == POOL_WEIGHTED)
-        return g_pool_mean(p->g, hidden, p->start, p->n_seq, kind == POOL_WEIGHTED);
+        return g_pool_mean(p->g, hidden, start, p->n_seq, kind == POOL_WEIGHTED);
     int32_t *rows = pass_index(p);
     for (int64_t s = 0; s < p->n_seq; s++)
-        rows[s] = kind == POOL_CLS ? p->start[s] : p->start[s + 1] - 1;
+        rows[s] = kind == POOL_CLS ? start[s] : start[s + 1] - 1;
     return g_rows(p->g, hidden, rows, p->n_seq);
 }
 

@@ -136,11 +136,13 @@ struct pass_mem;                    /* growable index arrays, reused */
 int pass_mem_new(struct host *h, struct pass_mem **out);
 void pass_mem_free(struct pass_mem *m);
 int pass_mem_reserve(struct pass_mem *m, int64_t tokens, int64_t seqs);
+/* [n] of the pass's own for virtual tokens, valid until the next such call; or NULL. */
+int32_t *pass_mem_virtual(struct pass_mem *m, int64_t n);
 struct kv_cache { float *k, *v; };  /* one layer's: [cap, kv_heads * head_dim] */
 struct range { const int32_t *lo, *hi; };
 /* The part of a pass that one stack works on, and what its rows attend to. */
 struct stream {
-    int64_t first, n, seq, n_seq;   /* rows and sequences of the batch */
+    int64_t first, n, seq, n_seq;   /* rows (virtual ones too) and sequences of the batch */
     struct range span[2], cross;    /* of global layers, of local ones, in the other text */
     const int32_t *self;            /* each row's own place among the keys */
     struct kv_cache *cache;
@@ -186,6 +188,24 @@ struct pass {
                                        with a source, used by one without */
     int64_t n_cross;
     struct stream stream[STACKS];   /* by pass_begin */
+    struct {                        /* the batch with virtual rows among its own, by pass_begin */
+        int64_t n, reach;
+        const int32_t *pos, *types, *start;
+    } all;
+    struct virtual_rows {
+        int64_t tokens;             /* before each text of `stack`; they are there already where
+                                       the text has a past */
+        int stack, how;             /* how: VIRTUAL_* */
+        const struct adapted *by;   /* NULL = no text begins in this pass */
+        const int32_t *index;       /* [n] where its rows, or keys, come from: virtual tokens, then
+                                       the stack's own */
+        const int32_t *place;       /* [n] where keys go in the cache */
+        int64_t n;
+        const int32_t *real;        /* where the batch's own rows are now, [real_n] */
+        int64_t real_n;
+        struct tensor *x;           /* the tokens */
+    } virtual;
+    struct tensor *wide;            /* the main stack's output with virtual rows, or NULL */
     struct tensor *source;          /* the encoder's output */
 };
 /* Resets the graph and makes the attention ranges. */
@@ -222,7 +242,7 @@ int nn_adapted(const struct pass *p, const struct site *s);
 struct tensor *nn_bias(struct pass *p, struct param *b, struct tensor *x);
 struct tensor *nn_norm(struct pass *p, const struct site *s, struct tensor *x);
 struct tensor *nn_dropout(struct pass *p, struct tensor *x, float rate);
-/* Final hidden states of the main stack's rows [n, dim], and of an encoder's
+/* Final hidden states of the batch's rows [n, dim] in the main stack, and of an encoder's
  * before it. */
 struct tensor *model_hidden(struct pass *p);
 /* What an embedding of each sequence is: of text the mean of its hidden states,
@@ -241,6 +261,26 @@ struct tensor *model_classify(struct pass *p, struct tensor *pooled);
 struct tensor *model_before_lm(struct pass *p, struct tensor *hidden);
 /* Logits of the given rows, [n_rows, vocab]. */
 struct tensor *model_logits(struct pass *p, struct tensor *hidden);
+/* --- virtual.c */
+/* The enabled adapter's tokens that are before every text; NULL and 0 = none. */
+const struct adapted *model_virtual(const struct model *m);
+int64_t model_virtual_tokens(const struct model *m);
+int64_t virtual_before(const struct model *m, int stack);       /* of one stack's texts */
+int64_t model_room(const struct model *m);       /* for a text's own tokens */
+int64_t model_longest(const struct model *m);    /* as long as texts are cut to where nothing is
+                                                    said */
+int model_fits(const struct model *m, int64_t tokens);
+int virtual_begin(struct pass *p);
+/* Embeddings of a stack's rows, from those of its own; keys (part 0) or values (1)
+ * of a layer; and the rows of the batch from all. */
+struct tensor *virtual_embed(struct pass *p, const struct stream *s, struct tensor *x);
+struct tensor *virtual_keys(struct pass *p, const struct stream *s, int64_t layer, int part,
+                            struct tensor *x);
+struct tensor *virtual_real(struct pass *p, struct tensor *x);
+const int32_t *virtual_places(const struct pass *p, const struct stream *s);    /* of keys in the
+                                                                                   cache */
+
+/* Positions of texts, to which those of virtual tokens come. */
 int rope_reserve(struct model *m, int64_t positions);
 int rope_slopes(struct model *m);                /* ALiBi's slopes, where the family has them */
 /* The longest sequence decides on the frequencies of all of its batch. */

@@ -14,6 +14,8 @@ struct pass_mem {
     int32_t *types;                 /* zeros: token types */
     int32_t *positions;             /* rows of the table of learned positions, or pass_rows */
     int32_t *patches;               /* rows of a batch of pictures: 0 = the class token */
+    int32_t *virtual;
+    int64_t virtual_n;
     int32_t *bucket[STACKS];        /* of the distances -reach + 1 to reach - 1 */
     int64_t reach;
     int64_t cap, seqs;
@@ -40,6 +42,7 @@ void pass_mem_free(struct pass_mem *m)
     mem_free(&m->host->mem, m->types);
     mem_free(&m->host->mem, m->positions);
     mem_free(&m->host->mem, m->patches);
+    mem_free(&m->host->mem, m->virtual);
     for (int k = 0; k < STACKS; k++) mem_free(&m->host->mem, m->bucket[k]);
     for (int k = 0; k < 2; k++) mem_free(&m->host->mem, m->rope[k].table);
     shares_free(&m->host->mem, &m->share);
@@ -70,6 +73,15 @@ int pass_mem_reserve(struct pass_mem *m, int64_t tokens, int64_t seqs)
         m->seqs = seqs;
     }
     return PEFT_OK;
+}
+
+int32_t *pass_mem_virtual(struct pass_mem *m, int64_t n)
+{
+    if (n <= m->virtual_n) return m->virtual;
+    mem_free(&m->host->mem, m->virtual);
+    m->virtual = mem_array(&m->host->mem, n, sizeof(int32_t));
+    m->virtual_n = m->virtual ? n : 0;
+    return m->virtual;
 }
 
 /* Buckets of relative positions (Raffel et al. 2020): half of them are single
@@ -110,7 +122,9 @@ static void fill_stream(struct pass *p, int which)
     struct stream *s = &p->stream[which];
     const struct stream *source = &p->stream[STACK_ENCODER];
     int causal = p->m->stack[which].causal;
-    int64_t local = p->m->hp.window;
+    const struct virtual_rows *v = &p->virtual;
+    int64_t virtual = v->stack == which ? v->tokens : 0, local = p->m->hp.window;
+    int64_t keys = v->how == VIRTUAL_KEYS ? virtual : 0;
     int64_t window = causal ? local : local / 2;
     int32_t *at[RANGES];
     for (int k = 0; k < RANGES; k++) at[k] = p->mem->ranges + k * p->mem->cap + s->first;
@@ -119,10 +133,11 @@ static void fill_stream(struct pass *p, int which)
     s->cross = (struct range){ at[CROSS_LO], at[CROSS_HI] };
     s->self = at[SELF];
     for (int64_t q = 0; q < s->n_seq; q++) {
-        const int32_t *start = p->start + s->seq + q, *other = p->start + source->seq + q;
+        const int32_t *start = p->all.start + s->seq + q, *other = p->all.start + source->seq + q;
         int64_t row = start[0] - s->first, n = start[1] - start[0];
-        int64_t key = s->cache ? p->first_row[q] : row, past = s->cache ? p->past[q] : 0;
-        int64_t end = key + past + n;
+        int64_t past = s->cache ? p->past[q] : 0;
+        past += past ? virtual : keys;
+        int64_t key = s->cache ? p->first_row[q] : row + q * keys, end = key + past + n;
         for (int64_t i = row; i < row + n; i++) {
             int64_t self = key + past + i - row, first = causal ? self + 1 - window : self - window;
             at[SELF][i] = (int32_t)self;
@@ -136,9 +151,9 @@ static void fill_stream(struct pass *p, int which)
         }
     }
     if (!p->m->hp.buckets) return;
-    s->origin = p->reach - 1;
-    s->distances = causal ? p->reach : 2 * p->reach - 1;
-    s->bucket = p->mem->bucket[which] + (p->mem->reach - p->reach);
+    s->origin = p->all.reach - 1;
+    s->distances = causal ? p->all.reach : 2 * p->all.reach - 1;
+    s->bucket = p->mem->bucket[which] + (p->mem->reach - p->all.reach);
 }
 
 /* What inference wants of an adapter, after its weights or the model's changed. */
@@ -166,21 +181,19 @@ static int derive_all(struct pass *p)
 
 int pass_begin(struct pass *p)
 {
-    int rc = pass_mem_reserve(p->mem, p->n, p->n_seq);
+    int rc = virtual_begin(p);
+    if (!rc) rc = pass_mem_reserve(p->mem, p->all.n, p->n_seq);
     if (!rc) rc = rope_begin(p, p->mem->rope);
     if (rc) return rc;
     graph_reset(p->g);
     p->dropouts = 0;
     p->source = NULL;
-    int64_t split = p->n_source ? p->start[p->n_source] : 0;
+    int64_t split = p->n_source ? p->all.start[p->n_source] : 0;
     p->stream[STACK_ENCODER] = (struct stream){ .n = split, .n_seq = p->n_source };
-    p->stream[STACK_MAIN] = (struct stream){ .first = split, .n = p->n - split, .seq = p->n_source,
-                                             .n_seq = p->n_seq - p->n_source, .cache = p->cache };
-    for (int64_t s = 0; s < p->n_seq; s++) {
-        int64_t past = p->cache && s >= p->n_source ? p->past[s - p->n_source] : 0;
-        p->reach = MAX(p->reach, p->start[s + 1] - p->start[s] + past);
-    }
-    if (!rc) rc = reserve_buckets(p, p->reach);
+    p->stream[STACK_MAIN] = (struct stream){ .first = split, .n = p->all.n - split,
+                                             .seq = p->n_source, .n_seq = p->n_seq - p->n_source,
+                                             .cache = p->cache };
+    if (!rc) rc = reserve_buckets(p, p->all.reach);
     if (!rc) rc = shares_begin(p, &p->mem->share);
     if (!rc && !p->training) rc = derive_all(p);
     if (rc) return rc;
@@ -191,7 +204,7 @@ int pass_begin(struct pass *p)
 
 const int32_t *pass_rows(struct pass *p, const int32_t *rows, int64_t n)
 {
-    int64_t first = p->stream[STACK_MAIN].first;
+    int64_t first = p->start[p->n_source];
     if (!first) return rows;
     for (int64_t i = 0; i < n; i++) p->mem->positions[i] = rows[i] - (int32_t)first;
     return p->mem->positions;
@@ -326,11 +339,11 @@ struct tensor *nn_dropout(struct pass *p, struct tensor *x, float rate)
 }
 
 int32_t *pass_index(struct pass *p) { return p->mem->index; }
-const int32_t *pass_types(struct pass *p) { return p->types ? p->types : p->mem->types; }
+const int32_t *pass_types(struct pass *p) { return p->all.types ? p->all.types : p->mem->types; }
 const int32_t *pass_positions(struct pass *p)
 {
-    for (int64_t i = 0; i < p->n; i++)
-        p->mem->positions[i] = p->pos[i] + (int32_t)p->m->hp.pos_offset;
+    for (int64_t i = 0; i < p->all.n; i++)
+        p->mem->positions[i] = p->all.pos[i] + (int32_t)p->m->hp.pos_offset;
     return p->mem->positions;
 }
 const int32_t *pass_patches(struct pass *p)

@@ -24,9 +24,9 @@ struct serve {
 static int new_seats(struct serve *s, int64_t cap)
 {
     struct mem *mem = &s->m->host.mem;
-    int64_t n = s->n, tokens = n + MOST_NEW;
+    int64_t n = s->n, tokens = n + MOST_NEW, each = cap + virtual_before(s->m, STACK_MAIN);
     s->all.m = s->m;
-    if (!mul_ok(n, cap, &s->all.rows)) return fail(PEFT_EARG, "%lld answers", (long long)n);
+    if (!mul_ok(n, each, &s->all.rows)) return fail(PEFT_EARG, "%lld answers", (long long)n);
     s->seat = mem_array(mem, n, sizeof(*s->seat));
     s->list = mem_array(mem, n, sizeof(*s->list));
     s->acts = mem_array(mem, n, sizeof(*s->acts));
@@ -44,7 +44,7 @@ static int new_seats(struct serve *s, int64_t cap)
     if (!rc) rc = gen_make_cache(&s->all);
     for (int64_t i = 0; i < n && !rc; i++) {
         s->seat[i].g.order = s->all.order;
-        s->seat[i].g.row = i * cap;
+        s->seat[i].g.row = i * each;
         s->seat[i].g.tokens = s->all.tokens + i * cap;
     }
     return rc;
@@ -113,7 +113,8 @@ static int run(struct serve *s, int64_t n)
                       .ids = s->ids, .pos = s->pos, .start = s->start, .acts = s->acts,
                       .cache = s->all.cache, .room = s->all.rows, .first_row = s->first_row,
                       .past = s->past };
-    int rc = pass_begin(&p);
+    int rc = gen_goes_on(&s->all);
+    if (!rc) rc = pass_begin(&p);
     if (rc) return rc;
     for (int64_t k = 0; k < s->n_list; k++)
         whole |= s->list[k]->done + s->list[k]->new == s->list[k]->g.n;

@@ -88,13 +88,17 @@ struct part {
 };
 /* One of a method's settings: a member of adapter_config.json and a field of
  * struct adapter.  Kinds: i int32, f float, b uint8 that is 0 or 1, n a list of
- * names, kept separated by commas. */
+ * names, kept separated by commas, s a string or NULL. */
 struct method_setting {
     const char *key;
     char kind;
     uint16_t at;
     double absent, lo, hi;          /* value when absent; the sane range */
 };
+/* Virtual tokens stand before each text (virtual.c): as rows of embeddings, in
+ * front of the encoder's texts where there is one, or as keys and values in every
+ * layer. */
+enum { VIRTUAL_ROWS = 1, VIRTUAL_KEYS };
 struct method {
     const char *name;               /* "lora" */
     const char *peft_type;          /* adapter_config.json: "LORA" */
@@ -113,6 +117,13 @@ struct method {
     uint8_t turns_bias;             /* merging changes the module's bias too */
     const char *keeps;              /* instead of parts: the module's tensors train whole, and files
                                        have this before "weight" */
+    uint8_t virtual;                /* VIRTUAL_*: it adds tokens, as many as the rank, and has its
+                                       parts at the embeddings; 0 = it changes modules */
+    uint8_t act;                    /* enum act between the layers of the tokens' encoder, */
+    float encoder_lr;               /* and the default learning rate with it */
+    /* The virtual tokens: [rank or more, width of an embedding], or [rank, layers * (keys,
+     * values)]. */
+    struct tensor *(*tokens)(struct pass *p, const struct adapted *a);
     /* Changes a part's rows and columns; 0 rows = absent.  NULL = nothing to change. */
     void (*shape)(const struct adapted *a, int k, int64_t *rows, int64_t *cols);
     /* Tables of its own, after the parts are there; NULL = none. */
@@ -156,6 +167,14 @@ struct adapter {
     uint8_t both, neumann;
     uint8_t default_names;          /* those that the method would choose */
     const char *names;              /* modules that the method treats in another way, or NULL */
+    struct {                        /* of virtual tokens, as adapter_config.json has them */
+        int32_t width, layers, heads, hidden;
+        int32_t stacks;             /* num_transformer_submodules: 2 = an encoder has them too */
+        int32_t depth;              /* encoder_num_layers, of LSTMs */
+        uint8_t projects;           /* prefix_projection */
+        uint8_t encodes;            /* an encoder makes the tokens: not once they were saved */
+        const char *init, *text, *tokenizer, *kind;
+    } virtual;
     struct param *common[COMMON];   /* as the method's */
     uint8_t turned;                 /* fan_in_fan_out: files of its base hold W as [in, out] */
     uint8_t enabled;

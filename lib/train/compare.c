@@ -19,6 +19,7 @@ int compare_begin(struct model *m, const struct dataset *d)
             return fail(PEFT_ESTATE, "adapter \"%s\" reaches %s, expected it merged first",
                         a->name, head->name);
     int rc = model_graph(m);
+    if (!rc) rc = model_fits(m, d->max_len);
     return rc ? rc : rope_reserve(m, d->max_len);
 }
 

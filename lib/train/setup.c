@@ -201,7 +201,9 @@ static float adapter_lr(const struct model *m)
 {
     float lr = 1;
     for (const struct adapter *a = m->adapters; a; a = a->next)
-        if (a->enabled) lr = MIN(lr, a->method->lr);
+        if (a->enabled)
+            lr = MIN(lr, a->method->encoder_lr > 0 && a->sites->part[1] ? a->method->encoder_lr
+                                                                        : a->method->lr);
     return lr;
 }
 
@@ -248,7 +250,7 @@ static int plan_run(struct trainer *t)
     for (int64_t i = 0; (p = model_nth_param(t->m, i)); i++) p->used = 0;
     batcher_max(t->batcher, t->epochs, &t->max);
     t->max_rows = per_rows(t->objective->per, t->max.tokens, t->max.targets, t->max.seqs);
-    int rc = pass_mem_reserve(t->mem, t->max.tokens, t->max.seqs);
+    int rc = model_fits(t->m, t->d->max_len);
     if (!rc) rc = rope_reserve(t->m, t->d->max_len);
     if (!rc) rc = make_dummy(t, &a, &d);
     if (!rc) rc = plan_graphs(t, &d.b);

@@ -173,7 +173,8 @@ static void files(void)
     REFUSED(peft_adapter_check(in("nowhere"), NULL, &r), PEFT_ENOTFOUND);
     REFUSED(peft_adapter_check(NULL, NULL, &r), PEFT_EARG);
     REFUSED(peft_adapter_check(in("e"), NULL, NULL), PEFT_EARG);
-    static const char *const broken[] = { "", "{", "[]", "5", "{\"r\": 2, \"r\": 3}", "{\"r\": 1e400}",
+    static const char *const broken[] = { "", "{", "[]", "5", "{\"r\": 2, \"r\": 3}",
+        "{\"r\": 1e400}",
         "{\"peft_type\": \"LORA\", \"rank_pattern\": [1]}",
         "{\"peft_type\": \"LORA\", \"rank_pattern\": {\"q_proj\": \"x\"}}",
         "{\"peft_type\": \"LORA\", \"alpha_pattern\": {\"q_proj\": null}}" };

@@ -208,6 +208,35 @@ static void test_switch(void)
     peft_model_free(same);
 }
 
+/* Virtual tokens are in the cache from the beginning of an answer to its end. */
+static int32_t tokens_off(void *ctx, const char *piece, size_t n)
+{
+    (void)piece;
+    (void)n;
+    OK(peft_adapter_disable(ctx, "v"));
+    return 0;
+}
+
+static void test_virtual(void)
+{
+    static const char *const kinds[] = { "prompt", "prefix" };
+    const int32_t prompt[] = { 5, 9, 40, 17 };
+    peft_model *m = with_adapters();
+    for (int k = 0; k < 2; k++) {
+        peft_adapter_opts a = { .size = sizeof(a), .method = kinds[k], .rank = 3 };
+        peft_generate_opts o = { .size = sizeof(o), .max_tokens = 16, .on_text = tokens_off,
+                                 .ctx = m };
+        peft_generated out = { .size = sizeof(out) };
+        struct gen_request r = { prompt, 4, &o, NULL, &out, NULL };
+        OK(peft_adapter_add(m, "v", &a));
+        REFUSED(model_generate(model_of(m), &r), PEFT_ESTATE);
+        OK(peft_adapter_enable(m, "v"));
+        REFUSED(model_serve(model_of(m), &r, 1, 2), PEFT_ESTATE);
+        OK(peft_adapter_remove(m, "v"));
+    }
+    peft_model_free(m);
+}
+
 /* What a request names stays until its answer is there. */
 static int32_t meddle(void *ctx, const char *piece, size_t n)
 {
@@ -407,6 +436,7 @@ int main(void)
     kit_begin();
     RUN(test_batch);
     RUN(test_switch);
+    RUN(test_virtual);
     RUN(test_held);
     RUN(test_texts);
     RUN(test_refused);
