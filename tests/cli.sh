@@ -335,14 +335,14 @@ run 7 'adapter check: rslora in llama.cpp' adapter check lora --base "$GOLDEN/ll
 holds 'adapter check is JSON' valid_json out readers
 run 2 'adapter check: unknown reader' adapter check lora --reader ollama
 run 3 'adapter check: nowhere' adapter check nowhere
-run 2 'adapter convert without a base' adapter convert lora plain
+run 2 'adapter convert without a base' adapter convert lora folded
 run 2 'adapter convert without OUT' adapter convert lora --base "$GOLDEN/llama"
-run 0 'adapter convert' adapter convert lora plain --base "$GOLDEN/llama" --json
+run 0 'adapter convert' adapter convert lora folded --base "$GOLDEN/llama" --json
 holds 'adapter convert is JSON' valid_json out max_logit_diff
-run 0 'adapter check of it' adapter check plain
-run 2 'adapter convert replaces nothing' adapter convert lora plain --base "$GOLDEN/llama"
-run 0 'adapter convert to gguf' adapter convert lora plain.gguf --base "$GOLDEN/llama"
-run 6 'adapter check of a gguf' adapter check plain.gguf
+run 0 'adapter check of it' adapter check folded
+run 2 'adapter convert replaces nothing' adapter convert lora folded --base "$GOLDEN/llama"
+run 0 'adapter convert to gguf' adapter convert lora folded.gguf --base "$GOLDEN/llama"
+run 6 'adapter check of a gguf' adapter check folded.gguf
 run 0 'adapter convert, merged' adapter convert lora both --base "$GOLDEN/llama" --merge
 run 3 'adapter convert beyond the limit' adapter convert lora half --base "$GOLDEN/llama" \
     --dtype bf16 --limit 1e-9

@@ -25,8 +25,8 @@ const struct option model_options[] = {
     {"blas", OPT_TEXT, "FILE", "BLAS library, or `none` for the built-in one", AT(blas), 0, 0},
     {"quant", OPT_TEXT, "NAME", "linear layers while loading: nf4, fp4, nf4_dq, fp4_dq, q4_k,\n"
      "                         q5_k, q6_k, q8_0, q4_0, q4_1, q5_0, q5_1", AT(quant), 0, 0},
-    {"compute", OPT_TEXT, "KIND", "products of linear layers: f32, bf16 (AMX, AVX512-BF16), or auto:\n"
-     "                         bf16 where the processor has it (default: f32)", AT(compute), 0, 0},
+    {"compute", OPT_TEXT, "KIND", "products: f32, bf16 (AMX, AVX512-BF16), or auto: bf16\n"
+     "                         where the processor has it (default: f32)", AT(compute), 0, 0},
     {"no-map", OPT_FLAG, NULL, "read the weights instead of mapping them", AT(no_map), 0, 0},
     {0}};
 

@@ -139,12 +139,13 @@ int adapter_fold(struct model *m, const char *name, const struct adapter *from, 
     struct adapter *a;
     int rc = adapter_new(m, name, method_by_name("lora"), &a);
     if (rc) return rc;
-    a->sites = arena_alloc(&m->arena, from->n_sites * (int64_t)sizeof(*a->sites));
-    if (!a->sites) return PEFT_ENOMEM;
     a->turned = from->turned;
-    a->base = from->base;
     *error = 0;
-    rc = rank ? fold_svd(m, a, from, rank, error) : fold_exact(m, a, from);
+    rc = adapter_room(m, a, from->n_sites);
+    if (!rc && from->base &&
+        !(a->base = arena_strndup(&a->arena, from->base, (int64_t)strlen(from->base))))
+        rc = PEFT_ENOMEM;
+    if (!rc) rc = rank ? fold_svd(m, a, from, rank, error) : fold_exact(m, a, from);
     if (rc) {
         adapter_drop(m, a);
         return rc;

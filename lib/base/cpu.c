@@ -36,7 +36,8 @@ static int x86_has_unit(enum cpu_unit u)
 {
     const unsigned tiles = 1u << 22 | 1u << 24;
     unsigned a, b, c, d;
-    if (!x86_has(CPU_AVX512) || !__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & 1u << 5)) return 0;
+    if (!x86_has(CPU_AVX512) || !__get_cpuid_count(7, 1, &a, &b, &c, &d)) return 0;
+    if (!(a & 1u << 5)) return 0;
     if (u == UNIT_PAIRS) return 1;
     return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & tiles) == tiles && os_allow_amx();
 }

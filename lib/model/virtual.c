@@ -105,12 +105,13 @@ static void fill_index(struct pass *p, int64_t first, int64_t end, int64_t token
 {
     struct virtual_rows *v = &p->virtual;
     int32_t *place = index + v->n;
+    int cached = p->cache && v->stack == STACK_MAIN;
     v->index = index;
     v->place = place;
     for (int64_t s = first; s < end; s++) {
         int64_t put = put_before(p, s), own = p->start[s + 1] - p->start[s];
-        int64_t row = p->cache ? p->first_row[s - p->n_source] : 0;
-        if (p->cache && !put) row += p->past[s - p->n_source] + v->tokens;
+        int64_t row = cached ? p->first_row[s - p->n_source] : 0;
+        if (cached && !put) row += p->past[s - p->n_source] + v->tokens;
         for (int64_t k = 0; k < put; k++) *index++ = (int32_t)k;
         for (int64_t i = 0; i < own; i++)
             *index++ = (int32_t)(tokens + p->start[s] - p->start[first] + i);

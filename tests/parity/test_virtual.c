@@ -416,8 +416,8 @@ static void test_refused(void)
     CHECK_EQ(peft_generate_ids(m, ids, 59, NULL, NULL, 0, NULL), PEFT_EARG);
     CHECK_EQ(peft_adapter_disable(m, "x"), PEFT_OK);
     peft_dataset *d = rows_for(m, "{\"input_ids\": [1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7,8,9,1,2,3,4,5,"
-                               "6,7,8,9,1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7,8,9,1,2,3,"
-                               "4,5,6,7,8,9]}\n");
+                               "6,7,8,9,1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7,8,9,1,2,"
+                               "3,4,5,6,7,8,9]}\n");
     peft_trainer *t = NULL;
     peft_evaluation e = { .size = sizeof(e) };
     CHECK_EQ(peft_adapter_enable(m, "x"), PEFT_OK);
