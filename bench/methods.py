@@ -48,12 +48,13 @@ def sentiment_data(args):
     return paths
 
 
-# name: model, data, the held-out figure, its heading, seeds, options, steps of a speed round
+# name: model, data, the held-out figure, its heading, seeds, options, epochs, steps of a speed
+# round
 TASKS = {
     "sentiment": ("minilm", sentiment_data, "eval_accuracy", "accuracy", 1,
-                  ["--epochs", "2", "--batch", "16", "--warmup", "0.1"], 8),
+                  ["--batch", "16", "--warmup", "0.1"], 2, 8),
     "support": ("smollm2", lambda args: SUPPORT, "eval_loss", "held-out loss", 1,
-                ["--epochs", "1", "--batch", "4", "--warmup", "0.1", "--max-len", "256"], 3),
+                ["--batch", "4", "--warmup", "0.1", "--max-len", "256"], 1, 3),
 }
 
 
@@ -63,7 +64,7 @@ def methods(args):
     return dict(FIRST + [(r["name"], ["--method", r["name"]]) for r in rows])
 
 
-def train(args, task, options, data, evaluate, seed=0):
+def train(args, task, options, data, seed=0, steps=0):
     """The rows of one run, its summary, its peak memory and the size of what it wrote; or the
     reason why the method does not go with the model."""
     model = getattr(args, TASKS[task][0])
@@ -71,8 +72,8 @@ def train(args, task, options, data, evaluate, seed=0):
         out, log = os.path.join(work, "run"), open(os.path.join(work, "log"), "w+b")
         command = [args.peft, "train", model, "--data", data[0], "--out", out, "--json",
                    "--threads", str(args.threads), "--seed", str(seed), *TASKS[task][5], *options]
-        if evaluate:
-            command += ["--eval", data[1]]
+        command += ["--steps", str(steps)] if steps else [
+            "--epochs", str(TASKS[task][6]), "--eval", data[1]]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
         rows = [json.loads(line) for line in process.stdout if line.startswith(b'{"step"')]
         _, status, usage = os.wait4(process.pid, 0)
@@ -110,7 +111,7 @@ def keep(args, task, name, result):
 def quality(args, task, data, rows):
     key = TASKS[task][2]
     for name, options in rows.items():
-        runs = [train(args, task, options, data, True, seed) for seed in range(TASKS[task][4])]
+        runs = [train(args, task, options, data, seed) for seed in range(TASKS[task][4])]
         if "error" in runs[0]:
             print("%s, %s: %s" % (task, name, runs[0]["error"]), flush=True)
             continue
@@ -128,7 +129,7 @@ def speed(args, task, data, rows):
     for i in range(args.rounds):
         now = {}
         for name, options in rows.items():
-            run = train(args, task, options + ["--steps", str(TASKS[task][6])], data, False)
+            run = train(args, task, options, data, steps=TASKS[task][7])
             if "error" not in run:
                 now[name] = statistics.median(r["tokens_per_second"] for r in run["rows"][1:])
         for name in now:
@@ -143,7 +144,7 @@ def speed(args, task, data, rows):
 def sweep(args, task, data, rows):
     for name, options in rows.items():
         for lr in args.lr:
-            run = train(args, task, options + ["--lr", str(lr)], data, True)
+            run = train(args, task, options + ["--lr", str(lr)], data)
             print("%s, %s, lr %g: %s" % (task, name, lr, run.get("error") or "%.4f (loss %.4f)" % (
                 last(run, TASKS[task][2]), last(run, "eval_loss"))), flush=True)
 
@@ -154,7 +155,8 @@ def table(args, task):
     found = load(args, task)
     if "before" in found.get("lora", {}):
         lines.append("| before | | %.3f | | | | |" % found["lora"]["before"])
-    for name, r in found.items():
+    for name in methods(args):
+        r = found.get(name, {})
         if "figures" in r:
             lines.append("| `%s` | %g | %.3f | %s | %s | %.0f MB | %s |" % (
                 name, r["lr"], statistics.mean(r["figures"]), "{:,}".format(r["trainable"]),

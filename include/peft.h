@@ -814,8 +814,8 @@ typedef struct peft_train_opts {
     size_t size;
     const char *optimizer;    /* NULL = "adamw" */
     const char *schedule;     /* NULL = "cosine"; "linear", "constant" */
-    float lr;                 /* 0 = the adapter method's (LoRA 2e-4), 1e-3 a head, or
-                                 biases and norms alone (BitFit), 2e-5 the rest */
+    float lr;                 /* 0 = the adapter method's (LoRA 2e-4), 1e-3 a head,
+                                 5e-3 biases and norms alone (BitFit), 2e-5 the rest */
     float beta1, beta2, eps;  /* 0 = 0.9, 0.999, 1e-8 */
     float weight_decay;       /* decoupled; 0 = none */
     const char *no_decay;     /* globs of tensors without decay; NULL = none */

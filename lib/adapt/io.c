@@ -37,11 +37,11 @@ static int refuse_unknown(const json *c)
 /* Settings that say that initial values were taken out of the base. */
 static void read_start(struct adapter *a, const json *c)
 {
-    static const char *const starts[] = { "pissa", "olora" };
+    static const char *const kinds[] = { "pissa", "olora" };
     const char *init = json_string(json_get(c, "init_lora_weights"));
-    for (size_t i = 0; i < ARRAY_LEN(starts) && init && a->method->restart; i++)
-        if (!strcmp(init, starts[i])) {
-            a->start = starts[i];
+    for (size_t i = 0; i < ARRAY_LEN(kinds) && init && a->method->restart; i++)
+        if (!strcmp(init, kinds[i])) {
+            a->start = kinds[i];
             a->shifts = 1;
         }
 }

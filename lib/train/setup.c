@@ -220,7 +220,7 @@ static int list_trained(struct trainer *t)
 {
     struct param *p;
     int64_t n = 0;
-    int body = 0, adapters = 0;
+    int matrices = 0, vectors = 0, adapters = 0;
     for (int64_t i = 0; (p = model_nth_param(t->m, i)); i++) n += p->used && p->trainable;
     if (!n)
         return fail(PEFT_ESTATE,
@@ -235,10 +235,13 @@ static int list_trained(struct trainer *t)
         t->n_floats += div_up(param_len(p), 16) * 16;          /* every tensor begins on 64 bytes */
         t->n_own += p->states * param_len(p);
         adapters += p->adapter || is_kept(t->m, p);
-        body += !p->adapter && !is_kept(t->m, p) && !p->is_new && p->layer >= 0 && p->rows > 1;
+        if (p->adapter || is_kept(t->m, p) || p->is_new || p->layer < 0) continue;
+        if (p->rows > 1) matrices++;
+        else vectors++;
     }
-    /* Heads, and biases or norms alone (BitFit), bear a far higher one than matrices. */
-    if (t->o.lr == 0) t->o.lr = adapters ? adapter_lr(t->m) : body ? 2e-5f : 1e-3f;
+    /* Biases and norms alone (BitFit) bear a far higher one than matrices. */
+    float whole = matrices ? 2e-5f : vectors ? 5e-3f : 1e-3f;
+    if (t->o.lr == 0) t->o.lr = adapters ? adapter_lr(t->m) : whole;
     return PEFT_OK;
 }
 
