@@ -294,6 +294,11 @@ typedef struct peft_adapter_opts {
                                      two save as rank-2r difference adapters */
     float lr_ratio;               /* LoRA+ (Hayou et al. 2024): learning rate of B over
                                      that of A; 0 = 1 */
+    const char *trainable_tokens; /* rows of the input embedding that train, whole, beside LoRA
+                                     or DoRA, or alone with method "tokens": ids or texts of
+                                     tokens, "<|im_start|>,<|im_end|>,17"; NULL = none.  Other
+                                     modules: `settings`, {"trainable_token_indices":
+                                     {"lm_head": [1, 2]}} */
 } peft_adapter_opts;
 /* Adds a trainable adapter.  The first one freezes all other weights but the
  * classification head's, as PEFT does; peft_unfreeze can follow.

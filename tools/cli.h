@@ -49,6 +49,7 @@ struct args {
     int32_t top;
 
     const char *method, *targets, *target_parameters, *adapter, *pool, *head, *settings, *init;
+    const char *trainable_tokens, *modules_to_save;
     struct list freeze, unfreeze;
     int32_t rank, rslora, to_float;
     double alpha, dropout, lr_ratio;

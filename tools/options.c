@@ -66,6 +66,10 @@ const struct option train_options[] = {
     {"init", OPT_TEXT, "NAME", "of LoRA: kaiming (default), gaussian, pissa, olora", AT(init), 0,
      0},
     {"lr-ratio", OPT_NUMBER, "X", "LoRA+: learning rate of B over that of A", AT(lr_ratio), 0, 1e6},
+    {"trainable-tokens", OPT_TEXT, "LIST", "rows of the embedding that train too: tokens or ids,\n"
+     "                         \"<|im_start|>,<|im_end|>,17\"", AT(trainable_tokens), 0, 0},
+    {"modules-to-save", OPT_TEXT, "NAMES", "modules that train whole beside the adapter",
+     AT(modules_to_save), 0, 0},
     {"target-parameters", OPT_TEXT, "NAMES", "experts that get LoRA as one parameter",
      AT(target_parameters), 0, 0},
     {"adapter", OPT_TEXT, "DIR", "go on from this adapter", AT(adapter), 0, 0},

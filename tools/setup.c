@@ -71,7 +71,9 @@ static int method_adapter(struct run *run)
                               .rslora = a->rslora, .seed = a->seed,
                               .target_parameters = a->target_parameters, .method = run->method,
                               .settings = a->settings, .init = a->init,
-                              .lr_ratio = (float)a->lr_ratio};
+                              .lr_ratio = (float)a->lr_ratio,
+                              .trainable_tokens = a->trainable_tokens,
+                              .modules_to_save = a->modules_to_save};
     int32_t rc = peft_adapter_add(run->model, "default", &opts);
     return rc ? library_error(rc, "cannot add the adapter") : 0;
 }
@@ -457,6 +459,9 @@ static void method_settings(struct settings *s, const struct run *run)
         add_setting(s, "alpha", number(a->alpha > 0 ? a->alpha : 2 * rank), false);
         add_setting(s, "rslora", format("%s", a->rslora < 0 ? "false" : "true"), false);
         add_setting(s, "targets", quoted(a->targets ? a->targets : "all linear layers"), false);
+        add_setting(s, "trainable_tokens", quoted(a->trainable_tokens), false);
+        add_setting(s, "modules_to_save", quoted(a->modules_to_save), false);
+        add_setting(s, "settings", quoted(a->settings), false);
     }
     add_setting(s, "dropout", number(a->dropout), false);
     add_setting(s, "trainable_params", number((double)run->plan.trainable_params), false);

@@ -21,7 +21,7 @@ struct load {
 static int refuse_unknown(const json *c)
 {
     static const char *const must_be_off[] = {
-        "use_qalora", "use_bdlora", "trainable_token_indices", "layer_replication",
+        "use_qalora", "use_bdlora", "layer_replication",
         "alora_invocation_tokens", "kasa_config", "velora_config", "arrow_config",
         "monteclora_config", "block_share", "coft"
     };
@@ -60,6 +60,7 @@ static int read_config(struct load *l, const char *name, const char *dir, json *
     if ((rc = adapter_new(l->m, name, method, &l->a))) return rc;
     struct adapter *a = l->a;
     if ((rc = settings_read(l->m, a, c))) return rc;
+    a->ties = (uint8_t)json_bool(json_get(c, "ensure_weight_tying"), 0);
     a->default_names = !a->names;
     const char *base = json_string(json_get(c, "base_model_name_or_path"));
     if (base && !(a->base = arena_strndup(&l->m->arena, base, (int64_t)strlen(base))))
@@ -76,12 +77,13 @@ int adapter_has_ending(const char *module, const char *ending)
 
 /* The module of a tensor's name whose ending after it is a part of the method:
  * 1 = found. */
-static int split_name(struct load *l, const char *name, int64_t *site, int *part)
+static int split_name(struct load *l, const char *name, const struct method *method, int64_t *site,
+                      int *part)
 {
     char full[240];
     size_t n = strlen(name);
     for (int k = 0; k < PARTS; k++) {
-        const char *suffix = l->a->method->parts[k].suffix;
+        const char *suffix = method->parts[k].suffix;
         size_t s = suffix ? strlen(suffix) : 0;
         if (!s || n <= s + 1 || name[n - s - 1] != '.' || strcmp(name + n - s, suffix)) continue;
         *part = k;
@@ -176,13 +178,33 @@ static int load_fused(struct load *l, const struct store_tensor *t, const char *
     return 0;
 }
 
+/* A and B of the output layer are the embedding's, turned: 1 = they are, and of its shape. */
+static int load_twin(const struct adapted *d, const struct store_tensor *t, int part)
+{
+    const struct param *p[2] = { NULL, NULL };
+    for (int k = 0; k < PARTS; k++)
+        if (d->borrowed >> k & 1 && d->part[k] && (!p[0] || !p[1])) p[p[0] != NULL] = d->part[k];
+    if (d->method->puts_rows || !p[1] || part > 1) return 0;
+    int rc = part == 0 ? check_matrix(t, 2, p[1]->cols, p[1]->rows)
+                       : check_matrix(t, 2, p[0]->rows, p[0]->cols);
+    for (int64_t i = 0; i < t->count && !rc; i++) {
+        const struct param *q = p[part == 0];
+        float x, y = q->own[part ? i : i % q->rows * q->cols + i / q->rows];
+        t->type->to_f32(&x, (const char *)t->data + i * t->type->bytes, 1);
+        if (fabsf(x - y) > 0.01f * (fabsf(x) + fabsf(y)))
+            rc = fail(PEFT_EUNSUPPORTED, "tensor %s differs from the embedding's, which "
+                      "ensure_weight_tying makes it", t->name);
+    }
+    return rc ? rc : 1;
+}
+
 static int load_part(struct load *l, const struct store_tensor *t, int64_t site, int part)
 {
-    struct site *s = l->m->sites[site];
+    struct site *s = model_site(l->m, site);
     if (!(s->kind & l->a->method->at))
         return fail(PEFT_EUNSUPPORTED, "tensor %s: method %s does not adapt this kind of module",
                     t->name, l->a->method->name);
-    if (l->a->turned && !s->w->turned)
+    if (l->a->turned && !s->w->turned && s->kind == SITE_LINEAR && s != l->m->output)
         return fail(PEFT_EUNSUPPORTED, "tensor %s: fan_in_fan_out is on, but the weight of %s is "
                     "[out, in]", t->name, s->name);
     if (!l->at[site]) {
@@ -190,16 +212,20 @@ static int load_part(struct load *l, const struct store_tensor *t, int64_t site,
         float alpha;
         int rc = settings_rank(l->a, l->config, s->name, s->peft_name, &rank, &alpha);
         if (rc) return rc;
-        rc = adapter_attach(l->m, &l->a->sites[l->a->n_sites], l->a, s, rank, alpha, NULL);
+        struct adapted *at = &l->a->sites[l->a->n_sites];
+        rc = adapter_attach(l->m, at, l->a, s, rank, alpha, NULL);
         l->at[site] = ++l->a->n_sites;
+        if (!rc) rc = adapter_attach_twin(l->m, l->a, at);
+        if (at + 1 < l->a->sites + l->a->n_sites) l->at[l->m->n_sites] = l->a->n_sites;
         if (rc) return rc;
     }
     const struct adapted *d = &l->a->sites[l->at[site] - 1];
-    struct param *p = d->fused ? NULL : d->part[part];
+    struct param *p = d->fused || (d->borrowed >> part & 1) ? NULL : d->part[part];
     for (int k = part + 1; k < PARTS && !p && !d->fused; k++)
-        if (d->part[k] && !strcmp(d->adapter->method->parts[k].suffix,
-                                  d->adapter->method->parts[part].suffix))
+        if (d->part[k] && !strcmp(d->method->parts[k].suffix, d->method->parts[part].suffix))
             p = d->part[k];
+    int twin = s == l->m->output && !p ? load_twin(d, t, part) : 0;
+    if (twin) return MIN(twin, PEFT_OK);
     if (!p)
         return fail(PEFT_EFORMAT, "tensor %s is there, but adapter_config.json does not ask for it",
                     t->name);
@@ -219,8 +245,8 @@ static int load_base(struct load *l, const struct store_tensor *t, const char *n
     size_t n = strlen(name), k = sizeof(ending) - 1;
     int64_t i = n > k && !strcmp(name + n - k, ending)
                     ? map_get(&l->sites, name, (int64_t)(n - k), -1) : -1;
-    const struct site *s = i < 0 ? NULL : l->m->sites[i];
-    if (!s || s->kind != SITE_EMBED || !t->type->is_float) return 0;
+    const struct site *s = i < 0 ? NULL : model_site(l->m, i);
+    if (!s || (s->kind != SITE_EMBED && s != l->m->output) || !t->type->is_float) return 0;
     int rc = check_matrix(t, 2, s->w->rows, s->w->cols);
     float a[64], b[64];
     double off = 0, size = 0;
@@ -284,6 +310,7 @@ static struct param *find_param(const struct load *l, const char *name)
         snprintf(full, sizeof(full), "%s%.*s", prefix ? m->arch->prefix : "",
                  dot ? (int)(dot - name) : 0, name);
         int64_t at = dot ? map_get(&l->sites, full, (int64_t)strlen(full), -1) : -1;
+        if (at == m->n_sites) continue;
         if (at >= 0 && !strcmp(dot, ".weight")) p = m->sites[at]->w;
         if (at >= 0 && !strcmp(dot, ".bias")) p = m->sites[at]->b;
     }
@@ -301,16 +328,14 @@ static int load_module(struct load *l, const struct store_tensor *t, const char 
     if (base) return MIN(base, PEFT_OK);
     name = kept_name(l, name, kept, sizeof(kept));
     struct param *p = find_param(l, name);
-    if (!p && tied && !strcmp(name, adapter_tied_name(m, full, sizeof(full)))) return PEFT_OK;
+    int output = !p && model_tied(m) && !strcmp(name, adapter_tied_name(m, full, sizeof(full)));
+    if (output && tied) return PEFT_OK;
+    if (output) p = m->untied;
     if (!p && strstr(name, ".base_layer."))
         return fail(PEFT_EUNSUPPORTED, "tensor %s: the adapter changes weights or biases below its "
                     "own, which is not supported", t->name);
-    if (!p || p->adapter)
+    if (!p || (p->adapter && !output))
         return fail(PEFT_EFORMAT, "tensor %s fits no module of this model (%s)", t->name, m->name);
-    if (adapter_is_shared(m, p) && !tied)
-        return fail(PEFT_EUNSUPPORTED, "tensor %s: the embeddings of this model are its output "
-                    "layer too, and the adapter changes one only (ensure_weight_tying is off)",
-                    t->name);
     int64_t rows = p->turned ? p->cols : p->rows;
     if (t->count != param_len(p) || (t->n_dims == 2 && t->dims[0] != rows))
         return fail(PEFT_EFORMAT, "tensor %s has %lld elements, expected %lld", t->name,
@@ -361,6 +386,33 @@ static int add_head(struct load *l)
     return model_head_add(l->m, &o);
 }
 
+/* What has to be there before the tensors are read: rows of tokens, and an embedding whose
+ * output layer's tensors come first. */
+static int attach_first(struct load *l)
+{
+    struct model *m = l->m;
+    struct adapter *a = l->a;
+    const struct site *embed = m->global[SLOT_EMBED];
+    int rc = PEFT_OK;
+    for (int k = 0; k < PARTS && !rc && a->ties && model_tied(m); k++) {
+        const struct part *part = &a->method->parts[k];
+        char name[240];
+        if (part->at != SITE_EMBED) continue;
+        snprintf(name, sizeof(name), PREFIX "%s.%s", embed->peft_name, part->suffix);
+        const struct store_tensor *t = store_find(l->st, name);
+        int64_t site = map_get(&l->sites, embed->name, (int64_t)strlen(embed->name), -1);
+        if (t && site >= 0) rc = load_part(l, t, site, k);
+    }
+    if (!rc) rc = tokens_attach(m, a);
+    for (int64_t i = 0; i < a->n_sites && !rc; i++)
+        for (int64_t k = 0; k < a->n_tokens && a->sites[i].method->puts_rows; k++) {
+            const char *name = a->sites[i].site->name;
+            int64_t site = map_get(&l->sites, name, (int64_t)strlen(name), -1);
+            if (site >= 0) l->at[site] = i + 1;
+        }
+    return rc;
+}
+
 static int check_complete(const struct load *l)
 {
     const struct part *common = l->a->method->common;
@@ -408,14 +460,16 @@ static int load_tensors(struct load *l)
     struct model *m = l->m;
     int rc = add_head(l);
     if (!rc) rc = read_parameters(l);
-    l->at = mem_array(&m->host.mem, m->n_sites, sizeof(*l->at));
-    l->a->sites = arena_alloc(&m->arena, m->n_sites * (int64_t)sizeof(*l->a->sites));
+    const struct site *s;
+    l->at = mem_array(&m->host.mem, m->n_sites + 1, sizeof(*l->at));
+    l->a->sites = arena_alloc(&m->arena, (m->n_sites + 1) * (int64_t)sizeof(*l->a->sites));
     if (!l->at || !l->a->sites) return PEFT_ENOMEM;
-    for (int64_t i = 0; i < m->n_sites && !rc; i++) {
-        const char *const names[] = { m->sites[i]->name, m->sites[i]->peft_name };
+    for (int64_t i = 0; (s = model_site(m, i)) && !rc; i++) {
+        const char *const names[] = { s->name, s->peft_name };
         for (int k = 0; k < 2 && !rc; k++)
             if (map_add(&l->sites, names[k], (int64_t)strlen(names[k]), i) < 0) rc = PEFT_ENOMEM;
     }
+    if (!rc) rc = attach_first(l);
     for (int64_t i = 0; i < store_count(l->st) && !rc; i++) {
         const struct store_tensor *t = store_at(l->st, i);
         const char *name = t->name;
@@ -430,7 +484,9 @@ static int load_tensors(struct load *l)
             return fail(PEFT_EFORMAT, "tensor %s, expected a name that begins with " PREFIX, name);
         name += strlen(PREFIX);
         if ((rc = load_fused(l, t, name))) rc = MIN(rc, PEFT_OK);
-        else if (split_name(l, name, &site, &part)) rc = load_part(l, t, site, part);
+        else if (split_name(l, name, l->a->method, &site, &part) ||
+                 split_name(l, name, tokens_method(l->a), &site, &part))
+            rc = load_part(l, t, site, part);
         else rc = load_module(l, t, name);
     }
     return rc ? rc : check_complete(l);

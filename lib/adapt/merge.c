@@ -13,20 +13,42 @@ static int own_weights(struct model *m, const struct adapter *a)
     return rc;
 }
 
+/* The output layer whose embedding is adapted: merging that one does for both,
+ * unless it has parts of its own. */
+static int is_merged_twin(const struct model *m, const struct adapter *a, int64_t i)
+{
+    const struct adapted *d = &a->sites[i];
+    for (int k = 0; k < PARTS; k++)
+        if (adapted_owns(d, k)) return 0;
+    return d->site == m->output;
+}
+
+static int merges_tied(const struct model *m, const struct adapter *a, int64_t i)
+{
+    return i + 1 < a->n_sites && is_merged_twin(m, a, i + 1);
+}
+
 static int can_merge(const struct model *m, const struct adapter *a)
 {
     if (!a->method->merge && !a->method->keeps)
         return fail(PEFT_EUNSUPPORTED, "method %s cannot be merged", a->method->name);
     for (int64_t i = 0; i < a->n_sites; i++) {
         const struct site *s = a->sites[i].site;
-        if (a->bias && !s->b)
+        if (is_merged_twin(m, a, i)) continue;
+        if (a->bias && !s->b && a->sites[i].method == a->method)
             return fail(PEFT_EUNSUPPORTED,
                         "the adapter has a bias for %s, which has none, so it cannot be merged",
                         s->name);
-        if (s->kind == SITE_EMBED && adapter_is_shared(m, s->w))
-            return fail(PEFT_EUNSUPPORTED, "%s is the output layer too, which the adapter does not "
-                        "change, so it cannot be merged", s->name);
+        if (s == m->output || (adapter_is_shared(m, s->w) && !merges_tied(m, a, i)))
+            return fail(PEFT_EUNSUPPORTED, "%s is the %s too, which the adapter does not change in "
+                        "the same way, so it cannot be merged", s->w->name,
+                        s == m->output ? "input embedding" : "output layer");
     }
+    for (int64_t i = 0; i < a->n_saved; i++)
+        if (a->saved[i].apart)
+            return fail(PEFT_EUNSUPPORTED, "the adapter parts the embedding from the output layer, "
+                        "which are one tensor in this model, so it cannot be merged; "
+                        "ensure_weight_tying keeps them tied");
     return PEFT_OK;
 }
 
@@ -36,15 +58,16 @@ int adapter_merge(struct model *m, struct adapter *a)
     if (rc) return rc;
     adapter_enable(m, a, 1);
     rc = own_weights(m, a);
-    for (int64_t i = 0; i < a->n_sites && !rc && a->method->derive; i++)
-        rc = a->method->derive(m, &a->sites[i]);
+    for (int64_t i = 0; i < a->n_sites && !rc; i++)
+        if (a->sites[i].method->derive) rc = a->sites[i].method->derive(m, &a->sites[i]);
     if (rc) {
         adapter_enable(m, a, enabled);
         return rc;
     }
     for (int64_t i = 0; i < a->n_sites; i++) {
         struct site *s = a->sites[i].site;
-        a->method->merge(m, &a->sites[i], s->w->own, biases && s->b ? s->b->own : NULL);
+        if (is_merged_twin(m, a, i)) continue;
+        a->sites[i].method->merge(m, &a->sites[i], s->w->own, biases && s->b ? s->b->own : NULL);
     }
     adapter_enable(m, a, 0);
     for (int64_t i = 0; i < a->n_saved; i++) give_module(m, &a->saved[i]);
@@ -85,13 +108,13 @@ static int merge_site(struct model *m, struct adapter *a, struct adapted *d,
     int biases = (a->bias || a->method->turns_bias) && s->b;
     float *w = float_copy(m, s->w), *b = biases ? float_copy(m, s->b) : NULL;
     int rc = w && (b || !biases) ? PEFT_OK : PEFT_ENOMEM;
-    if (!rc && a->method->derive) rc = a->method->derive(m, d);
+    if (!rc && d->method->derive) rc = d->method->derive(m, d);
     if (rc) {
         mem_free(&m->host.mem, w);
         mem_free(&m->host.mem, b);
         return rc;
     }
-    a->method->merge(m, d, w, b);
+    d->method->merge(m, d, w, b);
     to[(*n)++] = (struct saved_module){ .p = s->w, .mine = w };
     if (b) to[(*n)++] = (struct saved_module){ .p = s->b, .mine = b };
     if (m->compute.k->finite(w, param_len(s->w))) return PEFT_OK;
@@ -115,7 +138,8 @@ int adapter_set_merged(struct model *m, struct adapter *a, int on)
     struct saved_module *list = arena_alloc(&m->arena, 2 * a->n_sites * (int64_t)sizeof(*list));
     if (!list) return PEFT_ENOMEM;
     adapter_enable(m, a, 1);
-    for (i = 0; i < a->n_sites && !rc; i++) rc = merge_site(m, a, &a->sites[i], list, &n);
+    for (i = 0; i < a->n_sites && !rc; i++)
+        if (!is_merged_twin(m, a, i)) rc = merge_site(m, a, &a->sites[i], list, &n);
     for (i = 0; i < n; i++) {
         if (rc) mem_free(&m->host.mem, list[i].mine);
         else put_module(&list[i]);
@@ -133,7 +157,8 @@ int adapter_set_weight(struct model *m, struct adapter *a, float weight)
         return fail(PEFT_EUNSUPPORTED, "method %s has no weight, as it does not add to the layers",
                     a->method->name);
     a->weight = weight;
-    for (int64_t i = 0; i < a->n_sites; i++) a->method->set_scale(&a->sites[i]);
+    for (int64_t i = 0; i < a->n_sites; i++)
+        if (a->sites[i].method->set_scale) a->sites[i].method->set_scale(&a->sites[i]);
     m->edits++;
     return PEFT_OK;
 }

@@ -108,7 +108,7 @@ int settings_read(struct model *m, struct adapter *a, const json *config)
         if (want == JSON_ARRAY) rc = read_names(m, a, s, j);
         else put_number(a, s, v);
     }
-    return rc;
+    return rc ? rc : tokens_read(m, a, config);
 }
 
 int settings_rank(const struct adapter *a, const json *config, const char *module,
@@ -131,7 +131,9 @@ static int is_known(const struct method *m, const char *key)
 {
     const struct method_setting *s = m->settings;
     while (s && s->key && strcmp(s->key, key)) s++;
-    return (s && s->key) || (m->patterns && strstr("rank_pattern alpha_pattern", key));
+    const char *tokens = tokens_key(m);
+    return (s && s->key) || (m->patterns && strstr("rank_pattern alpha_pattern", key)) ||
+        (tokens && !strcmp(tokens, key)) || (m->patterns && !strcmp(key, "ensure_weight_tying"));
 }
 
 int settings_parse(struct model *m, struct adapter *a, const char *text, json **out)
@@ -146,6 +148,7 @@ int settings_parse(struct model *m, struct adapter *a, const char *text, json **
             return fail(PEFT_EARG, "method %s has no setting \"%s\", expected one such as \"%s\"",
                         a->method->name, json_key(j),
                         a->method->settings ? a->method->settings->key : "(none)");
+    a->ties = (uint8_t)json_bool(json_get(*out, "ensure_weight_tying"), a->ties);
     return settings_read(m, a, *out);
 }
 

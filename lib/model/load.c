@@ -530,6 +530,7 @@ int model_load(const char *path, const peft_load_opts *o, struct model **out)
     if (!rc) rc = bind_params(m);
     if (!rc) rc = scaling_bind(m);
     if (!rc) rc = rope_slopes(m);
+    if (!rc) rc = model_make_output(m);
     if (!rc) rc = bind_head(m);
     if (!rc) rc = name_model(m);
     if (!rc) rc = m->hp.channels ? vision_open(m) : open_tokenizer(m);
@@ -561,6 +562,7 @@ void model_free(struct model *m)
         mem_free(&m->host.mem, m->params[i]->own);
         mem_free(&m->host.mem, m->params[i]->packed);
     }
+    if (m->untied) mem_free(&m->host.mem, m->untied->own);
     for (struct adapter *a = m->adapters; a; a = a->next) {
         for (int64_t i = 0; i < a->n_sites; i++) adapted_free(m, &a->sites[i]);
         for (int k = 0; k < COMMON; k++)

@@ -141,11 +141,11 @@ static void fill_stream(struct pass *p, int which)
 static int derive_all(struct model *m)
 {
     for (struct adapter *a = m->adapters; a; a = a->next) {
-        if (!a->enabled || !a->method->derive) continue;
+        if (!a->enabled) continue;
         for (int64_t i = 0; i < a->n_sites; i++) {
             struct adapted *d = &a->sites[i];
-            if (d->derived_at == m->edits) continue;
-            int rc = a->method->derive(m, d);
+            if (!d->method->derive || d->derived_at == m->edits) continue;
+            int rc = d->method->derive(m, d);
             if (rc) return rc;
             d->derived_at = m->edits;
         }
@@ -209,18 +209,24 @@ static const struct adapted *first_at(const struct site *s, unsigned kind)
 
 int nn_adapted(const struct site *s) { return first_at(s, SITE_LINEAR) != NULL; }
 
+const struct adapted *nn_rows(const struct site *s)
+{
+    const struct adapted *a = first_at(s, SITE_LINEAR);
+    return a && a->method->puts_rows && !acting(a->next) ? a : NULL;
+}
+
 struct tensor *nn_linear(struct pass *p, const struct site *s, struct tensor *x)
 {
     const struct adapted *first = first_at(s, SITE_LINEAR), *a;
     for (a = first; a; a = acting(a->next))
-        if (a->adapter->method->before) x = a->adapter->method->before(p, a, x);
+        if (a->method->before) x = a->method->before(p, a, x);
     graph_name(p->g, s->name);
     struct tensor *y = g_linear(p->g, x, nn_leaf(p, s->w));
     for (a = first; a; a = acting(a->next))
-        if (a->adapter->method->after) y = a->adapter->method->after(p, a, x, y);
+        if (a->method->after) y = a->method->after(p, a, x, y);
     if (s->b) y = g_bias(p->g, y, nn_leaf(p, s->b));
     for (a = first; a; a = acting(a->next))
-        if (a->adapter->method->last) y = a->adapter->method->last(p, a, y);
+        if (a->method->last) y = a->method->last(p, a, y);
     return y;
 }
 
@@ -229,7 +235,7 @@ struct tensor *nn_embed(struct pass *p, const struct site *s, const int32_t *ids
     graph_name(p->g, s->name);
     struct tensor *y = g_embed(p->g, nn_leaf(p, s->w), ids, n);
     for (const struct adapted *a = first_at(s, SITE_EMBED); a; a = acting(a->next))
-        if (a->adapter->method->embed) y = a->adapter->method->embed(p, a, ids, n, y);
+        if (a->method->embed) y = a->method->embed(p, a, ids, n, y);
     return y;
 }
 

@@ -54,6 +54,7 @@ struct site {
 enum { PARTS = 7, START = 5, COMMON = 2 };
 struct adapted {
     struct adapted *next;           /* at the same site */
+    const struct method *method;    /* the adapter's, or that of chosen rows beside it */
     struct adapter *adapter;
     struct site *site;
     struct param *part[PARTS];      /* as the method's parts; NULL = absent */
@@ -79,7 +80,9 @@ enum {
     PART_START = 8,                 /* frozen initial values, there when the adapter `shifts`; files
                                        hold them with part k - START, whose rank they double, as
                                        the difference adapters that PEFT converts to */
-    PART_MATRIX = 4                 /* has two dimensions in files though it has one row */
+    PART_MATRIX = 4,                /* has two dimensions in files though it has one row */
+    PART_EACH = 16                  /* the embedding as output layer has one of its own, where it
+                                       shares the other parts */
 };
 struct part {
     const char *suffix;             /* "lora_A.weight" */
@@ -112,6 +115,8 @@ struct method {
     uint8_t fused;                  /* can adapt experts that PEFT sees as one parameter */
     uint8_t patterns;               /* rank and alpha may differ by module */
     uint8_t turns_bias;             /* merging changes the module's bias too */
+    uint8_t puts_rows;              /* part 0 are rows in the place of the weight's, whose numbers
+                                       are `index`, as in g_put_rows */
     const char *keeps;              /* instead of parts: the module's tensors train whole, and files
                                        have this before "weight" */
     /* Changes a part's rows and columns; 0 rows = absent.  NULL = nothing to change. */
@@ -141,6 +146,7 @@ struct method {
 extern const struct method *const methods[];       /* adapt/: NULL-terminated */
 
 struct saved_module;
+struct token_list { struct site *site; int32_t *ids; int64_t n; };
 struct adapter {
     struct adapter *next;
     const char *name;
@@ -152,6 +158,10 @@ struct adapter {
     int32_t block, terms, factor;
     float d_initial;
     uint8_t both, neumann;
+    uint8_t ties;                   /* ensure_weight_tying: acts on both uses of an embedding that
+                                       is the output layer too */
+    struct token_list *tokens;      /* rows that train beside it, or alone, [n_tokens] */
+    int64_t n_tokens;
     uint8_t default_names;          /* those that the method would choose */
     const char *names;              /* modules that the method treats in another way, or NULL */
     struct param *common[COMMON];   /* as the method's */
@@ -181,6 +191,8 @@ struct saved_module {
     float *old_own;
     const struct qtype *old_type, *old_stored;
     uint8_t was_trainable;          /* before the adapter came */
+    uint8_t apart;                  /* of the input embedding or the output layer only, which are
+                                       one tensor in the model */
 };
 
 #endif

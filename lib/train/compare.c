@@ -14,7 +14,7 @@ int compare_begin(struct model *m, const struct dataset *d)
 {
     const struct site *head = model_lm_head(m);
     for (const struct adapted *a = head && compare_lm(m) ? head->first : NULL; a; a = a->next)
-        if (a->adapter->enabled && (head->kind & a->adapter->method->at))
+        if (a->adapter->enabled && !a->adapter->n_merged)
             return fail(PEFT_ESTATE, "adapter \"%s\" reaches %s, expected it merged first",
                         a->adapter->name, head->name);
     int rc = model_graph(m);

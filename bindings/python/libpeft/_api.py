@@ -59,7 +59,8 @@ HeadOpts = _struct("HeadOpts", "size:size labels:i32 names:ptr pool:str dropout:
                    "kind:str")
 AdapterOpts = _struct("AdapterOpts", "size:size method:str targets:str rank:i32 alpha:f32 "
                       "dropout:f32 rslora:i32 modules_to_save:str seed:u64 "
-                      "target_parameters:str settings:str init:str lr_ratio:f32")
+                      "target_parameters:str settings:str init:str lr_ratio:f32 "
+                      "trainable_tokens:str")
 CombineOpts = _struct("CombineOpts", "size:size how:str density:f32 rank:i32 seed:u64")
 Message = _struct("Message", "role:str content:str")
 GenerateOpts = _struct("GenerateOpts", "size:size max_tokens:i32 temperature:f32 top_k:i32 "
