@@ -150,6 +150,8 @@ typedef struct peft_load_opts {
      * blocks get a larger type).  PEFT_EARG for other names, PEFT_EUNSUPPORTED when
      * there is no layer to quantise. */
     const char *quant;
+    int32_t any_base;     /* 1 = adapters load that were trained on other weights than this
+                             model's, if their shapes fit: see peft_adapter_load */
 } peft_load_opts;
 
 /* Loads a GGUF file, a *.safetensors file beside its config.json, or a folder
@@ -308,7 +310,11 @@ PEFT_API int32_t peft_adapter_add(peft_model *model, const char *name,
 /* Reads adapter_config.json + adapter_model.safetensors as written by PEFT or
  * by us.  It is enabled and trainable.  Tensors that fit no module, modules
  * without tensors, shapes that differ and values that are not finite are
- * PEFT_EFORMAT. */
+ * PEFT_EFORMAT, and the message hints at the model it may be for.  Our own files
+ * know theirs by its size and some of its weights: an adapter of other weights is
+ * PEFT_EFORMAT too, unless the model was loaded with any_base; the same model in
+ * other types, or trained further, counts as the same.  Of PEFT's files a name of
+ * the base that differs is a warning in the log. */
 PEFT_API int32_t peft_adapter_load(peft_model *model, const char *name,
                                    const char *dir);
 /* Writes the folder that Hugging Face PEFT loads. */

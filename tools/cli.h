@@ -50,6 +50,7 @@ struct args {
 
     const char *method, *targets, *target_parameters, *adapter, *pool, *head, *settings, *init;
     const char *trainable_tokens, *modules_to_save;
+    int32_t any_base;
     struct list freeze, unfreeze;
     int32_t rank, rslora, to_float;
     double alpha, dropout, lr_ratio;

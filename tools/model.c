@@ -65,7 +65,7 @@ int open_model(const struct args *args, peft_model **model, peft_info *info)
 {
     peft_load_opts opts = {.size = sizeof opts, .threads = args->threads, .no_map = args->no_map,
                            .level = args->level, .blas = args->blas, .log = on_log,
-                           .quant = args->quant};
+                           .quant = args->quant, .any_base = args->any_base};
     int32_t rc = peft_model_load(args->operand, &opts, model);
     if (!rc) {
         *info = (peft_info){.size = sizeof *info};

@@ -45,6 +45,8 @@ const struct option data_options[] = {
 
 const struct option adapter_options[] = {
     {"adapter", OPT_TEXT, "DIR", "adapter folder, ours or Hugging Face PEFT's", AT(adapter), 0, 0},
+    {"any-base", OPT_FLAG, NULL, "load an adapter that was trained on other weights", AT(any_base),
+     0, 0},
     {0}};
 
 const struct option train_options[] = {
@@ -73,6 +75,8 @@ const struct option train_options[] = {
     {"target-parameters", OPT_TEXT, "NAMES", "experts that get LoRA as one parameter",
      AT(target_parameters), 0, 0},
     {"adapter", OPT_TEXT, "DIR", "go on from this adapter", AT(adapter), 0, 0},
+    {"any-base", OPT_FLAG, NULL, "load an adapter that was trained on other weights", AT(any_base),
+     0, 0},
     {"head", OPT_TEXT, "KIND", "of a new head (default: by the data): classification,\n"
      "                         multi-label, regression, tokens, question-answering,\n"
      "                         reward, masked-lm",

@@ -576,6 +576,7 @@ int adapter_add(struct model *m, const char *name, const peft_adapter_opts *o)
         if (rc) adapter_drop(m, a);
         else adapter_link(m, a);
     }
+    if (!rc) a->born = card_weights(a);
     json_free(config);
     return rc;
 }

@@ -489,7 +489,8 @@ static int load_tensors(struct load *l)
             rc = load_part(l, t, site, part);
         else rc = load_module(l, t, name);
     }
-    return rc ? rc : check_complete(l);
+    if (!rc) rc = check_complete(l);
+    return rc ? rc : base_complete(m, l->a, l->config);
 }
 
 static int read_adapter(struct model *m, const char *name, const char *dir)
@@ -507,7 +508,8 @@ static int read_adapter(struct model *m, const char *name, const char *dir)
     /* Copies as floats, of one byte four; and what methods keep for each row of
      * the base. */
     if (!rc) mem_budget_more(&m->host.mem, 4 * store_bytes(l.st) + store_bytes(m->store));
-    if (!rc) rc = load_tensors(&l);
+    if (!rc) rc = base_check(m, l.a, l.st);
+    if (!rc && (rc = load_tensors(&l)) != 0) rc = base_hint(m, l.a, l.st, rc);
     /* Beyond the name, what is wrong is wrong in the files. */
     if (rc == PEFT_EARG && l.a) rc = PEFT_EFORMAT;
     if (!rc) adapter_link(m, l.a);

@@ -229,7 +229,7 @@ static int put_modules(struct model *m, const struct adapter *a, struct buf *b, 
 static int put_adapter_config(struct model *m, const struct adapter *a, struct buf *b,
                               struct arena *t)
 {
-    const char *base = a->base ? a->base : store_format(m->store) == STORE_GGUF ? m->name : m->path;
+    const char *base = a->base ? a->base : base_name(m);
     /* PEFT's tasks are of text: the others pass pixels on as they are. */
     const char *task = m->vision          ? NULL
                        : m->hp.enc_layers ? "SEQ_2_SEQ_LM"
@@ -437,7 +437,8 @@ static int add_common_out(struct outs *to, const struct param *p)
 static int put_files(struct model *m, const struct adapter *a, const char *dir, struct buf *b,
                      struct arena *t)
 {
-    static const struct meta meta = { "format", "pt" };
+    struct meta meta[] = { { "format", "pt" }, { "libpeft_base", NULL } };
+    struct buf base;
     struct outs to = { .m = m, .a = a, .t = t };
     int64_t most = a->n_sites * PARTS + 2 * a->n_saved + COMMON + 1;
     char *path;
@@ -450,7 +451,11 @@ static int put_files(struct model *m, const struct adapter *a, const char *dir, 
     rc = file_write(&m->host, path, b->data, b->n);
     mem_free(&m->host.mem, path);
     if (rc || (rc = path_join(&m->host, dir, "adapter_model.safetensors", &path))) return rc;
-    rc = safetensors_write(&m->host, path, to.list, to.n, &meta, 1);
+    buf_init(&base, &m->host.mem);
+    rc = base_write(m, &base);
+    meta[1].value = base.data;
+    if (!rc) rc = safetensors_write(&m->host, path, to.list, to.n, meta, 2);
+    buf_free(&base);
     mem_free(&m->host.mem, path);
     return rc;
 }
@@ -465,8 +470,12 @@ int adapter_save(struct model *m, const struct adapter *a, const char *dir)
     buf_init(&b, &m->host.mem);
     arena_init(&t, &m->host.mem);
     rc = put_files(m, a, tmp, &b, &t);
+    if (!rc) rc = card_write(m, a, dir, tmp);
     if (rc) dir_abort(&m->host, tmp);
     else rc = dir_commit(&m->host, dir, tmp);
+    if (!rc && a->born && card_weights(a) == a->born)
+        host_log(&m->host, 1, "adapter \"%s\" is saved as it was made: none of its weights has "
+                 "changed", a->name);
     buf_free(&b);
     arena_free(&t);
     return rc;

@@ -513,6 +513,7 @@ int model_load(const char *path, const peft_load_opts *o, struct model **out)
     if (!m) return PEFT_ENOMEM;
     rc = host_init(&m->host, o);
     m->rss_before = os_rss();
+    m->any_base = o && o->any_base;
     atomic_store(&m->host.mem.live, atomic_load(&host.mem.live));
     arena_init(&m->arena, &m->host.mem);
     if (!rc && !(m->path = mem_strdup(&m->host.mem, path))) rc = PEFT_ENOMEM;

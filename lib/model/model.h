@@ -63,6 +63,7 @@ struct model {
     int irregular;                  /* layers follow no period: GGUF cannot say it */
     struct adapter *adapters;
     uint64_t edits;                 /* counts changes of weights; see method.derive */
+    int any_base;                   /* adapters of other models may be loaded */
     int adapter_seen;               /* the first adapter froze the rest */
     int64_t rss_before;             /* bytes resident before it was loaded */
     int trainers;                   /* alive: what trains must not change */

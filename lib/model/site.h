@@ -147,6 +147,16 @@ extern const struct method *const methods[];       /* adapt/: NULL-terminated */
 
 struct saved_module;
 struct token_list { struct site *site; int32_t *ids; int64_t n; };
+/* What trained an adapter: for README.md. */
+struct card {
+    char data[96], hash[65];        /* the training file and its SHA-256, or "" */
+    const char *optimizer, *schedule;
+    int64_t rows, steps, batch, accumulate, eval_rows;
+    uint64_t seed;
+    double loss, epochs, lr, decay, eval_loss;
+    peft_metric metrics[6];
+    int32_t n_metrics;
+};
 struct adapter {
     struct adapter *next;
     const char *name;
@@ -179,6 +189,8 @@ struct adapter {
     int64_t n_saved;
     struct saved_module *merged;    /* weights that hold it while it is folded in, [n_merged] */
     int64_t n_merged;
+    struct card *card;              /* of the last training step, or NULL */
+    uint64_t born;                  /* card_weights of a new one; 0 = it is from a file */
     char *base;                     /* base_model_name_or_path of its file, or NULL */
 };
 /* A tensor that the adapter replaces as a whole (modules_to_save): while the

@@ -44,7 +44,7 @@ System = _struct("System", "size:size cpu:char[64] level:char[16] cores:i32 blas
 Entry = _struct("Entry", "size:size name:char[32] kind:char[32] hf:char[160] gguf:char[32] "
                 "about:char[160]")
 LoadOpts = _struct("LoadOpts", "size:size threads:i32 no_map:i32 level:str blas:str alloc:ptr "
-                   "alloc_ctx:ptr io:ptr log:ptr log_ctx:ptr quant:str")
+                   "alloc_ctx:ptr io:ptr log:ptr log_ctx:ptr quant:str any_base:i32")
 SaveOpts = _struct("SaveOpts", "size:size dtype:str shard_bytes:i64 progress:ptr ctx:ptr")
 Info = _struct("Info", "size:size family:char[32] name:char[96] format:char[32] types:char[96] "
                "layers:i32 dim:i32 heads:i32 kv_heads:i32 head_dim:i32 ff_dim:i32 vocab:i32 "
