@@ -146,10 +146,10 @@ tensor *g_concat_cols(graph *g, tensor *a, tensor *b);
 tensor *g_slice_cols(graph *g, tensor *x, int64_t first, int64_t n);
 tensor *g_reshape(graph *g, tensor *x, int64_t rows, int64_t cols);      /* same memory */
 /* Rows of a look-up, or columns of a product, that are others'.  x's row i is d's row k where
- * ids[i] is index[k]; x's column index[k] is d's column k.  index [2 K] of g_put_rows: K ids that
+ * ids[i] is index[k]; x's column index[k] is d's column k.  index [2 K] of g_swap_rows: K ids that
  * differ, then the numbers 0 to K - 1 by ascending id. */
-tensor *g_put_rows(graph *g, tensor *x, tensor *d, const int32_t *ids, const int32_t *index);
-tensor *g_put_cols(graph *g, tensor *x, tensor *d, const int32_t *index);
+tensor *g_swap_rows(graph *g, tensor *x, tensor *d, const int32_t *ids, const int32_t *index);
+tensor *g_swap_cols(graph *g, tensor *x, tensor *d, const int32_t *index);
 tensor *g_turn(graph *g, tensor *x);                              /* x^T */
 /* Copies x's rows into `cache` (external memory, [cap, D]) at the rows at, at +
  * stride, ...; the result is the cache up to the last of them.  Inference only. */

@@ -116,7 +116,7 @@ struct method {
     uint8_t patterns;               /* rank and alpha may differ by module */
     uint8_t turns_bias;             /* merging changes the module's bias too */
     uint8_t puts_rows;              /* part 0 are rows in the place of the weight's, whose numbers
-                                       are `index`, as in g_put_rows */
+                                       are `index`, as in g_swap_rows */
     const char *keeps;              /* instead of parts: the module's tensors train whole, and files
                                        have this before "weight" */
     /* Changes a part's rows and columns; 0 rows = absent.  NULL = nothing to change. */

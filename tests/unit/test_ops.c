@@ -268,17 +268,17 @@ static tensor *case_xent_head(struct setup *s)
     return g_xent_head_with(s->g, h, w, b, all ? NULL : indices(s, n, s->n, 4),
                             indices(s, n, (int32_t)v, 5), n, 0.25f, o, &s->stats);
 }
-static tensor *case_put_rows(struct setup *s)
+static tensor *case_swap_rows(struct setup *s)
 {
     static const int32_t index[] = { 2, 0, 5, 1, 0, 2 };
     tensor *x = leaf(s, s->n, s->d);
-    return g_put_rows(s->g, x, leaf(s, 3, s->d), indices(s, s->n, 4, 12), index);
+    return g_swap_rows(s->g, x, leaf(s, 3, s->d), indices(s, s->n, 4, 12), index);
 }
-static tensor *case_put_cols(struct setup *s)
+static tensor *case_swap_cols(struct setup *s)
 {
     static const int32_t index[] = { 2, 0 };
     tensor *x = leaf(s, s->n, s->d);
-    return g_put_cols(s->g, x, leaf(s, s->n, 2), index);
+    return g_swap_cols(s->g, x, leaf(s, s->n, 2), index);
 }
 static tensor *case_turn(struct setup *s) { return g_turn(s->g, leaf(s, s->n, s->d)); }
 static tensor *case_kl_head(struct setup *s)
@@ -382,8 +382,8 @@ static const struct op_case {
     { &op_concat_cols, case_concat_cols, 1, 0, 1e-3 },
     { &op_slice_cols, case_slice_cols, 1, 0, 1e-3 },
     { &op_reshape, case_reshape, 1, 0, 1e-3 },
-    { &op_put_rows, case_put_rows, 1, 0, 1e-3 },
-    { &op_put_cols, case_put_cols, 1, 0, 1e-3 },
+    { &op_swap_rows, case_swap_rows, 1, 0, 1e-3 },
+    { &op_swap_cols, case_swap_cols, 1, 0, 1e-3 },
     { &op_turn, case_turn, 1, 0, 1e-3 },
     { &op_cache, case_cache, 1, 0, 0 },
     { &op_xent_head, case_xent_head, TYPES, 1, 3e-3 },

@@ -19,14 +19,14 @@ static int tokens_init(struct model *m, struct adapted *a, uint64_t seed, uint64
 static struct tensor *tokens_after(struct pass *p, const struct adapted *a, struct tensor *x,
                                    struct tensor *y)
 {
-    return g_put_cols(p->g, y, g_linear(p->g, x, nn_leaf(p, a->part[0])), a->index);
+    return g_swap_cols(p->g, y, g_linear(p->g, x, nn_leaf(p, a->part[0])), a->index);
 }
 
 static struct tensor *tokens_embed(struct pass *p, const struct adapted *a, const int32_t *ids,
                                    int64_t n, struct tensor *y)
 {
     (void)n;
-    return g_put_rows(p->g, y, nn_leaf(p, a->part[0]), ids, a->index);
+    return g_swap_rows(p->g, y, nn_leaf(p, a->part[0]), ids, a->index);
 }
 
 static void tokens_merge(struct model *m, const struct adapted *a, float *w, float *b)

@@ -3,11 +3,11 @@
  * x, y [N, D], d [N, K]. */
 #include "graph/op.h"
 
-struct put_cols_args { const int32_t *index; };
+struct swap_cols_args { const int32_t *index; };
 
-static int shape_put_cols(struct tensor *t, struct graph *g)
+static int shape_swap_cols(struct tensor *t, struct graph *g)
 {
-    const struct put_cols_args *a = t->args;
+    const struct swap_cols_args *a = t->args;
     const struct tensor *x = t->in[0], *d = t->in[1];
     (void)g;
     t->rows = x->rows;
@@ -18,10 +18,10 @@ static int shape_put_cols(struct tensor *t, struct graph *g)
     return op_index(a->index, d->cols, x->cols, "column");
 }
 
-static void put_cols_part(const struct tensor *t, const struct run *r, int64_t begin, int64_t end,
+static void swap_cols_part(const struct tensor *t, const struct run *r, int64_t begin, int64_t end,
                           int worker)
 {
-    const struct put_cols_args *a = t->args;
+    const struct swap_cols_args *a = t->args;
     int64_t n = t->in[1]->cols, cols = t->cols;
     (void)worker;
     for (int64_t i = begin; i < end; i++) {
@@ -31,17 +31,17 @@ static void put_cols_part(const struct tensor *t, const struct run *r, int64_t b
     }
 }
 
-static void forward_put_cols(const struct tensor *t, const struct run *r)
+static void forward_swap_cols(const struct tensor *t, const struct run *r)
 {
-    op_parallel(t, r, t->rows, op_grain(t->cols), put_cols_part);
+    op_parallel(t, r, t->rows, op_grain(t->cols), swap_cols_part);
 }
 
 /* What was added to a gradient before stays there: it takes nothing from these
  * columns. */
-static void put_cols_back(const struct tensor *t, const struct run *r, int64_t begin, int64_t end,
+static void swap_cols_back(const struct tensor *t, const struct run *r, int64_t begin, int64_t end,
                           int worker)
 {
-    const struct put_cols_args *a = t->args;
+    const struct swap_cols_args *a = t->args;
     int64_t n = t->in[1]->cols, cols = t->cols;
     (void)worker;
     for (int64_t i = begin; i < end; i++) {
@@ -56,23 +56,23 @@ static void put_cols_back(const struct tensor *t, const struct run *r, int64_t b
     }
 }
 
-static void backward_put_cols(const struct tensor *t, const struct run *r)
+static void backward_swap_cols(const struct tensor *t, const struct run *r)
 {
-    op_parallel(t, r, t->rows, op_grain(t->cols), put_cols_back);
+    op_parallel(t, r, t->rows, op_grain(t->cols), swap_cols_back);
 }
 
-const struct op op_put_cols = {
-    .name = "put_cols",
+const struct op op_swap_cols = {
+    .name = "swap_cols",
     .inplace = 1,
     .grad_inplace = 1,
     .cheap = 1,
-    .shape = shape_put_cols,
-    .forward = forward_put_cols,
-    .backward = backward_put_cols,
+    .shape = shape_swap_cols,
+    .forward = forward_swap_cols,
+    .backward = backward_swap_cols,
 };
 
-tensor *g_put_cols(graph *g, tensor *x, tensor *d, const int32_t *index)
+tensor *g_swap_cols(graph *g, tensor *x, tensor *d, const int32_t *index)
 {
-    return graph_node(g, &op_put_cols, (tensor *[]){ x, d }, 2, 0,
-                      &(struct put_cols_args){ index }, sizeof(struct put_cols_args));
+    return graph_node(g, &op_swap_cols, (tensor *[]){ x, d }, 2, 0,
+                      &(struct swap_cols_args){ index }, sizeof(struct swap_cols_args));
 }

@@ -3,9 +3,9 @@
  * x, y [N, D], d [K, D]; index [2 K]: the K ids, then their places by ascending id. */
 #include "graph/op.h"
 
-struct put_rows_args { const int32_t *ids, *index; };
+struct swap_rows_args { const int32_t *ids, *index; };
 
-static int shape_put_rows(struct tensor *t, struct graph *g)
+static int shape_swap_rows(struct tensor *t, struct graph *g)
 {
     const struct tensor *x = t->in[0], *d = t->in[1];
     (void)g;
@@ -19,7 +19,7 @@ static int shape_put_rows(struct tensor *t, struct graph *g)
 /* The row of d that takes the place of row i; -1 = none. */
 static int64_t row_put(const struct tensor *t, int64_t i)
 {
-    const struct put_rows_args *a = t->args;
+    const struct swap_rows_args *a = t->args;
     int64_t n = t->in[1]->rows, lo = 0, hi = n;
     const int32_t *by_id = a->index + n;
     while (lo < hi) {
@@ -30,7 +30,7 @@ static int64_t row_put(const struct tensor *t, int64_t i)
     return lo < n && a->index[by_id[lo]] == a->ids[i] ? by_id[lo] : -1;
 }
 
-static void put_rows_part(const struct tensor *t, const struct run *r, int64_t begin, int64_t end,
+static void swap_rows_part(const struct tensor *t, const struct run *r, int64_t begin, int64_t end,
                           int worker)
 {
     int64_t cols = t->cols;
@@ -43,12 +43,12 @@ static void put_rows_part(const struct tensor *t, const struct run *r, int64_t b
     }
 }
 
-static void forward_put_rows(const struct tensor *t, const struct run *r)
+static void forward_swap_rows(const struct tensor *t, const struct run *r)
 {
-    op_parallel(t, r, t->rows, op_grain(t->cols), put_rows_part);
+    op_parallel(t, r, t->rows, op_grain(t->cols), swap_rows_part);
 }
 
-static void put_rows_back(const struct tensor *t, const struct run *r, int64_t begin, int64_t end,
+static void swap_rows_back(const struct tensor *t, const struct run *r, int64_t begin, int64_t end,
                           int worker)
 {
     int64_t cols = t->cols;
@@ -60,7 +60,7 @@ static void put_rows_back(const struct tensor *t, const struct run *r, int64_t b
     }
 }
 
-static void backward_put_rows(const struct tensor *t, const struct run *r)
+static void backward_swap_rows(const struct tensor *t, const struct run *r)
 {
     if (wants(t, 1)) {
         op_clear(t, r, 1);
@@ -70,21 +70,21 @@ static void backward_put_rows(const struct tensor *t, const struct run *r)
                 r->k->axpy(t->in[1]->g + k * t->cols, t->g + i * t->cols, 1.0f, 1, t->cols);
         }
     }
-    if (wants(t, 0)) op_parallel(t, r, t->rows, op_grain(t->cols), put_rows_back);
+    if (wants(t, 0)) op_parallel(t, r, t->rows, op_grain(t->cols), swap_rows_back);
 }
 
-const struct op op_put_rows = {
-    .name = "put_rows",
+const struct op op_swap_rows = {
+    .name = "swap_rows",
     .inplace = 1,
     .grad_inplace = 1,
     .cheap = 1,
-    .shape = shape_put_rows,
-    .forward = forward_put_rows,
-    .backward = backward_put_rows,
+    .shape = shape_swap_rows,
+    .forward = forward_swap_rows,
+    .backward = backward_swap_rows,
 };
 
-tensor *g_put_rows(graph *g, tensor *x, tensor *d, const int32_t *ids, const int32_t *index)
+tensor *g_swap_rows(graph *g, tensor *x, tensor *d, const int32_t *ids, const int32_t *index)
 {
-    const struct put_rows_args a = { ids, index };
-    return graph_node(g, &op_put_rows, (tensor *[]){ x, d }, 2, 0, &a, sizeof a);
+    const struct swap_rows_args a = { ids, index };
+    return graph_node(g, &op_swap_rows, (tensor *[]){ x, d }, 2, 0, &a, sizeof a);
 }
