@@ -97,13 +97,15 @@ vpath test_%.c $(wildcard tests/*)
 # nothing there tests for NaN.
 LEVEL = $(LEVEL_$(lastword $(subst _, ,$*)))
 $(B)/kernel/%.o: EXTRA = -O3 $(LEVEL)
-$(B)/kernel/sgemm_%.o: EXTRA = -O3 $(LEVEL) -ffp-contract=fast
+$(B)/kernel/tile_%.o: EXTRA = -O3 $(LEVEL) -ffp-contract=fast
 $(B)/kernel/level_%.o: EXTRA = -O3 $(LEVEL) -ffp-contract=fast -fno-math-errno \
     -fno-trapping-math -ffinite-math-only -fno-signed-zeros
 ifneq ($(filter x86_64% amd64% i_86%,$(shell $(CC) -dumpmachine)),)
 LEVEL_avx2 = -mavx2 -mfma -mf16c
 LEVEL_avx512 = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512cd -mfma -mf16c \
     -mprefer-vector-width=512
+LEVEL_pair = $(LEVEL_avx512) -mavx512bf16
+LEVEL_amx = $(LEVEL_pair) -mamx-tile -mamx-bf16
 endif
 
 # --- rules
@@ -223,14 +225,22 @@ demo: deps
 bench: deps
 	$(MAKE) MODE=release all benches
 	BUILD=build/release bench/bench.sh
+# The tables of docs/methods.md; BENCH_MODE=speed for the column of speeds alone.
+bench-methods: deps
+	$(MAKE) MODE=release all
+	BUILD=build/release bench/methods.sh
 benches: $(BENCHES)
+# Every method both ways against PEFT, with torch: tests/interop/run.sh.
+interop: deps
+	$(MAKE) MODE=release all
+	BUILD=build/release tests/interop/run.sh
 
 # lib/all.c is the library as one unit, without the files of processor levels,
 # which need flags of their own.  `make amalgam` writes it, `make unity` checks
 # that it is complete and compiles: two files may not share a static name.
 LAYERS = base kernel graph store text model adapt data train api
 UNIT = $(foreach d,$(LAYERS),$(filter $d/%,$(filter-out kernel/level_% kernel/quant_% \
-    kernel/sgemm_%,$(SRCS:lib/%=%))))
+    kernel/tile_%,$(SRCS:lib/%=%))))
 amalgam:
 	sed '/^#include/d' lib/all.c >build/all.head
 	{ cat build/all.head; printf '#include "%s"\n' $(UNIT); } >lib/all.c
@@ -273,7 +283,7 @@ distclean:
 	rm -rf build
 
 .PHONY: all lib deps test test-programs fuzz fuzz-programs fuzz-run examples check-style demo bench \
-    benches amalgam unity install uninstall clean distclean
+    bench-methods benches interop amalgam unity install uninstall clean distclean
 
 -include $(addsuffix .d,$(OBJS) $(CMD_OBJS) $(TESTS) $(EXAMPLES) $(BENCHES) \
     $(FUZZ:%=$(B)/replay/%.o) $(FUZZ:%=$(B)/fuzz_%))

@@ -150,6 +150,10 @@ typedef struct peft_load_opts {
      * blocks get a larger type).  PEFT_EARG for other names, PEFT_EUNSUPPORTED when
      * there is no layer to quantise. */
     const char *quant;
+    /* Products of linear layers: NULL = "f32"; "bf16": operands rounded to bfloat16, sums
+     * in float32, by AMX or AVX512-BF16 (PEFT_EUNSUPPORTED where the processor has
+     * neither); "auto": bf16 where it has. */
+    const char *compute;
     int32_t any_base;     /* 1 = adapters load that were trained on other weights than this
                              model's, if their shapes fit: see peft_adapter_load */
 } peft_load_opts;
@@ -275,7 +279,9 @@ typedef struct peft_adapter_opts {
     const char *method;           /* NULL = "lora"; peft_list("methods") has all */
     const char *targets;          /* comma-separated module names or globs;
                                      NULL = every linear layer but the head */
-    int32_t rank;                 /* 0 = 16 */
+    int32_t rank;                 /* 0 = the method's, 16 of LoRA, 12 of AdaLoRA, which begins
+                                     with it; of prompt, ptuning and prefix the number of
+                                     virtual tokens, 20 */
     float alpha;                  /* 0 = 2 * rank */
     float dropout;                /* on the adapter's input while training */
     int32_t rslora;               /* 0 = default (on), 1 = on, -1 = off */
@@ -293,38 +299,68 @@ typedef struct peft_adapter_opts {
                                      here: "{\"rank_pattern\": {\"q_proj\": 8}}"; NULL = none */
     const char *init;             /* of LoRA: "kaiming" (NULL), "gaussian", "pissa",
                                      "olora"; the base is never changed, and the last
-                                     two save as rank-2r difference adapters */
+                                     two save as rank-2r difference adapters.  "loftq" (Li
+                                     et al. 2023): on a quantised base, scale B A as near
+                                     as can be to what quantising took from each weight.
+                                     EVA: peft_adapter_init_eva */
     float lr_ratio;               /* LoRA+ (Hayou et al. 2024): learning rate of B over
                                      that of A; 0 = 1 */
+    const char *init_model;       /* of loftq: the float model's file or folder; NULL = the
+                                     base's own, when it was quantised by peft_load_opts.quant
+                                     or peft_quantize (else PEFT_EARG) */
     const char *trainable_tokens; /* rows of the input embedding that train, whole, beside LoRA
                                      or DoRA, or alone with method "tokens": ids or texts of
                                      tokens, "<|im_start|>,<|im_end|>,17"; NULL = none.  Other
                                      modules: `settings`, {"trainable_token_indices":
                                      {"lm_head": [1, 2]}} */
 } peft_adapter_opts;
-/* Adds a trainable adapter.  The first one freezes all other weights but the
- * classification head's, as PEFT does; peft_unfreeze can follow.
+/* Adds a trainable adapter.  Methods with virtual tokens (prompt, ptuning, prefix) put
+ * them before every text, which leaves the model less room for its own tokens; of
+ * these adapters one can be enabled at a time (else PEFT_ESTATE).  The first adapter
+ * freezes all other weights but the classification head's, as PEFT does;
+ * peft_unfreeze can follow.
  * Names: letters, digits, '-', '_'; "default" is what PEFT calls its own. */
 PEFT_API int32_t peft_adapter_add(peft_model *model, const char *name,
                                   const peft_adapter_opts *opts);
-/* Reads adapter_config.json + adapter_model.safetensors as written by PEFT or
- * by us.  It is enabled and trainable.  Tensors that fit no module, modules
- * without tensors, shapes that differ and values that are not finite are
- * PEFT_EFORMAT, and the message hints at the model it may be for.  Our own files
- * know theirs by its size and some of its weights: an adapter of other weights is
- * PEFT_EFORMAT too, unless the model was loaded with any_base; the same model in
- * other types, or trained further, counts as the same.  Of PEFT's files a name of
- * the base that differs is a warning in the log. */
+/* Reads an adapter.  It is enabled and trainable.  `path` is one of
+ * - a folder with adapter_config.json + adapter_model.safetensors, as written by
+ *   PEFT or by us: every method;
+ * - a folder with adapter_config.json + adapters.safetensors, as written by
+ *   MLX-LM: LoRA, DoRA and whole tensors;
+ * - a GGUF file with general.type "adapter", as llama.cpp loads it: LoRA.
+ * Ranks and scales are those that the file's own reader computes with.
+ * Tensors that fit no module, modules without tensors, shapes that differ and
+ * values that are not finite are PEFT_EFORMAT, and the message hints at the model
+ * it may be for.  Our own folders know theirs by its size and some of its weights:
+ * an adapter of other weights is PEFT_EFORMAT too, unless the model was loaded with
+ * any_base; the same model in other types, or trained further, counts as the same.
+ * Of PEFT's files a name of the base that differs is a warning in the log. */
 PEFT_API int32_t peft_adapter_load(peft_model *model, const char *name,
-                                   const char *dir);
-/* Writes the folder that Hugging Face PEFT loads. */
+                                   const char *path);
+/* Writes the folder that Hugging Face PEFT loads or, where `path` ends in ".gguf",
+ * the file that llama.cpp loads beside the base. */
 PEFT_API int32_t peft_adapter_save(const peft_model *model, const char *name,
-                                   const char *dir);
+                                   const char *path);
+typedef struct peft_adapter_save_opts {
+    size_t size;
+    const char *format;           /* "peft", "gguf", "mlx"; NULL = by the path, as above */
+    const char *dtype;            /* of its tensors: "f32" (NULL), "f16", "bf16" */
+} peft_adapter_save_opts;
+/* The same with options (NULL = all as above).  GGUF and MLX files have one scale
+ * for all modules; where modules differ, B is multiplied by the rest, and what
+ * PiSSA and OLoRA began with becomes rank-2r LoRA.  PEFT_EUNSUPPORTED, with the
+ * way out, for what a format cannot say: in GGUF other methods than LoRA, lora_bias,
+ * modules_to_save, and modules for which llama.cpp has no name; in MLX other methods
+ * than LoRA and DoRA, lora_bias, classification heads. */
+PEFT_API int32_t peft_adapter_save_as(const peft_model *model, const char *name,
+                                      const char *path, const peft_adapter_save_opts *opts);
+/* PEFT_ESTATE when it has virtual tokens and another enabled adapter has. */
 PEFT_API int32_t peft_adapter_enable(peft_model *model, const char *name);
 PEFT_API int32_t peft_adapter_disable(peft_model *model, const char *name);
 PEFT_API int32_t peft_adapter_remove(peft_model *model, const char *name);
 /* Adds the adapter into the weights and removes it.  Quantised tensors become
- * float32 copies (peft_to_float tells what that costs). */
+ * float32 copies (peft_to_float tells what that costs).  PEFT_ENONFINITE, here and
+ * below, when a weight would not stay finite; nothing has changed then. */
 PEFT_API int32_t peft_adapter_merge(peft_model *model, const char *name);
 /* on 1: folds the adapter into float32 copies of the weights, in which it then
  * runs at no cost; 0: takes it out again, which leaves the weights as they were,
@@ -350,6 +386,89 @@ typedef struct peft_combine_opts {
 PEFT_API int32_t peft_adapter_combine(peft_model *model, const char *name,
                                       const char *const *names, const float *weights,
                                       int32_t n, const peft_combine_opts *opts);
+
+/* ------------------------------------------- adapter files and their readers */
+
+enum { PEFT_LOADS = 0, PEFT_REFUSES = 1, PEFT_MISREADS = 2 };
+typedef struct peft_finding {
+    const char *reader;      /* whose it is */
+    int32_t verdict;         /* what follows from it; PEFT_LOADS: only worth knowing */
+    char found[96];          /* the member of adapter_config.json, or the tensor */
+    const char *why, *fix;   /* one line each; fix may be "" */
+} peft_finding;
+enum { PEFT_READERS = 3, PEFT_FINDINGS = 48 };
+typedef struct peft_adapter_report {
+    size_t size;
+    char method[32];         /* "lora", "dora", or the file's peft_type */
+    int64_t rank;            /* of a LoRA */
+    int64_t tensors;
+    int32_t n_readers;       /* that were asked for */
+    const char *readers[PEFT_READERS];
+    int32_t verdicts[PEFT_READERS];  /* PEFT_LOADS: with the values that were trained */
+    int32_t n_findings;
+    peft_finding findings[PEFT_FINDINGS];
+} peft_adapter_report;
+typedef struct peft_check_opts {
+    size_t size;
+    const char *reader;      /* "peft" (Hugging Face, 0.21), "vllm", "llama.cpp" (through its
+                                convert_lora_to_gguf.py); NULL = all three */
+    const peft_model *base;  /* whose modules and shapes the tensors must be; or NULL */
+    const peft_load_opts *host; /* memory and files where there is no base; or NULL */
+} peft_check_opts;
+/* Whether other programs load an adapter's folder (or a GGUF file of a LoRA), refuse
+ * it, or load it without an error and compute something else: by a table of what
+ * their sources do (lib/adapt/readers.c).  A folder that readers refuse is no failure
+ * of this call; PEFT_EFORMAT is a file of it that is broken, PEFT_ENOTFOUND no such
+ * folder, PEFT_EARG an unknown reader. */
+PEFT_API int32_t peft_adapter_check(const char *dir, const peft_check_opts *opts,
+                                    peft_adapter_report *out);
+
+typedef struct peft_convert_opts {
+    size_t size;
+    const char *reader;      /* for which it is, as above; "peft" keeps what only PEFT reads;
+                                NULL = for all three */
+    const char *format;      /* "peft", "gguf", "mlx", as in peft_adapter_save_as; NULL = by path */
+    const char *dtype;       /* of tensors: "f32", "f16", "bf16" (NULL = "f32"); of merged weights
+                                as in peft_save_opts (NULL = as held) */
+    int32_t merge;           /* 1 = the base with the adapter in its weights: a folder, or a GGUF
+                                file when the path ends in ".gguf" */
+    int32_t rank;            /* > 0: what cannot be folded, or has a larger rank, becomes a LoRA of
+                                this rank, by SVD of what merging would add to each weight */
+    const char *const *texts; /* that prove it, [n_texts]; NULL = built in, random ids where the
+                                 model has no tokenizer */
+    int32_t n_texts;
+    double limit;            /* largest logit difference; 0 = 1e-4, with an SVD any */
+} peft_convert_opts;
+typedef struct peft_converted {
+    size_t size;
+    char kind[16];           /* "lora", "merged", or the method where it stayed as it was */
+    int32_t rank;            /* of a LoRA */
+    int32_t texts;           /* that were compared */
+    int64_t tokens;
+    double max_logit_diff;   /* of the original and the file that was written, on them */
+    double weight_error;     /* of an SVD: |W' - W - s B A| / |W' - W| over all modules, else 0 */
+} peft_converted;
+/* Turns the adapter at `path` into one that a reader reads right, and writes it to
+ * `out`: a LoRA of one rank with alpha / rank as its scale (rsLoRA's root and patterns
+ * go into alpha and B, PiSSA's and OLoRA's initial values into a difference of rank
+ * 2r), or merged weights.  What was written is loaded again and compared on some
+ * texts; PEFT_EUNSUPPORTED, and no file stays, where the logits differ by more than
+ * the limit, and where folding is not possible (then merge, or a rank).  The model is
+ * the adapter's base, without adapters (else PEFT_ESTATE); it is as before when the
+ * call returns, but for a head that the adapter brought along and for `merge`, after
+ * which only peft_model_free is of use. */
+PEFT_API int32_t peft_adapter_convert(peft_model *model, const char *path, const char *out,
+                                      const peft_convert_opts *opts, peft_converted *result);
+
+/* Functions for several texts take for each the name of the adapter that acts on it
+ * alone, enabled or not; PEFT_BASE: none; NULL: those that are enabled.  The base runs
+ * once over all of them and is shared, each adapter runs on its texts, and a text's
+ * result is what it would be by itself with that adapter enabled.  Copies of modules
+ * (modules_to_save, a classifier's head, norms) count for their texts too.
+ * PEFT_EUNSUPPORTED for an adapter that is folded in (peft_adapter_set_merged), for
+ * copies of what a batch has in common (an expert, a table of positions' biases), and
+ * for DoRA on a module of which an enabled adapter has a copy. */
+#define PEFT_BASE ""
 
 /* ------------------------------------------------------------ text, logits */
 
@@ -394,6 +513,11 @@ PEFT_API int64_t peft_chat_render(const peft_model *model,
  * model, which needs peft_forward_pair. */
 PEFT_API int32_t peft_forward(peft_model *model, const int32_t *ids, int32_t n,
                               float *logits);
+/* The same for n sequences at once: text i has lengths[i] ids, after those of the one
+ * before, and its logits follow theirs.  adapters [n], or NULL: see PEFT_BASE. */
+PEFT_API int32_t peft_forward_batch(peft_model *model, const int32_t *ids,
+                                    const int32_t *lengths, int32_t n,
+                                    const char *const *adapters, float *logits);
 /* Of an encoder-decoder model: logits [n, vocab] for the n ids of a target, whose
  * first is the decoder's start token, after a source of n_source ids. */
 PEFT_API int32_t peft_forward_pair(peft_model *model, const int32_t *source,
@@ -439,6 +563,7 @@ typedef struct peft_classify_opts {
     int32_t max_len;          /* tokens, longer texts are cut; 0 = the model's */
     int32_t batch;            /* texts at a time; 0 = 8 */
     int32_t raw;              /* 1 = the head's outputs as they are */
+    const char *const *adapters; /* [n] of each text, see PEFT_BASE; NULL = those enabled */
 } peft_classify_opts;
 /* scores [n, labels] of n texts: probabilities that sum to 1; of "multi-label"
  * one for each label; of "regression" and "reward" the numbers.  labels [n]
@@ -506,6 +631,7 @@ typedef struct peft_embed_opts {
     int32_t max_len;          /* tokens; 0 = the folder's, else the model's */
     int32_t batch;            /* texts at a time; 0 = 8 */
     const char *prefix;       /* put before each text ("query: "); NULL = none */
+    const char *const *adapters; /* [n] of each text, see PEFT_BASE; NULL = those enabled */
 } peft_embed_opts;
 /* embeddings [n, dim] of n texts. */
 PEFT_API int32_t peft_embed_text(peft_model *model, const char *const *texts,
@@ -566,6 +692,35 @@ PEFT_API int32_t peft_generate(peft_model *model, const peft_message *messages,
 PEFT_API int64_t peft_generate_ids(peft_model *model, const int32_t *ids, int32_t n,
                                    const peft_generate_opts *opts, int32_t *to,
                                    int64_t cap, peft_generated *out);
+
+/* One of several answers.  What is asked for is a conversation of n messages, or
+ * (messages NULL) n token ids. */
+typedef struct peft_request {
+    size_t size;              /* the same in all of an array, whose elements it sets apart */
+    const peft_message *messages;
+    const int32_t *ids;
+    int32_t n;
+    const char *adapter;      /* that answers, enabled or not; PEFT_BASE = none, NULL = those
+                                 that are enabled at each token */
+    const peft_generate_opts *opts; /* its own, with its own on_text and ctx */
+    int32_t *to;              /* receives the answer's ids instead of on_text: [cap]; or NULL */
+    int64_t cap;
+    peft_generated *out;      /* or NULL */
+} peft_request;
+/* Answers n requests, up to `batch` (0 = 16) at once: a pass of the model has the next
+ * token of each, or what is new of its prompt, and when one is at its end the next
+ * request takes its place.  Greedy answers are those of peft_generate with the adapter
+ * enabled.  Each of the `batch` has a cache as long as the longest prompt and answer.
+ * Beams, encoder-decoder models and models whose positions depend on the text's length
+ * (dynamic or long RoPE) are answered one after the other.  Fails as a whole, with the
+ * message naming the request.
+ *
+ * Callbacks, here and in peft_generate, may use the model: run it, enable, disable, add,
+ * load, weight and remove adapters; what they change counts from the next token on, and
+ * keys and values of earlier tokens stay as they were computed.  An adapter that a
+ * request names cannot be removed or merged meanwhile (PEFT_ESTATE). */
+PEFT_API int32_t peft_generate_batch(peft_model *model, const peft_request *requests,
+                                     int32_t n, int32_t batch);
 
 /* ------------------------------------------------------------------- data */
 
@@ -639,14 +794,39 @@ typedef struct peft_row {
 PEFT_API int32_t peft_dataset_row(const peft_dataset *data, int64_t i,
                                   peft_row *out);
 
+typedef struct peft_eva_opts {
+    size_t size;
+    float rho;                /* a module's rank may grow by this; 0 = 2; 1 = ranks stay */
+    float tau;                /* cosine from which a vector counts as found; 0 = 0.99 */
+    int32_t whiten;           /* 1 = A's rows by the roots of their singular values */
+    int32_t keep_alpha;       /* 1 = alpha stays where the rank changes; 0 = alpha / rank does */
+    int32_t all_tokens;       /* 1 = prompts count too, not only what is trained */
+    int32_t batch;            /* rows at a time; 0 = 4 */
+    uint64_t seed;            /* of the order of the rows */
+    /* Called after each batch with the inputs whose vectors are found, of all; non-zero
+     * ends with PEFT_ECANCELLED. */
+    int32_t (*progress)(void *ctx, int64_t done, int64_t total);
+    void *ctx;
+} peft_eva_opts;
+/* EVA (Paischer et al. 2024): starts a LoRA or DoRA adapter that has not been trained from
+ * the data.  A [rank, in] of each linear layer becomes the first right singular vectors of
+ * what the layer reads (incremental PCA, batch by batch until the vectors stay, at most 16
+ * times over the data); B stays zero.  The sum of the ranks is kept, but goes to the vectors
+ * that explain the largest shares of variance, at most rho times its rank to a module; those
+ * that get none leave the adapter.  As PEFT's initialize_lora_eva_weights; files are plain
+ * LoRA with rank_pattern.  PEFT_ESTATE when B is not zero or a trainer is alive,
+ * PEFT_EDATA when no batch has as many tokens as rank times rho. */
+PEFT_API int32_t peft_adapter_init_eva(peft_model *model, const char *name,
+                                       const peft_dataset *data, const peft_eva_opts *opts);
+
 /* --------------------------------------------------------------- training */
 
 typedef struct peft_train_opts {
     size_t size;
     const char *optimizer;    /* NULL = "adamw" */
     const char *schedule;     /* NULL = "cosine"; "linear", "constant" */
-    float lr;                 /* 0 = the adapter method's (LoRA 2e-4), 1e-3 head,
-                                 2e-5 the rest */
+    float lr;                 /* 0 = the adapter method's (LoRA 2e-4), 1e-3 a head,
+                                 5e-3 biases and norms alone (BitFit), 2e-5 the rest */
     float beta1, beta2, eps;  /* 0 = 0.9, 0.999, 1e-8 */
     float weight_decay;       /* decoupled; 0 = none */
     const char *no_decay;     /* globs of tensors without decay; NULL = none */
@@ -813,23 +993,26 @@ typedef struct peft_quantized {
     size_t size;
     int64_t bytes;            /* of all tensors now */
     int64_t least;            /* the same with the smallest types */
-    double kl, least_kl;      /* KL a token on the data, of both */
-    double perplexity, reference_perplexity;
+    double kl, least_kl;      /* KL a token on the data, of both; of models that are no
+                                 language models 1 - cosine, the mean of all texts */
+    double perplexity, reference_perplexity; /* of language models, else 0 */
     int32_t tensors;          /* that could be chosen for */
     char rule[32];            /* the estimate whose choice measured better */
 } peft_quantized;
 /* Gives every matrix of floats, linear layers and token embeddings, the type of its
  * own that makes KL(the model as it was || quantised) on the data least within the
- * budget.  With all at their smallest types the gradient g of KL is computed; the type
- * T of a tensor is estimated to cost
+ * budget; for encoders 1 - cosine of the mean hidden state of each text takes KL's
+ * place, and heads and poolers, which it does not see, stay as they are.  With all at
+ * their smallest types the gradient g of KL is computed; the type T of a tensor is
+ * estimated to cost
  *     "gradient"  <g, W_T - W_least>, or
  *     "energy"    <g, W_least - W> |W_T - W|^2 / |W_least - W|^2,
  * and the choice of either (a multiple-choice knapsack, by Lagrange multiplier and
  * then greedily) is measured; the better one stays in the model.  peft_model_save
  * without a dtype writes GGUF files so; folders with dtype "held".  Adapters must be
  * merged or removed before.  PEFT_EARG when the budget is below `least`, PEFT_ESTATE
- * with adapters, PEFT_EUNSUPPORTED without matrices of floats or for models that are
- * no language models.  The data is best what the model will be used for. */
+ * with adapters, PEFT_EUNSUPPORTED without matrices of floats.  The data is best what
+ * the model will be used for. */
 PEFT_API int32_t peft_quantize(peft_model *model, const peft_dataset *data,
                                const peft_quantize_opts *opts, peft_quantized *out);
 

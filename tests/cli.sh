@@ -163,6 +163,60 @@ run 0 'convert to bitsandbytes' convert plain --out four --dtype nf4_dq
 says err 'NF4_BF16 x14'
 run 0 'eval 4-bit' eval four --data eval.jsonl --json
 run 0 'train on 4-bit' train four --data ids.jsonl --steps 2 --out qlora --quiet
+run 0 'merge into 4-bit' merge four --adapter qlora --out merged4 --dtype nf4_dq \
+    --calibrate eval.jsonl
+says err 'against four with the adapter: KL [0-9.]* a token'
+run 0 'merge tells the difference' merge "$GOLDEN/llama" --adapter lora --out told --json \
+    --calibrate eval.jsonl
+holds 'merge json' valid_json out difference
+
+# -------------------------------------------------------------- fewer bits
+for type in q4_0 q4_1 q5_0 q5_1 q8_0 q4_k q5_k q6_k; do
+    run 0 "quantize to $type" quantize "$GOLDEN/llama" --to $type --out few-$type.gguf \
+        --calibrate eval.jsonl
+    says err 'KL 0\.[0-9]* a token'
+    run 0 "eval $type" eval few-$type.gguf --data eval.jsonl --json
+done
+for type in nf4 fp4 nf4_dq fp4_dq; do
+    run 0 "quantize to $type" quantize "$GOLDEN/llama" --to $type --out few-$type
+    run 0 "eval $type" eval few-$type --data eval.jsonl --json
+done
+dynamic="quantize $GOLDEN/llama --to dynamic --calibrate eval.jsonl"
+most=0
+for budget in 80K 0.0815M 90kb; do
+    run 0 "budget $budget" $dynamic --budget $budget --out dynamic.gguf --overwrite --json
+    valid_json out weight_bytes && size=$(sed -n 's/.*"weight_bytes": *\([0-9]*\).*/\1/p' out)
+    holds "budget $budget is kept and used" test "${size:-0}" -gt "$most"
+    most=$size
+done
+holds 'bytes are bytes' test "$most" -le 90000
+run 0 'bits a weight' $dynamic --bits 6 --out by-bits.gguf
+run 0 'bpw' $dynamic --budget 6bpw --out by-bpw.gguf
+holds 'the same file' cmp by-bits.gguf by-bpw.gguf
+run 0 'a number is bits' $dynamic --budget 6 --out by-number.gguf
+holds 'the same file again' cmp by-bits.gguf by-number.gguf
+run 0 'dynamic folder' $dynamic --bits 12 --out dynamic
+says err 'NF4 x'
+run 0 'eval dynamic folder' eval dynamic --data eval.jsonl
+run 0 'an encoder' quantize "$GOLDEN/bert" --to dynamic --calibrate named.jsonl --bits 11 \
+    --out bert4
+says err 'cosine 0.99'
+for budget in 0 -3 1.2X 100bpw bpw 5bits 90KBB nan inf ''; do
+    run 2 "budget $budget" $dynamic --budget "$budget" --out never.gguf
+    says err '--budget is\|needs'
+done
+run 2 'bits out of range' $dynamic --bits 99 --out never.gguf
+run 2 'budget and bits' $dynamic --budget 90K --bits 5 --out never.gguf
+run 2 'budget of one type' quantize "$GOLDEN/llama" --to q8_0 --budget 1M --out never.gguf
+run 2 'dynamic without text' quantize "$GOLDEN/llama" --to dynamic --out never.gguf
+run 2 'quantize to what' quantize "$GOLDEN/llama" --out never.gguf
+run 2 'no such type' quantize "$GOLDEN/llama" --to q4_x --out never.gguf
+says err 'q4_k'
+run 2 'nf4 is for folders' quantize "$GOLDEN/llama" --to nf4 --out never.gguf
+run 2 'q4_k is for GGUF' quantize "$GOLDEN/llama" --to q4_k --out never
+$PEFT $dynamic --budget 20K --out never.gguf 2>err </dev/null
+says err 'expected [0-9]* or more'
+holds 'nothing is left of these' sh -c '! test -e never && ! test -e never.gguf'
 run 2 'convert: no such type' convert plain --out never --dtype q3
 run 2 'convert: nowhere' convert plain
 holds 'nothing is left of it' test ! -e never
@@ -275,6 +329,26 @@ code=$?
 if [ $code -eq 1 ]; then good; else bad "disk full: exit $code, expected 1"; fi
 tree_sum lora | grep -e adapter_ >after
 holds 'disk full: the old adapter stays' cmp before after
+run 0 'adapter check' adapter check lora --reader peft
+says out '^peft  *loads'
+run 7 'adapter check: rslora in llama.cpp' adapter check lora --base "$GOLDEN/llama" --json
+holds 'adapter check is JSON' valid_json out readers
+run 2 'adapter check: unknown reader' adapter check lora --reader ollama
+run 3 'adapter check: nowhere' adapter check nowhere
+run 2 'adapter convert without a base' adapter convert lora folded
+run 2 'adapter convert without OUT' adapter convert lora --base "$GOLDEN/llama"
+run 0 'adapter convert' adapter convert lora folded --base "$GOLDEN/llama" --json
+holds 'adapter convert is JSON' valid_json out max_logit_diff
+run 0 'adapter check of it' adapter check folded
+run 2 'adapter convert replaces nothing' adapter convert lora folded --base "$GOLDEN/llama"
+run 0 'adapter convert to gguf' adapter convert lora folded.gguf --base "$GOLDEN/llama"
+run 6 'adapter check of a gguf' adapter check folded.gguf
+run 0 'adapter convert, merged' adapter convert lora both --base "$GOLDEN/llama" --merge
+run 3 'adapter convert beyond the limit' adapter convert lora half --base "$GOLDEN/llama" \
+    --dtype bf16 --limit 1e-9
+if [ -e half ]; then bad 'a failed conversion leaves a folder'; else good; fi
+run 2 'adapter without a word' adapter
+run 0 'help of two words' help adapter check
 cp merged.gguf old.gguf
 (ulimit -f $limit; exec "$PEFT" merge "$GOLDEN/llama" --adapter a --out merged.gguf --overwrite \
     >out 2>err)
@@ -308,6 +382,10 @@ if [ -e "$TEXT/config.json" ]; then
         --sample-file questions.txt --sample-tokens 8 --out text
     says text/report.html 'Who are &#60;you&#62;?'
     run 0 'generate with adapter' generate "$TEXT" --adapter text --prompt Hello --max-tokens 4
+    printf '{"prompt": "Hello", "adapter": "t"}\n{"adapter": "", "prompt": "Hello"}\nHi\n' >asked.jsonl
+    run 0 'generate at once' generate "$TEXT" --with t=text --prompts asked.jsonl --max-tokens 4 --json
+    holds 'one line for each prompt' test "$(wc -l <out)" = 3
+    run 2 'no such adapter' generate "$TEXT" --with t --prompts asked.jsonl
 fi
 
 echo "$passed passed, $failed failed"

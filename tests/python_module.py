@@ -90,6 +90,33 @@ def test_resume():
         assert trainer.step() is None
 
 
+def test_compare_and_quantize():
+    path = os.path.join(DIR, "chosen.gguf")
+    with libpeft.Model(GOLDEN + "llama") as full, libpeft.Model(GOLDEN + "llama") as model:
+        data = full.dataset(IDS)
+        same = model.compare(full, data, batch=2)
+        assert same.rows == len(data) and same.tokens == 6 * len(data)
+        assert abs(same.kl) < 1e-7 and same.same_token == 1 and same.max_logit_diff == 0
+        done = model.quantize(data, bits=6.5, batch=4, types="q4_0,q5_0,q8_0,bf16")
+        assert done.least <= done.bytes <= 6.5 / 8 * full.info.params
+        assert done.bytes == model.info.weight_bytes < full.info.weight_bytes / 4
+        assert done.rule in ("gradient", "energy") and 0 < done.kl <= done.least_kl
+        model.save(path)
+        with libpeft.Model(path) as saved:
+            far = saved.compare(full, data)
+            assert abs(far.kl - done.kl) < 1e-3 * done.kl + 1e-6
+            assert saved.info.types == model.info.types
+        raises(libpeft.ArgumentError, lambda: model.compare(model, data))
+        raises(libpeft.ArgumentError, lambda: full.quantize(data, bits=1))
+        raises(libpeft.ArgumentError, lambda: full.quantize(data, types="q4_0,nonsense"))
+    with libpeft.Model(GOLDEN + "bert") as full, libpeft.Model(GOLDEN + "bert") as model:
+        data = full.dataset(write_rows("texts.jsonl", [
+            {"input_ids": [5, a + 30, 7, 9 + a], "label": a % 2} for a in range(6)]))
+        done = model.quantize(data, bits=12, types="nf4,bf16")
+        assert abs(1 - model.compare(full, data).cosine - done.kl) < 1e-6
+        assert done.perplexity == 0
+
+
 def test_classes():
     with libpeft.Model(GOLDEN + "llama") as model:
         data = model.dataset(CLASSES)
@@ -158,6 +185,15 @@ def test_text():
         assert spans[-1][1] == len(text) and all(a < b for a, b in spans)
         assert model.tokenize(text.encode(), offsets=True)[1][-1][1] == len(text.encode())
         whole = model.generate("Hello", max_tokens=8)
+        for name in ("one", "two"):
+            model.add_adapter(name, rank=2)
+            model.disable_adapter(name)
+        asked = ["Hello", "Hello", "What is it?"]
+        assert model.generate_batch(asked, ["one", "", None], max_tokens=8, batch=2)[0] == whole
+        rows = model.forward_batch([[5, 6], [7]], ["two", None])
+        assert len(rows) == 3 * model.info.vocab
+        alone = [x for row in model.forward([5, 6]).tolist() for x in row]
+        assert max(abs(a - b) for a, b in zip(rows, alone)) < 1e-4
         assert "".join(model.stream("Hello", max_tokens=8)) == whole
         for piece in model.stream([{"role": "user", "content": "Hello"}], max_tokens=50):
             break

@@ -19,6 +19,8 @@ enum {
     EXIT_FILE = 3,        /* a file is missing, broken or not for us */
     EXIT_MEMORY = 4,
     EXIT_NONFINITE = 5,
+    EXIT_REFUSED = 6,     /* adapter check: a reader refuses it */
+    EXIT_MISREAD = 7,     /* adapter check: a reader misreads it */
     EXIT_INTERRUPTED = 130
 };
 
@@ -34,12 +36,13 @@ struct list {
  * defaults in options.c say otherwise. */
 struct args {
     const char *operand;                 /* MODEL or FILE */
+    const char *second;                  /* OUT, of commands that take two */
     int argc;                            /* as typed, for the resume command */
     char **argv;
 
     int32_t help, json, quiet;
     int32_t threads, no_map;
-    const char *level, *blas, *quant;
+    const char *level, *blas, *quant, *compute;
 
     const char *data, *eval, *system, *prefix;
     int32_t max_len, train_on_prompt, limit, any_path;
@@ -51,9 +54,10 @@ struct args {
     const char *method, *targets, *target_parameters, *adapter, *pool, *head, *settings, *init;
     const char *trainable_tokens, *modules_to_save;
     int32_t any_base;
+    const char *init_model;
     struct list freeze, unfreeze;
     int32_t rank, rslora, to_float;
-    double alpha, dropout, lr_ratio;
+    double alpha, dropout, lr_ratio, rho;
 
     const char *optimizer, *schedule, *no_decay, *recompute;
     double lr, warmup, weight_decay, clip;
@@ -64,7 +68,8 @@ struct args {
     int32_t checkpoint_every, eval_every, resume, overwrite, sample_tokens;
 
     const char *prompt;
-    struct list stop;
+    struct list stop, with;
+    const char *prompts;
     int32_t max_tokens, top_k, raw;
     double temperature, top_p, min_p, repeat_penalty, length_penalty;
     int32_t beams;
@@ -74,6 +79,10 @@ struct args {
     int32_t n_best, no_answer, stride, normalize;
     double threshold;
     const char *to, *calibrate, *budget;
+    double bits;
+    const char *reader, *base;
+    int32_t merge;
+    double limit_diff;
     int32_t markdown, no_special, plain, tensors, memory;
 };
 
@@ -96,7 +105,7 @@ struct option {
     double low, high;
 };
 
-enum { OPERAND_NONE, OPERAND_NEEDED, OPERAND_OPTIONAL };
+enum { OPERAND_NONE, OPERAND_NEEDED, OPERAND_OPTIONAL, OPERAND_TWO };
 
 struct command {
     const char *name, *summary, *usage, *examples;
@@ -106,6 +115,7 @@ struct command {
     const char *of;                      /* what the operand is; NULL = a model */
 };
 
+extern const struct option prompts_options[];
 extern const struct option common_options[], model_options[], data_options[], adapter_options[],
     train_options[], generate_options[];
 
@@ -185,6 +195,8 @@ int saving_error(int32_t code, const char *doing);
 
 /* Loads what MODEL names with the options' hooks, and --adapter if given. */
 int open_model(const struct args *args, peft_model **model, peft_info *info);
+/* The model at `path` instead. */
+int open_model_at(const struct args *args, const char *path, peft_model **model, peft_info *info);
 int open_adapter(const struct args *args, peft_model *model, peft_info *info);
 int open_data(const struct args *args, const peft_model *model, const char *path,
               peft_dataset **data);
@@ -197,6 +209,16 @@ void warnings_show(void);
 void interrupt_catch(peft_trainer *trainer);
 void interrupt_release(void);
 bool interrupted(void);
+
+/* The string of that key in a line that is a JSON object, in the line's place; NULL =
+ * there is none. */
+char *string_of_line(char *line, const char *key);
+/* peft generate --prompts: answers all of a file. */
+int answer_prompts(const struct args *args, peft_model *model);
+/* The reason that an answer ended with. */
+const char *reason_name(int32_t reason);
+/* A file, or a folder with something in it. */
+bool is_occupied(const char *path);
 
 /* Answers a question to memory; for samples and --json. */
 int answer(peft_model *model, const peft_message *messages, int32_t n,
@@ -224,5 +246,7 @@ int run_classify(const struct args *args);
 int classify_pictures(const struct args *args, peft_model *model, const peft_info *info);
 int run_answer(const struct args *args);
 int run_embed(const struct args *args);
+int run_adapter_check(const struct args *args);
+int run_adapter_convert(const struct args *args);
 
 #endif

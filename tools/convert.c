@@ -9,8 +9,7 @@
 
 #include "cli.h"
 
-/* A file, or a folder with something in it. */
-static bool is_occupied(const char *path)
+bool is_occupied(const char *path)
 {
     struct stat s;
     if (stat(path, &s))
@@ -33,23 +32,25 @@ static int32_t on_progress(void *ctx, int64_t done, int64_t total)
     return interrupted();
 }
 
-/* "1.2G", "300M": bytes; "4.8": bits a weight. */
+/* "1.2G", "300MB": bytes; "4.8", "4.8bpw": bits a weight. */
 static int parse_budget(const char *text, peft_quantize_opts *opts)
 {
     static const char units[] = "KMG";
     char *end;
     double v = strtod(text, &end);
-    const char *unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
-    bool bad_unit = *end && (!unit || (end[1] && strcmp(end + 1, "B")));
-    if (end == text || !(v > 0) || v > 1e15 || bad_unit)
+    bool bits = !strcmp(end, "bpw") || (!*end && v <= 64);
+    const char *unit = *end && !bits ? strchr(units, toupper((unsigned char)*end)) : NULL;
+    bool bad_unit = *end && !bits && (!unit || (end[1] && toupper((unsigned char)end[1]) != 'B') ||
+                                      (end[1] && end[2]));
+    if (end == text || !(v > 0) || v > (bits ? 64 : 1e15) || bad_unit)
         return usage_error("--budget is \"%s\", expected bytes as 300M or 1.2G, or bits a weight "
-                           "as 4.8", text);
+                           "as 4.8 or 4.8bpw", text);
     for (int i = 0; unit && i <= unit - units; i++)
         v *= 1000;
-    if (unit || v > 64)
-        opts->budget = (int64_t)v;
-    else
+    if (bits)
         opts->bits = v;
+    else
+        opts->budget = (int64_t)v;
     return 0;
 }
 
@@ -76,7 +77,8 @@ static bool is_gguf(const char *path)
 static int quantize_dynamic(const struct args *args, peft_model *model)
 {
     peft_quantize_opts opts = {.size = sizeof opts, .batch = args->batch,
-                               .types = is_gguf(args->out) ? NULL : "nf4,bf16"};
+                               .types = is_gguf(args->out) ? NULL : "nf4,bf16",
+                               .bits = args->bits};
     peft_quantized q = {.size = sizeof q};
     peft_dataset *data = NULL;
     int rc = args->budget ? parse_budget(args->budget, &opts) : 0;
@@ -95,8 +97,9 @@ static int quantize_dynamic(const struct args *args, peft_model *model)
         return EXIT_INTERRUPTED;
     if (rc)
         return library_error(rc, "cannot choose types");
-    note("%d matrices in %s (%s with the smallest types); KL %.5f a token on the text (%.5f)",
-         q.tensors, show_bytes(q.bytes), show_bytes(q.least), q.kl, q.least_kl);
+    note("%d matrices in %s (%s with the smallest types); %s on the text %.6f (%.6f)", q.tensors,
+         show_bytes(q.bytes), show_bytes(q.least),
+         q.perplexity > 0 ? "KL a token" : "1 - cosine", q.kl, q.least_kl);
     return 0;
 }
 
@@ -208,7 +211,7 @@ static int report(const struct args *args)
              args->adapter ? " with the adapter" : "", c.kl, c.max_logit_diff,
              100 * c.same_token, c.perplexity, c.reference_perplexity, (long long)c.tokens);
     else if (args->calibrate)
-        note("against %s: cosine %.5f, mean of %lld texts", args->operand, c.cosine,
+        note("against %s: cosine %.6f, mean of %lld texts", args->operand, c.cosine,
              (long long)c.rows);
     return 0;
 }
@@ -234,7 +237,13 @@ int run_quantize(const struct args *args)
         return usage_error("to what?  --to dynamic, nf4, fp4, q4_k, q5_k, q6_k, q8_0, ...");
     if (is_dynamic(args) && !args->calibrate)
         return usage_error("--to dynamic needs --calibrate FILE: text as the model will see");
-    if (args->budget && !is_dynamic(args))
-        return usage_error("--budget is for --to dynamic");
+    if ((args->budget || args->bits > 0) && !is_dynamic(args))
+        return usage_error("--budget and --bits are for --to dynamic");
+    if (args->budget && args->bits > 0)
+        return usage_error("--budget or --bits, not both");
+    peft_quantize_opts opts = {.size = sizeof opts};
+    int rc = args->budget ? parse_budget(args->budget, &opts) : 0;
+    if (rc)
+        return rc;
     return run_convert(args);
 }

@@ -7,6 +7,11 @@
 
 static const char *const reasons[] = {"eos", "length", "stop", "interrupted", "context"};
 
+const char *reason_name(int32_t reason)
+{
+    return reason >= 0 && reason < 5 ? reasons[reason] : "?";
+}
+
 /* The number of a way to stop, or -1. */
 static int32_t early_stopping(const char *name)
 {
@@ -100,7 +105,7 @@ static void print_answer(const char *text, size_t n, const peft_generated *g)
     json_bytes(&j, "text", text, n);
     json_int(&j, "tokens", g->tokens);
     json_int(&j, "prompt_tokens", g->prompt_tokens);
-    json_text(&j, "reason", g->reason >= 0 && g->reason < 5 ? reasons[g->reason] : "?");
+    json_text(&j, "reason", reason_name(g->reason));
     json_num(&j, "prompt_seconds", g->prompt_seconds);
     json_num(&j, "seconds", g->seconds);
     json_num(&j, "tokens_per_second", g->seconds > 0 ? g->tokens / g->seconds : 0);
@@ -144,7 +149,7 @@ int run_generate(const struct args *args)
     if (early_stopping(args->early_stopping) < 0)
         return usage_error("--early-stopping is \"%s\", expected no, yes or never",
                            args->early_stopping);
-    if (!args->prompt) {
+    if (!args->prompt && !args->prompts) {
         size_t n;
         typed = read_stream(stdin, &n);
         if (!typed || !n) {
@@ -159,7 +164,9 @@ int run_generate(const struct args *args)
     int rc = open_model(args, &model, &info);
     if (!rc)
         rc = open_adapter(args, model, &info);
-    if (!rc)
+    if (!rc && args->prompts)
+        rc = answer_prompts(args, model);
+    else if (!rc)
         rc = answer_prompt(args, model, typed ? typed : args->prompt);
     peft_model_free(model);
     free(typed);

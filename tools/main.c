@@ -78,10 +78,34 @@ static const struct option quantize_options[] = {
     {"to", OPT_TEXT, "NAME", "q4_k, q5_k, q6_k, q8_0, q4_0, q4_1, q5_0, q5_1 (GGUF); nf4, fp4,\n"
      "                         nf4_dq, fp4_dq (folder); dynamic: chosen for each matrix by\n"
      "                         what it costs on --calibrate", AT(to), 0, 0},
-    {"budget", OPT_TEXT, "SIZE", "of all tensors, with dynamic: 300M, 1.2G, or bits a weight: 4.8\n"
-     "                         (default 5 bits)", AT(budget), 0, 0},
+    {"budget", OPT_TEXT, "SIZE", "of all tensors, with dynamic: 300M, 1.2G, or 4.8bpw\n"
+     "                         (default 5bpw)", AT(budget), 0, 0},
+    {"bits", OPT_NUMBER, "X", "the same, in bits a weight: 4.8", AT(bits), 1, 64},
     {"out", OPT_TEXT, "PATH", "a folder, or a file that ends in .gguf", AT(out), 0, 0},
     {"overwrite", OPT_FLAG, NULL, "replace what --out names", AT(overwrite), 0, 0},
+    {0}};
+static const struct option check_options[] = {
+    {"reader", OPT_TEXT, "NAME", "peft, vllm or llama.cpp (default: all)", AT(reader), 0, 0},
+    {"base", OPT_TEXT, "MODEL", "its base model, whose modules the tensors must fit", AT(base), 0,
+     0},
+    {0}};
+static const struct option rework_options[] = {
+    {"base", OPT_TEXT, "MODEL", "the adapter's base model", AT(base), 0, 0},
+    {"for", OPT_TEXT, "READER", "what shall read it: peft, vllm or llama.cpp (default: all)",
+     AT(reader), 0, 0},
+    {"to", OPT_TEXT, "FORM", "peft (default), gguf or mlx: how the adapter is written", AT(to), 0,
+     0},
+    {"merge", OPT_FLAG, NULL, "write the base with the adapter in its weights: a folder, or a\n"
+     "                         GGUF file when OUT ends in .gguf", AT(merge), 0, 0},
+    {"rank", OPT_INT, "R", "what cannot be folded becomes a LoRA of this rank, by SVD of the\n"
+     "                         weights' difference", AT(rank), 1, 65536},
+    {"dtype", OPT_TEXT, "NAME", "f32 (default), f16, bf16; merged weights: as held, or any of\n"
+     "                         peft convert", AT(dtype), 0, 0},
+    {"data", OPT_TEXT, "FILE", "texts, one a line, that prove the result (default: built in)",
+     AT(data), 0, 0},
+    {"limit", OPT_NUMBER, "X", "largest logit difference allowed (default 1e-4)", AT(limit_diff),
+     0, 1e9},
+    {"overwrite", OPT_FLAG, NULL, "replace OUT", AT(overwrite), 0, 0},
     {0}};
 static const struct option list_options[] = {
     {"markdown", OPT_FLAG, NULL, "as a table for a README", AT(markdown), 0, 0}, {0}};
@@ -117,9 +141,11 @@ static const struct command commands[] = {
     {"generate", "Answers one prompt.", "peft generate MODEL --prompt TEXT [options]",
      "  peft generate model.gguf --prompt \"What is the capital of France?\"\n"
      "  peft generate model.gguf --adapter run --prompt Hello --temperature 0.7 --seed 1\n"
-     "  echo \"Once upon a time\" | peft generate model.gguf --raw --max-tokens 40\n",
+     "  echo \"Once upon a time\" | peft generate model.gguf --raw --max-tokens 40\n"
+     "  peft generate model.gguf --prompts asked.jsonl --with law=run1 --with cook=run2 --json\n",
      OPERAND_NEEDED,
-     {prompt_options, generate_options, adapter_options, model_options, common_options},
+     {prompt_options, prompts_options, generate_options, adapter_options, model_options,
+      common_options},
      run_generate, NULL},
     {"chat", "Talks with a model.", "peft chat MODEL [options]",
      "  peft chat model.gguf\n"
@@ -162,6 +188,18 @@ static const struct command commands[] = {
      "  peft quantize folder --to nf4 --out folder-nf4\n",
      OPERAND_NEEDED, {quantize_options, calibrate_options, model_options, common_options},
      run_quantize, NULL},
+    {"adapter check", "Tells who loads, refuses or silently misreads an adapter.",
+     "peft adapter check DIR [--reader peft|vllm|llama.cpp] [--base MODEL] [--json]",
+     "  peft adapter check run\n"
+     "  peft adapter check run --reader vllm --base model --json\n",
+     OPERAND_NEEDED, {check_options, model_options, common_options}, run_adapter_check, "adapter"},
+    {"adapter convert", "Makes an adapter one that a reader reads right, and proves it.",
+     "peft adapter convert DIR OUT --base MODEL [options]",
+     "  peft adapter convert rslora plain --base model --for llama.cpp\n"
+     "  peft adapter convert run run.gguf --base model --for llama.cpp --to gguf\n"
+     "  peft adapter convert dora merged --base model --merge --dtype bf16\n"
+     "  peft adapter convert loha lora --base model --rank 32\n",
+     OPERAND_TWO, {rework_options, model_options, common_options}, run_adapter_convert, "adapter"},
     {"list", "Shows what works: families, formats, types, tokenizers, heads, methods.",
      "peft list families|formats|types|tokenizers|heads|methods [--json | --markdown]",
      "  peft list families\n"
@@ -188,7 +226,7 @@ static void print_overview(FILE *to)
             "  peft generate model.gguf --adapter run --prompt \"...\"\n\n",
             paint(to, BOLD), paint(to, PLAIN));
     for (int i = 0; i < N_COMMANDS; i++)
-        fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].summary);
+        fprintf(to, "  %-16s %s\n", commands[i].name, commands[i].summary);
     fprintf(to, "\npeft COMMAND --help tells more; peft --version.\n");
 }
 
@@ -222,8 +260,28 @@ static int unknown_command(const char *name)
     return usage_error("there is no command \"%s\"; see peft --help", name);
 }
 
+/* "adapter check" is one name: the words become one, in front of the rest. */
+static void join_name(int *argc, char **argv)
+{
+    static char name[64];
+    if (*argc < 3 || strcmp(argv[1], "adapter"))
+        return;
+    snprintf(name, sizeof name, "%s %s", argv[1], argv[2]);
+    if (!find_command(name))
+        return;
+    argv[1] = name;
+    memmove(argv + 2, argv + 3, (size_t)(*argc - 2) * sizeof *argv);
+    --*argc;
+}
+
 static int run_command(int argc, char **argv)
 {
+    if (argc > 1 && !strcmp(argv[1], "help")) {
+        int rest = argc - 1;
+        join_name(&rest, argv + 1);
+        argc = rest + 1;
+    } else
+        join_name(&argc, argv);
     const char *name = argc > 1 ? argv[1] : "";
     if (!*name) {
         print_overview(stderr);

@@ -63,18 +63,23 @@ static bool is_adapter_folder(const char *path)
 
 int open_model(const struct args *args, peft_model **model, peft_info *info)
 {
+    return open_model_at(args, args->operand, model, info);
+}
+
+int open_model_at(const struct args *args, const char *path, peft_model **model, peft_info *info)
+{
     peft_load_opts opts = {.size = sizeof opts, .threads = args->threads, .no_map = args->no_map,
                            .level = args->level, .blas = args->blas, .log = on_log,
-                           .quant = args->quant, .any_base = args->any_base};
-    int32_t rc = peft_model_load(args->operand, &opts, model);
+                           .quant = args->quant, .compute = args->compute,
+                           .any_base = args->any_base};
+    int32_t rc = peft_model_load(path, &opts, model);
     if (!rc) {
         *info = (peft_info){.size = sizeof *info};
         rc = peft_model_info(*model, info);
     }
-    if (rc && is_adapter_folder(args->operand)) {
+    if (rc && is_adapter_folder(path)) {
         library_error(rc, "cannot load the model");
-        note("%s is an adapter: name its base model first, then --adapter %s", args->operand,
-             args->operand);
+        note("%s is an adapter: name its base model first, then --adapter %s", path, path);
         return EXIT_FILE;
     }
     return rc ? library_error(rc, "cannot load the model") : 0;

@@ -25,6 +25,8 @@ const struct option model_options[] = {
     {"blas", OPT_TEXT, "FILE", "BLAS library, or `none` for the built-in one", AT(blas), 0, 0},
     {"quant", OPT_TEXT, "NAME", "linear layers while loading: nf4, fp4, nf4_dq, fp4_dq, q4_k,\n"
      "                         q5_k, q6_k, q8_0, q4_0, q4_1, q5_0, q5_1", AT(quant), 0, 0},
+    {"compute", OPT_TEXT, "KIND", "products: f32, bf16 (AMX, AVX512-BF16), or auto: bf16\n"
+     "                         where the processor has it (default: f32)", AT(compute), 0, 0},
     {"no-map", OPT_FLAG, NULL, "read the weights instead of mapping them", AT(no_map), 0, 0},
     {0}};
 
@@ -44,8 +46,18 @@ const struct option data_options[] = {
     {0}};
 
 const struct option adapter_options[] = {
-    {"adapter", OPT_TEXT, "DIR", "adapter folder, ours or Hugging Face PEFT's", AT(adapter), 0, 0},
+    {"adapter", OPT_TEXT, "PATH", "adapter: folder of PEFT or MLX-LM, or GGUF file", AT(adapter), 0,
+     0},
     {"any-base", OPT_FLAG, NULL, "load an adapter that was trained on other weights", AT(any_base),
+     0, 0},
+    {0}};
+
+const struct option prompts_options[] = {
+    {"prompts", OPT_TEXT, "FILE", "many at once: JSONL of \"prompt\" and \"adapter\" (a\n"
+     "                         name, \"\": the model as it is), or lines of text", AT(prompts), 0,
+     0},
+    {"batch", OPT_INT, "N", "answers at once (default 16)", AT(batch), 1, 65536},
+    {"with", OPT_LIST, "NAME=PATH", "adapter for prompts that name it; may be repeated", AT(with),
      0, 0},
     {0}};
 
@@ -57,7 +69,8 @@ const struct option train_options[] = {
     {"unfreeze", OPT_LIST, "GLOB", "tensors that train in any case", AT(unfreeze), 0, 0},
     {"to-float", OPT_FLAG, NULL, "turn quantised tensors that train into float32", AT(to_float),
      0, 0},
-    {"rank", OPT_INT, "N", "LoRA rank (default 16)", AT(rank), 1, 65536},
+    {"rank", OPT_INT, "N", "LoRA rank (default 16); of prompt, ptuning, prefix the\n"
+     "                         number of virtual tokens (default 20)", AT(rank), 1, 65536},
     {"alpha", OPT_NUMBER, "X", "LoRA scale (default 2 * rank)", AT(alpha), 0, 1e9},
     {"rslora", OPT_SWITCH, NULL, "scale by alpha / sqrt(rank) (default on)", AT(rslora), 0, 0},
     {"dropout", OPT_NUMBER, "X", "on the adapter's or the head's input", AT(dropout), 0, 0.999},
@@ -65,8 +78,12 @@ const struct option train_options[] = {
      0},
     {"settings", OPT_TEXT, "JSON", "of the method, as in PEFT's adapter_config.json", AT(settings),
      0, 0},
-    {"init", OPT_TEXT, "NAME", "of LoRA: kaiming (default), gaussian, pissa, olora", AT(init), 0,
-     0},
+    {"init", OPT_TEXT, "NAME", "of LoRA: kaiming (default), gaussian, pissa, olora;\n"
+     "                         eva: from the data; loftq: on a quantised base", AT(init), 0, 0},
+    {"init-model", OPT_TEXT, "PATH", "of loftq: the float model (default: the base's own\n"
+     "                         with --quant)", AT(init_model), 0, 0},
+    {"rho", OPT_NUMBER, "X", "of eva: a module's rank may grow by this (default 2)", AT(rho), 1,
+     1000},
     {"lr-ratio", OPT_NUMBER, "X", "LoRA+: learning rate of B over that of A", AT(lr_ratio), 0, 1e6},
     {"trainable-tokens", OPT_TEXT, "LIST", "rows of the embedding that train too: tokens or ids,\n"
      "                         \"<|im_start|>,<|im_end|>,17\"", AT(trainable_tokens), 0, 0},
@@ -74,7 +91,7 @@ const struct option train_options[] = {
      AT(modules_to_save), 0, 0},
     {"target-parameters", OPT_TEXT, "NAMES", "experts that get LoRA as one parameter",
      AT(target_parameters), 0, 0},
-    {"adapter", OPT_TEXT, "DIR", "go on from this adapter", AT(adapter), 0, 0},
+    {"adapter", OPT_TEXT, "PATH", "go on from this adapter", AT(adapter), 0, 0},
     {"any-base", OPT_FLAG, NULL, "load an adapter that was trained on other weights", AT(any_base),
      0, 0},
     {"head", OPT_TEXT, "KIND", "of a new head (default: by the data): classification,\n"
@@ -306,6 +323,8 @@ int options_parse(const struct command *cmd, int argc, char **argv, struct args 
             rc = usage_error("unknown option %s; options are written --name", word);
         else if (cmd->operand == OPERAND_NONE)
             rc = usage_error("%s takes no file, found \"%s\"", cmd->name, word);
+        else if (args->operand && !args->second && cmd->operand == OPERAND_TWO)
+            args->second = word;
         else if (args->operand)
             rc = usage_error("%s takes one model, found \"%s\" after \"%s\"", cmd->name, word,
                              args->operand);
@@ -314,7 +333,10 @@ int options_parse(const struct command *cmd, int argc, char **argv, struct args 
         if (rc)
             return rc;
     }
-    if (cmd->operand == OPERAND_NEEDED && !args->operand && !args->help)
+    if (cmd->operand == OPERAND_TWO && args->operand && !args->second && !args->help)
+        return usage_error("where to?  usage: %s", cmd->usage);
+    if ((cmd->operand == OPERAND_NEEDED || cmd->operand == OPERAND_TWO) && !args->operand &&
+        !args->help)
         return usage_error("which %s?  usage: %s", cmd->of ? cmd->of : "model", cmd->usage);
     return 0;
 }

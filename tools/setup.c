@@ -61,21 +61,46 @@ static int freeze_all_but(struct run *run, const char *glob)
     return rc ? library_error(rc, "cannot choose what trains") : 0;
 }
 
+static int32_t on_eva(void *ctx, int64_t done, int64_t total)
+{
+    (void)ctx;
+    if (stderr_is_live())
+        progress(false, "eva: %lld of %lld inputs are known", (long long)done, (long long)total);
+    return interrupted();
+}
+
+/* LoRA's start from the data; Ctrl-C ends it. */
+static int start_from_data(struct run *run)
+{
+    peft_eva_opts opts = {.size = sizeof opts, .rho = (float)run->args->rho,
+                          .batch = run->args->batch, .seed = run->args->seed,
+                          .progress = on_eva};
+    interrupt_catch(NULL);
+    int32_t rc = peft_adapter_init_eva(run->model, "default", run->data, &opts);
+    interrupt_release();
+    progress_end();
+    return rc ? library_error(rc, "--init eva") : 0;
+}
+
 static int method_adapter(struct run *run)
 {
     const struct args *a = run->args;
+    bool eva = a->init && !strcmp(a->init, "eva");
     if (a->adapter)
         return 0;
     peft_adapter_opts opts = {.size = sizeof opts, .targets = a->targets, .rank = a->rank,
                               .alpha = (float)a->alpha, .dropout = (float)a->dropout,
                               .rslora = a->rslora, .seed = a->seed,
                               .target_parameters = a->target_parameters, .method = run->method,
-                              .settings = a->settings, .init = a->init,
+                              .settings = a->settings, .init = eva ? NULL : a->init,
+                              .init_model = a->init_model,
                               .lr_ratio = (float)a->lr_ratio,
                               .trainable_tokens = a->trainable_tokens,
                               .modules_to_save = a->modules_to_save};
     int32_t rc = peft_adapter_add(run->model, "default", &opts);
-    return rc ? library_error(rc, "cannot add the adapter") : 0;
+    if (rc)
+        return library_error(rc, "cannot add the adapter");
+    return eva ? start_from_data(run) : 0;
 }
 
 static int method_head(struct run *run)
@@ -105,9 +130,14 @@ static int method_none(struct run *run)
     return freeze_all_but(run, NULL);
 }
 
+/* A head trains whole, as everywhere. */
 static int method_bitfit(struct run *run)
 {
-    return freeze_all_but(run, "*.bias");
+    int rc = freeze_all_but(run, "*.bias");
+    if (rc || !run->info.labels)
+        return rc;
+    rc = peft_unfreeze(run->model, head_tensors);
+    return rc ? library_error(rc, "cannot choose what trains") : 0;
 }
 
 /* What is not an adapter; the library has the table of those. */
@@ -448,17 +478,23 @@ static char *number_or_auto(double v)
 static void method_settings(struct settings *s, const struct run *run)
 {
     const struct args *a = run->args;
+    bool lora = !strcmp(run->method, "lora") || !strcmp(run->method, "dora");
     int32_t rank = a->rank ? a->rank : 16;
     add_setting(s, "method", quoted(run->method), false);
     add_setting(s, "freeze", joined(&a->freeze), false);
     add_setting(s, "unfreeze", joined(&a->unfreeze), false);
     if (is_adapter(run->method) && a->adapter)
         add_setting(s, "from_adapter", quoted(a->adapter), true);
-    else if (is_adapter(run->method)) {
+    else if (is_adapter(run->method) && !lora) {
+        add_setting(s, "rank", a->rank ? number(a->rank) : quoted("auto"), false);
+        add_setting(s, "settings", quoted(a->settings), false);
+    } else if (lora) {
         add_setting(s, "rank", number(rank), false);
         add_setting(s, "alpha", number(a->alpha > 0 ? a->alpha : 2 * rank), false);
         add_setting(s, "rslora", format("%s", a->rslora < 0 ? "false" : "true"), false);
         add_setting(s, "targets", quoted(a->targets ? a->targets : "all linear layers"), false);
+        add_setting(s, "init", quoted(a->init), false);
+        add_setting(s, "rho", number_or_auto(a->rho), false);
         add_setting(s, "trainable_tokens", quoted(a->trainable_tokens), false);
         add_setting(s, "modules_to_save", quoted(a->modules_to_save), false);
         add_setting(s, "settings", quoted(a->settings), false);

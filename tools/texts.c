@@ -13,12 +13,14 @@ struct texts {
     int32_t n;
 };
 
-/* The string "text" of a JSON object, in place; the line itself otherwise. */
-static char *text_of_line(char *line)
+char *string_of_line(char *line, const char *key)
 {
-    char *from = *line == '{' ? strstr(line, "\"text\"") : NULL, *to;
-    if (!from || !(from = strchr(from + 6, '"')))
-        return line;
+    size_t n = strlen(key);
+    char *from = *line == '{' ? line : NULL, *to;
+    while (from && (from = strchr(from, '"')) && (strncmp(from + 1, key, n) || from[n + 1] != '"'))
+        from++;
+    if (!from || !(from = strchr(from + n + 2, '"')))
+        return NULL;
     for (to = line, from++; *from && *from != '"'; from++) {
         if (*from != '\\') {
             *to++ = *from;
@@ -51,6 +53,12 @@ static char *text_of_line(char *line)
     }
     *to = 0;
     return line;
+}
+
+static char *text_of_line(char *line)
+{
+    char *text = string_of_line(line, "text");
+    return text ? text : line;
 }
 
 static int texts_open(const struct args *args, struct texts *t)

@@ -59,15 +59,30 @@ int adapter_new(struct model *m, const char *name, const struct method *method,
                     name ? name : "");
     if (adapter_find(m, name))
         return fail(PEFT_ESTATE, "the model has an adapter \"%s\" already", name);
-    struct adapter *a = arena_alloc(&m->arena, sizeof(*a));
-    char *kept = arena_strndup(&m->arena, name, (int64_t)n);
-    if (!a || !kept) return PEFT_ENOMEM;
+    struct arena arena;
+    arena_init(&arena, &m->host.mem);
+    struct adapter *a = arena_alloc(&arena, sizeof(*a));
+    char *kept = arena_strndup(&arena, name, (int64_t)n);
+    if (!a || !kept) {
+        arena_free(&arena);
+        return PEFT_ENOMEM;
+    }
+    a->arena = arena;
     a->name = kept;
     a->method = method;
     a->rank = method->rank;
     a->weight = 1.0f;
     settings_default(a);
     *out = a;
+    return PEFT_OK;
+}
+
+int adapter_room(struct model *m, struct adapter *a, int64_t n)
+{
+    a->sites = arena_alloc(&a->arena, n * (int64_t)sizeof(*a->sites));
+    a->at = arena_alloc(&a->arena, (m->n_sites + 1) * (int64_t)sizeof(*a->at));
+    if (!a->sites || !a->at) return PEFT_ENOMEM;
+    a->n_at = m->n_sites + 1;
     return PEFT_OK;
 }
 
@@ -96,7 +111,7 @@ static int part_shape(const struct adapted *d, int k, int64_t *rows, int64_t *co
 
 int adapter_common(struct model *m, struct adapter *a, int k, int64_t rows, int64_t cols)
 {
-    struct param *p = arena_alloc(&m->arena, sizeof(*p));
+    struct param *p = arena_alloc(&a->arena, sizeof(*p));
     if (!p) return PEFT_ENOMEM;
     *p = (struct param){ .name = a->method->common[k].suffix, .type = &qtype_f32,
                          .stored = &qtype_f32, .layer = -1, .n_dims = 2, .adapter = 1,
@@ -107,13 +122,15 @@ int adapter_common(struct model *m, struct adapter *a, int k, int64_t rows, int6
     return p->own ? PEFT_OK : PEFT_ENOMEM;
 }
 
-static struct param *make_part(struct model *m, const struct part *part, const struct site *s,
-                               int64_t rows, int64_t cols)
+static struct param *make_part(struct model *m, const struct adapted *d, int k, int64_t rows,
+                               int64_t cols)
 {
+    const struct part *part = &d->method->parts[k];
+    const struct site *s = d->site;
     char name[240];
     int n = snprintf(name, sizeof(name), "%s.%s", s->name, part->suffix);
-    struct param *p = arena_alloc(&m->arena, sizeof(*p));
-    char *kept = arena_strndup(&m->arena, name, n);
+    struct param *p = arena_alloc(&d->adapter->arena, sizeof(*p));
+    char *kept = arena_strndup(&d->adapter->arena, name, n);
     if (!p || !kept) return NULL;
     *p = (struct param){ .name = kept,
                          .type = &qtype_f32,
@@ -121,6 +138,7 @@ static struct param *make_part(struct model *m, const struct part *part, const s
                          .layer = s->layer,
                          .trainable = !(part->flags & PART_START),
                          .adapter = 1,
+                         .states = d->method->states,
                          .counted = !(part->flags & PART_START) };
     p->rows = rows;
     p->cols = cols;
@@ -148,6 +166,7 @@ int adapter_attach_as(struct model *m, struct adapted *d, const struct method *m
     int twin = mate && mate->site != s && s == m->output;
     *d = (struct adapted){ .method = method, .adapter = owner, .site = s, .rank = rank,
                            .alpha = alpha };
+    owner->at[s->index] = d;
     if (method->begin) {
         int rc = method->begin(m, d);
         if (rc) return rc;
@@ -165,7 +184,7 @@ int adapter_attach_as(struct model *m, struct adapted *d, const struct method *m
             d->borrowed |= (uint8_t)(1u << k);
             continue;
         }
-        if (!(d->part[k] = make_part(m, part, s, rows, cols))) return PEFT_ENOMEM;
+        if (!(d->part[k] = make_part(m, d, k, rows, cols))) return PEFT_ENOMEM;
     }
     if (method->derive && !(d->derived = mem_array(&m->host.mem, method->derived_len(d), 4)))
         return PEFT_ENOMEM;
@@ -203,6 +222,7 @@ static int wanted(const struct model *m, const struct adapter *a, const struct s
 {
     const struct method *method = a->method;
     int tied = a->ties && (method->at & SITE_EMBED) && model_tied(m);
+    if (method->virtual) return s->slot == SLOT_EMBED;
     if (!(s->kind & method->at) || method->puts_rows || (tied && s == m->output)) return 0;
     if (tied && s == m->global[SLOT_EMBED] && targets && adapter_targets(targets, m->output->name))
         return 1;
@@ -216,7 +236,7 @@ int adapter_keep_module(struct model *m, struct adapter *a, struct param *p, flo
 {
     for (int64_t i = 0; i < a->n_saved; i++)
         if (a->saved[i].p == p) return fail(PEFT_EFORMAT, "tensor %s is saved twice", p->name);
-    struct saved_module *list = arena_alloc(&m->arena, (a->n_saved + 1) * (int64_t)sizeof(*list));
+    struct saved_module *list = arena_alloc(&a->arena, (a->n_saved + 1) * (int64_t)sizeof(*list));
     if (!list) return PEFT_ENOMEM;
     if (a->n_saved) memcpy(list, a->saved, (size_t)a->n_saved * sizeof(*list));
     int apart = !a->ties && model_tied(m) && (p == m->output->w || p == m->untied);
@@ -282,20 +302,6 @@ static int keep_modules(struct model *m, struct adapter *a, const char *targets)
     return PEFT_OK;
 }
 
-/* Several enabled adapters may keep the same module.  The one that was enabled
- * last counts, and each remembers what it took the place of: a chain from the
- * parameter, over the copies, down to the model's own values. */
-struct saved_module *copy_where(struct model *m, const struct param *p, const float *mine,
-                                const float *old)
-{
-    for (struct adapter *a = m->adapters; a; a = a->next)
-        for (int64_t i = 0; a->enabled && i < a->n_saved + a->n_merged; i++) {
-            struct saved_module *s = i < a->n_saved ? &a->saved[i] : &a->merged[i - a->n_saved];
-            if (s->p == p && ((mine && s->mine == mine) || (old && s->old_own == old))) return s;
-        }
-    return NULL;
-}
-
 void put_module(struct saved_module *s)
 {
     struct param *p = s->p;
@@ -354,7 +360,7 @@ static void output_refresh(struct model *m)
 void adapter_enable(struct model *m, struct adapter *a, int on)
 {
     if (a->enabled == on) return;
-    m->edits++;
+    if (a->n_saved) m->edits++;
     untied_refresh(m);
     for (int64_t i = 0; i < a->n_saved; i++) {
         if (on) put_module(&a->saved[i]);
@@ -372,11 +378,6 @@ void adapter_link(struct model *m, struct adapter *a)
     if (!m->adapter_seen)
         for (int64_t i = 0; i < m->n_params; i++) m->params[i]->trainable = 0;
     m->adapter_seen = 1;
-    for (int64_t i = 0; i < a->n_sites; i++) {
-        struct adapted **at = &a->sites[i].site->first;
-        while (*at) at = &(*at)->next;
-        *at = &a->sites[i];
-    }
     adapter_enable(m, a, 1);
     for (int64_t i = 0; i < a->n_saved; i++) {
         a->saved[i].was_trainable = a->saved[i].p->trainable;
@@ -387,12 +388,11 @@ void adapter_link(struct model *m, struct adapter *a)
 void adapter_drop(struct model *m, struct adapter *a)
 {
     for (int64_t i = 0; i < a->n_sites; i++) adapted_free(m, &a->sites[i]);
-    for (int k = 0; k < COMMON; k++) {
+    for (int k = 0; k < COMMON; k++)
         if (a->common[k]) mem_free(&m->host.mem, a->common[k]->own);
-        a->common[k] = NULL;
-    }
     for (int64_t i = 0; i < a->n_saved; i++) mem_free(&m->host.mem, a->saved[i].mine);
-    a->n_sites = a->n_saved = 0;
+    struct arena arena = a->arena;
+    arena_free(&arena);
 }
 
 /* Whether the module trains without the adapter that is being removed: it did
@@ -413,11 +413,6 @@ void adapter_remove(struct model *m, struct adapter *a)
     struct adapter **at = &m->adapters;
     while (*at != a) at = &(*at)->next;
     *at = a->next;
-    for (int64_t i = 0; i < a->n_sites; i++) {
-        struct adapted **d = &a->sites[i].site->first;
-        while (*d != &a->sites[i]) d = &(*d)->next;
-        *d = (*d)->next;
-    }
     adapter_enable(m, a, 0);
     for (int64_t i = 0; i < a->n_saved; i++)
         a->saved[i].p->trainable = keeps_module(m, &a->saved[i]);
@@ -451,7 +446,7 @@ static int is_attached(const struct adapter *a, int64_t n, const struct site *s)
 static int adapter_options(struct model *m, struct adapter *a, const peft_adapter_opts *o,
                            json **root)
 {
-    static const char *const starts[] = { "gaussian", "pissa", "olora" };
+    static const char *const starts[] = { "gaussian", "loftq", "pissa", "olora" };
     if (o->rank < 0 || o->rank > 1 << 16)
         return fail(PEFT_EARG, "rank %d, expected 1 to 65536", o->rank);
     if (!isfinite(o->alpha))
@@ -461,13 +456,19 @@ static int adapter_options(struct model *m, struct adapter *a, const peft_adapte
     if (!(o->lr_ratio >= 0 && o->lr_ratio < 1e6f))
         return fail(PEFT_EARG, "lr_ratio %g, expected 0 or more", (double)o->lr_ratio);
     for (size_t i = 0; o->init && i < ARRAY_LEN(starts); i++)
-        if (a->method->patterns && !strcmp(o->init, starts[i])) a->start = starts[i];
+        if (a->method->patterns == PATTERN_NUMBER && !strcmp(o->init, starts[i]))
+            a->start = starts[i];
     if (o->init && !a->start && strcmp(o->init, "kaiming"))
         return fail(PEFT_EARG, "init \"%s\" of method %s, expected kaiming, or of LoRA gaussian, "
-                    "pissa, olora", o->init, a->method->name);
-    a->shifts = a->start && a->start != starts[0];
-    if (a->shifts && (a->method->mark || o->target_parameters))
+                    "pissa, olora, loftq (and eva by peft_adapter_init_eva)", o->init,
+                    a->method->name);
+    a->shifts = a->start && (a->start == starts[2] || a->start == starts[3]);
+    int loftq = a->start == starts[1], random = !a->start || a->start == starts[0];
+    if ((a->shifts && a->method->mark) || (loftq && strcmp(a->method->peft_type, "LORA")) ||
+        (!random && o->target_parameters))
         return fail(PEFT_EARG, "init %s is of plain LoRA on linear layers", a->start);
+    if (o->init_model && !loftq)
+        return fail(PEFT_EARG, "init_model is given, which is of init loftq");
     if (o->rank && !a->method->rank)
         return fail(PEFT_EARG, "method %s has no rank", a->method->name);
     a->rank = o->rank ? o->rank : a->method->rank;
@@ -477,6 +478,9 @@ static int adapter_options(struct model *m, struct adapter *a, const peft_adapte
     a->seed = o->seed;
     a->lr_ratio = o->lr_ratio;
     a->ties = 1;
+    a->virtual.encodes = 1;
+    if (a->method->virtual && o->targets)
+        return fail(PEFT_EARG, "method %s has no targets", a->method->name);
     int rc = settings_parse(m, a, o->settings, root);
     if (!rc && o->trainable_tokens)
         rc = tokens_parse(m, a, o->trainable_tokens, a->method->puts_rows ? o->targets : NULL);
@@ -516,8 +520,7 @@ static int add_sites(struct model *m, struct adapter *a, const peft_adapter_opts
     int64_t n_fused = 0, i;
     struct site *s;
     int rc;
-    a->sites = arena_alloc(&m->arena, (n + 2 * a->n_tokens + 2) * (int64_t)sizeof(*a->sites));
-    if (!a->sites) return PEFT_ENOMEM;
+    if ((rc = adapter_room(m, a, n + 2 * a->n_tokens + 2))) return rc;
     if ((rc = add_common(m, a, o->targets))) return rc;
     rc = add_fused(m, a, o->target_parameters, 1, &n_fused);
     n_fused = a->n_sites;
@@ -548,7 +551,7 @@ int adapter_add(struct model *m, const char *name, const peft_adapter_opts *o)
 {
     const struct method *method = method_by_name(o->method ? o->method : "lora");
     int64_t n = 0, n_fused = 0, i;
-    struct adapter *a;
+    struct adapter *a = NULL;
     struct site *s;
     json *config = NULL;
     if (!method)
@@ -569,13 +572,17 @@ int adapter_add(struct model *m, const char *name, const peft_adapter_opts *o)
         rc = fail(PEFT_ENOTFOUND,
                   "no layer for method %s is called \"%s\"; this model has layers such as \"%s\"",
                   method->name, o->targets ? o->targets : "", m->layers[0].at[SLOT_O]->name);
-    if (!rc) {
-        rc = add_sites(m, a, o, config, n + n_fused);
-        if (!rc) rc = keep_modules(m, a, o->modules_to_save);
-        if (!rc) rc = tokens_attach(m, a);
-        if (rc) adapter_drop(m, a);
-        else adapter_link(m, a);
+    if (!rc && a->start && !strcmp(a->start, "loftq"))
+        rc = loftq_open(m, o->init_model, &a->floats);
+    if (!rc) rc = add_sites(m, a, o, config, n + n_fused);
+    if (a) {
+        model_free(a->floats);
+        a->floats = NULL;
     }
+    if (!rc) rc = keep_modules(m, a, o->modules_to_save);
+    if (!rc) rc = tokens_attach(m, a);
+    if (!rc) adapter_link(m, a);
+    else if (a) adapter_drop(m, a);
     if (!rc) a->born = card_weights(a);
     json_free(config);
     return rc;

@@ -31,20 +31,13 @@ struct combine {
     const peft_combine_opts *o;
 };
 
-static const struct adapted *combine_at(const struct adapter *a, const struct site *s)
-{
-    for (const struct adapted *d = s->first; d; d = d->next)
-        if (d->adapter == a) return d;
-    return NULL;
-}
-
 /* The adapters' parts at one module, with what each counts. */
 struct sources { const struct adapted *d[MAX_COMBINED]; float weight[MAX_COMBINED]; int n; };
 static void combine_sources(const struct combine *c, const struct site *s, struct sources *to)
 {
     to->n = 0;
     for (int32_t i = 0; i < c->n; i++) {
-        const struct adapted *d = combine_at(c->from[i], s);
+        const struct adapted *d = adapted_at(c->from[i], s);
         if (!d) continue;
         to->weight[to->n] = c->weights[i] * d->scale;
         to->d[to->n++] = d;
@@ -125,7 +118,7 @@ static int combine_svd(const struct combine *c, const struct sources *s, struct 
             c->m->compute.blas->sgemm(0, 0, w->rows, w->cols, s->d[i]->rank, s->weight[i],
                                       s->d[i]->part[1]->own, s->d[i]->rank, s->d[i]->part[0]->own,
                                       w->cols, 1.0f, sum, w->cols);
-        rc = lowrank(c->m, &matrix, 1, d->rank, left, d->part[0]->own);
+        rc = lowrank(c->m, &matrix, LOWRANK_SVD, d->rank, left, d->part[0]->own);
     }
     for (int64_t i = 0; i < w->rows * d->rank && !rc; i++)
         d->part[1]->own[i] = left[i % d->rank * w->rows + i / d->rank];
@@ -205,8 +198,7 @@ int adapter_combine(struct model *m, const char *name, struct adapter *const *fr
     }
     int rc = adapter_new(m, name, from[0]->method, &a);
     if (rc) return rc;
-    a->sites = arena_alloc(&m->arena, m->n_sites * (int64_t)sizeof(*a->sites));
-    if (!a->sites) return PEFT_ENOMEM;
+    rc = adapter_room(m, a, m->n_sites);
     a->turned = from[0]->turned;
     for (int64_t i = 0; i < m->n_sites && !rc; i++)
         rc = combine_site(&c, a, m->sites[i], (uint64_t)i);

@@ -122,11 +122,12 @@ void fused_module(const struct model *m, const struct adapted *d, char *to, size
     fused_name(row, d->site->layer, to, cap);
     size_t n = strlen(to) - strlen(row->param) - 1;
     to[n] = 0;
-    for (row++; row->param; row++)
-        for (const struct adapted *o = m->layers[d->site->layer].experts[0]
-                                           .at[row->slots[0] - SLOT_EXPERT]->first; o; o = o->next)
-            if (o->adapter == d->adapter && o->fused) {
-                snprintf(to + n, cap - n, WRAPPER);
-                n = strlen(to);
-            }
+    for (row++; row->param; row++) {
+        const struct expert *first = &m->layers[d->site->layer].experts[0];
+        const struct adapted *o = adapted_at(d->adapter, first->at[row->slots[0] - SLOT_EXPERT]);
+        if (o && o->fused) {
+            snprintf(to + n, cap - n, WRAPPER);
+            n = strlen(to);
+        }
+    }
 }

@@ -1,21 +1,12 @@
 /* Reading adapters as Hugging Face PEFT writes them: adapter_config.json and
  * adapter_model.safetensors, whose tensors are called
- * base_model.model.<module>.<part>.  Generic over the methods' parts. */
+ * base_model.model.<module>.<part>.  Generic over the methods' parts.  Other
+ * formats (foreign.c) tell their settings and tensors in these words. */
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
 
 #include "adapt/io.h"
-
-struct load {
-    struct model *m;
-    struct adapter *a;
-    struct store *st;
-    const json *config;
-    struct map sites;               /* module name -> index in m->sites */
-    int64_t *at;                    /* site -> 1 + index in a->sites, or 0 */
-    char *parameters;               /* target_parameters, separated by commas, or NULL */
-};
 
 /* Settings that change the arithmetic and that we do not have. */
 static int refuse_unknown(const json *c)
@@ -34,15 +25,28 @@ static int refuse_unknown(const json *c)
                         must_be_off[i]);
     }
     const char *init = json_string(json_get(c, "init_lora_weights"));
-    if (init && (!strncmp(init, "pissa", 5) || !strcmp(init, "olora")))
-        return fail(PEFT_EUNSUPPORTED,
-                    "the adapter was made with init_lora_weights \"%s\", which changed its base; "
-                    "save it in PEFT with path_initial_model_for_weight_conversion",
-                    init);
+    static const char *const lost[] = { "pissa_niter", "corda", "loftq", "lora_ga" };
+    for (size_t i = 0; i < ARRAY_LEN(lost) && init; i++)
+        if (!strncmp(init, lost[i], strlen(lost[i])))
+            return fail(PEFT_EUNSUPPORTED, "the adapter was made with init_lora_weights \"%s\", "
+                        "which changed its base by values that are lost; save it in PEFT with "
+                        "path_initial_model_for_weight_conversion", init);
     return PEFT_OK;
 }
 
-static int read_config(struct load *l, const char *name, const char *dir, json **root)
+/* Settings that say that initial values were taken out of the base. */
+static void read_start(struct adapter *a, const json *c)
+{
+    static const char *const kinds[] = { "pissa", "olora" };
+    const char *init = json_string(json_get(c, "init_lora_weights"));
+    for (size_t i = 0; i < ARRAY_LEN(kinds) && init && a->method->restart; i++)
+        if (!strcmp(init, kinds[i])) {
+            a->start = kinds[i];
+            a->shifts = 1;
+        }
+}
+
+static int read_adapter_config(struct load *l, const char *dir, json **root)
 {
     struct file_view v;
     char *path;
@@ -53,7 +57,18 @@ static int read_config(struct load *l, const char *name, const char *dir, json *
     if (rc) return rc;
     rc = json_parse((const char *)v.data, v.n, "adapter_config.json", root);
     file_close_view(&l->m->host, &v);
-    if (rc) return rc;
+    return rc;
+}
+
+/* Which format it is: a file, or a folder whose settings tell it. */
+static int read_config(struct load *l, const char *name, const char *path, json **root)
+{
+    int kind = path_kind(&l->m->host, path), rc = PEFT_OK;
+    l->format = kind == 1 ? &format_gguf : &format_peft;
+    if (kind != 1 && (rc = read_adapter_config(l, path, root))) return rc;
+    if (*root && !json_get(*root, format_peft.mark) && json_get(*root, format_mlx.mark))
+        l->format = &format_mlx;
+    if (l->format->settings && (rc = l->format->settings(l, path, root))) return rc;
     const json *c = l->config = *root;
     const struct method *method;
     if ((rc = method_of_config(c, &method)) || (rc = refuse_unknown(c))) return rc;
@@ -62,8 +77,10 @@ static int read_config(struct load *l, const char *name, const char *dir, json *
     if ((rc = settings_read(l->m, a, c))) return rc;
     a->ties = (uint8_t)json_bool(json_get(c, "ensure_weight_tying"), 0);
     a->default_names = !a->names;
+    a->ranks.fixed = json_kind(json_get(c, "rank_pattern")) == JSON_OBJECT;
+    read_start(a, c);
     const char *base = json_string(json_get(c, "base_model_name_or_path"));
-    if (base && !(a->base = arena_strndup(&l->m->arena, base, (int64_t)strlen(base))))
+    if (base && !(a->base = arena_strndup(&a->arena, base, (int64_t)strlen(base))))
         return PEFT_ENOMEM;
     return PEFT_OK;
 }
@@ -198,6 +215,32 @@ static int load_twin(const struct adapted *d, const struct store_tensor *t, int 
     return rc ? rc : 1;
 }
 
+/* Of a module without a rank that is left, which has one that counts for nothing here,
+ * PEFT writes tensors without elements. */
+static int is_empty(const struct adapted *d)
+{
+    return d->adapter->method->patterns == PATTERN_MASK && d->rank == 1 && !d->index[0];
+}
+
+/* The virtual tokens, [n, whatever fits the settings]. */
+static int load_virtual(struct load *l, const struct store_tensor *t)
+{
+    struct adapter *a = l->a;
+    struct site *s = l->m->global[SLOT_EMBED];
+    struct adapted probe = { .adapter = a, .site = s, .rank = a->rank };
+    int64_t rows, cols;
+    if (a->n_sites) return fail(PEFT_EFORMAT, "tensor %s is there twice", t->name);
+    int rc = a->method->begin(l->m, &probe);
+    if (rc) return rc;
+    a->method->shape(&probe, 0, &rows, &cols);
+    if ((rc = check_matrix(t, 2, rows, cols))) return rc;
+    struct adapted *d = &a->sites[a->n_sites++];
+    if ((rc = adapter_attach(l->m, d, a, s, a->rank, a->alpha, NULL))) return rc;
+    d->part[0]->is_new = 1;
+    rc = virtual_in(l->m, d, t);
+    return rc ? rc : check_finite(t, d->part[0]->own);
+}
+
 static int load_part(struct load *l, const struct store_tensor *t, int64_t site, int part)
 {
     struct site *s = model_site(l->m, site);
@@ -208,16 +251,19 @@ static int load_part(struct load *l, const struct store_tensor *t, int64_t site,
         return fail(PEFT_EUNSUPPORTED, "tensor %s: fan_in_fan_out is on, but the weight of %s is "
                     "[out, in]", t->name, s->name);
     if (!l->at[site]) {
-        int32_t rank;
-        float alpha;
-        int rc = settings_rank(l->a, l->config, s->name, s->peft_name, &rank, &alpha);
+        int32_t rank = l->rank;
+        float alpha = l->alpha;
+        int rc = rank ? PEFT_OK : settings_rank(l->a, l->config, s->name, s->peft_name, &rank,
+                                                &alpha);
         if (rc) return rc;
-        struct adapted *at = &l->a->sites[l->a->n_sites];
-        rc = adapter_attach(l->m, at, l->a, s, rank, alpha, NULL);
+        struct adapted *fresh = &l->a->sites[l->a->n_sites];
+        int none = l->a->method->patterns == PATTERN_MASK && !rank;
+        rc = adapter_attach(l->m, fresh, l->a, s, none ? 1 : rank, alpha, NULL);
         l->at[site] = ++l->a->n_sites;
-        if (!rc) rc = adapter_attach_twin(l->m, l->a, at);
-        if (at + 1 < l->a->sites + l->a->n_sites) l->at[l->m->n_sites] = l->a->n_sites;
+        if (!rc) rc = adapter_attach_twin(l->m, l->a, fresh);
+        if (fresh + 1 < l->a->sites + l->a->n_sites) l->at[l->m->n_sites] = l->a->n_sites;
         if (rc) return rc;
+        if (none) fresh->index[0] = 0;
     }
     const struct adapted *d = &l->a->sites[l->at[site] - 1];
     struct param *p = d->fused || (d->borrowed >> part & 1) ? NULL : d->part[part];
@@ -229,6 +275,10 @@ static int load_part(struct load *l, const struct store_tensor *t, int64_t site,
     if (!p)
         return fail(PEFT_EFORMAT, "tensor %s is there, but adapter_config.json does not ask for it",
                     t->name);
+    if (is_empty(d) && !t->count) {
+        p->is_new = 1;
+        return PEFT_OK;
+    }
     int rc = p->turned ? check_matrix(t, p->n_dims, p->cols, p->rows)
                        : check_matrix(t, p->n_dims, p->rows, p->cols);
     if (rc) return rc;
@@ -237,8 +287,8 @@ static int load_part(struct load *l, const struct store_tensor *t, int64_t site,
     return check_finite(t, p->own);
 }
 
-/* The module's own weight, which PEFT writes beside adapters of embeddings; it
- * must be what the model has: 1 = it is, 0 = this is no such tensor. */
+/* The module's own weight, which PEFT writes beside adapters of embeddings and output
+ * layers; it must be what the model has: 1 = it is, 0 = this is no such tensor. */
 static int load_base(struct load *l, const struct store_tensor *t, const char *name)
 {
     static const char ending[] = ".base_layer.weight";
@@ -246,7 +296,7 @@ static int load_base(struct load *l, const struct store_tensor *t, const char *n
     int64_t i = n > k && !strcmp(name + n - k, ending)
                     ? map_get(&l->sites, name, (int64_t)(n - k), -1) : -1;
     const struct site *s = i < 0 ? NULL : model_site(l->m, i);
-    if (!s || (s->kind != SITE_EMBED && s != l->m->output) || !t->type->is_float) return 0;
+    if (!s || !(s->kind == SITE_EMBED || (s->flags & SLOT_HEAD)) || !t->type->is_float) return 0;
     int rc = check_matrix(t, 2, s->w->rows, s->w->cols);
     float a[64], b[64];
     double off = 0, size = 0;
@@ -299,7 +349,7 @@ static int load_common(struct load *l, const struct store_tensor *t)
 
 /* The model's tensor of this name, in Hugging Face's files or in memory, with
  * or without the body's prefix. */
-static struct param *find_param(const struct load *l, const char *name)
+struct param *load_find_param(const struct load *l, const char *name)
 {
     const struct model *m = l->m;
     const char *dot = strrchr(name, '.');
@@ -327,7 +377,7 @@ static int load_module(struct load *l, const struct store_tensor *t, const char 
     int base = load_base(l, t, name);
     if (base) return MIN(base, PEFT_OK);
     name = kept_name(l, name, kept, sizeof(kept));
-    struct param *p = find_param(l, name);
+    struct param *p = load_find_param(l, name);
     int output = !p && model_tied(m) && !strcmp(name, adapter_tied_name(m, full, sizeof(full)));
     if (output && tied) return PEFT_OK;
     if (output) p = m->untied;
@@ -347,7 +397,7 @@ static int load_module(struct load *l, const struct store_tensor *t, const char 
     if (!values) return PEFT_ENOMEM;
     param_write(m, p, values, t->type, t->data);
     int rc = check_finite(t, values);
-    if (!rc) rc = adapter_keep_module(m, l->a, p, values);
+    if (!rc) rc = adapter_keep_module(l->m, l->a, p, values);
     if (rc) mem_free(&m->host.mem, values);
     return rc;
 }
@@ -365,7 +415,7 @@ static int add_head(struct load *l)
         char name[160];
         int score = (task && h->task_type && !strcmp(task, h->task_type)) +
                     2 * (ours && !strcmp(ours, h->name));
-        snprintf(name, sizeof(name), PREFIX "%s.weight", row ? row->hf : "");
+        snprintf(name, sizeof(name), "%s%s.weight", adapter_prefix(l->a), row ? row->hf : "");
         const struct store_tensor *found = store_find(l->st, name);
         if (score <= best || !found || found->n_dims != 2 || found->dims[0] > 1 << 20) continue;
         t = found;
@@ -376,7 +426,7 @@ static int add_head(struct load *l)
     const char **names = NULL;
     int32_t n = (int32_t)t->dims[0], i = 0;
     const json *list = json_get(l->config, "libpeft_labels");
-    if (json_count(list) == n && !(names = arena_alloc(&l->m->arena, n * (int64_t)sizeof(*names))))
+    if (json_count(list) == n && !(names = arena_alloc(&l->a->arena, n * (int64_t)sizeof(*names))))
         return PEFT_ENOMEM;
     for (const json *j = names ? json_first(list) : NULL; j; j = json_next(j))
         names[i++] = json_string(j);
@@ -415,6 +465,8 @@ static int attach_first(struct load *l)
 
 static int check_complete(const struct load *l)
 {
+    if (l->a->method->virtual && !l->a->n_sites)
+        return fail(PEFT_EFORMAT, "the adapter has no tensor " VIRTUAL_NAME);
     const struct part *common = l->a->method->common;
     for (int k = 0; k < COMMON && common[k].suffix; k++) {
         const struct param *p = l->a->common[k];
@@ -429,7 +481,7 @@ static int check_complete(const struct load *l)
     for (int64_t i = 0; i < l->a->n_sites; i++)
         for (int k = 0; k < PARTS; k++) {
             struct param *p = adapted_owns(&l->a->sites[i], k) ? l->a->sites[i].part[k] : NULL;
-            if (p && !p->is_new)
+            if (p && !p->is_new && !(l->a->sites[i].method->parts[k].flags & PART_START))
                 return fail(PEFT_EFORMAT, "the adapter has no tensor " PREFIX "%s", p->name);
             if (p) p->is_new = 0;
         }
@@ -449,11 +501,39 @@ static int read_parameters(struct load *l)
         buf_printf(&b, "%s,", json_string(j));
     }
     int rc = buf_check(&b);
-    if (!rc && b.n && !(l->parameters = arena_strndup(&l->m->arena, b.data, b.n)))
+    if (!rc && b.n && !(l->parameters = arena_strndup(&l->a->arena, b.data, b.n)))
         rc = PEFT_ENOMEM;
     buf_free(&b);
     return rc;
 }
+
+int load_named(struct load *l, const struct store_tensor *t, const char *name)
+{
+    int64_t site;
+    int part, rc = l->a->method->virtual ? PEFT_OK : load_fused(l, t, name);
+    if (rc) return MIN(rc, PEFT_OK);
+    if (l->a->method->virtual) return load_module(l, t, name);
+    return split_name(l, name, l->a->method, &site, &part) ||
+                   split_name(l, name, tokens_method(l->a), &site, &part)
+               ? load_part(l, t, site, part) : load_module(l, t, name);
+}
+
+static int give_peft(struct load *l, const struct store_tensor *t)
+{
+    int rc = load_common(l, t);
+    if (rc) return MIN(rc, PEFT_OK);
+    if (l->a->method->virtual && !strcmp(t->name, VIRTUAL_NAME)) return load_virtual(l, t);
+    const char *prefix = adapter_prefix(l->a);
+    if (strncmp(t->name, prefix, strlen(prefix)))
+        return fail(PEFT_EFORMAT, "tensor %s, expected a name that begins with %s", t->name,
+                    prefix);
+    return load_named(l, t, t->name + strlen(prefix));
+}
+
+const struct adapter_format format_peft = {
+    .name = "peft", .tensors = "adapter_model.safetensors", .mark = "peft_type",
+    .give = give_peft, .save = adapter_save_peft, .whole = 1
+};
 
 static int load_tensors(struct load *l)
 {
@@ -462,62 +542,59 @@ static int load_tensors(struct load *l)
     if (!rc) rc = read_parameters(l);
     const struct site *s;
     l->at = mem_array(&m->host.mem, m->n_sites + 1, sizeof(*l->at));
-    l->a->sites = arena_alloc(&m->arena, (m->n_sites + 1) * (int64_t)sizeof(*l->a->sites));
-    if (!l->at || !l->a->sites) return PEFT_ENOMEM;
+    if (rc || !l->at) return rc ? rc : PEFT_ENOMEM;
+    rc = adapter_room(m, l->a, m->n_sites + 1);
     for (int64_t i = 0; (s = model_site(m, i)) && !rc; i++) {
         const char *const names[] = { s->name, s->peft_name };
         for (int k = 0; k < 2 && !rc; k++)
             if (map_add(&l->sites, names[k], (int64_t)strlen(names[k]), i) < 0) rc = PEFT_ENOMEM;
     }
+    if (!rc && l->format->module) rc = foreign_begin(l);
     if (!rc) rc = attach_first(l);
-    for (int64_t i = 0; i < store_count(l->st) && !rc; i++) {
-        const struct store_tensor *t = store_at(l->st, i);
-        const char *name = t->name;
-        int64_t site;
-        int part;
-        if ((rc = load_common(l, t)) > 0) {
-            rc = PEFT_OK;
-            continue;
-        }
-        if (rc) break;
-        if (strncmp(name, PREFIX, strlen(PREFIX)))
-            return fail(PEFT_EFORMAT, "tensor %s, expected a name that begins with " PREFIX, name);
-        name += strlen(PREFIX);
-        if ((rc = load_fused(l, t, name))) rc = MIN(rc, PEFT_OK);
-        else if (split_name(l, name, l->a->method, &site, &part) ||
-                 split_name(l, name, tokens_method(l->a), &site, &part))
-            rc = load_part(l, t, site, part);
-        else rc = load_module(l, t, name);
-    }
+    for (int64_t i = 0; i < store_count(l->st) && !rc; i++)
+        rc = l->format->give(l, store_at(l->st, i));
     if (!rc) rc = check_complete(l);
     return rc ? rc : base_complete(m, l->a, l->config);
+}
+
+static int open_tensors(struct load *l, const char *dir)
+{
+    struct host *h = &l->m->host;
+    char *path;
+    int rc = path_join(h, dir, l->format->tensors, &path);
+    if (rc) return rc;
+    if (path_kind(h, path) != 1)
+        rc = fail(PEFT_ENOTFOUND, "%s has no %s", dir, l->format->tensors);
+    if (!rc) rc = store_open_safetensors(h, path, true, &l->st);
+    mem_free(&h->mem, path);
+    return rc;
 }
 
 static int read_adapter(struct model *m, const char *name, const char *dir)
 {
     struct load l = { .m = m };
     json *root = NULL;
-    char *path = NULL;
     int had_head = m->head != NULL;
     map_init(&l.sites, &m->host.mem);
+    map_init(&l.modules, &m->host.mem);
+    arena_init(&l.names, &m->host.mem);
     int rc = read_config(&l, name, dir, &root);
-    if (!rc) rc = path_join(&m->host, dir, "adapter_model.safetensors", &path);
-    if (!rc && path_kind(&m->host, path) != 1)
-        rc = fail(PEFT_ENOTFOUND, "%s has no adapter_model.safetensors", dir);
-    if (!rc) rc = store_open_safetensors(&m->host, path, true, &l.st);
+    if (!rc && !l.st) rc = open_tensors(&l, dir);
     /* Copies as floats, of one byte four; and what methods keep for each row of
      * the base. */
     if (!rc) mem_budget_more(&m->host.mem, 4 * store_bytes(l.st) + store_bytes(m->store));
     if (!rc) rc = base_check(m, l.a, l.st);
     if (!rc && (rc = load_tensors(&l)) != 0) rc = base_hint(m, l.a, l.st, rc);
+    if (!rc && l.a->shifts) rc = adapter_restart(m, l.a);
     /* Beyond the name, what is wrong is wrong in the files. */
     if (rc == PEFT_EARG && l.a) rc = PEFT_EFORMAT;
     if (!rc) adapter_link(m, l.a);
     else if (l.a) adapter_drop(m, l.a);
     if (rc && !had_head) model_head_remove(m);
     mem_free(&m->host.mem, l.at);
-    mem_free(&m->host.mem, path);
     map_free(&l.sites);
+    map_free(&l.modules);
+    arena_free(&l.names);
     store_close(l.st);
     json_free(root);
     return rc;

@@ -52,14 +52,60 @@ static int can_merge(const struct model *m, const struct adapter *a)
     return PEFT_OK;
 }
 
+static float *float_copy(struct model *m, const struct param *p)
+{
+    float *x = mem_alloc(&m->host.mem, param_len(p) * 4);
+    if (x) qtype_expand(p->type, x, p->data, 0, param_len(p));
+    return x;
+}
+
+static int merged_finite(struct model *m, const struct adapter *a, const struct param *p,
+                         const float *x)
+{
+    if (!x || m->compute.k->finite(x, param_len(p))) return PEFT_OK;
+    return fail(PEFT_ENONFINITE, "%s would not be finite with \"%s\" in it", p->name, a->name);
+}
+
+/* Copies of a module's weight and bias, with the adapter in them; *b NULL = unchanged.
+ * Also after an error they are the caller's. */
+static int merged_copies(struct model *m, struct adapter *a, struct adapted *d, float **w,
+                         float **b)
+{
+    struct site *s = d->site;
+    int biases = (a->bias || a->method->turns_bias) && s->b;
+    *w = float_copy(m, s->w);
+    *b = biases ? float_copy(m, s->b) : NULL;
+    if (!*w || (biases && !*b)) return PEFT_ENOMEM;
+    int rc = d->method->derive ? d->method->derive(m, d) : PEFT_OK;
+    if (rc) return rc;
+    d->method->merge(m, d, *w, *b);
+    rc = merged_finite(m, a, s->w, *w);
+    return rc ? rc : merged_finite(m, a, s->b, *b);
+}
+
+/* Whether every weight stays finite, one module after the other. */
+static int check_merged(struct model *m, struct adapter *a)
+{
+    int rc = PEFT_OK;
+    for (int64_t i = 0; i < a->n_saved && !rc; i++)
+        rc = merged_finite(m, a, a->saved[i].p, a->saved[i].mine);
+    for (int64_t i = 0; i < a->n_sites && !rc; i++) {
+        float *w, *b;
+        if (is_merged_twin(m, a, i)) continue;
+        rc = merged_copies(m, a, &a->sites[i], &w, &b);
+        mem_free(&m->host.mem, w);
+        mem_free(&m->host.mem, b);
+    }
+    return rc;
+}
+
 int adapter_merge(struct model *m, struct adapter *a)
 {
     int rc = can_merge(m, a), enabled = a->enabled, biases = a->bias || a->method->turns_bias;
     if (rc) return rc;
     adapter_enable(m, a, 1);
-    rc = own_weights(m, a);
-    for (int64_t i = 0; i < a->n_sites && !rc; i++)
-        if (a->sites[i].method->derive) rc = a->sites[i].method->derive(m, &a->sites[i]);
+    rc = check_merged(m, a);
+    if (!rc) rc = own_weights(m, a);
     if (rc) {
         adapter_enable(m, a, enabled);
         return rc;
@@ -69,6 +115,7 @@ int adapter_merge(struct model *m, struct adapter *a)
         if (is_merged_twin(m, a, i)) continue;
         a->sites[i].method->merge(m, &a->sites[i], s->w->own, biases && s->b ? s->b->own : NULL);
     }
+    m->edits++;
     adapter_enable(m, a, 0);
     for (int64_t i = 0; i < a->n_saved; i++) give_module(m, &a->saved[i]);
     a->n_saved = 0;
@@ -94,48 +141,33 @@ static int unmerge(struct model *m, struct adapter *a)
     return PEFT_OK;
 }
 
-static float *float_copy(struct model *m, const struct param *p)
-{
-    float *x = mem_alloc(&m->host.mem, param_len(p) * 4);
-    if (x) qtype_expand(p->type, x, p->data, 0, param_len(p));
-    return x;
-}
-
 static int merge_site(struct model *m, struct adapter *a, struct adapted *d,
                       struct saved_module *to, int64_t *n)
 {
-    struct site *s = d->site;
-    int biases = (a->bias || a->method->turns_bias) && s->b;
-    float *w = float_copy(m, s->w), *b = biases ? float_copy(m, s->b) : NULL;
-    int rc = w && (b || !biases) ? PEFT_OK : PEFT_ENOMEM;
-    if (!rc && d->method->derive) rc = d->method->derive(m, d);
-    if (rc) {
-        mem_free(&m->host.mem, w);
-        mem_free(&m->host.mem, b);
-        return rc;
-    }
-    d->method->merge(m, d, w, b);
-    to[(*n)++] = (struct saved_module){ .p = s->w, .mine = w };
-    if (b) to[(*n)++] = (struct saved_module){ .p = s->b, .mine = b };
-    if (m->compute.k->finite(w, param_len(s->w))) return PEFT_OK;
-    return fail(PEFT_ENONFINITE, "%s would not be finite with \"%s\" in it", s->w->name, a->name);
+    float *w, *b;
+    int rc = merged_copies(m, a, d, &w, &b);
+    to[(*n)++] = (struct saved_module){ .p = d->site->w, .mine = w };
+    if (b) to[(*n)++] = (struct saved_module){ .p = d->site->b, .mine = b };
+    return rc;
 }
 
 int adapter_set_merged(struct model *m, struct adapter *a, int on)
 {
     int64_t n = 0, i;
+    int enabled = a->enabled;
     if (!on || a->n_merged) return on ? PEFT_OK : unmerge(m, a);
     int rc = can_merge(m, a);
     if (rc) return rc;
     if (!a->method->merge)
         return fail(PEFT_EUNSUPPORTED, "method %s is in the weights already", a->method->name);
     for (const struct adapter *o = m->adapters; o; o = o->next)
-        for (i = 0; o != a && o->enabled && i < a->n_sites; i++)
-            for (const struct adapted *d = a->sites[i].site->first; d; d = d->next)
-                if (d->adapter == o && !o->n_merged && o->method->derive)
-                    return fail(PEFT_ESTATE, "\"%s\" depends on %s, which merging would change: "
-                                "disable it first", o->name, a->sites[i].site->name);
-    struct saved_module *list = arena_alloc(&m->arena, 2 * a->n_sites * (int64_t)sizeof(*list));
+        for (i = 0; o != a && o->enabled && !o->n_merged && i < a->n_sites; i++) {
+            const struct adapted *d = adapted_at(o, a->sites[i].site);
+            if (d && d->method->derive)
+                return fail(PEFT_ESTATE, "\"%s\" depends on %s, which merging would change: "
+                            "disable it first", o->name, a->sites[i].site->name);
+        }
+    struct saved_module *list = arena_alloc(&a->arena, 2 * a->n_sites * (int64_t)sizeof(*list));
     if (!list) return PEFT_ENOMEM;
     adapter_enable(m, a, 1);
     for (i = 0; i < a->n_sites && !rc; i++)
@@ -144,21 +176,25 @@ int adapter_set_merged(struct model *m, struct adapter *a, int on)
         if (rc) mem_free(&m->host.mem, list[i].mine);
         else put_module(&list[i]);
     }
-    if (rc) return rc;
+    if (rc) {
+        adapter_enable(m, a, enabled);
+        return rc;
+    }
     a->merged = list;
     a->n_merged = n;
     m->edits++;
     return PEFT_OK;
 }
 
-int adapter_set_weight(struct model *m, struct adapter *a, float weight)
+int adapter_set_weight(struct adapter *a, float weight)
 {
     if (!a->method->set_scale)
         return fail(PEFT_EUNSUPPORTED, "method %s has no weight, as it does not add to the layers",
                     a->method->name);
     a->weight = weight;
-    for (int64_t i = 0; i < a->n_sites; i++)
+    for (int64_t i = 0; i < a->n_sites; i++) {
         if (a->sites[i].method->set_scale) a->sites[i].method->set_scale(&a->sites[i]);
-    m->edits++;
+        a->sites[i].derived_at = 0;
+    }
     return PEFT_OK;
 }

@@ -3,6 +3,7 @@
  * peft_adapter_opts, which is JSON with the same members. */
 #include <float.h>
 #include <math.h>
+#include <stdio.h>
 
 #include "adapt/io.h"
 
@@ -33,11 +34,10 @@ void settings_default(struct adapter *a)
         put_number(a, s, s->absent);
 }
 
-static int keep_names(struct model *m, struct adapter *a, const struct method_setting *s,
-                      struct buf *b)
+static int keep_names(struct adapter *a, const struct method_setting *s, struct buf *b)
 {
     int rc = buf_check(b);
-    if (!rc && !(*(char **)field(a, s) = arena_strndup(&m->arena, b->n ? b->data : "", b->n)))
+    if (!rc && !(*(char **)field(a, s) = arena_strndup(&a->arena, b->n ? b->data : "", b->n)))
         rc = PEFT_ENOMEM;
     buf_free(b);
     return rc;
@@ -56,7 +56,7 @@ static int read_names(struct model *m, struct adapter *a, const struct method_se
         }
         buf_printf(&b, "%s%s", b.n ? "," : "", json_string(j));
     }
-    return keep_names(m, a, s, &b);
+    return keep_names(a, s, &b);
 }
 
 /* rank_pattern and alpha_pattern: the key is a module's name or its ending. */
@@ -82,21 +82,28 @@ static int check_pattern(const json *config, const char *key)
                                "module", key);
 }
 
-int settings_read(struct model *m, struct adapter *a, const json *config)
+int settings_check_patterns(const json *config)
 {
     int rc = check_pattern(config, "rank_pattern");
-    if (!rc) rc = check_pattern(config, "alpha_pattern");
+    return rc ? rc : check_pattern(config, "alpha_pattern");
+}
+
+int settings_read(struct model *m, struct adapter *a, const json *config)
+{
+    int mask = a->method->patterns == PATTERN_MASK;
+    int rc = mask ? PEFT_OK : settings_check_patterns(config);
     for (const struct method_setting *s = a->method->settings; s && s->key && !rc; s++) {
         const json *j = json_get(config, s->key);
         enum json_kind want = s->kind == 'n'   ? JSON_ARRAY
                               : s->kind == 'b' ? JSON_BOOL
+                              : s->kind == 's' ? JSON_STRING
                                                : JSON_NUMBER;
         if (!j || json_kind(j) == JSON_NULL) continue;
-        if (s->kind == 'n' && json_string(j)) {
+        if ((s->kind == 'n' || s->kind == 's') && json_string(j)) {
             struct buf b;
             buf_init(&b, &m->host.mem);
             buf_puts(&b, json_string(j));
-            rc = keep_names(m, a, s, &b);
+            rc = keep_names(a, s, &b);
             continue;
         }
         if (json_kind(j) != want)
@@ -111,6 +118,29 @@ int settings_read(struct model *m, struct adapter *a, const json *config)
     return rc ? rc : tokens_read(m, a, config);
 }
 
+/* The members of AdaLoRA's rank_pattern are called "<module>.lora_E" (and the adapter's
+ * name in files of old) and hold a boolean for each rank at first. */
+static int mask_rank(const struct adapter *a, const json *config, const char *module,
+                     const char *other, int32_t *rank)
+{
+    static const char ending[] = ".lora_E";
+    for (const json *j = json_first(json_get(config, "rank_pattern")); j; j = json_next(j)) {
+        const char *key = json_key(j), *end = key ? strstr(key, ending) : NULL;
+        char name[240];
+        if (!end) return fail(PEFT_EFORMAT, "rank_pattern names %s, expected a module%s",
+                              key ? key : "nothing", ending);
+        snprintf(name, sizeof(name), "%.*s", (int)MIN(end - key, 239), key);
+        if (!adapter_has_ending(name, module) && !adapter_has_ending(name, other)) continue;
+        *rank = 0;
+        if (json_kind(j) != JSON_ARRAY || json_count(j) != a->rank)
+            return fail(PEFT_EFORMAT, "rank_pattern of %s is %s of %lld members, expected %d "
+                        "booleans", module, json_kind_name(j), (long long)json_count(j), a->rank);
+        for (const json *b = json_first(j); b; b = json_next(b)) *rank += json_bool(b, 0);
+        return PEFT_OK;
+    }
+    return PEFT_OK;
+}
+
 int settings_rank(const struct adapter *a, const json *config, const char *module,
                   const char *other, int32_t *rank, float *alpha)
 {
@@ -119,6 +149,7 @@ int settings_rank(const struct adapter *a, const json *config, const char *modul
     *rank = a->rank;
     *alpha = a->alpha;
     if (!a->method->patterns || !config) return PEFT_OK;
+    if (a->method->patterns == PATTERN_MASK) return mask_rank(a, config, module, other, rank);
     if (!(r >= 1 && r <= 1 << 16 && r == floor(r) && fabs(al) < FLT_MAX))
         return fail(PEFT_EFORMAT, "%s is given rank %g and alpha %g", module, r, al);
     *rank = (int32_t)r;
@@ -132,8 +163,9 @@ static int is_known(const struct method *m, const char *key)
     const struct method_setting *s = m->settings;
     while (s && s->key && strcmp(s->key, key)) s++;
     const char *tokens = tokens_key(m);
-    return (s && s->key) || (m->patterns && strstr("rank_pattern alpha_pattern", key)) ||
-        (tokens && !strcmp(tokens, key)) || (m->patterns && !strcmp(key, "ensure_weight_tying"));
+    if ((s && s->key) || (tokens && !strcmp(tokens, key))) return 1;
+    if (m->patterns && !strcmp(key, "ensure_weight_tying")) return 1;
+    return m->patterns == PATTERN_NUMBER && strstr("rank_pattern alpha_pattern", key) != NULL;
 }
 
 int settings_parse(struct model *m, struct adapter *a, const char *text, json **out)
@@ -157,9 +189,14 @@ void settings_write(const struct adapter *a, struct buf *b, int *n)
     for (const struct method_setting *s = a->method->settings; s && s->key; s++) {
         put_member(b, s->key, n);
         if (s->kind == 'b') buf_puts(b, get_number(a, s) != 0 ? "true" : "false");
-        else if (s->kind != 'n') buf_number(b, get_number(a, s));
-        if (s->kind != 'n') continue;
+        else if (!strchr("ns", s->kind)) buf_number(b, get_number(a, s));
+        if (!strchr("ns", s->kind)) continue;
         const char *names = *(const char *const *)(const void *)((const char *)a + s->at);
+        if (s->kind == 's') {
+            if (names) buf_json(b, names, (int64_t)strlen(names));
+            else buf_puts(b, "null");
+            continue;
+        }
         buf_puts(b, "[");
         for (const char *t = names; t && *t;) {
             size_t k = strcspn(t, ",");

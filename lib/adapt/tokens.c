@@ -40,9 +40,9 @@ static int token_list(struct model *m, struct adapter *a, const char *module, in
     for (int64_t i = 0; i < a->n_tokens; i++)
         if (a->tokens[i].site == s) return fail(PEFT_EARG, "%s has two lists of tokens", s->name);
     if (n < 1) return fail(PEFT_EARG, "the list of trainable tokens of %s is empty", s->name);
-    struct token_list *lists = arena_alloc(&m->arena, (a->n_tokens + 1) * (int64_t)sizeof(*lists));
+    struct token_list *lists = arena_alloc(&a->arena, (a->n_tokens + 1) * (int64_t)sizeof(*lists));
     /* The ids, and after them their places by ascending id. */
-    int32_t *ids = arena_alloc(&m->arena, 2 * n * (int64_t)sizeof(*ids));
+    int32_t *ids = arena_alloc(&a->arena, 2 * n * (int64_t)sizeof(*ids));
     if (!lists || !ids) return PEFT_ENOMEM;
     if (a->n_tokens) memcpy(lists, a->tokens, (size_t)a->n_tokens * sizeof(*lists));
     *out = &lists[a->n_tokens++];

@@ -48,11 +48,12 @@ static const struct site *site_of(const struct model *m, const struct param *p)
 /* --- adapter_config.json */
 
 /* The shortest dotted ending of a module's name that names adapted modules
- * only, so that PEFT adapts the same ones. */
+ * only, at their inputs or not as this one, so that PEFT adapts the same ones. */
 static const char *target_name(const struct model *m, const struct adapter *a,
                                const struct site *site)
 {
     const char *name = written_name(m, a, site);
+    const struct adapted *mine = adapted_at(a, site), *d;
     for (const char *s = name + strlen(name); s > name; s--) {
         if (s[-1] != '.') continue;
         int ok = 1;
@@ -60,8 +61,7 @@ static const char *target_name(const struct model *m, const struct adapter *a,
             const struct site *t = m->sites[i];
             if (!(t->kind & a->method->at) || !adapter_has_ending(written_name(m, a, t), s))
                 continue;
-            ok = 0;
-            for (const struct adapted *d = t->first; d && !ok; d = d->next) ok = d->adapter == a;
+            ok = mine && (d = adapted_at(a, t)) && d->at_input == mine->at_input;
             for (int64_t j = 0; a->method->keeps && j < a->n_saved && !ok; j++)
                 ok = a->saved[j].p == t->w;
         }
@@ -176,6 +176,25 @@ static void put_pattern(struct buf *b, const struct model *m, const struct adapt
     buf_puts(b, "}");
 }
 
+/* AdaLoRA: which of the ranks at first are left, once some are not. */
+static void put_masks(struct buf *b, const struct model *m, const struct adapter *a, int *members)
+{
+    int64_t gone = a->ranks.fixed;
+    for (int64_t i = 0; i < a->n_sites; i++)
+        for (int32_t k = 0; k < a->sites[i].rank; k++) gone += !a->sites[i].index[k];
+    put_member(b, "rank_pattern", members);
+    buf_puts(b, gone ? "{" : "null");
+    for (int64_t i = 0; i < a->n_sites && gone; i++) {
+        const struct adapted *d = &a->sites[i];
+        buf_printf(b, "%s\"%s.lora_E\": [", i ? ", " : "",
+                   model_file_name(m, written_name(m, a, d->site)));
+        for (int32_t k = 0; k < a->rank; k++)
+            buf_printf(b, "%s%s", k ? ", " : "", k < d->rank && d->index[k] ? "true" : "false");
+        buf_puts(b, "]");
+    }
+    if (gone) buf_puts(b, "}");
+}
+
 static void put_head_labels(const struct model *m, struct buf *b, int *members)
 {
     put_member(b, "libpeft_labels", members);
@@ -213,6 +232,7 @@ static int put_modules(struct model *m, const struct adapter *a, struct buf *b, 
     put_member(b, "modules_to_save", members);
     if (n) put_list(b, names, n);
     else buf_puts(b, "null");
+    if (a->method->virtual) return PEFT_OK;
     n = 0;
     for (int64_t i = 0; i < a->n_sites; i++)
         if (!a->sites[i].fused && !is_unnamed(m, &a->sites[i]))
@@ -224,6 +244,25 @@ static int put_modules(struct model *m, const struct adapter *a, struct buf *b, 
     put_member(b, "target_modules", members);
     put_list(b, names, n);
     return PEFT_OK;
+}
+
+/* The list of the modules that are adapted at their inputs: names that target_modules
+ * has too, as PEFT demands. */
+static int input_names(struct model *m, const struct adapter *a, struct arena *t,
+                       const char **out)
+{
+    struct buf b;
+    buf_init(&b, &m->host.mem);
+    for (int64_t i = 0; i < a->n_sites; i++) {
+        const struct adapted *d = &a->sites[i];
+        const char *name = d->at_input ? target_name(m, a, d->site) : NULL;
+        if (!name || (b.n && adapter_targets(b.data, name))) continue;
+        buf_printf(&b, "%s%s", b.n ? "," : "", name);
+    }
+    int rc = buf_check(&b);
+    if (!rc && b.n && !(*out = arena_strndup(t, b.data, b.n))) rc = PEFT_ENOMEM;
+    buf_free(&b);
+    return rc;
 }
 
 static int put_adapter_config(struct model *m, const struct adapter *a, struct buf *b,
@@ -249,9 +288,13 @@ static int put_adapter_config(struct model *m, const struct adapter *a, struct b
     struct adapter whole = *a;
     whole.rank *= rank_factor(a);
     whole.alpha = (float)(whole.alpha * alpha_factor(a));
+    int rc = input_names(m, a, t, &whole.names);
+    if (rc) return rc;
     settings_write(&whole, b, &n);
     tokens_write(m, a, b, &n);
-    for (int k = 0; k < 2 && a->method->patterns; k++) put_pattern(b, m, a, k, &n);
+    for (int k = 0; k < 2 && a->method->patterns == PATTERN_NUMBER; k++)
+        put_pattern(b, m, a, k, &n);
+    if (a->method->patterns == PATTERN_MASK) put_masks(b, m, a, &n);
     buf_printf(b, ",\n  \"revision\": null,\n  \"task_type\": %s%s%s\n}\n", quote,
                task ? task : "null", quote);
     return buf_check(b);
@@ -268,22 +311,36 @@ struct part_out {
     const float *values;
 };
 
+/* n values, in the type of the tensor. */
+static void put_floats(const struct store_out *o, struct writer *w, const float *x, int64_t n)
+{
+    char packed[4096];
+    if (o->type == &qtype_f32) writer_put(w, x, n * 4);
+    for (int64_t i = 0; i < n && o->type != &qtype_f32; i += 1024) {
+        int64_t some = MIN(n - i, 1024), bytes = 0;
+        qtype_bytes(o->type, some, &bytes);
+        o->type->from_f32(packed, x + i, some);
+        writer_put(w, packed, bytes);
+    }
+}
+
 /* The values as Hugging Face has them. */
-static void put_values(const struct part_out *s, const float *values, int64_t rows,
+static void put_values(const struct store_out *o, const float *values, int64_t rows,
                        struct writer *w)
 {
+    const struct part_out *s = o->arg;
     const struct param *p = &s->p;
     int bias = p->order && p->rows == 1;
     int64_t cols = bias ? 1 : p->cols;
     float part[256];
     for (int64_t i = 0; i < (bias ? p->cols : rows) && !p->turned && !p->plus; i++)
-        writer_put(w, values + param_row(s->m, p, i) * cols, cols * 4);
+        put_floats(o, w, values + param_row(s->m, p, i) * cols, cols);
     int64_t n = p->turned || p->plus ? p->rows * p->cols : 0, filled = 0;
     for (int64_t i = 0; i < n; i++) {
         part[filled++] = values[p->turned ? i % p->rows * p->cols + i / p->rows : i] -
             (p->plus ? 1.0f : 0.0f);
         if (filled < 256 && i + 1 < n) continue;
-        writer_put(w, part, filled * 4);
+        put_floats(o, w, part, filled);
         filled = 0;
     }
 }
@@ -291,7 +348,7 @@ static void put_values(const struct part_out *s, const float *values, int64_t ro
 static int put_whole(const struct store_out *o, struct writer *w)
 {
     const struct part_out *s = o->arg;
-    put_values(s, s->values, s->p.rows, w);
+    put_values(o, s->values, s->p.rows, w);
     return PEFT_OK;
 }
 
@@ -302,16 +359,16 @@ static int put_shifted(const struct store_out *o, struct writer *w)
     const struct param *p = &s->p;
     const float *start = s->d->part[s->k + START]->own;
     if (s->d->method->parts[s->k].rows == PART_RANK) {
-        put_values(s, s->values, p->rows, w);
-        put_values(s, start, p->rows, w);
+        put_values(o, s->values, p->rows, w);
+        put_values(o, start, p->rows, w);
         return PEFT_OK;
     }
     for (int64_t i = 0; i < p->rows; i++) {
         int64_t at = param_row(s->m, p, i) * p->cols;
-        writer_put(w, s->values + at, p->cols * 4);
+        put_floats(o, w, s->values + at, p->cols);
         for (int64_t j = 0; j < p->cols; j++) {
             float x = -start[at + j];
-            writer_put(w, &x, 4);
+            put_floats(o, w, &x, 1);
         }
     }
     return PEFT_OK;
@@ -325,31 +382,23 @@ static int put_fused(const struct store_out *o, struct writer *w)
     float *all = mem_array(&s->m->host.mem, n, 4);
     if (!all) return PEFT_ENOMEM;
     fused_move(s->m, s->d, s->k, all, 1);
-    writer_put(w, all, n * 4);
+    put_floats(o, w, all, n);
     mem_free(&s->m->host.mem, all);
     return PEFT_OK;
 }
 
-struct outs {
-    struct model *m;
-    const struct adapter *a;
-    struct arena *t;
-    struct store_out *list;
-    int64_t n;
-};
-
 /* A tensor of module `module`: p with `values`, called `suffix` there. */
-static struct part_out *add_out(struct outs *to, const char *module, const char *suffix,
+static struct part_out *add_out(struct adapter_out *to, const char *module, const char *suffix,
                                 const struct param *p, const float *values)
 {
     const char *name = model_file_name(to->m, module);
     size_t n = sizeof(PREFIX) + strlen(name) + strlen(suffix) + 2;
-    struct part_out *s = arena_alloc(to->t, sizeof(*s));
-    char *full = arena_alloc(to->t, (int64_t)n);
+    struct part_out *s = arena_alloc(&to->t, sizeof(*s));
+    char *full = arena_alloc(&to->t, (int64_t)n);
     if (!s || !full) return NULL;
-    snprintf(full, n, PREFIX "%s%s%s", name, *suffix ? "." : "", suffix);
+    snprintf(full, n, "%s%s%s%s", adapter_prefix(to->a), name, *suffix ? "." : "", suffix);
     *s = (struct part_out){ .m = to->m, .p = *p, .values = values };
-    struct store_out *o = &to->list[to->n++];
+    struct store_out *o = &to->out[to->n++];
     *o = (struct store_out){ .name = full, .type = &qtype_f32, .n_dims = p->n_dims,
                              .put = put_whole, .arg = s };
     o->dims[0] = p->n_dims == 1 || p->turned ? p->cols : p->rows;
@@ -361,14 +410,14 @@ static struct part_out *add_out(struct outs *to, const char *module, const char 
     return s;
 }
 
-static int add_part_out(struct outs *to, const struct adapted *d, int k)
+static int add_part_out(struct adapter_out *to, const struct adapted *d, int k)
 {
     const struct part *part = &d->method->parts[k];
     char module[240];
     snprintf(module, sizeof(module), "%s", written_name(to->m, to->a, d->site));
     if (d->fused) fused_module(to->m, d, module, sizeof(module));
     struct part_out *s = add_out(to, module, part->suffix, d->part[k], d->part[k]->own);
-    struct store_out *o = &to->list[to->n - 1];
+    struct store_out *o = &to->out[to->n - 1];
     if (!s) return PEFT_ENOMEM;
     s->d = d;
     s->k = k;
@@ -383,8 +432,26 @@ static int add_part_out(struct outs *to, const struct adapted *d, int k)
     return PEFT_OK;
 }
 
+/* Part k without the ranks that are gone. */
+static int add_masked_out(struct adapter_out *to, const struct adapted *d, int k)
+{
+    struct param left = *d->part[k];
+    const struct part *part = &d->method->parts[k];
+    int by_rows = part->rows == PART_RANK;
+    int64_t n = 0, ranks = 0;
+    float *values = arena_alloc(&to->t, param_len(&left) * 4);
+    if (!values) return PEFT_ENOMEM;
+    for (int64_t i = 0; i < param_len(&left); i++)
+        if (d->index[by_rows ? i / left.cols : i % left.cols]) values[n++] = left.own[i];
+    for (int32_t r = 0; r < d->rank; r++) ranks += d->index[r] != 0;
+    if (by_rows) left.rows = ranks;
+    else left.cols = ranks;
+    const char *module = written_name(to->m, to->a, d->site);
+    return add_out(to, module, part->suffix, &left, values) ? PEFT_OK : PEFT_ENOMEM;
+}
+
 /* A and B of an output layer are the embedding's, turned, and PEFT has both. */
-static int add_twin_out(struct outs *to, const struct adapted *d)
+static int add_twin_out(struct adapter_out *to, const struct adapted *d)
 {
     struct param p[2];
     int n = 0;
@@ -398,7 +465,7 @@ static int add_twin_out(struct outs *to, const struct adapted *d)
     return PEFT_OK;
 }
 
-static int add_site_outs(struct outs *to, int64_t i)
+static int add_site_outs(struct adapter_out *to, int64_t i)
 {
     const struct adapted *d = &to->a->sites[i];
     int rc = PEFT_OK, twin = d->site == to->m->output && d->borrowed;
@@ -407,11 +474,12 @@ static int add_site_outs(struct outs *to, int64_t i)
     for (int k = 0; k < PARTS && !rc; k++)
         if (d->part[k] && !(d->method->parts[k].flags & PART_START) &&
             !(twin && d->borrowed >> k & 1))
-            rc = add_part_out(to, d, k);
+            rc = d->method->patterns == PATTERN_MASK ? add_masked_out(to, d, k)
+                                                     : add_part_out(to, d, k);
     return rc;
 }
 
-static int add_saved_outs(struct outs *to, const struct saved_module *s)
+static int add_saved_outs(struct adapter_out *to, const struct saved_module *s)
 {
     const struct site *of = site_of(to->m, s->p);
     const char *name = written_name(to->m, to->a, of), *ending = s->p->name + strlen(of->name);
@@ -424,59 +492,111 @@ static int add_saved_outs(struct outs *to, const struct saved_module *s)
     return add_out(to, to->m->output->peft_name, suffix, s->p, s->mine) ? PEFT_OK : PEFT_ENOMEM;
 }
 
-static int add_common_out(struct outs *to, const struct param *p)
+static int add_common_out(struct adapter_out *to, const struct param *p)
 {
     char name[64];
     int len = snprintf(name, sizeof(name), COMMON_PREFIX "%s", p->name);
-    struct store_out *o = &to->list[to->n++];
-    *o = (struct store_out){ .name = arena_strndup(to->t, name, len), .type = &qtype_f32,
+    struct store_out *o = &to->out[to->n++];
+    *o = (struct store_out){ .name = arena_strndup(&to->t, name, len), .type = &qtype_f32,
                              .n_dims = 2, .dims = { p->rows, p->cols }, .data = p->own };
     return o->name ? PEFT_OK : PEFT_ENOMEM;
 }
 
-static int put_files(struct model *m, const struct adapter *a, const char *dir, struct buf *b,
-                     struct arena *t)
+static int collect_tensors(struct adapter_out *o)
 {
-    struct meta meta[] = { { "format", "pt" }, { "libpeft_base", NULL } };
-    struct buf base;
-    struct outs to = { .m = m, .a = a, .t = t };
+    const struct adapter *a = o->a;
     int64_t most = a->n_sites * PARTS + 2 * a->n_saved + COMMON + 1;
-    char *path;
-    to.list = arena_alloc(t, most * (int64_t)sizeof(*to.list));
-    int rc = to.list ? put_adapter_config(m, a, b, t) : PEFT_ENOMEM;
-    for (int64_t i = 0; i < a->n_sites && !rc; i++) rc = add_site_outs(&to, i);
-    for (int k = 0; k < COMMON && a->common[k] && !rc; k++) rc = add_common_out(&to, a->common[k]);
-    for (int64_t i = 0; i < a->n_saved && !rc; i++) rc = add_saved_outs(&to, &a->saved[i]);
-    if (rc || (rc = path_join(&m->host, dir, "adapter_config.json", &path))) return rc;
-    rc = file_write(&m->host, path, b->data, b->n);
-    mem_free(&m->host.mem, path);
-    if (rc || (rc = path_join(&m->host, dir, "adapter_model.safetensors", &path))) return rc;
-    buf_init(&base, &m->host.mem);
-    rc = base_write(m, &base);
-    meta[1].value = base.data;
-    if (!rc) rc = safetensors_write(&m->host, path, to.list, to.n, meta, 2);
-    buf_free(&base);
-    mem_free(&m->host.mem, path);
+    int rc = PEFT_OK, virtual = a->method->virtual;
+    if (!(o->out = arena_alloc(&o->t, most * (int64_t)sizeof(*o->out)))) return PEFT_ENOMEM;
+    if (virtual) rc = virtual_out(o->m, a->sites, &o->t, &o->out[o->n++]);
+    for (int64_t i = 0; i < a->n_sites && !rc && !virtual; i++) rc = add_site_outs(o, i);
+    for (int k = 0; k < COMMON && a->common[k] && !rc; k++) rc = add_common_out(o, a->common[k]);
+    for (int64_t i = 0; i < a->n_saved && !rc; i++) rc = add_saved_outs(o, &a->saved[i]);
     return rc;
 }
 
-int adapter_save(struct model *m, const struct adapter *a, const char *dir)
+int adapter_put_folder(struct adapter_out *o, const char *dir, const struct buf *config,
+                       const struct meta *meta, int n_meta)
 {
-    struct buf b;
-    struct arena t;
-    char *tmp;
-    int rc = dir_begin(&m->host, dir, &tmp);
+    struct host *h = &o->m->host;
+    char *tmp, *path = NULL, *tensors = NULL;
+    int rc = dir_begin(h, dir, &tmp);
     if (rc) return rc;
-    buf_init(&b, &m->host.mem);
-    arena_init(&t, &m->host.mem);
-    rc = put_files(m, a, tmp, &b, &t);
-    if (!rc) rc = card_write(m, a, dir, tmp);
-    if (rc) dir_abort(&m->host, tmp);
-    else rc = dir_commit(&m->host, dir, tmp);
+    rc = path_join(h, tmp, "adapter_config.json", &path);
+    if (!rc) rc = file_write(h, path, config->data, config->n);
+    if (!rc) rc = path_join(h, tmp, o->format->tensors, &tensors);
+    if (!rc) rc = safetensors_write(h, tensors, o->out, o->n, meta, n_meta);
+    if (!rc && o->format == &format_peft) rc = card_write(o->m, o->a, dir, tmp);
+    mem_free(&h->mem, path);
+    mem_free(&h->mem, tensors);
+    if (rc) dir_abort(h, tmp);
+    else rc = dir_commit(h, dir, tmp);
+    return rc;
+}
+
+int adapter_save_peft(struct adapter_out *o, const char *dir)
+{
+    struct meta meta[] = { { "format", "pt" }, { "libpeft_base", NULL } };
+    struct buf b, base;
+    buf_init(&b, &o->m->host.mem);
+    buf_init(&base, &o->m->host.mem);
+    int rc = put_adapter_config(o->m, o->a, &b, &o->t);
+    if (!rc) rc = collect_tensors(o);
+    if (!rc) adapter_cast(o);
+    if (!rc) rc = base_write(o->m, &base);
+    meta[1].value = base.data;
+    if (!rc) rc = adapter_put_folder(o, dir, &b, meta, 2);
+    buf_free(&b);
+    buf_free(&base);
+    return rc;
+}
+
+static int put_cast(const struct store_out *o, struct writer *w)
+{
+    int64_t n = 1;
+    for (int32_t k = 0; k < o->n_dims; k++) n *= o->dims[k];
+    put_floats(o, w, o->data, n);
+    return PEFT_OK;
+}
+
+void adapter_cast(struct adapter_out *o)
+{
+    for (int64_t i = 0; i < o->n && o->type != &qtype_f32; i++) {
+        o->out[i].type = o->type;
+        if (!o->out[i].put) o->out[i].put = put_cast;
+    }
+}
+
+static const struct adapter_format *const adapter_formats[] = {
+    &format_peft, &format_gguf, &format_mlx
+};
+
+int adapter_save(struct model *m, const struct adapter *a, const char *path,
+                 const peft_adapter_save_opts *opts)
+{
+    static const struct { const char *name; const struct qtype *type; } types[] = {
+        { "f32", &qtype_f32 }, { "f16", &qtype_f16 }, { "bf16", &qtype_bf16 }
+    };
+    size_t n = strlen(path);
+    struct adapter_out o = { .m = m, .a = a, .type = &qtype_f32, .format = &format_peft };
+    if (n > 5 && !strcmp(path + n - 5, ".gguf")) o.format = &format_gguf;
+    if (opts->format) o.format = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(adapter_formats) && opts->format; i++)
+        if (!strcmp(opts->format, adapter_formats[i]->name)) o.format = adapter_formats[i];
+    if (!o.format)
+        return fail(PEFT_EARG, "adapter format \"%s\", expected peft, gguf or mlx", opts->format);
+    for (size_t i = 0; opts->dtype && i < ARRAY_LEN(types); i++) {
+        o.type = !strcmp(opts->dtype, types[i].name) ? types[i].type : NULL;
+        if (o.type) break;
+    }
+    if (!o.type)
+        return fail(PEFT_EARG, "type \"%s\" of an adapter, expected f32, f16 or bf16",
+                    opts->dtype);
+    arena_init(&o.t, &m->host.mem);
+    int rc = o.format->save(&o, path);
+    arena_free(&o.t);
     if (!rc && a->born && card_weights(a) == a->born)
         host_log(&m->host, 1, "adapter \"%s\" is saved as it was made: none of its weights has "
                  "changed", a->name);
-    buf_free(&b);
-    arena_free(&t);
     return rc;
 }

@@ -17,21 +17,37 @@ int32_t peft_adapter_add(peft_model *model, const char *name, const peft_adapter
     return rc ? rc : adapter_add(model_of(model), name, &o);
 }
 
-int32_t peft_adapter_load(peft_model *model, const char *name, const char *dir)
+int32_t peft_adapter_load(peft_model *model, const char *name, const char *path)
 {
     ARG(model, "no model given");
-    ARG(dir && *dir, "no folder given");
+    ARG(path && *path, "no path given");
     int rc = no_trainers(model_of(model));
-    return rc ? rc : adapter_load(model_of(model), name, dir);
+    return rc ? rc : adapter_load(model_of(model), name, path);
 }
 
-int32_t peft_adapter_save(const peft_model *model, const char *name, const char *dir)
+int32_t peft_adapter_save_as(const peft_model *model, const char *name, const char *path,
+                             const peft_adapter_save_opts *opts)
 {
+    peft_adapter_save_opts o;
     struct adapter *a;
     ARG(model, "no model given");
-    ARG(dir && *dir, "no folder given");
-    int rc = find(model, name, &a);
-    return rc ? rc : adapter_save(model_of(model), a, dir);
+    ARG(path && *path, "no path given");
+    int rc = take_options(&o, sizeof(o), opts);
+    if (!rc) rc = find(model, name, &a);
+    return rc ? rc : adapter_save(model_of(model), a, path, &o);
+}
+
+int32_t peft_adapter_save(const peft_model *model, const char *name, const char *path)
+{
+    return peft_adapter_save_as(model, name, path, NULL);
+}
+
+/* For what would take it away from answers that are being made with it. */
+static int not_in_use(const struct adapter *a)
+{
+    if (!a->users) return PEFT_OK;
+    return fail(PEFT_ESTATE, "\"%s\" is answering %d requests, expected their end before", a->name,
+                (int)a->users);
 }
 
 /* For what cannot be done while the adapter is folded into the weights. */
@@ -49,6 +65,7 @@ static int set_enabled(peft_model *model, const char *name, int on)
     struct adapter *a;
     ARG(model, "no model given");
     int rc = find_apart(model, name, &a);
+    if (!rc && on) rc = virtual_alone(model_of(model), a);
     if (!rc) adapter_enable(model_of(model), a, on);
     return rc;
 }
@@ -67,6 +84,7 @@ int32_t peft_adapter_remove(peft_model *model, const char *name)
     struct adapter *a;
     ARG(model, "no model given");
     int rc = find_apart(model, name, &a);
+    if (!rc) rc = not_in_use(a);
     if (!rc) adapter_remove(model_of(model), a);
     return rc;
 }
@@ -76,6 +94,7 @@ int32_t peft_adapter_merge(peft_model *model, const char *name)
     struct adapter *a;
     ARG(model, "no model given");
     int rc = find_apart(model, name, &a);
+    if (!rc) rc = not_in_use(a);
     if (rc) return rc;
     struct fp_mode fp = fp_enter();
     rc = adapter_merge(model_of(model), a);
@@ -89,6 +108,7 @@ int32_t peft_adapter_set_merged(peft_model *model, const char *name, int32_t on)
     ARG(model, "no model given");
     int rc = find(model, name, &a);
     if (!rc) rc = no_trainers(model_of(model));
+    if (!rc) rc = not_in_use(a);
     if (rc) return rc;
     struct fp_mode fp = fp_enter();
     rc = adapter_set_merged(model_of(model), a, on != 0);
@@ -102,7 +122,7 @@ int32_t peft_adapter_set_weight(peft_model *model, const char *name, float weigh
     ARG(model, "no model given");
     ARG(weight > -1e6f && weight < 1e6f, "weight %g, expected a finite number", (double)weight);
     int rc = find_apart(model, name, &a);
-    return rc ? rc : adapter_set_weight(model_of(model), a, weight);
+    return rc ? rc : adapter_set_weight(a, weight);
 }
 
 int32_t peft_adapter_combine(peft_model *model, const char *name, const char *const *names,
@@ -119,5 +139,37 @@ int32_t peft_adapter_combine(peft_model *model, const char *name, const char *co
     struct fp_mode fp = fp_enter();
     rc = adapter_combine(model_of(model), name, from, weights, n, &o);
     fp_leave(fp);
+    return rc;
+}
+
+int32_t peft_adapter_init_eva(peft_model *model, const char *name, const peft_dataset *data,
+                              const peft_eva_opts *opts)
+{
+    peft_eva_opts o;
+    struct adapter *a;
+    ARG(model && data, "no model or data set given");
+    int rc = take_options(&o, sizeof(o), opts);
+    if (!rc) rc = find_apart(model, name, &a);
+    if (rc) return rc;
+    struct fp_mode fp = fp_enter();
+    rc = eva_init(model_of(model), a, dataset_of(data), &o);
+    fp_leave(fp);
+    return rc;
+}
+
+int32_t peft_adapter_check(const char *dir, const peft_check_opts *opts, peft_adapter_report *out)
+{
+    peft_check_opts o;
+    peft_adapter_report mine = { .size = sizeof(mine) };
+    struct host h;
+    ARG(dir && *dir, "no folder given");
+    int rc = take_options(&o, sizeof(o), opts);
+    if (!rc) rc = check_result(out);
+    if (!rc && !o.base) rc = host_init(&h, o.host);
+    if (rc) return rc;
+    const struct model *base = o.base ? model_of(o.base) : NULL;
+    /* The base's memory is only borrowed, so that it need not be the caller's alone. */
+    rc = adapter_check(base ? &model_of(o.base)->host : &h, base, dir, o.reader, &mine);
+    if (!rc) give_result(out, &mine, sizeof(mine));
     return rc;
 }

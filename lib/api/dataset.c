@@ -15,11 +15,11 @@ int32_t peft_dataset_load(const peft_model *model, const char *path, const peft_
     int rc = take_options(&o, sizeof(o), opts);
     if (rc) return rc;
     if (o.stride < 0) return fail(PEFT_EARG, "stride %d, expected 0 or more", o.stride);
-    if (o.max_len < 0 || o.limit < 0 || (!m->vision && o.max_len > m->hp.room))
+    if (o.max_len < 0 || o.limit < 0 || (!m->vision && o.max_len > model_room(m)))
         return fail(PEFT_EARG,
                     "max_len %d, limit %d, expected 0 or more and at most the model's %d",
-                    o.max_len, o.limit, (int)m->hp.room);
-    struct data_opts d = { .max_len = o.max_len ? o.max_len : (int32_t)MIN(1024, m->hp.room),
+                    o.max_len, o.limit, (int)model_room(m));
+    struct data_opts d = { .max_len = o.max_len ? o.max_len : (int32_t)MIN(1024, model_room(m)),
                            .vocab = (int32_t)m->hp.vocab, .train_on_prompt = o.train_on_prompt,
                            .limit = o.limit, .causal = m->arch->style.causal, .system = o.system,
                            .prefix = o.prefix, .seq2seq = m->stack[STACK_ENCODER].end > 0,
@@ -27,7 +27,7 @@ int32_t peft_dataset_load(const peft_model *model, const char *path, const peft_
                            .labels = (const char *const *)(m->head ? m->labels : NULL),
                            .n_labels = m->head ? (int32_t)m->hp.labels : 0,
                            .head = m->kind, .stride = o.stride ? o.stride : 128,
-                           .window = o.max_len ? o.max_len : (int32_t)MIN(384, m->hp.max_len),
+                           .window = o.max_len ? o.max_len : (int32_t)MIN(384, model_longest(m)),
                            .label_all = o.label_all, .vision = m->vision,
                            .any_path = o.any_path };
     if (m->kind == HEAD_SPAN) d.labels = NULL, d.n_labels = 0;

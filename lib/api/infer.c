@@ -13,10 +13,10 @@ int need_tokenizer(const struct model *m)
 
 int check_max_len(const struct model *m, int32_t *max_len)
 {
-    if (*max_len < 0 || *max_len > m->hp.max_len)
+    if (*max_len < 0 || *max_len > model_longest(m))
         return fail(PEFT_EARG, "max_len %d, expected at most the model's %d", *max_len,
-                    (int)m->hp.max_len);
-    if (!*max_len) *max_len = (int32_t)m->hp.max_len;
+                    (int)model_longest(m));
+    if (!*max_len) *max_len = (int32_t)model_longest(m);
     return PEFT_OK;
 }
 
@@ -93,7 +93,8 @@ int seqs_run(struct seqs *t, struct model *m, seqs_output *output, void *arg,
     int rc = model_graph(m);
     if (!rc) rc = rope_reserve(m, longest);
     struct pass p = { .m = m, .g = m->graph, .mem = m->mem, .n = t->ids.n, .n_seq = t->n,
-                      .ids = t->ids.v, .pos = t->pos.v, .start = t->start.v, .types = t->types.v };
+                      .ids = t->ids.v, .pos = t->pos.v, .start = t->start.v, .types = t->types.v,
+                      .acts = t->acts };
     if (!rc) rc = pass_begin(&p);
     if (!rc) {
         struct tensor *x = output(&p, model_hidden(&p), arg);
@@ -152,22 +153,27 @@ int32_t peft_classify(peft_model *model, const char *const *texts, int32_t n,
                     "texts", head_kinds[m->kind].name);
     if (o.batch < 0) return fail(PEFT_EARG, "batch %d, expected 1 or more", o.batch);
     struct seqs t;
+    struct mix mix;
     const struct tensor *z = NULL;
     int64_t classes = m->hp.labels;
     seqs_init(&t, m);
+    rc = mix_new(m, o.adapters, n, &mix);
     for (int32_t i = 0; i < n && !rc; i += t.n) {
         int32_t end = (int32_t)MIN(n, (int64_t)i + (o.batch ? o.batch : 8));
+        const int32_t *text = mix.order + i;
         seqs_clear(&t);
-        for (int32_t k = i; k < end && !rc; k++)
-            rc = seqs_encode(&t, m, texts[k], o.pairs ? o.pairs[k] : NULL, o.max_len);
+        t.acts = mix.acts ? mix.acts + i : NULL;
+        for (int32_t k = 0; k < end - i && !rc; k++)
+            rc = seqs_encode(&t, m, texts[text[k]], o.pairs ? o.pairs[text[k]] : NULL, o.max_len);
         if (!rc) rc = seqs_run(&t, m, class_of, NULL, &z);
-        if (rc) break;
-        float *to = scores + i * classes;
-        memcpy(to, z->x, (size_t)tensor_len(z) * sizeof(float));
-        for (int32_t k = i; k < end && labels; k++)
-            labels[k] = best_label(scores + k * classes, classes);
-        if (!o.raw) to_scores(m, to, end - i);
+        for (int32_t k = 0; k < end - i && !rc; k++) {
+            float *to = scores + text[k] * classes;
+            memcpy(to, tensor_f32(z) + k * classes, (size_t)classes * sizeof(float));
+            if (labels) labels[text[k]] = best_label(to, classes);
+            if (!o.raw) to_scores(m, to, 1);
+        }
     }
+    mix_free(m, &mix);
     seqs_free(&t);
     return rc;
 }
@@ -191,7 +197,7 @@ int32_t peft_embed_text(peft_model *model, const char *const *texts, int32_t n,
     if (!rc) rc = check_texts(texts, NULL, n);
     if (!rc && o.pool) rc = pool_by_name(o.pool, &pool);
     if (!rc) rc = need_tokenizer(m);
-    if (!o.max_len) o.max_len = (int32_t)MIN(m->sentence.max_len, m->hp.max_len);
+    if (!o.max_len) o.max_len = (int32_t)MIN(m->sentence.max_len, model_longest(m));
     if (!rc) rc = check_max_len(m, &o.max_len);
     if (rc) return rc;
     if (m->hp.enc_layers)
@@ -202,29 +208,32 @@ int32_t peft_embed_text(peft_model *model, const char *const *texts, int32_t n,
     if (o.batch < 0) return fail(PEFT_EARG, "batch %d, expected 1 or more", o.batch);
     int normalize = o.normalize ? o.normalize > 0 : m->sentence.normalize;
     struct seqs t;
+    struct mix mix;
     struct buf text;
     const struct tensor *z = NULL;
     seqs_init(&t, m);
     buf_init(&text, &m->host.mem);
+    rc = mix_new(m, o.adapters, n, &mix);
     for (int32_t i = 0; i < n && !rc; i += t.n) {
         int32_t end = (int32_t)MIN(n, (int64_t)i + (o.batch ? o.batch : 8));
         seqs_clear(&t);
+        t.acts = mix.acts ? mix.acts + i : NULL;
         for (int32_t k = i; k < end && !rc; k++) {
             buf_clear(&text);
             if (o.prefix) buf_puts(&text, o.prefix);
-            buf_puts(&text, texts[k]);
+            buf_puts(&text, texts[mix.order[k]]);
             rc = buf_check(&text);
             if (!rc) rc = seqs_encode(&t, m, buf_str(&text), NULL, o.max_len);
         }
         if (!rc) rc = seqs_run(&t, m, pooled_as, &pool, &z);
-        if (rc) break;
-        memcpy(embeddings + i * dim, z->x, (size_t)tensor_len(z) * sizeof(float));
-        for (int32_t k = i; k < end && normalize; k++) {
-            float *x = embeddings + k * dim;
-            double sum = m->compute.k->sum_squares(x, dim);
+        for (int32_t k = i; k < end && !rc; k++) {
+            float *x = embeddings + mix.order[k] * dim;
+            memcpy(x, tensor_f32(z) + (k - i) * dim, (size_t)dim * sizeof(float));
+            double sum = normalize ? m->compute.k->sum_squares(x, dim) : 0;
             if (sum > 0) m->compute.k->axpy(x, x, (float)(1.0 / sqrt(sum)), 0, dim);
         }
     }
+    mix_free(m, &mix);
     seqs_free(&t);
     buf_free(&text);
     return rc;
@@ -258,9 +267,9 @@ int64_t peft_fill_mask(peft_model *model, const char *text, size_t n, int32_t to
     rc = tok_encode(&m->host, m->tok, text, (int64_t)n, TOK_SPECIAL, &ids);
     for (int64_t i = 0; i < ids.n; i++)
         if (ids.v[i] == tok_info(m->tok)->mask) ids_push(&rows, (int32_t)i);
-    if (!rc && ids.n > m->hp.max_len)
+    if (!rc && ids.n > model_longest(m))
         rc = fail(PEFT_EARG, "%lld tokens, the model has room for %d", (long long)ids.n,
-                  (int)m->hp.max_len);
+                  (int)model_longest(m));
     if (!rc && !rows.n) rc = fail(PEFT_EARG, "the text has no mask token");
     if (!rc) rc = ids_check(&rows);
     if (!rc) rc = seqs_add(&t, ids.v, ids.n, 0);

@@ -43,6 +43,8 @@ static const struct named formats[] = {
     {"bitsandbytes", "4 bits (NF4, FP4, double quantisation) read and written, LLM.int8 read"},
     {"pictures", "PNG and JPEG read, where the build has libpng and libjpeg"},
     {"PEFT", "adapter folders of Hugging Face PEFT read and written"},
+    {"GGUF adapter", "LoRA as llama.cpp loads it beside the base, read and written"},
+    {"MLX adapter", "LoRA, DoRA and whole tensors of MLX-LM read and written"},
 };
 
 static void put(char *to, size_t cap, const char *text)

@@ -170,7 +170,7 @@ int64_t peft_tag_text(peft_model *model, const char *text, size_t n, const peft_
     int rc = take_options(&o, sizeof(o), opts), how;
     if (!rc) rc = need_tokenizer(m);
     if (!rc && (how = aggregate_by_name(o.aggregate)) < 0) rc = how;
-    if (!rc && !o.max_len) o.max_len = (int32_t)MIN(512, m->hp.max_len);
+    if (!rc && !o.max_len) o.max_len = (int32_t)MIN(512, model_longest(m));
     if (!rc) rc = check_max_len(m, &o.max_len);
     if (rc) return rc;
     if (m->kind != HEAD_TOKENS)
@@ -293,7 +293,7 @@ int32_t peft_answer(peft_model *model, const char *question, const char *context
     struct model *m = model_of(model);
     int rc = take_options(&o, sizeof(o), opts);
     if (!rc) rc = need_tokenizer(m);
-    if (!rc && !o.max_len) o.max_len = (int32_t)MIN(384, m->hp.max_len);
+    if (!rc && !o.max_len) o.max_len = (int32_t)MIN(384, model_longest(m));
     if (!rc) rc = check_max_len(m, &o.max_len);
     if (rc) return rc;
     if (m->kind != HEAD_SPAN)

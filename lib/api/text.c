@@ -3,7 +3,7 @@
 
 #include "api/infer.h"
 
-static int complete_messages(const peft_message *messages, int32_t n)
+int complete_messages(const peft_message *messages, int32_t n)
 {
     for (int32_t i = 0; i < n; i++)
         if (!messages[i].role || !messages[i].content)
@@ -82,13 +82,18 @@ int64_t peft_chat_render(const peft_model *model, const peft_message *messages, 
 
 enum output { OUT_LOGITS, OUT_EMBED };
 
+struct tensor *head_output(struct pass *p, struct tensor *x, void *unused)
+{
+    (void)unused;
+    if (!p->m->head) return model_logits(p, x);
+    return model_classify(p, head_kinds[p->m->kind].each_token ? x : model_pooled(p, x));
+}
+
 static struct tensor *output_of(struct pass *p, enum output kind)
 {
     int encode = kind == OUT_EMBED && p->n_source;
     struct tensor *x = encode ? model_encoded(p) : model_hidden(p);
-    if (kind == OUT_EMBED) return g_pool_mean(p->g, x, p->start, 1, 0);
-    if (!p->m->head) return model_logits(p, x);
-    return model_classify(p, head_kinds[p->m->kind].each_token ? x : model_pooled(p, x));
+    return kind == OUT_EMBED ? model_pool(p, x, POOL_MEAN) : head_output(p, x, NULL);
 }
 
 /* ids: n_source of a source, then n. */
@@ -122,15 +127,25 @@ static int run_once(struct model *m, const int32_t *ids, int32_t n_source, int32
     return rc;
 }
 
-static int check_ids(const struct model *m, const int32_t *ids, int32_t n)
+int check_ids(const struct model *m, const int32_t *ids, int32_t n)
 {
     if (m->vision) return fail(PEFT_ESTATE, "this model reads pictures, expected pixels");
-    if (n > m->hp.room)
-        return fail(PEFT_EARG, "%d tokens, the model has room for %d", n, (int)m->hp.room);
+    if (n > model_room(m))
+        return fail(PEFT_EARG, "%d tokens, the model has room for %d", n, (int)model_room(m));
     for (int32_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= m->hp.vocab)
             return fail(PEFT_EARG, "token id %d at %d, expected 0 to %d", ids[i], i,
                         (int)m->hp.vocab - 1);
+    return PEFT_OK;
+}
+
+int check_forward(const struct model *m)
+{
+    if (!m->head && !model_lm_head(m))
+        return fail(PEFT_ESTATE, "this encoder has no head, expected peft_head_add or peft_embed");
+    if (m->stack[STACK_ENCODER].end)
+        return fail(PEFT_ESTATE, "the model reads a source and a target, expected "
+                    "peft_forward_pair");
     return PEFT_OK;
 }
 
@@ -139,12 +154,8 @@ int32_t peft_forward(peft_model *model, const int32_t *ids, int32_t n, float *lo
     ARG(model && ids && logits && n > 0, "no model, ids or room for logits given");
     struct model *m = model_of(model);
     int rc = check_ids(m, ids, n);
+    if (!rc) rc = check_forward(m);
     if (rc) return rc;
-    if (!m->head && !model_lm_head(m))
-        return fail(PEFT_ESTATE, "this encoder has no head, expected peft_head_add or peft_embed");
-    if (m->stack[STACK_ENCODER].end)
-        return fail(PEFT_ESTATE, "the model reads a source and a target, expected "
-                    "peft_forward_pair");
     struct fp_mode fp = fp_enter();
     rc = run_once(m, ids, 0, n, OUT_LOGITS, logits);
     fp_leave(fp);
@@ -193,8 +204,8 @@ int32_t peft_embed(peft_model *model, const int32_t *ids, int32_t n, int32_t nor
 
 /* --- generation */
 
-static int render_prompt(struct model *m, const peft_message *messages, int32_t n, int raw,
-                         struct ids *ids)
+int render_prompt(struct model *m, const peft_message *messages, int32_t n, int raw,
+                  struct ids *ids)
 {
     struct buf b;
     int rc = PEFT_OK, two = m->stack[STACK_ENCODER].end > 0;
@@ -218,9 +229,8 @@ static int render_prompt(struct model *m, const peft_message *messages, int32_t 
     return rc;
 }
 
-/* Options with their defaults, for a model that can generate. */
-static int take_generate_opts(const struct model *m, const peft_generate_opts *opts,
-                              peft_generate_opts *o)
+int take_generate_opts(const struct model *m, const peft_generate_opts *opts,
+                       peft_generate_opts *o)
 {
     int rc = take_options(o, sizeof(*o), opts);
     if (rc) return rc;
@@ -270,7 +280,7 @@ int32_t peft_generate(peft_model *model, const peft_message *messages, int32_t n
     struct fp_mode fp = fp_enter();
     ids_init(&ids, &m->host.mem);
     rc = render_prompt(m, messages, n, o.raw, &ids);
-    if (!rc) rc = model_generate(m, ids.v, ids.n, &o, &result, NULL);
+    if (!rc) rc = model_generate(m, &(struct gen_request){ ids.v, ids.n, &o, NULL, &result, NULL });
     ids_free(&ids);
     fp_leave(fp);
     if (!rc && out) give_result(out, &result, sizeof(result));
@@ -292,7 +302,7 @@ int64_t peft_generate_ids(peft_model *model, const int32_t *ids, int32_t n,
     if (rc) return rc;
     struct fp_mode fp = fp_enter();
     ids_init(&answer, &m->host.mem);
-    rc = model_generate(m, ids, n, &o, &result, &answer);
+    rc = model_generate(m, &(struct gen_request){ ids, n, &o, NULL, &result, &answer });
     int64_t total = answer.n;
     if (!rc && total && cap > 0) memcpy(to, answer.v, (size_t)MIN(total, cap) * sizeof(*to));
     ids_free(&answer);

@@ -30,7 +30,28 @@ static int x86_has(enum cpu_level l)
     if (l == CPU_AVX2) return 1;
     return (b & avx512_bits) == avx512_bits && (xcr0 & ZMM_STATE) == ZMM_STATE;
 }
+
+/* AVX512-BF16: leaf 7.1 eax.  AMX: tiles and their bfloat16, leaf 7.0 edx. */
+static int x86_has_unit(enum cpu_unit u)
+{
+    const unsigned tiles = 1u << 22 | 1u << 24;
+    unsigned a, b, c, d;
+    if (!x86_has(CPU_AVX512) || !__get_cpuid_count(7, 1, &a, &b, &c, &d)) return 0;
+    if (!(a & 1u << 5)) return 0;
+    if (u == UNIT_PAIRS) return 1;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & tiles) == tiles && os_allow_amx();
+}
 #endif
+
+int cpu_has_unit(enum cpu_unit u)
+{
+#ifdef CPU_X86
+    return x86_has_unit(u);
+#else
+    (void)u;
+    return 0;
+#endif
+}
 
 int cpu_has(enum cpu_level l)
 {

@@ -6,6 +6,10 @@ enum cpu_level { CPU_C, CPU_AVX2, CPU_AVX512, CPU_NEON, CPU_LEVELS };
 extern const char *const cpu_level_names[CPU_LEVELS];   /* "c", "avx2", ... */
 int cpu_has(enum cpu_level l);         /* processor and operating system */
 enum cpu_level cpu_best(void);
+/* Products of bfloat16: AVX512-BF16, and AMX, for which the operating system is
+ * asked to keep the registers of this process's threads. */
+enum cpu_unit { UNIT_PAIRS, UNIT_AMX };
+int cpu_has_unit(enum cpu_unit u);
 
 /* Floating point modes: the library computes in the default ones and gives the
  * host its own back (game engines run with flush-to-zero on). */

@@ -28,6 +28,7 @@ struct date {
 void os_date(struct date *out);         /* local time */
 double os_seconds(void);               /* monotonic */
 void os_cpu_name(char *out, size_t cap);
+int os_allow_amx(void);                /* 1 = this process's threads may use its registers */
 int os_io_default(peft_io *out);
 /* Takes pages that os_io_default mapped out of memory; touching them reads them again. */
 void os_forget(const void *at, int64_t n);

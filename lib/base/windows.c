@@ -327,6 +327,9 @@ int os_pid(void)
     return (int)GetCurrentProcessId();
 }
 
+/* Windows keeps them for whoever asks by EnableProcessOptionalXStateFeatures. */
+int os_allow_amx(void) { return 0; }
+
 int os_cores(void)
 {
     DWORD_PTR mine, all;

@@ -46,7 +46,14 @@ void graph_reset(struct graph *g)
     g->segment = -1;
     g->error = PEFT_OK;
     g->planned = 0;
+    g->see = NULL;
     g->message[0] = g->bad[0] = 0;
+}
+
+void graph_watch(struct graph *g, void (*see)(void *arg, const struct tensor *t), void *arg)
+{
+    g->see = see;
+    g->see_arg = arg;
 }
 
 int graph_error(const struct graph *g)

@@ -40,6 +40,7 @@ struct tensor {
     uint8_t adds;                        /* bit k: the gradient of in[k] is added to, not stored */
     uint8_t keep;                        /* the value stays readable after the run */
     uint8_t external;                    /* x is memory of the caller's */
+    uint8_t watched;                     /* graph_watch's function looks at the value */
 };
 static inline int64_t tensor_len(const struct tensor *t) { return t->rows * t->cols; }
 static inline float *tensor_f32(const struct tensor *t) { return t->x; }
@@ -60,6 +61,10 @@ void graph_name(struct graph *g, const char *name);
 void graph_segment(struct graph *g, int32_t segment);
 /* Asks for a node's value to stay readable after the run. */
 void graph_keep(struct tensor *t);
+
+/* see(arg, t) is called during runs as soon as a node that is `watched` has its value, which
+ * need not live any longer than that.  Forgotten by graph_reset. */
+void graph_watch(struct graph *g, void (*see)(void *arg, const struct tensor *t), void *arg);
 
 enum recompute { RECOMPUTE_NONE, RECOMPUTE_CHEAP, RECOMPUTE_LAYERS };
 struct plan_report {
@@ -151,9 +156,12 @@ tensor *g_reshape(graph *g, tensor *x, int64_t rows, int64_t cols);      /* same
 tensor *g_swap_rows(graph *g, tensor *x, tensor *d, const int32_t *ids, const int32_t *index);
 tensor *g_swap_cols(graph *g, tensor *x, tensor *d, const int32_t *index);
 tensor *g_turn(graph *g, tensor *x);                              /* x^T */
-/* Copies x's rows into `cache` (external memory, [cap, D]) at the rows at, at +
- * stride, ...; the result is the cache up to the last of them.  Inference only. */
-tensor *g_cache(graph *g, tensor *x, float *cache, int64_t at, int64_t stride);
+/* Inference only: rows of x, and x with some replaced, in its memory when nobody else
+ * reads it; and x's row i copied to row at[i] of `cache` (external memory, [rows, D]),
+ * which is the result. */
+tensor *g_slice_rows(graph *g, tensor *x, int64_t first, int64_t n);
+tensor *g_put_rows(graph *g, tensor *x, tensor *b, int64_t first);
+tensor *g_cache(graph *g, tensor *x, float *cache, const int32_t *at, int64_t rows);
 /* What a loss reports beside its value; sums over the run. */
 struct loss_stats { double loss; int64_t count, hits; };
 /* Language-model head, softmax and cross entropy in one: rows[n] of h (NULL: all n) are

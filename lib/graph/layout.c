@@ -3,8 +3,8 @@
  * Larger buffers are placed first, each into the smallest gap that is wide
  * enough between those already placed which live at the same time (Pisarchyk
  * and Lee 2020, "Efficient memory management for deep neural net inference",
- * greedy by size).  `floor`, the most bytes that live at once, is what no
- * layout can undercut. */
+ * greedy by size), or in the order of time.  `floor`, the most bytes that live at
+ * once, is what no layout can undercut. */
 #include "graph/plan.h"
 
 /* The placed buffers in the order of their offsets; counted in PLAN_UNITs,
@@ -87,6 +87,22 @@ static void most_alive(struct plan *p, int64_t *change)
     }
 }
 
+/* Without a backward phase few buffers live at once, and there may be very many
+ * in all: each is placed when it begins, among those that live then. */
+static void place_in_time(struct plan *p, struct placed *at)
+{
+    int64_t alive = 0;
+    for (int64_t i = 0; i < p->n_buffers; i++) {
+        struct buffer *b = &p->buffer[i];
+        int64_t kept = 0;
+        for (int64_t k = 0; k < alive; k++)
+            if (at[k].last >= b->first) at[kept++] = at[k];
+        b->offset = best_gap(at, alive = kept, b) * PLAN_UNIT;
+        insert_placed(at, alive++, b);
+        p->slab = MAX(p->slab, b->offset + b->size);
+    }
+}
+
 int64_t plan_layout_work(const struct plan *p)
 {
     int64_t each = sizeof(struct placed) + sizeof(int32_t);
@@ -99,8 +115,12 @@ void plan_layout(struct plan *p)
     struct placed *at = p->work;
     int32_t *order = (int32_t *)(at + n);
     most_alive(p, p->work);
-    sort_by_size(p->buffer, order, n);
     p->slab = 0;
+    if (p->loss < 0) {
+        place_in_time(p, at);
+        return;
+    }
+    sort_by_size(p->buffer, order, n);
     for (int64_t k = 0; k < n; k++) {
         struct buffer *b = &p->buffer[order[k]];
         b->offset = best_gap(at, k, b) * PLAN_UNIT;

@@ -79,6 +79,8 @@ struct graph {
     char *slab;
     int64_t slab_bytes;
     int64_t at, step;                    /* next event, and step within it */
+    void (*see)(void *arg, const struct tensor *t);
+    void *see_arg;
     int profiling;
     struct profile profile[PROFILE_OPS];
     char bad[256];                       /* graph_find_nonfinite's answer */

@@ -72,6 +72,7 @@ static void run_event(struct graph *g)
     if (++g->step < steps) return;
     g->step = 0;
     g->at++;
+    if (t->watched && g->see && ev->kind == EVENT_FORWARD) g->see(g->see_arg, t);
 }
 
 static void run_timed(struct graph *g)

@@ -10,6 +10,7 @@
  * each of which a task owns what it writes: two products of seven are made
  * twice, and nothing depends on the number of threads. */
 #include "kernel/level.h"
+#include "kernel/sgemm.h"
 
 #include <float.h>
 #include <math.h>
@@ -92,6 +93,15 @@ static int64_t touching_rows(const struct attn *a, int64_t key, int64_t keys, in
     return end - i;
 }
 
+static void product(const struct attn_job *j, int ta, int tb, int64_t m, int64_t n, int64_t k,
+                    float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
+                    float beta, float *c, int64_t ldc)
+{
+    const struct tile *half = j->c->half;
+    if (half) tile_multiply(half, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    else j->c->blas->sgemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
 /* s [rows, keys] = alpha x y^T, x placed like q and y like k. */
 static void tile_scores(const struct attn_job *j, const struct attn_tile *t, float *s,
                         float alpha, const float *x, const float *y)
@@ -99,7 +109,7 @@ static void tile_scores(const struct attn_job *j, const struct attn_tile *t, flo
     x += t->q;
     y += t->k;
     if (t->rows > FEW) {
-        j->c->blas->sgemm(0, 1, t->rows, t->keys, t->dim, alpha, x, t->ldq, y, t->ldk, 0.0f, s,
+        product(j, 0, 1, t->rows, t->keys, t->dim, alpha, x, t->ldq, y, t->ldk, 0.0f, s,
                           t->keys);
         return;
     }
@@ -115,7 +125,7 @@ static void tile_to_rows(const struct attn_job *j, const struct attn_tile *t, fl
     y += t->q;
     x += t->k;
     if (t->rows > FEW) {
-        j->c->blas->sgemm(0, 0, t->rows, t->dim, t->keys, alpha, s, t->keys, x, t->ldk, 1.0f, y,
+        product(j, 0, 0, t->rows, t->dim, t->keys, alpha, s, t->keys, x, t->ldk, 1.0f, y,
                           t->ldq);
         return;
     }
@@ -129,7 +139,7 @@ static void tile_to_rows(const struct attn_job *j, const struct attn_tile *t, fl
 static void tile_to_keys(const struct attn_job *j, const struct attn_tile *t, float *y,
                          float alpha, const float *s, const float *x)
 {
-    j->c->blas->sgemm(1, 0, t->keys, t->dim, t->rows, alpha, s, t->keys, x + t->q, t->ldq, 1.0f,
+    product(j, 1, 0, t->keys, t->dim, t->rows, alpha, s, t->keys, x + t->q, t->ldq, 1.0f,
                       y + t->k, t->ldk);
 }
 
@@ -199,12 +209,21 @@ static void forward_tile(const struct attn_job *j, const struct attn_tile *t, in
     tile_to_rows(j, t, j->new_out, 1.0f, s, j->v);
 }
 
-static void forward_task(const struct attn_job *j, int64_t task, float *scratch)
+/* The rows from `row` on, before `end`, each of which shares keys with the one before;
+ * those of another text share none, and between them may lie many. */
+static int64_t related_rows(const struct attn *a, int64_t row, int64_t end)
+{
+    int64_t i = row + 1;
+    while (i < end && a->lo[i] < a->hi[i - 1] && a->lo[i - 1] < a->hi[i]) i++;
+    return i - row;
+}
+
+static void forward_block(const struct attn_job *j, struct attn_tile block, int64_t head,
+                          float *scratch)
 {
     const struct attn *a = j->a;
     float max[SIDE], sum[SIDE];
-    int64_t head, from, to;
-    struct attn_tile block = query_tile(a, task, &head);
+    int64_t from, to;
     for (int64_t r = 0; r < block.rows; r++) {
         max[r] = -FLT_MAX;
         sum[r] = 0.0f;
@@ -222,6 +241,16 @@ static void forward_task(const struct attn_job *j, int64_t task, float *scratch)
         if (sum[r] == 0.0f) continue;
         *lse = (float)((double)max[r] + log((double)sum[r]));
         j->c->k->axpy(o, o, 1.0f / sum[r], 0, block.dim);
+    }
+}
+
+static void forward_task(const struct attn_job *j, int64_t task, float *scratch)
+{
+    int64_t head;
+    const struct attn_tile all = query_tile(j->a, task, &head);
+    for (int64_t r = 0, n; r < all.rows; r += n) {
+        n = related_rows(j->a, all.row + r, all.row + all.rows);
+        forward_block(j, tile_at(j->a, all.row + r, n, 0, 0, head), head, scratch);
     }
 }
 

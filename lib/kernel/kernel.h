@@ -30,6 +30,7 @@ extern const char *const act_names[ACT_COUNT];
  * the same pointer as an input of the same shape but not overlap otherwise.
  * `add` 0 stores into the gradient, 1 adds to it. */
 struct adamw;
+struct tile;
 struct kernels {
     const char *name;
     /* --- vectors of n */
@@ -81,6 +82,8 @@ struct adamw { float lr, beta1, beta2, eps, decay, gscale; double bias1, bias2; 
 
 /* The table of a level, or NULL when it is not compiled in. */
 const struct kernels *kernels_get(enum cpu_level level);
+/* The best tiles of bfloat16 at a level on this processor; NULL = it has none. */
+const struct tile *tile_half(enum cpu_level level);
 
 /* A matrix product: the BLAS that was found, or the built-in one.
  * C[m,n] = alpha op(A)[m,k] op(B)[k,n] + beta C, row-major, leading dimensions in elements. */
@@ -99,6 +102,7 @@ void blas_close(struct host *h, struct blas *b);
 struct compute {
     const struct kernels *k;
     const struct blas *blas;
+    const struct tile *half;        /* products of linear layers in bfloat16; NULL: in float32 */
     struct pool *pool;
     float *scratch;                 /* scratch_each bytes for every worker */
     int64_t scratch_each;
@@ -111,7 +115,7 @@ void compute_rows(const struct compute *c, int64_t n, int64_t grain, range_fn *f
 /* --- linear layers: W [out, in] in any stored type, x [n, in], y [n, out] (leading dimensions are
  * the column counts).  A quantised or 16-bit W is expanded block by block into scratch. */
 struct matrix { const struct qtype *type; const void *data; int64_t rows, cols; };
-int64_t linear_scratch(const struct matrix *w, int64_t n);       /* bytes a worker needs */
+int64_t linear_scratch(void);                                    /* bytes a worker needs */
 /* y = alpha x W^T + beta y */
 void linear_forward(const struct compute *c, float *y, const float *x, const struct matrix *w,
                     int64_t n, float alpha, float beta);

@@ -1,6 +1,9 @@
 /* Register tiles: the inner loops of a matrix product, one set a processor
- * level (tile.inc).  gemm.c drives them over weights that BLAS cannot read,
- * sgemm.inc over float32. */
+ * level and precision (tile.inc, pair_tile.inc, tile_amx.c).  gemm.c drives them
+ * over linear layers, sgemm.c over float32.
+ *
+ * Both operands are packed first.  A panel is mr rows of A, a strip nr columns
+ * of B, over a depth that is filled up with zeros to a multiple of `deep`. */
 #ifndef KERNEL_TILE_H
 #define KERNEL_TILE_H
 
@@ -8,18 +11,31 @@
 
 enum { TILE_COLS = 48 };            /* no level's tile is wider */
 struct tile {
+    const char *name;               /* "avx512", "amx" */
     int mr, nr;                     /* rows and columns of a tile of C */
-    /* to[panel][p][mr] <- x[rows, depth]: rows of a panel beside each other for
-     * each p; zeros past `rows`. */
-    void (*pack)(float *to, const float *x, int64_t ld, int64_t rows, int64_t depth);
-    /* to[p][nr] <- w[rows <= nr, depth], zeros past `rows`. */
-    void (*turn)(float *to, const float *w, int64_t ld, int64_t rows, int64_t depth);
-    /* C[rows <= mr, cols <= nr] = alpha sum over p of a[p][mr] b[p][nr] + beta C.
+    int size;                       /* bytes of a packed number */
+    int deep, together;             /* rows that share a word of a strip */
+    /* Panels of x[rows, depth], of which element (i, p) is x[i * ld + p]; zeros
+     * past `rows`.  pack_turned: element (i, p) is x[p * ld + i]. */
+    void (*pack)(void *to, const float *x, int64_t ld, int64_t rows, int64_t depth);
+    void (*pack_turned)(void *to, const float *x, int64_t ld, int64_t rows, int64_t depth);
+    /* A strip of columns that are w's rows [cols <= nr, depth]. */
+    void (*turn)(void *to, const float *w, int64_t ld, int64_t cols, int64_t depth);
+    /* Rows [p, p + rows) of a strip, which are b[rows, cols]; p is a multiple of
+     * `together`, and so is `rows` but for the last ones. */
+    void (*put)(void *to, int64_t p, const float *b, int64_t ld, int64_t rows, int64_t cols);
+    /* C[rows <= mr, cols <= nr] = alpha sum over p of a[.][p] b[p][.] + beta C.
      * C is not read when beta is 0.  Every element is summed in the order of p,
      * wherever it lies in a tile. */
-    void (*sum)(int64_t depth, const float *a, const float *b, float *c, int64_t ldc,
+    void (*sum)(int64_t depth, const void *a, const void *b, float *c, int64_t ldc,
                 int64_t rows, int64_t cols, float alpha, float beta);
+    /* Around the calls of `sum` in a thread; or NULL. */
+    void (*begin)(void);
+    void (*end)(void);
 };
 extern const struct tile tile_c, tile_avx2, tile_avx512;
+/* Numbers rounded to bfloat16, products and sums in float32.  All zero where
+ * the compiler has no such instructions. */
+extern const struct tile tile_pair_c, tile_pair, tile_amx;
 
 #endif

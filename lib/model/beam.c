@@ -77,7 +77,7 @@ static void end_beam(struct beams *s, const struct path *p)
 static void move_caches(struct beams *s, const int32_t *parent)
 {
     const struct gen *g = s->g;
-    int64_t n = s->len * g->width, each = g->cap * g->width;
+    int64_t n = (g->each - g->cap + s->len) * g->width, each = g->each * g->width;
     int same = 1;
     for (int64_t b = 0; b < s->n; b++) same &= parent[b] == b;
     for (int64_t i = 0; i < 2 * g->layers && !same; i++) {
@@ -159,7 +159,7 @@ int beam_answer(struct gen *g, const float *z)
     s.run = mem_array(mem, all, sizeof(*s.run));
     s.old = mem_array(mem, all, sizeof(*s.old));
     s.done = mem_array(mem, all + g->cap, sizeof(*s.done));
-    s.moved = mem_array(mem, all, g->width * (int64_t)sizeof(float));
+    s.moved = mem_array(mem, s.n * g->each, g->width * (int64_t)sizeof(float));
     if (!s.run || !s.old || !s.done || !s.moved) rc = PEFT_ENOMEM;
     for (int64_t b = 1; b < s.n; b++) s.sum[b] = beam_none;
     if (!rc) {

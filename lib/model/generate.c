@@ -10,42 +10,46 @@ enum { CHUNK = 512 };
 
 /* --- running the model */
 
-/* Beams share a block, and attention passes over the rows between them, which
- * therefore must be numbers from the beginning. */
-static int make_cache(struct gen *g)
+int gen_make_cache(struct gen *g)
 {
     struct model *m = g->m;
     struct mem *mem = &m->host.mem;
-    int64_t rows, each, source, all;
+    int64_t each, source, all;
     g->layers = m->stack[STACK_MAIN].end - m->stack[STACK_MAIN].first;
     g->width = m->hp.kv_heads * m->hp.head_dim;
-    if (!mul_ok(g->cap, g->beams, &rows) || rows > INT32_MAX || !mul_ok(rows, g->width, &each) ||
-        !mul_ok(g->n_source, g->width, &source) || !add_ok(each, source, &all) ||
+    g->virtual = model_virtual(m);
+    g->n_cross = g->n_source ? g->n_source + virtual_before(m, STACK_ENCODER) : 0;
+    if (g->rows > INT32_MAX || !mul_ok(g->rows, g->width, &each) ||
+        !mul_ok(g->n_cross, g->width, &source) || !add_ok(each, source, &all) ||
         !mul_ok(all, 8 * g->layers, &all))
-        return fail(PEFT_EARG, "a context of %lld is too long", (long long)g->cap);
+        return fail(PEFT_EARG, "a context of %lld is too long", (long long)g->rows);
     g->cache = mem_array(mem, 2 * g->layers, sizeof(*g->cache));
-    g->memory = g->beams > 1 ? mem_zalloc(mem, all) : mem_alloc(mem, all);
-    g->pos = mem_array(mem, g->n_source + g->cap, sizeof(*g->pos));
-    g->tokens = mem_array(mem, g->n_source + g->cap, sizeof(*g->tokens));
+    g->memory = mem_alloc(mem, all);
     g->order = mem_array(mem, m->hp.vocab, sizeof(*g->order));
-    if (!g->cache || !g->memory || !g->pos || !g->tokens || !g->order) return PEFT_ENOMEM;
+    if (!g->cache || !g->memory || !g->order) return PEFT_ENOMEM;
     g->cross = g->cache + g->layers;
     for (int64_t i = 0; i < g->layers; i++) {
         float *from = g->memory + 2 * i * (each + source);
         g->cache[i] = (struct kv_cache){ from, from + each };
         g->cross[i] = (struct kv_cache){ from + 2 * each, from + 2 * each + source };
     }
-    for (int64_t i = 0; i < g->n_source; i++) g->pos[i] = (int32_t)i;
-    for (int64_t i = 0; i < g->cap; i++) g->pos[g->n_source + i] = (int32_t)i;
     return PEFT_OK;
 }
 
+int gen_goes_on(const struct gen *g)
+{
+    if (model_virtual(g->m) == g->virtual) return PEFT_OK;
+    return fail(PEFT_ESTATE, "virtual tokens came or went within an answer, which begins with "
+                "them: expected such adapters enabled and disabled between answers");
+}
+
 /* What all passes have in common. */
-static struct pass new_pass(const struct gen *g, int64_t at)
+static struct pass new_pass(const struct gen *g)
 {
     return (struct pass){ .m = g->m, .g = g->m->graph, .mem = g->m->mem, .cache = g->cache,
-                          .past = at, .cross = g->n_source ? g->cross : NULL,
-                          .n_cross = g->n_source, .length = g->n };
+                          .room = g->rows, .acts = g->acts[0] ? g->acts : NULL,
+                          .cross = g->n_source ? g->cross : NULL,
+                          .n_cross = g->n_cross, .length = g->n };
 }
 
 /* Tokens [at, at + n), before the first an encoder's text; *logits of the last
@@ -54,14 +58,18 @@ static int advance(struct gen *g, int64_t at, int64_t n, float **logits)
 {
     int64_t source = at ? 0 : g->n_source, from = g->n_source - source + at;
     int32_t starts[3] = { 0, (int32_t)source, (int32_t)(source + n) }, last = (int32_t)(n - 1);
-    struct pass p = new_pass(g, at);
+    int32_t first_row = (int32_t)g->row, past = (int32_t)at;
+    struct pass p = new_pass(g);
+    p.first_row = &first_row;
+    p.past = &past;
     p.n = source + n;
     p.n_source = source > 0;
     p.n_seq = 1 + p.n_source;
     p.ids = g->tokens + from;
     p.pos = g->pos + from;
     p.start = starts + !source;
-    int rc = pass_begin(&p);
+    int rc = gen_goes_on(g);
+    if (!rc) rc = pass_begin(&p);
     if (rc) return rc;
     struct tensor *x = model_hidden(&p), *y = x;
     if (logits) y = model_logits(&p, g_rows(p.g, x, &last, 1));
@@ -71,8 +79,7 @@ static int advance(struct gen *g, int64_t at, int64_t n, float **logits)
     return rc;
 }
 
-/* All tokens from `at` on. */
-static int catch_up(struct gen *g, int64_t at, float **logits)
+int gen_catch_up(struct gen *g, int64_t at, float **logits)
 {
     int rc = PEFT_OK;
     for (; at < g->n && !rc; at += CHUNK)
@@ -86,31 +93,34 @@ static int refill_beams(struct gen *g, int64_t n, const int32_t *run)
     int rc = PEFT_OK;
     g->n = n;
     for (int64_t b = 0; b < g->beams && !rc; b++) {
-        int64_t at = b * g->cap * g->width;
         memcpy(g->tokens + g->n_source, run + b * g->cap, (size_t)n * sizeof(*run));
-        for (int64_t i = 0; i < g->layers; i++) g->cache[i].k += at, g->cache[i].v += at;
-        rc = catch_up(g, 0, NULL);
-        for (int64_t i = 0; i < g->layers; i++) g->cache[i].k -= at, g->cache[i].v -= at;
+        g->row = b * g->each;
+        rc = gen_catch_up(g, 0, NULL);
     }
+    g->row = 0;
     return rc;
 }
 
 int gen_advance_beams(struct gen *g, int64_t at, const int32_t *run, float **logits)
 {
     int32_t start[PEFT_BEAMS_MAX + 1], pos[PEFT_BEAMS_MAX], ids[PEFT_BEAMS_MAX];
-    int rc = rope_switches(g->m, at + 1) ? refill_beams(g, at, run) : PEFT_OK;
+    int32_t first_row[PEFT_BEAMS_MAX];
+    int rc = gen_goes_on(g);
+    if (!rc && rope_switches(g->m, at + 1)) rc = refill_beams(g, at, run);
     g->n = at + 1;
-    struct pass p = new_pass(g, at);
+    struct pass p = new_pass(g);
     for (int64_t b = 0; b <= g->beams; b++) start[b] = (int32_t)b;
     for (int64_t b = 0; b < g->beams; b++) {
         pos[b] = (int32_t)at;
+        first_row[b] = (int32_t)(b * g->each);
         ids[b] = run[b * g->cap + at];
     }
     p.n = p.n_seq = g->beams;
     p.ids = ids;
     p.pos = pos;
     p.start = start;
-    p.stride = g->cap;
+    p.first_row = first_row;
+    p.past = pos;
     if (!rc) rc = pass_begin(&p);
     if (rc) return rc;
     struct tensor *y = model_logits(&p, model_hidden(&p));
@@ -152,10 +162,10 @@ static int32_t argmax(const float *z, int64_t n)
 
 /* Temperature, top-k, min-p (a share of the best), top-p (Holtzman et al.
  * 2020), in that order. */
-static int32_t sample(struct gen *g, float *z, int64_t step)
+int32_t gen_sample(struct gen *g, float *z)
 {
     const peft_generate_opts *o = g->o;
-    int64_t n = g->m->hp.vocab, keep = n;
+    int64_t n = g->m->hp.vocab, keep = n, step = g->out->tokens;
     gen_penalise(g, g->tokens + g->n_source, g->n, z);
     int32_t best = argmax(z, n);
     if (o->temperature <= 0) return best;
@@ -254,67 +264,102 @@ int gen_say(struct gen *g, int32_t id)
     return MIN(rc, 1);
 }
 
+int gen_full(struct gen *g)
+{
+    if (g->out->tokens < g->limit && g->n < g->cap) return 0;
+    g->out->reason = g->out->tokens >= g->limit ? PEFT_STOP_LENGTH : PEFT_STOP_CONTEXT;
+    return 1;
+}
+
+int gen_take(struct gen *g, int32_t id)
+{
+    if (gen_ends(g->m, id)) {
+        g->out->reason = PEFT_STOP_EOS;
+        return 1;
+    }
+    g->tokens[g->n_source + g->n++] = id;
+    int rc = gen_say(g, id);
+    return rc ? rc : gen_full(g);
+}
+
 static int answer(struct gen *g, float *z)
 {
-    peft_generated *out = g->out;
-    for (int rc;;) {
-        if (out->tokens >= g->limit || g->n >= g->cap) {
-            out->reason = out->tokens >= g->limit ? PEFT_STOP_LENGTH : PEFT_STOP_CONTEXT;
-            return PEFT_OK;
-        }
-        int32_t id = sample(g, z, out->tokens);
-        if (gen_ends(g->m, id)) {
-            out->reason = PEFT_STOP_EOS;
-            return PEFT_OK;
-        }
-        g->tokens[g->n_source + g->n++] = id;
-        if ((rc = gen_say(g, id))) return MIN(rc, PEFT_OK);
-        if (out->tokens >= g->limit || g->n >= g->cap) continue;
-        if ((rc = catch_up(g, rope_switches(g->m, g->n) ? 0 : g->n - 1, &z))) return rc;
-    }
+    int rc = gen_full(g);
+    while (!rc && !(rc = gen_take(g, gen_sample(g, z))))
+        rc = gen_catch_up(g, rope_switches(g->m, g->n) ? 0 : g->n - 1, &z);
+    return MIN(rc, PEFT_OK);
+}
+
+int64_t gen_cap(const struct model *m, const struct gen_request *r)
+{
+    int64_t room = model_room(m), limit = r->o->max_tokens > 0 ? r->o->max_tokens : 256;
+    if (r->n < 1) return fail(PEFT_EARG, "an empty prompt, expected one token or more");
+    if (r->n >= room)
+        return fail(PEFT_EARG, "the prompt has %lld tokens, the model has room for %lld",
+                    (long long)r->n, (long long)room - 1);
+    return MIN((m->stack[STACK_ENCODER].end ? 1 : r->n) + limit, room);
+}
+
+void gen_begin(struct gen *g, struct model *m, const struct gen_request *r)
+{
+    int two = m->stack[STACK_ENCODER].end > 0;
+    g->m = m;
+    g->o = r->o;
+    g->out = r->out;
+    g->ids = r->ids;
+    for (int k = 0; k < PEFT_BEAMS_MAX; k++) g->acts[k] = r->adapter;
+    g->limit = r->o->max_tokens > 0 ? r->o->max_tokens : 256;
+    g->beams = MAX(r->o->num_beams, 1);
+    g->n_source = two ? r->n : 0;
+    g->n = two ? 1 : r->n;
+    g->emitted = 0;
+    g->began = os_seconds();
+    g->out->prompt_tokens = (int32_t)r->n;
+    buf_init(&g->text, &m->host.mem);
+    buf_init(&g->piece, &m->host.mem);
+}
+
+int gen_end(struct gen *g, int rc)
+{
+    if (!rc && g->out->reason != PEFT_STOP_CALLBACK) rc = MIN(emit(g, g->text.n), PEFT_OK);
+    g->out->seconds = os_seconds() - g->began;
+    buf_free(&g->text);
+    buf_free(&g->piece);
+    return rc;
 }
 
 /* The encoder's text is the source, and the decoder's begins with one token. */
-static int begin(struct gen *g, const int32_t *prompt, int64_t n)
+static int begin(struct gen *g, const struct gen_request *r)
 {
-    struct model *m = g->m;
-    int two = m->stack[STACK_ENCODER].end > 0;
-    int64_t room = m->hp.room;
-    if (n < 1) return fail(PEFT_EARG, "an empty prompt, expected one token or more");
-    if (n >= room)
-        return fail(PEFT_EARG, "the prompt has %lld tokens, the model has room for %lld",
-                    (long long)n, (long long)room - 1);
-    g->n_source = two ? n : 0;
-    g->n = two ? 1 : n;
-    g->cap = MIN(g->n + g->limit, room);
-    int rc = model_graph(m);
-    if (!rc) rc = rope_reserve(m, MAX(g->cap, g->n_source));
-    if (!rc) rc = make_cache(g);
+    struct mem *mem = &g->m->host.mem;
+    g->each = g->cap + virtual_before(g->m, STACK_MAIN);
+    g->rows = g->beams * g->each;
+    int rc = model_graph(g->m);
+    if (!rc) rc = rope_reserve(g->m, MAX(g->cap, g->n_source));
+    if (!rc) rc = gen_make_cache(g);
     if (rc) return rc;
-    memcpy(g->tokens, prompt, (size_t)n * sizeof(*prompt));
-    if (two) g->tokens[n] = (int32_t)m->hp.start_id;
-    g->out->prompt_tokens = (int32_t)n;
+    g->pos = mem_array(mem, g->n_source + g->cap, sizeof(*g->pos));
+    g->tokens = mem_array(mem, g->n_source + g->cap, sizeof(*g->tokens));
+    if (!g->pos || !g->tokens) return PEFT_ENOMEM;
+    for (int64_t i = 0; i < g->n_source; i++) g->pos[i] = (int32_t)i;
+    for (int64_t i = 0; i < g->cap; i++) g->pos[g->n_source + i] = (int32_t)i;
+    memcpy(g->tokens, r->prompt, (size_t)r->n * sizeof(*r->prompt));
+    if (g->n_source) g->tokens[r->n] = (int32_t)g->m->hp.start_id;
     return PEFT_OK;
 }
 
-int model_generate(struct model *m, const int32_t *prompt, int64_t n,
-                   const peft_generate_opts *o, peft_generated *out, struct ids *ids)
+int model_generate(struct model *m, const struct gen_request *r)
 {
-    struct gen g = { .m = m, .o = o, .out = out, .ids = ids, .beams = MAX(o->num_beams, 1),
-                     .limit = o->max_tokens > 0 ? o->max_tokens : 256 };
+    struct gen g = { .cap = gen_cap(m, r) };
     float *z = NULL;
-    double start = os_seconds();
-    buf_init(&g.text, &m->host.mem);
-    buf_init(&g.piece, &m->host.mem);
-    int rc = begin(&g, prompt, n);
-    if (!rc) rc = catch_up(&g, 0, &z);
-    out->prompt_seconds = os_seconds() - start;
+    if (g.cap < 0) return (int)g.cap;
+    gen_begin(&g, m, r);
+    int rc = begin(&g, r);
+    if (!rc) rc = gen_catch_up(&g, 0, &z);
+    r->out->prompt_seconds = os_seconds() - g.began;
     if (!rc) rc = g.beams > 1 ? beam_answer(&g, z) : answer(&g, z);
-    if (!rc && out->reason != PEFT_STOP_CALLBACK) rc = MIN(emit(&g, g.text.n), PEFT_OK);
-    out->seconds = os_seconds() - start;
+    rc = gen_end(&g, rc);
     void *const parts[] = { g.cache, g.memory, g.pos, g.tokens, g.order };
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) mem_free(&m->host.mem, parts[i]);
-    buf_free(&g.text);
-    buf_free(&g.piece);
     return rc;
 }

@@ -110,7 +110,7 @@ int model_make_output(struct model *m)
     if (!s || !p) return PEFT_ENOMEM;
     *s = (struct site){ .name = row ? row->hf : "lm_head", .layer = -1, .expert = -1,
                         .slot = SLOT_LM_HEAD, .kind = SITE_LINEAR, .flags = SLOT_HEAD, .row = row,
-                        .w = embed->w };
+                        .w = embed->w, .index = m->n_sites };
     s->peft_name = s->name;
     *p = *embed->w;
     p->own = NULL;
@@ -140,7 +140,7 @@ struct tensor *model_logits(struct pass *p, struct tensor *hidden)
 {
     const struct site *bias = p->m->global[SLOT_LM_BIAS];
     struct tensor *z = nn_linear(p, model_lm_head(p->m), model_before_lm(p, hidden));
-    if (bias) z = g_bias(p->g, z, nn_leaf(p, bias->w));
+    if (bias) z = nn_bias(p, bias->w, z);
     float cap = (float)p->m->hp.logit_cap;
     if (!(cap > 0)) return z;
     return g_scale(p->g, g_act(p->g, g_scale(p->g, z, 1.0f / cap), ACT_TANH), cap);
@@ -155,13 +155,18 @@ static struct tensor *before_classifier(struct pass *p, struct tensor *x)
     return nn_norm(p, m->global[SLOT_HEAD_NORM], x);
 }
 
+/* As transformers and sentence-transformers read a text with virtual rows: they
+ * are of it, and the first of them stands where [CLS] did. */
 struct tensor *model_pool(struct pass *p, struct tensor *hidden, int kind)
 {
+    const int32_t *start = p->all.start;
+    if (p->wide) hidden = p->wide;
+    p->shares = &p->rows[ROWS_TEXTS];
     if (kind == POOL_MEAN || kind == POOL_WEIGHTED)
-        return g_pool_mean(p->g, hidden, p->start, p->n_seq, kind == POOL_WEIGHTED);
+        return g_pool_mean(p->g, hidden, start, p->n_seq, kind == POOL_WEIGHTED);
     int32_t *rows = pass_index(p);
     for (int64_t s = 0; s < p->n_seq; s++)
-        rows[s] = kind == POOL_CLS ? p->start[s] : p->start[s + 1] - 1;
+        rows[s] = kind == POOL_CLS ? start[s] : start[s + 1] - 1;
     return g_rows(p->g, hidden, rows, p->n_seq);
 }
 
@@ -176,6 +181,7 @@ struct tensor *model_pooled(struct pass *p, struct tensor *hidden)
 
 struct tensor *model_embedding(struct pass *p, struct tensor *hidden)
 {
+    p->shares = &p->rows[ROWS_TEXTS];
     if (!p->m->global[SLOT_CLASS]) return g_pool_mean(p->g, hidden, p->start, p->n_seq, 0);
     struct tensor *x = g_rows(p->g, hidden, p->start, p->n_seq);
     const struct site *projection = p->m->global[SLOT_PROJECTION];
@@ -280,7 +286,7 @@ static int new_site(struct model *m, const struct slot_row *row, const peft_head
         rng_fill_normal(w->own, param_len(w), 0.02f, o->seed, rng_stream(RNG_INIT, stream));
     *s = (struct site){ .name = row->hf, .peft_name = row->hf, .layer = -1, .expert = -1,
                         .slot = row->slot, .kind = row->kind, .flags = (uint16_t)row->flags,
-                        .row = row, .w = w, .b = b };
+                        .row = row, .w = w, .b = b, .index = m->n_sites };
     m->params[m->n_params++] = w;
     if (b) m->params[m->n_params++] = b;
     m->sites[m->n_sites++] = s;

@@ -280,6 +280,7 @@ static int add_site(struct model *m, const struct slot_row *row, int64_t layer, 
     int rc = add_param(m, row, w, s, suffix, expert, &s->w);
     if (!rc && b) rc = add_param(m, row, b, s, ".bias", expert, &s->b);
     if (rc) return rc;
+    s->index = m->n_sites;
     m->sites[m->n_sites++] = s;
     *at = s;
     return PEFT_OK;
@@ -501,7 +502,15 @@ static int set_compute(struct model *m, const peft_load_opts *o)
                        sizeof(m->blas_advice));
     if (rc) return rc;
     m->compute = (struct compute){ .k = kernels_get(m->level), .blas = m->blas, .pool = m->pool };
-    return PEFT_OK;
+    const char *kind = o && o->compute ? o->compute : "f32";
+    if (!strcmp(kind, "f32")) return PEFT_OK;
+    int any = !strcmp(kind, "auto");
+    if (!any && strcmp(kind, "bf16"))
+        return fail(PEFT_EARG, "compute \"%s\", expected f32, bf16 or auto", kind);
+    m->compute.half = tile_half(m->level);
+    return m->compute.half || any ? PEFT_OK
+        : fail(PEFT_EUNSUPPORTED, "compute bf16 wants a processor with AVX512-BF16 or AMX, and "
+               "kernels of level avx512 (here: %s)", cpu_level_names[m->level]);
 }
 
 int model_load(const char *path, const peft_load_opts *o, struct model **out)
@@ -514,6 +523,7 @@ int model_load(const char *path, const peft_load_opts *o, struct model **out)
     rc = host_init(&m->host, o);
     m->rss_before = os_rss();
     m->any_base = o && o->any_base;
+    m->edits = 1;
     atomic_store(&m->host.mem.live, atomic_load(&host.mem.live));
     arena_init(&m->arena, &m->host.mem);
     if (!rc && !(m->path = mem_strdup(&m->host.mem, path))) rc = PEFT_ENOMEM;
@@ -564,13 +574,16 @@ void model_free(struct model *m)
         mem_free(&m->host.mem, m->params[i]->packed);
     }
     if (m->untied) mem_free(&m->host.mem, m->untied->own);
-    for (struct adapter *a = m->adapters; a; a = a->next) {
+    for (struct adapter *a = m->adapters, *next; a; a = next) {
+        struct arena arena = a->arena;
+        next = a->next;
         for (int64_t i = 0; i < a->n_sites; i++) adapted_free(m, &a->sites[i]);
         for (int k = 0; k < COMMON; k++)
             if (a->common[k]) mem_free(&m->host.mem, a->common[k]->own);
         for (int64_t i = 0; i < a->n_saved; i++)
             mem_free(&m->host.mem, a->enabled ? a->saved[i].old_own : a->saved[i].mine);
         for (int64_t i = 0; i < a->n_merged; i++) mem_free(&m->host.mem, a->merged[i].old_own);
+        arena_free(&arena);
     }
     graph_free(m->graph);
     pass_mem_free(m->mem);

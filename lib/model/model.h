@@ -62,7 +62,7 @@ struct model {
     float *slopes;                  /* [heads], ALiBi's; or NULL */
     int irregular;                  /* layers follow no period: GGUF cannot say it */
     struct adapter *adapters;
-    uint64_t edits;                 /* counts changes of weights; see method.derive */
+    uint64_t edits;                 /* counts changes of its weights, from 1: see method.derive */
     int any_base;                   /* adapters of other models may be loaded */
     int adapter_seen;               /* the first adapter froze the rest */
     int64_t rss_before;             /* bytes resident before it was loaded */
@@ -79,6 +79,8 @@ struct model {
 int model_load(const char *path, const peft_load_opts *opts, struct model **out);
 void model_free(struct model *m);
 int model_save(const struct model *m, const char *path, const peft_save_opts *o);
+/* The module's name in a GGUF file, of an expert that of its layer's stack; 0 = none. */
+int site_gguf_name(const struct model *m, const struct site *s, char *to, size_t cap);
 /* Label names for `n` classes, copied; NULL names become "LABEL_i". */
 int model_set_labels(struct model *m, int32_t n, const char *const *names);
 int model_head_add(struct model *m, const peft_head_opts *o);
@@ -109,6 +111,9 @@ struct param *model_param(const struct model *m, const char *name);
 /* Parameters of the model, then those of its adapters; NULL after the last. */
 struct param *model_nth_param(const struct model *m, int64_t i);
 void adapted_free(struct model *m, struct adapted *a);      /* its tensors */
+/* The enabled adapters' copy of p that is `mine`, or above `old`; or NULL. */
+struct saved_module *copy_where(const struct model *m, const struct param *p, const float *mine,
+                                const float *old);
 int model_freeze(struct model *m, const char *globs, int trainable);
 int model_freeze_layers(struct model *m, int32_t first, int32_t last);
 /* A parameter's or module's name in a Hugging Face file: a bare encoder (no
@@ -142,11 +147,13 @@ struct pass_mem;                    /* growable index arrays, reused */
 int pass_mem_new(struct host *h, struct pass_mem **out);
 void pass_mem_free(struct pass_mem *m);
 int pass_mem_reserve(struct pass_mem *m, int64_t tokens, int64_t seqs);
+/* [n] of the pass's own for virtual tokens, valid until the next such call; or NULL. */
+int32_t *pass_mem_virtual(struct pass_mem *m, int64_t n);
 struct kv_cache { float *k, *v; };  /* one layer's: [cap, kv_heads * head_dim] */
 struct range { const int32_t *lo, *hi; };
 /* The part of a pass that one stack works on, and what its rows attend to. */
 struct stream {
-    int64_t first, n, seq, n_seq;   /* rows and sequences of the batch */
+    int64_t first, n, seq, n_seq;   /* rows (virtual ones too) and sequences of the batch */
     struct range span[2], cross;    /* of global layers, of local ones, in the other text */
     const int32_t *self;            /* each row's own place among the keys */
     struct kv_cache *cache;
@@ -154,6 +161,12 @@ struct stream {
     int64_t distances, origin;
     struct tensor *bias;
 };
+/* Sequences next to each other on which the same adapters act. */
+struct share { const struct adapter *const *list; int64_t n; };
+/* How rows are shared out: share k has the rows cut[k] to cut[k + 1].  In what
+ * order: of the streams' tokens, one for each text of the main one, of its patches. */
+struct shares { const struct share *at; int64_t n; int32_t *cut; };
+enum { ROWS_SOURCE, ROWS_MAIN, ROWS_TEXTS, ROWS_PATCHES, ROWS_KINDS };
 struct pass {
     struct model *m;
     struct graph *g;
@@ -162,6 +175,8 @@ struct pass {
     uint64_t seed, draw;            /* dropout: seed, and a number unique to the pass */
     uint32_t dropouts;              /* dropout nodes so far */
     const struct loss_opts *loss;   /* of the objective, or NULL (train.h) */
+    void (*seen)(void *arg, const struct site *s, struct tensor *x);   /* nn_linear's inputs; */
+    void *seen_arg;                                                    /* or NULL */
     /* the batch: n tokens of n_seq sequences that begin at rows start[0..n_seq] */
     int64_t n, n_seq;
     const int32_t *ids, *pos, *start;
@@ -171,14 +186,39 @@ struct pass {
     const float *rope[2];           /* tables of global and local layers, by pass_begin */
     int64_t n_source;               /* so many of the sequences, the first, are an encoder's */
     int64_t reach;                  /* no text is longer; 0 = as long as the longest is */
-    /* while generating: caches of the main stack's layers [layers], in which each sequence has
-     * `stride` rows, `past` of them from before; with several sequences, each is one token */
+    /* inference: the one adapter that acts on each sequence [n_seq], of which equal ones best
+     * stand together; &adapter_base = none, NULL = those that are enabled, as without `acts` */
+    const struct adapter *const *acts;
+    struct share_mem *share;
+    struct shares rows[ROWS_KINDS], *shares;    /* by pass_begin; of the rows at hand */
+    int copies;                     /* adapters of the shares may have weights of their own */
+    /* while generating: caches of the main stack's layers [layers], of `room` rows; sequence i
+     * has those from first_row[i] on, past[i] of them from before */
     struct kv_cache *cache;
-    int64_t past, stride;
+    int64_t room;
+    const int32_t *first_row, *past;
     struct kv_cache *cross;         /* [layers] of the source's n_cross tokens: filled by a pass
                                        with a source, used by one without */
     int64_t n_cross;
     struct stream stream[STACKS];   /* by pass_begin */
+    struct {                        /* the batch with virtual rows among its own, by pass_begin */
+        int64_t n, reach;
+        const int32_t *pos, *types, *start;
+    } all;
+    struct virtual_rows {
+        int64_t tokens;             /* before each text of `stack`; they are there already where
+                                       the text has a past */
+        int stack, how;             /* how: VIRTUAL_* */
+        const struct adapted *by;   /* NULL = no text begins in this pass */
+        const int32_t *index;       /* [n] where its rows, or keys, come from: virtual tokens, then
+                                       the stack's own */
+        const int32_t *place;       /* [n] where keys go in the cache */
+        int64_t n;
+        const int32_t *real;        /* where the batch's own rows are now, [real_n] */
+        int64_t real_n;
+        struct tensor *x;           /* the tokens */
+    } virtual;
+    struct tensor *wide;            /* the main stack's output with virtual rows, or NULL */
     struct tensor *source;          /* the encoder's output */
 };
 /* Resets the graph and makes the attention ranges. */
@@ -187,16 +227,36 @@ int32_t *pass_index(struct pass *p);             /* [n_seq], for pooled rows */
 const int32_t *pass_types(struct pass *p);       /* [n] zeros: token types */
 const int32_t *pass_positions(struct pass *p);   /* [n], from hp.pos_offset on */
 const int32_t *pass_patches(struct pass *p);     /* [n], rows of the class token and patches */
+/* --- share.c: the memory of shares, and what pass_begin does for them */
+struct share_mem {
+    const struct adapter **enabled; /* in the order they were added */
+    struct share *share;            /* [cap] */
+    int32_t *cut;                   /* [ROWS_KINDS][cap + 1] */
+    int64_t cap, cap_enabled;
+};
+void shares_free(struct mem *mem, struct share_mem *s);
+int shares_begin(struct pass *p, struct share_mem *s);
+/* Of the rows at hand, p->shares.  The values of q in share k: a copy that its
+ * adapter has, or the model's own; whether they are others than in the first. */
+struct tensor *share_leaf(struct pass *p, int64_t k, struct param *q);
+int share_differs(const struct pass *p, int64_t k, const struct param *q);
+/* Whether an adapter that derives something from its module's weight can act in
+ * share k; else the graph has failed. */
+int share_can(struct pass *p, int64_t k, const struct adapted *d);
+/* Rows of x that share k has, and x with them replaced. */
+struct tensor *share_rows(struct pass *p, struct tensor *x, int64_t k);
+struct tensor *share_put(struct pass *p, struct tensor *x, struct tensor *rows, int64_t k);
 struct tensor *nn_leaf(struct pass *p, struct param *q);   /* NULL gives NULL */
 struct tensor *nn_linear(struct pass *p, const struct site *s, struct tensor *x);
 struct tensor *nn_embed(struct pass *p, const struct site *s, const int32_t *ids, int64_t n);
 /* Whether an adapter acts in nn_linear; and the one that does when it is alone and
  * all it does is to put rows in the place of the weight's. */
-int nn_adapted(const struct site *s);
-const struct adapted *nn_rows(const struct site *s);
+int nn_adapted(const struct pass *p, const struct site *s);
+const struct adapted *nn_rows(const struct pass *p, const struct site *s);
+struct tensor *nn_bias(struct pass *p, struct param *b, struct tensor *x);
 struct tensor *nn_norm(struct pass *p, const struct site *s, struct tensor *x);
 struct tensor *nn_dropout(struct pass *p, struct tensor *x, float rate);
-/* Final hidden states of the main stack's rows [n, dim], and of an encoder's
+/* Final hidden states of the batch's rows [n, dim] in the main stack, and of an encoder's
  * before it. */
 struct tensor *model_hidden(struct pass *p);
 /* What an embedding of each sequence is: of text the mean of its hidden states,
@@ -215,6 +275,26 @@ struct tensor *model_classify(struct pass *p, struct tensor *pooled);
 struct tensor *model_before_lm(struct pass *p, struct tensor *hidden);
 /* Logits of the given rows, [n_rows, vocab]. */
 struct tensor *model_logits(struct pass *p, struct tensor *hidden);
+/* --- virtual.c */
+/* The enabled adapter's tokens that are before every text; NULL and 0 = none. */
+const struct adapted *model_virtual(const struct model *m);
+int64_t model_virtual_tokens(const struct model *m);
+int64_t virtual_before(const struct model *m, int stack);       /* of one stack's texts */
+int64_t model_room(const struct model *m);       /* for a text's own tokens */
+int64_t model_longest(const struct model *m);    /* as long as texts are cut to where nothing is
+                                                    said */
+int model_fits(const struct model *m, int64_t tokens);
+int virtual_begin(struct pass *p);
+/* Embeddings of a stack's rows, from those of its own; keys (part 0) or values (1)
+ * of a layer; and the rows of the batch from all. */
+struct tensor *virtual_embed(struct pass *p, const struct stream *s, struct tensor *x);
+struct tensor *virtual_keys(struct pass *p, const struct stream *s, int64_t layer, int part,
+                            struct tensor *x);
+struct tensor *virtual_real(struct pass *p, struct tensor *x);
+const int32_t *virtual_places(const struct pass *p, const struct stream *s);    /* of keys in the
+                                                                                   cache */
+
+/* Positions of texts, to which those of virtual tokens come. */
 int rope_reserve(struct model *m, int64_t positions);
 int rope_slopes(struct model *m);                /* ALiBi's slopes, where the family has them */
 /* The longest sequence decides on the frequencies of all of its batch. */
@@ -231,8 +311,16 @@ int gen_ends(const struct model *m, int32_t id);    /* by the file, config.json 
 void gen_sampling(const struct model *m, peft_generate_opts *o);
 
 /* --- generate.c */
-/* ids: receives the answer's tokens instead of its text; or NULL. */
-int model_generate(struct model *m, const int32_t *prompt, int64_t n,
-                   const peft_generate_opts *o, peft_generated *out, struct ids *ids);
+struct gen_request {
+    const int32_t *prompt;          /* [n] */
+    int64_t n;
+    const peft_generate_opts *o;
+    const struct adapter *adapter;  /* that acts, as in pass.acts */
+    peft_generated *out;
+    struct ids *ids;                /* receives the answer's tokens instead of its text; or NULL */
+};
+int model_generate(struct model *m, const struct gen_request *r);
+/* --- serve.c: of n requests up to `batch` at once */
+int model_serve(struct model *m, const struct gen_request *r, int64_t n, int64_t batch);
 
 #endif

@@ -1,8 +1,9 @@
-/* Passes and the small layers: leaf, linear, norm, dropout.  nn_linear and
- * nn_embed are the only places where adapters meet the network. */
+/* Passes and the small layers: leaf, linear, norm, dropout.  Adapters meet the
+ * network in nn_linear and nn_embed alone. */
 #include <math.h>
 #include <stdlib.h>
 
+#include "graph/op.h"
 #include "model/rope.h"
 
 struct pass_mem {
@@ -13,10 +14,13 @@ struct pass_mem {
     int32_t *types;                 /* zeros: token types */
     int32_t *positions;             /* rows of the table of learned positions, or pass_rows */
     int32_t *patches;               /* rows of a batch of pictures: 0 = the class token */
+    int32_t *virtual;
+    int64_t virtual_n;
     int32_t *bucket[STACKS];        /* of the distances -reach + 1 to reach - 1 */
     int64_t reach;
     int64_t cap, seqs;
     struct rope_cache rope[2];
+    struct share_mem share;
 };
 
 enum { LO, HI, LOCAL_LO, LOCAL_HI, CROSS_LO, CROSS_HI, SELF, RANGES };
@@ -38,8 +42,10 @@ void pass_mem_free(struct pass_mem *m)
     mem_free(&m->host->mem, m->types);
     mem_free(&m->host->mem, m->positions);
     mem_free(&m->host->mem, m->patches);
+    mem_free(&m->host->mem, m->virtual);
     for (int k = 0; k < STACKS; k++) mem_free(&m->host->mem, m->bucket[k]);
     for (int k = 0; k < 2; k++) mem_free(&m->host->mem, m->rope[k].table);
+    shares_free(&m->host->mem, &m->share);
     mem_free(&m->host->mem, m);
 }
 
@@ -67,6 +73,15 @@ int pass_mem_reserve(struct pass_mem *m, int64_t tokens, int64_t seqs)
         m->seqs = seqs;
     }
     return PEFT_OK;
+}
+
+int32_t *pass_mem_virtual(struct pass_mem *m, int64_t n)
+{
+    if (n <= m->virtual_n) return m->virtual;
+    mem_free(&m->host->mem, m->virtual);
+    m->virtual = mem_array(&m->host->mem, n, sizeof(int32_t));
+    m->virtual_n = m->virtual ? n : 0;
+    return m->virtual;
 }
 
 /* Buckets of relative positions (Raffel et al. 2020): half of them are single
@@ -107,7 +122,9 @@ static void fill_stream(struct pass *p, int which)
     struct stream *s = &p->stream[which];
     const struct stream *source = &p->stream[STACK_ENCODER];
     int causal = p->m->stack[which].causal;
-    int64_t past = s->cache ? p->past : 0, local = p->m->hp.window;
+    const struct virtual_rows *v = &p->virtual;
+    int64_t virtual = v->stack == which ? v->tokens : 0, local = p->m->hp.window;
+    int64_t keys = v->how == VIRTUAL_KEYS ? virtual : 0;
     int64_t window = causal ? local : local / 2;
     int32_t *at[RANGES];
     for (int k = 0; k < RANGES; k++) at[k] = p->mem->ranges + k * p->mem->cap + s->first;
@@ -116,9 +133,11 @@ static void fill_stream(struct pass *p, int which)
     s->cross = (struct range){ at[CROSS_LO], at[CROSS_HI] };
     s->self = at[SELF];
     for (int64_t q = 0; q < s->n_seq; q++) {
-        const int32_t *start = p->start + s->seq + q, *other = p->start + source->seq + q;
+        const int32_t *start = p->all.start + s->seq + q, *other = p->all.start + source->seq + q;
         int64_t row = start[0] - s->first, n = start[1] - start[0];
-        int64_t key = s->cache ? q * p->stride : row, end = key + past + n;
+        int64_t past = s->cache ? p->past[q] : 0;
+        past += past ? virtual : keys;
+        int64_t key = s->cache ? p->first_row[q] : row + q * keys, end = key + past + n;
         for (int64_t i = row; i < row + n; i++) {
             int64_t self = key + past + i - row, first = causal ? self + 1 - window : self - window;
             at[SELF][i] = (int32_t)self;
@@ -132,43 +151,52 @@ static void fill_stream(struct pass *p, int which)
         }
     }
     if (!p->m->hp.buckets) return;
-    s->origin = p->reach - 1;
-    s->distances = causal ? p->reach : 2 * p->reach - 1;
-    s->bucket = p->mem->bucket[which] + (p->mem->reach - p->reach);
+    s->origin = p->all.reach - 1;
+    s->distances = causal ? p->all.reach : 2 * p->all.reach - 1;
+    s->bucket = p->mem->bucket[which] + (p->mem->reach - p->all.reach);
 }
 
-/* What inference wants of the adapters, after their weights or the model's changed. */
-static int derive_all(struct model *m)
+/* What inference wants of an adapter, after its weights or the model's changed. */
+static int derive(struct model *m, const struct adapter *a)
 {
-    for (struct adapter *a = m->adapters; a; a = a->next) {
-        if (!a->enabled) continue;
-        for (int64_t i = 0; i < a->n_sites; i++) {
-            struct adapted *d = &a->sites[i];
-            if (!d->method->derive || d->derived_at == m->edits) continue;
-            int rc = d->method->derive(m, d);
-            if (rc) return rc;
-            d->derived_at = m->edits;
-        }
+    for (int64_t i = 0; i < a->n_sites; i++) {
+        struct adapted *d = &a->sites[i];
+        if (!d->method->derive || d->derived_at == m->edits) continue;
+        int rc = d->method->derive(m, d);
+        if (rc) return rc;
+        d->derived_at = m->edits;
     }
     return PEFT_OK;
 }
 
+static int derive_all(struct pass *p)
+{
+    int rc = PEFT_OK;
+    for (int k = ROWS_SOURCE; k <= ROWS_MAIN; k++)
+        for (int64_t i = 0; i < p->rows[k].n; i++)
+            for (int64_t j = 0; j < p->rows[k].at[i].n && !rc; j++)
+                rc = derive(p->m, p->rows[k].at[i].list[j]);
+    return rc;
+}
+
 int pass_begin(struct pass *p)
 {
-    int rc = pass_mem_reserve(p->mem, p->n, p->n_seq);
-    if (!rc && !p->training) rc = derive_all(p->m);
+    int rc = virtual_begin(p);
+    if (!rc) rc = pass_mem_reserve(p->mem, p->all.n, p->n_seq);
     if (!rc) rc = rope_begin(p, p->mem->rope);
     if (rc) return rc;
     graph_reset(p->g);
     p->dropouts = 0;
     p->source = NULL;
-    int64_t split = p->n_source ? p->start[p->n_source] : 0;
+    int64_t split = p->n_source ? p->all.start[p->n_source] : 0;
     p->stream[STACK_ENCODER] = (struct stream){ .n = split, .n_seq = p->n_source };
-    p->stream[STACK_MAIN] = (struct stream){ .first = split, .n = p->n - split, .seq = p->n_source,
-                                             .n_seq = p->n_seq - p->n_source, .cache = p->cache };
-    for (int64_t s = 0; s < p->n_seq; s++)
-        p->reach = MAX(p->reach, p->start[s + 1] - p->start[s] + p->past);
-    if ((rc = reserve_buckets(p, p->reach))) return rc;
+    p->stream[STACK_MAIN] = (struct stream){ .first = split, .n = p->all.n - split,
+                                             .seq = p->n_source, .n_seq = p->n_seq - p->n_source,
+                                             .cache = p->cache };
+    if (!rc) rc = reserve_buckets(p, p->all.reach);
+    if (!rc) rc = shares_begin(p, &p->mem->share);
+    if (!rc && !p->training) rc = derive_all(p);
+    if (rc) return rc;
     for (int k = 0; k < STACKS; k++)
         if (p->stream[k].n) fill_stream(p, k);
     return PEFT_OK;
@@ -176,7 +204,7 @@ int pass_begin(struct pass *p)
 
 const int32_t *pass_rows(struct pass *p, const int32_t *rows, int64_t n)
 {
-    int64_t first = p->stream[STACK_MAIN].first;
+    int64_t first = p->start[p->n_source];
     if (!first) return rows;
     for (int64_t i = 0; i < n; i++) p->mem->positions[i] = rows[i] - (int32_t)first;
     return p->mem->positions;
@@ -188,6 +216,11 @@ struct tensor *nn_leaf(struct pass *p, struct param *q)
      * plan only asks whether there will be some. */
     static float planned;
     if (!q) return NULL;
+    for (int64_t k = 1; k < p->shares->n && p->copies && !q->adapter; k++)
+        if (share_differs(p, k, q))
+            return graph_fail(p->g, PEFT_EUNSUPPORTED, "an adapter has a copy of %s, which all "
+                              "texts of a batch have in common", q->name);
+    if (p->copies && !q->adapter) return share_leaf(p, 0, q);
     if (!p->training || !q->trainable)
         return graph_leaf(p->g, q->name, q->type, q->rows, q->cols, q->data, NULL);
     q->used = 1;
@@ -195,59 +228,118 @@ struct tensor *nn_leaf(struct pass *p, struct param *q)
                       q->grad ? q->grad : &planned);
 }
 
-/* The adapters that act at a site used as a module of that kind. */
-static const struct adapted *acting(const struct adapted *a)
+enum hook { BEFORE, AFTER, LAST };
+
+static int has_hook(const struct method *m, enum hook h)
 {
-    while (a && (!a->adapter->enabled || a->adapter->n_merged)) a = a->next;
-    return a;
+    return h == BEFORE ? m->before != NULL : h == AFTER ? m->after != NULL : m->last != NULL;
 }
 
-static const struct adapted *first_at(const struct site *s, unsigned kind)
+/* One of the hooks of all adapters that act at a linear layer, on their rows of y. */
+static struct tensor *adapt(struct pass *p, const struct site *s, enum hook h, struct tensor *x,
+                            struct tensor *y)
 {
-    return s->kind == kind ? acting(s->first) : NULL;
+    for (int64_t k = 0; k < p->shares->n && s->kind == SITE_LINEAR; k++) {
+        const struct share *share = &p->shares->at[k];
+        struct tensor *in = NULL, *out = NULL;
+        for (int64_t i = 0; i < share->n; i++) {
+            const struct adapted *d = adapted_at(share->list[i], s);
+            const struct method *m = d ? d->method : NULL;
+            if (!d || !has_hook(m, h) || !share_can(p, k, d)) continue;
+            if (!out) {
+                in = share_rows(p, x, k);
+                out = share_rows(p, y, k);
+            }
+            out = h == BEFORE ? m->before(p, d, out)
+                  : h == AFTER ? m->after(p, d, in, out) : m->last(p, d, out);
+        }
+        if (out) y = share_put(p, y, out, k);
+    }
+    return y;
 }
 
-int nn_adapted(const struct site *s) { return first_at(s, SITE_LINEAR) != NULL; }
-
-const struct adapted *nn_rows(const struct site *s)
+int nn_adapted(const struct pass *p, const struct site *s)
 {
-    const struct adapted *a = first_at(s, SITE_LINEAR);
-    return a && a->method->puts_rows && !acting(a->next) ? a : NULL;
+    for (int64_t k = 0; k < p->shares->n && s->kind == SITE_LINEAR; k++)
+        for (int64_t i = 0; i < p->shares->at[k].n; i++)
+            if (adapted_at(p->shares->at[k].list[i], s)) return 1;
+    return 0;
+}
+
+const struct adapted *nn_rows(const struct pass *p, const struct site *s)
+{
+    const struct share *share = p->shares->at;
+    const struct adapted *only = NULL, *d;
+    int n = 0;
+    for (int64_t i = 0; i < share->n && s->kind == SITE_LINEAR; i++)
+        if ((d = adapted_at(share->list[i], s))) only = d, n++;
+    return p->shares->n == 1 && n == 1 && only->method->puts_rows ? only : NULL;
 }
 
 struct tensor *nn_linear(struct pass *p, const struct site *s, struct tensor *x)
 {
-    const struct adapted *first = first_at(s, SITE_LINEAR), *a;
-    for (a = first; a; a = acting(a->next))
-        if (a->method->before) x = a->method->before(p, a, x);
+    if (p->seen && x) p->seen(p->seen_arg, s, x);
+    x = adapt(p, s, BEFORE, NULL, x);
     graph_name(p->g, s->name);
-    struct tensor *y = g_linear(p->g, x, nn_leaf(p, s->w));
-    for (a = first; a; a = acting(a->next))
-        if (a->method->after) y = a->method->after(p, a, x, y);
-    if (s->b) y = g_bias(p->g, y, nn_leaf(p, s->b));
-    for (a = first; a; a = acting(a->next))
-        if (a->method->last) y = a->method->last(p, a, y);
+    struct tensor *y = g_linear(p->g, x, share_leaf(p, 0, s->w));
+    for (int64_t k = 1; k < p->shares->n; k++)
+        if (share_differs(p, k, s->w))
+            y = share_put(p, y, g_linear(p->g, share_rows(p, x, k), share_leaf(p, k, s->w)), k);
+    y = adapt(p, s, AFTER, x, y);
+    if (s->b) y = nn_bias(p, s->b, y);
+    return adapt(p, s, LAST, NULL, y);
+}
+
+struct tensor *nn_bias(struct pass *p, struct param *b, struct tensor *x)
+{
+    struct tensor *y = g_bias(p->g, x, share_leaf(p, 0, b));
+    for (int64_t k = 1; k < p->shares->n; k++)
+        if (share_differs(p, k, b))
+            y = share_put(p, y, g_bias(p->g, share_rows(p, x, k), share_leaf(p, k, b)), k);
     return y;
 }
 
 struct tensor *nn_embed(struct pass *p, const struct site *s, const int32_t *ids, int64_t n)
 {
     graph_name(p->g, s->name);
-    struct tensor *y = g_embed(p->g, nn_leaf(p, s->w), ids, n);
-    for (const struct adapted *a = first_at(s, SITE_EMBED); a; a = acting(a->next))
-        if (a->method->embed) y = a->method->embed(p, a, ids, n, y);
+    struct tensor *y = g_embed(p->g, share_leaf(p, 0, s->w), ids, n);
+    for (int64_t k = 0; k < p->shares->n; k++) {
+        const struct share *share = &p->shares->at[k];
+        int64_t first = p->shares->n == 1 ? 0 : p->shares->cut[k];
+        int64_t rows = p->shares->n == 1 ? n : p->shares->cut[k + 1] - first;
+        struct tensor *out = NULL;
+        if (share_differs(p, k, s->w))
+            out = g_embed(p->g, share_leaf(p, k, s->w), ids + first, rows);
+        for (int64_t i = 0; i < share->n && s->kind == SITE_EMBED; i++) {
+            const struct adapted *d = adapted_at(share->list[i], s);
+            if (!d || !d->method->embed) continue;
+            if (!out) out = share_rows(p, y, k);
+            out = d->method->embed(p, d, ids + first, rows, out);
+        }
+        if (out) y = share_put(p, y, out, k);
+    }
     return y;
+}
+
+static struct tensor *norm(struct pass *p, const struct site *s, struct tensor *x, int64_t k)
+{
+    const struct style *style = &p->m->arch->style;
+    struct tensor *w = share_leaf(p, k, s->w);
+    if (style->norm == NORM_LAYER)
+        return g_layernorm(p->g, x, w, share_leaf(p, k, s->b), (float)p->m->hp.eps);
+    float plus = style->norm_plus && !s->w->plus ? 1.0f : 0.0f;
+    return g_rmsnorm(p->g, x, w, (float)p->m->hp.eps, plus);
 }
 
 struct tensor *nn_norm(struct pass *p, const struct site *s, struct tensor *x)
 {
     if (!s) return x;
     graph_name(p->g, s->name);
-    const struct style *style = &p->m->arch->style;
-    if (style->norm == NORM_LAYER)
-        return g_layernorm(p->g, x, nn_leaf(p, s->w), nn_leaf(p, s->b), (float)p->m->hp.eps);
-    float plus = style->norm_plus && !s->w->plus ? 1.0f : 0.0f;
-    return g_rmsnorm(p->g, x, nn_leaf(p, s->w), (float)p->m->hp.eps, plus);
+    struct tensor *y = norm(p, s, x, 0);
+    for (int64_t k = 1; k < p->shares->n; k++)
+        if (share_differs(p, k, s->w) || share_differs(p, k, s->b))
+            y = share_put(p, y, norm(p, s, share_rows(p, x, k), k), k);
+    return y;
 }
 
 struct tensor *nn_dropout(struct pass *p, struct tensor *x, float rate)
@@ -258,11 +350,11 @@ struct tensor *nn_dropout(struct pass *p, struct tensor *x, float rate)
 }
 
 int32_t *pass_index(struct pass *p) { return p->mem->index; }
-const int32_t *pass_types(struct pass *p) { return p->types ? p->types : p->mem->types; }
+const int32_t *pass_types(struct pass *p) { return p->all.types ? p->all.types : p->mem->types; }
 const int32_t *pass_positions(struct pass *p)
 {
-    for (int64_t i = 0; i < p->n; i++)
-        p->mem->positions[i] = p->pos[i] + (int32_t)p->m->hp.pos_offset;
+    for (int64_t i = 0; i < p->all.n; i++)
+        p->mem->positions[i] = p->all.pos[i] + (int32_t)p->m->hp.pos_offset;
     return p->mem->positions;
 }
 const int32_t *pass_patches(struct pass *p)

@@ -62,6 +62,20 @@ void adapted_free(struct model *m, struct adapted *a)
     mem_free(&m->host.mem, a->derived);
 }
 
+/* Several enabled adapters may keep the same module.  The one that was enabled
+ * last counts, and each remembers what it took the place of: a chain from the
+ * parameter, over the copies, down to the model's own values. */
+struct saved_module *copy_where(const struct model *m, const struct param *p, const float *mine,
+                                const float *old)
+{
+    for (struct adapter *a = m->adapters; a; a = a->next)
+        for (int64_t i = 0; a->enabled && i < a->n_saved + a->n_merged; i++) {
+            struct saved_module *s = i < a->n_saved ? &a->saved[i] : &a->merged[i - a->n_saved];
+            if (s->p == p && ((mine && s->mine == mine) || (old && s->old_own == old))) return s;
+        }
+    return NULL;
+}
+
 struct param *model_nth_param(const struct model *m, int64_t i)
 {
     if (i < 0) return NULL;

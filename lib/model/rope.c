@@ -120,6 +120,7 @@ int rope_by_length(const struct model *m)
  * transformers); between longrope's two sets the cache is made again. */
 int rope_switches(const struct model *m, int64_t n)
 {
+    n += virtual_before(m, STACK_MAIN);
     for (int k = 0; k < 2 && m->arch->style.pos == POS_ROPE; k++) {
         const struct rope_scaling *s = &m->hp.rope[k];
         if (s->divide[1] && length_key(&m->hp, s, n) != length_key(&m->hp, s, n - 1)) return 1;
@@ -154,6 +155,7 @@ int rope_reserve(struct model *m, int64_t positions)
 {
     float *table[2] = { NULL, NULL };
     int64_t bytes, rot = m->hp.rot;
+    positions += model_virtual_tokens(m);
     if (m->arch->style.pos != POS_ROPE || positions <= m->rope_len) return PEFT_OK;
     positions = (MAX(positions, 2 * m->rope_len) + 255) / 256 * 256;
     if (!mul_ok(positions, rot * 4, &bytes)) return PEFT_ENOMEM;
@@ -172,11 +174,11 @@ int rope_reserve(struct model *m, int64_t positions)
 int rope_begin(struct pass *p, struct rope_cache cache[2])
 {
     struct model *m = p->m;
-    int64_t length = p->length;
+    int64_t length = p->length ? p->length + virtual_before(m, STACK_MAIN) : 0;
     p->rope[0] = m->rope_table[0];
     p->rope[1] = m->rope_table[1];
     if (!rope_by_length(m)) return PEFT_OK;
-    for (int64_t i = 0; i < p->n && !p->length; i++) length = MAX(length, p->pos[i] + 1);
+    for (int64_t i = 0; i < p->all.n && !p->length; i++) length = MAX(length, p->all.pos[i] + 1);
     for (int k = 0; k < 2; k++) {
         struct rope_cache *c = &cache[k];
         int64_t key = length_key(&m->hp, &m->hp.rope[k], length), rows = MAX(c->rows, length);

@@ -78,18 +78,38 @@ static const struct qtype *target_type(const struct save *s, const struct param 
         return here ? p->type : floats_of(p->type);
     }
     if (s->dtype) return s->dtype;
+    /* transformers keeps a quantised checkpoint's floats as they are, and multiplies
+     * them with each other: one type, the config's. */
+    const struct qtype *first = s->m->params[0]->type;
+    if (s->wish && s->wish->bnb)
+        return first == &qtype_bf16 || first == &qtype_f16 ? first : &qtype_f32;
     return p->stored->is_float ? p->stored : floats_of(p->stored);
+}
+
+/* llama.cpp adds these to floats or decides by them, and keeps them so. */
+static int always_floats(const struct site *site)
+{
+    return site->slot == SLOT_POS || site->slot == SLOT_TYPE || site->slot == SLOT_BIAS ||
+        site->slot == SLOT_ROUTER;
+}
+
+int site_gguf_name(const struct model *m, const struct site *s, char *to, size_t cap)
+{
+    const char *gguf = s->row->gguf, *mark = gguf ? strstr(gguf, "%d") : NULL;
+    if (!gguf) return 0;
+    snprintf(to, cap, "%s", gguf);
+    if (mark)
+        snprintf(to, cap, "%.*s%d%s", (int)(mark - gguf), gguf,
+                 (int)(s->layer - m->stack[stack_of(s->flags)].first), mark + 2);
+    return 1;
 }
 
 static const char *gguf_name(struct save *s, const struct site *site, const char *suffix)
 {
-    const char *gguf = site->row->gguf, *mark = gguf ? strstr(gguf, "%d") : NULL;
     char name[160];
-    if (!gguf) return NULL;
-    if (mark)
-        snprintf(name, sizeof(name), "%.*s%d%s%s", (int)(mark - gguf), gguf,
-                 (int)(site->layer - s->m->stack[stack_of(site->flags)].first), mark + 2, suffix);
-    else snprintf(name, sizeof(name), "%s%s", gguf, suffix);
+    if (!site_gguf_name(s->m, site, name, sizeof(name))) return NULL;
+    size_t n = strlen(name);
+    snprintf(name + n, sizeof(name) - n, "%s", suffix);
     return arena_strndup(&s->arena, name, (int64_t)strlen(name));
 }
 
@@ -163,7 +183,7 @@ static int add_tensor(struct save *s, const struct site *site, const struct para
         if (!(from->turned = arena_alloc(&s->arena, param_len(p) * 4))) return PEFT_ENOMEM;
         param_read(m, p, from->turned);
     }
-    const struct qtype *type = target_type(s, p);
+    const struct qtype *type = s->gguf && always_floats(site) ? &qtype_f32 : target_type(s, p);
     if (s->gguf && site->expert > 0) return stack_expert(s, name, from);
     if (!type->from_f32 && type != p->type)
         return fail(PEFT_EUNSUPPORTED, "type %s cannot be written", type->name);

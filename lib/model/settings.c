@@ -51,7 +51,10 @@ int load_arch(struct model *m)
     int64_t n;
     int gguf = store_format(m->store) == STORE_GGUF;
     int rc = store_string(m->store, gguf ? "general.architecture" : "model_type", &s, &n);
+    const char *type;
     if (rc < 0) return rc;
+    if (gguf && store_string(m->store, "general.type", &type, NULL) > 0 && !strcmp(type, "adapter"))
+        return fail(PEFT_EFORMAT, "%s is an adapter, expected its base model", m->path);
     if (!rc)
         return fail(PEFT_EFORMAT, "%s has no %s", m->path,
                     gguf ? "general.architecture" : "model_type");

@@ -23,10 +23,12 @@ struct param {
     float *own;                     /* float32 copy, allocated; or NULL */
     void *packed;                   /* blocks that were made at loading, allocated; or NULL */
     float *grad;                    /* while a trainer runs, else NULL */
+    float *state;                   /* then, too: the method's own, `states` times as many floats */
     int32_t layer;                  /* -1 = none */
     int32_t n_dims;
     float lr_ratio;                 /* learning rate over the run's; 0 = 1 */
     uint8_t trainable;
+    uint8_t states;                 /* as the method's */
     uint8_t order;                  /* enum row_order: how our rows differ from Hugging Face's */
     uint8_t turned;                 /* Hugging Face holds it as [in, out] */
     uint8_t plus;                   /* a norm that exceeds Hugging Face's by 1 */
@@ -47,20 +49,19 @@ struct site {
     uint16_t flags;
     const struct slot_row *row;     /* where it stands in the family's table */
     struct param *w, *b;            /* NULL = absent */
-    struct adapted *first;          /* adapters, in the order they were added */
+    int64_t index;                  /* among the model's */
 };
 
 /* One adapter's tensors at one site. */
 enum { PARTS = 7, START = 5, COMMON = 2 };
 struct adapted {
-    struct adapted *next;           /* at the same site */
     const struct method *method;    /* the adapter's, or that of chosen rows beside it */
     struct adapter *adapter;
     struct site *site;
     struct param *part[PARTS];      /* as the method's parts; NULL = absent */
     float *derived;                 /* what inference uses in their stead: see method.derive */
-    uint64_t derived_at;            /* the model's `edits` when it was made */
-    int32_t *index;                 /* the method's own, in the model's arena; or NULL */
+    uint64_t derived_at;            /* the model's `edits` when it was made; 0 = not made */
+    int32_t *index;                 /* the method's own, in the adapter's arena; or NULL */
     int32_t rank;
     float alpha, scale;             /* scale: what multiplies the update */
     uint8_t fused;                  /* 1 + the row of arch->fused whose file tensors hold it */
@@ -92,13 +93,25 @@ struct part {
 };
 /* One of a method's settings: a member of adapter_config.json and a field of
  * struct adapter.  Kinds: i int32, f float, b uint8 that is 0 or 1, n a list of
- * names, kept separated by commas. */
+ * names, kept separated by commas, s a string or NULL. */
 struct method_setting {
     const char *key;
     char kind;
     uint16_t at;
     double absent, lo, hi;          /* value when absent; the sane range */
 };
+/* What a method is told of the step that has just been made. */
+struct made_step {
+    int64_t step, steps;            /* from 0; of the whole run */
+    float gscale;                   /* what clipping multiplied the gradients with */
+};
+/* What rank_pattern says of a module: a number; or AdaLoRA's mask of the ranks that
+ * are left, which a->index [rank] holds. */
+enum { PATTERN_NONE, PATTERN_NUMBER, PATTERN_MASK };
+/* Virtual tokens stand before each text (virtual.c): as rows of embeddings, in
+ * front of the encoder's texts where there is one, or as keys and values in every
+ * layer. */
+enum { VIRTUAL_ROWS = 1, VIRTUAL_KEYS };
 struct method {
     const char *name;               /* "lora" */
     const char *peft_type;          /* adapter_config.json: "LORA" */
@@ -113,18 +126,29 @@ struct method {
     int32_t rank;                   /* default */
     float lr;                       /* default learning rate */
     uint8_t fused;                  /* can adapt experts that PEFT sees as one parameter */
-    uint8_t patterns;               /* rank and alpha may differ by module */
+    uint8_t patterns;               /* rank and alpha may differ by module: PATTERN_* */
+    uint8_t states;                 /* floats for each weight that training keeps beside the
+                                       optimizer's: param.state, in checkpoints with a->index */
     uint8_t turns_bias;             /* merging changes the module's bias too */
     uint8_t puts_rows;              /* part 0 are rows in the place of the weight's, whose numbers
                                        are `index`, as in g_swap_rows */
     const char *keeps;              /* instead of parts: the module's tensors train whole, and files
                                        have this before "weight" */
+    uint8_t virtual;                /* VIRTUAL_*: it adds tokens, as many as the rank, and has its
+                                       parts at the embeddings; 0 = it changes modules */
+    uint8_t act;                    /* enum act between the layers of the tokens' encoder, */
+    float encoder_lr;               /* and the default learning rate with it */
+    /* The virtual tokens: [rank or more, width of an embedding], or [rank, layers * (keys,
+     * values)]. */
+    struct tensor *(*tokens)(struct pass *p, const struct adapted *a);
     /* Changes a part's rows and columns; 0 rows = absent.  NULL = nothing to change. */
     void (*shape)(const struct adapted *a, int k, int64_t *rows, int64_t *cols);
     /* Tables of its own, after the parts are there; NULL = none. */
     int (*begin)(struct model *m, struct adapted *a);
     /* Initial values; the parts are zero before.  `stream` keeps sites apart. */
     int (*init)(struct model *m, struct adapted *a, uint64_t seed, uint64_t stream);
+    /* The parts PART_START as `init` made them in PEFT; NULL = it has none. */
+    int (*restart)(struct model *m, const struct adapted *a);
     void (*set_scale)(struct adapted *a);
     /* What depends on parts and weights alone is not made anew for every token:
      * derive fills a->derived [derived_len] before inference when something has
@@ -139,12 +163,26 @@ struct method {
     struct tensor *(*last)(struct pass *p, const struct adapted *a, struct tensor *y);
     struct tensor *(*embed)(struct pass *p, const struct adapted *a, const int32_t *ids, int64_t n,
                             struct tensor *y);
+    /* Training, NULL = nothing.  Before a run of `steps`, which may fail; the gradients of
+     * what is added to the step's loss, which is the result; after the optimizer, while
+     * gradients are there. */
+    int (*run)(struct model *m, struct adapter *a, int64_t steps);
+    double (*regularise)(struct model *m, struct adapter *a);
+    void (*stepped)(struct model *m, struct adapter *a, const struct made_step *s);
     /* w [out, in] and b [out] (NULL = the module has none) become what module and
      * adapter are together, from parts and derived; NULL = cannot be merged. */
     void (*merge)(struct model *m, const struct adapted *a, float *w, float *b);
 };
 extern const struct method *const methods[];       /* adapt/: NULL-terminated */
 
+/* AdaLoRA's schedule, and working memory while it trains. */
+struct ranks {
+    int32_t target, first, last, every, total;
+    float beta1, beta2, orthogonal;
+    uint8_t by_run;                 /* `total` is the run's steps */
+    uint8_t fixed;                  /* the ranks came with its file */
+    float *room;                    /* of the adapter's arena */
+};
 struct saved_module;
 struct token_list { struct site *site; int32_t *ids; int64_t n; };
 /* What trained an adapter: for README.md. */
@@ -159,6 +197,7 @@ struct card {
 };
 struct adapter {
     struct adapter *next;
+    struct arena arena;             /* itself, and all of it but the tensors' values */
     const char *name;
     const struct method *method;
     /* settings; which of them count is the method's to say */
@@ -172,18 +211,31 @@ struct adapter {
                                        is the output layer too */
     struct token_list *tokens;      /* rows that train beside it, or alone, [n_tokens] */
     int64_t n_tokens;
+    struct ranks ranks;
     uint8_t default_names;          /* those that the method would choose */
     const char *names;              /* modules that the method treats in another way, or NULL */
+    struct {                        /* of virtual tokens, as adapter_config.json has them */
+        int32_t width, layers, heads, hidden;
+        int32_t stacks;             /* num_transformer_submodules: 2 = an encoder has them too */
+        int32_t depth;              /* encoder_num_layers, of LSTMs */
+        uint8_t projects;           /* prefix_projection */
+        uint8_t encodes;            /* an encoder makes the tokens: not once they were saved */
+        const char *init, *text, *tokenizer, *kind;
+    } virtual;
     struct param *common[COMMON];   /* as the method's */
     uint8_t turned;                 /* fan_in_fan_out: files of its base hold W as [in, out] */
     uint8_t enabled;
+    int32_t users;                  /* answers being made with it, which it must outlive */
     float lr_ratio;                 /* LoRA+: learning rate of B over that of A; 0 = 1 */
     const char *start;              /* initial values where the method has several; or NULL */
+    struct model *floats;           /* loftq, while it starts: the base before it was quantised */
     uint8_t shifts;                 /* they are taken from the weight: what is added is the
                                        difference to them */
     uint64_t seed;
     struct adapted *sites;          /* [n_sites] */
     int64_t n_sites;
+    struct adapted **at;            /* [n_at] the same by the sites' index, NULL where none is */
+    int64_t n_at;
     float weight;                   /* multiplies what it adds; 1 = as trained */
     struct saved_module *saved;     /* modules_to_save, [n_saved] */
     int64_t n_saved;
@@ -206,5 +258,13 @@ struct saved_module {
     uint8_t apart;                  /* of the input embedding or the output layer only, which are
                                        one tensor in the model */
 };
+
+extern const struct adapter adapter_base;       /* stands for none: the model as it is */
+
+static inline struct adapted *adapted_at(const struct adapter *a, const struct site *s)
+{
+    struct adapted *d = s->index < a->n_at ? a->at[s->index] : NULL;
+    return d && d->site == s ? d : NULL;
+}
 
 #endif

@@ -9,7 +9,7 @@ static struct tensor *rope(struct pass *p, const struct stream *s, const struct 
 {
     const struct model *m = p->m;
     if (m->arch->style.pos != POS_ROPE || l->rope < 0) return x;
-    struct rope_args a = { p->rope[l->rope], p->pos + s->first, (int32_t)heads,
+    struct rope_args a = { p->rope[l->rope], p->all.pos + s->first, (int32_t)heads,
                            (int32_t)m->hp.head_dim, (int32_t)m->hp.rot, m->rope_pair };
     return g_rope(p->g, x, &a);
 }
@@ -76,10 +76,11 @@ static struct tensor *attention(struct pass *p, const struct stream *s, const st
         for (int k = 0; k < 3; k++) qkv[k] = nn_linear(p, l->at[SLOT_Q + k], x);
     qkv[0] = rope(p, s, l, head_norm(p, l->at[SLOT_Q_NORM], qkv[0]), hp->heads);
     qkv[1] = rope(p, s, l, head_norm(p, l->at[SLOT_K_NORM], qkv[1]), hp->kv_heads);
+    for (int k = 0; k < 2; k++) qkv[1 + k] = virtual_keys(p, s, index, k, qkv[1 + k]);
     if (s->cache) {
-        int64_t stride = MAX(p->stride, 1);
-        qkv[1] = g_cache(p->g, qkv[1], s->cache[index].k, p->past, stride);
-        qkv[2] = g_cache(p->g, qkv[2], s->cache[index].v, p->past, stride);
+        const int32_t *at = virtual_places(p, s);
+        qkv[1] = g_cache(p->g, qkv[1], s->cache[index].k, at, p->room);
+        qkv[2] = g_cache(p->g, qkv[2], s->cache[index].v, at, p->room);
     }
     return nn_linear(p, l->at[SLOT_O], attend(p, s, qkv, &s->span[l->local], 1));
 }
@@ -88,9 +89,11 @@ static struct tensor *attention(struct pass *p, const struct stream *s, const st
  * pass left. */
 static struct tensor *of_source(struct pass *p, const struct site *site, float *cache)
 {
+    p->shares = &p->rows[ROWS_SOURCE];
     struct tensor *x = p->source ? nn_linear(p, site, p->source) : NULL;
+    p->shares = &p->rows[ROWS_MAIN];
     if (!cache) return x;
-    if (p->source) return g_cache(p->g, x, cache, 0, 1);
+    if (p->source) return g_cache(p->g, x, cache, p->stream[STACK_ENCODER].self, x ? x->rows : 0);
     return graph_leaf(p->g, site->name, &qtype_f32, p->n_cross, site->w->rows, cache, NULL);
 }
 
@@ -112,7 +115,7 @@ static struct tensor *expert(struct pass *p, const struct expert *e, int64_t ind
     struct graph *g = p->g;
     struct tensor *w[3], *y;
     int fused = 1;
-    for (int k = 0; k < 3; k++) fused &= !nn_adapted(e->at[k]) && !e->at[k]->b;
+    for (int k = 0; k < 3; k++) fused &= !nn_adapted(p, e->at[k]) && !e->at[k]->b;
     if (fused) {
         for (int k = 0; k < 3; k++) w[k] = nn_leaf(p, e->at[k]->w);
         graph_name(g, e->at[0]->name);
@@ -183,7 +186,9 @@ static struct tensor *embed_patches(struct pass *p)
     struct tensor *x = graph_leaf(p->g, "patches", &qtype_f32, p->n - p->n_seq,
                                   at[SLOT_PATCH]->w->cols, p->patches, NULL);
     struct tensor *class = g_embed(p->g, nn_leaf(p, at[SLOT_CLASS]->w), first, 1);
+    p->shares = &p->rows[ROWS_PATCHES];
     x = g_concat_rows(p->g, class, nn_linear(p, at[SLOT_PATCH], x));
+    p->shares = &p->rows[ROWS_MAIN];
     return g_rows(p->g, x, pass_patches(p), p->n);
 }
 
@@ -191,11 +196,12 @@ static struct tensor *embed(struct pass *p, const struct stream *s)
 {
     struct site *const *at = p->m->global;
     struct graph *g = p->g;
-    int64_t f = s->first, n = s->n;
+    int64_t f = s->first, n = s->n, own = p->start[s->seq], end = p->start[s->seq + s->n_seq];
     struct tensor *x = at[SLOT_PATCH] ? embed_patches(p)
-                                      : nn_embed(p, at[SLOT_EMBED], p->ids + f, n);
-    if (at[SLOT_EMBED_IN]) x = nn_linear(p, at[SLOT_EMBED_IN], x);
+                                      : nn_embed(p, at[SLOT_EMBED], p->ids + own, end - own);
     if (p->m->arch->style.embed_scale) x = g_scale(g, x, sqrtf((float)p->m->hp.dim));
+    x = virtual_embed(p, s, x);
+    if (at[SLOT_EMBED_IN]) x = nn_linear(p, at[SLOT_EMBED_IN], x);
     if (at[SLOT_POS]) x = g_add(g, x, nn_embed(p, at[SLOT_POS], pass_positions(p) + f, n));
     if (at[SLOT_TYPE]) x = g_add(g, x, nn_embed(p, at[SLOT_TYPE], pass_types(p) + f, n));
     return nn_norm(p, at[SLOT_EMBED_NORM], x);
@@ -206,6 +212,7 @@ static struct tensor *run_stack(struct pass *p, int which, int norm)
 {
     struct stream *s = &p->stream[which];
     const struct stack *stack = &p->m->stack[which];
+    p->shares = &p->rows[which == STACK_ENCODER ? ROWS_SOURCE : ROWS_MAIN];
     graph_segment(p->g, -1);
     struct tensor *x = embed(p, s);
     for (int64_t i = stack->first; i < stack->end; i++) {
@@ -233,5 +240,6 @@ struct tensor *model_hidden(struct pass *p)
     struct tensor *x = run_stack(p, STACK_MAIN, SLOT_FINAL_NORM);
     const struct site *out = p->m->global[SLOT_EMBED_OUT];
     if (out) x = nn_linear(p, out, x);
-    return p->m->hp.scale_out ? g_scale(p->g, x, 1.0f / sqrtf((float)p->m->hp.dim)) : x;
+    if (p->m->hp.scale_out) x = g_scale(p->g, x, 1.0f / sqrtf((float)p->m->hp.dim));
+    return virtual_real(p, x);
 }

@@ -5,7 +5,7 @@ void card_step(struct trainer *t, const peft_step *s)
 {
     for (struct adapter *a = t->m->adapters; a; a = a->next) {
         if (!a->enabled || a->n_merged) continue;
-        if (!a->card && !(a->card = arena_alloc(&t->m->arena, sizeof(*a->card)))) continue;
+        if (!a->card && !(a->card = arena_alloc(&a->arena, sizeof(*a->card)))) continue;
         struct card *c = a->card;
         *c = (struct card){ .optimizer = t->optimizer->name, .schedule = t->schedule->name,
                             .rows = t->d->n, .steps = s->step, .batch = t->o.batch,

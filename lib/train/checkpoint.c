@@ -22,11 +22,13 @@ static int64_t fingerprint(const struct trainer *t, int i)
     case 7: return t->o.packing;
     case 8: return t->o.no_shuffle;
     case 9: return t->max.tokens;
+    case 10: return t->m->compute.half ? 16 : 32;
     default: return -1;
     }
 }
 static const char *const fingerprint_names[] = { "rows", "tensors", "floats", "batch", "accumulate",
-    "seed", "steps", "packing", "no_shuffle", "max_tokens" };
+    "seed", "steps", "packing", "no_shuffle", "max_tokens",
+    "compute_bits" };
 
 static int put_json(const struct trainer *t, const char *path)
 {
@@ -48,14 +50,52 @@ static int put_json(const struct trainer *t, const char *path)
     return rc;
 }
 
+/* Modules whose method keeps something while it trains: its index is part of that. */
+static struct adapted *indexed(const struct trainer *t, int64_t i)
+{
+    for (struct adapter *a = t->m->adapters; a; a = a->next) {
+        if (!a->enabled || !a->method->states) continue;
+        if (i < a->n_sites) return &a->sites[i];
+        i -= a->n_sites;
+    }
+    return NULL;
+}
+
+static int put_own(const struct trainer *t, struct arena *a, struct store_out *out, int64_t *n)
+{
+    struct adapted *d;
+    char name[300];
+    float *x;
+    for (int64_t i = 0; i < t->n_list; i++) {
+        const struct param *p = t->list[i].p;
+        if (!p->states) continue;
+        int len = snprintf(name, sizeof(name), "own.%lld.%s", (long long)i, p->name);
+        out[*n] = (struct store_out){ .name = arena_strndup(a, name, len), .type = &qtype_f32,
+                                      .n_dims = 2, .dims = { p->states, param_len(p) },
+                                      .data = p->state };
+        if (!out[(*n)++].name) return PEFT_ENOMEM;
+    }
+    for (int64_t i = 0; (d = indexed(t, i)); i++) {
+        int len = snprintf(name, sizeof(name), "index.%lld.%s", (long long)i, d->site->name);
+        char *kept = arena_strndup(a, name, len);
+        if (!kept || !(x = arena_alloc(a, d->rank * 4))) return PEFT_ENOMEM;
+        for (int32_t k = 0; k < d->rank; k++) x[k] = (float)d->index[k];
+        out[(*n)++] = (struct store_out){ .name = kept, .type = &qtype_f32, .n_dims = 1,
+                                          .dims = { d->rank }, .data = x };
+    }
+    return PEFT_OK;
+}
+
 static int put_state(const struct trainer *t, const char *path)
 {
     struct arena a;
     int rc = PEFT_OK;
     arena_init(&a, &t->m->host.mem);
     int kinds_n = 1 + t->optimizer->states;
-    int64_t n = 0;
-    struct store_out *out = arena_alloc(&a, t->n_list * kinds_n * (int64_t)sizeof(*out));
+    int64_t n = 0, most = t->n_list * (kinds_n + 1);
+    while (indexed(t, n)) n++;
+    struct store_out *out = arena_alloc(&a, (most + n) * (int64_t)sizeof(*out));
+    n = 0;
     if (!out) rc = PEFT_ENOMEM;
     for (int64_t i = 0; i < t->n_list && !rc; i++)
         for (int k = 0; k < kinds_n && !rc; k++) {
@@ -71,6 +111,7 @@ static int put_state(const struct trainer *t, const char *path)
                                            .data = k ? t->state[k - 1] + p->at : p->p->own };
             if (!kept) rc = PEFT_ENOMEM;
         }
+    if (!rc) rc = put_own(t, &a, out, &n);
     if (!rc) rc = safetensors_write(&t->m->host, path, out, n, NULL, 0);
     arena_free(&a);
     return rc;
@@ -151,6 +192,36 @@ static int read_json(const struct trainer *t, const char *path, struct position 
     return rc;
 }
 
+/* NULL with a message when it is not there. */
+static const float *find_floats(const struct store *s, const char *name, int64_t n)
+{
+    const struct store_tensor *x = store_find(s, name);
+    if (x && x->type == &qtype_f32 && x->count == n) return x->data;
+    fail(PEFT_EFORMAT, "the checkpoint has no tensor %s of %lld floats", name, (long long)n);
+    return NULL;
+}
+
+static int read_own(struct trainer *t, const struct store *s, int copy)
+{
+    struct adapted *d;
+    const float *x;
+    char name[300];
+    for (int64_t i = 0; i < t->n_list; i++) {
+        const struct param *p = t->list[i].p;
+        int64_t n = p->states * param_len(p);
+        snprintf(name, sizeof(name), "own.%lld.%s", (long long)i, p->name);
+        if (!n) continue;
+        if (!(x = find_floats(s, name, n))) return PEFT_EFORMAT;
+        if (copy) memcpy(p->state, x, (size_t)n * 4);
+    }
+    for (int64_t i = 0; (d = indexed(t, i)); i++) {
+        snprintf(name, sizeof(name), "index.%lld.%s", (long long)i, d->site->name);
+        if (!(x = find_floats(s, name, d->rank))) return PEFT_EFORMAT;
+        for (int32_t k = 0; k < d->rank && copy; k++) d->index[k] = x[k] != 0;
+    }
+    return PEFT_OK;
+}
+
 static int read_state(struct trainer *t, const struct store *s, int copy)
 {
     for (int64_t i = 0; i < t->n_list; i++)
@@ -158,14 +229,12 @@ static int read_state(struct trainer *t, const struct store *s, int copy)
             char name[300];
             const struct trained *p = &t->list[i];
             snprintf(name, sizeof(name), "%s.%lld.%s", kinds[k], (long long)i, p->p->name);
-            const struct store_tensor *x = store_find(s, name);
-            if (!x || x->type != &qtype_f32 || x->count != p->n)
-                return fail(PEFT_EFORMAT, "the checkpoint has no tensor %s of %lld floats", name,
-                            (long long)p->n);
-            if (copy) memcpy(k ? t->state[k - 1] + p->at : p->p->own, x->data, (size_t)p->n * 4);
+            const float *x = find_floats(s, name, p->n);
+            if (!x) return PEFT_EFORMAT;
+            if (copy) memcpy(k ? t->state[k - 1] + p->at : p->p->own, x, (size_t)p->n * 4);
         }
     t->m->edits++;
-    return PEFT_OK;
+    return read_own(t, s, copy);
 }
 
 static int resume(struct trainer *t, const char *dir)

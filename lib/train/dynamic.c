@@ -1,9 +1,9 @@
 /* The best type for each matrix under a budget, from a calibration text.
  *
- * KL(full || quantised) is least, and its gradient zero, at the full weights W; so the
- * gradient g is taken where all matrices have their smallest types, at W_0.  For the
- * quadratic that KL is near W, g = H (W_0 - W), and a tensor's part of KL is about
- * <g, W_0 - W> / 2.  Of each tensor and type T only two sums are kept,
+ * KL(full || quantised), of encoders 1 - cos (compare.c), is least, and its gradient
+ * zero, at the full weights W; so the gradient g is taken where all matrices have their
+ * smallest types, at W_0.  For the quadratic that KL is near W, g = H (W_0 - W), and a
+ * tensor's part of KL is about <g, W_0 - W> / 2.  Of each tensor and type T only two sums are kept,
  *     <g, W_T - W_0>  and  |W_T - W|^2,
  * of which two estimates are made (peft.h).  The choice is a multiple-choice knapsack:
  * for a multiplier m every tensor takes the type of least cost + m bytes; bisection
@@ -41,16 +41,18 @@ struct dyn {
     struct dyn_kept *kept;          /* [n_sites], by site */
     float *hidden, *grads, *room;   /* the reference's, of all batches; a group's; tasks' */
     double *sums;                   /* [tasks, 2] */
-    int64_t n_items, targets, fixed, weights, gradients;
+    int64_t n_items, rows, fixed, weights;
     struct reference ref;
     int64_t done;                   /* of 1000 */
 };
 
 /* --- what can be chosen */
 
-static int dyn_takes(const struct site *s)
+/* What the loss of encoders does not see, their poolers, stays as it is. */
+static int dyn_takes(const struct model *m, const struct site *s)
 {
     return s->w->type->is_float && s->w->n_dims >= 2 && s->slot != SLOT_ROUTER &&
+        (compare_lm(m) || !(s->flags & SLOT_HEAD)) &&
         (s->kind == SITE_LINEAR || s->slot == SLOT_EMBED) && !(s->flags & SLOT_NOT_A_WEIGHT);
 }
 
@@ -107,7 +109,7 @@ static int dyn_collect(struct dyn *y)
         for (n = 1; s[0]->expert >= 0 && i + n < m->n_sites && s[n]->slot == s[0]->slot &&
              s[n]->layer == s[0]->layer; n++) {}
         *it = (struct dyn_item){ .sites = s, .n = n };
-        if (dyn_takes(s[0])) rc = dyn_choices(it, types);
+        if (dyn_takes(m, s[0])) rc = dyn_choices(it, types);
         if (it->n_choices) y->n_items++;
     }
     for (int64_t i = 0; i < m->n_params; i++) {
@@ -216,29 +218,29 @@ static int dyn_reference(struct dyn *y)
     for (int64_t i = 0; !rc && i < batcher_count(y->batcher, 0); i++) {
         const struct batch *b = batcher_get(y->batcher, 0, i);
         if (!b) return PEFT_EDATA;
-        if (!b->n_target) continue;
+        if (!compare_rows(y->m, b)) continue;
         rc = compare_hidden(y->m, b, to);
-        to += b->n_target * y->m->hp.embed;
+        to += compare_rows(y->m, b) * y->m->hp.embed;
     }
     return rc;
 }
 
 /* One pass; with `training` the gradients of those that have room for them. */
-static int dyn_pass(struct dyn *y, int training, struct kl_stats *stats)
+static int dyn_pass(struct dyn *y, int training, struct compared *sum)
 {
-    float scale = 1.0f / (float)y->targets;
+    float scale = 1.0f / (float)y->rows;
     struct graph *g = y->m->graph;
     int rc = PEFT_OK;
     y->ref.hidden = y->hidden;
     for (int64_t i = 0; !rc && i < batcher_count(y->batcher, 0); i++) {
         const struct batch *b = batcher_get(y->batcher, 0, i);
         if (!b) return PEFT_EDATA;
-        if (!b->n_target) continue;
+        if (!compare_rows(y->m, b)) continue;
         struct pass p = { .m = y->m, .g = g, .mem = y->m->mem, .training = training };
         struct plan_report report;
         batch_pass(&p, b, 0);
         if ((rc = pass_begin(&p))) break;
-        struct tensor *loss = compare_loss(&p, b, &y->ref, scale, stats);
+        struct tensor *loss = compare_loss(&p, b, &y->ref, scale, sum);
         graph_keep(loss);
         rc = graph_plan(g, training ? loss : NULL, training ? RECOMPUTE_LAYERS : RECOMPUTE_NONE,
                         &report);
@@ -247,7 +249,7 @@ static int dyn_pass(struct dyn *y, int training, struct kl_stats *stats)
             graph_start(g);
             graph_run(g, 0, NULL);
         }
-        y->ref.hidden += b->n_target * y->m->hp.embed;
+        y->ref.hidden += compare_rows(y->m, b) * y->m->hp.embed;
         if (!rc) rc = dyn_tell(y, y->done);
     }
     return rc;
@@ -256,7 +258,7 @@ static int dyn_pass(struct dyn *y, int training, struct kl_stats *stats)
 /* Gradients of the items [first, last), and their sums. */
 static int dyn_group(struct dyn *y, int64_t first, int64_t last)
 {
-    struct kl_stats stats = { 0 };
+    struct compared sum = { 0 };
     float *at = y->grads;
     for (int64_t i = first; i < last; i++)
         for (int64_t k = 0; k < y->items[i].n; k++) {
@@ -266,7 +268,7 @@ static int dyn_group(struct dyn *y, int64_t first, int64_t last)
             at += param_len(p);
         }
     y->m->compute.k->fill(y->grads, 0.0f, at - y->grads);
-    int rc = dyn_pass(y, 1, &stats);
+    int rc = dyn_pass(y, 1, &sum);
     for (int64_t i = first; i < last; i++) {
         struct dyn_item *it = &y->items[i];
         for (int64_t k = 0; k < it->n; k++) {
@@ -385,19 +387,20 @@ static void dyn_choose(struct dyn *y, int64_t budget)
 /* The choice of each rule is measured; the better one is left in `best`. */
 static int dyn_decide(struct dyn *y, int64_t budget, peft_quantized *out)
 {
-    double n = (double)y->targets;
     int rc = PEFT_OK;
     for (int rule = 0; rule < RULES && !rc; rule++) {
-        struct kl_stats stats = { 0 };
+        struct compared sum = { 0 };
         dyn_costs(y, rule);
         dyn_choose(y, budget);
         rc = dyn_apply(y);
-        if (!rc) rc = dyn_pass(y, 0, &stats);
+        if (!rc) rc = dyn_pass(y, 0, &sum);
         if (!rc) rc = dyn_tell(y, 850 + 100 * rule);
-        if (rc || (rule && !(stats.kl / n < out->kl))) continue;
-        out->kl = stats.kl / n;
-        out->perplexity = exp(stats.loss / n);
-        out->reference_perplexity = exp(stats.ref_loss / n);
+        if (rc || (rule && !(compare_mean(y->m, &sum) < out->kl))) continue;
+        out->kl = compare_mean(y->m, &sum);
+        if (compare_lm(y->m)) {
+            out->perplexity = exp(sum.kl.loss / (double)y->rows);
+            out->reference_perplexity = exp(sum.kl.ref_loss / (double)y->rows);
+        }
         snprintf(out->rule, sizeof(out->rule), "%s", rule_names[rule]);
         for (int64_t i = 0; i < y->n_items; i++) y->items[i].best = y->items[i].now;
     }
@@ -416,22 +419,19 @@ static int dyn_begin(struct dyn *y)
         return fail(PEFT_EARG, "a negative option");
     if (m->adapters)
         return fail(PEFT_ESTATE, "the model has adapters: merge or remove them first");
-    if (!compare_lm(m))
-        return fail(PEFT_EUNSUPPORTED, "%s is no language model, whose types are chosen by the "
-                    "distribution of the next token", m->path);
     int rc = compare_begin(m, y->d);
     if (!rc) rc = dyn_collect(y);
     if (!rc) rc = batcher_new(y->d, &bo, &y->batcher);
     if (rc) return rc;
     for (int64_t i = 0; i < batcher_count(y->batcher, 0); i++) {
         batcher_size(y->batcher, 0, i, &size);
-        y->targets += size.targets;
+        y->rows += compare_lm(m) ? size.targets : size.seqs;
     }
     for (int64_t i = 0; i < m->n_params; i++)
         tasks = MAX(tasks, div_up(param_len(m->params[i]), DYN_TASK));
     y->sums = mem_alloc(&m->host.mem, tasks * 16);
     y->room = mem_alloc(&m->host.mem, (int64_t)pool_threads(m->pool) * 4 * DYN_TASK * 4);
-    y->hidden = mem_alloc(&m->host.mem, y->targets * m->hp.embed * 4);
+    y->hidden = mem_alloc(&m->host.mem, y->rows * m->hp.embed * 4);
     return y->sums && y->room && y->hidden ? PEFT_OK : PEFT_ENOMEM;
 }
 
@@ -465,7 +465,7 @@ int quantise_run(struct model *m, const struct dataset *d, const peft_quantize_o
 {
     struct dyn y = { .m = m, .d = d, .o = o, .ref = reference_of(m, NULL) };
     struct mem *mem = &m->host.mem;
-    struct kl_stats stats = { 0 };
+    struct compared sum = { 0 };
     int64_t budget = 0;
     uint8_t *trained = mem_alloc(mem, m->n_params + 1);
     int rc = trained ? dyn_begin(&y) : PEFT_ENOMEM;
@@ -477,8 +477,8 @@ int quantise_run(struct model *m, const struct dataset *d, const peft_quantize_o
     if (!rc) rc = dyn_reference(&y);
     if (!rc) rc = dyn_tell(&y, 20);
     if (!rc) rc = dyn_apply(&y);                     /* the smallest types: all are at 0 */
-    if (!rc) rc = dyn_pass(&y, 0, &stats);
-    out->least_kl = stats.kl / (double)MAX(1, y.targets);
+    if (!rc) rc = dyn_pass(&y, 0, &sum);
+    out->least_kl = compare_mean(m, &sum);
     if (!rc) rc = dyn_tell(&y, 50);
     if (!rc) rc = dyn_measure(&y);
     if (!rc) rc = dyn_decide(&y, budget, out);

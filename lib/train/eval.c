@@ -63,6 +63,7 @@ int eval_run(struct model *m, const struct dataset *d, const peft_eval_opts *o,
     if (o->batch < 0) return fail(PEFT_EARG, "batch %d, expected 1 or more", o->batch);
     struct batch_opts bo = { .batch = o->batch ? o->batch : 4 };
     int rc = model_graph(m);
+    if (!rc) rc = model_fits(m, d->max_len);
     if (!rc) rc = rope_reserve(m, d->max_len);
     if (!rc) rc = measure_new(&s);
     if (!rc) rc = batcher_new(d, &bo, &b);

@@ -15,9 +15,14 @@ int compare_begin(struct model *m, const struct dataset *d);
 int64_t compare_rows(const struct model *m, const struct batch *b);
 struct tensor *compare_features(struct pass *p, const struct batch *b);
 int compare_hidden(struct model *m, const struct batch *b, float *to);
-/* scale * sum of KL(reference || model) over the batch's targets. */
+/* What is summed: of language models kl, of others mse (of vectors of length 1). */
+struct compared { struct kl_stats kl; struct loss_stats mse; };
+/* scale * sum of KL(reference || model) over the batch's targets, or of 1 - cos over
+ * its texts. */
 struct tensor *compare_loss(struct pass *p, const struct batch *b, const struct reference *r,
-                            float scale, struct kl_stats *stats);
+                            float scale, struct compared *sum);
+/* The mean of KL, or of 1 - cos. */
+double compare_mean(const struct model *m, const struct compared *sum);
 int compare_run(struct model *m, struct model *ref, const struct dataset *d,
                 const peft_eval_opts *o, peft_comparison *out);
 

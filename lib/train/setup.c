@@ -201,7 +201,9 @@ static float adapter_lr(const struct model *m)
 {
     float lr = 1;
     for (const struct adapter *a = m->adapters; a; a = a->next)
-        if (a->enabled) lr = MIN(lr, a->method->lr);
+        if (a->enabled)
+            lr = MIN(lr, a->method->encoder_lr > 0 && a->sites->part[1] ? a->method->encoder_lr
+                                                                        : a->method->lr);
     return lr;
 }
 
@@ -218,7 +220,7 @@ static int list_trained(struct trainer *t)
 {
     struct param *p;
     int64_t n = 0;
-    int body = 0, adapters = 0;
+    int matrices = 0, vectors = 0, adapters = 0;
     for (int64_t i = 0; (p = model_nth_param(t->m, i)); i++) n += p->used && p->trainable;
     if (!n)
         return fail(PEFT_ESTATE,
@@ -231,10 +233,15 @@ static int list_trained(struct trainer *t)
         t->list[t->n_list++] =
             (struct trained){ p, t->n_floats, param_len(p), decays ? t->o.weight_decay : 0 };
         t->n_floats += div_up(param_len(p), 16) * 16;          /* every tensor begins on 64 bytes */
+        t->n_own += p->states * param_len(p);
         adapters += p->adapter || is_kept(t->m, p);
-        body += !p->adapter && !is_kept(t->m, p) && !p->is_new && p->layer >= 0;
+        if (p->adapter || is_kept(t->m, p) || p->is_new || p->layer < 0) continue;
+        if (p->rows > 1) matrices++;
+        else vectors++;
     }
-    if (t->o.lr == 0) t->o.lr = adapters ? adapter_lr(t->m) : body ? 2e-5f : 1e-3f;
+    /* Biases and norms alone (BitFit) bear a far higher one than matrices. */
+    float whole = matrices ? 2e-5f : vectors ? 5e-3f : 1e-3f;
+    if (t->o.lr == 0) t->o.lr = adapters ? adapter_lr(t->m) : whole;
     return PEFT_OK;
 }
 
@@ -247,7 +254,7 @@ static int plan_run(struct trainer *t)
     for (int64_t i = 0; (p = model_nth_param(t->m, i)); i++) p->used = 0;
     batcher_max(t->batcher, t->epochs, &t->max);
     t->max_rows = per_rows(t->objective->per, t->max.tokens, t->max.targets, t->max.seqs);
-    int rc = pass_mem_reserve(t->mem, t->max.tokens, t->max.seqs);
+    int rc = model_fits(t->m, t->d->max_len);
     if (!rc) rc = rope_reserve(t->m, t->d->max_len);
     if (!rc) rc = make_dummy(t, &a, &d);
     if (!rc) rc = plan_graphs(t, &d.b);
@@ -287,6 +294,8 @@ int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, st
                              .loss = &t->loss };
     if (!rc) rc = count_steps(t);
     if (!rc) rc = plan_run(t);
+    for (struct adapter *a = m->adapters; a && !rc; a = a->next)
+        if (a->enabled && a->method->run) rc = a->method->run(m, a, t->steps);
     if (rc) {
         trainer_free(t);
         return rc;
@@ -304,6 +313,7 @@ int trainer_prepare(struct trainer *t)
     for (int64_t i = 0; i < t->n_list && !rc; i++) rc = param_own(t->m, t->list[i].p);
     if (!rc) rc = graph_reserve(t->graph, t->slab, t->scratch);
     if (rc) return rc;
+    if (t->n_own && !t->own && !(t->own = mem_array(mem, t->n_own, 4))) return PEFT_ENOMEM;
     for (int k = 0; k < 2 && k < t->optimizer->states; k++)
         if (!t->state[k] && !(t->state[k] = mem_array(mem, t->n_floats, 4))) return PEFT_ENOMEM;
     if (!t->norm_parts && !(t->norm_parts = mem_array(mem, div_up(t->n_floats, NORM_GRAIN), 8)))
@@ -321,7 +331,13 @@ int trainer_prepare(struct trainer *t)
     }
     /* Last, since it marks that all is there. */
     if (!(t->grads = mem_array(mem, t->n_floats, 4))) return PEFT_ENOMEM;
-    for (int64_t i = 0; i < t->n_list; i++) t->list[i].p->grad = t->grads + t->list[i].at;
+    float *own = t->own;
+    for (int64_t i = 0; i < t->n_list; i++) {
+        struct param *p = t->list[i].p;
+        p->grad = t->grads + t->list[i].at;
+        p->state = p->states ? own : NULL;
+        own += p->states * t->list[i].n;
+    }
     return PEFT_OK;
 }
 
@@ -340,7 +356,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
         out->trainable += t->list[i].n * 4;
     }
     out->gradients = t->n_floats * 4;
-    out->optimizer = t->n_floats * 4 * t->optimizer->states;
+    out->optimizer = t->n_floats * 4 * t->optimizer->states + t->n_own * 4;
     out->activations = t->slab;
     out->scratch = t->scratch * pool_threads(m->pool);
     for (int64_t i = 0; i < t->d->n; i++) {
@@ -372,8 +388,10 @@ void trainer_free(struct trainer *t)
 {
     if (!t) return;
     struct mem *mem = &t->m->host.mem;
-    for (int64_t i = 0; i < t->n_list; i++) t->list[i].p->grad = NULL;
+    for (int64_t i = 0; i < t->n_list; i++)
+        t->list[i].p->grad = t->list[i].p->state = NULL;
     mem_free(mem, t->grads);
+    mem_free(mem, t->own);
     mem_free(mem, t->state[0]);
     mem_free(mem, t->state[1]);
     mem_free(mem, t->norm_parts);

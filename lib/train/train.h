@@ -99,6 +99,8 @@ struct trainer {
     struct trained *list;
     int64_t n_list, n_floats;       /* trainable tensors, and their elements */
     float *grads, *state[2];        /* [n_floats] each, made at the first step */
+    float *own;                     /* [n_own], what methods keep: param.state */
+    int64_t n_own;
     double *norm_parts;             /* [n_floats / NORM_GRAIN] */
     struct features features;
     float *gather;                  /* a batch's features, [max rows, dim] */
@@ -188,6 +190,9 @@ void answers_free(struct measure *s);
 
 int eval_run(struct model *m, const struct dataset *d, const peft_eval_opts *o,
              peft_evaluation *out);
+
+/* --- eva.c: LoRA's A from the data */
+int eva_init(struct model *m, struct adapter *a, const struct dataset *d, const peft_eva_opts *o);
 
 /* --- features.c: the frozen part's outputs for the batch, from the cache or
  * by running the model; leaves them in t->gather. */

@@ -31,6 +31,15 @@ static int64_t warmup_steps(const struct trainer *t)
     return (int64_t)(w < 1 ? ceil(w * (double)t->steps) : w);
 }
 
+/* What methods add to the loss, with its gradients, once a step. */
+static double regularise(struct trainer *t)
+{
+    double sum = 0;
+    for (struct adapter *a = t->m->adapters; a; a = a->next)
+        if (a->enabled && a->method->regularise) sum += a->method->regularise(t->m, a);
+    return sum;
+}
+
 static int update(struct trainer *t, peft_step *out)
 {
     double norm = grad_norm(t);
@@ -49,6 +58,9 @@ static int update(struct trainer *t, peft_step *out)
         h.lr = (float)lr * (p->p->lr_ratio > 0 ? p->p->lr_ratio : 1.0f);
         t->optimizer->step(&t->m->compute, p->p->own, t->grads + p->at, state, p->n, &h);
     }
+    const struct made_step made = { t->step, t->steps, h.gscale };
+    for (struct adapter *a = t->m->adapters; a; a = a->next)
+        if (a->enabled && a->method->stepped) a->method->stepped(t->m, a, &made);
     t->m->edits++;
     out->grad_norm = norm;
     out->lr = lr;
@@ -147,6 +159,7 @@ static int undo_step(struct trainer *t, int rc)
 static int finish_step(struct trainer *t, peft_step *out)
 {
     out->loss = t->stats.count ? t->stats.loss / (double)t->stats.count : 0;
+    out->loss += regularise(t);
     int rc = isfinite(out->loss) ? update(t, out) : PEFT_ENONFINITE;
     if (rc) return undo_step(t, rc);
     t->step++;

@@ -252,4 +252,32 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
 #endif
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* --- adapters */
+
+/* The base of the golden adapters. */
+static inline peft_model *golden_base(void)
+{
+    peft_model *m = NULL;
+    put_golden("base/config.json", GOLDEN "peft/base_llama/config.json");
+    put_golden("base/model.safetensors", GOLDEN "peft/base_llama/model.safetensors");
+    peft_load_opts o = *memory_opts();
+    o.no_map = 1;
+    RULE(peft_model_load("base/model.safetensors", &o, &m) == PEFT_OK);
+    disk_clear();
+    use_model(m);                   /* what it makes at its first use */
+    return m;
+}
+
+/* The adapter at `path`, of n bytes: loaded, used, removed. */
+static inline void use_adapter(peft_model *m, const char *path, int64_t n)
+{
+    int rc = peft_adapter_load(m, "x", path);
+    if (read_file(rc, path, n)) {
+        use_model(m);
+        RULE(peft_adapter_remove(m, "x") == PEFT_OK);
+    }
+    peft_info info = { .size = sizeof(info) };
+    RULE(peft_model_info(m, &info) == PEFT_OK && info.n_adapters == 0);
+}
+
 #endif

@@ -227,6 +227,17 @@ def rows():
         put("data", f"csv{i}", byte(bits) + text.encode())
 
 
+def adapter_formats():
+    for name in "lora", "lora_f16":
+        put("adapter_format", name, byte(0) + read(f"formats/{name}.gguf"))
+    n = len(names_in("adapter_format", "kinds"))
+    for i, kind in enumerate(names_in("adapter_format", "kinds")):
+        put("adapter_format", kind,
+            byte(2 * (i or n)) + read(f"formats/{kind}/adapter_config.json"))
+        put("adapter_format", kind + "_t",
+            byte(2 * i + 1) + read(f"formats/{kind}/adapters.safetensors"))
+
+
 def adapters():
     for i, kind in enumerate(names_in("adapter", "kinds")):
         put("adapter", kind, byte(2 * i) + read(f"peft/{kind}/adapter_config.json"))
@@ -291,5 +302,5 @@ def others():
 
 
 for make in (stores, configs, gguf_models, tokenizers, gguf_tokenizers, templates, rows, adapters,
-             texts, others):
+             adapter_formats, texts, others):
     make()

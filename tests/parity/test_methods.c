@@ -1,6 +1,7 @@
 /* Every method of the table: gradients against finite differences, what is
- * saved reads back, merging changes nothing, the plan counts what trains, and a
- * quantised base gives what its float copy gives. */
+ * saved reads back, merging changes nothing and refuses what is not finite, the plan
+ * counts what trains, a quantised base gives what its float copy gives, and threads,
+ * packs and interruptions leave a run as it is. */
 #include "golden.h"
 
 static const struct sample { const char *method, *settings, *targets, *init; } samples[] = {
@@ -18,6 +19,7 @@ static const struct sample { const char *method, *settings, *targets, *init; } s
     { "lora", "{\"trainable_token_indices\": [17, 9, 2]}", "q_proj", NULL },
     { "dora", "{\"trainable_token_indices\": {\"lm_head\": [9, 1, 31], \"embed_tokens\": [7, 3]}}",
       "q_proj", NULL },
+    { "adalora", "{\"tinit\": 90000, \"total_step\": 100000}", NULL, NULL },
     { "ia3", NULL, NULL, NULL },
     { "ia3", "{\"feedforward_modules\": [\"up_proj\"]}", "up_proj,q_proj", NULL },
     { "ln", NULL, NULL, NULL },
@@ -25,7 +27,14 @@ static const struct sample { const char *method, *settings, *targets, *init; } s
     { "oft", "{\"oft_block_size\": 8}", NULL, NULL },
     { "loha", NULL, NULL, NULL },
     { "lokr", NULL, NULL, NULL },
+    { "lokr", "{\"r\": 2}", "down_proj,q_proj", NULL },
     { "lokr", "{\"r\": 1, \"decompose_both\": true, \"decompose_factor\": 4}", NULL, NULL },
+    { "prompt", NULL, NULL, NULL },
+    { "prompt", "{\"prompt_tuning_init\": \"SAMPLE_VOCAB\", \"num_virtual_tokens\": 3}",
+      NULL, NULL },
+    { "ptuning", "{\"encoder_hidden_size\": 12}", NULL, NULL },
+    { "prefix", NULL, NULL, NULL },
+    { "prefix", "{\"prefix_projection\": true, \"encoder_hidden_size\": 12}", NULL, NULL },
 };
 
 static const char llama[] = "tests/golden/peft/base_llama", nf4[] = "tests/golden/bnb/nf4";
@@ -127,7 +136,7 @@ static void check_gradients(const struct sample *s)
     peft_model_free(m);
 }
 
-static float logits[2][64 * 64], before[64 * 64];
+static float logits[2][64 * 256], before[64 * 256];
 static const int32_t prompt[] = { 1, 5, 9, 13, 2, 7 };
 
 static double apart(const float *a, const float *b)
@@ -137,6 +146,18 @@ static double apart(const float *a, const float *b)
     return worst;
 }
 
+/* PEFT wants what is adapted at its input among what is adapted. */
+static void check_config(const char *path)
+{
+    json *c = read_json_file(path);
+    for (const json *j = json_first(json_get(c, "feedforward_modules")); j; j = json_next(j)) {
+        const json *t = json_first(json_get(c, "target_modules"));
+        while (t && strcmp(json_string(t), json_string(j))) t = json_next(t);
+        CHECK(t != NULL);
+    }
+    json_free(c);
+}
+
 static void check_files(const struct sample *s)
 {
     peft_model *m = load_model(llama), *m2 = load_model(llama);
@@ -144,14 +165,16 @@ static void check_files(const struct sample *s)
     CHECK_EQ(peft_forward(m, prompt, 6, before), PEFT_OK);
     CHECK_EQ(add(m, s), PEFT_OK);
     CHECK_EQ(peft_forward(m, prompt, 6, logits[0]), PEFT_OK);
-    CHECK_NEAR(apart(logits[0], before), 0, 2e-5);
+    int virtual = method_by_name(s->method)->virtual;
+    if (!virtual) CHECK_NEAR(apart(logits[0], before), 0, 2e-5);
     stir(m);
     CHECK_EQ(peft_forward(m, prompt, 6, logits[0]), PEFT_OK);
     CHECK(apart(logits[0], before) > 1e-3);
     CHECK_EQ(peft_adapter_save(m, "default", dir), PEFT_OK);
+    check_config(at("%s/adapter_config.json", dir));
     CHECK_EQ(peft_adapter_load(m2, "other", dir), PEFT_OK);
     CHECK_EQ(peft_forward(m2, prompt, 6, logits[1]), PEFT_OK);
-    CHECK_NEAR(apart(logits[0], logits[1]), 0, s->init ? 5e-5 : 0);
+    CHECK_NEAR(apart(logits[0], logits[1]), 0, s->init || virtual ? 5e-5 : 0);
     if (model_of(m)->adapters->method->merge || model_of(m)->adapters->method->keeps) {
         CHECK_EQ(peft_adapter_merge(m, "default"), PEFT_OK);
         CHECK_EQ(peft_forward(m, prompt, 6, logits[1]), PEFT_OK);
@@ -272,6 +295,67 @@ static void test_starts(void)
     }
 }
 
+/* LoftQ on NF4 made at loading: PEFT's B A, and as little is left of W - Q; the floats are
+ * named where the file itself is quantised. */
+static void test_loftq(void)
+{
+    json *want = read_json_file("tests/golden/peft/loftq.json");
+    peft_load_opts l = { .size = sizeof(l), .threads = 2, .quant = "nf4" };
+    peft_adapter_opts o = { .size = sizeof(o), .rank = 4, .init = "loftq" };
+    peft_model *m = NULL, *full = load_model(llama);
+    CHECK_EQ(peft_model_load(llama, &l, &m), PEFT_OK);
+    CHECK_EQ(peft_adapter_add(m, "a", &o), PEFT_OK);
+    CHECK_EQ(peft_forward(m, prompt, 6, logits[1]), PEFT_OK);
+    const struct adapter *a = model_of(m)->adapters;
+    for (const json *j = json_first(json_get(want, "product")); j; j = json_next(j))
+        for (int64_t i = 0; i < a->n_sites; i++) {
+            const struct adapted *d = &a->sites[i];
+            const json *x = json_first(j);
+            const float *w = model_param(model_of(full), d->site->w->name)->data;
+            float q[64 * 64];
+            double rest = 0;
+            if (strcmp(d->site->name, json_key(j))) continue;
+            qtype_expand(d->site->w->type, q, d->site->w->data, 0, param_len(d->site->w));
+            for (int64_t e = 0; e < param_len(d->site->w); e++, x = json_next(x)) {
+                double sum = 0;
+                for (int k = 0; k < 4; k++)
+                    sum += (double)d->part[1]->own[e / d->site->w->cols * 4 + k] *
+                        (double)d->part[0]->own[k * d->site->w->cols + e % d->site->w->cols];
+                CHECK_NEAR(sum * (double)d->scale, json_number(x, NAN), 1e-4);
+                rest += pow((double)(w[e] - q[e]) - sum * (double)d->scale, 2);
+            }
+            const json *left = json_first(json_get(want, "left"));
+            while (left && strcmp(json_key(left), json_key(j))) left = json_next(left);
+            CHECK_NEAR(sqrt(rest), json_number(json_next(json_first(left)), NAN), 1e-4);
+        }
+    CHECK_EQ(peft_adapter_save(m, "a", at("%s/loftq", test_dir)), PEFT_OK);
+    CHECK_EQ(peft_adapter_remove(m, "a"), PEFT_OK);
+    CHECK_EQ(peft_adapter_load(m, "b", at("%s/loftq", test_dir)), PEFT_OK);
+    CHECK_EQ(peft_forward(m, prompt, 6, before), PEFT_OK);
+    CHECK_NEAR(apart(before, logits[1]), 0, 0);
+    CHECK_EQ(peft_adapter_add(full, "a", &o), PEFT_EARG);
+    CHECK(strstr(peft_errmsg(), "quant"));
+    peft_model_free(m);
+    m = load_model(nf4);
+    CHECK_EQ(peft_adapter_add(m, "a", &o), PEFT_EARG);
+    CHECK(strstr(peft_errmsg(), "init_model"));
+    o.init_model = nf4;
+    CHECK_EQ(peft_adapter_add(m, "a", &o), PEFT_EUNSUPPORTED);
+    o.init_model = "tests/golden/none";
+    CHECK_EQ(peft_adapter_add(m, "a", &o), PEFT_ENOTFOUND);
+    o.init_model = at("%s/float", test_dir);
+    CHECK_EQ(peft_model_save(m, o.init_model, NULL), PEFT_OK);
+    CHECK_EQ(peft_adapter_add(m, "a", &o), PEFT_OK);      /* nothing is missing */
+    for (int64_t i = 0; i < model_of(m)->adapters->n_sites; i++)
+        for (int k = 0; k < 4; k++)
+            CHECK_NEAR(model_of(m)->adapters->sites[i].part[1]->own[k], 0, 1e-3);
+    o = (peft_adapter_opts){ .size = sizeof(o), .init_model = llama };
+    CHECK_EQ(peft_adapter_add(m, "c", &o), PEFT_EARG);
+    peft_model_free(m);
+    peft_model_free(full);
+    json_free(want);
+}
+
 /* In and out again: the same logits in, the same bits out. */
 static void check_unmerge(const struct sample *s)
 {
@@ -280,7 +364,8 @@ static void check_unmerge(const struct sample *s)
     CHECK_EQ(add(m, s), PEFT_OK);
     stir(m);
     CHECK_EQ(peft_forward(m, prompt, 6, logits[0]), PEFT_OK);
-    int rc = peft_adapter_set_merged(m, "default", 1), none = !strcmp(s->method, "ln");
+    int rc = peft_adapter_set_merged(m, "default", 1);
+    int none = !strcmp(s->method, "ln") || method_by_name(s->method)->virtual;
     CHECK(none ? rc == PEFT_EUNSUPPORTED : rc == PEFT_OK);
     CHECK_EQ(peft_forward(m, prompt, 6, logits[1]), PEFT_OK);
     CHECK_NEAR(apart(logits[0], logits[1]), 0, 5e-5);
@@ -297,6 +382,138 @@ static void check_unmerge(const struct sample *s)
     peft_model_free(m);
 }
 static void test_unmerge(void) { for_all(check_unmerge); }
+
+/* --- a few training steps, in other ways that must not matter */
+
+static peft_model *load_with(const char *path, int32_t threads, const char *quant)
+{
+    peft_load_opts o = { .size = sizeof(o), .threads = threads, .quant = quant };
+    peft_model *m = NULL;
+    CHECK_EQ(peft_model_load(path, &o, &m), PEFT_OK);
+    return m;
+}
+
+struct run { int32_t threads, packing, stop; };
+struct trace { double loss[4], norm[4]; uint64_t bits; };
+
+/* FNV-1a over the bits of what trains. */
+static uint64_t bits_of(struct model *m)
+{
+    struct param *p;
+    uint64_t h = 0xcbf29ce484222325u;
+    for (int64_t i = 0; (p = model_nth_param(m, i)); i++)
+        for (int64_t k = 0; p->trainable && k < param_len(p) * 4; k++)
+            h = (h ^ ((const uint8_t *)p->own)[k]) * 0x100000001b3u;
+    return h;
+}
+
+/* Four steps; with `stop` they end after so many, and another model and trainer go on
+ * from their checkpoint. */
+static struct trace trace_of(const struct sample *s, struct run run)
+{
+    struct trace t = { { 0 }, { 0 }, 0 };
+    const char *dir = at("%s/checkpoint", test_dir);
+    for (int i = 0; i < 4;) {
+        peft_model *m = load_with(llama, run.threads, NULL);
+        peft_dataset *d = rows_of(m);
+        peft_trainer *tr = NULL;
+        peft_step step = { .size = sizeof(step) };
+        peft_train_opts o = { .size = sizeof(o), .lr = 0.01f, .steps = 4, .no_shuffle = 1,
+                              .batch = run.packing ? 1 : 2, .packing = run.packing, .max_len = 16 };
+        CHECK_EQ(add(m, s), PEFT_OK);
+        CHECK_EQ(peft_trainer_new(m, d, &o, &tr), PEFT_OK);
+        if (i) CHECK_EQ(peft_trainer_resume(tr, dir), PEFT_OK);
+        do {
+            CHECK_EQ(peft_train_step(tr, &step), PEFT_OK);
+            t.loss[i] = step.loss;
+            t.norm[i] = step.grad_norm;
+        } while (++i < 4 && i != run.stop);
+        if (i < 4) CHECK_EQ(peft_trainer_save(tr, dir), PEFT_OK);
+        t.bits = bits_of(model_of(m));
+        peft_trainer_free(tr);
+        peft_dataset_free(d);
+        peft_model_free(m);
+    }
+    return t;
+}
+
+static void check_runs(const struct sample *s)
+{
+    static const struct run same[] = { { 2, 0, 0 }, { 3, 0, 0 }, { 8, 0, 0 }, { 1, 0, 2 } };
+    struct trace one = trace_of(s, (struct run){ 1, 0, 0 });
+    for (size_t k = 0; k < ARRAY_LEN(same); k++) {
+        struct trace other = trace_of(s, same[k]);
+        CHECK(!memcmp(&one, &other, sizeof(one)));
+    }
+    struct trace packed = trace_of(s, (struct run){ 1, 1, 0 });
+    for (int i = 0; i < 4; i++) {
+        CHECK_NEAR(rel(packed.loss[i], one.loss[i]), 0, 1e-5);
+        CHECK_NEAR(rel(packed.norm[i], one.norm[i]), 0, 1e-4);
+    }
+}
+static void test_runs(void) { for_all(check_runs); }
+
+static void answer(peft_model *m, float to[64 * 256])
+{
+    memset(to, 0, sizeof(before));
+    CHECK_EQ(peft_forward(m, prompt, 6, to), PEFT_OK);
+}
+
+/* On blocks as on floats: in, out, and for good, with the same logits. */
+static void merge_on(const struct sample *s, peft_model *m)
+{
+    answer(m, before);
+    CHECK_EQ(add(m, s), PEFT_OK);
+    stir(m);
+    answer(m, logits[0]);
+    CHECK(apart(logits[0], before) > 1e-3);
+    int rc = model_of(m)->adapters->method->merge ? peft_adapter_set_merged(m, "default", 1) : 1;
+    if (rc == PEFT_EUNSUPPORTED) CHECK(strstr(peft_errmsg(), "so it cannot be merged"));
+    else if (rc != 1) {
+        CHECK_EQ(rc, PEFT_OK);
+        answer(m, logits[1]);
+        CHECK_NEAR(apart(logits[0], logits[1]), 0, 1e-4);
+        CHECK_EQ(peft_adapter_set_merged(m, "default", 0), PEFT_OK);
+        answer(m, logits[1]);
+        CHECK_NEAR(apart(logits[0], logits[1]), 0, 0);
+        CHECK_EQ(peft_adapter_merge(m, "default"), PEFT_OK);
+        answer(m, logits[1]);
+        CHECK_NEAR(apart(logits[0], logits[1]), 0, 1e-4);
+    }
+    peft_model_free(m);
+}
+static void check_merge_blocks(const struct sample *s)
+{
+    merge_on(s, load_with(nf4, 2, NULL));
+    merge_on(s, load_with("tests/golden/tiny/llama", 2, "q8_0"));
+}
+static void test_merge_blocks(void) { for_all(check_merge_blocks); }
+
+/* Values that training let overflow stay out of the weights. */
+static void check_not_finite(const struct sample *s)
+{
+    static const float bad[] = { INFINITY, NAN };
+    for (int k = 0; k < 2; k++) {
+        peft_model *m = load_model(llama);
+        struct model *own = model_of(m);
+        struct param *p;
+        CHECK_EQ(peft_forward(m, prompt, 6, before), PEFT_OK);
+        CHECK_EQ(add(m, s), PEFT_OK);
+        stir(m);
+        for (int64_t i = 0; (p = model_nth_param(own, i)); i++)
+            if (p->trainable) p->own[param_len(p) - 1] = bad[k];
+        own->edits++;
+        if (own->adapters->method->merge || own->adapters->method->keeps)
+            CHECK_EQ(peft_adapter_merge(m, "default"), PEFT_ENONFINITE);
+        if (own->adapters->method->merge)
+            CHECK_EQ(peft_adapter_set_merged(m, "default", 1), PEFT_ENONFINITE);
+        CHECK_EQ(peft_adapter_disable(m, "default"), PEFT_OK);
+        CHECK_EQ(peft_forward(m, prompt, 6, logits[1]), PEFT_OK);
+        CHECK_NEAR(apart(before, logits[1]), 0, 0);
+        peft_model_free(m);
+    }
+}
+static void test_not_finite(void) { for_all(check_not_finite); }
 
 /* Two adapters on one model: their sum, one against itself, orders of merging. */
 static void test_several(void)
@@ -379,10 +596,14 @@ int main(void)
     RUN(test_complete);
     RUN(test_settings);
     RUN(test_starts);
+    RUN(test_loftq);
     RUN(test_gradients);
     RUN(test_files);
     RUN(test_quantised);
     RUN(test_unmerge);
+    RUN(test_runs);
+    RUN(test_merge_blocks);
+    RUN(test_not_finite);
     RUN(test_several);
     RUN(test_combine);
     golden_end();

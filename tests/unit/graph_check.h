@@ -27,7 +27,7 @@ static void rig_open(struct rig *r, int threads)
     CHECK_EQ(host_init(&r->host, NULL), 0);
     CHECK_EQ(pool_new(&r->host, threads, &r->pool), 0);
     CHECK_EQ(blas_open(&r->host, "none", &r->blas, advice, sizeof advice), 0);
-    r->c = (struct compute){ kernels_get(cpu_best()), r->blas, r->pool, NULL, 0 };
+    r->c = (struct compute){ .k = kernels_get(cpu_best()), .blas = r->blas, .pool = r->pool };
     CHECK_EQ(graph_new(&r->host, &r->c, &r->g), 0);
     arena_init(&r->arena, &r->host.mem);
 }

@@ -32,6 +32,11 @@ static int add_adapter(struct world *w)
     peft_adapter_opts o = { .size = sizeof(o), .rank = 2, .modules_to_save = "model.norm" };
     return peft_adapter_add(w->m, "x", &o);
 }
+static int add_lora(struct world *w)
+{
+    peft_adapter_opts o = { .size = sizeof(o), .rank = 2 };
+    return peft_adapter_add(w->m, "x", &o);
+}
 static int load_adapter(struct world *w)
 {
     return peft_adapter_load(w->m, "y", in("adapter"));
@@ -41,6 +46,23 @@ static int load_head_adapter(struct world *w)
     return peft_adapter_load(w->m, "y", in("head_adapter"));
 }
 static int save_adapter(struct world *w) { return peft_adapter_save(w->m, "x", in("out_adapter")); }
+static int load_adapter_gguf(struct world *w)
+{
+    return peft_adapter_load(w->m, "y", in("adapter.gguf"));
+}
+static int load_adapter_mlx(struct world *w)
+{
+    return peft_adapter_load(w->m, "y", in("adapter_mlx"));
+}
+static int save_adapter_gguf(struct world *w)
+{
+    return peft_adapter_save(w->m, "x", in("out_adapter.gguf"));
+}
+static int save_adapter_mlx(struct world *w)
+{
+    peft_adapter_save_opts o = { .size = sizeof(o), .format = "mlx" };
+    return peft_adapter_save_as(w->m, "x", in("out_mlx"), &o);
+}
 static int merge_adapter(struct world *w) { return peft_adapter_merge(w->m, "x"); }
 static int add_head(struct world *w)
 {
@@ -155,6 +177,10 @@ static const struct scenario {
     { "adapter_load gguf", { load_gguf, add_adapter }, load_adapter, NULL, 1 },
     { "adapter_load with head", { load_folder }, load_head_adapter, NULL, 1 },
     { "adapter_save", { load_gguf, add_adapter }, save_adapter, "out_adapter", 0 },
+    { "adapter_load of gguf", { load_folder }, load_adapter_gguf, NULL, 1 },
+    { "adapter_load of mlx", { load_folder }, load_adapter_mlx, NULL, 1 },
+    { "adapter_save as gguf", { load_gguf, add_lora }, save_adapter_gguf, "out_adapter.gguf", 0 },
+    { "adapter_save as mlx", { load_gguf, add_adapter }, save_adapter_mlx, "out_mlx", 0 },
     { "merge", { load_gguf, add_adapter }, merge_adapter, NULL, 0 },
     { "to_float", { load_gguf }, to_float, NULL, 0 },
     { "dataset rows", { load_folder }, load_rows, NULL, 1 },
@@ -466,6 +492,9 @@ static void make_files(void)
     OK(add_adapter(&w));
     OK(peft_adapter_save(w.m, "x", in("adapter")));
     OK(save_adapter(&w));
+    OK(save_adapter_mlx(&w));
+    OK(rename(in("out_mlx"), in("adapter_mlx")));
+    OK(save_adapter_mlx(&w));
     OK(load_rows(&w));
     OK(new_trainer(&w));
     OK(peft_train_step(w.t, NULL));
@@ -474,6 +503,10 @@ static void make_files(void)
     drop(&w);
     memset(&w, 0, sizeof(w));
     OK(load_folder(&w));
+    OK(add_lora(&w));
+    OK(peft_adapter_save(w.m, "x", in("adapter.gguf")));
+    OK(save_adapter_gguf(&w));
+    OK(peft_adapter_remove(w.m, "x"));
     OK(add_head(&w));
     OK(add_adapter(&w));
     OK(peft_adapter_save(w.m, "x", in("head_adapter")));

@@ -4,6 +4,7 @@
 #include "base/rng.h"
 #include "kernel/kernel.h"
 #include "kernel/sgemm.h"
+#include "kernel/tile.h"
 #include "test.h"
 
 #include <stdlib.h>
@@ -107,10 +108,12 @@ static void sgemm_of_nothing(void)
 /* --- linear layers */
 
 struct bench { struct compute c; };
+static const struct tile *half;      /* in bfloat16 by these */
 
 static struct bench bench_new(int threads, int64_t scratch)
 {
-    struct bench b = {{kernels, blas, NULL, NULL, (scratch + 63) & ~63}};
+    struct bench b = {{.k = kernels, .blas = blas, .half = half,
+                        .scratch_each = (scratch + 63) & ~63}};
     CHECK_EQ(pool_new(&host, threads, &b.c.pool), 0);
     b.c.scratch = malloc((size_t)(b.c.scratch_each * POOL_MAX + 64));
     return b;
@@ -184,33 +187,50 @@ static double worst_of(const float *got, const double *want, int64_t n)
     return worst;
 }
 
+/* What products of bfloat16 see of n numbers. */
+static float *seen(const float *x, int64_t n, int rounds)
+{
+    float *to = malloc((size_t)n * 4);
+    memcpy(to, x, (size_t)n * 4);
+    uint16_t *h = malloc((size_t)n * 2);
+    if (rounds) {
+        qtype_bf16.from_f32(h, to, n);
+        qtype_bf16.to_f32(to, h, n);
+    }
+    free(h);
+    return to;
+}
+
 static void check_linear(const struct qtype *t, int64_t n, int64_t out, int64_t in)
 {
     const float alpha = 0.5f, beta = n % 2 ? 0 : 2;
     int bad = test_bad;
     struct weight g = weight_new(t, out, in);
-    struct bench b = bench_new(2, linear_scratch(&g.w, n));
+    struct bench b = bench_new(2, linear_scratch());
     float *x = numbers(n * in, 21), *y = numbers(n * out, 22), *dx = numbers(n * in, 23);
     float *dw = numbers(out * in, 24);
     double *wy = malloc((size_t)(n * out) * 8), *wx = malloc((size_t)(n * in) * 8);
     double *ww = malloc((size_t)(out * in) * 8);
     float *dy = numbers(n * out, 25);
+    float *sx = seen(x, n * in, half != NULL), *sy = seen(dy, n * out, half != NULL);
+    float *sw = seen(g.value, in * out, half != NULL);
+    float *fx = half && n > 4 ? sx : x, *fw = half && n > 4 ? sw : g.value;
     for (int64_t i = 0; i < n; i++)
         for (int64_t o = 0; o < out; o++) {
             double s = 0;
-            for (int64_t j = 0; j < in; j++) s += (double)x[i * in + j] * g.value[o * in + j];
+            for (int64_t j = 0; j < in; j++) s += (double)fx[i * in + j] * fw[o * in + j];
             wy[i * out + o] = alpha * s + beta * (double)y[i * out + o];
         }
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < in; j++) {
             double s = 0;
-            for (int64_t o = 0; o < out; o++) s += (double)dy[i * out + o] * g.value[o * in + j];
+            for (int64_t o = 0; o < out; o++) s += (double)sy[i * out + o] * sw[o * in + j];
             wx[i * in + j] = alpha * s + beta * (double)dx[i * in + j];
         }
     for (int64_t o = 0; o < out; o++)
         for (int64_t j = 0; j < in; j++) {
             double s = 0;
-            for (int64_t i = 0; i < n; i++) s += (double)dy[i * out + o] * x[i * in + j];
+            for (int64_t i = 0; i < n; i++) s += (double)sy[i * out + o] * sx[i * in + j];
             ww[o * in + j] = alpha * s + (double)dw[o * in + j];
         }
     if (beta == 0) {
@@ -228,6 +248,7 @@ static void check_linear(const struct qtype *t, int64_t n, int64_t out, int64_t 
     bench_free(&b);
     weight_free(&g);
     free(x); free(y); free(dx); free(dw); free(wy); free(wx); free(ww); free(dy);
+    free(sx); free(sy); free(sw);
 }
 
 static void linear_every_type(void)
@@ -262,7 +283,7 @@ static void linear_unaligned(void)
     char *odd = malloc(40 * 24 * 4 + 1);
     memcpy(odd + 1, g.w.data, 40 * 24 * 4);
     struct matrix w = {&qtype_f32, odd + 1, 40, 24};
-    struct bench b = bench_new(1, linear_scratch(&w, 9));
+    struct bench b = bench_new(1, linear_scratch());
     float *x = numbers(9 * 24, 1), y[9 * 40], z[9 * 40];
     linear_forward(&b.c, y, x, &g.w, 9, 1, 0);
     linear_forward(&b.c, z, x, &w, 9, 1, 0);
@@ -286,7 +307,7 @@ static void same_bits(const struct qtype *t, int64_t n, int64_t out, int64_t in)
     float *first = NULL;
     int64_t total = n * out + n * in + out * in;
     for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
-        struct bench b = bench_new(threads[i], linear_scratch(&g.w, n));
+        struct bench b = bench_new(threads[i], linear_scratch());
         float *r = numbers(total, 33);
         linear_forward(&b.c, r, x, &g.w, n, 1, 0);
         linear_dx(&b.c, r + n * out, dy, &g.w, n, 1, 1);
@@ -356,6 +377,23 @@ static void run_all(void)
     RUN(rows_are_shared_out);
 }
 
+/* Every set of tiles for bfloat16 that this processor has, and their twin. */
+static void half_tiles(void)
+{
+    const struct tile *all[] = { &tile_pair_c, &tile_pair, &tile_amx };
+    int has[] = { 1, cpu_has_unit(UNIT_PAIRS), cpu_has_unit(UNIT_AMX) };
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        if (!has[i] || !all[i]->sum) continue;
+        half = all[i];
+        int bad = test_bad;
+        linear_every_type();
+        linear_large();
+        bits_do_not_depend_on_threads();
+        if (test_bad > bad) printf("  (bfloat16: %s)\n", half->name);
+    }
+    half = NULL;
+}
+
 int main(void)
 {
     struct blas *b;
@@ -372,6 +410,7 @@ int main(void)
     blas = b;
     printf("%s %s%s%s\n", b->name, b->core, advice[0] ? ": " : "", advice);
     if (b->lib) run_all();
+    RUN(half_tiles);
     blas_close(&host, b);
     CHECK_EQ(atomic_load(&host.mem.live), 0);
     return TEST_END();

@@ -251,7 +251,18 @@ static tensor *case_reshape(struct setup *s)
 static tensor *case_cache(struct setup *s)
 {
     float *cache = numbers(s->arena, (s->n + 2) * s->d, 8);
-    return g_cache(s->g, leaf(s, s->n, s->d), cache, 2, 1);
+    static int32_t at[64];
+    for (int64_t i = 0; i < s->n; i++) at[i] = (int32_t)(i + 2);
+    return g_cache(s->g, leaf(s, s->n, s->d), cache, at, s->n + 2);
+}
+static tensor *case_slice_rows(struct setup *s)
+{
+    return g_slice_rows(s->g, leaf(s, s->n, s->d), s->n / 2, (s->n + 1) / 2);
+}
+static tensor *case_put_rows(struct setup *s)
+{
+    tensor *x = leaf(s, s->n, s->d);
+    return g_put_rows(s->g, x, leaf(s, (s->n + 1) / 2, s->d), s->n / 2);
 }
 static tensor *case_xent_head(struct setup *s)
 {
@@ -385,6 +396,8 @@ static const struct op_case {
     { &op_swap_rows, case_swap_rows, 1, 0, 1e-3 },
     { &op_swap_cols, case_swap_cols, 1, 0, 1e-3 },
     { &op_turn, case_turn, 1, 0, 1e-3 },
+    { &op_slice_rows, case_slice_rows, 1, 0, 0 },
+    { &op_put_rows, case_put_rows, 1, 0, 0 },
     { &op_cache, case_cache, 1, 0, 0 },
     { &op_xent_head, case_xent_head, TYPES, 1, 3e-3 },
     { &op_kl_head, case_kl_head, TYPES, 1, 5e-3 },
@@ -559,15 +572,16 @@ static void test_values(void)
     struct rig r;
     rig_open(&r, 1);
     float x[] = { 1, 2, 3, 4, 5, 6 }, w[] = { 1, -1, 0.5f }, cache[9] = { 9, 9, 9 };
-    int32_t starts[] = { 0, 2 }, target[] = { 2, 0 };
+    int32_t starts[] = { 0, 2 }, target[] = { 2, 0 }, at[] = { 2, 1 };
     struct loss_stats stats = { 0 };
     tensor *a = graph_leaf(r.g, "x", &qtype_f32, 2, 3, x, NULL);
     tensor *b = graph_leaf(r.g, "w", &qtype_f32, 1, 3, w, NULL);
     tensor *lin = g_linear(r.g, a, b), *mul = g_mul(r.g, a, b), *bias = g_bias(r.g, a, b);
     tensor *mean = g_pool_mean(r.g, a, starts, 1, 0), *slice = g_slice_cols(r.g, a, 1, 2);
     tensor *rows = g_concat_rows(r.g, a, b), *cols = g_concat_cols(r.g, slice, a);
-    tensor *cached = g_cache(r.g, a, cache, 1, 1), *loss = g_xent(r.g, a, target, 0.5f, &stats);
-    tensor *keep[] = { lin, mul, bias, mean, slice, rows, cols, cached };
+    tensor *cached = g_cache(r.g, a, cache, at, 3), *loss = g_xent(r.g, a, target, 0.5f, &stats);
+    tensor *second = g_slice_rows(r.g, a, 1, 1), *put = g_put_rows(r.g, a, b, 1);
+    tensor *keep[] = { lin, mul, bias, mean, slice, rows, cols, cached, second, put, loss };
     for (size_t i = 0; i < ARRAY_LEN(keep); i++) graph_keep(keep[i]);
     CHECK_EQ(graph_forward(r.g), 0);
     CHECK_NEAR(tensor_f32(lin)[0], 0.5, 1e-6);
@@ -580,7 +594,10 @@ static void test_values(void)
     CHECK_NEAR(tensor_f32(cols)[5 + 2], 4, 0);
     CHECK_EQ(cached->rows, 3);
     CHECK_NEAR(cache[0], 9, 0);
-    CHECK_NEAR(cache[8], 6, 0);
+    CHECK_NEAR(cache[8], 3, 0);
+    CHECK_NEAR(tensor_f32(second)[2], 6, 0);
+    CHECK_NEAR(tensor_f32(put)[2], 3, 0);
+    CHECK_NEAR(tensor_f32(put)[5], 0.5, 0);
     CHECK_NEAR(tensor_f32(loss)[0], 0.5 * (0.40760596 + 2.40760596), 1e-6);
     CHECK_NEAR(stats.loss, 0.40760596 + 2.40760596, 1e-6);
     CHECK_EQ(stats.count, 2);

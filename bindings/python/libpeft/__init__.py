@@ -111,7 +111,13 @@ def _record(struct):
 
 def _texts(values):
     """A C array of texts, NULL for none."""
-    return (ctypes.c_char_p * len(values))(*[v.encode() for v in values]) if values else None
+    if not values:
+        return None
+    return (ctypes.c_char_p * len(values))(*[None if v is None else v.encode() for v in values])
+
+
+def _pointer(data):
+    return ctypes.cast(data, ctypes.c_void_p)
 
 
 def _floats(n):
@@ -147,6 +153,23 @@ def tables(name):
             return rows
         _check(code)
         rows.append(_record(out))
+
+
+VERDICTS = ("loads", "refuses", "misreads")
+
+
+def check_adapter(path, reader=None, base=None):
+    """What "peft", "vllm" and "llama.cpp" make of an adapter's folder: a dict by reader of
+    `verdict` ("loads", "refuses", "misreads") and `findings`.  `base` may be a Model."""
+    opts = _api.CheckOpts(reader=_bytes(reader), base=base._c if base else None)
+    out = _api.AdapterReport()
+    _check(lib.peft_adapter_check(_bytes(path), ctypes.byref(opts), ctypes.byref(out)))
+    found = [_record(f) for f in out.findings[:out.n_findings]]
+    for f in found:
+        f.verdict = VERDICTS[f.verdict]
+    return {name.decode(): SimpleNamespace(
+        verdict=VERDICTS[verdict], findings=[f for f in found if f.reader == name.decode()])
+        for name, verdict in zip(out.readers[:out.n_readers], out.verdicts)}
 
 
 class _Handle:
@@ -256,7 +279,8 @@ class Trainer(_Handle):
 
 
 class Model(_Handle):
-    """A model file or folder; options: threads, level, blas, no_map, quant."""
+    """A model file or folder; options: threads, level, blas, no_map, quant,
+    compute."""
     _free = lib.peft_model_free
 
     def __init__(self, path, **options):
@@ -322,7 +346,7 @@ class Model(_Handle):
 
     def add_adapter(self, name="default", **options):
         """Options: method, rank, alpha, dropout, rslora, targets, target_parameters, init,
-        lr_ratio, seed, trainable_tokens ("<|im_end|>,17"), modules_to_save, and settings,
+        init_model, lr_ratio, seed, trainable_tokens ("<|im_end|>,17"), modules_to_save, and settings,
         a dict of PEFT's adapter_config.json."""
         if isinstance(options.get("settings"), dict):
             options["settings"] = json.dumps(options["settings"])
@@ -331,11 +355,33 @@ class Model(_Handle):
         opts = _options(_api.AdapterOpts, options)
         _check(lib.peft_adapter_add(self._c, _bytes(name), ctypes.byref(opts)))
 
+    def init_adapter_eva(self, data, name="default", **options):
+        """Starts a fresh LoRA adapter from the data (EVA); options: rho, tau, whiten,
+        keep_alpha, all_tokens, batch, seed."""
+        opts = _options(_api.EvaOpts, options)
+        _check(lib.peft_adapter_init_eva(self._c, _bytes(name), data._c, ctypes.byref(opts)))
+
     def load_adapter(self, path, name="default"):
+        """A folder of PEFT's or MLX-LM's, or a GGUF adapter."""
         _check(lib.peft_adapter_load(self._c, _bytes(name), _bytes(path)))
 
-    def save_adapter(self, path, name="default"):
-        _check(lib.peft_adapter_save(self._c, _bytes(name), _bytes(path)))
+    def save_adapter(self, path, name="default", **options):
+        """PEFT's folder, or a GGUF file when path ends in .gguf.  Options: format ("peft",
+        "gguf", "mlx") and dtype ("f32", "f16", "bf16")."""
+        opts = _options(_api.AdapterSaveOpts, options)
+        _check(lib.peft_adapter_save_as(self._c, _bytes(name), _bytes(path), ctypes.byref(opts)))
+
+    def convert_adapter(self, path, out, texts=(), **options):
+        """Writes the adapter at `path`, of this base, so that a reader reads it right, and proves
+        it: options are reader, format, dtype, merge, rank and limit."""
+        opts = _options(_api.ConvertOpts, options)
+        if texts:
+            kept = _texts(texts)
+            opts.texts, opts.n_texts = ctypes.cast(kept, ctypes.c_void_p), len(texts)
+        result = _api.Converted()
+        _check(lib.peft_adapter_convert(self._c, _bytes(path), _bytes(out), ctypes.byref(opts),
+                                        ctypes.byref(result)))
+        return _record(result)
 
     def enable_adapter(self, name="default"):
         _check(lib.peft_adapter_enable(self._c, _bytes(name)))
@@ -486,14 +532,17 @@ class Model(_Handle):
 
     # -------------------------------------------------------- answers of heads
 
-    def classify(self, texts, pairs=None, **options):
-        """Scores of a text, or of each of a list: {label: score}.  Options: raw, max_len, batch."""
+    def classify(self, texts, pairs=None, adapters=None, **options):
+        """Scores of a text, or of each of a list: {label: score}.  `adapters`: the name of
+        each text's, "" = none, None = those enabled.  Options: raw, max_len, batch."""
         one = isinstance(texts, str)
         texts = [texts] if one else list(texts)
         pairs = None if pairs is None else [pairs] if one else list(pairs)
         opts = _options(_api.ClassifyOpts, options)
         seconds, names = _texts(pairs), self.labels
         opts.pairs = ctypes.cast(seconds, ctypes.c_void_p)
+        who = _texts(adapters)
+        opts.adapters = _pointer(who)
         data, to = _floats(len(texts) * len(names))
         _check(lib.peft_classify(self._c, _texts(texts), len(texts), ctypes.byref(opts), to, None))
         rows = [dict(zip(names, data[i * len(names):])) for i in range(len(texts))]
@@ -537,10 +586,13 @@ class Model(_Handle):
             rows[f.mask].append((self.detokenize([f.id]), f.score))
         return rows
 
-    def embed_text(self, texts, **options):
+    def embed_text(self, texts, adapters=None, **options):
         """Embeddings of texts, [len(texts)][dim]; options: pool ("mean", "cls", "last",
-        "weighted"), normalize (1, -1), prefix, max_len, batch.  By default as the folder says."""
+        "weighted"), normalize (1, -1), prefix, max_len, batch.  By default as the folder says.
+        `adapters` as in classify()."""
         opts, dim = _options(_api.EmbedOpts, options), self.info.dim
+        who = _texts(adapters)
+        opts.adapters = _pointer(who)
         data, to = _floats(len(texts) * dim)
         _check(lib.peft_embed_text(self._c, _texts(texts), len(texts), ctypes.byref(opts), to))
         return memoryview(data).cast("B").cast("f", [len(texts), dim])
@@ -588,6 +640,47 @@ class Model(_Handle):
         n = _check(lib.peft_generate_ids(self._c, _ids(ids), len(ids), ctypes.byref(opts), to, n,
                                          None))
         return list(to[:n])
+
+    def generate_batch(self, prompts, adapters=None, batch=0, **options):
+        """The answers to several prompts at once, texts or lists of messages; `adapters`: the
+        name of each one's, "" = none, None = those enabled; options as in generate()."""
+        adapters = adapters or [None] * len(prompts)
+        stop = options.pop("stop", None) or []
+        texts = _texts([stop] if isinstance(stop, str) else stop)
+        pieces, kept, requests = [[] for _ in prompts], [], []
+
+        def listener(to):
+            def on_text(_ctx, piece, n):
+                to.append(ctypes.string_at(piece, n))
+                return 0
+            return _api.OnText(on_text)
+
+        for prompt, adapter, to in zip(prompts, adapters, pieces):
+            messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+            items = (_api.Message * len(messages))(
+                *[_api.Message(role=_bytes(m["role"]), content=_bytes(m["content"]))
+                  for m in messages])
+            opts, callback = _options(_api.GenerateOpts, options), listener(to)
+            opts.stop, opts.n_stop = _pointer(texts), len(texts or ())
+            opts.on_text = _pointer(callback)
+            kept.append((items, opts, callback))
+            requests.append(_api.Request(messages=_pointer(items), n=len(messages),
+                                         adapter=adapter if adapter is None else adapter.encode(),
+                                         opts=_pointer(ctypes.pointer(opts))))
+        array_of = (_api.Request * len(requests))(*requests)
+        _check(lib.peft_generate_batch(self._c, array_of, len(requests), batch))
+        return [b"".join(p).decode() for p in pieces]
+
+    def forward_batch(self, ids, adapters=None):
+        """The logits of several sequences of ids, one flat array of floats: [tokens][vocab] of
+        all of them, or [len(ids)][labels] with a head for whole texts."""
+        info, lengths = self.info, [len(row) for row in ids]
+        rows = len(ids) if info.labels and not info.each_token else sum(lengths)
+        data, to = _floats(rows * info.outputs)
+        who = _texts(adapters)
+        _check(lib.peft_forward_batch(self._c, _ids([i for row in ids for i in row]),
+                                      _ids(lengths), len(ids), who, to))
+        return data
 
     def stream(self, prompt, **options):
         """As generate(), piece by piece.  The model is busy until the iterator

@@ -22,8 +22,9 @@ def _fields(text):
         name, kind = word.split(":")
         if kind.startswith("char["):
             yield name, c_char * int(kind[5:-1])
-        elif kind.startswith("metric["):
-            yield name, Metric * int(kind[7:-1])
+        elif kind.endswith("]"):
+            of, n = kind[:-1].split("[")
+            yield name, _KINDS[of] * int(n)
         else:
             yield name, _KINDS[kind]
 
@@ -37,14 +38,24 @@ def _struct(name, text):
                                             "__init__": __init__})
 
 
-Metric = _struct("Metric", "name:str value:f64")
+Metric = _KINDS["metric"] = _struct("Metric", "name:str value:f64")
+Finding = _KINDS["finding"] = _struct("Finding", "reader:str verdict:i32 found:char[96] why:str "
+                                      "fix:str")
+AdapterReport = _struct("AdapterReport", "size:size method:char[32] rank:i64 tensors:i64 "
+                        "n_readers:i32 readers:str[3] verdicts:i32[3] n_findings:i32 "
+                        "findings:finding[48]")
+ConvertOpts = _struct("ConvertOpts", "size:size reader:str format:str dtype:str merge:i32 rank:i32 "
+                      "texts:ptr n_texts:i32 limit:f64")
+Converted = _struct("Converted", "size:size kind:char[16] rank:i32 texts:i32 tokens:i64 "
+                    "max_logit_diff:f64 weight_error:f64")
+CheckOpts = _struct("CheckOpts", "size:size reader:str base:ptr host:ptr")
 System = _struct("System", "size:size cpu:char[64] level:char[16] cores:i32 blas:char[160] "
                  "blas_core:char[32] advice:char[320] gflops:f64 memory_total:i64 "
                  "memory_available:i64")
 Entry = _struct("Entry", "size:size name:char[32] kind:char[32] hf:char[160] gguf:char[32] "
                 "about:char[160]")
 LoadOpts = _struct("LoadOpts", "size:size threads:i32 no_map:i32 level:str blas:str alloc:ptr "
-                   "alloc_ctx:ptr io:ptr log:ptr log_ctx:ptr quant:str any_base:i32")
+                   "alloc_ctx:ptr io:ptr log:ptr log_ctx:ptr quant:str compute:str any_base:i32")
 SaveOpts = _struct("SaveOpts", "size:size dtype:str shard_bytes:i64 progress:ptr ctx:ptr")
 Info = _struct("Info", "size:size family:char[32] name:char[96] format:char[32] types:char[96] "
                "layers:i32 dim:i32 heads:i32 kv_heads:i32 head_dim:i32 ff_dim:i32 vocab:i32 "
@@ -60,7 +71,8 @@ HeadOpts = _struct("HeadOpts", "size:size labels:i32 names:ptr pool:str dropout:
 AdapterOpts = _struct("AdapterOpts", "size:size method:str targets:str rank:i32 alpha:f32 "
                       "dropout:f32 rslora:i32 modules_to_save:str seed:u64 "
                       "target_parameters:str settings:str init:str lr_ratio:f32 "
-                      "trainable_tokens:str")
+                      "init_model:str trainable_tokens:str")
+AdapterSaveOpts = _struct("AdapterSaveOpts", "size:size format:str dtype:str")
 CombineOpts = _struct("CombineOpts", "size:size how:str density:f32 rank:i32 seed:u64")
 Message = _struct("Message", "role:str content:str")
 GenerateOpts = _struct("GenerateOpts", "size:size max_tokens:i32 temperature:f32 top_k:i32 "
@@ -69,6 +81,8 @@ GenerateOpts = _struct("GenerateOpts", "size:size max_tokens:i32 temperature:f32
                        "early_stopping:i32")
 Generated = _struct("Generated", "size:size prompt_tokens:i32 tokens:i32 reason:i32 "
                     "prompt_seconds:f64 seconds:f64")
+Request = _struct("Request", "size:size messages:ptr ids:ptr n:i32 adapter:str opts:ptr to:ptr "
+                  "cap:i64 out:ptr")
 DatasetOpts = _struct("DatasetOpts", "size:size max_len:i32 train_on_prompt:i32 system:str "
                       "limit:i32 any_path:i32 prefix:str stride:i32 label_all:i32")
 DatasetStats = _struct("DatasetStats", "size:size schema:char[32] rows:i64 tokens:i64 "
@@ -85,12 +99,15 @@ Plan = _struct("Plan", "size:size weights:i64 trainable:i64 gradients:i64 optimi
                "activations:i64 scratch:i64 data:i64 features:i64 process:i64 peak:i64 "
                "evaluation:i64 steps:i64 tokens_per_step:i64 flops_per_step:f64 "
                "trainable_params:i64 total_params:i64")
+EvaOpts = _struct("EvaOpts", "size:size rho:f32 tau:f32 whiten:i32 keep_alpha:i32 "
+                  "all_tokens:i32 batch:i32 seed:u64 progress:ptr ctx:ptr")
 EvalOpts = _struct("EvalOpts", "size:size batch:i32 confusion:ptr progress:ptr ctx:ptr "
                    "no_answer:f64 objective:str")
 Evaluation = _struct("Evaluation", "size:size rows:i64 tokens:i64 loss:f64 perplexity:f64 "
                      "token_accuracy:f64 accuracy:f64 f1:f64 seconds:f64 task:str "
                      "n_metrics:i32 metrics:metric[16]")
-ClassifyOpts = _struct("ClassifyOpts", "size:size pairs:ptr max_len:i32 batch:i32 raw:i32")
+ClassifyOpts = _struct("ClassifyOpts", "size:size pairs:ptr max_len:i32 batch:i32 raw:i32 "
+                       "adapters:ptr")
 TagOpts = _struct("TagOpts", "size:size aggregate:str max_len:i32 all:i32")
 Tag = _struct("Tag", "label:str begin:i32 end:i32 score:f32")
 AnswerOpts = _struct("AnswerOpts", "size:size n_best:i32 max_answer:i32 max_len:i32 stride:i32 "
@@ -98,7 +115,7 @@ AnswerOpts = _struct("AnswerOpts", "size:size n_best:i32 max_answer:i32 max_len:
 AnswerSpan = _struct("AnswerSpan", "begin:i32 end:i32 score:f32")
 Filled = _struct("Filled", "mask:i32 id:i32 score:f32")
 EmbedOpts = _struct("EmbedOpts", "size:size pool:str normalize:i32 max_len:i32 batch:i32 "
-                    "prefix:str")
+                    "prefix:str adapters:ptr")
 Comparison = _struct("Comparison", "size:size rows:i64 tokens:i64 kl:f64 max_logit_diff:f64 "
                      "same_token:f64 perplexity:f64 reference_perplexity:f64 cosine:f64 "
                      "seconds:f64")
@@ -110,11 +127,15 @@ Quantized = _struct("Quantized", "size:size bytes:i64 least:i64 kl:f64 least_kl:
 STRUCTS = {"peft_system": System, "peft_load_opts": LoadOpts, "peft_save_opts": SaveOpts,
            "peft_info": Info, "peft_param": Param, "peft_head_opts": HeadOpts,
            "peft_adapter_opts": AdapterOpts, "peft_combine_opts": CombineOpts,
-           "peft_message": Message,
+           "peft_adapter_save_opts": AdapterSaveOpts,
+           "peft_finding": Finding, "peft_adapter_report": AdapterReport,
+           "peft_check_opts": CheckOpts, "peft_convert_opts": ConvertOpts,
+           "peft_converted": Converted, "peft_message": Message,
            "peft_generate_opts": GenerateOpts, "peft_entry": Entry, "peft_generated": Generated,
+           "peft_request": Request,
            "peft_dataset_opts": DatasetOpts, "peft_dataset_stats": DatasetStats,
            "peft_train_opts": TrainOpts, "peft_step": Step, "peft_plan": Plan,
-           "peft_eval_opts": EvalOpts, "peft_evaluation": Evaluation, "peft_metric": Metric,
+           "peft_eva_opts": EvaOpts, "peft_eval_opts": EvalOpts, "peft_evaluation": Evaluation, "peft_metric": Metric,
            "peft_classify_opts": ClassifyOpts, "peft_tag_opts": TagOpts, "peft_tag": Tag,
            "peft_answer_opts": AnswerOpts, "peft_answer_span": AnswerSpan,
            "peft_filled": Filled, "peft_embed_opts": EmbedOpts,
@@ -144,6 +165,7 @@ peft_label_name s p i32
 peft_adapter_add i32 p s p
 peft_adapter_load i32 p s s
 peft_adapter_save i32 p s s
+peft_adapter_save_as i32 p s s p
 peft_adapter_enable i32 p s
 peft_adapter_disable i32 p s
 peft_adapter_remove i32 p s
@@ -151,11 +173,15 @@ peft_adapter_merge i32 p s
 peft_adapter_set_merged i32 p s i32
 peft_adapter_set_weight i32 p s f32
 peft_adapter_combine i32 p s p p i32 p
+peft_adapter_init_eva i32 p s p p
+peft_adapter_check i32 s p p
+peft_adapter_convert i32 p s s p p
 peft_tokenize i64 p s size i32 p i64
 peft_tokenize_offsets i64 p s size i32 p p i64
 peft_detokenize i64 p p i64 i32 p i64
 peft_chat_render i64 p p i32 i32 p i64
 peft_forward i32 p p i32 p
+peft_forward_batch i32 p p p i32 p p
 peft_forward_pair i32 p p i32 p i32 p
 peft_embed i32 p p i32 i32 p
 peft_forward_pixels i32 p p i32 p
@@ -166,6 +192,7 @@ peft_embed_image i32 p s p size i32 p
 peft_generate_defaults i32 p p
 peft_generate i32 p p i32 p p
 peft_generate_ids i64 p p i32 p p i64 p
+peft_generate_batch i32 p p i32 i32
 peft_classify i32 p p i32 p p p
 peft_tag_text i64 p s size p p i64
 peft_answer i32 p s s p p i32

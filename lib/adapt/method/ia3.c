@@ -36,7 +36,7 @@ static int ia3_begin(struct model *m, struct adapted *a)
     a->at_input = 1;
     size_t n = owner->names ? strlen(owner->names) : 0;
     int64_t len = ia3_name(m, a->site, name, sizeof(name));
-    if (!(list = arena_alloc(&m->arena, (int64_t)n + len + 2))) return PEFT_ENOMEM;
+    if (!(list = arena_alloc(&owner->arena, (int64_t)n + len + 2))) return PEFT_ENOMEM;
     snprintf(list, n + (size_t)len + 2, "%s%s%s", n ? owner->names : "", n ? "," : "", name);
     owner->names = list;
     return PEFT_OK;

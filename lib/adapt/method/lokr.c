@@ -51,7 +51,7 @@ static int lokr_begin(struct model *m, struct adapted *a)
     const struct param *w = a->site->w;
     if (w->rows * s.b > INT32_MAX)
         return fail(PEFT_EUNSUPPORTED, "%s is too large for LoKr", a->site->name);
-    if (!(a->index = arena_alloc(&m->arena, w->rows * s.b * 4))) return PEFT_ENOMEM;
+    if (!(a->index = arena_alloc(&a->adapter->arena, w->rows * s.b * 4))) return PEFT_ENOMEM;
     for (int64_t o = 0; o < w->rows; o++)
         for (int64_t j = 0; j < s.b; j++)
             a->index[param_row(m, w, o) * s.b + j] =
@@ -143,8 +143,8 @@ const struct method method_lokr = {
                { "lokr_w2_b", PART_ONE, PART_ONE, PART_MATRIX | PART_TURNED, 0 } },
     .at = SITE_LINEAR,
     .rank = 8,
-    .lr = 1e-3f,
-    .patterns = 1,
+    .lr = 5e-3f,
+    .patterns = PATTERN_NUMBER,
     .shape = lokr_shape,
     .begin = lokr_begin,
     .init = lokr_init,

@@ -24,24 +24,42 @@
 enum { LORA_A, LORA_B, LORA_BIAS, LORA_EMBED_A, LORA_EMBED_B, LORA_A0 = LORA_A + START,
        LORA_B0 = LORA_B + START, LORA_M = LORA_BIAS };
 
-/* A and B from the weight itself. */
-static int lora_start(struct model *m, struct adapted *a)
+/* A0 and B0 from the weight itself, whose product is what `how` says. */
+static int lora_start(struct model *m, const struct adapted *a, enum lowrank how)
+{
+    const struct param *w = a->site->w;
+    struct param *pa = a->part[LORA_A0], *pb = a->part[LORA_B0];
+    const struct matrix weight = { w->type, w->data, w->rows, w->cols };
+    int64_t r = a->rank;
+    float *left = mem_array(&m->host.mem, r, w->rows * 4);
+    float scale = how == LOWRANK_QR ? 1.0f : 1.0f / sqrtf(a->scale);
+    int rc = left ? lowrank(m, &weight, how, r, left, pa->own) : PEFT_ENOMEM;
+    for (int64_t i = 0; i < w->rows * r && !rc; i++)
+        pb->own[i] = left[i % r * w->rows + i / r] * scale;
+    if (!rc && how != LOWRANK_QR) m->compute.k->axpy(pa->own, pa->own, scale, 0, param_len(pa));
+    mem_free(&m->host.mem, left);
+    return rc;
+}
+
+static int starts_by_svd(const struct adapter *a) { return !strcmp(a->start, "pissa"); }
+
+static int lora_restart(struct model *m, const struct adapted *a)
+{
+    return lora_start(m, a, starts_by_svd(a->adapter) ? LOWRANK_EXACT : LOWRANK_QR);
+}
+
+/* A and B from what quantising took from the weight. */
+static int lora_loftq(struct model *m, const struct adapted *a)
 {
     const struct param *w = a->site->w;
     struct param *pa = a->part[LORA_A], *pb = a->part[LORA_B];
-    const struct matrix weight = { w->type, w->data, w->rows, w->cols };
-    int svd = !strcmp(a->adapter->start, "pissa");
-    int64_t r = a->rank;
-    float *left = mem_array(&m->host.mem, r, w->rows * 4), scale = 1.0f / sqrtf(a->scale);
-    int rc = left ? lowrank(m, &weight, svd, r, left, pa->own) : PEFT_ENOMEM;
-    for (int64_t i = 0; i < w->rows * r && !rc; i++)
-        pb->own[i] = left[i % r * w->rows + i / r] * (svd ? scale : 1.0f);
-    if (!rc && svd) m->compute.k->axpy(pa->own, pa->own, scale, 0, param_len(pa));
+    float *left = mem_array(&m->host.mem, a->rank, w->rows * 4), scale = 1.0f / sqrtf(a->scale);
+    int rc = left ? loftq_factors(m, a, left, pa->own) : PEFT_ENOMEM;
+    for (int64_t i = 0; i < param_len(pb) && !rc; i++)
+        pb->own[i] = left[i % a->rank * w->rows + i / a->rank] * scale;
+    if (!rc) m->compute.k->axpy(pa->own, pa->own, scale, 0, param_len(pa));
     mem_free(&m->host.mem, left);
-    if (rc) return rc;
-    memcpy(a->part[LORA_A0]->own, pa->own, (size_t)param_len(pa) * 4);
-    memcpy(a->part[LORA_B0]->own, pb->own, (size_t)param_len(pb) * 4);
-    return PEFT_OK;
+    return rc;
 }
 
 /* The output layer that an adapted embedding is. */
@@ -57,9 +75,15 @@ static int lora_init(struct model *m, struct adapted *a, uint64_t seed, uint64_t
     if (is_twin(a)) return PEFT_OK;
     float bound = 1.0f / sqrtf((float)p->cols);
     if (!embeds) a->part[LORA_B]->lr_ratio = a->adapter->lr_ratio;
-    if (a->part[LORA_A0]) return lora_start(m, a);
+    if (a->part[LORA_A0]) {
+        int rc = lora_start(m, a, starts_by_svd(a->adapter) ? LOWRANK_SVD : LOWRANK_QR);
+        for (int k = LORA_A; k <= LORA_B && !rc; k++)
+            memcpy(a->part[k]->own, a->part[k + START]->own, (size_t)param_len(a->part[k]) * 4);
+        return rc;
+    }
+    if (a->adapter->floats && !embeds && !a->site->w->type->is_float) return lora_loftq(m, a);
     if (embeds) rng_fill_normal(p->own, param_len(p), 1.0f, seed, stream);
-    else if (a->adapter->start)
+    else if (a->adapter->start && !a->adapter->floats)
         rng_fill_normal(p->own, param_len(p), 1.0f / (float)a->rank, seed, stream);
     else rng_fill_uniform(p->own, param_len(p), -bound, bound, seed, stream);
     if (embeds) p->lr_ratio = a->adapter->lr_ratio;
@@ -140,8 +164,9 @@ const struct method method_lora = {
     .rank = 16,
     .lr = 2e-4f,
     .fused = 1,
-    .patterns = 1,
+    .patterns = PATTERN_NUMBER,
     .init = lora_init,
+    .restart = lora_restart,
     .set_scale = lora_scale,
     .after = lora_after,
     .embed = lora_embed,
@@ -192,8 +217,8 @@ static int dora_norms(struct model *m, const struct adapted *a, float *norm)
 
 static int dora_init(struct model *m, struct adapted *a, uint64_t seed, uint64_t stream)
 {
-    lora_init(m, a, seed, stream);
-    return dora_norms(m, a, a->part[LORA_M]->own);
+    int rc = lora_init(m, a, seed, stream);
+    return rc ? rc : dora_norms(m, a, a->part[LORA_M]->own);
 }
 
 static int64_t dora_len(const struct adapted *a) { return param_len(a->part[LORA_M]); }
@@ -268,7 +293,7 @@ const struct method method_dora = {
     .at = SITE_LINEAR | SITE_EMBED,
     .rank = 16,
     .lr = 2e-4f,
-    .patterns = 1,
+    .patterns = PATTERN_NUMBER,
     .shape = dora_shape,
     .init = dora_init,
     .set_scale = lora_scale,

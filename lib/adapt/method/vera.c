@@ -12,7 +12,7 @@ static int vera_begin(struct model *m, struct adapted *a)
 {
     const struct param *w = a->site->w;
     if (w->order == ROWS_PLAIN) return PEFT_OK;
-    if (!(a->index = arena_alloc(&m->arena, w->rows * 4))) return PEFT_ENOMEM;
+    if (!(a->index = arena_alloc(&a->adapter->arena, w->rows * 4))) return PEFT_ENOMEM;
     for (int64_t i = 0; i < w->rows; i++) a->index[param_row(m, w, i)] = (int32_t)i;
     return PEFT_OK;
 }
@@ -73,7 +73,7 @@ const struct method method_vera = {
     .common = { { "vera_A", PART_RANK, PART_IN, 0, 0 }, { "vera_B", PART_OUT, PART_RANK, 0, 0 } },
     .at = SITE_LINEAR,
     .rank = 256,
-    .lr = 5e-3f,
+    .lr = 2e-2f,
     .begin = vera_begin,
     .init = vera_init,
     .after = vera_after,

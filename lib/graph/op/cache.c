@@ -1,33 +1,32 @@
-/* Puts x into a cache of the caller's: cache[at + i * stride] = x[i]; the value
- * is the rows [0, at + (N - 1) * stride + 1) of the cache.  Stride 1 appends,
- * another gives each row to a cache of its own.  Inference only.
- * x [N, D], cache [cap, D]. */
+/* Puts x into a cache of the caller's: cache[at[i]] = x[i]; the value is the
+ * whole cache, of which attention reads what its ranges tell, so that a graph
+ * keeps its shape from token to token.  Inference only.
+ * x [N, D], cache [rows, D]. */
 #include "graph/op.h"
 
-struct cache_args { float *cache; int64_t at, stride; };
+struct cache_args { float *cache; const int32_t *at; int64_t rows; };
 
 static int shape_cache(struct tensor *t, struct graph *g)
 {
     const struct cache_args *a = t->args;
-    int64_t span;
     (void)g;
-    if (!a->cache || a->at < 0 || a->stride < 1 || t->in[0]->rows < 1 ||
-        !mul_ok(t->in[0]->rows - 1, a->stride, &span) || !add_ok(a->at, span + 1, &t->rows))
-        return fail(PEFT_EARG, "row %lld of %s cache", (long long)a->at, a->cache ? "the" : "no");
+    if (!a->cache) return fail(PEFT_EARG, "no cache");
+    t->rows = a->rows;
     t->cols = t->in[0]->cols;
     t->external = 1;
     t->x = a->cache;
-    return PEFT_OK;
+    return op_index(a->at, t->in[0]->rows, a->rows, "row");
 }
 
 static void forward_cache(const struct tensor *t, const struct run *r)
 {
     const struct cache_args *a = t->args;
     const struct tensor *x = t->in[0];
-    int64_t each = a->stride == 1 ? x->rows : 1;
-    for (int64_t i = 0; i < x->rows; i += each)
-        op_axpy(r, a->cache + (a->at + i * a->stride) * t->cols, tensor_f32(x) + i * t->cols, 1.0f,
-                0, each * t->cols);
+    for (int64_t i = 0, n; i < x->rows; i += n) {
+        for (n = 1; i + n < x->rows && a->at[i + n] == a->at[i] + n;) n++;
+        op_axpy(r, a->cache + a->at[i] * t->cols, tensor_f32(x) + i * t->cols, 1.0f, 0,
+                n * t->cols);
+    }
 }
 
 const struct op op_cache = {
@@ -36,8 +35,8 @@ const struct op op_cache = {
     .forward = forward_cache,
 };
 
-tensor *g_cache(graph *g, tensor *x, float *cache, int64_t at, int64_t stride)
+tensor *g_cache(graph *g, tensor *x, float *cache, const int32_t *at, int64_t rows)
 {
     return graph_node(g, &op_cache, (tensor *[]){ x }, 1, 0,
-                      &(struct cache_args){ cache, at, stride }, sizeof(struct cache_args));
+                      &(struct cache_args){ cache, at, rows }, sizeof(struct cache_args));
 }

@@ -103,9 +103,7 @@ static int64_t scratch_xent_head(const struct tensor *t)
 {
     const struct xent_head_args *a = t->args;
     const struct matrix w = op_matrix(t->in[1]);
-    const struct matrix e = t->in[HEAD_PUT] ? op_matrix(t->in[HEAD_PUT]) : w;
-    int64_t bytes = MAX(linear_scratch(&w, a->chunk), linear_scratch(&e, a->chunk));
-    return MAX(bytes, a->cap > 0 ? w.rows * 4 : 0);
+    return MAX(linear_scratch(), a->cap > 0 ? w.rows * 4 : 0);
 }
 
 static int64_t steps_xent_head(const struct tensor *t)

@@ -14,9 +14,9 @@ static struct tensor *lm_loss(struct pass *p, const struct batch *b, struct tens
                               struct loss_stats *stats)
 {
     const struct site *head = model_lm_head(p->m), *bias = p->m->global[SLOT_LM_BIAS];
-    const struct adapted *rows = nn_rows(head);
+    const struct adapted *rows = nn_rows(p, head);
     struct head_opts o = { .cap = (float)p->m->hp.logit_cap };
-    if (nn_adapted(head) && !rows)
+    if (nn_adapted(p, head) && !rows)
         return g_xent(p->g, model_logits(p, x), b->target, scale, stats);
     x = model_before_lm(p, x);
     if (rows) {

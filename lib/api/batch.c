@@ -1,0 +1,196 @@
+/* Several texts at once, each with an adapter of its own: peft_forward_batch,
+ * peft_generate_batch. */
+#include <stdlib.h>
+
+#include "api/infer.h"
+
+int acting_adapter(const struct model *m, const char *name, const struct adapter **out)
+{
+    *out = !name ? NULL : *name ? adapter_find(m, name) : &adapter_base;
+    if (*out || !name) return PEFT_OK;
+    return fail(PEFT_ENOTFOUND, "the model has no adapter \"%s\"", name);
+}
+
+struct choice { const struct adapter *a; int32_t key, text; };
+
+static int by_key(const void *a, const void *b)
+{
+    const struct choice *x = a, *y = b;
+    return x->key != y->key ? x->key - y->key : x->text - y->text;
+}
+
+/* Adapters count in the order in which they were added: addresses would let the bits
+ * of a run depend on chance. */
+static int choose(const struct model *m, const char *name, struct choice *to)
+{
+    int rc = acting_adapter(m, name, &to->a);
+    to->key = to->a ? 1 : 0;
+    for (const struct adapter *a = m->adapters; a && to->a && to->a != &adapter_base; a = a->next) {
+        to->key++;
+        if (a == to->a) break;
+    }
+    return rc;
+}
+
+int mix_new(struct model *m, const char *const *names, int32_t n, struct mix *out)
+{
+    struct mem *mem = &m->host.mem;
+    struct choice *list = names ? mem_array(mem, n, sizeof(*list)) : NULL;
+    int rc = PEFT_OK;
+    out->acts = names ? mem_array(mem, n, sizeof(*out->acts)) : NULL;
+    out->order = mem_array(mem, n, sizeof(*out->order));
+    if (!out->order || (names && (!list || !out->acts))) rc = PEFT_ENOMEM;
+    for (int32_t i = 0; i < n && !rc; i++) {
+        if (names) rc = choose(m, names[i], &list[i]);
+        if (names) list[i].text = i;
+        else out->order[i] = i;
+    }
+    if (!rc && names) qsort(list, (size_t)n, sizeof(*list), by_key);
+    for (int32_t i = 0; i < n && names && !rc; i++) {
+        out->acts[i] = list[i].a;
+        out->order[i] = list[i].text;
+    }
+    mem_free(mem, list);
+    return rc;
+}
+
+void mix_free(struct model *m, struct mix *x)
+{
+    mem_free(&m->host.mem, x->acts);
+    mem_free(&m->host.mem, x->order);
+}
+
+/* --- logits */
+
+int32_t peft_forward_batch(peft_model *model, const int32_t *ids, const int32_t *lengths, int32_t n,
+                           const char *const *adapters, float *logits)
+{
+    ARG(model && ids && lengths && logits && n > 0, "no model, ids, lengths or room for logits "
+        "given");
+    struct model *m = model_of(model);
+    struct seqs t;
+    struct mix mix;
+    const struct tensor *z = NULL;
+    int64_t all = 0, each = m->head && !head_kinds[m->kind].each_token;
+    int rc = check_forward(m);
+    for (int32_t i = 0; i < n && !rc; all += lengths[i++])
+        rc = lengths[i] < 1 ? fail(PEFT_EARG, "text %d has no tokens", i)
+                            : check_ids(m, ids + all, lengths[i]);
+    if (!rc && all > INT32_MAX)
+        rc = fail(PEFT_EARG, "%lld tokens, expected 2^31 at most", (long long)all);
+    if (rc) return rc;
+    seqs_init(&t, m);
+    rc = mix_new(m, adapters, n, &mix);
+    int64_t *from = rc ? NULL : mem_array(&m->host.mem, (int64_t)n + 1, sizeof(*from));
+    if (!rc && !from) rc = PEFT_ENOMEM;
+    for (int32_t i = 0; i < n && !rc; i++) from[i + 1] = from[i] + lengths[i];
+    for (int32_t i = 0; i < n && !rc; i++)
+        rc = seqs_add(&t, ids + from[mix.order[i]], lengths[mix.order[i]], 0);
+    t.acts = mix.acts;
+    if (!rc) rc = seqs_run(&t, m, head_output, NULL, &z);
+    const float *x = rc ? NULL : tensor_f32(z);
+    for (int32_t i = 0; i < n && !rc; i++) {
+        int64_t at = mix.order[i], rows = each ? 1 : lengths[at];
+        memcpy(logits + (each ? at : from[at]) * z->cols, x, (size_t)(rows * z->cols) * 4);
+        x += rows * z->cols;
+    }
+    mem_free(&m->host.mem, from);
+    mix_free(m, &mix);
+    seqs_free(&t);
+    return rc;
+}
+
+/* --- answers */
+
+struct served {
+    peft_request r;
+    peft_generate_opts o;
+    peft_generated out;
+    struct ids prompt, answer;
+};
+
+/* Elements are as large as the caller's version of the struct. */
+static const peft_request *request_at(const peft_request *list, int32_t i)
+{
+    return (const peft_request *)(const void *)((const char *)list + (size_t)i * list->size);
+}
+
+static int take_request(struct model *m, struct served *s, struct gen_request *to)
+{
+    const peft_request r = s->r;
+    int rc = take_generate_opts(m, r.opts, &s->o);
+    if (!rc && r.out) rc = check_result(r.out);
+    if (!rc) rc = acting_adapter(m, r.adapter, &to->adapter);
+    if (rc) return rc;
+    if (r.n < 1 || (!r.messages && !r.ids) || (r.cap > 0 && !r.to))
+        return fail(PEFT_EARG, "no messages, ids or room for ids given");
+    if (r.messages) {
+        rc = complete_messages(r.messages, r.n);
+        if (!rc) rc = need_tokenizer(m);
+        if (!rc) rc = render_prompt(m, r.messages, r.n, s->o.raw, &s->prompt);
+    } else {
+        rc = check_ids(m, r.ids, r.n);
+        for (int32_t i = 0; i < r.n && !rc; i++) ids_push(&s->prompt, r.ids[i]);
+        if (!rc) rc = ids_check(&s->prompt);
+        if (!rc && !r.to) rc = need_tokenizer(m);
+    }
+    to->prompt = s->prompt.v;
+    to->n = s->prompt.n;
+    to->o = &s->o;
+    to->out = &s->out;
+    to->ids = r.to ? &s->answer : NULL;
+    return rc;
+}
+
+static void give_answer(struct served *s)
+{
+    const peft_request *r = &s->r;
+    int64_t n = MIN(s->answer.n, r->cap);
+    if (n > 0) memcpy(r->to, s->answer.v, (size_t)n * sizeof(*r->to));
+    if (r->out) give_result(r->out, &s->out, sizeof(s->out));
+}
+
+/* The adapters that are named stay until the end. */
+static void hold(struct model *m, const struct gen_request *list, int32_t n, int change)
+{
+    for (struct adapter *a = m->adapters; a; a = a->next)
+        for (int32_t i = 0; i < n; i++)
+            if (list[i].adapter == a) a->users += change;
+}
+
+int32_t peft_generate_batch(peft_model *model, const peft_request *requests, int32_t n,
+                            int32_t batch)
+{
+    ARG(model && requests && n > 0, "no model or requests given");
+    ARG(batch >= 0 && batch <= 1 << 16, "batch %d, expected 1 to 65536", (int)batch);
+    struct model *m = model_of(model);
+    struct mem *mem = &m->host.mem;
+    struct served *all = mem_array(mem, n, sizeof(*all));
+    struct gen_request *list = mem_array(mem, n, sizeof(*list));
+    int rc = all && list ? PEFT_OK : PEFT_ENOMEM;
+    struct fp_mode fp = fp_enter();
+    for (int32_t i = 0; i < n && all; i++) {
+        ids_init(&all[i].prompt, mem);
+        ids_init(&all[i].answer, mem);
+        if (rc) continue;
+        rc = take_options(&all[i].r, sizeof(all[i].r), request_at(requests, i));
+        if (!rc && request_at(requests, i)->size != requests->size)
+            rc = fail(PEFT_EARG, "its size is not that of the first");
+        if (!rc) rc = take_request(m, &all[i], &list[i]);
+        if (rc) fail_in(rc, "request %d: ", i);
+    }
+    if (!rc) {
+        hold(m, list, n, 1);
+        rc = model_serve(m, list, n, batch ? batch : 16);
+        hold(m, list, n, -1);
+    }
+    for (int32_t i = 0; i < n && all; i++) {
+        if (!rc) give_answer(&all[i]);
+        ids_free(&all[i].prompt);
+        ids_free(&all[i].answer);
+    }
+    fp_leave(fp);
+    mem_free(mem, all);
+    mem_free(mem, list);
+    return rc;
+}

@@ -1,0 +1,93 @@
+/* Tiles of bfloat16 for AMX: two by two registers of 16 rows hold the sums of 32
+ * by 32, and each instruction adds the products of 16 rows by 16 words by 16
+ * columns. */
+#include "base/base.h"
+
+#if defined(__AMX_BF16__) && defined(__AMX_TILE__) && defined(__AVX512BF16__)
+#define LANES 16
+#define MR 32
+#define NV 2
+#define DEEP 32
+#include "kernel/round_avx512.inc"
+#include "kernel/pair.inc"
+
+enum { SIDE = 16, BLOCK = SIDE * WORDS };      /* rows and words of a register */
+
+/* A panel is panel[2][p / 32][SIDE][WORDS] words: one register after another. */
+static void amx_pack(void *out, const float *x, int64_t ld, int64_t rows, int64_t depth)
+{
+    word *to = out;
+    for (int64_t i = 0; i < div_up(rows, MR) * MR; i += SIDE)
+        for (int64_t p = 0; p < depth; p += DEEP, to += BLOCK) {
+            int64_t n = MAX(MIN(SIDE, rows - i), 0), some = MIN(DEEP, depth - p);
+            if (n < SIDE || some < DEEP) memset(to, 0, BLOCK * sizeof *to);
+            for (int64_t k = 0; k < n; k++) pair_row(to + k * WORDS, x + (i + k) * ld + p, some);
+        }
+}
+
+static void amx_pack_turned(void *out, const float *x, int64_t ld, int64_t rows, int64_t depth)
+{
+    static const float none[SIDE];
+    float *to = out, turned[BLOCK];
+    for (int64_t i = 0; i < div_up(rows, MR) * MR; i += SIDE)
+        for (int64_t p = 0; p < depth; p += DEEP, to += BLOCK) {
+            int64_t n = MAX(MIN(SIDE, rows - i), 0), some = MIN(DEEP, depth - p);
+            if (n < SIDE || some < DEEP) memset(turned, 0, sizeof turned);
+            for (int64_t k = 0; k < some && n; k += 2) {
+                const float *row = x + (p + k) * ld + i;
+                round_rows((word *)(void *)(turned + k / 2 * SIDE), row,
+                           k + 1 < some ? row + ld : none, n);
+            }
+            for (int k = 0; k < BLOCK; k += k % SIDE ? 8 * SIDE - 8 : 8)
+                turn_block(to + k % SIDE * WORDS + k / SIDE, WORDS, turned + k, SIDE);
+        }
+}
+
+/* Palette 1, and eight registers of 16 rows by 64 bytes. */
+static void amx_begin(void)
+{
+    static const struct {
+        uint8_t palette, start, reserved[14];
+        uint16_t bytes[16];
+        uint8_t rows[16];
+    } config = { 1, 0, { 0 }, { 64, 64, 64, 64, 64, 64, 64, 64 },
+                 { 16, 16, 16, 16, 16, 16, 16, 16 } };
+    _tile_loadconfig(&config);
+}
+
+static void amx_end(void) { _tile_release(); }
+
+static void amx_sum(int64_t depth, const void *left, const void *right, float *c, int64_t ldc,
+                    int64_t rows, int64_t cols, float alpha, float beta)
+{
+    int64_t blocks = div_up(depth, DEEP);
+    const word *a = left, *a2 = a + blocks * BLOCK, *b = right;
+    vec s[MR][NV] __attribute__((aligned(64)));
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int64_t k = 0; k < blocks; k++, a += BLOCK, a2 += BLOCK, b += WORDS * NR) {
+        _tile_loadd(4, a, 64);
+        _tile_loadd(6, b, NR * 4);
+        _tile_loadd(7, b + LANES, NR * 4);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_loadd(5, a2, 64);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_stored(0, &s[0][0], NR * 4);
+    _tile_stored(1, &s[0][1], NR * 4);
+    _tile_stored(2, &s[SIDE][0], NR * 4);
+    _tile_stored(3, &s[SIDE][1], NR * 4);
+    store_tile(s, c, ldc, rows, cols, alpha, beta);
+}
+
+const struct tile tile_amx = { "amx", MR, NR, sizeof(word) / 2, DEEP, 2, amx_pack,
+                               amx_pack_turned, pair_turn, pair_put, amx_sum, amx_begin,
+                               amx_end };
+#else
+#include "kernel/tile.h"
+const struct tile tile_amx = { 0 };
+#endif
