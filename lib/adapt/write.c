@@ -312,7 +312,7 @@ struct part_out {
 };
 
 /* n values, in the type of the tensor. */
-static void put_floats(const struct store_out *o, struct writer *w, const float *x, int64_t n)
+static void put_numbers(const struct store_out *o, struct writer *w, const float *x, int64_t n)
 {
     char packed[4096];
     if (o->type == &qtype_f32) writer_put(w, x, n * 4);
@@ -334,13 +334,13 @@ static void put_values(const struct store_out *o, const float *values, int64_t r
     int64_t cols = bias ? 1 : p->cols;
     float part[256];
     for (int64_t i = 0; i < (bias ? p->cols : rows) && !p->turned && !p->plus; i++)
-        put_floats(o, w, values + param_row(s->m, p, i) * cols, cols);
+        put_numbers(o, w, values + param_row(s->m, p, i) * cols, cols);
     int64_t n = p->turned || p->plus ? p->rows * p->cols : 0, filled = 0;
     for (int64_t i = 0; i < n; i++) {
         part[filled++] = values[p->turned ? i % p->rows * p->cols + i / p->rows : i] -
             (p->plus ? 1.0f : 0.0f);
         if (filled < 256 && i + 1 < n) continue;
-        put_floats(o, w, part, filled);
+        put_numbers(o, w, part, filled);
         filled = 0;
     }
 }
@@ -365,10 +365,10 @@ static int put_shifted(const struct store_out *o, struct writer *w)
     }
     for (int64_t i = 0; i < p->rows; i++) {
         int64_t at = param_row(s->m, p, i) * p->cols;
-        put_floats(o, w, s->values + at, p->cols);
+        put_numbers(o, w, s->values + at, p->cols);
         for (int64_t j = 0; j < p->cols; j++) {
             float x = -start[at + j];
-            put_floats(o, w, &x, 1);
+            put_numbers(o, w, &x, 1);
         }
     }
     return PEFT_OK;
@@ -382,7 +382,7 @@ static int put_fused(const struct store_out *o, struct writer *w)
     float *all = mem_array(&s->m->host.mem, n, 4);
     if (!all) return PEFT_ENOMEM;
     fused_move(s->m, s->d, s->k, all, 1);
-    put_floats(o, w, all, n);
+    put_numbers(o, w, all, n);
     mem_free(&s->m->host.mem, all);
     return PEFT_OK;
 }
@@ -555,7 +555,7 @@ static int put_cast(const struct store_out *o, struct writer *w)
 {
     int64_t n = 1;
     for (int32_t k = 0; k < o->n_dims; k++) n *= o->dims[k];
-    put_floats(o, w, o->data, n);
+    put_numbers(o, w, o->data, n);
     return PEFT_OK;
 }
 
