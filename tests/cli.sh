@@ -150,7 +150,6 @@ holds 'quiet is quiet' test ! -s err
 run 0 'merge to a folder' merge "$GOLDEN/llama" --adapter lora --out merged
 run 0 'eval merged' eval merged --data eval.jsonl --json
 run 0 'merge to a gguf' merge "$GOLDEN/llama" --adapter lora --out merged.gguf --json
-holds 'merge tells the difference by itself' valid_json out difference
 run 0 'eval merged gguf' eval merged.gguf --data eval.jsonl --json
 run 2 'merge replaces nothing by accident' merge "$GOLDEN/llama" --adapter lora --out merged
 says err 'overwrite'
