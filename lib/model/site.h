@@ -53,7 +53,7 @@ struct site {
 };
 
 /* One adapter's tensors at one site. */
-enum { PARTS = 7, START = 5, COMMON = 2 };
+enum { PARTS = 8, START = 5, COMMON = 2 };
 struct adapted {
     struct adapter *adapter;
     struct site *site;

@@ -146,6 +146,8 @@ static void test_traces(void)
     check_trace("prefix", "prefix", NULL);
     check_trace("ptuning", "ptuning",
                 "{\"num_virtual_tokens\": 5, \"encoder_hidden_size\": 12}");
+    check_trace("lstm", "ptuning", "{\"num_virtual_tokens\": 5, \"encoder_hidden_size\": 6, "
+                "\"encoder_reparameterization_type\": \"LSTM\"}");
     check_trace("projection", "prefix", "{\"num_virtual_tokens\": 5, \"encoder_hidden_size\": 6, "
                 "\"prefix_projection\": true}");
 }
@@ -155,6 +157,8 @@ static void test_traces(void)
 static const struct sample { const char *method, *settings; } samples[] = {
     { "prompt", "{\"prompt_tuning_init\": \"SAMPLE_VOCAB\", \"num_virtual_tokens\": 4}" },
     { "ptuning", "{\"num_virtual_tokens\": 4, \"encoder_hidden_size\": 12}" },
+    { "ptuning", "{\"num_virtual_tokens\": 4, \"encoder_hidden_size\": 5, \"encoder_num_layers\": 3, "
+                 "\"encoder_reparameterization_type\": \"LSTM\", \"encoder_dropout\": 0.1}" },
     { "prefix", "{\"num_virtual_tokens\": 4}" },
     { "prefix", "{\"num_virtual_tokens\": 4, \"encoder_hidden_size\": 6, "
                 "\"prefix_projection\": true}" },
@@ -402,8 +406,8 @@ static void test_refused(void)
     CHECK_EQ(refused(m, "prompt", "{\"prompt_tuning_init\": 3}", NULL), PEFT_EFORMAT);
     CHECK_EQ(refused(m, "prefix", "{\"num_layers\": 1}", NULL), PEFT_EFORMAT);
     CHECK_EQ(refused(m, "prefix", "{\"init_weights\": \"one\"}", NULL), PEFT_EARG);
-    CHECK_EQ(refused(m, "ptuning", "{\"encoder_reparameterization_type\": \"LSTM\"}", NULL),
-             PEFT_EUNSUPPORTED);
+    CHECK_EQ(refused(m, "ptuning", "{\"encoder_reparameterization_type\": \"GRU\"}", NULL),
+             PEFT_EARG);
     CHECK_EQ(peft_adapter_load(m, "x", "tests/golden/virtual/prompt_gpt2"), PEFT_EFORMAT);
     CHECK_EQ(peft_adapter_load(m, "x", "tests/golden/virtual/prefix_t5"), PEFT_EFORMAT);
     /* The room is what the virtual tokens leave. */

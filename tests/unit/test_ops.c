@@ -98,6 +98,15 @@ static tensor *case_cayley(struct setup *s)
 {
     return g_cayley(s->g, g_scale(s->g, leaf(s, s->n, 10), 0.2f), 5, 1 + s->variant);
 }
+/* Two layers whose weights are one leaf. */
+static tensor *case_lstm(struct setup *s)
+{
+    int64_t in = 1 + s->d / 8, h = 2 + s->m, first = 2 * lstm_len(in, h);
+    tensor *x = leaf(s, s->n, in);
+    tensor *w = leaf(s, 1, first + 2 * lstm_len(2 * h, h) * s->variant);
+    x = g_lstm(s->g, x, w, h, 0);
+    return s->variant ? g_lstm(s->g, x, w, h, first) : x;
+}
 static tensor *case_rotate(struct setup *s)
 {
     tensor *x = leaf(s, s->n, 12);
@@ -345,6 +354,7 @@ static const struct op_case {
     { &op_linear_add, case_linear_add, TYPES, 0, 1e-3 },
     { &op_magnitude, case_magnitude, TYPES, 0, 1e-3 },
     { &op_cayley, case_cayley, 6, 0, 2e-3 },
+    { &op_lstm, case_lstm, 2, 0, 3e-3 },
     { &op_rotate, case_rotate, 1, 0, 1e-3 },
     { &op_embed, case_embed, TYPES, 0, 1e-3 },
     { &op_bias, case_bias, 1, 0, 1e-3 },
@@ -552,7 +562,7 @@ static void test_values(void)
     tensor *rows = g_concat_rows(r.g, a, b), *cols = g_concat_cols(r.g, slice, a);
     tensor *cached = g_cache(r.g, a, cache, at, 3), *loss = g_xent(r.g, a, target, 0.5f, &stats);
     tensor *second = g_slice_rows(r.g, a, 1, 1), *put = g_put_rows(r.g, a, b, 1);
-    tensor *keep[] = { lin, mul, bias, mean, slice, rows, cols, cached, second, put };
+    tensor *keep[] = { lin, mul, bias, mean, slice, rows, cols, cached, second, put, loss };
     for (size_t i = 0; i < ARRAY_LEN(keep); i++) graph_keep(keep[i]);
     CHECK_EQ(graph_forward(r.g), 0);
     CHECK_NEAR(tensor_f32(lin)[0], 0.5, 1e-6);
