@@ -150,10 +150,11 @@ typedef struct peft_load_opts {
      * blocks get a larger type).  PEFT_EARG for other names, PEFT_EUNSUPPORTED when
      * there is no layer to quantise. */
     const char *quant;
-    /* Products of linear layers: NULL = "f32"; "bf16": operands rounded to bfloat16, sums
-     * in float32, by AMX or AVX512-BF16 (PEFT_EUNSUPPORTED where the processor has
-     * neither); "auto": bf16 where it has. */
+    /* Matrix products: NULL = "f32"; "bf16": of numbers rounded to bfloat16, by AMX or
+     * AVX512-BF16 (PEFT_EUNSUPPORTED without); "auto": bf16 where the processor has it. */
     const char *compute;
+    int32_t any_base;     /* 1 = adapters load that were trained on other weights than this
+                             model's, if their shapes fit: see peft_adapter_load */
 } peft_load_opts;
 
 /* Loads a GGUF file, a *.safetensors file beside its config.json, or a folder
@@ -306,6 +307,11 @@ typedef struct peft_adapter_opts {
     const char *init_model;       /* of loftq: the float model's file or folder; NULL = the
                                      base's own, when it was quantised by peft_load_opts.quant
                                      or peft_quantize (else PEFT_EARG) */
+    const char *trainable_tokens; /* rows of the input embedding that train, whole, beside LoRA
+                                     or DoRA, or alone with method "tokens": ids or texts of
+                                     tokens, "<|im_start|>,<|im_end|>,17"; NULL = none.  Other
+                                     modules: `settings`, {"trainable_token_indices":
+                                     {"lm_head": [1, 2]}} */
 } peft_adapter_opts;
 /* Adds a trainable adapter.  Methods with virtual tokens (prompt, ptuning, prefix) put
  * them before every text, which leaves the model less room for its own tokens; of
@@ -323,7 +329,11 @@ PEFT_API int32_t peft_adapter_add(peft_model *model, const char *name,
  * - a GGUF file with general.type "adapter", as llama.cpp loads it: LoRA.
  * Ranks and scales are those that the file's own reader computes with.
  * Tensors that fit no module, modules without tensors, shapes that differ and
- * values that are not finite are PEFT_EFORMAT. */
+ * values that are not finite are PEFT_EFORMAT, and the message hints at the model
+ * it may be for.  Our own folders know theirs by its size and some of its weights:
+ * an adapter of other weights is PEFT_EFORMAT too, unless the model was loaded with
+ * any_base; the same model in other types, or trained further, counts as the same.
+ * Of PEFT's files a name of the base that differs is a warning in the log. */
 PEFT_API int32_t peft_adapter_load(peft_model *model, const char *name,
                                    const char *path);
 /* Writes the folder that Hugging Face PEFT loads or, where `path` ends in ".gguf",

@@ -52,6 +52,8 @@ struct args {
     int32_t top;
 
     const char *method, *targets, *target_parameters, *adapter, *pool, *head, *settings, *init;
+    const char *trainable_tokens, *modules_to_save;
+    int32_t any_base;
     const char *init_model;
     struct list freeze, unfreeze;
     int32_t rank, rslora, to_float;

@@ -280,6 +280,20 @@ static void drop_stale(const char *out, const char *fresh)
         closedir(d);
 }
 
+/* A README.md in `out` that somebody else wrote, or changed. */
+static bool is_foreign_card(const char *out)
+{
+    char *path = format("%s/README.md", out), *text = NULL;
+    struct stat s;
+    bool there = !stat(path, &s);
+    if (there)
+        text = read_file(path, NULL);
+    bool foreign = there && (!text || !strstr(text, "<!-- made by libpeft;"));
+    free(text);
+    free(path);
+    return foreign;
+}
+
 /* Moves a whole folder's files up into `out`: weights first, since a folder
  * counts as a model or an adapter by its config. */
 static int move_up(const char *from, const char *out)
@@ -290,7 +304,8 @@ static int move_up(const char *from, const char *out)
         for (struct dirent *e; d && !rc && (e = readdir(d)) != NULL;) {
             const char *end = strrchr(e->d_name, '.');
             bool config = end && !strcmp(end, ".json");
-            if (e->d_name[0] == '.' || config != (pass == 1))
+            if (e->d_name[0] == '.' || config != (pass == 1) ||
+                (!strcmp(e->d_name, "README.md") && is_foreign_card(out)))
                 continue;
             char *a = format("%s/%s", from, e->d_name), *b = format("%s/%s", out, e->d_name);
             if (rename(a, b))

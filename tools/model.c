@@ -70,7 +70,8 @@ int open_model_at(const struct args *args, const char *path, peft_model **model,
 {
     peft_load_opts opts = {.size = sizeof opts, .threads = args->threads, .no_map = args->no_map,
                            .level = args->level, .blas = args->blas, .log = on_log,
-                           .quant = args->quant, .compute = args->compute};
+                           .quant = args->quant, .compute = args->compute,
+                           .any_base = args->any_base};
     int32_t rc = peft_model_load(path, &opts, model);
     if (!rc) {
         *info = (peft_info){.size = sizeof *info};

@@ -48,6 +48,8 @@ const struct option data_options[] = {
 const struct option adapter_options[] = {
     {"adapter", OPT_TEXT, "PATH", "adapter: folder of PEFT or MLX-LM, or GGUF file", AT(adapter), 0,
      0},
+    {"any-base", OPT_FLAG, NULL, "load an adapter that was trained on other weights", AT(any_base),
+     0, 0},
     {0}};
 
 const struct option prompts_options[] = {
@@ -83,9 +85,15 @@ const struct option train_options[] = {
     {"rho", OPT_NUMBER, "X", "of eva: a module's rank may grow by this (default 2)", AT(rho), 1,
      1000},
     {"lr-ratio", OPT_NUMBER, "X", "LoRA+: learning rate of B over that of A", AT(lr_ratio), 0, 1e6},
+    {"trainable-tokens", OPT_TEXT, "LIST", "rows of the embedding that train too: tokens or ids,\n"
+     "                         \"<|im_start|>,<|im_end|>,17\"", AT(trainable_tokens), 0, 0},
+    {"modules-to-save", OPT_TEXT, "NAMES", "modules that train whole beside the adapter",
+     AT(modules_to_save), 0, 0},
     {"target-parameters", OPT_TEXT, "NAMES", "experts that get LoRA as one parameter",
      AT(target_parameters), 0, 0},
     {"adapter", OPT_TEXT, "PATH", "go on from this adapter", AT(adapter), 0, 0},
+    {"any-base", OPT_FLAG, NULL, "load an adapter that was trained on other weights", AT(any_base),
+     0, 0},
     {"head", OPT_TEXT, "KIND", "of a new head (default: by the data): classification,\n"
      "                         multi-label, regression, tokens, question-answering,\n"
      "                         reward, masked-lm",

@@ -94,7 +94,9 @@ static int method_adapter(struct run *run)
                               .target_parameters = a->target_parameters, .method = run->method,
                               .settings = a->settings, .init = eva ? NULL : a->init,
                               .init_model = a->init_model,
-                              .lr_ratio = (float)a->lr_ratio};
+                              .lr_ratio = (float)a->lr_ratio,
+                              .trainable_tokens = a->trainable_tokens,
+                              .modules_to_save = a->modules_to_save};
     int32_t rc = peft_adapter_add(run->model, "default", &opts);
     if (rc)
         return library_error(rc, "cannot add the adapter");
@@ -493,6 +495,9 @@ static void method_settings(struct settings *s, const struct run *run)
         add_setting(s, "targets", quoted(a->targets ? a->targets : "all linear layers"), false);
         add_setting(s, "init", quoted(a->init), false);
         add_setting(s, "rho", number_or_auto(a->rho), false);
+        add_setting(s, "trainable_tokens", quoted(a->trainable_tokens), false);
+        add_setting(s, "modules_to_save", quoted(a->modules_to_save), false);
+        add_setting(s, "settings", quoted(a->settings), false);
     }
     add_setting(s, "dropout", number(a->dropout), false);
     add_setting(s, "trainable_params", number((double)run->plan.trainable_params), false);

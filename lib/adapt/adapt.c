@@ -80,9 +80,9 @@ int adapter_new(struct model *m, const char *name, const struct method *method,
 int adapter_room(struct model *m, struct adapter *a, int64_t n)
 {
     a->sites = arena_alloc(&a->arena, n * (int64_t)sizeof(*a->sites));
-    a->at = arena_alloc(&a->arena, m->n_sites * (int64_t)sizeof(*a->at));
+    a->at = arena_alloc(&a->arena, (m->n_sites + 1) * (int64_t)sizeof(*a->at));
     if (!a->sites || !a->at) return PEFT_ENOMEM;
-    a->n_at = m->n_sites;
+    a->n_at = m->n_sites + 1;
     return PEFT_OK;
 }
 
@@ -99,13 +99,13 @@ static int64_t part_size(const struct site *s, int dim, int32_t rank)
 /* 0 = this module has no such part. */
 static int part_shape(const struct adapted *d, int k, int64_t *rows, int64_t *cols)
 {
-    const struct part *part = &d->adapter->method->parts[k];
+    const struct part *part = &d->method->parts[k];
     if (!part->suffix || !(d->site->kind & (part->at ? part->at : SITE_LINEAR))) return 0;
     if ((part->flags & PART_IF_BIAS) && !d->adapter->bias) return 0;
     if ((part->flags & PART_START) && !d->adapter->shifts) return 0;
     *rows = part_size(d->site, part->rows, d->rank);
     *cols = part_size(d->site, part->cols, d->rank);
-    if (d->adapter->method->shape) d->adapter->method->shape(d, k, rows, cols);
+    if (d->method->shape) d->method->shape(d, k, rows, cols);
     return *rows > 0;
 }
 
@@ -125,7 +125,7 @@ int adapter_common(struct model *m, struct adapter *a, int k, int64_t rows, int6
 static struct param *make_part(struct model *m, const struct adapted *d, int k, int64_t rows,
                                int64_t cols)
 {
-    const struct part *part = &d->adapter->method->parts[k];
+    const struct part *part = &d->method->parts[k];
     const struct site *s = d->site;
     char name[240];
     int n = snprintf(name, sizeof(name), "%s.%s", s->name, part->suffix);
@@ -138,7 +138,7 @@ static struct param *make_part(struct model *m, const struct adapted *d, int k, 
                          .layer = s->layer,
                          .trainable = !(part->flags & PART_START),
                          .adapter = 1,
-                         .states = d->adapter->method->states,
+                         .states = d->method->states,
                          .counted = !(part->flags & PART_START) };
     p->rows = rows;
     p->cols = cols;
@@ -155,9 +155,17 @@ static struct param *make_part(struct model *m, const struct adapted *d, int k, 
 int adapter_attach(struct model *m, struct adapted *d, struct adapter *owner, struct site *s,
                    int32_t rank, float alpha, const struct adapted *mate)
 {
-    const struct method *method = owner->method;
+    return adapter_attach_as(m, d, owner->method, owner, s, rank, alpha, mate);
+}
+
+int adapter_attach_as(struct model *m, struct adapted *d, const struct method *method,
+                      struct adapter *owner, struct site *s, int32_t rank, float alpha,
+                      const struct adapted *mate)
+{
     int64_t rows, cols;
-    *d = (struct adapted){ .adapter = owner, .site = s, .rank = rank, .alpha = alpha };
+    int twin = mate && mate->site != s && s == m->output;
+    *d = (struct adapted){ .method = method, .adapter = owner, .site = s, .rank = rank,
+                           .alpha = alpha };
     owner->at[s->index] = d;
     if (method->begin) {
         int rc = method->begin(m, d);
@@ -165,8 +173,13 @@ int adapter_attach(struct model *m, struct adapted *d, struct adapter *owner, st
     }
     for (int k = 0; k < PARTS; k++) {
         const struct part *part = &method->parts[k];
+        if (twin && !(part->flags & PART_EACH)) {
+            d->part[k] = mate->part[k];
+            d->borrowed |= (uint8_t)(1u << k);
+            continue;
+        }
         if (!part_shape(d, k, &rows, &cols)) continue;
-        if (mate && part->rows != PART_OUT && part->cols != PART_OUT) {
+        if (mate && !twin && part->rows != PART_OUT && part->cols != PART_OUT) {
             d->part[k] = mate->part[k];
             d->borrowed |= (uint8_t)(1u << k);
             continue;
@@ -177,6 +190,17 @@ int adapter_attach(struct model *m, struct adapted *d, struct adapter *owner, st
         return PEFT_ENOMEM;
     if (method->set_scale) method->set_scale(d);
     return PEFT_OK;
+}
+
+int adapter_attach_twin(struct model *m, struct adapter *a, const struct adapted *mate)
+{
+    struct adapted *d = &a->sites[a->n_sites];
+    int ties = a->ties || mate->method->puts_rows;
+    if (!ties || !model_tied(m) || mate->site != m->global[SLOT_EMBED]) return PEFT_OK;
+    a->n_sites++;
+    int rc = adapter_attach_as(m, d, mate->method, a, m->output, mate->rank, mate->alpha, mate);
+    d->index = mate->index;
+    return rc ? rc : mate->method->init(m, d, a->seed, 0);
 }
 
 int adapter_targets(const char *targets, const char *name)
@@ -192,25 +216,31 @@ int adapter_targets(const char *targets, const char *name)
     return 0;
 }
 
-static int wanted(const struct adapter *a, const struct site *s, const char *targets)
+/* One that is kept tied is adapted as the embedding, by either name. */
+static int wanted(const struct model *m, const struct adapter *a, const struct site *s,
+                  const char *targets)
 {
     const struct method *method = a->method;
+    int tied = a->ties && (method->at & SITE_EMBED) && model_tied(m);
     if (method->virtual) return s->slot == SLOT_EMBED;
-    if (!(s->kind & method->at)) return 0;
+    if (!(s->kind & method->at) || method->puts_rows || (tied && s == m->output)) return 0;
+    if (tied && s == m->global[SLOT_EMBED] && targets && adapter_targets(targets, m->output->name))
+        return 1;
     if (targets && strcmp(targets, "all-linear"))
         return adapter_targets(targets, s->name) || adapter_targets(targets, s->peft_name);
     if (method->slots && !targets) return method->slots >> s->slot & 1;
     return !(s->flags & SLOT_HEAD) && (s->kind == SITE_LINEAR || method->at == s->kind);
 }
 
-int adapter_keep_module(struct adapter *a, struct param *p, float *values)
+int adapter_keep_module(struct model *m, struct adapter *a, struct param *p, float *values)
 {
     for (int64_t i = 0; i < a->n_saved; i++)
         if (a->saved[i].p == p) return fail(PEFT_EFORMAT, "tensor %s is saved twice", p->name);
     struct saved_module *list = arena_alloc(&a->arena, (a->n_saved + 1) * (int64_t)sizeof(*list));
     if (!list) return PEFT_ENOMEM;
     if (a->n_saved) memcpy(list, a->saved, (size_t)a->n_saved * sizeof(*list));
-    list[a->n_saved] = (struct saved_module){ .p = p, .mine = values };
+    int apart = !a->ties && model_tied(m) && (p == m->output->w || p == m->untied);
+    list[a->n_saved] = (struct saved_module){ .p = p, .mine = values, .apart = (uint8_t)apart };
     a->saved = list;
     a->n_saved++;
     return PEFT_OK;
@@ -218,13 +248,13 @@ int adapter_keep_module(struct adapter *a, struct param *p, float *values)
 
 static int keep_site(struct model *m, struct adapter *a, struct site *s)
 {
-    struct param *list[] = { s->w, s->b };
+    struct param *list[] = { s == m->output ? m->untied : s->w, s->b };
     for (int k = 0; k < 2; k++) {
         if (!list[k]) continue;
         float *values = mem_alloc(&m->host.mem, param_len(list[k]) * 4);
         if (!values) return PEFT_ENOMEM;
         qtype_expand(list[k]->type, values, list[k]->data, 0, param_len(list[k]));
-        int rc = adapter_keep_module(a, list[k], values);
+        int rc = adapter_keep_module(m, a, list[k], values);
         if (rc) {
             mem_free(&m->host.mem, values);
             return rc;
@@ -233,15 +263,36 @@ static int keep_site(struct model *m, struct adapter *a, struct site *s)
     return PEFT_OK;
 }
 
+/* What the output layer of a tied model is when an adapter leaves it alone: the
+ * embedding below the copies that are for the input only. */
+static void untied_refresh(struct model *m)
+{
+    struct param *u = m->untied;
+    if (!u || u->own) return;
+    const struct param *e = m->global[SLOT_EMBED]->w;
+    const struct saved_module *s = e->own ? copy_where(m, e, e->own, NULL) : NULL;
+    u->data = e->data;
+    u->type = e->type;
+    for (; s && s->apart; s = s->old_own ? copy_where(m, e, s->old_own, NULL) : NULL) {
+        u->data = s->old_data;
+        u->type = s->old_type;
+    }
+}
+
 /* Copies of the modules that train as a whole beside the adapter. */
 static int keep_modules(struct model *m, struct adapter *a, const char *targets)
 {
     int64_t hits = 0;
-    for (int64_t i = 0; i < m->n_sites; i++) {
-        struct site *s = m->sites[i];
+    struct site *s;
+    untied_refresh(m);
+    for (int64_t i = 0; (s = model_site(m, i)); i++) {
         int head = m->head && (s->flags & SLOT_OF_HEAD) && slot_with(s->row, m->kind);
+        int tied = model_tied(m) && a->ties, both = tied && s == m->global[SLOT_EMBED];
         head = head || s->w->is_new;
-        if (!head && !(targets && adapter_targets(targets, s->name))) continue;
+        if (s == m->output && (tied || !model_tied(m))) continue;
+        if (!head && !(targets && (adapter_targets(targets, s->name) ||
+                                   (both && adapter_targets(targets, m->output->name)))))
+            continue;
         hits += !head;
         int rc = keep_site(m, a, s);
         if (rc) return rc;
@@ -295,15 +346,28 @@ void give_module(struct model *m, const struct saved_module *s)
     }
 }
 
+static void output_refresh(struct model *m)
+{
+    const struct adapter *a;
+    int apart = 0;
+    if (!m->output) return;
+    for (a = m->adapters; a; a = a->next)
+        for (int64_t i = 0; a->enabled && i < a->n_saved; i++) apart |= a->saved[i].apart;
+    m->output->w = apart ? m->untied : m->global[SLOT_EMBED]->w;
+    untied_refresh(m);
+}
+
 void adapter_enable(struct model *m, struct adapter *a, int on)
 {
     if (a->enabled == on) return;
     if (a->n_saved) m->edits++;
+    untied_refresh(m);
     for (int64_t i = 0; i < a->n_saved; i++) {
         if (on) put_module(&a->saved[i]);
         else take_module(m, &a->saved[i]);
     }
     a->enabled = (uint8_t)on;
+    output_refresh(m);
 }
 
 void adapter_link(struct model *m, struct adapter *a)
@@ -413,10 +477,13 @@ static int adapter_options(struct model *m, struct adapter *a, const peft_adapte
     a->rslora = o->rslora >= 0;
     a->seed = o->seed;
     a->lr_ratio = o->lr_ratio;
+    a->ties = 1;
     a->virtual.encodes = 1;
     if (a->method->virtual && o->targets)
         return fail(PEFT_EARG, "method %s has no targets", a->method->name);
     int rc = settings_parse(m, a, o->settings, root);
+    if (!rc && o->trainable_tokens)
+        rc = tokens_parse(m, a, o->trainable_tokens, a->method->puts_rows ? o->targets : NULL);
     a->default_names = !a->names;
     return rc;
 }
@@ -426,10 +493,11 @@ static int add_common(struct model *m, struct adapter *a, const char *targets)
 {
     int64_t in = 0, out = 0;
     int rc = PEFT_OK;
-    for (int64_t i = 0; i < m->n_sites; i++) {
-        if (!wanted(a, m->sites[i], targets)) continue;
-        in = MAX(in, m->sites[i]->w->cols);
-        out = MAX(out, m->sites[i]->w->rows);
+    struct site *s;
+    for (int64_t i = 0; (s = model_site(m, i)); i++) {
+        if (!wanted(m, a, s, targets)) continue;
+        in = MAX(in, s->w->cols);
+        out = MAX(out, s->w->rows);
     }
     for (int k = 0; k < COMMON && a->method->common[k].suffix && !rc; k++) {
         int by_rank = a->method->common[k].rows == PART_RANK;
@@ -450,8 +518,9 @@ static int add_sites(struct model *m, struct adapter *a, const peft_adapter_opts
 {
     const struct method *method = a->method;
     int64_t n_fused = 0, i;
+    struct site *s;
     int rc;
-    if ((rc = adapter_room(m, a, n + 1))) return rc;
+    if ((rc = adapter_room(m, a, n + 2 * a->n_tokens + 2))) return rc;
     if ((rc = add_common(m, a, o->targets))) return rc;
     rc = add_fused(m, a, o->target_parameters, 1, &n_fused);
     n_fused = a->n_sites;
@@ -459,11 +528,10 @@ static int add_sites(struct model *m, struct adapter *a, const peft_adapter_opts
         if (!a->sites[i].borrowed)
             rc = method->init(m, &a->sites[i], a->seed,
                               rng_stream(RNG_INIT, (uint32_t)(m->n_sites + i)));
-    for (i = 0; i < m->n_sites && !rc; i++) {
-        struct site *s = m->sites[i];
+    for (i = 0; (s = model_site(m, i)) && !rc; i++) {
         int32_t rank;
         float alpha;
-        if (!wanted(a, s, o->targets) || is_attached(a, n_fused, s)) continue;
+        if (!wanted(m, a, s, o->targets) || is_attached(a, n_fused, s)) continue;
         if (method->keeps) {
             rc = keep_site(m, a, s);
             continue;
@@ -474,6 +542,7 @@ static int add_sites(struct model *m, struct adapter *a, const peft_adapter_opts
         a->n_sites++;
         rc = adapter_attach(m, d, a, s, rank, alpha, NULL);
         if (!rc) rc = method->init(m, d, a->seed, rng_stream(RNG_INIT, (uint32_t)i));
+        if (!rc) rc = adapter_attach_twin(m, a, d);
     }
     return rc;
 }
@@ -483,6 +552,7 @@ int adapter_add(struct model *m, const char *name, const peft_adapter_opts *o)
     const struct method *method = method_by_name(o->method ? o->method : "lora");
     int64_t n = 0, n_fused = 0, i;
     struct adapter *a = NULL;
+    struct site *s;
     json *config = NULL;
     if (!method)
         return fail(PEFT_EUNSUPPORTED, "adapter method \"%s\", expected such as lora (peft_list "
@@ -495,8 +565,10 @@ int adapter_add(struct model *m, const char *name, const peft_adapter_opts *o)
             rc = fail(PEFT_ENOTFOUND, "no parameter of experts is called \"%s\", expected such as "
                       "\"mlp.experts.gate_up_proj\" in a mixture", o->target_parameters);
     }
-    for (i = 0; i < m->n_sites && !rc; i++) n += wanted(a, m->sites[i], o->targets);
-    if (!rc && !n && !n_fused)
+    for (i = 0; (s = model_site(m, i)) && !rc; i++) n += wanted(m, a, s, o->targets);
+    if (!rc && method->puts_rows && !a->n_tokens)
+        rc = fail(PEFT_EARG, "method %s without tokens, expected trainable_tokens", method->name);
+    if (!rc && !n && !n_fused && !method->puts_rows)
         rc = fail(PEFT_ENOTFOUND,
                   "no layer for method %s is called \"%s\"; this model has layers such as \"%s\"",
                   method->name, o->targets ? o->targets : "", m->layers[0].at[SLOT_O]->name);
@@ -508,8 +580,10 @@ int adapter_add(struct model *m, const char *name, const peft_adapter_opts *o)
         a->floats = NULL;
     }
     if (!rc) rc = keep_modules(m, a, o->modules_to_save);
+    if (!rc) rc = tokens_attach(m, a);
     if (!rc) adapter_link(m, a);
     else if (a) adapter_drop(m, a);
+    if (!rc) a->born = card_weights(a);
     json_free(config);
     return rc;
 }

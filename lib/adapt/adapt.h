@@ -33,13 +33,19 @@ int adapter_room(struct model *m, struct adapter *a, int64_t n);
  * along the outputs is `mate`'s where one is given. */
 int adapter_attach(struct model *m, struct adapted *a, struct adapter *owner, struct site *s,
                    int32_t rank, float alpha, const struct adapted *mate);
+/* The same by another method than the adapter's; and the output layer that the
+ * embedding of `mate` is, where both are to be adapted as one. */
+int adapter_attach_as(struct model *m, struct adapted *a, const struct method *method,
+                      struct adapter *owner, struct site *s, int32_t rank, float alpha,
+                      const struct adapted *mate);
+int adapter_attach_twin(struct model *m, struct adapter *a, const struct adapted *mate);
 /* Makes the k-th tensor that all modules share, of zeros. */
 int adapter_common(struct model *m, struct adapter *a, int k, int64_t rows, int64_t cols);
 /* Whether a list of targets names the module: its last component, a dotted
  * ending, or a glob over the whole name. */
 int adapter_targets(const char *targets, const char *name);
 /* Takes over `values` [param_len(p)] as the adapter's own copy of p. */
-int adapter_keep_module(struct adapter *a, struct param *p, float *values);
+int adapter_keep_module(struct model *m, struct adapter *a, struct param *p, float *values);
 /* Puts it into the model, enabled; the first one freezes the rest. */
 void adapter_link(struct model *m, struct adapter *a);
 void adapter_drop(struct model *m, struct adapter *a);          /* frees one that is not linked */
@@ -56,6 +62,16 @@ int settings_rank(const struct adapter *a, const json *config, const char *modul
                   const char *other, int32_t *rank, float *alpha);
 void settings_write(const struct adapter *a, struct buf *b, int *n);
 
+/* --- tokens.c: rows that train beside the adapter's modules, or alone. */
+extern const struct method method_tokens_beside;
+/* The member of adapter_config.json that lists them; NULL = the method takes none. */
+const char *tokens_key(const struct method *method);
+const struct method *tokens_method(const struct adapter *a);
+int tokens_read(struct model *m, struct adapter *a, const json *config);
+/* Names or ids, separated by commas, of `module`; NULL = the input embedding. */
+int tokens_parse(struct model *m, struct adapter *a, const char *text, const char *module);
+int tokens_attach(struct model *m, struct adapter *a);
+void tokens_write(const struct model *m, const struct adapter *a, struct buf *b, int *n);
 /* --- ranks.c: gives the modules of a LoRA adapter other ranks, [n_sites]; 0 takes a module
  * out.  The parts of those that change are zero.  alpha 1: theirs keep alpha / rank. */
 int adapter_set_ranks(struct model *m, struct adapter *a, const int32_t *ranks, int alpha);

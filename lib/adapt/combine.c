@@ -190,7 +190,8 @@ int adapter_combine(struct model *m, const char *name, struct adapter *const *fr
     for (int32_t i = 0; i < n; i++) {
         const struct adapter *f = from[i];
         int plain = !strcmp(f->method->name, "lora") && !f->bias && !f->shifts && !f->n_saved;
-        for (int64_t k = 0; k < f->n_sites; k++) plain &= !f->sites[k].fused;
+        for (int64_t k = 0; k < f->n_sites; k++)
+            plain &= !f->sites[k].fused && !f->sites[k].method->puts_rows;
         if (!plain || !(fabsf(weights[i]) < 1e6f))
             return fail(PEFT_EUNSUPPORTED, "\"%s\" with weight %g, expected plain LoRA without "
                         "bias, modules_to_save and experts as one", f->name, (double)weights[i]);

@@ -45,7 +45,7 @@ static const struct { const char *key; uint8_t fact; } switches[] = {
 };
 
 /* Values of init_lora_weights that take the initial product out of the base. */
-static const struct { const char *prefix; uint8_t fact; } starts[] = {
+static const struct { const char *prefix; uint8_t fact; } init_facts[] = {
     { "pissa_niter_", FACT_START_RANDOM }, { "pissa", FACT_START }, { "olora", FACT_START },
     { "loftq", FACT_START_DATA }, { "corda", FACT_START_DATA }, { "lora_ga", FACT_START_DATA }
 };
@@ -96,9 +96,9 @@ static void config_facts(struct facts *f, const json *c)
         if (is_on(json_get(c, switches[i].key)))
             fact_key(f, (enum fact)switches[i].fact, switches[i].key);
     if (bias && strcmp(bias, "none")) fact_key(f, FACT_BIAS, "bias");
-    for (size_t i = 0; i < ARRAY_LEN(starts) && init; i++) {
-        if (strncmp(init, starts[i].prefix, strlen(starts[i].prefix))) continue;
-        fact_key(f, (enum fact)starts[i].fact, init);
+    for (size_t i = 0; i < ARRAY_LEN(init_facts) && init; i++) {
+        if (strncmp(init, init_facts[i].prefix, strlen(init_facts[i].prefix))) continue;
+        fact_key(f, (enum fact)init_facts[i].fact, init);
         break;
     }
     if (!is_given(c, "r")) fact_key(f, FACT_NO_RANK, "r");
@@ -115,7 +115,7 @@ static void config_facts(struct facts *f, const json *c)
 
 enum ending { IS_A, IS_B, IS_EMBED_A, IS_EMBED_B, IS_BIAS, IS_MAGNITUDE, IS_BASE, IS_TOKENS,
               IS_WHOLE };
-static const struct { const char *text; uint8_t kind; } endings[] = {
+static const struct { const char *text; uint8_t kind; } tensor_endings[] = {
     { ".lora_A.weight", IS_A }, { ".lora_B.weight", IS_B }, { ".lora_embedding_A", IS_EMBED_A },
     { ".lora_embedding_B", IS_EMBED_B }, { ".lora_B.bias", IS_BIAS },
     { ".lora_magnitude_vector", IS_MAGNITUDE }, { ".lora_magnitude_vector.weight", IS_MAGNITUDE },
@@ -125,10 +125,11 @@ static const struct { const char *text; uint8_t kind; } endings[] = {
 static enum ending ending_of(const char *name, int64_t *module)
 {
     int64_t n = (int64_t)strlen(name);
-    for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
-        int64_t k = (int64_t)strlen(endings[i].text);
+    for (size_t i = 0; i < ARRAY_LEN(tensor_endings); i++) {
+        int64_t k = (int64_t)strlen(tensor_endings[i].text);
         *module = n - k;
-        if (n > k && !strcmp(name + n - k, endings[i].text)) return (enum ending)endings[i].kind;
+        if (n > k && !strcmp(name + n - k, tensor_endings[i].text))
+            return (enum ending)tensor_endings[i].kind;
     }
     const char *dot = strrchr(name, '.');
     *module = dot ? dot - name : n;
@@ -162,7 +163,7 @@ static int64_t layer_of(const char *name)
     return layer;
 }
 
-static int in_list(const json *list, const char *module)
+static int facts_lists(const json *list, const char *module)
 {
     for (const json *j = json_first(list); j; j = json_next(j))
         if (json_string(j) && adapter_has_ending(module, json_string(j))) return 1;
@@ -174,8 +175,8 @@ static int in_list(const json *list, const char *module)
 static int is_covered(const json *c, const char *module)
 {
     const json *targets = json_get(c, "target_modules"), *layers;
-    if (in_list(json_get(c, "exclude_modules"), module)) return 0;
-    if (json_kind(targets) == JSON_ARRAY && !in_list(targets, module)) return 0;
+    if (facts_lists(json_get(c, "exclude_modules"), module)) return 0;
+    if (json_kind(targets) == JSON_ARRAY && !facts_lists(targets, module)) return 0;
     layers = json_get(c, "layers_to_transform");
     int64_t layer = layer_of(module);
     if (json_kind(layers) == JSON_NUMBER) return (double)layer == json_number(layers, -1);
@@ -378,7 +379,7 @@ static int has_file(struct host *h, const char *dir, const char *name, char **pa
     return rc ? rc : path_kind(h, *path) == 1;
 }
 
-static int read_config(struct host *h, struct facts *f, const char *dir, json **root)
+static int facts_config(struct host *h, struct facts *f, const char *dir, json **root)
 {
     struct file_view v;
     char *path;
@@ -421,7 +422,7 @@ static int folder_facts(struct host *h, struct walk *w, const char *dir)
     struct store *st = NULL;
     json *root = NULL;
     char *path = NULL;
-    int rc = read_config(h, f, dir, &root);
+    int rc = facts_config(h, f, dir, &root);
     int there = rc ? 0 : has_file(h, dir, "adapter_model.safetensors", &path);
     int lora = root && !f->has[FACT_OTHER_TYPE] && !f->has[FACT_PROMPT] && !f->has[FACT_MLX];
     w->config = root;

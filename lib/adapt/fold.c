@@ -19,7 +19,7 @@ const char *adapter_unfoldable(const struct adapter *a)
 /* Part k of `to` holds that of `from` and, behind it along the rank, its initial values. */
 static void fold_part(const struct adapted *to, const struct adapted *from, int k)
 {
-    const struct part *part = &to->adapter->method->parts[k];
+    const struct part *part = &to->method->parts[k];
     const struct param *p = to->part[k], *now = from->part[k];
     const struct param *start = k + START < PARTS ? from->part[k + START] : NULL;
     float ratio = part->rows == PART_OUT ? from->scale / to->scale : 1.0f;
@@ -61,7 +61,7 @@ struct sums { double all, rest; };
 static int fold_difference(struct model *m, struct adapted *d, float *diff)
 {
     const struct site *s = d->site;
-    const struct method *method = d->adapter->method;
+    const struct method *method = d->method;
     float *b = s->b && method->turns_bias ? mem_array(&m->host.mem, param_len(s->b), 4) : NULL;
     int rc = !method->turns_bias || !s->b || b ? PEFT_OK : PEFT_ENOMEM;
     if (!rc && method->derive) rc = method->derive(m, d);

@@ -284,7 +284,7 @@ static int foreign_module(struct adapter_out *o, const struct adapted *d)
     int rc = foreign_tied(m, o->format, s);
     if (!rc) rc = foreign_add(o, s, module, FOREIGN_A, rank);
     if (!rc) rc = foreign_add(o, s, module, FOREIGN_B, rank);
-    const struct param *p = d->part[FOREIGN_EMBED];     /* DoRA's m, of linear layers */
+    const struct param *p = d->part[FOREIGN_M];
     if (rc || s->kind == SITE_EMBED || !p) return rc;
     struct store_out t = { .n_dims = 1, .dims = { p->cols } };
     float *values = arena_alloc(&o->t, p->cols * 4);

@@ -86,7 +86,7 @@ static void move_part(const struct adapted *d, int k, int64_t experts, int64_t f
 {
     const struct param *p = d->part[k];
     int64_t e = d->site->expert, wide = p->rows == d->rank ? p->cols : d->rank * experts;
-    int by_columns = d->adapter->method->parts[k].rows == PART_OUT;
+    int by_columns = d->method->parts[k].rows == PART_OUT;
     for (int64_t i = 0; i < p->rows; i++)
         for (int64_t j = 0; j < p->cols; j++) {
             float *at = by_columns ? all + (first + i) * d->rank * experts + j * experts + e
@@ -99,7 +99,7 @@ static void move_part(const struct adapted *d, int k, int64_t experts, int64_t f
 int64_t fused_shape(const struct model *m, const struct adapted *d, int k, int64_t *rows)
 {
     const struct param *p = d->part[k];
-    int by_columns = d->adapter->method->parts[k].rows == PART_OUT;
+    int by_columns = d->method->parts[k].rows == PART_OUT;
     const struct fused_row *row = m->arch->style.fused + d->fused - 1;
     *rows = by_columns ? p->rows * slots_of(row) : p->rows * m->hp.experts;
     return by_columns ? p->cols * m->hp.experts : p->cols;

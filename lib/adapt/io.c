@@ -12,7 +12,7 @@
 static int refuse_unknown(const json *c)
 {
     static const char *const must_be_off[] = {
-        "use_qalora", "use_bdlora", "trainable_token_indices", "layer_replication",
+        "use_qalora", "use_bdlora", "layer_replication",
         "alora_invocation_tokens", "kasa_config", "velora_config", "arrow_config",
         "monteclora_config", "block_share", "coft"
     };
@@ -75,6 +75,7 @@ static int read_config(struct load *l, const char *name, const char *path, json 
     if ((rc = adapter_new(l->m, name, method, &l->a))) return rc;
     struct adapter *a = l->a;
     if ((rc = settings_read(l->m, a, c))) return rc;
+    a->ties = (uint8_t)json_bool(json_get(c, "ensure_weight_tying"), 0);
     a->default_names = !a->names;
     a->ranks.fixed = json_kind(json_get(c, "rank_pattern")) == JSON_OBJECT;
     read_start(a, c);
@@ -93,12 +94,13 @@ int adapter_has_ending(const char *module, const char *ending)
 
 /* The module of a tensor's name whose ending after it is a part of the method:
  * 1 = found. */
-static int split_name(struct load *l, const char *name, int64_t *site, int *part)
+static int split_name(struct load *l, const char *name, const struct method *method, int64_t *site,
+                      int *part)
 {
     char full[240];
     size_t n = strlen(name);
     for (int k = 0; k < PARTS; k++) {
-        const char *suffix = l->a->method->parts[k].suffix;
+        const char *suffix = method->parts[k].suffix;
         size_t s = suffix ? strlen(suffix) : 0;
         if (!s || n <= s + 1 || name[n - s - 1] != '.' || strcmp(name + n - s, suffix)) continue;
         *part = k;
@@ -193,6 +195,26 @@ static int load_fused(struct load *l, const struct store_tensor *t, const char *
     return 0;
 }
 
+/* A and B of the output layer are the embedding's, turned: 1 = they are, and of its shape. */
+static int load_twin(const struct adapted *d, const struct store_tensor *t, int part)
+{
+    const struct param *p[2] = { NULL, NULL };
+    for (int k = 0; k < PARTS; k++)
+        if (d->borrowed >> k & 1 && d->part[k] && (!p[0] || !p[1])) p[p[0] != NULL] = d->part[k];
+    if (d->method->puts_rows || !p[1] || part > 1) return 0;
+    int rc = part == 0 ? check_matrix(t, 2, p[1]->cols, p[1]->rows)
+                       : check_matrix(t, 2, p[0]->rows, p[0]->cols);
+    for (int64_t i = 0; i < t->count && !rc; i++) {
+        const struct param *q = p[part == 0];
+        float x, y = q->own[part ? i : i % q->rows * q->cols + i / q->rows];
+        t->type->to_f32(&x, (const char *)t->data + i * t->type->bytes, 1);
+        if (fabsf(x - y) > 0.01f * (fabsf(x) + fabsf(y)))
+            rc = fail(PEFT_EUNSUPPORTED, "tensor %s differs from the embedding's, which "
+                      "ensure_weight_tying makes it", t->name);
+    }
+    return rc ? rc : 1;
+}
+
 /* Of a module without a rank that is left, which has one that counts for nothing here,
  * PEFT writes tensors without elements. */
 static int is_empty(const struct adapted *d)
@@ -221,11 +243,11 @@ static int load_virtual(struct load *l, const struct store_tensor *t)
 
 static int load_part(struct load *l, const struct store_tensor *t, int64_t site, int part)
 {
-    struct site *s = l->m->sites[site];
+    struct site *s = model_site(l->m, site);
     if (!(s->kind & l->a->method->at))
         return fail(PEFT_EUNSUPPORTED, "tensor %s: method %s does not adapt this kind of module",
                     t->name, l->a->method->name);
-    if (l->a->turned && !s->w->turned)
+    if (l->a->turned && !s->w->turned && s->kind == SITE_LINEAR && s != l->m->output)
         return fail(PEFT_EUNSUPPORTED, "tensor %s: fan_in_fan_out is on, but the weight of %s is "
                     "[out, in]", t->name, s->name);
     if (!l->at[site]) {
@@ -238,15 +260,18 @@ static int load_part(struct load *l, const struct store_tensor *t, int64_t site,
         int none = l->a->method->patterns == PATTERN_MASK && !rank;
         rc = adapter_attach(l->m, fresh, l->a, s, none ? 1 : rank, alpha, NULL);
         l->at[site] = ++l->a->n_sites;
+        if (!rc) rc = adapter_attach_twin(l->m, l->a, fresh);
+        if (fresh + 1 < l->a->sites + l->a->n_sites) l->at[l->m->n_sites] = l->a->n_sites;
         if (rc) return rc;
         if (none) fresh->index[0] = 0;
     }
     const struct adapted *d = &l->a->sites[l->at[site] - 1];
-    struct param *p = d->fused ? NULL : d->part[part];
+    struct param *p = d->fused || (d->borrowed >> part & 1) ? NULL : d->part[part];
     for (int k = part + 1; k < PARTS && !p && !d->fused; k++)
-        if (d->part[k] && !strcmp(d->adapter->method->parts[k].suffix,
-                                  d->adapter->method->parts[part].suffix))
+        if (d->part[k] && !strcmp(d->method->parts[k].suffix, d->method->parts[part].suffix))
             p = d->part[k];
+    int twin = s == l->m->output && !p ? load_twin(d, t, part) : 0;
+    if (twin) return MIN(twin, PEFT_OK);
     if (!p)
         return fail(PEFT_EFORMAT, "tensor %s is there, but adapter_config.json does not ask for it",
                     t->name);
@@ -270,7 +295,7 @@ static int load_base(struct load *l, const struct store_tensor *t, const char *n
     size_t n = strlen(name), k = sizeof(ending) - 1;
     int64_t i = n > k && !strcmp(name + n - k, ending)
                     ? map_get(&l->sites, name, (int64_t)(n - k), -1) : -1;
-    const struct site *s = i < 0 ? NULL : l->m->sites[i];
+    const struct site *s = i < 0 ? NULL : model_site(l->m, i);
     if (!s || !(s->kind == SITE_EMBED || (s->flags & SLOT_HEAD)) || !t->type->is_float) return 0;
     int rc = check_matrix(t, 2, s->w->rows, s->w->cols);
     float a[64], b[64];
@@ -335,6 +360,7 @@ struct param *load_find_param(const struct load *l, const char *name)
         snprintf(full, sizeof(full), "%s%.*s", prefix ? m->arch->prefix : "",
                  dot ? (int)(dot - name) : 0, name);
         int64_t at = dot ? map_get(&l->sites, full, (int64_t)strlen(full), -1) : -1;
+        if (at == m->n_sites) continue;
         if (at >= 0 && !strcmp(dot, ".weight")) p = m->sites[at]->w;
         if (at >= 0 && !strcmp(dot, ".bias")) p = m->sites[at]->b;
     }
@@ -352,16 +378,14 @@ static int load_module(struct load *l, const struct store_tensor *t, const char 
     if (base) return MIN(base, PEFT_OK);
     name = kept_name(l, name, kept, sizeof(kept));
     struct param *p = load_find_param(l, name);
-    if (!p && tied && !strcmp(name, adapter_tied_name(m, full, sizeof(full)))) return PEFT_OK;
+    int output = !p && model_tied(m) && !strcmp(name, adapter_tied_name(m, full, sizeof(full)));
+    if (output && tied) return PEFT_OK;
+    if (output) p = m->untied;
     if (!p && strstr(name, ".base_layer."))
         return fail(PEFT_EUNSUPPORTED, "tensor %s: the adapter changes weights or biases below its "
                     "own, which is not supported", t->name);
-    if (!p || p->adapter)
+    if (!p || (p->adapter && !output))
         return fail(PEFT_EFORMAT, "tensor %s fits no module of this model (%s)", t->name, m->name);
-    if (adapter_is_shared(m, p) && !tied)
-        return fail(PEFT_EUNSUPPORTED, "tensor %s: the embeddings of this model are its output "
-                    "layer too, and the adapter changes one only (ensure_weight_tying is off)",
-                    t->name);
     int64_t rows = p->turned ? p->cols : p->rows;
     if (t->count != param_len(p) || (t->n_dims == 2 && t->dims[0] != rows))
         return fail(PEFT_EFORMAT, "tensor %s has %lld elements, expected %lld", t->name,
@@ -373,7 +397,7 @@ static int load_module(struct load *l, const struct store_tensor *t, const char 
     if (!values) return PEFT_ENOMEM;
     param_write(m, p, values, t->type, t->data);
     int rc = check_finite(t, values);
-    if (!rc) rc = adapter_keep_module(l->a, p, values);
+    if (!rc) rc = adapter_keep_module(l->m, l->a, p, values);
     if (rc) mem_free(&m->host.mem, values);
     return rc;
 }
@@ -412,6 +436,33 @@ static int add_head(struct load *l)
     return model_head_add(l->m, &o);
 }
 
+/* What has to be there before the tensors are read: rows of tokens, and an embedding whose
+ * output layer's tensors come first. */
+static int attach_first(struct load *l)
+{
+    struct model *m = l->m;
+    struct adapter *a = l->a;
+    const struct site *embed = m->global[SLOT_EMBED];
+    int rc = PEFT_OK;
+    for (int k = 0; k < PARTS && !rc && a->ties && model_tied(m); k++) {
+        const struct part *part = &a->method->parts[k];
+        char name[240];
+        if (part->at != SITE_EMBED) continue;
+        snprintf(name, sizeof(name), PREFIX "%s.%s", embed->peft_name, part->suffix);
+        const struct store_tensor *t = store_find(l->st, name);
+        int64_t site = map_get(&l->sites, embed->name, (int64_t)strlen(embed->name), -1);
+        if (t && site >= 0) rc = load_part(l, t, site, k);
+    }
+    if (!rc) rc = tokens_attach(m, a);
+    for (int64_t i = 0; i < a->n_sites && !rc; i++)
+        for (int64_t k = 0; k < a->n_tokens && a->sites[i].method->puts_rows; k++) {
+            const char *name = a->sites[i].site->name;
+            int64_t site = map_get(&l->sites, name, (int64_t)strlen(name), -1);
+            if (site >= 0) l->at[site] = i + 1;
+        }
+    return rc;
+}
+
 static int check_complete(const struct load *l)
 {
     if (l->a->method->virtual && !l->a->n_sites)
@@ -430,7 +481,7 @@ static int check_complete(const struct load *l)
     for (int64_t i = 0; i < l->a->n_sites; i++)
         for (int k = 0; k < PARTS; k++) {
             struct param *p = adapted_owns(&l->a->sites[i], k) ? l->a->sites[i].part[k] : NULL;
-            if (p && !p->is_new && !(l->a->method->parts[k].flags & PART_START))
+            if (p && !p->is_new && !(l->a->sites[i].method->parts[k].flags & PART_START))
                 return fail(PEFT_EFORMAT, "the adapter has no tensor " PREFIX "%s", p->name);
             if (p) p->is_new = 0;
         }
@@ -462,8 +513,9 @@ int load_named(struct load *l, const struct store_tensor *t, const char *name)
     int part, rc = l->a->method->virtual ? PEFT_OK : load_fused(l, t, name);
     if (rc) return MIN(rc, PEFT_OK);
     if (l->a->method->virtual) return load_module(l, t, name);
-    return split_name(l, name, &site, &part) ? load_part(l, t, site, part)
-                                             : load_module(l, t, name);
+    return split_name(l, name, l->a->method, &site, &part) ||
+                   split_name(l, name, tokens_method(l->a), &site, &part)
+               ? load_part(l, t, site, part) : load_module(l, t, name);
 }
 
 static int give_peft(struct load *l, const struct store_tensor *t)
@@ -488,18 +540,21 @@ static int load_tensors(struct load *l)
     struct model *m = l->m;
     int rc = add_head(l);
     if (!rc) rc = read_parameters(l);
-    l->at = mem_array(&m->host.mem, m->n_sites, sizeof(*l->at));
+    const struct site *s;
+    l->at = mem_array(&m->host.mem, m->n_sites + 1, sizeof(*l->at));
     if (rc || !l->at) return rc ? rc : PEFT_ENOMEM;
-    rc = adapter_room(m, l->a, m->n_sites);
-    for (int64_t i = 0; i < m->n_sites && !rc; i++) {
-        const char *const names[] = { m->sites[i]->name, m->sites[i]->peft_name };
+    rc = adapter_room(m, l->a, m->n_sites + 1);
+    for (int64_t i = 0; (s = model_site(m, i)) && !rc; i++) {
+        const char *const names[] = { s->name, s->peft_name };
         for (int k = 0; k < 2 && !rc; k++)
             if (map_add(&l->sites, names[k], (int64_t)strlen(names[k]), i) < 0) rc = PEFT_ENOMEM;
     }
     if (!rc && l->format->module) rc = foreign_begin(l);
+    if (!rc) rc = attach_first(l);
     for (int64_t i = 0; i < store_count(l->st) && !rc; i++)
         rc = l->format->give(l, store_at(l->st, i));
-    return rc ? rc : check_complete(l);
+    if (!rc) rc = check_complete(l);
+    return rc ? rc : base_complete(m, l->a, l->config);
 }
 
 static int open_tensors(struct load *l, const char *dir)
@@ -528,7 +583,8 @@ static int read_adapter(struct model *m, const char *name, const char *dir)
     /* Copies as floats, of one byte four; and what methods keep for each row of
      * the base. */
     if (!rc) mem_budget_more(&m->host.mem, 4 * store_bytes(l.st) + store_bytes(m->store));
-    if (!rc) rc = load_tensors(&l);
+    if (!rc) rc = base_check(m, l.a, l.st);
+    if (!rc && (rc = load_tensors(&l)) != 0) rc = base_hint(m, l.a, l.st, rc);
     if (!rc && l.a->shifts) rc = adapter_restart(m, l.a);
     /* Beyond the name, what is wrong is wrong in the files. */
     if (rc == PEFT_EARG && l.a) rc = PEFT_EFORMAT;

@@ -85,6 +85,21 @@ int foreign_begin(struct load *l);
 int foreign_give(struct load *l, const struct store_tensor *t);
 int foreign_collect(struct adapter_out *o);
 
+/* --- base.c: the model that a file is for.  base_check: PEFT_EFORMAT when it is
+ * another one than m, by what our own files carry; a name that differs is logged.
+ * base_hint: rc, and why the file may not fit added to the message.
+ * base_complete: modules that adapter_config.json names have tensors. */
+int base_write(const struct model *m, struct buf *b);
+const char *base_name(const struct model *m);
+int base_check(const struct model *m, const struct adapter *a, const struct store *st);
+int base_hint(const struct model *m, const struct adapter *a, const struct store *st, int rc);
+int base_complete(const struct model *m, const struct adapter *a, const json *config);
+
+/* --- card.c: README.md into `tmp`, which takes the place of `dir`: one there that is
+ * not ours stays.  And a number that changes when any of the adapter's weights does. */
+int card_write(struct model *m, const struct adapter *a, const char *dir, const char *tmp);
+uint64_t card_weights(const struct adapter *a);
+
 /* --- adapt.c: an adapter's copy of a parameter goes above the model's values, comes
  * off, or takes their place for good. */
 void put_module(struct saved_module *s);

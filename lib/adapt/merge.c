@@ -13,20 +13,42 @@ static int own_weights(struct model *m, const struct adapter *a)
     return rc;
 }
 
+/* The output layer whose embedding is adapted: merging that one does for both,
+ * unless it has parts of its own. */
+static int is_merged_twin(const struct model *m, const struct adapter *a, int64_t i)
+{
+    const struct adapted *d = &a->sites[i];
+    for (int k = 0; k < PARTS; k++)
+        if (adapted_owns(d, k)) return 0;
+    return d->site == m->output;
+}
+
+static int merges_tied(const struct model *m, const struct adapter *a, int64_t i)
+{
+    return i + 1 < a->n_sites && is_merged_twin(m, a, i + 1);
+}
+
 static int can_merge(const struct model *m, const struct adapter *a)
 {
     if (!a->method->merge && !a->method->keeps)
         return fail(PEFT_EUNSUPPORTED, "method %s cannot be merged", a->method->name);
     for (int64_t i = 0; i < a->n_sites; i++) {
         const struct site *s = a->sites[i].site;
-        if (a->bias && !s->b)
+        if (is_merged_twin(m, a, i)) continue;
+        if (a->bias && !s->b && a->sites[i].method == a->method)
             return fail(PEFT_EUNSUPPORTED,
                         "the adapter has a bias for %s, which has none, so it cannot be merged",
                         s->name);
-        if (s->kind == SITE_EMBED && adapter_is_shared(m, s->w))
-            return fail(PEFT_EUNSUPPORTED, "%s is the output layer too, which the adapter does not "
-                        "change, so it cannot be merged", s->name);
+        if (s == m->output || (adapter_is_shared(m, s->w) && !merges_tied(m, a, i)))
+            return fail(PEFT_EUNSUPPORTED, "%s is the %s too, which the adapter does not change in "
+                        "the same way, so it cannot be merged", s->w->name,
+                        s == m->output ? "input embedding" : "output layer");
     }
+    for (int64_t i = 0; i < a->n_saved; i++)
+        if (a->saved[i].apart)
+            return fail(PEFT_EUNSUPPORTED, "the adapter parts the embedding from the output layer, "
+                        "which are one tensor in this model, so it cannot be merged; "
+                        "ensure_weight_tying keeps them tied");
     return PEFT_OK;
 }
 
@@ -54,9 +76,9 @@ static int merged_copies(struct model *m, struct adapter *a, struct adapted *d, 
     *w = float_copy(m, s->w);
     *b = biases ? float_copy(m, s->b) : NULL;
     if (!*w || (biases && !*b)) return PEFT_ENOMEM;
-    int rc = a->method->derive ? a->method->derive(m, d) : PEFT_OK;
+    int rc = d->method->derive ? d->method->derive(m, d) : PEFT_OK;
     if (rc) return rc;
-    a->method->merge(m, d, *w, *b);
+    d->method->merge(m, d, *w, *b);
     rc = merged_finite(m, a, s->w, *w);
     return rc ? rc : merged_finite(m, a, s->b, *b);
 }
@@ -69,6 +91,7 @@ static int check_merged(struct model *m, struct adapter *a)
         rc = merged_finite(m, a, a->saved[i].p, a->saved[i].mine);
     for (int64_t i = 0; i < a->n_sites && !rc; i++) {
         float *w, *b;
+        if (is_merged_twin(m, a, i)) continue;
         rc = merged_copies(m, a, &a->sites[i], &w, &b);
         mem_free(&m->host.mem, w);
         mem_free(&m->host.mem, b);
@@ -89,7 +112,8 @@ int adapter_merge(struct model *m, struct adapter *a)
     }
     for (int64_t i = 0; i < a->n_sites; i++) {
         struct site *s = a->sites[i].site;
-        a->method->merge(m, &a->sites[i], s->w->own, biases && s->b ? s->b->own : NULL);
+        if (is_merged_twin(m, a, i)) continue;
+        a->sites[i].method->merge(m, &a->sites[i], s->w->own, biases && s->b ? s->b->own : NULL);
     }
     m->edits++;
     adapter_enable(m, a, 0);
@@ -137,14 +161,17 @@ int adapter_set_merged(struct model *m, struct adapter *a, int on)
     if (!a->method->merge)
         return fail(PEFT_EUNSUPPORTED, "method %s is in the weights already", a->method->name);
     for (const struct adapter *o = m->adapters; o; o = o->next)
-        for (i = 0; o != a && o->enabled && !o->n_merged && i < a->n_sites; i++)
-            if (o->method->derive && adapted_at(o, a->sites[i].site))
+        for (i = 0; o != a && o->enabled && !o->n_merged && i < a->n_sites; i++) {
+            const struct adapted *d = adapted_at(o, a->sites[i].site);
+            if (d && d->method->derive)
                 return fail(PEFT_ESTATE, "\"%s\" depends on %s, which merging would change: "
                             "disable it first", o->name, a->sites[i].site->name);
+        }
     struct saved_module *list = arena_alloc(&a->arena, 2 * a->n_sites * (int64_t)sizeof(*list));
     if (!list) return PEFT_ENOMEM;
     adapter_enable(m, a, 1);
-    for (i = 0; i < a->n_sites && !rc; i++) rc = merge_site(m, a, &a->sites[i], list, &n);
+    for (i = 0; i < a->n_sites && !rc; i++)
+        if (!is_merged_twin(m, a, i)) rc = merge_site(m, a, &a->sites[i], list, &n);
     for (i = 0; i < n; i++) {
         if (rc) mem_free(&m->host.mem, list[i].mine);
         else put_module(&list[i]);
@@ -166,7 +193,7 @@ int adapter_set_weight(struct adapter *a, float weight)
                     a->method->name);
     a->weight = weight;
     for (int64_t i = 0; i < a->n_sites; i++) {
-        a->method->set_scale(&a->sites[i]);
+        if (a->sites[i].method->set_scale) a->sites[i].method->set_scale(&a->sites[i]);
         a->sites[i].derived_at = 0;
     }
     return PEFT_OK;

@@ -3,7 +3,7 @@
 
 static int64_t ranks_len(const struct adapted *d, int k, int32_t rank)
 {
-    const struct part *part = &d->adapter->method->parts[k];
+    const struct part *part = &d->method->parts[k];
     int of_rank = part->rows == PART_RANK || part->cols == PART_RANK;
     return of_rank && d->part[k] ? param_len(d->part[k]) / d->rank * rank : 0;
 }
@@ -13,7 +13,7 @@ static void ranks_take(struct model *m, struct adapted *d, int k, int32_t rank, 
     struct param *p = d->part[k];
     mem_free(&m->host.mem, p->own);
     p->data = p->own = values;
-    if (d->adapter->method->parts[k].rows == PART_RANK) p->rows = rank;
+    if (d->method->parts[k].rows == PART_RANK) p->rows = rank;
     else p->cols = rank;
 }
 

@@ -148,7 +148,7 @@ static const struct rule rules[] = {
     { FACT_TIED_HEAD, LLAMA, PEFT_REFUSES, "the base's output layer is its embedding", MERGE }
 };
 
-static void judge(const struct facts *f, const struct reader *r, peft_adapter_report *out)
+static void judge_reader(const struct facts *f, const struct reader *r, peft_adapter_report *out)
 {
     int at = out->n_readers++;
     out->readers[at] = r->name;
@@ -180,7 +180,7 @@ int adapter_check(struct host *h, const struct model *m, const char *dir, const 
         out->rank = f->rank;
         out->tensors = f->tensors;
         for (int i = 0; i < PEFT_READERS; i++)
-            if (!reader || !strcmp(reader, readers[i].name)) judge(f, &readers[i], out);
+            if (!reader || !strcmp(reader, readers[i].name)) judge_reader(f, &readers[i], out);
     }
     mem_free(&h->mem, f);
     return rc;

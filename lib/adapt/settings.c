@@ -115,7 +115,7 @@ int settings_read(struct model *m, struct adapter *a, const json *config)
         if (want == JSON_ARRAY) rc = read_names(m, a, s, j);
         else put_number(a, s, v);
     }
-    return rc;
+    return rc ? rc : tokens_read(m, a, config);
 }
 
 /* The members of AdaLoRA's rank_pattern are called "<module>.lora_E" (and the adapter's
@@ -162,7 +162,9 @@ static int is_known(const struct method *m, const char *key)
 {
     const struct method_setting *s = m->settings;
     while (s && s->key && strcmp(s->key, key)) s++;
-    if (s && s->key) return 1;
+    const char *tokens = tokens_key(m);
+    if ((s && s->key) || (tokens && !strcmp(tokens, key))) return 1;
+    if (m->patterns && !strcmp(key, "ensure_weight_tying")) return 1;
     return m->patterns == PATTERN_NUMBER && strstr("rank_pattern alpha_pattern", key) != NULL;
 }
 
@@ -178,6 +180,7 @@ int settings_parse(struct model *m, struct adapter *a, const char *text, json **
             return fail(PEFT_EARG, "method %s has no setting \"%s\", expected one such as \"%s\"",
                         a->method->name, json_key(j),
                         a->method->settings ? a->method->settings->key : "(none)");
+    a->ties = (uint8_t)json_bool(json_get(*out, "ensure_weight_tying"), a->ties);
     return settings_read(m, a, *out);
 }
 

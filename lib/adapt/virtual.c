@@ -119,7 +119,7 @@ struct tensor *virtual_tokens(struct pass *p, const struct adapted *d)
         x = g_lstm(p->g, x, lstm, a->virtual.hidden, lstm_before_layer(a, l));
     }
     for (int k = 1; k < PARTS && d->part[k]; k += 2) {
-        if (k > 1) x = g_act(p->g, x, (enum act)d->adapter->method->act);
+        if (k > 1) x = g_act(p->g, x, (enum act)d->method->act);
         x = g_bias(p->g, g_linear(p->g, x, nn_leaf(p, d->part[k])), nn_leaf(p, d->part[k + 1]));
     }
     return x;
@@ -144,7 +144,7 @@ static void layer_values(const struct model *m, const struct adapted *d, int k, 
     const struct param *w = d->part[k], *b = d->part[k + 1];
     const struct kernels *kern = m->compute.k;
     int64_t n = d->part[0]->rows;
-    if (k > 1) kern->act(x, x, n * w->cols, (enum act)d->adapter->method->act);
+    if (k > 1) kern->act(x, x, n * w->cols, (enum act)d->method->act);
     for (int64_t r = 0; r < n; r++)
         for (int64_t i = 0; i < w->rows; i++)
             y[r * w->rows + i] = kern->dot(x + r * w->cols, w->own + i * w->cols, w->cols) +

@@ -40,6 +40,7 @@ static const char *written_name(const struct model *m, const struct adapter *a,
 static const struct site *site_of(const struct model *m, const struct param *p)
 {
     int64_t i = 0;
+    if (p == m->untied) return m->output;
     while (m->sites[i]->w != p && m->sites[i]->b != p) i++;
     return m->sites[i];
 }
@@ -86,6 +87,13 @@ static void put_list(struct buf *b, const char **names, int64_t n)
         last = names[i];
     }
     buf_puts(b, "]");
+}
+
+/* The output layer that an adapted embedding is, which adapter_config.json does not
+ * name, and rows of tokens, which it names elsewhere. */
+static int is_unnamed(const struct model *m, const struct adapted *d)
+{
+    return (d->site == m->output && d->borrowed) || d->method != d->adapter->method;
 }
 
 /* The adapted modules that have tensors of their own: of fused ones the first. */
@@ -158,7 +166,7 @@ static void put_pattern(struct buf *b, const struct model *m, const struct adapt
         const struct adapted *d = &a->sites[i];
         char full[200];
         const char *name = config_name(m, a, i, full, sizeof(full));
-        if (!is_first(a, i)) continue;
+        if (!is_first(a, i) || is_unnamed(m, d)) continue;
         if (rank ? d->rank == a->rank : d->alpha == a->alpha) continue;
         buf_puts(b, n++ ? ", " : "");
         buf_json(b, name, (int64_t)strlen(name));
@@ -208,11 +216,16 @@ static int put_modules(struct model *m, const struct adapter *a, struct buf *b, 
 {
     const char **names = arena_alloc(t, (a->n_sites + a->n_saved + 1) * (int64_t)sizeof(*names));
     int64_t n = 0;
+    int tied = 0;
     if (!names) return PEFT_ENOMEM;
     for (int64_t i = 0; i < a->n_saved; i++) {
         if (is_kept_whole(m, a, a->saved[i].p)) continue;
         if (!(names[n++] = module_of(t, m, a, a->saved[i].p))) return PEFT_ENOMEM;
-        if (!adapter_is_shared(m, a->saved[i].p)) continue;
+        tied |= adapter_is_shared(m, a->saved[i].p) && !a->saved[i].apart;
+    }
+    for (int64_t i = 0; i < a->n_sites; i++)
+        tied |= is_unnamed(m, &a->sites[i]) && !a->sites[i].method->puts_rows;
+    if (tied) {
         put_member(b, "ensure_weight_tying", members);
         buf_puts(b, "true");
     }
@@ -222,7 +235,8 @@ static int put_modules(struct model *m, const struct adapter *a, struct buf *b, 
     if (a->method->virtual) return PEFT_OK;
     n = 0;
     for (int64_t i = 0; i < a->n_sites; i++)
-        if (!a->sites[i].fused) names[n++] = target_name(m, a, a->sites[i].site);
+        if (!a->sites[i].fused && !is_unnamed(m, &a->sites[i]))
+            names[n++] = target_name(m, a, a->sites[i].site);
     for (int64_t i = 0; i < m->n_sites && a->method->keeps; i++)
         for (int64_t j = 0; j < a->n_saved; j++)
             if (a->saved[j].p == m->sites[i]->w && is_kept_whole(m, a, a->saved[j].p))
@@ -254,7 +268,7 @@ static int input_names(struct model *m, const struct adapter *a, struct arena *t
 static int put_adapter_config(struct model *m, const struct adapter *a, struct buf *b,
                               struct arena *t)
 {
-    const char *base = a->base ? a->base : store_format(m->store) == STORE_GGUF ? m->name : m->path;
+    const char *base = a->base ? a->base : base_name(m);
     /* PEFT's tasks are of text: the others pass pixels on as they are. */
     const char *task = m->vision          ? NULL
                        : m->hp.enc_layers ? "SEQ_2_SEQ_LM"
@@ -277,6 +291,7 @@ static int put_adapter_config(struct model *m, const struct adapter *a, struct b
     int rc = input_names(m, a, t, &whole.names);
     if (rc) return rc;
     settings_write(&whole, b, &n);
+    tokens_write(m, a, b, &n);
     for (int k = 0; k < 2 && a->method->patterns == PATTERN_NUMBER; k++)
         put_pattern(b, m, a, k, &n);
     if (a->method->patterns == PATTERN_MASK) put_masks(b, m, a, &n);
@@ -285,129 +300,218 @@ static int put_adapter_config(struct model *m, const struct adapter *a, struct b
     return buf_check(b);
 }
 
-/* One tensor, its values as Hugging Face has them; `infix` comes between the
- * module's name and the ending, "" = nothing. */
-static int add_out(struct model *m, const struct adapter *a, const char *module,
-                   const char *infix, struct arena *t, struct store_out *o, const struct param *p,
-                   const struct site *s, const float *values)
+/* --- adapter_model.safetensors: tensors are written row by row, so that none is
+ * held a second time. */
+
+struct part_out {
+    struct model *m;
+    const struct adapted *d;        /* of fused experts and of shifted parts */
+    int k;
+    struct param p;
+    const float *values;
+};
+
+/* n values, in the type of the tensor. */
+static void put_numbers(const struct store_out *o, struct writer *w, const float *x, int64_t n)
 {
-    const char *name = model_file_name(m, module), *ending = p->name + strlen(s->name);
-    size_t n = sizeof(PREFIX) + strlen(name) + strlen(ending) + strlen(infix) + 1;
-    char *full = arena_alloc(t, (int64_t)n);
-    float *data = arena_alloc(t, param_len(p) * 4);
-    struct param now = *p;
-    if (!full || !data) return PEFT_ENOMEM;
-    snprintf(full, n, "%s%s%s%s%s", adapter_prefix(a), name, *infix ? "." : "", infix, ending);
-    now.data = values;
-    now.type = &qtype_f32;
-    param_read(m, &now, data);
-    *o = (struct store_out){ .name = full, .type = &qtype_f32, .n_dims = p->n_dims, .data = data };
+    char packed[4096];
+    if (o->type == &qtype_f32) writer_put(w, x, n * 4);
+    for (int64_t i = 0; i < n && o->type != &qtype_f32; i += 1024) {
+        int64_t some = MIN(n - i, 1024), bytes = 0;
+        qtype_bytes(o->type, some, &bytes);
+        o->type->from_f32(packed, x + i, some);
+        writer_put(w, packed, bytes);
+    }
+}
+
+/* The values as Hugging Face has them. */
+static void put_values(const struct store_out *o, const float *values, int64_t rows,
+                       struct writer *w)
+{
+    const struct part_out *s = o->arg;
+    const struct param *p = &s->p;
+    int bias = p->order && p->rows == 1;
+    int64_t cols = bias ? 1 : p->cols;
+    float part[256];
+    for (int64_t i = 0; i < (bias ? p->cols : rows) && !p->turned && !p->plus; i++)
+        put_numbers(o, w, values + param_row(s->m, p, i) * cols, cols);
+    int64_t n = p->turned || p->plus ? p->rows * p->cols : 0, filled = 0;
+    for (int64_t i = 0; i < n; i++) {
+        part[filled++] = values[p->turned ? i % p->rows * p->cols + i / p->rows : i] -
+            (p->plus ? 1.0f : 0.0f);
+        if (filled < 256 && i + 1 < n) continue;
+        put_numbers(o, w, part, filled);
+        filled = 0;
+    }
+}
+
+static int put_whole(const struct store_out *o, struct writer *w)
+{
+    const struct part_out *s = o->arg;
+    put_values(o, s->values, s->p.rows, w);
+    return PEFT_OK;
+}
+
+/* Part k and, along the rank after it, its initial values; of B negative. */
+static int put_shifted(const struct store_out *o, struct writer *w)
+{
+    const struct part_out *s = o->arg;
+    const struct param *p = &s->p;
+    const float *start = s->d->part[s->k + START]->own;
+    if (s->d->method->parts[s->k].rows == PART_RANK) {
+        put_values(o, s->values, p->rows, w);
+        put_values(o, start, p->rows, w);
+        return PEFT_OK;
+    }
+    for (int64_t i = 0; i < p->rows; i++) {
+        int64_t at = param_row(s->m, p, i) * p->cols;
+        put_numbers(o, w, s->values + at, p->cols);
+        for (int64_t j = 0; j < p->cols; j++) {
+            float x = -start[at + j];
+            put_numbers(o, w, &x, 1);
+        }
+    }
+    return PEFT_OK;
+}
+
+/* Part k of a layer's experts. */
+static int put_fused(const struct store_out *o, struct writer *w)
+{
+    const struct part_out *s = o->arg;
+    int64_t n = o->dims[0] * o->dims[1];
+    float *all = mem_array(&s->m->host.mem, n, 4);
+    if (!all) return PEFT_ENOMEM;
+    fused_move(s->m, s->d, s->k, all, 1);
+    put_numbers(o, w, all, n);
+    mem_free(&s->m->host.mem, all);
+    return PEFT_OK;
+}
+
+/* A tensor of module `module`: p with `values`, called `suffix` there. */
+static struct part_out *add_out(struct adapter_out *to, const char *module, const char *suffix,
+                                const struct param *p, const float *values)
+{
+    const char *name = model_file_name(to->m, module);
+    size_t n = sizeof(PREFIX) + strlen(name) + strlen(suffix) + 2;
+    struct part_out *s = arena_alloc(&to->t, sizeof(*s));
+    char *full = arena_alloc(&to->t, (int64_t)n);
+    if (!s || !full) return NULL;
+    snprintf(full, n, "%s%s%s%s", adapter_prefix(to->a), name, *suffix ? "." : "", suffix);
+    *s = (struct part_out){ .m = to->m, .p = *p, .values = values };
+    struct store_out *o = &to->out[to->n++];
+    *o = (struct store_out){ .name = full, .type = &qtype_f32, .n_dims = p->n_dims,
+                             .put = put_whole, .arg = s };
     o->dims[0] = p->n_dims == 1 || p->turned ? p->cols : p->rows;
     o->dims[1] = p->turned ? p->rows : p->cols;
     if (p->file_n_dims) {
         o->n_dims = p->file_n_dims;
         memcpy(o->dims, p->file_dims, sizeof(p->file_dims));
     }
+    return s;
+}
+
+static int add_part_out(struct adapter_out *to, const struct adapted *d, int k)
+{
+    const struct part *part = &d->method->parts[k];
+    char module[240];
+    snprintf(module, sizeof(module), "%s", written_name(to->m, to->a, d->site));
+    if (d->fused) fused_module(to->m, d, module, sizeof(module));
+    struct part_out *s = add_out(to, module, part->suffix, d->part[k], d->part[k]->own);
+    struct store_out *o = &to->out[to->n - 1];
+    if (!s) return PEFT_ENOMEM;
+    s->d = d;
+    s->k = k;
+    if (d->fused) {
+        o->put = put_fused;
+        o->dims[1] = fused_shape(to->m, d, k, &o->dims[0]);
+    } else if (k + START < PARTS && (d->method->parts[k + START].flags & PART_START) &&
+               d->part[k + START]) {
+        o->put = put_shifted;
+        o->dims[part->rows != PART_RANK] *= 2;
+    }
     return PEFT_OK;
 }
 
-/* Part k and, along the rank after it, its initial values; of B negative. */
-static int add_shifted_out(struct model *m, const struct adapter *a, struct arena *t,
-                           struct store_out *o, const struct adapted *d, int k)
-{
-    struct param both = *d->part[k];
-    const float *now = d->part[k]->own, *start = d->part[k + START]->own;
-    int by_rows = a->method->parts[k].rows == PART_RANK;
-    int64_t n = param_len(&both), cols = both.cols, r = d->rank;
-    float *values = arena_alloc(t, 2 * n * 4);
-    if (!values) return PEFT_ENOMEM;
-    for (int64_t i = 0; i < n; i++) {
-        int64_t at = by_rows ? i : i / cols * 2 * cols + i % cols;
-        values[at] = now[i];
-        values[at + (by_rows ? n : r)] = by_rows ? start[i] : -start[i];
-    }
-    if (by_rows) both.rows *= 2;
-    else both.cols *= 2;
-    return add_out(m, a, written_name(m, a, d->site), "", t, o, &both, d->site, values);
-}
-
 /* Part k without the ranks that are gone. */
-static int add_masked_out(struct model *m, const struct adapter *a, struct arena *t,
-                          struct store_out *o, const struct adapted *d, int k)
+static int add_masked_out(struct adapter_out *to, const struct adapted *d, int k)
 {
     struct param left = *d->part[k];
-    int by_rows = a->method->parts[k].rows == PART_RANK;
+    const struct part *part = &d->method->parts[k];
+    int by_rows = part->rows == PART_RANK;
     int64_t n = 0, ranks = 0;
-    float *values = arena_alloc(t, param_len(&left) * 4);
+    float *values = arena_alloc(&to->t, param_len(&left) * 4);
     if (!values) return PEFT_ENOMEM;
     for (int64_t i = 0; i < param_len(&left); i++)
         if (d->index[by_rows ? i / left.cols : i % left.cols]) values[n++] = left.own[i];
     for (int32_t r = 0; r < d->rank; r++) ranks += d->index[r] != 0;
     if (by_rows) left.rows = ranks;
     else left.cols = ranks;
-    return add_out(m, a, written_name(m, a, d->site), "", t, o, &left, d->site, values);
+    const char *module = written_name(to->m, to->a, d->site);
+    return add_out(to, module, part->suffix, &left, values) ? PEFT_OK : PEFT_ENOMEM;
 }
 
-/* Part k of a layer's experts. */
-static int add_fused_out(struct model *m, struct arena *t, struct store_out *o,
-                         const struct adapted *d, int k)
+/* A and B of an output layer are the embedding's, turned, and PEFT has both. */
+static int add_twin_out(struct adapter_out *to, const struct adapted *d)
 {
-    char module[240], name[300];
-    int64_t rows, cols = fused_shape(m, d, k, &rows);
-    float *data = arena_alloc(t, rows * cols * 4);
-    fused_module(m, d, module, sizeof(module));
-    int n = snprintf(name, sizeof(name), PREFIX "%s.%s", module,
-                     d->adapter->method->parts[k].suffix);
-    char *full = arena_strndup(t, name, n);
-    if (!full || !data) return PEFT_ENOMEM;
-    fused_move(m, d, k, data, 1);
-    *o = (struct store_out){ .name = full, .type = &qtype_f32, .n_dims = 2, .dims = { rows, cols },
-                             .data = data };
+    struct param p[2];
+    int n = 0;
+    for (int k = 0; k < PARTS; k++)
+        if (d->part[k] && d->borrowed >> k & 1) p[1 - n++] = *d->part[k];
+    p[0].turned = 1;
+    p[1].turned = 0;
+    for (int k = 0; k < 2; k++)
+        if (!add_out(to, d->site->peft_name, d->method->parts[k].suffix, &p[k], p[k].own))
+            return PEFT_ENOMEM;
     return PEFT_OK;
 }
 
-static int collect_tensors(struct adapter_out *all)
+static int add_site_outs(struct adapter_out *to, int64_t i)
 {
-    struct model *m = all->m;
-    const struct adapter *a = all->a;
-    struct arena *t = &all->t;
-    struct store_out *out =
-        arena_alloc(t, (a->n_sites * PARTS + 2 * a->n_saved + COMMON + 1) * (int64_t)sizeof(*out));
-    int64_t n = 0;
-    int rc = out ? PEFT_OK : PEFT_ENOMEM;
-    if (!rc && a->method->virtual) rc = virtual_out(m, a->sites, t, &out[n++]);
-    for (int64_t i = 0; i < a->n_sites && !rc && !a->method->virtual; i++)
-        for (int k = 0; k < PARTS && !rc; k++) {
-            const struct adapted *d = &a->sites[i];
-            const struct param *p = is_first(a, i) ? d->part[k] : NULL;
-            const struct site *of = d->site;
-            if (p && (a->method->parts[k].flags & PART_START)) continue;
-            if (p && a->shifts && k + START < PARTS && d->part[k + START])
-                rc = add_shifted_out(m, a, t, &out[n++], d, k);
-            else if (p && a->method->patterns == PATTERN_MASK)
-                rc = add_masked_out(m, a, t, &out[n++], d, k);
-            else if (p && d->fused) rc = add_fused_out(m, t, &out[n++], d, k);
-            else if (p) rc = add_out(m, a, written_name(m, a, of), "", t, &out[n++], p, of, p->own);
-        }
-    for (int k = 0; k < COMMON && a->common[k] && !rc; k++) {
-        const struct param *p = a->common[k];
-        char name[64];
-        int len = snprintf(name, sizeof(name), COMMON_PREFIX "%s", p->name);
-        out[n] = (struct store_out){ .name = arena_strndup(t, name, len), .type = &qtype_f32,
-                                     .n_dims = 2, .dims = { p->rows, p->cols }, .data = p->own };
-        rc = out[n++].name ? PEFT_OK : PEFT_ENOMEM;
-    }
-    for (int64_t i = 0; i < a->n_saved && !rc; i++) {
-        const struct saved_module *s = &a->saved[i];
-        const struct site *of = site_of(m, s->p);
-        const char *infix = is_kept_whole(m, a, s->p) ? a->method->keeps : "";
-        rc = add_out(m, a, written_name(m, a, of), infix, t, &out[n++], s->p, of, s->mine);
-        if (rc || !adapter_is_shared(m, s->p)) continue;
-        const struct slot_row *twin = slot_find(m->arch, SLOT_LM_HEAD);
-        rc = add_out(m, a, twin->hf, "", t, &out[n++], s->p, of, s->mine);
-    }
-    all->out = out;
-    all->n = n;
+    const struct adapted *d = &to->a->sites[i];
+    int rc = PEFT_OK, twin = d->site == to->m->output && d->borrowed;
+    if (!is_first(to->a, i)) return PEFT_OK;
+    if (twin && !d->method->puts_rows) rc = add_twin_out(to, d);
+    for (int k = 0; k < PARTS && !rc; k++)
+        if (d->part[k] && !(d->method->parts[k].flags & PART_START) &&
+            !(twin && d->borrowed >> k & 1))
+            rc = d->method->patterns == PATTERN_MASK ? add_masked_out(to, d, k)
+                                                     : add_part_out(to, d, k);
+    return rc;
+}
+
+static int add_saved_outs(struct adapter_out *to, const struct saved_module *s)
+{
+    const struct site *of = site_of(to->m, s->p);
+    const char *name = written_name(to->m, to->a, of), *ending = s->p->name + strlen(of->name);
+    char suffix[160];
+    int whole = is_kept_whole(to->m, to->a, s->p);
+    snprintf(suffix, sizeof(suffix), "%s%s%s", whole ? to->a->method->keeps : "", whole ? "." : "",
+             ending + (*ending == '.'));
+    if (!add_out(to, name, suffix, s->p, s->mine)) return PEFT_ENOMEM;
+    if (!adapter_is_shared(to->m, s->p) || s->apart) return PEFT_OK;
+    return add_out(to, to->m->output->peft_name, suffix, s->p, s->mine) ? PEFT_OK : PEFT_ENOMEM;
+}
+
+static int add_common_out(struct adapter_out *to, const struct param *p)
+{
+    char name[64];
+    int len = snprintf(name, sizeof(name), COMMON_PREFIX "%s", p->name);
+    struct store_out *o = &to->out[to->n++];
+    *o = (struct store_out){ .name = arena_strndup(&to->t, name, len), .type = &qtype_f32,
+                             .n_dims = 2, .dims = { p->rows, p->cols }, .data = p->own };
+    return o->name ? PEFT_OK : PEFT_ENOMEM;
+}
+
+static int collect_tensors(struct adapter_out *o)
+{
+    const struct adapter *a = o->a;
+    int64_t most = a->n_sites * PARTS + 2 * a->n_saved + COMMON + 1;
+    int rc = PEFT_OK, virtual = a->method->virtual;
+    if (!(o->out = arena_alloc(&o->t, most * (int64_t)sizeof(*o->out)))) return PEFT_ENOMEM;
+    if (virtual) rc = virtual_out(o->m, a->sites, &o->t, &o->out[o->n++]);
+    for (int64_t i = 0; i < a->n_sites && !rc && !virtual; i++) rc = add_site_outs(o, i);
+    for (int k = 0; k < COMMON && a->common[k] && !rc; k++) rc = add_common_out(o, a->common[k]);
+    for (int64_t i = 0; i < a->n_saved && !rc; i++) rc = add_saved_outs(o, &a->saved[i]);
     return rc;
 }
 
@@ -422,6 +526,7 @@ int adapter_put_folder(struct adapter_out *o, const char *dir, const struct buf 
     if (!rc) rc = file_write(h, path, config->data, config->n);
     if (!rc) rc = path_join(h, tmp, o->format->tensors, &tensors);
     if (!rc) rc = safetensors_write(h, tensors, o->out, o->n, meta, n_meta);
+    if (!rc && o->format == &format_peft) rc = card_write(o->m, o->a, dir, tmp);
     mem_free(&h->mem, path);
     mem_free(&h->mem, tensors);
     if (rc) dir_abort(h, tmp);
@@ -431,29 +536,26 @@ int adapter_put_folder(struct adapter_out *o, const char *dir, const struct buf 
 
 int adapter_save_peft(struct adapter_out *o, const char *dir)
 {
-    static const struct meta meta = { "format", "pt" };
-    struct buf b;
+    struct meta meta[] = { { "format", "pt" }, { "libpeft_base", NULL } };
+    struct buf b, base;
     buf_init(&b, &o->m->host.mem);
+    buf_init(&base, &o->m->host.mem);
     int rc = put_adapter_config(o->m, o->a, &b, &o->t);
     if (!rc) rc = collect_tensors(o);
     if (!rc) adapter_cast(o);
-    if (!rc) rc = adapter_put_folder(o, dir, &b, &meta, 1);
+    if (!rc) rc = base_write(o->m, &base);
+    meta[1].value = base.data;
+    if (!rc) rc = adapter_put_folder(o, dir, &b, meta, 2);
     buf_free(&b);
+    buf_free(&base);
     return rc;
 }
 
 static int put_cast(const struct store_out *o, struct writer *w)
 {
-    const float *values = o->data;
-    char packed[4096];
-    int64_t count = 1;
-    for (int32_t k = 0; k < o->n_dims; k++) count *= o->dims[k];
-    for (int64_t i = 0; i < count; i += 1024) {
-        int64_t n = MIN(count - i, 1024), bytes = 0;
-        qtype_bytes(o->type, n, &bytes);
-        o->type->from_f32(packed, values + i, n);
-        writer_put(w, packed, bytes);
-    }
+    int64_t n = 1;
+    for (int32_t k = 0; k < o->n_dims; k++) n *= o->dims[k];
+    put_numbers(o, w, o->data, n);
     return PEFT_OK;
 }
 
@@ -461,7 +563,7 @@ void adapter_cast(struct adapter_out *o)
 {
     for (int64_t i = 0; i < o->n && o->type != &qtype_f32; i++) {
         o->out[i].type = o->type;
-        o->out[i].put = put_cast;
+        if (!o->out[i].put) o->out[i].put = put_cast;
     }
 }
 
@@ -493,5 +595,8 @@ int adapter_save(struct model *m, const struct adapter *a, const char *path,
     arena_init(&o.t, &m->host.mem);
     int rc = o.format->save(&o, path);
     arena_free(&o.t);
+    if (!rc && a->born && card_weights(a) == a->born)
+        host_log(&m->host, 1, "adapter \"%s\" is saved as it was made: none of its weights has "
+                 "changed", a->name);
     return rc;
 }

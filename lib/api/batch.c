@@ -21,7 +21,7 @@ static int by_key(const void *a, const void *b)
 
 /* Adapters count in the order in which they were added: addresses would let the bits
  * of a run depend on chance. */
-static int choose(const struct model *m, const char *name, struct choice *to)
+static int choose_adapter(const struct model *m, const char *name, struct choice *to)
 {
     int rc = acting_adapter(m, name, &to->a);
     to->key = to->a ? 1 : 0;
@@ -41,7 +41,7 @@ int mix_new(struct model *m, const char *const *names, int32_t n, struct mix *ou
     out->order = mem_array(mem, n, sizeof(*out->order));
     if (!out->order || (names && (!list || !out->acts))) rc = PEFT_ENOMEM;
     for (int32_t i = 0; i < n && !rc; i++) {
-        if (names) rc = choose(m, names[i], &list[i]);
+        if (names) rc = choose_adapter(m, names[i], &list[i]);
         if (names) list[i].text = i;
         else out->order[i] = i;
     }

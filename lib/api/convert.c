@@ -51,7 +51,7 @@ static int64_t answer_len(const struct proof *p, const struct probe *b)
     return (int64_t)f->outputs * (each && b->ids ? b->n : 1);
 }
 
-static int32_t answer(struct proof *p, peft_model *model, const struct probe *b, float *to)
+static int32_t probe_answer(struct proof *p, peft_model *model, const struct probe *b, float *to)
 {
     const peft_info *f = &p->info;
     int32_t start = MAX(f->decoder_start, 0);
@@ -88,7 +88,7 @@ static int proof_begin(struct proof *p, const peft_convert_opts *o)
         if (rc || (!pixels && !b->n)) continue;
         b->len = answer_len(p, b);
         if (!(b->logits = mem_array(mem, b->len, 4))) return PEFT_ENOMEM;
-        rc = answer(p, p->model, b, b->logits);
+        rc = probe_answer(p, p->model, b, b->logits);
     }
     return rc;
 }
@@ -102,7 +102,7 @@ static int proof_compare(struct proof *p, peft_model *model, peft_converted *out
         const struct probe *b = &p->probe[i];
         if (!b->len) continue;
         float *now = mem_array(mem, b->len, 4);
-        rc = now ? answer(p, model, b, now) : PEFT_ENOMEM;
+        rc = now ? probe_answer(p, model, b, now) : PEFT_ENOMEM;
         for (int64_t k = 0; k < b->len && !rc; k++) {
             double d = fabs((double)now[k] - (double)b->logits[k]);
             if (!(d <= out->max_logit_diff)) out->max_logit_diff = isnan(d) ? INFINITY : d;

@@ -56,6 +56,7 @@ struct dataset {
     struct example *rows;
     int64_t n, cap;
     char schema[32];
+    char file[96], hash[65];        /* its name and SHA-256; "" for a folder */
     const char **labels;            /* class names, sorted or as given */
     int32_t n_labels;
     int32_t max_len;                /* tokens of the longest example */

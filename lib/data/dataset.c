@@ -1,4 +1,5 @@
 /* Loading a file into examples, and splitting them. */
+#include "base/sha256.h"
 #include "data/row.h"
 
 #include <math.h>
@@ -188,8 +189,8 @@ static struct dataset *dataset_new(struct host *h)
     return d;
 }
 
-int data_load(struct host *h, const struct tokenizer *tok, const char *path,
-              const struct data_opts *o, struct dataset **out)
+static int load_rows(struct host *h, const struct tokenizer *tok, const char *path,
+                     const struct data_opts *o, struct dataset **out)
 {
     *out = NULL;
     if (!o->vision && (o->max_len < 1 || o->vocab < 1))
@@ -235,6 +236,19 @@ int data_load(struct host *h, const struct tokenizer *tok, const char *path,
     }
     *out = d;
     return PEFT_OK;
+}
+
+int data_load(struct host *h, const struct tokenizer *tok, const char *path,
+              const struct data_opts *o, struct dataset **out)
+{
+    int rc = load_rows(h, tok, path, o, out);
+    if (rc || path_kind(h, path) != 1) return rc;
+    snprintf((*out)->file, sizeof((*out)->file), "%s", path_base(path));
+    if ((rc = sha256_file(h, path, (*out)->hash)) != 0) {
+        data_free(*out);
+        *out = NULL;
+    }
+    return rc;
 }
 
 void data_free(struct dataset *d)

@@ -111,6 +111,8 @@ tensor *g_linear(graph *g, tensor *x, tensor *w);                 /* [N,in],[out
 tensor *g_linear_add(graph *g, tensor *y, tensor *x, tensor *w, float scale);
 /* m[i] / |row i of W + scale B A|, [1,out]; W, A [r,in] and B [out,r] are constants. */
 tensor *g_magnitude(graph *g, tensor *m, tensor *w, tensor *a, tensor *b, float scale);
+/* The same by columns: m[j] / |column j of W + scale A B^T|, [1,in]; A [out,r], B [in,r]. */
+tensor *g_magnitude_cols(graph *g, tensor *m, tensor *w, tensor *a, tensor *b, float scale);
 /* Orthogonal blocks [n * block, block] from v [n, block (block - 1) / 2]; and x times
  * the block-diagonal matrix of such blocks. */
 tensor *g_cayley(graph *g, tensor *v, int64_t block, int terms);
@@ -151,6 +153,12 @@ tensor *g_concat_rows(graph *g, tensor *a, tensor *b);
 tensor *g_concat_cols(graph *g, tensor *a, tensor *b);
 tensor *g_slice_cols(graph *g, tensor *x, int64_t first, int64_t n);
 tensor *g_reshape(graph *g, tensor *x, int64_t rows, int64_t cols);      /* same memory */
+/* Rows of a look-up, or columns of a product, that are others'.  x's row i is d's row k where
+ * ids[i] is index[k]; x's column index[k] is d's column k.  index [2 K] of g_swap_rows: K ids that
+ * differ, then the numbers 0 to K - 1 by ascending id. */
+tensor *g_swap_rows(graph *g, tensor *x, tensor *d, const int32_t *ids, const int32_t *index);
+tensor *g_swap_cols(graph *g, tensor *x, tensor *d, const int32_t *index);
+tensor *g_turn(graph *g, tensor *x);                              /* x^T */
 /* Inference only: rows of x, and x with some replaced, in its memory when nobody else
  * reads it; and x's row i copied to row at[i] of `cache` (external memory, [rows, D]),
  * which is the result. */
@@ -166,10 +174,12 @@ struct loss_stats { double loss; int64_t count, hits; };
  * when w or b trains. b: [1,V] or NULL. stats (may be NULL) += unscaled sums. */
 tensor *g_xent_head(graph *g, tensor *h, tensor *w, tensor *b, const int32_t *rows,
                     const int32_t *target, int64_t n, float scale, struct loss_stats *stats);
-/* The same with logits z replaced by cap * tanh(z / cap) (Gemma 2); 0 = not. */
-tensor *g_xent_head_capped(graph *g, tensor *h, tensor *w, tensor *b, const int32_t *rows,
-                           const int32_t *target, int64_t n, float scale, float cap,
-                           struct loss_stats *stats);
+/* The same with logits z replaced by cap * tanh(z / cap) (Gemma 2), 0 = not; and with rows of
+ * w, [K,D] with the numbers index[K], that take the place of its own and train like it; NULL. */
+struct head_opts { float cap; tensor *rows; const int32_t *index; };
+tensor *g_xent_head_with(graph *g, tensor *h, tensor *w, tensor *b, const int32_t *rows,
+                         const int32_t *target, int64_t n, float scale, struct head_opts o,
+                         struct loss_stats *stats);
 /* How far h W^T + b is from a reference's ref ref_w^T + b: scale * sum over rows of
  * KL(softmax of the reference || softmax), in chunks; cap as above.  The gradients of h,
  * and of w on the conditions of g_xent_head.  target[N] or NULL: for the losses. */

@@ -131,6 +131,11 @@ void linear_dw(const struct compute *c, float *dw, const float *dy, const float 
 enum { LORA_NORM_ROWS = 16 };
 void lora_row_norms(const struct compute *c, float *norm, const struct matrix *w, const float *a,
                     const float *b, int64_t r, float s, int64_t begin, int64_t end, float *temp);
+/* norm [in] = lengths of the columns of W [out, in] + s A B^T; A [out, r], B [in, r], temp of
+ * lora_col_temp(w) floats. */
+int64_t lora_col_temp(const struct matrix *w);
+void lora_col_norms(const struct compute *c, float *norm, const struct matrix *w, const float *a,
+                    const float *b, int64_t r, float s, float *temp);
 
 /* Recurrent layers: a direction of one, n rows of `in` inputs, whose h lie `stride` floats
  * apart; `back`: from the last row on.  state: LSTM_STATE * hidden floats a row (gates, c). */

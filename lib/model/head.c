@@ -85,7 +85,43 @@ int model_set_kind(struct model *m, enum head_id kind)
 const struct site *model_lm_head(const struct model *m)
 {
     if (m->global[SLOT_LM_HEAD]) return m->global[SLOT_LM_HEAD];
-    return model_bare_kind(m) != HEAD_BODY ? m->global[SLOT_EMBED] : NULL;
+    return model_bare_kind(m) != HEAD_BODY ? m->output : NULL;
+}
+
+int model_tied(const struct model *m)
+{
+    return !m->head && m->output && model_lm_head(m) == m->output;
+}
+
+struct site *model_site(const struct model *m, int64_t i)
+{
+    if (i < m->n_sites) return m->sites[i];
+    return i == m->n_sites ? m->output : NULL;
+}
+
+int model_make_output(struct model *m)
+{
+    const struct slot_row *row = slot_find(m->arch, SLOT_LM_HEAD);
+    const struct site *embed = m->global[SLOT_EMBED];
+    char name[160];
+    if (m->global[SLOT_LM_HEAD] || !embed) return PEFT_OK;
+    struct site *s = arena_alloc(&m->arena, sizeof(*s));
+    struct param *p = arena_alloc(&m->arena, sizeof(*p));
+    if (!s || !p) return PEFT_ENOMEM;
+    *s = (struct site){ .name = row ? row->hf : "lm_head", .layer = -1, .expert = -1,
+                        .slot = SLOT_LM_HEAD, .kind = SITE_LINEAR, .flags = SLOT_HEAD, .row = row,
+                        .w = embed->w, .index = m->n_sites };
+    s->peft_name = s->name;
+    *p = *embed->w;
+    p->own = NULL;
+    p->packed = NULL;
+    p->adapter = 1;
+    p->trainable = 0;
+    int n = snprintf(name, sizeof(name), "%s.weight", s->name);
+    if (!(p->name = arena_strndup(&m->arena, name, n))) return PEFT_ENOMEM;
+    m->output = s;
+    m->untied = p;
+    return PEFT_OK;
 }
 
 /* Masked language models have a layer of their own before the embeddings; that

@@ -522,6 +522,7 @@ int model_load(const char *path, const peft_load_opts *o, struct model **out)
     if (!m) return PEFT_ENOMEM;
     rc = host_init(&m->host, o);
     m->rss_before = os_rss();
+    m->any_base = o && o->any_base;
     m->edits = 1;
     atomic_store(&m->host.mem.live, atomic_load(&host.mem.live));
     arena_init(&m->arena, &m->host.mem);
@@ -540,6 +541,7 @@ int model_load(const char *path, const peft_load_opts *o, struct model **out)
     if (!rc) rc = bind_params(m);
     if (!rc) rc = scaling_bind(m);
     if (!rc) rc = rope_slopes(m);
+    if (!rc) rc = model_make_output(m);
     if (!rc) rc = bind_head(m);
     if (!rc) rc = name_model(m);
     if (!rc) rc = m->hp.channels ? vision_open(m) : open_tokenizer(m);
@@ -571,6 +573,7 @@ void model_free(struct model *m)
         mem_free(&m->host.mem, m->params[i]->own);
         mem_free(&m->host.mem, m->params[i]->packed);
     }
+    if (m->untied) mem_free(&m->host.mem, m->untied->own);
     for (struct adapter *a = m->adapters, *next; a; a = next) {
         struct arena arena = a->arena;
         next = a->next;

@@ -46,6 +46,10 @@ struct model {
     struct layer *layers;           /* [hp.layers] */
     struct stack { int64_t first, end; int causal; } stack[STACKS];     /* whose layers are whose */
     enum head_id kind;              /* of what stands on the body */
+    struct site *output;            /* the embedding as the output layer: a module of its own, as
+                                       adapters see it; NULL: its tensor is its own, or there is
+                                       no embedding */
+    struct param *untied;           /* what its weight is while an adapter parts the two */
     struct site *head;              /* its classifier; NULL: a language model, or the body alone */
     int32_t pool_kind;              /* POOL_* of that head */
     float head_dropout;
@@ -59,6 +63,7 @@ struct model {
     int irregular;                  /* layers follow no period: GGUF cannot say it */
     struct adapter *adapters;
     uint64_t edits;                 /* counts changes of its weights, from 1: see method.derive */
+    int any_base;                   /* adapters of other models may be loaded */
     int adapter_seen;               /* the first adapter froze the rest */
     int64_t rss_before;             /* bytes resident before it was loaded */
     int trainers;                   /* alive: what trains must not change */
@@ -91,8 +96,14 @@ const struct slot_row *head_row(const struct arch *a, enum head_id head);
 enum head_id model_bare_kind(const struct model *m);
 /* Gives the body's names the prefix that they have below a head of this kind. */
 int model_set_kind(struct model *m, enum head_id kind);
-/* The module that gives the logits of a language model (tied: the embedding). */
+/* The module that gives the logits of a language model. */
 const struct site *model_lm_head(const struct model *m);
+/* Whether the embedding gives the logits too. */
+int model_tied(const struct model *m);
+/* All modules, and after them the tied output layer; NULL after the last. */
+struct site *model_site(const struct model *m, int64_t i);
+/* Makes m->output where the output layer has no tensor. */
+int model_make_output(struct model *m);
 
 /* --- param.c */
 int glob_match(const char *globs, const char *name);
@@ -238,9 +249,10 @@ struct tensor *share_put(struct pass *p, struct tensor *x, struct tensor *rows, 
 struct tensor *nn_leaf(struct pass *p, struct param *q);   /* NULL gives NULL */
 struct tensor *nn_linear(struct pass *p, const struct site *s, struct tensor *x);
 struct tensor *nn_embed(struct pass *p, const struct site *s, const int32_t *ids, int64_t n);
-/* Whether an adapter acts in nn_linear.  The embeddings' adapters do not where
- * embeddings serve as the output layer. */
+/* Whether an adapter acts in nn_linear; and the one that does when it is alone and
+ * all it does is to put rows in the place of the weight's. */
 int nn_adapted(const struct pass *p, const struct site *s);
+const struct adapted *nn_rows(const struct pass *p, const struct site *s);
 struct tensor *nn_bias(struct pass *p, struct param *b, struct tensor *x);
 struct tensor *nn_norm(struct pass *p, const struct site *s, struct tensor *x);
 struct tensor *nn_dropout(struct pass *p, struct tensor *x, float rate);

@@ -159,10 +159,10 @@ static void fill_stream(struct pass *p, int which)
 /* What inference wants of an adapter, after its weights or the model's changed. */
 static int derive(struct model *m, const struct adapter *a)
 {
-    for (int64_t i = 0; i < a->n_sites && a->method->derive; i++) {
+    for (int64_t i = 0; i < a->n_sites; i++) {
         struct adapted *d = &a->sites[i];
-        if (d->derived_at == m->edits) continue;
-        int rc = a->method->derive(m, d);
+        if (!d->method->derive || d->derived_at == m->edits) continue;
+        int rc = d->method->derive(m, d);
         if (rc) return rc;
         d->derived_at = m->edits;
     }
@@ -244,7 +244,7 @@ static struct tensor *adapt(struct pass *p, const struct site *s, enum hook h, s
         struct tensor *in = NULL, *out = NULL;
         for (int64_t i = 0; i < share->n; i++) {
             const struct adapted *d = adapted_at(share->list[i], s);
-            const struct method *m = share->list[i]->method;
+            const struct method *m = d ? d->method : NULL;
             if (!d || !has_hook(m, h) || !share_can(p, k, d)) continue;
             if (!out) {
                 in = share_rows(p, x, k);
@@ -264,6 +264,16 @@ int nn_adapted(const struct pass *p, const struct site *s)
         for (int64_t i = 0; i < p->shares->at[k].n; i++)
             if (adapted_at(p->shares->at[k].list[i], s)) return 1;
     return 0;
+}
+
+const struct adapted *nn_rows(const struct pass *p, const struct site *s)
+{
+    const struct share *share = p->shares->at;
+    const struct adapted *only = NULL, *d;
+    int n = 0;
+    for (int64_t i = 0; i < share->n && s->kind == SITE_LINEAR; i++)
+        if ((d = adapted_at(share->list[i], s))) only = d, n++;
+    return p->shares->n == 1 && n == 1 && only->method->puts_rows ? only : NULL;
 }
 
 struct tensor *nn_linear(struct pass *p, const struct site *s, struct tensor *x)
@@ -302,9 +312,9 @@ struct tensor *nn_embed(struct pass *p, const struct site *s, const int32_t *ids
             out = g_embed(p->g, share_leaf(p, k, s->w), ids + first, rows);
         for (int64_t i = 0; i < share->n && s->kind == SITE_EMBED; i++) {
             const struct adapted *d = adapted_at(share->list[i], s);
-            if (!d || !d->adapter->method->embed) continue;
+            if (!d || !d->method->embed) continue;
             if (!out) out = share_rows(p, y, k);
-            out = d->adapter->method->embed(p, d, ids + first, rows, out);
+            out = d->method->embed(p, d, ids + first, rows, out);
         }
         if (out) y = share_put(p, y, out, k);
     }

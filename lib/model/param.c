@@ -81,6 +81,7 @@ struct param *model_nth_param(const struct model *m, int64_t i)
     if (i < 0) return NULL;
     if (i < m->n_params) return m->params[i];
     i -= m->n_params;
+    if (m->output && m->output->w == m->untied && i-- == 0) return m->untied;
     for (struct adapter *a = m->adapters; a; a = a->next)
         for (int64_t s = 0; s < a->n_sites; s++)
             for (int k = 0; k < PARTS; k++)

@@ -415,6 +415,9 @@ int model_save(const struct model *cm, const char *path, const peft_save_opts *o
     size_t n = strlen(path);
     struct save s = { .m = m, .opts = o, .gguf = n > 5 && !strcmp(path + n - 5, ".gguf") };
     int rc = PEFT_OK;
+    if (m->output && m->output->w == m->untied)
+        return fail(PEFT_ESTATE, "an adapter parts the embedding from the output layer, which are "
+                    "one tensor in this model: disable it before the model is saved");
     if (o->dtype) rc = wish_find(o->dtype, s.gguf ? IN_GGUF : IN_FOLDER, "type", &s.wish);
     if (rc) return rc;
     if (s.wish && s.wish->type) s.dtype = qtype_by_name(s.wish->type);

@@ -105,7 +105,7 @@ static int64_t enlist_all(struct serve *s)
 }
 
 /* One pass; afterwards each seat of the list has the token that follows. */
-static int run(struct serve *s, int64_t n)
+static int serve_run(struct serve *s, int64_t n)
 {
     struct model *m = s->m;
     int whole = 0;
@@ -167,7 +167,7 @@ static int serve_all(struct serve *s, const struct gen_request *r, const struct 
             if (!s->seat[i].r && (next = next_request(s->m, &r, end))) occupy(s, &s->seat[i], next);
         int64_t n = enlist_all(s);
         if (!n) return PEFT_OK;
-        if ((rc = run(s, n)) || (rc = say(s))) return rc;
+        if ((rc = serve_run(s, n)) || (rc = say(s))) return rc;
     }
 }
 

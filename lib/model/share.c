@@ -36,17 +36,32 @@ static int reserve(struct mem *mem, struct share_mem *s, int64_t shares, int64_t
     return PEFT_OK;
 }
 
+/* The output layer is the embedding or not for all rows. */
+static int check_apart(const struct adapter *a)
+{
+    for (int64_t i = 0; i < a->n_saved; i++)
+        if (a->saved[i].apart)
+            return fail(PEFT_EUNSUPPORTED, "\"%s\" parts the embedding from the output layer, so "
+                        "it cannot be one text's alone", a->name);
+    return PEFT_OK;
+}
+
 /* What was folded into the weights acts on all rows. */
 static int check_acts(struct pass *p)
 {
+    int rc = PEFT_OK;
     p->copies = 0;
-    for (const struct adapter *a = p->m->adapters; a; a = a->next)
+    for (const struct adapter *a = p->m->adapters; a && !rc; a = a->next) {
         p->copies |= a->enabled && (a->n_saved || a->n_merged);
+        if (a->enabled) rc = check_apart(a);
+    }
+    if (rc) return rc;
     for (int64_t s = 0; s < p->n_seq; s++) {
         const struct adapter *a = p->acts[s];
         if (a && a->n_merged)
             return fail(PEFT_EUNSUPPORTED, "\"%s\" is in the weights, so it cannot be one text's "
                         "alone: expected peft_adapter_set_merged before", a->name);
+        if (a && (rc = check_apart(a))) return rc;
         p->copies |= a && a->n_saved;
     }
     return PEFT_OK;
@@ -138,7 +153,7 @@ struct tensor *share_leaf(struct pass *p, int64_t k, struct param *q)
 int share_can(struct pass *p, int64_t k, const struct adapted *d)
 {
     const struct qtype *type;
-    if (!p->copies || !d->adapter->method->derive) return 1;
+    if (!p->copies || !d->method->derive) return 1;
     if (values_in(p, k, d->site->w, &type) == d->site->w->data) return 1;
     graph_fail(p->g, PEFT_EUNSUPPORTED, "\"%s\" depends on %s, which another adapter has changed: "
                "disable that one first", d->adapter->name, d->site->name);

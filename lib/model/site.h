@@ -55,6 +55,7 @@ struct site {
 /* One adapter's tensors at one site. */
 enum { PARTS = 8, START = 5, COMMON = 2 };
 struct adapted {
+    const struct method *method;    /* the adapter's, or that of chosen rows beside it */
     struct adapter *adapter;
     struct site *site;
     struct param *part[PARTS];      /* as the method's parts; NULL = absent */
@@ -80,7 +81,9 @@ enum {
     PART_START = 8,                 /* frozen initial values, there when the adapter `shifts`; files
                                        hold them with part k - START, whose rank they double, as
                                        the difference adapters that PEFT converts to */
-    PART_MATRIX = 4                 /* has two dimensions in files though it has one row */
+    PART_MATRIX = 4,                /* has two dimensions in files though it has one row */
+    PART_EACH = 16                  /* the embedding as output layer has one of its own, where it
+                                       shares the other parts */
 };
 struct part {
     const char *suffix;             /* "lora_A.weight" */
@@ -127,6 +130,8 @@ struct method {
     uint8_t states;                 /* floats for each weight that training keeps beside the
                                        optimizer's: param.state, in checkpoints with a->index */
     uint8_t turns_bias;             /* merging changes the module's bias too */
+    uint8_t puts_rows;              /* part 0 are rows in the place of the weight's, whose numbers
+                                       are `index`, as in g_swap_rows */
     const char *keeps;              /* instead of parts: the module's tensors train whole, and files
                                        have this before "weight" */
     uint8_t virtual;                /* VIRTUAL_*: it adds tokens, as many as the rank, and has its
@@ -179,6 +184,17 @@ struct ranks {
     float *room;                    /* of the adapter's arena */
 };
 struct saved_module;
+struct token_list { struct site *site; int32_t *ids; int64_t n; };
+/* What trained an adapter: for README.md. */
+struct card {
+    char data[96], hash[65];        /* the training file and its SHA-256, or "" */
+    const char *optimizer, *schedule;
+    int64_t rows, steps, batch, accumulate, eval_rows;
+    uint64_t seed;
+    double loss, epochs, lr, decay, eval_loss;
+    peft_metric metrics[6];
+    int32_t n_metrics;
+};
 struct adapter {
     struct adapter *next;
     struct arena arena;             /* itself, and all of it but the tensors' values */
@@ -191,6 +207,10 @@ struct adapter {
     int32_t block, terms, factor;
     float d_initial;
     uint8_t both, neumann;
+    uint8_t ties;                   /* ensure_weight_tying: acts on both uses of an embedding that
+                                       is the output layer too */
+    struct token_list *tokens;      /* rows that train beside it, or alone, [n_tokens] */
+    int64_t n_tokens;
     struct ranks ranks;
     uint8_t default_names;          /* those that the method would choose */
     const char *names;              /* modules that the method treats in another way, or NULL */
@@ -221,6 +241,8 @@ struct adapter {
     int64_t n_saved;
     struct saved_module *merged;    /* weights that hold it while it is folded in, [n_merged] */
     int64_t n_merged;
+    struct card *card;              /* of the last training step, or NULL */
+    uint64_t born;                  /* card_weights of a new one; 0 = it is from a file */
     char *base;                     /* base_model_name_or_path of its file, or NULL */
 };
 /* A tensor that the adapter replaces as a whole (modules_to_save): while the
@@ -233,13 +255,16 @@ struct saved_module {
     float *old_own;
     const struct qtype *old_type, *old_stored;
     uint8_t was_trainable;          /* before the adapter came */
+    uint8_t apart;                  /* of the input embedding or the output layer only, which are
+                                       one tensor in the model */
 };
 
 extern const struct adapter adapter_base;       /* stands for none: the model as it is */
 
 static inline struct adapted *adapted_at(const struct adapter *a, const struct site *s)
 {
-    return s->index < a->n_at ? a->at[s->index] : NULL;
+    struct adapted *d = s->index < a->n_at ? a->at[s->index] : NULL;
+    return d && d->site == s ? d : NULL;
 }
 
 #endif

@@ -23,7 +23,7 @@ int64_t model_virtual_tokens(const struct model *m)
 
 static int stack_with(const struct model *m, const struct adapted *d)
 {
-    int encoder = d->adapter->method->virtual == VIRTUAL_ROWS && m->stack[STACK_ENCODER].end;
+    int encoder = d->method->virtual == VIRTUAL_ROWS && m->stack[STACK_ENCODER].end;
     return encoder ? STACK_ENCODER : STACK_MAIN;
 }
 
@@ -137,7 +137,7 @@ int virtual_begin(struct pass *p)
         p->all.reach = MAX(p->all.reach, p->start[s + 1] - p->start[s] + past + v->tokens);
     }
     if (!d) return PEFT_OK;
-    v->how = d->adapter->method->virtual;
+    v->how = d->method->virtual;
     v->stack = stack_with(p->m, d);
     int64_t first = v->stack == STACK_MAIN ? p->n_source : 0, put = 0;
     int64_t end = v->stack == STACK_MAIN ? p->n_seq : p->n_source;

@@ -60,9 +60,6 @@ int store_view(struct store *s, const char *path, bool map, struct file_view **o
  * rows that are not whole blocks. */
 int shape_bytes(const struct qtype *type, int32_t n_dims, const int64_t *dims, int64_t *count,
                 int64_t *bytes);
-/* Sorts indices by heap sort: never quadratic, no memory. */
-typedef bool index_less(const void *ctx, int64_t a, int64_t b);
-void sort_index(int64_t *v, int64_t n, index_less *less, const void *ctx);
 /* Where tensors lie in the data section.  With `holes` 0 they must fill it
  * without a gap; they may never overlap. */
 struct extent {

@@ -7,6 +7,10 @@
 #include "base/json.h"
 #include "kernel/quant.h"
 
+/* Sorts indices by heap sort: never quadratic, no memory. */
+typedef bool index_less(const void *ctx, int64_t a, int64_t b);
+void sort_index(int64_t *v, int64_t n, index_less *less, const void *ctx);
+
 struct store_tensor {
     const char *name;               /* as in the file */
     const struct qtype *type;

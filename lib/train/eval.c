@@ -69,6 +69,7 @@ int eval_run(struct model *m, const struct dataset *d, const peft_eval_opts *o,
     if (!rc) rc = batcher_new(d, &bo, &b);
     if (!rc) rc = run_all(&s, objective, b);
     if (!rc) report(&s, objective, out);
+    if (!rc) card_metrics(m, out);
     out->seconds = os_seconds() - begin;
     batcher_free(b);
     measure_free(&s);

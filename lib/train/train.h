@@ -200,4 +200,8 @@ int features_plan(struct trainer *t);
 int features_begin(struct trainer *t, const struct batch *b);   /* 1 = all cached */
 void features_end(struct trainer *t, const struct batch *b);
 
+/* --- card.c: what README.md of the enabled adapters says of a run. */
+void card_step(struct trainer *t, const peft_step *s);
+void card_metrics(struct model *m, const peft_evaluation *e);
+
 #endif

@@ -173,6 +173,7 @@ static int finish_step(struct trainer *t, peft_step *out)
     out->tokens_seen = t->tokens_seen;
     out->seconds = t->seconds;
     t->stage = STAGE_IDLE;
+    card_step(t, out);
     return PEFT_OK;
 }
 

@@ -47,6 +47,7 @@ static tensor *leaf(struct setup *s, int64_t rows, int64_t cols)
     return new_leaf(s, rows, cols, 0);
 }
 
+enum { TYPES = 6 };
 /* A frozen leaf of a stored type. */
 static tensor *stored(struct setup *s, const char *type, int64_t rows, int64_t cols)
 {
@@ -65,7 +66,6 @@ static tensor *weight(struct setup *s, int64_t rows, int64_t cols, int direct)
     if (!s->variant) return new_leaf(s, rows, cols, direct);
     return stored(s, types[s->variant], rows, cols);
 }
-enum { TYPES = 6 };
 
 static int32_t *indices(struct setup *s, int64_t n, int32_t limit, uint64_t stream)
 {
@@ -88,6 +88,14 @@ static tensor *case_linear_add(struct setup *s)
 }
 static tensor *case_magnitude(struct setup *s)
 {
+    int cols = s->variant >= TYPES;
+    if (cols) {
+        tensor *m = leaf(s, 1, s->d);
+        float *a = numbers(s->arena, 3 * s->m, 5), *b = numbers(s->arena, 3 * s->d, 6);
+        return g_magnitude_cols(s->g, m, stored(s, s->variant > TYPES ? "Q8_0" : "F32", s->m, s->d),
+                                graph_leaf(s->g, "A", &qtype_f32, s->m, 3, a, NULL),
+                                graph_leaf(s->g, "B", &qtype_f32, s->d, 3, b, NULL), 0.7f);
+    }
     tensor *m = leaf(s, 1, s->m);
     tensor *w = s->variant ? weight(s, s->m, s->d, 0) : stored(s, "F32", s->m, s->d);
     float *a = numbers(s->arena, 3 * s->d, 5), *b = numbers(s->arena, 3 * s->m, 6);
@@ -258,12 +266,12 @@ static tensor *case_cache(struct setup *s)
 }
 static tensor *case_slice_rows(struct setup *s)
 {
-    return g_slice_rows(s->g, leaf(s, s->n, s->d), 1, s->n - 2);
+    return g_slice_rows(s->g, leaf(s, s->n, s->d), s->n / 2, (s->n + 1) / 2);
 }
 static tensor *case_put_rows(struct setup *s)
 {
     tensor *x = leaf(s, s->n, s->d);
-    return g_put_rows(s->g, x, leaf(s, s->n - 2, s->d), 1);
+    return g_put_rows(s->g, x, leaf(s, (s->n + 1) / 2, s->d), s->n / 2);
 }
 static tensor *case_xent_head(struct setup *s)
 {
@@ -271,10 +279,28 @@ static tensor *case_xent_head(struct setup *s)
     int64_t v = 11, n = all ? s->n : s->m + 2;
     tensor *h = leaf(s, s->n, s->d), *w = weight(s, v, s->d, 1);
     tensor *b = s->variant ? NULL : new_leaf(s, 1, v, 1);
-    return g_xent_head_capped(s->g, h, w, b, all ? NULL : indices(s, n, s->n, 4),
-                              indices(s, n, (int32_t)v, 5), n, 0.25f, s->variant & 2 ? 3.0f : 0.0f,
-                              &s->stats);
+    struct head_opts o = { .cap = s->variant & 2 ? 3.0f : 0.0f };
+    if (s->variant % 3 != 1) {
+        static const int32_t index[] = { 7, 2, 3 };
+        o.rows = new_leaf(s, 3, s->d, 1);
+        o.index = index;
+    }
+    return g_xent_head_with(s->g, h, w, b, all ? NULL : indices(s, n, s->n, 4),
+                            indices(s, n, (int32_t)v, 5), n, 0.25f, o, &s->stats);
 }
+static tensor *case_swap_rows(struct setup *s)
+{
+    static const int32_t index[] = { 2, 0, 5, 1, 0, 2 };
+    tensor *x = leaf(s, s->n, s->d);
+    return g_swap_rows(s->g, x, leaf(s, 3, s->d), indices(s, s->n, 4, 12), index);
+}
+static tensor *case_swap_cols(struct setup *s)
+{
+    static const int32_t index[] = { 2, 0 };
+    tensor *x = leaf(s, s->n, s->d);
+    return g_swap_cols(s->g, x, leaf(s, s->n, 2), index);
+}
+static tensor *case_turn(struct setup *s) { return g_turn(s->g, leaf(s, s->n, s->d)); }
 static tensor *case_kl_head(struct setup *s)
 {
     int64_t v = 11;
@@ -352,7 +378,7 @@ static const struct op_case {
 } cases[] = {
     { &op_linear, case_linear, TYPES, 0, 1e-3 },
     { &op_linear_add, case_linear_add, TYPES, 0, 1e-3 },
-    { &op_magnitude, case_magnitude, TYPES, 0, 1e-3 },
+    { &op_magnitude, case_magnitude, TYPES + 2, 0, 1e-3 },
     { &op_cayley, case_cayley, 6, 0, 2e-3 },
     { &op_lstm, case_lstm, 2, 0, 3e-3 },
     { &op_rotate, case_rotate, 1, 0, 1e-3 },
@@ -377,6 +403,9 @@ static const struct op_case {
     { &op_concat_cols, case_concat_cols, 1, 0, 1e-3 },
     { &op_slice_cols, case_slice_cols, 1, 0, 1e-3 },
     { &op_reshape, case_reshape, 1, 0, 1e-3 },
+    { &op_swap_rows, case_swap_rows, 1, 0, 1e-3 },
+    { &op_swap_cols, case_swap_cols, 1, 0, 1e-3 },
+    { &op_turn, case_turn, 1, 0, 1e-3 },
     { &op_slice_rows, case_slice_rows, 1, 0, 0 },
     { &op_put_rows, case_put_rows, 1, 0, 0 },
     { &op_cache, case_cache, 1, 0, 0 },

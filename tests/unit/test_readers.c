@@ -382,7 +382,13 @@ static void starts(void)
         }
         if (safetensors_write(&h, in("other/model.safetensors"), t, n, NULL, 0)) GIVE_UP();
         store_close(st);
+        /* Our own file knows its base; without that, the initial values tell. */
         m = load(in("other"));
+        REFUSED(peft_adapter_load(m, "x", in("plain")), PEFT_EFORMAT);
+        peft_model_free(m);
+        peft_load_opts any = kit_opts();
+        any.any_base = 1;
+        OK(peft_model_load(in("other"), &any, &m));
         REFUSED(peft_adapter_load(m, "x", in("plain")), PEFT_EUNSUPPORTED);
         CHECK(!model_of(m)->adapters);
         peft_model_free(m);

@@ -346,7 +346,8 @@ class Model(_Handle):
 
     def add_adapter(self, name="default", **options):
         """Options: method, rank, alpha, dropout, rslora, targets, target_parameters, init,
-        init_model, lr_ratio, seed, and settings, a dict of PEFT's adapter_config.json."""
+        init_model, lr_ratio, seed, trainable_tokens ("<|im_end|>,17"), modules_to_save, and settings,
+        a dict of PEFT's adapter_config.json."""
         if isinstance(options.get("settings"), dict):
             options["settings"] = json.dumps(options["settings"])
         if isinstance(options.get("rslora"), bool):

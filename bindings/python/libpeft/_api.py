@@ -55,7 +55,7 @@ System = _struct("System", "size:size cpu:char[64] level:char[16] cores:i32 blas
 Entry = _struct("Entry", "size:size name:char[32] kind:char[32] hf:char[160] gguf:char[32] "
                 "about:char[160]")
 LoadOpts = _struct("LoadOpts", "size:size threads:i32 no_map:i32 level:str blas:str alloc:ptr "
-                   "alloc_ctx:ptr io:ptr log:ptr log_ctx:ptr quant:str compute:str")
+                   "alloc_ctx:ptr io:ptr log:ptr log_ctx:ptr quant:str compute:str any_base:i32")
 SaveOpts = _struct("SaveOpts", "size:size dtype:str shard_bytes:i64 progress:ptr ctx:ptr")
 Info = _struct("Info", "size:size family:char[32] name:char[96] format:char[32] types:char[96] "
                "layers:i32 dim:i32 heads:i32 kv_heads:i32 head_dim:i32 ff_dim:i32 vocab:i32 "
@@ -71,7 +71,7 @@ HeadOpts = _struct("HeadOpts", "size:size labels:i32 names:ptr pool:str dropout:
 AdapterOpts = _struct("AdapterOpts", "size:size method:str targets:str rank:i32 alpha:f32 "
                       "dropout:f32 rslora:i32 modules_to_save:str seed:u64 "
                       "target_parameters:str settings:str init:str lr_ratio:f32 "
-                      "init_model:str")
+                      "init_model:str trainable_tokens:str")
 AdapterSaveOpts = _struct("AdapterSaveOpts", "size:size format:str dtype:str")
 CombineOpts = _struct("CombineOpts", "size:size how:str density:f32 rank:i32 seed:u64")
 Message = _struct("Message", "role:str content:str")

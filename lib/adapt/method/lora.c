@@ -3,7 +3,9 @@
  * Face PEFT's kaiming_uniform(a = sqrt 5), which is uniform within
  * 1 / sqrt(in); B [out, r] starts as zero, so the model begins unchanged.
  * Embeddings: row(id) + s B A[:, id] with A [r, vocab] zero and B [dim, r]
- * normal; A is held turned, so that its columns are rows to be looked up.
+ * normal; A is held turned, so that its columns are rows to be looked up.  Where
+ * the embedding is the output layer too and is kept tied, that layer's A is B
+ * turned and its B is A turned.
  *
  * PiSSA (Meng et al. 2024) starts with s B A = the largest singular triples of W,
  * OLoRA (Bueyuekakyuez 2024) with B = the first columns of Q, A = of R's rows of W = Q R.
@@ -13,14 +15,14 @@
  *
  * DoRA (Liu et al. 2024): y = m / |W + s B A| * (W x + s B A dropout(x)), the
  * length by rows and taken as a constant by the gradient (their section 4.3); m
- * starts as that length. */
+ * starts as that length.  Of embeddings the lengths are those of the columns. */
 #include <float.h>
 #include <math.h>
 
 #include "adapt/adapt.h"
 
 enum { LORA_A, LORA_B, LORA_BIAS, LORA_EMBED_A, LORA_EMBED_B, LORA_A0 = LORA_A + START,
-       LORA_B0 = LORA_B + START, LORA_M = LORA_EMBED_A };
+       LORA_B0 = LORA_B + START, LORA_M = LORA_BIAS };
 
 /* A0 and B0 from the weight itself, whose product is what `how` says. */
 static int lora_start(struct model *m, const struct adapted *a, enum lowrank how)
@@ -60,10 +62,17 @@ static int lora_loftq(struct model *m, const struct adapted *a)
     return rc;
 }
 
+/* The output layer that an adapted embedding is. */
+static int is_twin(const struct adapted *a)
+{
+    return a->site->kind == SITE_LINEAR && a->part[LORA_EMBED_A];
+}
+
 static int lora_init(struct model *m, struct adapted *a, uint64_t seed, uint64_t stream)
 {
     int embeds = a->site->kind == SITE_EMBED;
     struct param *p = a->part[embeds ? LORA_EMBED_B : LORA_A];
+    if (is_twin(a)) return PEFT_OK;
     float bound = 1.0f / sqrtf((float)p->cols);
     if (!embeds) a->part[LORA_B]->lr_ratio = a->adapter->lr_ratio;
     if (a->part[LORA_A0]) {
@@ -94,9 +103,11 @@ static struct tensor *lora_after(struct pass *p, const struct adapted *a, struct
         y = g_linear_add(p->g, y, g_linear(p->g, x, nn_leaf(p, a->part[LORA_A0])),
                          nn_leaf(p, a->part[LORA_B0]), -a->scale);
     x = nn_dropout(p, x, a->adapter->dropout);
-    struct tensor *low = g_linear(p->g, x, nn_leaf(p, a->part[LORA_A]));
-    y = g_linear_add(p->g, y, low, nn_leaf(p, a->part[LORA_B]), a->scale);
-    if (!a->part[LORA_BIAS]) return y;
+    int twin = is_twin(a);
+    struct tensor *down = nn_leaf(p, a->part[twin ? LORA_EMBED_B : LORA_A]);
+    struct tensor *low = g_linear(p->g, x, twin ? g_turn(p->g, down) : down);
+    y = g_linear_add(p->g, y, low, nn_leaf(p, a->part[twin ? LORA_EMBED_A : LORA_B]), a->scale);
+    if (!(a->method->parts[LORA_BIAS].flags & PART_IF_BIAS) || !a->part[LORA_BIAS]) return y;
     return g_bias(p->g, y, g_scale(p->g, nn_leaf(p, a->part[LORA_BIAS]), a->scale));
 }
 
@@ -121,7 +132,7 @@ static void lora_merge(struct model *m, const struct adapted *a, float *w, float
     if (a0)
         c->blas->sgemm(0, 0, b0->rows, cols, a->rank, -a->scale, b0->own, a->rank, a0->own, cols,
                        1.0f, w, cols);
-    if (b && a->part[LORA_BIAS])
+    if (b && (a->method->parts[LORA_BIAS].flags & PART_IF_BIAS) && a->part[LORA_BIAS])
         c->k->axpy(b, a->part[LORA_BIAS]->own, a->scale, 1, left->rows);
 }
 
@@ -174,24 +185,32 @@ struct dora_job {
     const struct compute *c;
     const struct adapted *a;
     struct matrix w;
+    const float *pa, *pb;
     float *norm, *temp;
 };
 
 static void dora_rows(void *arg, int64_t begin, int64_t end, int worker)
 {
     const struct dora_job *j = arg;
-    lora_row_norms(j->c, j->norm, &j->w, j->a->part[LORA_A]->own, j->a->part[LORA_B]->own,
-                   j->a->rank, j->a->scale, begin, end,
+    lora_row_norms(j->c, j->norm, &j->w, j->pa, j->pb, j->a->rank, j->a->scale, begin, end,
                    j->temp + worker * LORA_NORM_ROWS * j->w.cols);
 }
 
-/* norm [out] = the lengths of the rows of W + s B A. */
+/* The lengths of the rows of W + s B A, or of an embedding's columns. */
 static int dora_norms(struct model *m, const struct adapted *a, float *norm)
 {
-    struct dora_job j = { &m->compute, a, dora_weight(a), norm, NULL };
-    j.temp = mem_array(&m->host.mem, pool_threads(m->pool) * LORA_NORM_ROWS, j.w.cols * 4);
+    int embeds = a->site->kind == SITE_EMBED, twin = is_twin(a);
+    const struct param *pa = a->part[twin ? LORA_EMBED_B : embeds ? LORA_EMBED_A : LORA_A];
+    const struct param *pb = a->part[twin ? LORA_EMBED_A : embeds ? LORA_EMBED_B : LORA_B];
+    struct dora_job j = { &m->compute, a, dora_weight(a), pa->own, pb->own, norm, NULL };
+    int64_t rows = pool_threads(m->pool) * LORA_NORM_ROWS, n = twin ? param_len(pa) : 0;
+    j.temp = mem_array(&m->host.mem, embeds ? lora_col_temp(&j.w) : rows * j.w.cols + n, 4);
     if (!j.temp) return PEFT_ENOMEM;
-    compute_rows(&m->compute, j.w.rows, LORA_NORM_ROWS, dora_rows, &j);
+    if (twin) j.pa = j.temp + rows * j.w.cols;
+    for (int64_t i = 0; i < n; i++)
+        j.temp[rows * j.w.cols + i % pa->cols * pa->rows + i / pa->cols] = pa->own[i];
+    if (embeds) lora_col_norms(&m->compute, norm, &j.w, j.pa, j.pb, a->rank, a->scale, j.temp);
+    else compute_rows(&m->compute, j.w.rows, LORA_NORM_ROWS, dora_rows, &j);
     mem_free(&m->host.mem, j.temp);
     return PEFT_OK;
 }
@@ -202,13 +221,19 @@ static int dora_init(struct model *m, struct adapted *a, uint64_t seed, uint64_t
     return rc ? rc : dora_norms(m, a, a->part[LORA_M]->own);
 }
 
-static int64_t dora_len(const struct adapted *a) { return a->site->w->rows; }
+static int64_t dora_len(const struct adapted *a) { return param_len(a->part[LORA_M]); }
+
+static void dora_shape(const struct adapted *a, int k, int64_t *rows, int64_t *cols)
+{
+    (void)rows;
+    if (k == LORA_M && a->site->kind == SITE_EMBED) *cols = a->site->w->cols;
+}
 
 static int dora_derive(struct model *m, struct adapted *a)
 {
     int rc = dora_norms(m, a, a->derived);
     const float *mag = a->part[LORA_M]->own;
-    for (int64_t i = 0; i < a->site->w->rows && !rc; i++)
+    for (int64_t i = 0; i < dora_len(a) && !rc; i++)
         a->derived[i] = a->derived[i] > 0 ? mag[i] / a->derived[i] : 0;
     return rc;
 }
@@ -216,15 +241,19 @@ static int dora_derive(struct model *m, struct adapted *a)
 /* m / |W + s B A|: made before inference, and a node while training. */
 static struct tensor *dora_factor(struct pass *p, const struct adapted *a)
 {
-    const struct param *w = a->site->w, *pa = a->part[LORA_A], *pb = a->part[LORA_B];
+    const struct param *w = a->site->w;
+    int embeds = a->site->kind == SITE_EMBED, twin = is_twin(a);
     struct graph *g = p->g;
     if (!p->training)
-        return graph_leaf(g, "dora", &qtype_f32, 1, w->rows, a->derived, NULL);
-    return g_magnitude(g, nn_leaf(p, a->part[LORA_M]),
-                       graph_leaf(g, w->name, w->type, w->rows, w->cols, w->data, NULL),
-                       graph_leaf(g, pa->name, pa->type, pa->rows, pa->cols, pa->data, NULL),
-                       graph_leaf(g, pb->name, pb->type, pb->rows, pb->cols, pb->data, NULL),
-                       a->scale);
+        return graph_leaf(g, "dora", &qtype_f32, 1, dora_len(a), a->derived, NULL);
+    struct tensor *m = nn_leaf(p, a->part[LORA_M]), *parts[2];
+    struct tensor *weight = graph_leaf(g, w->name, w->type, w->rows, w->cols, w->data, NULL);
+    for (int k = 0; k < 2; k++) {
+        const struct param *q = a->part[(embeds || twin ? LORA_EMBED_A : LORA_A) + (twin ? !k : k)];
+        parts[k] = graph_leaf(g, q->name, q->type, q->rows, q->cols, q->data, NULL);
+    }
+    if (embeds) return g_magnitude_cols(g, m, weight, parts[0], parts[1], a->scale);
+    return g_magnitude(g, m, weight, twin ? g_turn(g, parts[0]) : parts[0], parts[1], a->scale);
 }
 
 static struct tensor *dora_after(struct pass *p, const struct adapted *a, struct tensor *x,
@@ -233,12 +262,20 @@ static struct tensor *dora_after(struct pass *p, const struct adapted *a, struct
     return g_mul(p->g, lora_after(p, a, x, y), dora_factor(p, a));
 }
 
+static struct tensor *dora_embed(struct pass *p, const struct adapted *a, const int32_t *ids,
+                                 int64_t n, struct tensor *y)
+{
+    return g_mul(p->g, lora_embed(p, a, ids, n, y), dora_factor(p, a));
+}
+
 static void dora_merge(struct model *m, const struct adapted *a, float *w, float *b)
 {
     int64_t rows = a->site->w->rows, cols = a->site->w->cols;
+    int embeds = a->site->kind == SITE_EMBED;
     lora_merge(m, a, w, b);
     for (int64_t i = 0; i < rows; i++)
-        m->compute.k->axpy(w + i * cols, w + i * cols, a->derived[i], 0, cols);
+        if (embeds) m->compute.k->mul(w + i * cols, w + i * cols, a->derived, 0, cols);
+        else m->compute.k->axpy(w + i * cols, w + i * cols, a->derived[i], 0, cols);
 }
 
 const struct method method_dora = {
@@ -250,16 +287,19 @@ const struct method method_dora = {
     .settings = lora_settings,
     .parts = { { "lora_A.weight", PART_RANK, PART_IN, 0, 0 },
                { "lora_B.weight", PART_OUT, PART_RANK, 0, 0 },
-               { NULL, 0, 0, 0, 0 },
-               { "lora_magnitude_vector", PART_ONE, PART_OUT, 0, 0 } },
-    .at = SITE_LINEAR,
+               { "lora_magnitude_vector", PART_ONE, PART_OUT, PART_EACH, SITE_LINEAR | SITE_EMBED },
+               { "lora_embedding_A", PART_OUT, PART_RANK, PART_TURNED, SITE_EMBED },
+               { "lora_embedding_B", PART_IN, PART_RANK, 0, SITE_EMBED } },
+    .at = SITE_LINEAR | SITE_EMBED,
     .rank = 16,
     .lr = 2e-4f,
     .patterns = PATTERN_NUMBER,
+    .shape = dora_shape,
     .init = dora_init,
     .set_scale = lora_scale,
     .derived_len = dora_len,
     .derive = dora_derive,
     .after = dora_after,
+    .embed = dora_embed,
     .merge = dora_merge
 };

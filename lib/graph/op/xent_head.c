@@ -10,6 +10,9 @@
  * cap * tanh(z' / cap) and dz' = dz * (1 - tanh(z' / cap)^2); z' / cap of a row
  * waits in scratch.
  *
+ * Rows E [K, D] may take the place of W's rows index[K]: their columns of z are
+ * h[rows] E^T, and dE += dz^T h[rows] of these columns, which are zero for W.
+ *
  * h [N, D], W [V, D] of any stored type, b [1, V] or absent, value [1, 1];
  * rows [n], or NULL for all of h: then n = N. */
 #include "graph/op.h"
@@ -18,14 +21,16 @@ struct xent_head_args {
     const int32_t *rows, *target;
     int64_t n;
     float scale, cap;
+    const int32_t *index;
     struct loss_stats *stats;
     int64_t chunk;                       /* rows at a time */
 };
+enum { HEAD_PUT = 3 };                   /* the operand E */
 
 /* What a call works on, laid out in temp. */
 struct head_chunk {
     double *sum;                         /* loss and hits so far */
-    float *z, *loss, *h;                 /* [chunk, V], [chunk], [chunk, D] */
+    float *z, *put, *loss, *h;           /* [chunk, V], [chunk, K], [chunk], [chunk, D] */
     uint8_t *hit;
     int64_t begin, n;
 };
@@ -38,17 +43,34 @@ static int64_t head_chunk_rows(const struct tensor *w, int64_t n)
     return MAX(1, MIN(n, MAX(HEAD_ROWS_MIN, bytes / (w->rows * 4))));
 }
 
+static int64_t head_put_rows(const struct tensor *t)
+{
+    return t->in[HEAD_PUT] ? t->in[HEAD_PUT]->rows : 0;
+}
+
 static struct head_chunk head_chunk_of(const struct tensor *t, int64_t step)
 {
     const struct xent_head_args *a = t->args;
     struct head_chunk c = { .sum = t->temp, .begin = step * a->chunk };
     int64_t d = t->in[0]->cols;
     c.z = (float *)t->temp + HEAD_SUMS / 4;
-    c.loss = c.z + a->chunk * t->in[1]->rows;
+    c.put = c.z + a->chunk * t->in[1]->rows;
+    c.loss = c.put + a->chunk * head_put_rows(t);
     c.h = a->rows ? c.loss + a->chunk : tensor_f32(t->in[0]) + c.begin * d;
     c.hit = (uint8_t *)(c.loss + a->chunk * (a->rows ? 1 + d : 1));
     c.n = MIN(a->chunk, a->n - c.begin);
     return c;
+}
+
+static int shape_put(const struct tensor *t)
+{
+    const struct xent_head_args *a = t->args;
+    const struct tensor *w = t->in[1], *e = t->in[HEAD_PUT];
+    if (!e) return PEFT_OK;
+    if (e->cols != w->cols || (wants(t, HEAD_PUT) && e->op))
+        return fail(PEFT_EARG, "rows of %lld columns in a W of %lld, expected equal, and a leaf "
+                    "when they train", (long long)e->cols, (long long)w->cols);
+    return op_index(a->index, e->rows, w->rows, "row of W");
 }
 
 static int shape_xent_head(struct tensor *t, struct graph *g)
@@ -62,6 +84,7 @@ static int shape_xent_head(struct tensor *t, struct graph *g)
         rc = fail(PEFT_EARG, "h has %lld columns, W %lld, expected equal", (long long)h->cols,
                   (long long)w->cols);
     if (!rc && b) rc = op_vector(b, v);
+    if (!rc) rc = shape_put(t);
     if (!rc && ((wants(t, 1) && w->op) || (wants(t, 2) && b->op)))
         rc = fail(PEFT_EARG, "W or b is computed, expected leaves when they train");
     if (!rc && (a->rows ? a->n < 0 : a->n != h->rows))
@@ -71,7 +94,8 @@ static int shape_xent_head(struct tensor *t, struct graph *g)
     a->chunk = head_chunk_rows(w, a->n);
     op_loss_shape(t);
     if (wants(t, 0)) t->aux_bytes = a->n * h->cols * 4;
-    t->work_bytes = HEAD_SUMS + a->chunk * (v * 4 + 4 + (a->rows ? h->cols * 4 : 0) + 1);
+    int64_t columns = v + head_put_rows(t) + 1 + (a->rows ? h->cols : 0);
+    t->work_bytes = HEAD_SUMS + a->chunk * (columns * 4 + 1);
     return rc;
 }
 
@@ -110,14 +134,36 @@ static void xent_head_part(const struct tensor *t, const struct run *r, int64_t 
     }
 }
 
+/* The columns of E in z: what they are, or (back) out of z, whose part they leave. */
+static void head_put(const struct tensor *t, const struct head_chunk *c, int back)
+{
+    const struct xent_head_args *a = t->args;
+    int64_t n = head_put_rows(t), v = t->in[1]->rows;
+    for (int64_t i = 0; i < c->n; i++)
+        for (int64_t k = 0; k < n; k++) {
+            float *z = c->z + i * v + a->index[k], *put = c->put + i * n + k;
+            if (!back) *z = *put;
+            else {
+                *put = *z;
+                *z = 0.0f;
+            }
+        }
+}
+
 static void xent_head_gradients(const struct tensor *t, const struct run *r,
                                 const struct head_chunk *c, const struct matrix *w)
 {
     float *dh = (float *)t->aux + c->begin * w->cols;
+    int64_t puts = head_put_rows(t);
+    const struct matrix e = puts ? op_matrix(t->in[HEAD_PUT]) : *w;
+    if (wants(t, 2)) op_sum_rows(r, t->in[2]->g, c->z, NULL, c->n, w->rows, 1);
+    if (puts) head_put(t, c, 1);
     if (wants(t, 0)) linear_dx(r->c, dh, c->z, w, c->n, 1.0f, 0.0f);
+    if (wants(t, 0) && puts) linear_dx(r->c, dh, c->put, &e, c->n, 1.0f, 1.0f);
+    if (wants(t, HEAD_PUT))
+        linear_dw(r->c, t->in[HEAD_PUT]->g, c->put, c->h, c->n, puts, w->cols, 1.0f);
     if (wants(t, 1))
         linear_dw(r->c, t->in[1]->g, c->z, c->h, c->n, w->rows, w->cols, 1.0f);
-    if (wants(t, 2)) op_sum_rows(r, t->in[2]->g, c->z, NULL, c->n, w->rows, 1);
 }
 
 static void forward_xent_head(const struct tensor *t, const struct run *r)
@@ -128,6 +174,11 @@ static void forward_xent_head(const struct tensor *t, const struct run *r)
     if (!r->step) c.sum[0] = c.sum[1] = 0;
     if (a->rows) op_gather(r, c.h, &h, a->rows + c.begin, c.n);
     linear_forward(r->c, c.z, c.h, &w, c.n, 1.0f, 0.0f);
+    if (t->in[HEAD_PUT]) {
+        const struct matrix e = op_matrix(t->in[HEAD_PUT]);
+        linear_forward(r->c, c.put, c.h, &e, c.n, 1.0f, 0.0f);
+        head_put(t, &c, 0);
+    }
     op_parallel(t, r, c.n, op_grain(w.rows), xent_head_part);
     if (r->training) xent_head_gradients(t, r, &c, &w);
     for (int64_t i = 0; i < c.n; i++) {
@@ -160,7 +211,7 @@ const struct op op_xent_head = {
     .name = "xent_head",
     .save = { SAVE_AUX },
     .stored = 1 << 1,
-    .root = 1 << 1 | 1 << 2,
+    .root = 1 << 1 | 1 << 2 | 1 << HEAD_PUT,
     .shape = shape_xent_head,
     .scratch = scratch_xent_head,
     .steps = steps_xent_head,
@@ -172,13 +223,14 @@ const struct op op_xent_head = {
 tensor *g_xent_head(graph *g, tensor *h, tensor *w, tensor *b, const int32_t *rows,
                     const int32_t *target, int64_t n, float scale, struct loss_stats *stats)
 {
-    return g_xent_head_capped(g, h, w, b, rows, target, n, scale, 0.0f, stats);
+    return g_xent_head_with(g, h, w, b, rows, target, n, scale, (struct head_opts){ 0 }, stats);
 }
 
-tensor *g_xent_head_capped(graph *g, tensor *h, tensor *w, tensor *b, const int32_t *rows,
-                           const int32_t *target, int64_t n, float scale, float cap,
-                           struct loss_stats *stats)
+tensor *g_xent_head_with(graph *g, tensor *h, tensor *w, tensor *b, const int32_t *rows,
+                         const int32_t *target, int64_t n, float scale, struct head_opts o,
+                         struct loss_stats *stats)
 {
-    const struct xent_head_args a = { rows, target, n, scale, cap, stats, 0 };
-    return graph_node(g, &op_xent_head, (tensor *[]){ h, w, b }, 3, 1 << 2, &a, sizeof a);
+    const struct xent_head_args a = { rows, target, n, scale, o.cap, o.index, stats, 0 };
+    return graph_node(g, &op_xent_head, (tensor *[]){ h, w, b, o.rows }, 4,
+                      1 << 2 | 1 << HEAD_PUT, &a, sizeof a);
 }

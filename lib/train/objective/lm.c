@@ -1,7 +1,7 @@
 /* Language modelling: -log p(token) over the trained tokens, of the next token
  * of a text or of the target that belongs to a source, or, masked, of the token
  * itself.  The head's logits never exist as a whole
- * (g_xent_head), unless the head itself carries an adapter. */
+ * (g_xent_head), unless the head itself carries an adapter that is not of rows. */
 #include "train/train.h"
 
 static struct tensor *lm_features(struct pass *p, const struct batch *b)
@@ -14,12 +14,18 @@ static struct tensor *lm_loss(struct pass *p, const struct batch *b, struct tens
                               struct loss_stats *stats)
 {
     const struct site *head = model_lm_head(p->m), *bias = p->m->global[SLOT_LM_BIAS];
-    if (nn_adapted(p, head)) return g_xent(p->g, model_logits(p, x), b->target, scale, stats);
+    const struct adapted *rows = nn_rows(p, head);
+    struct head_opts o = { .cap = (float)p->m->hp.logit_cap };
+    if (nn_adapted(p, head) && !rows)
+        return g_xent(p->g, model_logits(p, x), b->target, scale, stats);
     x = model_before_lm(p, x);
+    if (rows) {
+        o.rows = nn_leaf(p, rows->part[0]);
+        o.index = rows->index;
+    }
     graph_name(p->g, head->name);
-    return g_xent_head_capped(p->g, x, nn_leaf(p, head->w), nn_leaf(p, bias ? bias->w : head->b),
-                              NULL, b->target, b->n_target, scale, (float)p->m->hp.logit_cap,
-                              stats);
+    return g_xent_head_with(p->g, x, nn_leaf(p, head->w), nn_leaf(p, bias ? bias->w : head->b),
+                            NULL, b->target, b->n_target, scale, o, stats);
 }
 
 static int lm_fits(const struct model *m, const struct dataset *d)
