@@ -117,6 +117,9 @@ tensor *g_magnitude_cols(graph *g, tensor *m, tensor *w, tensor *a, tensor *b, f
  * the block-diagonal matrix of such blocks. */
 tensor *g_cayley(graph *g, tensor *v, int64_t block, int terms);
 tensor *g_rotate(graph *g, tensor *x, tensor *w);
+/* A layer of LSTM in both directions, [N,in] -> [N,2 hidden]; its weights lie in w [1,..]
+ * from `first` on, lstm_len of each direction. */
+tensor *g_lstm(graph *g, tensor *x, tensor *w, int64_t hidden, int64_t first);
 tensor *g_embed(graph *g, tensor *w, const int32_t *ids, int64_t n);     /* rows of w */
 tensor *g_bias(graph *g, tensor *x, tensor *b);                   /* b [1,D] */
 tensor *g_add(graph *g, tensor *a, tensor *b);

@@ -137,6 +137,18 @@ int64_t lora_col_temp(const struct matrix *w);
 void lora_col_norms(const struct compute *c, float *norm, const struct matrix *w, const float *a,
                     const float *b, int64_t r, float s, float *temp);
 
+/* Recurrent layers: a direction of one, n rows of `in` inputs, whose h lie `stride` floats
+ * apart; `back`: from the last row on.  state: LSTM_STATE * hidden floats a row (gates, c). */
+enum { LSTM_STATE = 5 };
+struct lstm { int64_t n, in, hidden, stride; int back; };
+int64_t lstm_len(int64_t in, int64_t hidden);       /* floats of a direction's weights */
+void lstm_forward(const struct kernels *k, const struct lstm *l, const float *w, const float *x,
+                  float *h, float *state);
+/* da [n, 4 hidden], the gradients of W x + b + ..; temp: 3 hidden floats; and dw += theirs. */
+void lstm_backward(const struct kernels *k, const struct lstm *l, const float *w, const float *dh,
+                   const float *state, float *da, float *temp);
+void lstm_weights(const struct kernels *k, const struct lstm *l, const float *x, const float *h,
+                  const float *da, float *dw);
 /* Orthogonal b x b matrices from b (b - 1) / 2 numbers; temp: cayley_temp floats. */
 int64_t cayley_temp(int64_t b, int terms);
 void cayley_forward(const struct compute *c, float *r, const float *v, int64_t b, int terms,

@@ -53,7 +53,7 @@ struct site {
 };
 
 /* One adapter's tensors at one site. */
-enum { PARTS = 7, START = 5, COMMON = 2 };
+enum { PARTS = 8, START = 5, COMMON = 2 };
 struct adapted {
     const struct method *method;    /* the adapter's, or that of chosen rows beside it */
     struct adapter *adapter;

@@ -98,8 +98,10 @@ def trace(name, config):
     torch.manual_seed(0); m = stir(get_peft_model(LlamaForCausalLM.from_pretrained(PEFT + "/base_llama"), config))
     d = f"{OUT}/trace_{name}"; shutil.rmtree(d, ignore_errors=True); m.save_pretrained(d + "/init"); os.remove(d + "/init/README.md")
     own = {k.split("default.")[1].replace("embedding.weight", "prompt_embeddings"): v for k, v in m.named_parameters() if v.requires_grad}
+    lstm = [own.pop(k) for k in list(own) if k.startswith("lstm_head")]    # in the order of torch's flat weights
+    if lstm: own["lstm_head"] = torch.nn.Parameter(torch.cat([v.detach().reshape(-1) for v in lstm]))
     if len(own) > 1: save_file({k: v.detach().clone() for k, v in own.items()}, d + "/init/encoder.safetensors")
-    ps = list(own.values()); o = torch.optim.AdamW(ps, lr=1e-2, weight_decay=.01); losses, norms = [], []
+    ps = [v for v in m.parameters() if v.requires_grad]; o = torch.optim.AdamW(ps, lr=1e-2, weight_decay=.01); losses, norms = [], []
     for s in range(10):
         rs = [rows[(4 * s + j) % 8] for j in range(4)]; t = max(len(r["input_ids"]) for r in rs)
         x = torch.zeros(4, t, dtype=torch.long); y = torch.full((4, t), -100); a = torch.zeros(4, t, dtype=torch.long)
@@ -116,5 +118,6 @@ if __name__ == "__main__":
     lm = dict(num_virtual_tokens=5, task_type="CAUSAL_LM")
     trace("prompt", PromptTuningConfig(**lm))
     trace("ptuning", PromptEncoderConfig(encoder_hidden_size=12, **lm))
+    trace("lstm", PromptEncoderConfig(encoder_hidden_size=6, encoder_reparameterization_type="LSTM", **lm))
     trace("prefix", PrefixTuningConfig(**lm))
     trace("projection", PrefixTuningConfig(prefix_projection=True, encoder_hidden_size=6, **lm))

@@ -106,6 +106,15 @@ static tensor *case_cayley(struct setup *s)
 {
     return g_cayley(s->g, g_scale(s->g, leaf(s, s->n, 10), 0.2f), 5, 1 + s->variant);
 }
+/* Two layers whose weights are one leaf. */
+static tensor *case_lstm(struct setup *s)
+{
+    int64_t in = 1 + s->d / 8, h = 2 + s->m, first = 2 * lstm_len(in, h);
+    tensor *x = leaf(s, s->n, in);
+    tensor *w = leaf(s, 1, first + 2 * lstm_len(2 * h, h) * s->variant);
+    x = g_lstm(s->g, x, w, h, 0);
+    return s->variant ? g_lstm(s->g, x, w, h, first) : x;
+}
 static tensor *case_rotate(struct setup *s)
 {
     tensor *x = leaf(s, s->n, 12);
@@ -371,6 +380,7 @@ static const struct op_case {
     { &op_linear_add, case_linear_add, TYPES, 0, 1e-3 },
     { &op_magnitude, case_magnitude, TYPES + 2, 0, 1e-3 },
     { &op_cayley, case_cayley, 6, 0, 2e-3 },
+    { &op_lstm, case_lstm, 2, 0, 3e-3 },
     { &op_rotate, case_rotate, 1, 0, 1e-3 },
     { &op_embed, case_embed, TYPES, 0, 1e-3 },
     { &op_bias, case_bias, 1, 0, 1e-3 },

@@ -1,15 +1,16 @@
 /* P-tuning (Liu et al. 2021): embeddings of n tokens before a text, which a
- * network of three layers makes of n trained vectors.  The network trains too;
- * files hold what it makes. */
+ * network makes of n trained vectors: three linear layers, or layers of LSTM and
+ * two linear ones.  The network trains too; files hold what it makes. */
 #include "adapt/virtual.h"
 
 static int ptuning_begin(struct model *m, struct adapted *d)
 {
     struct adapter *a = d->adapter;
     if (!a->virtual.kind) a->virtual.kind = "MLP";
-    if (a->virtual.encodes && strcmp(a->virtual.kind, "MLP"))
-        return fail(PEFT_EUNSUPPORTED, "encoder_reparameterization_type \"%.40s\" of new tokens, "
-                    "expected MLP", a->virtual.kind);
+    if (a->virtual.encodes && strcmp(a->virtual.kind, "MLP") &&
+        strcmp(a->virtual.kind, "LSTM"))
+        return fail(PEFT_EARG, "encoder_reparameterization_type \"%.40s\", expected MLP or LSTM",
+                    a->virtual.kind);
     return virtual_begin_at(m, d);
 }
 
@@ -33,7 +34,8 @@ const struct method method_ptuning = {
                { "mlp_head.2.weight", PART_RANK, PART_IN, 0, SITE_EMBED },
                { "mlp_head.2.bias", PART_ONE, PART_IN, 0, SITE_EMBED },
                { "mlp_head.4.weight", PART_RANK, PART_IN, 0, SITE_EMBED },
-               { "mlp_head.4.bias", PART_ONE, PART_IN, 0, SITE_EMBED } },
+               { "mlp_head.4.bias", PART_ONE, PART_IN, 0, SITE_EMBED },
+               { "lstm_head", PART_ONE, PART_IN, 0, SITE_EMBED } },
     .virtual = VIRTUAL_ROWS,
     .act = ACT_RELU,
     .rank = 20,
