@@ -26,6 +26,8 @@ if [ "$model" = none ]; then "$python" tests/interop/adapters.py || failed=1
 else "$python" tests/interop/adapters.py --model "$model" || failed=1
 fi
 
+"$python" tests/interop/ranks.py || failed=1
+
 llama=${INTEROP_LLAMACPP:-}
 [ -n "$llama" ] || llama=$(tools/peer.sh xllamacpp numpy 2>$OUT/llamacpp.log) || llama=none
 if [ "$llama" = none ]; then
