@@ -388,6 +388,33 @@ if [ -e "$TEXT/config.json" ]; then
     run 0 'merge told by built-in texts' merge "$TEXT" --adapter text --out told.gguf --json
     holds 'their difference' valid_json out difference
     run 2 'no such adapter' generate "$TEXT" --with t --prompts asked.jsonl
+    run 0 'train adalora' train "$TEXT" --data few.jsonl --method adalora --steps 6 --out ada \
+        --settings '{"init_r": 4, "target_r": 2, "tinit": 1, "tfinal": 1}' --quiet
+    run 0 'adalora: go on' train "$TEXT" --data few.jsonl --adapter ada --steps 2 --out ada2 --quiet
+    run 0 'adalora: generate' generate "$TEXT" --adapter ada2 --prompt Hello --max-tokens 4
+    run 0 'adalora: merge' merge "$TEXT" --adapter ada2 --out ada-merged --quiet
+    run 6 'adalora: only PEFT loads it' adapter check ada --base "$TEXT"
+    says out '^peft  *loads'
+    says out '^llama.cpp  *refuses'
+    run 3 'adalora: no LoRA by itself' adapter convert ada ada-lora --base "$TEXT"
+    run 0 'adalora: as a LoRA' adapter convert ada ada-lora --base "$TEXT" --rank 4
+    run 0 'adalora: that is one' adapter check ada-lora --base "$TEXT" --reader peft
+    run 0 'adalora: merged' adapter convert ada ada-whole --base "$TEXT" --merge
+    run 0 'init eva' train "$TEXT" --data few.jsonl --init eva --rank 4 --steps 2 --out eva --quiet
+    run 2 'init eva: only LoRA' train "$TEXT" --data few.jsonl --init eva --method adalora \
+        --steps 2 --out never
+    run 0 'init loftq' train "$TEXT" --data few.jsonl --quant nf4 --init loftq --rank 4 --steps 2 \
+        --out loftq --quiet
+    run 0 'loftq: eval' eval "$TEXT" --data few.jsonl --quant nf4 --adapter loftq --json
+    run 2 'init loftq: of floats' train "$TEXT" --data few.jsonl --init loftq --steps 2 --out never
+    says err 'load it with `quant`'
+    run 3 'init loftq: no such floats' train "$TEXT" --data few.jsonl --quant nf4 --init loftq \
+        --init-model nowhere --steps 2 --out never
+    holds 'nothing is left of those' test ! -e never
+    run 0 'ptuning by LSTM' train "$TEXT" --data few.jsonl --method ptuning --steps 2 --out lstm \
+        --quiet --settings '{"num_virtual_tokens": 4, "encoder_hidden_size": 8,
+        "encoder_reparameterization_type": "LSTM"}'
+    run 0 'ptuning by LSTM: generate' generate "$TEXT" --adapter lstm --prompt Hello --max-tokens 4
 fi
 
 echo "$passed passed, $failed failed"

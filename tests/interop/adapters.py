@@ -75,6 +75,11 @@ VARIANTS = {
     "gaussian": ours(init="gaussian"),
     "pissa": ours(init="pissa"),
     "olora": ours(init="olora"),
+    "eva": ours(init="eva"),
+    "ptuning by LSTM": Row(dict(method="ptuning", settings=dict(
+        num_virtual_tokens=5, encoder_hidden_size=12, encoder_reparameterization_type="LSTM")),
+        (peft.PromptEncoderConfig, dict(num_virtual_tokens=5, encoder_hidden_size=12,
+                                        encoder_reparameterization_type="LSTM")), merges=0),
     "lora_bias": lora(lora_bias=True, merges=0),
     "lora_bias, biases": lora(("starcoder2",), lora_bias=True),
     "regular expression": lora(target_modules=r".*layers\.1\..*(q|k)_proj"),
@@ -171,7 +176,10 @@ def ours_there(base, row, method, work):
     if options["method"] in ("lora", "dora", "loha", "lokr", "adalora") and "settings" not in options:
         options.setdefault("rank", 4)
     with base.ours() as model:
+        data = options.pop("init") if options.get("init") == "eva" else None
         model.add_adapter("default", **options)
+        if data:
+            model.init_adapter_eva(model.dataset(base.rows), batch=6)
         before = base.answer(model)
         our_train(model, model.dataset(base.rows), 10 * base.lr, 6, 3)
         want = base.answer(model)

@@ -26,6 +26,8 @@ if [ "$model" = none ]; then "$python" tests/interop/adapters.py || failed=1
 else "$python" tests/interop/adapters.py --model "$model" || failed=1
 fi
 
+"$python" tests/interop/ranks.py || failed=1
+
 # Types chosen for each matrix: the folder in transformers, the file in llama.cpp.
 dynamic=
 if [ "$model" != none ] && { [ -n "${INTEROP_PYTHON:-}" ] ||

@@ -237,7 +237,7 @@ const struct method method_adalora = {
                { "lora_E", PART_ONE, PART_RANK, PART_TURNED | PART_MATRIX, 0 } },
     .at = SITE_LINEAR,
     .rank = 12,
-    .lr = 5e-3f,
+    .lr = 1e-2f,
     .patterns = PATTERN_MASK,
     .states = 2,
     .begin = ada_begin,
