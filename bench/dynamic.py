@@ -134,6 +134,9 @@ class Bench:
             self.ref.save(self.at("f32.gguf"), dtype="f32")
             full = sum(p.rows * p.cols for p in self.ref.params()) * 4
             self.dropped = full - self.open("f32.gguf").info.weight_bytes
+        for name in filter(None, self.args.uniform.split(",")):
+            self.ref.save(self.at(name + ".gguf"), dtype=name)
+            self.show("%s for all" % name.upper(), self.open(name + ".gguf"))
         against = self.args.against.split(",")
         if "q4_k" in against or "wide" in against:
             self.ref.save(self.at("q4_k.gguf"), dtype="q4_k")
@@ -153,6 +156,7 @@ def main():
     parser.add_argument("folders", nargs="+")
     parser.add_argument("--types", help="what can be chosen (default: all of GGML's blocks)")
     parser.add_argument("--against", default="q4_k,wide,nf4")
+    parser.add_argument("--uniform", default="", help="types to show without a choice beside")
     parser.add_argument("--keep", help="where the last chosen GGUF file goes")
     parser.add_argument("--rows", type=int, default=24)
     parser.add_argument("--length", type=int, default=192)

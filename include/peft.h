@@ -1008,10 +1008,11 @@ typedef struct peft_quantized {
  *     "energy"    <g, W_least - W> |W_T - W|^2 / |W_least - W|^2,
  * and the choice of either (a multiple-choice knapsack, by Lagrange multiplier and
  * then greedily) is measured; the better one stays in the model.  peft_model_save
- * without a dtype writes GGUF files so; folders with dtype "held".  Adapters must be
- * merged or removed before.  PEFT_EARG when the budget is below `least`, PEFT_ESTATE
- * with adapters, PEFT_EUNSUPPORTED without matrices of floats.  The data is best what
- * the model will be used for. */
+ * without a dtype writes GGUF files so; folders with dtype "held", for which the
+ * other floats are rounded to the embeddings' type where nf4 or fp4 was chosen
+ * beside F16 or BF16 ones.  Adapters must be merged or removed before.  PEFT_EARG
+ * when the budget is below `least`, PEFT_ESTATE with adapters, PEFT_EUNSUPPORTED
+ * without matrices of floats.  The data is best what the model will be used for. */
 PEFT_API int32_t peft_quantize(peft_model *model, const peft_dataset *data,
                                const peft_quantize_opts *opts, peft_quantized *out);
 

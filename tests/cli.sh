@@ -385,6 +385,8 @@ if [ -e "$TEXT/config.json" ]; then
     printf '{"prompt": "Hello", "adapter": "t"}\n{"adapter": "", "prompt": "Hello"}\nHi\n' >asked.jsonl
     run 0 'generate at once' generate "$TEXT" --with t=text --prompts asked.jsonl --max-tokens 4 --json
     holds 'one line for each prompt' test "$(wc -l <out)" = 3
+    run 0 'merge told by built-in texts' merge "$TEXT" --adapter text --out told.gguf --json
+    holds 'their difference' valid_json out difference
     run 2 'no such adapter' generate "$TEXT" --with t --prompts asked.jsonl
     run 0 'train adalora' train "$TEXT" --data few.jsonl --method adalora --steps 6 --out ada \
         --settings '{"init_r": 4, "target_r": 2, "tinit": 1, "tfinal": 1}' --quiet

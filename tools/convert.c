@@ -1,6 +1,6 @@
 /* peft convert, merge and quantize: a model becomes a folder or a GGUF file; with
  * merge an adapter goes into its weights first, with quantize the weights get fewer
- * bits.  --calibrate tells in numbers what that changed. */
+ * bits.  --calibrate tells in numbers what that changed; a merge does it by itself. */
 #include <ctype.h>
 #include <dirent.h>
 #include <stdlib.h>
@@ -149,6 +149,27 @@ static void comparison_json(struct json *j, const peft_comparison *c)
     json_close(j);
 }
 
+/* A few texts for a merge that names none, in a file of its own; NULL = no room for it. */
+static char *probe_file(void)
+{
+    static const char rows[] =
+        "{\"text\": \"The quick brown fox jumps over the lazy dog, and nobody was surprised.\"}\n"
+        "{\"text\": \"def area(radius):\\n    return 3.14159 * radius ** 2\\n\"}\n"
+        "{\"text\": \"In 1969 two people walked on the Moon; a third one stayed in orbit.\"}\n"
+        "{\"text\": \"What is the capital of France? The capital of France is Paris.\"}\n";
+    const char *dir = getenv("TMPDIR");
+    char *path = format("%s/peft-XXXXXX.jsonl", dir && *dir ? dir : "/tmp");
+    int fd = mkstemps(path, 6);
+    FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
+    bool ok = f && fwrite(rows, 1, sizeof rows - 1, f) == sizeof rows - 1;
+    if (f && fclose(f))
+        ok = false;
+    if (ok)
+        return path;
+    free(path);
+    return NULL;
+}
+
 /* The file that was written against the model it was made from, adapter on. */
 static int compare(const struct args *args, peft_model *written, peft_comparison *c)
 {
@@ -182,11 +203,20 @@ static int report(const struct args *args)
     again.operand = args->out;
     again.quant = NULL;
     int rc = open_model(&again, &model, &info);
-    if (!rc && args->calibrate)
-        rc = compare(args, model, &c);
+    bool speaks = !rc && info.has_tokenizer && !strcmp(info.head, "language-model");
+    char *probe = args->adapter && !args->calibrate && speaks ? probe_file() : NULL;
+    struct args with = *args;
+    if (probe)
+        with.calibrate = probe;
+    if (!rc && with.calibrate)
+        rc = compare(&with, model, &c);
     peft_model_free(model);
+    if (probe)
+        remove(probe);
+    free(probe);
     if (rc)
         return rc;
+    args = &with;
     if (args->json) {
         struct json j;
         json_begin(&j, stdout);
@@ -208,7 +238,7 @@ static int report(const struct args *args)
     if (args->calibrate && c.tokens)
         note("against %s%s: KL %.5f a token, largest logit difference %.3f, same token %.2f %%, "
              "perplexity %.4f (was %.4f), on %lld tokens", args->operand,
-             args->adapter ? " with the adapter" : "", c.kl, c.max_logit_diff,
+             args->adapter ? " with the adapter" : "", c.kl > 0 ? c.kl : 0.0, c.max_logit_diff,
              100 * c.same_token, c.perplexity, c.reference_perplexity, (long long)c.tokens);
     else if (args->calibrate)
         note("against %s: cosine %.6f, mean of %lld texts", args->operand, c.cosine,

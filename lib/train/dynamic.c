@@ -38,7 +38,7 @@ struct dyn {
     const peft_quantize_opts *o;
     struct batcher *batcher;
     struct dyn_item *items;
-    struct dyn_kept *kept;          /* [n_sites], by site */
+    struct dyn_kept *kept;          /* [n_sites], by site, and [n_params] that are rounded */
     float *hidden, *grads, *room;   /* the reference's, of all batches; a group's; tasks' */
     double *sums;                   /* [tasks, 2] */
     int64_t n_items, rows, fixed, weights;
@@ -101,7 +101,7 @@ static int dyn_collect(struct dyn *y)
     const char *types = y->o->types ? y->o->types : ggml_types;
     int rc = PEFT_OK;
     y->items = mem_array(&m->host.mem, m->n_sites, (int64_t)sizeof *y->items);
-    y->kept = mem_array(&m->host.mem, m->n_sites, (int64_t)sizeof *y->kept);
+    y->kept = mem_array(&m->host.mem, m->n_sites + m->n_params, (int64_t)sizeof *y->kept);
     if (!y->items || !y->kept) return PEFT_ENOMEM;
     for (int64_t i = 0, n; i < m->n_sites && !rc; i += n) {
         struct dyn_item *it = &y->items[y->n_items];
@@ -128,7 +128,7 @@ static int dyn_collect(struct dyn *y)
 
 static void dyn_restore(struct dyn *y)
 {
-    for (int64_t i = 0; y->kept && i < y->m->n_sites; i++) {
+    for (int64_t i = y->m->n_sites + y->m->n_params - 1; y->kept && i >= 0; i--) {
         struct dyn_kept *k = &y->kept[i];
         if (!k->p) continue;
         k->p->data = k->data;
@@ -181,6 +181,45 @@ static void dyn_run(const struct dyn_job *j)
     pool_run(j->y->m->pool, div_up(param_len(j->p), DYN_TASK), dyn_task, (void *)(uintptr_t)j);
 }
 
+/* What is chosen from bitsandbytes' types is for a folder, whose other floats get the
+ * embeddings' type (save.c): what they will be rounded to, or NULL. */
+static const struct qtype *dyn_rounded_to(const struct dyn *y)
+{
+    const struct qtype *t = y->m->params[0]->type;
+    for (int64_t i = 0; i < y->n_items; i++)
+        if (y->items[i].choice[y->items[i].now].type->flat &&
+            !y->items[i].choice[y->items[i].now].type->is_float)
+            return t == &qtype_bf16 || t == &qtype_f16 ? t : NULL;
+    return NULL;
+}
+
+static float *dyn_rounded(struct mem *mem, const struct param *p, const struct qtype *to)
+{
+    float *x = mem_alloc(mem, param_len(p) * 4);
+    for (int64_t i = 0; x && i < param_len(p); i++) {
+        char bits[4];
+        float v = ((const float *)p->data)[i] - (float)p->plus;
+        to->from_f32(bits, &v, 1);
+        to->to_f32(&x[i], bits, 1);
+        x[i] += (float)p->plus;
+    }
+    return x;
+}
+
+static int dyn_round(struct dyn *y)
+{
+    const struct qtype *to = dyn_rounded_to(y);
+    for (int64_t i = 0; to && i < y->m->n_params; i++) {
+        struct param *p = y->m->params[i];
+        if (p->type != &qtype_f32) continue;
+        float *x = dyn_rounded(&y->m->host.mem, p, to);
+        if (!x) return PEFT_ENOMEM;
+        y->kept[y->m->n_sites + i] = (struct dyn_kept){ p, p->data, p->type, x };
+        p->data = x;
+    }
+    return PEFT_OK;
+}
+
 /* All matrices with the types chosen now. */
 static int dyn_apply(struct dyn *y)
 {
@@ -199,7 +238,7 @@ static int dyn_apply(struct dyn *y)
             p->data = j.blocks;
             p->type = t;
         }
-    return PEFT_OK;
+    return dyn_round(y);
 }
 
 /* --- passes over the calibration text */
@@ -451,12 +490,25 @@ static int dyn_budget(const struct dyn *y, int64_t *budget, peft_quantized *out)
 
 static int dyn_keep(struct dyn *y)
 {
+    struct mem *mem = &y->m->host.mem;
     int rc = PEFT_OK;
     for (int64_t i = 0; i < y->n_items && !rc; i++)
         for (int64_t k = 0; k < y->items[i].n && !rc; k++)
             if (y->items[i].sites[k]->w->type != y->items[i].choice[y->items[i].best].type)
                 rc = param_quantise(y->m, y->items[i].sites[k]->w,
                                     y->items[i].choice[y->items[i].best].type, 0);
+    const struct qtype *to = rc ? NULL : dyn_rounded_to(y);
+    for (int64_t i = 0; to && i < y->m->n_params; i++) {
+        struct param *p = y->m->params[i];
+        if (p->type != &qtype_f32) continue;
+        float *x = dyn_rounded(mem, p, to);
+        if (!x) return PEFT_ENOMEM;
+        mem_free(mem, p->own);
+        mem_free(mem, p->packed);
+        p->packed = NULL;
+        p->data = p->own = x;
+        p->stored = to;
+    }
     return rc;
 }
 
@@ -484,8 +536,8 @@ int quantise_run(struct model *m, const struct dataset *d, const peft_quantize_o
     if (!rc) rc = dyn_decide(&y, budget, out);
     dyn_restore(&y);
     for (int64_t i = 0; trained && i < m->n_params; i++) m->params[i]->trainable = trained[i];
-    if (!rc) rc = dyn_keep(&y);
     for (int64_t i = 0; i < y.n_items; i++) y.items[i].now = y.items[i].best;
+    if (!rc) rc = dyn_keep(&y);
     if (!rc) out->bytes = dyn_bytes(&y, -1);
     batcher_free(y.batcher);
     mem_free(mem, y.items);

@@ -1,6 +1,6 @@
 #!/bin/sh
 # make interop: every adapter method both ways between libpeft and Hugging Face
-# PEFT, and text of llama.cpp from what we merge.  Sets up its own Python.
+# PEFT, and text of llama.cpp from what we merge and quantise.  Sets up its own Python.
 #   INTEROP_PYTHON=...    a python that has torch, transformers and peft already
 #   INTEROP_LLAMACPP=...  one that has xllamacpp and numpy; "none" leaves it out
 #   INTEROP_MODEL=...     a GGUF model beside the tiny ones (SmolLM2 by default,
@@ -28,6 +28,18 @@ fi
 
 "$python" tests/interop/ranks.py || failed=1
 
+# Types chosen for each matrix: the folder in transformers, the file in llama.cpp.
+dynamic=
+if [ "$model" != none ] && { [ -n "${INTEROP_PYTHON:-}" ] ||
+        tools/peer.sh bitsandbytes >/dev/null 2>$OUT/bitsandbytes.log; } &&
+        "$python" -c "import bitsandbytes" 2>/dev/null; then
+    dynamic=$OUT/dynamic.gguf
+    "$python" tests/interop/quantised.py "$model" $dynamic || failed=1
+    [ -f $dynamic ] || dynamic=
+else
+    echo "skip chosen types: there is no model, or bitsandbytes cannot be installed"
+fi
+
 llama=${INTEROP_LLAMACPP:-}
 [ -n "$llama" ] || llama=$(tools/peer.sh xllamacpp numpy 2>$OUT/llamacpp.log) || llama=none
 if [ "$llama" = none ]; then
@@ -39,6 +51,6 @@ else
     "$BUILD/peft" train "$model" --data examples/data/support.jsonl --steps 8 --lr 1e-3 \
         --quiet --overwrite --out $OUT/run
     "$BUILD/peft" merge "$model" --adapter $OUT/run --quiet --out $OUT/merged.gguf
-    "$llama" tests/interop/llamacpp.py "$model" $OUT/merged.gguf || failed=1
+    "$llama" tests/interop/llamacpp.py "$model" $OUT/merged.gguf $dynamic || failed=1
 fi
 exit $failed

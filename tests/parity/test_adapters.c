@@ -1,6 +1,6 @@
 /* Adapters that Hugging Face PEFT wrote: the same logits; what we write reads back, and
  * merging changes nothing. */
-#include "golden.h"
+#include "trace.h"
 
 static peft_model *base(void) { return load_model("tests/golden/peft/base_llama"); }
 
@@ -117,44 +117,11 @@ static void check_ranks(peft_model *m, const json *trace)
 
 static void check_ranks_trace(int accumulate)
 {
-    static const char name[] = "trace_adalora";
-    json *trace = read_json_file(at("tests/golden/peft/%s/trace.json", name));
+    json *trace = read_json_file("tests/golden/peft/trace_adalora/trace.json");
     peft_model *m = base();
-    peft_dataset *d = NULL;
-    peft_trainer *t = NULL;
-    peft_train_opts o = { .size = sizeof(o),
-                          .lr = 0.01f,
-                          .weight_decay = 0.01f,
-                          .clip = 1.0f,
-                          .schedule = "constant",
-                          .batch = 4 / accumulate,
-                          .accumulate = accumulate,
-                          .steps = 10,
-                          .no_shuffle = 1 };
-    peft_step s = { .size = sizeof(s) };
-    char path[160];
-    snprintf(path, sizeof(path), "%s/trace.jsonl", test_dir);
-    FILE *f = fopen(path, "w");
-    struct buf b;
-    buf_init(&b, &test_host.mem);
-    for (const json *j = json_first(json_get(trace, "rows")); j; j = json_next(j)) {
-        json_write(&b, j);
-        buf_putc(&b, '\n');
-    }
-    fwrite(b.data, 1, (size_t)b.n, f);
-    fclose(f);
-    buf_free(&b);
-    CHECK_EQ(peft_adapter_load(m, "default", at("tests/golden/peft/%s/init", name)), PEFT_OK);
-    CHECK_EQ(peft_dataset_load(m, path, NULL, &d), PEFT_OK);
-    if (d) CHECK_EQ(peft_trainer_new(m, d, &o, &t), PEFT_OK);
-    for (int i = 0; i < 10 && t; i++) {
-        CHECK_EQ(peft_train_step(t, &s), PEFT_OK);
-        CHECK_NEAR(rel(s.loss, number_at(trace, "loss", i)), 0, 2e-5);
-        CHECK_NEAR(rel(s.grad_norm, number_at(trace, "grad_norm", i)), 0, 1e-4);
-    }
-    peft_trainer_free(t);
+    CHECK_EQ(peft_adapter_load(m, "default", "tests/golden/peft/trace_adalora/init"), PEFT_OK);
+    trace_follow(m, trace, accumulate);
     check_ranks(m, trace);
-    peft_dataset_free(d);
     peft_model_free(m);
     json_free(trace);
 }

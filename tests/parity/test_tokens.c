@@ -1,6 +1,6 @@
 /* Rows of tokens, embeddings that are the output layer too, and DoRA on
  * embeddings, as Hugging Face PEFT has them (make_tokens.py). */
-#include "golden.h"
+#include "trace.h"
 
 static const char llama[] = "tests/golden/peft/base_llama", tied[] = "tests/golden/peft/base_tied";
 
@@ -90,33 +90,9 @@ static void check_trace(const struct fixture *f)
 {
     json *trace = read_json_file(at("tests/golden/peft/trace_%s/trace.json", f->name));
     peft_model *m = load_model(f->base);
-    peft_dataset *d = NULL;
-    peft_trainer *t = NULL;
-    peft_train_opts o = { .size = sizeof(o), .lr = 0.01f, .weight_decay = 0.01f, .clip = 1.0f,
-                          .schedule = "constant", .batch = 4, .steps = 10, .no_shuffle = 1 };
-    peft_step s = { .size = sizeof(s) };
-    const char *path = at("%s/trace.jsonl", test_dir);
-    FILE *rows = fopen(path, "w");
-    struct buf b;
-    buf_init(&b, &test_host.mem);
-    for (const json *j = json_first(json_get(trace, "rows")); j; j = json_next(j)) {
-        json_write(&b, j);
-        buf_putc(&b, '\n');
-    }
-    fwrite(b.data, 1, (size_t)b.n, rows);
-    fclose(rows);
-    buf_free(&b);
     CHECK_EQ(peft_adapter_load(m, "default", at("tests/golden/peft/trace_%s/init", f->name)),
              PEFT_OK);
-    CHECK_EQ(peft_dataset_load(m, path, NULL, &d), PEFT_OK);
-    if (d) CHECK_EQ(peft_trainer_new(m, d, &o, &t), PEFT_OK);
-    for (int i = 0; i < 10 && t; i++) {
-        CHECK_EQ(peft_train_step(t, &s), PEFT_OK);
-        CHECK_NEAR(rel(s.loss, number_at(trace, "loss", i)), 0, 2e-5);
-        CHECK_NEAR(rel(s.grad_norm, number_at(trace, "grad_norm", i)), 0, 1e-4);
-    }
-    peft_trainer_free(t);
-    peft_dataset_free(d);
+    trace_follow(m, trace, 1);
     peft_model_free(m);
     json_free(trace);
 }

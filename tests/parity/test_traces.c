@@ -1,8 +1,6 @@
 /* Ten steps of every method as torch and PEFT took them (golden/make_trace.py): each
  * loss, each gradient norm, and the first step's gradients value by value. */
-#include "golden.h"
-
-#define TRACES "tests/golden/traces/"
+#include "trace.h"
 
 /* The library's own start where the file names an `init`; else PEFT's adapter. */
 static const struct trace { const char *name, *unfrozen; } traces[] = {
@@ -43,37 +41,6 @@ static peft_model *start(const struct trace *t, const json *j)
     return m;
 }
 
-static peft_trainer *trainer_for(peft_model *m, const json *j, float clip, peft_dataset **d)
-{
-    int32_t accum = (int32_t)json_number(json_get(j, "accum"), 1);
-    peft_train_opts o = { .size = sizeof(o), .lr = (float)json_number(json_get(j, "lr"), 0),
-                          .weight_decay = 0.01f, .clip = clip, .schedule = "constant",
-                          .batch = 4 / accum, .accumulate = accum, .steps = 10, .no_shuffle = 1 };
-    peft_trainer *t = NULL;
-    CHECK_EQ(peft_dataset_load(m, TRACES "rows.jsonl", NULL, d), PEFT_OK);
-    if (*d) CHECK_EQ(peft_trainer_new(m, *d, &o, &t), PEFT_OK);
-    return t;
-}
-
-static double check_losses(const struct trace *of, const json *j)
-{
-    peft_model *m = start(of, j);
-    peft_dataset *d = NULL;
-    peft_trainer *t = trainer_for(m, j, 1, &d);
-    peft_step s = { .size = sizeof(s) };
-    double worst = 0;
-    for (int i = 0; i < 10 && t; i++) {
-        CHECK_EQ(peft_train_step(t, &s), PEFT_OK);
-        CHECK_NEAR(rel(s.loss, number_at(j, "loss", i)), 0, 2e-5);
-        CHECK_NEAR(rel(s.grad_norm, number_at(j, "grad_norm", i)), 0, 1e-4);
-        worst = fmax(worst, rel(s.loss, number_at(j, "loss", i)));
-    }
-    peft_trainer_free(t);
-    peft_dataset_free(d);
-    peft_model_free(m);
-    return worst;
-}
-
 static int64_t columns(const struct store_tensor *t) { return t->dims[t->n_dims > 1]; }
 
 /* Largest difference of two tensors over the largest value of the second.  Where the
@@ -99,7 +66,7 @@ static double check_gradients(const struct trace *of, const json *j)
 {
     peft_model *m = start(of, j);
     peft_dataset *d = NULL;
-    peft_trainer *t = trainer_for(m, j, -1, &d);
+    peft_trainer *t = trace_trainer(m, j, 0, -1, &d);
     peft_step s = { .size = sizeof(s) };
     const char *dir = at("%s/%s", test_dir, of->name);
     double worst = 0;
@@ -135,7 +102,9 @@ static void test_traces(void)
         double gradient = NAN;
         json *j = read_json_file(at(TRACES "%s/trace.json", traces[i].name));
         CHECK(j != NULL);
-        double loss = check_losses(&traces[i], j);
+        peft_model *m = start(&traces[i], j);
+        double loss = trace_follow(m, j, 0);
+        peft_model_free(m);
         if (!access(at(TRACES "%s/gradient.safetensors", traces[i].name), R_OK))
             gradient = check_gradients(&traces[i], j);
         printf("  %-14s losses %.1e, gradients %.1e%s\n", traces[i].name, loss, gradient,

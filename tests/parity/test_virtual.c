@@ -1,7 +1,7 @@
 /* Virtual tokens: what PEFT computes with its adapters on several families, and
  * its training traces (make_virtual.py); caches and beams; texts that share a
  * batch; plans, checkpoints, and what is refused. */
-#include "golden.h"
+#include "trace.h"
 
 #include "graph/plan.h"
 
@@ -95,48 +95,19 @@ static void set_parts(struct model *m, const char *file)
     store_close(s);
 }
 
-static void write_rows(const json *list, const char *path)
-{
-    FILE *f = fopen(path, "w");
-    struct buf b;
-    buf_init(&b, &test_host.mem);
-    for (const json *j = json_first(list); j; j = json_next(j)) {
-        json_write(&b, j);
-        buf_putc(&b, '\n');
-    }
-    fwrite(b.data, 1, (size_t)b.n, f);
-    fclose(f);
-    buf_free(&b);
-}
-
 static void check_trace(const char *name, const char *method, const char *settings)
 {
     json *trace = read_json_file(at("tests/golden/virtual/trace_%s/trace.json", name));
     const char *init = at("tests/golden/virtual/trace_%s/init", name);
-    const char *path = at("%s/trace.jsonl", test_dir);
     peft_model *m = load_model(llama);
-    peft_dataset *d = NULL;
-    peft_trainer *t = NULL;
     peft_adapter_opts a = { .size = sizeof(a), .method = method, .settings = settings };
-    peft_train_opts o = { .size = sizeof(o), .lr = 0.01f, .weight_decay = 0.01f, .clip = 1.0f,
-                          .schedule = "constant", .batch = 4, .steps = 10, .no_shuffle = 1 };
-    peft_step s = { .size = sizeof(s) };
-    write_rows(json_get(trace, "rows"), path);
     if (settings) {
         CHECK_EQ(peft_adapter_add(m, "default", &a), PEFT_OK);
         set_parts(model_of(m), at("%s/encoder.safetensors", init));
     } else {
         CHECK_EQ(peft_adapter_load(m, "default", init), PEFT_OK);
     }
-    CHECK_EQ(peft_dataset_load(m, path, NULL, &d), PEFT_OK);
-    if (d) CHECK_EQ(peft_trainer_new(m, d, &o, &t), PEFT_OK);
-    for (int i = 0; i < 10 && t; i++) {
-        CHECK_EQ(peft_train_step(t, &s), PEFT_OK);
-        CHECK_NEAR(rel(s.loss, number_at(trace, "loss", i)), 0, 2e-5);
-        CHECK_NEAR(rel(s.grad_norm, number_at(trace, "grad_norm", i)), 0, 1e-4);
-    }
-    peft_trainer_free(t);
-    peft_dataset_free(d);
+    trace_follow(m, trace, 1);
     peft_model_free(m);
     json_free(trace);
 }
