@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-def load(folder):
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+def load(folder, dtype="float32"):
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
 
 
 def make_adapter(args):
@@ -26,7 +26,7 @@ def make_adapter(args):
 
 def train(args):
     torch.set_num_threads(args.threads)
-    model = load(args.folder)
+    model = load(args.folder, args.dtype)
     if args.checkpointing:
         model.gradient_checkpointing_enable()
         model.enable_input_require_grads()
@@ -60,6 +60,7 @@ def main():
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--dtype", default="float32", help="of the base's weights and products")
     parser.add_argument("--checkpointing", action="store_true")
     args = parser.parse_args()
     if args.make_adapter:
