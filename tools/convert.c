@@ -149,7 +149,8 @@ static void comparison_json(struct json *j, const peft_comparison *c)
     json_close(j);
 }
 
-/* A few texts for a merge that names none, in a file of its own; NULL = no room for it. */
+/* A few texts for a comparison that names none, in a file of its own; NULL = no room for
+ * it. */
 static char *probe_file(void)
 {
     static const char rows[] =
@@ -180,9 +181,13 @@ static int compare(const struct args *args, peft_model *written, peft_comparison
     int rc = open_model(args, &reference, &info);
     if (!rc)
         rc = open_adapter(args, reference, &info);
-    if (!rc)
-        rc = open_data(args, reference, args->calibrate, &data);
-    if (!rc) {
+    char *probe = rc || args->calibrate ? NULL : probe_file();
+    if (!rc && (args->calibrate || probe))
+        rc = open_data(args, reference, probe ? probe : args->calibrate, &data);
+    if (probe)
+        remove(probe);
+    free(probe);
+    if (!rc && data) {
         rc = peft_compare(written, reference, data, &opts, c);
         if (rc)
             rc = library_error(rc, "cannot compare");
@@ -204,19 +209,12 @@ static int report(const struct args *args)
     again.quant = NULL;
     int rc = open_model(&again, &model, &info);
     bool speaks = !rc && info.has_tokenizer && !strcmp(info.head, "language-model");
-    char *probe = args->adapter && !args->calibrate && speaks ? probe_file() : NULL;
-    struct args with = *args;
-    if (probe)
-        with.calibrate = probe;
-    if (!rc && with.calibrate)
-        rc = compare(&with, model, &c);
+    bool told = args->calibrate || (args->adapter && speaks);
+    if (!rc && told)
+        rc = compare(args, model, &c);
     peft_model_free(model);
-    if (probe)
-        remove(probe);
-    free(probe);
     if (rc)
         return rc;
-    args = &with;
     if (args->json) {
         struct json j;
         json_begin(&j, stdout);
@@ -228,19 +226,19 @@ static int report(const struct args *args)
         json_int(&j, "tensors", info.n_tensors);
         json_text(&j, "types", info.types);
         json_int(&j, "weight_bytes", info.weight_bytes);
-        if (args->calibrate)
+        if (told)
             comparison_json(&j, &c);
         json_close(&j);
         return 0;
     }
     note("%s written: %s in %d tensors as %s: %s", args->out, show_bytes(info.weight_bytes),
          info.n_tensors, info.format, info.types);
-    if (args->calibrate && c.tokens)
+    if (told && c.tokens)
         note("against %s%s: KL %.5f a token, largest logit difference %.3f, same token %.2f %%, "
              "perplexity %.4f (was %.4f), on %lld tokens", args->operand,
              args->adapter ? " with the adapter" : "", c.kl > 0 ? c.kl : 0.0, c.max_logit_diff,
              100 * c.same_token, c.perplexity, c.reference_perplexity, (long long)c.tokens);
-    else if (args->calibrate)
+    else if (told && c.rows)
         note("against %s: cosine %.6f, mean of %lld texts", args->operand, c.cosine,
              (long long)c.rows);
     return 0;

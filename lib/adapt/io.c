@@ -532,7 +532,7 @@ static int give_peft(struct load *l, const struct store_tensor *t)
 
 const struct adapter_format format_peft = {
     .name = "peft", .tensors = "adapter_model.safetensors", .mark = "peft_type",
-    .give = give_peft, .save = adapter_save_peft, .whole = 1
+    .give = give_peft, .save = adapter_save_peft, .whole = 1, .card = 1
 };
 
 static int load_tensors(struct load *l)

@@ -75,6 +75,7 @@ struct adapter_format {
     uint8_t ordered;                /* rows of B as in GGUF files */
     uint8_t one_rank;               /* for all modules: smaller ones get zeros */
     uint8_t whole;                  /* can hold modules_to_save */
+    uint8_t card;                   /* README.md lies beside it */
     /* The module's name, that of its layer's stack for an expert; 0 = it has none. */
     int (*module)(const struct model *m, const struct site *s, char *to, size_t cap);
 };

@@ -526,7 +526,7 @@ int adapter_put_folder(struct adapter_out *o, const char *dir, const struct buf 
     if (!rc) rc = file_write(h, path, config->data, config->n);
     if (!rc) rc = path_join(h, tmp, o->format->tensors, &tensors);
     if (!rc) rc = safetensors_write(h, tensors, o->out, o->n, meta, n_meta);
-    if (!rc && o->format == &format_peft) rc = card_write(o->m, o->a, dir, tmp);
+    if (!rc && o->format->card) rc = card_write(o->m, o->a, dir, tmp);
     mem_free(&h->mem, path);
     mem_free(&h->mem, tensors);
     if (rc) dir_abort(h, tmp);

@@ -110,7 +110,7 @@ static void tile_scores(const struct attn_job *j, const struct attn_tile *t, flo
     y += t->k;
     if (t->rows > FEW) {
         product(j, 0, 1, t->rows, t->keys, t->dim, alpha, x, t->ldq, y, t->ldk, 0.0f, s,
-                          t->keys);
+                t->keys);
         return;
     }
     for (int64_t r = 0; r < t->rows; r++)
@@ -126,7 +126,7 @@ static void tile_to_rows(const struct attn_job *j, const struct attn_tile *t, fl
     x += t->k;
     if (t->rows > FEW) {
         product(j, 0, 0, t->rows, t->dim, t->keys, alpha, s, t->keys, x, t->ldk, 1.0f, y,
-                          t->ldq);
+                t->ldq);
         return;
     }
     for (int64_t r = 0; r < t->rows; r++, s += t->keys)
@@ -140,7 +140,7 @@ static void tile_to_keys(const struct attn_job *j, const struct attn_tile *t, fl
                          float alpha, const float *s, const float *x)
 {
     product(j, 1, 0, t->keys, t->dim, t->rows, alpha, s, t->keys, x + t->q, t->ldq, 1.0f,
-                      y + t->k, t->ldk);
+            y + t->k, t->ldk);
 }
 
 static float half_slope(const struct attn *a, float x)

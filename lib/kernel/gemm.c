@@ -136,20 +136,13 @@ static void product_tile(void *arg, int64_t task, int worker)
 
 /* --- stored weights */
 
-/* The depth of panels and strips in memory. */
-static int64_t filled(const struct tile *t, int64_t depth)
-{
-    return div_up(depth, t->deep) * t->deep;
-}
-
 /* op(W)'s rows [p, p + depth) and columns [j, j + cols) as strips of the tiles'
  * columns, one after another. */
 static void expand_strips(const struct product *g, char *to, float *line, int64_t p,
                           int64_t depth, int64_t j, int64_t cols)
 {
     const struct tile *t = g->tile;
-    int64_t nr = t->nr, block = g->w.type->block, deep = filled(t, depth);
-    int64_t strip = nr * deep * t->size;
+    int64_t nr = t->nr, block = g->w.type->block, strip = nr * tile_deep(t, depth) * t->size;
     if (g->transposed) {
         for (int64_t s = 0; s < cols; s += nr, to += strip) {
             int64_t n = MIN(nr, cols - s), ld;
@@ -167,9 +160,7 @@ static void expand_strips(const struct product *g, char *to, float *line, int64_
         for (int64_t s = 0; s < cols; s += nr)
             t->put(to + s / nr * strip, i, w + s, ld, rows, MIN(nr, cols - s));
     }
-    int64_t end = div_up(depth, t->together) * t->together;
-    for (int64_t s = 0; s < cols && end < deep; s += nr)
-        memset(to + s / nr * strip + end * nr * t->size, 0, (size_t)((deep - end) * nr * t->size));
+    for (int64_t s = 0; s < cols; s += nr) tile_fill(t, to + s / nr * strip, depth);
 }
 
 static void stored_block(const struct product *g, float *scratch, int64_t i, int64_t rows,
@@ -179,7 +170,7 @@ static void stored_block(const struct product *g, float *scratch, int64_t i, int
     char *a = (char *)scratch, *b = (char *)(scratch + ROWS * DEPTH);
     float *line = scratch + ROWS * DEPTH + STRIPS;
     for (int64_t p = 0; p < g->depth; p += g->step) {
-        int64_t depth = MIN(g->step, g->depth - p), each = filled(t, depth) * t->size;
+        int64_t depth = MIN(g->step, g->depth - p), each = tile_deep(t, depth) * t->size;
         float beta = p ? 1.0f : g->beta;
         (g->turned ? t->pack_turned : t->pack)(a, a_at(g, i, p), g->lda, rows, depth);
         for (int64_t q = 0; q < cols; q += g->wide) {

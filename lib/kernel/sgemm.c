@@ -13,8 +13,7 @@ void tile_multiply(const struct tile *t, int ta, int tb, int64_t m, int64_t n, i
     int64_t most = STRIP / t->size / TILE_COLS, high = BLOCK / (most * t->size);
     if (t->begin) t->begin();
     for (int64_t p = 0; p < k; p += most, beta = 1) {
-        int64_t depth = MIN(most, k - p), deep = div_up(depth, t->deep) * t->deep;
-        int64_t ends = div_up(depth, t->together) * t->together;
+        int64_t depth = MIN(most, k - p), panel = tile_deep(t, depth) * t->size;
         for (int64_t i = 0; i < m; i += high) {
             int64_t rows = MIN(high, m - i);
             if (ta) t->pack_turned(block, a + p * lda + i, lda, rows, depth);
@@ -23,11 +22,9 @@ void tile_multiply(const struct tile *t, int ta, int tb, int64_t m, int64_t n, i
                 int64_t cols = MIN(t->nr, n - j);
                 if (tb) t->turn(strip, b + j * ldb + p, ldb, cols, depth);
                 else t->put(strip, 0, b + p * ldb + j, ldb, depth, cols);
-                if (!tb && ends < deep)
-                    memset(strip + ends * t->nr * t->size, 0,
-                           (size_t)((deep - ends) * t->nr * t->size));
+                if (!tb) tile_fill(t, strip, depth);
                 for (int64_t r = 0; r < rows; r += t->mr)
-                    t->sum(depth, block + r * deep * t->size, strip, c + (i + r) * ldc + j, ldc,
+                    t->sum(depth, block + r * panel, strip, c + (i + r) * ldc + j, ldc,
                            MIN(t->mr, rows - r), cols, alpha, beta);
             }
         }

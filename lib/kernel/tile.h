@@ -33,6 +33,17 @@ struct tile {
     void (*begin)(void);
     void (*end)(void);
 };
+/* The depth of panels and strips in memory. */
+static inline int64_t tile_deep(const struct tile *t, int64_t depth)
+{
+    return div_up(depth, t->deep) * t->deep;
+}
+/* Zeros in a strip behind the rows that `put` brought. */
+static inline void tile_fill(const struct tile *t, void *strip, int64_t depth)
+{
+    int64_t end = div_up(depth, t->together) * t->together, row = (int64_t)t->nr * t->size;
+    memset((char *)strip + end * row, 0, (size_t)((tile_deep(t, depth) - end) * row));
+}
 extern const struct tile tile_c, tile_avx2, tile_avx512;
 /* Numbers rounded to bfloat16, products and sums in float32.  All zero where
  * the compiler has no such instructions. */

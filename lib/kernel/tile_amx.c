@@ -38,8 +38,9 @@ static void amx_pack_turned(void *out, const float *x, int64_t ld, int64_t rows,
                 round_rows((word *)(void *)(turned + k / 2 * SIDE), row,
                            k + 1 < some ? row + ld : none, n);
             }
-            for (int k = 0; k < BLOCK; k += k % SIDE ? 8 * SIDE - 8 : 8)
-                turn_block(to + k % SIDE * WORDS + k / SIDE, WORDS, turned + k, SIDE);
+            for (int r = 0; r < WORDS; r += 8)
+                for (int c = 0; c < SIDE; c += 8)
+                    turn_block(to + c * WORDS + r, WORDS, turned + r * SIDE + c, SIDE);
         }
 }
 

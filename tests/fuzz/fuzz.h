@@ -268,6 +268,30 @@ static inline peft_model *golden_base(void)
     return m;
 }
 
+/* A golden adapter's config and tensors, read once. */
+static inline void golden_adapter(const char *dir, const char *tensors, struct input out[2])
+{
+    char path[128];
+    if (out[0].at) return;
+    snprintf(path, sizeof(path), GOLDEN "%s/adapter_config.json", dir);
+    out[0] = golden(path);
+    snprintf(path, sizeof(path), GOLDEN "%s/%s", dir, tensors);
+    out[1] = golden(path);
+}
+
+/* A folder whose config (which 0) or tensors (1) are the input, the other golden; returns
+ * its bytes. */
+static inline int64_t put_adapter(const char *tensors, int which, struct input in,
+                                  const struct input other[2])
+{
+    struct input c = which ? other[0] : in, t = which ? in : other[1];
+    char path[128];
+    snprintf(path, sizeof(path), "dir/%s", tensors);
+    disk_put("dir/adapter_config.json", c.at, (int64_t)c.n);
+    disk_put(path, t.at, (int64_t)t.n);
+    return (int64_t)(c.n + t.n);
+}
+
 /* The adapter at `path`, of n bytes: loaded, used, removed. */
 static inline void use_adapter(peft_model *m, const char *path, int64_t n)
 {

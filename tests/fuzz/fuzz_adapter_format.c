@@ -6,29 +6,23 @@ static const char *const kinds[] = { "mlx_lora", "mlx_keys", "mlx_dora", "mlx_fu
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static struct input config[ARRAY_LEN(kinds)], tensors[ARRAY_LEN(kinds)];
+    static struct input kept[ARRAY_LEN(kinds)][2];
     static peft_model *m;
     struct input in = { data, size };
     uint8_t first = take_byte(&in);
     size_t i = first / 2 % ARRAY_LEN(kinds);
     heap_hooks();
     if (!m) m = golden_base();
-    if (!config[i].at) {
-        char path[128];
-        snprintf(path, sizeof(path), GOLDEN "formats/%s/adapter_config.json", kinds[i]);
-        config[i] = golden(path);
-        snprintf(path, sizeof(path), GOLDEN "formats/%s/adapters.safetensors", kinds[i]);
-        tensors[i] = golden(path);
-    }
+    char dir[64];
+    snprintf(dir, sizeof(dir), "formats/%s", kinds[i]);
+    golden_adapter(dir, "adapters.safetensors", kept[i]);
     begin();
     if (!first) {
         disk_put("a.gguf", in.at, (int64_t)in.n);
         use_adapter(m, "a.gguf", (int64_t)in.n);
     } else {
-        struct input c = first & 1 ? config[i] : in, t = first & 1 ? in : tensors[i];
-        disk_put("dir/adapter_config.json", c.at, (int64_t)c.n);
-        disk_put("dir/adapters.safetensors", t.at, (int64_t)t.n);
-        use_adapter(m, "dir", (int64_t)(c.n + t.n));
+        int64_t n = put_adapter("adapters.safetensors", first & 1, in, kept[i]);
+        use_adapter(m, "dir", n);
     }
     disk_clear();
     return 0;

@@ -82,6 +82,27 @@ static peft_trainer *golden_trainer(peft_model *m, const char *file, double lr, 
     if (*d) CHECK_EQ(peft_trainer_new(m, *d, &o, &t), PEFT_OK);
     return t;
 }
+/* Worst distance of the last token's logits, or of a head's, from those of PEFT. */
+static inline double last_apart(peft_model *m, const json *expect)
+{
+    static float got[64 * 128];
+    int32_t ids[64], n = 0;
+    int64_t i = 0;
+    double worst = 0;
+    peft_info info = { .size = sizeof(info) };
+    const json *want = json_get(expect, "logits_last");
+    for (const json *j = json_first(json_get(expect, "ids")); j; j = json_next(j))
+        ids[n++] = (int32_t)json_number(j, -1);
+    CHECK_EQ(peft_model_info(m, &info), PEFT_OK);
+    CHECK_EQ(peft_forward(m, ids, n, got), PEFT_OK);
+    if (!want) want = json_get(expect, "logits");
+    if (want && json_kind(json_first(want)) == JSON_ARRAY) want = json_first(want);
+    const float *last = got + (info.labels ? 0 : (int64_t)(n - 1) * info.vocab);
+    for (const json *j = json_first(want); j; j = json_next(j), i++)
+        worst = fmax(worst, fabs(last[i] - json_number(j, NAN)));
+    CHECK_EQ(i, info.labels ? info.labels : info.vocab);
+    return i ? worst : 1e9;
+}
 static double rel(double a, double b) { return fabs(a - b) / fmax(1e-12, fabs(b)); }
 
 #endif

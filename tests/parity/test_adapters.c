@@ -4,46 +4,25 @@
 
 static peft_model *base(void) { return load_model("tests/golden/peft/base_llama"); }
 
-/* Worst distance of the last token's logits (or the head's) from `want`. */
-static double distance(peft_model *m, const json *expect)
-{
-    int32_t ids[64], n = 0;
-    static float got[64 * 64];
-    double worst = 0;
-    peft_info info = { .size = sizeof(info) };
-    for (const json *j = json_first(json_get(expect, "ids")); j; j = json_next(j))
-        ids[n++] = (int32_t)json_number(j, -1);
-    CHECK_EQ(peft_model_info(m, &info), PEFT_OK);
-    CHECK_EQ(peft_forward(m, ids, n, got), PEFT_OK);
-    const json *want = json_get(expect, "logits_last") ? json_get(expect, "logits_last")
-                                                       : json_get(expect, "logits");
-    int64_t first = info.labels ? 0 : (int64_t)(n - 1) * info.vocab, i = 0;
-    if (want && json_kind(json_first(want)) == JSON_ARRAY) want = json_first(want);
-    for (const json *j = json_first(want); j; j = json_next(j), i++)
-        worst = fmax(worst, fabs(got[first + i] - json_number(j, NAN)));
-    CHECK(i >= 2);
-    return i ? worst : 1e9;
-}
-
 static void check_fixture(const char *name)
 {
     peft_model *m = base(), *m2 = base();
     json *expect = read_json_file(at("tests/golden/peft/%s/expect.json", name));
     CHECK_EQ(peft_adapter_load(m, "default", at("tests/golden/peft/%s", name)), PEFT_OK);
-    CHECK_NEAR(distance(m, expect), 0, 2e-5);
+    CHECK_NEAR(last_apart(m, expect), 0, 2e-5);
     /* Off is the base again, on is back. */
     if (!strstr(name, "seqcls")) {
         CHECK_EQ(peft_adapter_disable(m, "default"), PEFT_OK);
-        CHECK(distance(m, expect) > 0.01);
+        CHECK(last_apart(m, expect) > 0.01);
         CHECK_EQ(peft_adapter_enable(m, "default"), PEFT_OK);
     }
-    CHECK_NEAR(distance(m, expect), 0, 2e-5);
+    CHECK_NEAR(last_apart(m, expect), 0, 2e-5);
     CHECK_EQ(peft_adapter_save(m, "default", at("%s/%s", test_dir, name)), PEFT_OK);
     CHECK_EQ(peft_adapter_load(m2, "again", at("%s/%s", test_dir, name)), PEFT_OK);
-    CHECK_NEAR(distance(m2, expect), 0, 2e-5);
+    CHECK_NEAR(last_apart(m2, expect), 0, 2e-5);
     if (!strstr(name, "bias") && !model_of(m)->adapters->method->virtual) {
         CHECK_EQ(peft_adapter_merge(m, "default"), PEFT_OK);
-        CHECK_NEAR(distance(m, expect), 0, 2e-5);
+        CHECK_NEAR(last_apart(m, expect), 0, 2e-5);
     } else {
         CHECK_EQ(peft_adapter_merge(m, "default"), PEFT_EUNSUPPORTED);
     }
@@ -98,19 +77,19 @@ static void check_ranks(peft_model *m, const json *trace)
         for (int k = 0; k < a->sites[i].rank; k++) n += a->sites[i].part[2]->own[k] != 0;
         CHECK_EQ(n, json_number(j, -1));
     }
-    CHECK_NEAR(distance(m, trace), 0, 1e-4);
+    CHECK_NEAR(last_apart(m, trace), 0, 1e-4);
     CHECK_EQ(peft_adapter_save(m, "default", dirs[1]), PEFT_OK);
     for (int k = 0; k < 2; k++) {
         peft_model *other = base();
         CHECK_EQ(peft_adapter_load(other, "default", dirs[k]), PEFT_OK);
-        CHECK_NEAR(distance(other, trace), 0, k ? 1e-4 : 2e-5);
+        CHECK_NEAR(last_apart(other, trace), 0, k ? 1e-4 : 2e-5);
         CHECK_EQ(peft_adapter_save(other, "default", at("%s/again", test_dir)), PEFT_OK);
         peft_model_free(other);
         other = base();
         CHECK_EQ(peft_adapter_load(other, "default", at("%s/again", test_dir)), PEFT_OK);
-        CHECK_NEAR(distance(other, trace), 0, k ? 1e-4 : 2e-5);
+        CHECK_NEAR(last_apart(other, trace), 0, k ? 1e-4 : 2e-5);
         CHECK_EQ(peft_adapter_merge(other, "default"), PEFT_OK);
-        CHECK_NEAR(distance(other, trace), 0, k ? 1e-4 : 2e-5);
+        CHECK_NEAR(last_apart(other, trace), 0, k ? 1e-4 : 2e-5);
         peft_model_free(other);
     }
 }

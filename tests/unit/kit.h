@@ -205,14 +205,17 @@ static inline const char *make_without(const char *from, const char *name, const
     return in("%s", name);
 }
 
-static inline peft_model *load(const char *path)
+/* quant: what linear layers become, or NULL. */
+static inline peft_model *load_quant(const char *path, const char *quant)
 {
     peft_load_opts o = kit_opts();
     peft_model *m = NULL;
+    o.quant = quant;
     OK(peft_model_load(path, &o, &m));
     if (!m) GIVE_UP();
     return m;
 }
+static inline peft_model *load(const char *path) { return load_quant(path, NULL); }
 
 /* --- data */
 

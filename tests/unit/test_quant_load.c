@@ -21,16 +21,6 @@ static const struct { const char *path, *rows; } families[] = {
 };
 static const char *const quants[] = { "nf4", "fp4_dq", "q8_0", "q4_0" };
 
-static peft_model *load_as(const char *path, const char *quant)
-{
-    peft_load_opts o = kit_opts();
-    peft_model *m = NULL;
-    o.quant = quant;
-    OK(peft_model_load(path, &o, &m));
-    if (!m) GIVE_UP();
-    return m;
-}
-
 enum { WIDE = 768 };
 
 /* A llama of one layer. */
@@ -114,7 +104,7 @@ static int64_t expand(peft_model *to, peft_model *from)
 static void same_training_of(const char *path, const char *rows)
 {
     for (size_t k = 0; k < ARRAY_LEN(quants); k++) {
-        peft_model *few = load_as(path, quants[k]), *full = load(path);
+        peft_model *few = load_quant(path, quants[k]), *full = load(path);
         CHECK(expand(full, few) > 4);
         struct run a = train(few, rows), b = train(full, rows);
         double worst = 0;
@@ -143,7 +133,7 @@ static void same_embedding(void)
 {
     static const char path[] = "tests/golden/vision/clip";
     static float x[8192], y[512], z[512];
-    peft_model *few = load_as(path, "nf4"), *full = load(path);
+    peft_model *few = load_quant(path, "nf4"), *full = load(path);
     peft_info i = info_of(full);
     int n = i.channels * i.image_height * i.image_width;
     if (n > 8192 || i.embed_dim > 512) GIVE_UP();
@@ -166,7 +156,7 @@ static void no_expansion(void)
                                          "q4_k", "q5_k", "q6_k" };
     const char *dir = llama_of(WIDE, WIDE, 4);
     for (size_t i = 0; i < ARRAY_LEN(types); i++) {
-        peft_model *m = load_as(dir, types[i]);
+        peft_model *m = load_quant(dir, types[i]);
         struct mem *mem = &model_of(m)->host.mem;
         peft_adapter_opts a = { .size = sizeof(a), .rank = 1 };
         peft_train_opts o = { .size = sizeof(o), .lr = 0.01f, .batch = 1, .steps = 2 };

@@ -5,16 +5,6 @@ static const char llama[] = "tests/golden/tiny/llama";
 static float one[16 * 256], other[16 * 256];
 static int32_t ids[16];
 
-static peft_model *load_quant(const char *path, const char *quant)
-{
-    peft_load_opts o = kit_opts();
-    peft_model *m = NULL;
-    o.quant = quant;
-    OK(peft_model_load(path, &o, &m));
-    if (!m) GIVE_UP();
-    return m;
-}
-
 /* One row, whose tokens are all trained. */
 static const char *row_below(int vocab)
 {

@@ -542,23 +542,11 @@ static void test_long_runs(void)
         "\xcc\x81\xcc\xa3", "\xe6\x97\xa5", "<|im_end|>", "<", "[CLS]", "\xe2\x96\x81", "<0x41>"};
     static const char *const dirs[] = {GOLDEN "smollm2", GOLDEN "minilm", GOLDEN "kinds/llama3",
         GOLDEN "kinds/llama2", GOLDEN "kinds/qwen2", GOLDEN "kinds/falcon", GOLDEN "kinds/nfkc"};
-    const int64_t size = 1 << 20;
-    char *text = malloc((size_t)size + 16);
     for (size_t d = 0; d < ARRAY_LEN(dirs); d++) {
         struct tokenizer *t = open_folder(dirs[d]);
-        for (size_t u = 0; u < ARRAY_LEN(units) && t; u++) {
-            int64_t len = (int64_t)strlen(units[u]), n = 0;
-            for (; n < size; n += len) memcpy(text + n, units[u], (size_t)len);
-            struct ids ids;
-            ids_init(&ids, &host.mem);
-            clock_t start = clock();
-            CHECK_EQ(tok_encode(&host, t, text, n, TOK_SPECIAL, &ids), 0);
-            CHECK(clock() - start < 20 * CLOCKS_PER_SEC);
-            ids_free(&ids);
-        }
+        if (t) check_long_runs(t, units, ARRAY_LEN(units));
         tok_free(t);
     }
-    free(text);
 }
 
 static void test_bad_text(void)

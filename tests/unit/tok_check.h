@@ -4,6 +4,8 @@
 #define TESTS_TOK_CHECK_H
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
 
 #include "text/text.h"
 #include "test.h"
@@ -142,6 +144,24 @@ static void *failing(void *ctx, void *ptr, size_t old_size, size_t new_size)
     (void)ctx, (void)old_size;
     if (new_size == 0) return free(ptr), NULL;
     return countdown-- <= 0 ? NULL : realloc(ptr, new_size);
+}
+
+/* A million bytes of each unit are tokens in linear time. */
+static void check_long_runs(const struct tokenizer *t, const char *const *units, size_t n_units)
+{
+    const int64_t size = 1 << 20;
+    char *text = malloc((size_t)size + 16);
+    for (size_t u = 0; u < n_units; u++) {
+        int64_t len = (int64_t)strlen(units[u]), n = 0;
+        for (; n < size; n += len) memcpy(text + n, units[u], (size_t)len);
+        struct ids ids;
+        ids_init(&ids, &host.mem);
+        clock_t start = clock();
+        CHECK_EQ(tok_encode(&host, t, text, n, TOK_SPECIAL, &ids), 0);
+        CHECK(clock() - start < 20 * CLOCKS_PER_SEC);
+        ids_free(&ids);
+    }
+    free(text);
 }
 
 /* The n-th allocation fails: an error, and nothing is lost.  `end` is another
