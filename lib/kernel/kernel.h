@@ -104,7 +104,8 @@ struct compute {
     const struct blas *blas;
     const struct tile *half;        /* products of linear layers in bfloat16; NULL: in float32 */
     struct pool *pool;
-    float *scratch;                 /* scratch_each bytes for every worker */
+    float *scratch;                 /* scratch_each bytes for every worker, then those that all
+                                       of them share: linear_panels() */
     int64_t scratch_each;
 };
 float *compute_scratch(const struct compute *c, int worker);
@@ -115,7 +116,8 @@ void compute_rows(const struct compute *c, int64_t n, int64_t grain, range_fn *f
 /* --- linear layers: W [out, in] in any stored type, x [n, in], y [n, out] (leading dimensions are
  * the column counts).  A quantised or 16-bit W is expanded block by block into scratch. */
 struct matrix { const struct qtype *type; const void *data; int64_t rows, cols; };
-int64_t linear_scratch(void);                                    /* bytes a worker needs */
+int64_t linear_scratch(void), linear_panels(void);               /* bytes a worker needs; all */
+enum { LOW_RANK = 128 };             /* of a low-rank term that is made along with a product */
 /* y = alpha x W^T + beta y */
 void linear_forward(const struct compute *c, float *y, const float *x, const struct matrix *w,
                     int64_t n, float alpha, float beta);
