@@ -66,7 +66,9 @@ void graph_keep(struct tensor *t);
  * need not live any longer than that.  Forgotten by graph_reset. */
 void graph_watch(struct graph *g, void (*see)(void *arg, const struct tensor *t), void *arg);
 
-enum recompute { RECOMPUTE_NONE, RECOMPUTE_CHEAP, RECOMPUTE_LAYERS };
+/* What is made a second time rather than kept: of the segments below this number all, of the
+ * others what is cheap; or nothing. */
+enum recompute { RECOMPUTE_NONE = -1, RECOMPUTE_CHEAP = 0, RECOMPUTE_LAYERS = INT32_MAX };
 struct plan_report {
     int64_t slab;                        /* bytes: values, gradients, aux, temp */
     int64_t scratch;                     /* bytes a worker */
