@@ -34,7 +34,8 @@ static void try_blas(void *arg, int64_t task, int worker)
     float *c = (float *)(void *)t->memory + (worker + 2) * TRY_SIDE * TRY_SIDE;
     (void)task;
     for (int64_t i = 0; i < t->repeat; i++)
-        t->c->blas->sgemm(0, 1, TRY_SIDE, TRY_SIDE, TRY_SIDE, 1.0f, a, TRY_SIDE, b, TRY_SIDE, 0.0f, c, TRY_SIDE);
+        t->c->blas->sgemm(0, 1, TRY_SIDE, TRY_SIDE, TRY_SIDE, 1.0f, a, TRY_SIDE, b, TRY_SIDE, 0.0f,
+                          c, TRY_SIDE);
 }
 
 static void try_copy(void *arg, int64_t task, int worker)
