@@ -907,6 +907,37 @@ PEFT_API int32_t peft_train_run_for(peft_trainer *trainer, int64_t microseconds,
 /* From any thread: the step in flight, or the next one, ends with
  * PEFT_ECANCELLED within one operation and is undone. */
 PEFT_API int32_t peft_trainer_cancel(peft_trainer *trainer);
+/* Where the time of steps goes.  on 1: every operation is timed from now on, what was
+ * counted is forgotten; 0: no longer, at no cost.  Not while a step is in flight
+ * (PEFT_ESTATE). */
+PEFT_API int32_t peft_trainer_profile(peft_trainer *trainer, int32_t on);
+/* Operations of one name, on weights of one type and shape, in one direction. */
+typedef struct peft_work {
+    size_t size;
+    char name[32];        /* "linear", "attention", "clip and optimizer" ... */
+    char type[16];        /* of the weight, "Q4_1"; "" = it has none */
+    int64_t in, out;      /* the weight's inputs; columns of the result */
+    int32_t backward;     /* 1 = the gradients */
+    int32_t half;         /* 1 = by products in bfloat16 */
+    int64_t calls, rows;
+    double seconds;
+    double flops;         /* multiplications and additions */
+    double bytes;         /* of operands and results, each once */
+} peft_work;
+/* Row i, the longest time first; PEFT_EEND after the last, PEFT_ESTATE without a
+ * profile. */
+PEFT_API int32_t peft_trainer_work(const peft_trainer *trainer, int32_t i, peft_work *out);
+typedef struct peft_peaks {
+    size_t size;
+    double gflops;        /* float32 products, of operands that the first cache holds */
+    double gflops_bf16;   /* the same in bfloat16; 0 = the processor has none */
+    double gflops_blas;   /* 512 x 512 x 512 by BLAS, on each thread */
+    double gbytes;        /* copied, read and written ones counted, from memory */
+    char kernels[32], kernels_bf16[32];
+} peft_peaks;
+/* What the machine can do at most with the model's threads, kernel level and BLAS: half a
+ * second of measuring, in 128 MB. */
+PEFT_API int32_t peft_model_peaks(peft_model *model, peft_peaks *out);
 /* A checkpoint folder: weights, optimizer states, position.  Replaced whole. */
 PEFT_API int32_t peft_trainer_save(const peft_trainer *trainer, const char *dir);
 /* Into a trainer made with the same model, data and options; the further run

@@ -38,7 +38,7 @@ enum {
  * that threads finish at about the same time. */
 static const double task_min = 1 << 20, task_max = 1 << 28;
 
-static const struct tile *tile_of(const struct compute *c)
+const struct tile *tile_of(const struct compute *c)
 {
     if (c->half) return c->half;
 #if defined(__x86_64__) || defined(__i386__)

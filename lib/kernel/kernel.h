@@ -113,6 +113,18 @@ float *compute_scratch(const struct compute *c, int worker);
 typedef void range_fn(void *arg, int64_t begin, int64_t end, int worker);
 void compute_rows(const struct compute *c, int64_t n, int64_t grain, range_fn *fn, void *arg);
 
+/* --- what this machine can do with all threads of c, in about half a second; the best of some
+ * rounds.  `half` NULL = there are no products in bfloat16.  The memory is as large as what is
+ * copied and its copy: some times the caches. */
+struct peaks {
+    double tile, half, blas;        /* flops a second: register tiles on packed operands, which the
+                                       first cache holds, of float32 and of bfloat16; and BLAS */
+    double copy;                    /* bytes a second, read and written ones */
+};
+enum { PEAKS_MEMORY = 1 << 27 };    /* bytes */
+void peaks_measure(const struct compute *c, const struct tile *half, void *memory,
+                   struct peaks *out);
+
 /* --- linear layers: W [out, in] in any stored type, x [n, in], y [n, out] (leading dimensions are
  * the column counts).  A quantised or 16-bit W is expanded block by block into scratch. */
 struct matrix { const struct qtype *type; const void *data; int64_t rows, cols; };
