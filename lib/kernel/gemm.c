@@ -31,7 +31,7 @@ enum {
     LINE = TILE_COLS * 2 * DEPTH,    /* what lies between */
     LINES = 32,                      /* at most, and an even number */
     PACK_ROWS = 64,                  /* of a task that packs; whole panels of all tiles */
-    SIDE_STRIPS = MOST_WIDE * LOW_RANK,
+    SIDE_STRIPS = MOST_WIDE * LOW_RANK, /* of a second term; or a flipped part of C */
     SCRATCH = STRIPS + LINE + SIDE_STRIPS + 64
 };
 /* Multiplications of a task: enough to pay for waking a thread, and few enough
@@ -112,7 +112,7 @@ struct product {
     int64_t n, cols;
     float beta;
     struct term term[2];
-    int terms;
+    int terms, flipped;              /* flipped: C lies transposed, and beta is 1 */
     const struct tile *tile;
     int64_t row, from, depth;        /* the part at work: n rows, the first term's depth */
     int64_t rows, wide, down;        /* of a task; tasks in a column */
@@ -228,23 +228,27 @@ static void product_task(void *arg, int64_t task, int worker)
     const struct tile *t = g->tile;
     int64_t i = task % g->down * g->rows, j = task / g->down * g->wide, step = g->term[0].step;
     int64_t end = MIN(i + g->rows, g->n), cols = MIN(g->wide, g->cols - j);
-    float *scratch = compute_scratch(g->c, worker), *line = scratch + STRIPS;
-    float beta = g->from ? 1.0f : g->beta;
+    float *scratch = compute_scratch(g->c, worker), *line = scratch + STRIPS, *more = line + LINE;
+    float *to = g->flipped ? more : g->out + (g->row + i) * g->cols + j;
+    int64_t ld = g->flipped ? cols : g->cols;
+    float beta = g->flipped ? 0.0f : g->from ? 1.0f : g->beta;
     struct block side;
     if (t->begin) t->begin();
-    if (g->terms > 1) side = block_of(g, 1, 0, (char *)(line + LINE), line, j, cols);
+    if (g->terms > 1) side = block_of(g, 1, 0, (char *)more, line, j, cols);
     for (int64_t p = 0; p < g->depth; p += step, beta = 1.0f) {
         const struct block b = block_of(g, 0, p, (char *)scratch, line, j, cols);
         bool last = g->terms > 1 && p + step >= g->depth;
         for (int64_t r = i; r < end; r += t->mr)
             for (int64_t s = 0; s < cols; s += t->nr) {
-                float *out = g->out + (g->row + r) * g->cols + j + s;
+                float *out = to + (r - i) * ld + s;
                 int64_t rows = MIN(t->mr, end - r), n = MIN(t->nr, cols - s);
-                sum_block(t, &b, r, s, out, g->cols, rows, n, beta);
-                if (last) sum_block(t, &side, r, s, out, g->cols, rows, n, 1.0f);
+                sum_block(t, &b, r, s, out, ld, rows, n, beta);
+                if (last) sum_block(t, &side, r, s, out, ld, rows, n, 1.0f);
             }
     }
     if (t->end) t->end();
+    for (int64_t s = 0; s < cols && g->flipped; s++)
+        for (int64_t r = i; r < end; r++) g->out[(j + s) * g->n + r] += to[(r - i) * ld + s];
 }
 
 /* The part at work.  Columns that are expanded by one task only cost least, but
@@ -339,12 +343,17 @@ static void by_blas(const struct product *g)
     pool_run(g->c->pool, b.t.down * b.t.across, blas_task, &b);
 }
 
+static bool by_blas_is_better(const struct product *g)
+{
+    return g->tile == &tile_c && direct(&g->term[0].w) && g->c->blas->lib;
+}
+
 static void multiply(struct product *g)
 {
     const struct term *t = &g->term[0];
     if (g->n <= 0 || g->cols <= 0) return;
     g->tile = tile_of(g->c);
-    if ((g->tile == &tile_c && direct(&t->w) && g->c->blas->lib) || t->depth <= 0) by_blas(g);
+    if (by_blas_is_better(g) || t->depth <= 0) by_blas(g);
     else by_tiles(g, NULL);
 }
 
@@ -428,5 +437,57 @@ void linear_dw(const struct compute *c, float *dw, const float *dy, const float 
     struct product g = { .c = c, .out = dw, .n = out, .cols = in, .beta = 1,
                          .term = { { .a = dy, .lda = out, .depth = n, .turned = 1, .alpha = alpha,
                                      .w = { &qtype_f32, x, n, in } } } };
+    /* The narrow side is the one to be packed. */
+    if (tile_of(c) != &tile_c && in < out && in <= LOW_RANK) {
+        g.n = in, g.cols = out, g.flipped = 1;
+        g.term[0].a = x, g.term[0].lda = in;
+        g.term[0].w = (struct matrix){ &qtype_f32, dy, n, out };
+    }
     multiply(&g);
+}
+
+/* out = beta out + a op(W) + low op(after), where low = s a op(first). */
+static void with_low(struct product *g, float *low, const struct matrix *first, float s,
+                     const struct matrix *after, float s_after)
+{
+    bool forward = g->term[0].transposed;
+    const float *a = g->term[0].a;
+    int64_t rank = forward ? first->rows : first->cols;
+    struct product down = { .c = g->c, .out = low, .n = g->n, .cols = rank };
+    down.term[0] = forward ? forward_term(a, first, s) : back_term(a, first, s);
+    g->term[1] = forward ? forward_term(low, after, s_after) : back_term(low, after, s_after);
+    down.tile = g->tile = tile_of(g->c);
+    if (rank <= LOW_RANK && direct(first) && direct(after) && !by_blas_is_better(g)) {
+        by_tiles(g, &down);
+        return;
+    }
+    multiply(g);
+    multiply(&down);
+    g->term[0] = g->term[1];
+    g->beta = 1;
+    multiply(g);
+}
+
+void low_rank_forward(const struct compute *c, float *y, float *low, const float *x,
+                      const struct matrix *w, const struct matrix *a, const struct matrix *b,
+                      int64_t n, float s)
+{
+    if (n <= FEW_ROWS) {
+        linear_forward(c, y, x, w, n, 1.0f, 0.0f);
+        linear_forward(c, low, x, a, n, 1.0f, 0.0f);
+        linear_forward(c, y, low, b, n, s, 1.0f);
+        return;
+    }
+    struct product g = { .c = c, .out = y, .n = n, .cols = w->rows,
+                         .term = { forward_term(x, w, 1.0f) } };
+    with_low(&g, low, a, 1.0f, b, s);
+}
+
+void low_rank_dx(const struct compute *c, float *dx, float *dlow, const float *dy,
+                 const struct matrix *w, const struct matrix *a, const struct matrix *b,
+                 int64_t n, float s, float beta)
+{
+    struct product g = { .c = c, .out = dx, .n = n, .cols = w->cols, .beta = beta,
+                         .term = { back_term(dy, w, 1.0f) } };
+    with_low(&g, dlow, b, s, a, 1.0f);
 }
