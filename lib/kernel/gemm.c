@@ -24,11 +24,13 @@ enum {
     /* These bound the panels and a worker's scratch, in floats where not said. */
     ROWS = 1024,                     /* of a block of panels */
     PANELS = ROWS * 1024,            /* its rows times its depth */
-    DEPTH = 384,                     /* of what is expanded at a time */
+    DEPTH = 192,                     /* of a block; in bfloat16 a half more */
     WIDE = 96,                       /* columns of a task, or else whole blocks */
     MOST_WIDE = 256 + TILE_COLS,     /* no stored type has longer blocks; whole strips */
-    STRIPS = MOST_WIDE * DEPTH,      /* they expanded */
+    STRIPS = MOST_WIDE * 2 * DEPTH,  /* they expanded */
     LINE = TILE_COLS * 2 * DEPTH,    /* what lies between */
+    BLOCKS = 8,                      /* of the depth, at most, that they are of */
+    SUM_ROWS = 128,                  /* that go through them; whole panels of all tiles */
     LINES = 32,                      /* at most, and an even number */
     PACK_ROWS = 64,                  /* of a task that packs; whole panels of all tiles */
     SIDE_STRIPS = MOST_WIDE * LOW_RANK, /* of a second term; or a flipped part of C */
@@ -116,6 +118,7 @@ struct product {
     const struct tile *tile;
     int64_t row, from, depth;        /* the part at work: n rows, the first term's depth */
     int64_t rows, wide, down;        /* of a task; tasks in a column */
+    int64_t blocks;                  /* expanded at once */
 };
 
 /* Bytes of the panels of n rows over a depth. */
@@ -138,7 +141,7 @@ static int64_t multiple(int64_t a, int64_t b)
 static int64_t step_of(const struct tile *tile, const struct term *t)
 {
     int64_t unit = multiple(tile->deep, t->transposed ? t->w.type->block : 8);
-    int64_t most = MAX(DEPTH * 4 / tile->size / unit, 1) * unit;
+    int64_t most = MAX(DEPTH * (8 - tile->size) / 4 / unit, 1) * unit;
     return even_out(t->depth, div_up(t->depth, most), unit);
 }
 
@@ -202,26 +205,35 @@ static void expand_strips(const struct tile *tile, const struct term *t, char *t
     for (int64_t s = 0; s < cols; s += nr) tile_fill(tile, to + s / nr * strip, depth);
 }
 
-/* A block of the depth: the panels of all rows, and the strips of a task. */
+/* Blocks of the depth: the panels of all rows, and the strips of a task. */
 struct block { const char *panels, *strips; int64_t depth, each; float alpha; };
 
-static struct block block_of(const struct product *g, int k, int64_t p, char *strips, float *line,
-                             int64_t j, int64_t cols)
+/* Block p of term k, whose strips are expanded to `strips`; returns their end. */
+static char *block_of(const struct product *g, int k, int64_t p, char *strips, float *line,
+                      int64_t j, int64_t cols, struct block *b)
 {
     const struct term *t = &g->term[k];
     int64_t depth = MIN(t->step, (k ? t->depth : g->depth) - p);
     expand_strips(g->tile, t, strips, line, (k ? 0 : g->from) + p, depth, j, cols);
-    return (struct block){ t->panels + panel_bytes(g->tile, g->n, p), strips, depth,
-                           tile_deep(g->tile, depth) * g->tile->size, t->alpha };
+    *b = (struct block){ t->panels + panel_bytes(g->tile, g->n, p), strips, depth,
+                         tile_deep(g->tile, depth) * g->tile->size, t->alpha };
+    return strips + div_up(cols, g->tile->nr) * g->tile->nr * b->each;
 }
 
-static inline void sum_block(const struct tile *t, const struct block *b, int64_t i, int64_t s,
-                             float *out, int64_t ld, int64_t rows, int64_t cols, float beta)
+/* Where a task's part of C lies, and the rows of it at work. */
+struct corner { float *c; int64_t ld, row, rows, cols; };
+
+static void sum_block(const struct tile *t, const struct block *b, const struct corner *at,
+                      float beta)
 {
-    t->sum(b->depth, b->panels + i * b->each, b->strips + s * b->each, out, ld, rows, cols,
-           b->alpha, beta);
+    for (int64_t s = 0; s < at->cols; s += t->nr)
+        for (int64_t r = 0; r < at->rows; r += t->mr)
+            t->sum(b->depth, b->panels + (at->row + r) * b->each, b->strips + s * b->each,
+                   at->c + r * at->ld + s, at->ld, MIN(t->mr, at->rows - r),
+                   MIN(t->nr, at->cols - s), b->alpha, beta);
 }
 
+/* Few rows at a time go through all blocks, so that C stays in the cache. */
 static void product_task(void *arg, int64_t task, int worker)
 {
     const struct product *g = arg;
@@ -230,21 +242,21 @@ static void product_task(void *arg, int64_t task, int worker)
     int64_t end = MIN(i + g->rows, g->n), cols = MIN(g->wide, g->cols - j);
     float *scratch = compute_scratch(g->c, worker), *line = scratch + STRIPS, *more = line + LINE;
     float *to = g->flipped ? more : g->out + (g->row + i) * g->cols + j;
-    int64_t ld = g->flipped ? cols : g->cols;
+    int64_t ld = g->flipped ? cols : g->cols, most = g->blocks * step;
     float beta = g->flipped ? 0.0f : g->from ? 1.0f : g->beta;
-    struct block side;
+    struct block b[BLOCKS + 1];
     if (t->begin) t->begin();
-    if (g->terms > 1) side = block_of(g, 1, 0, (char *)more, line, j, cols);
-    for (int64_t p = 0; p < g->depth; p += step, beta = 1.0f) {
-        const struct block b = block_of(g, 0, p, (char *)scratch, line, j, cols);
-        bool last = g->terms > 1 && p + step >= g->depth;
-        for (int64_t r = i; r < end; r += t->mr)
-            for (int64_t s = 0; s < cols; s += t->nr) {
-                float *out = to + (r - i) * ld + s;
-                int64_t rows = MIN(t->mr, end - r), n = MIN(t->nr, cols - s);
-                sum_block(t, &b, r, s, out, ld, rows, n, beta);
-                if (last) sum_block(t, &side, r, s, out, ld, rows, n, 1.0f);
-            }
+    for (int64_t p = 0; p < g->depth; p += most, beta = 1.0f) {
+        char *strips = (char *)scratch;
+        int n = 0;
+        for (int64_t q = p; q < MIN(p + most, g->depth); q += step)
+            strips = block_of(g, 0, q, strips, line, j, cols, &b[n++]);
+        if (g->terms > 1 && p + most >= g->depth)
+            block_of(g, 1, 0, (char *)more, line, j, cols, &b[n++]);
+        for (int64_t r = i; r < end; r += SUM_ROWS) {
+            const struct corner at = { to + (r - i) * ld, ld, r, MIN(SUM_ROWS, end - r), cols };
+            for (int k = 0; k < n; k++) sum_block(t, &b[k], &at, k ? 1.0f : beta);
+        }
     }
     if (t->end) t->end();
     for (int64_t s = 0; s < cols && g->flipped; s++)
@@ -262,6 +274,9 @@ static void run_part(struct product *g)
     g->down = across < 2 * threads && threads > 1 ? div_up(2 * threads, across) : 1;
     g->rows = even_out(g->n, g->down, g->tile->mr);
     g->down = div_up(g->n, g->rows);
+    int64_t width = div_up(MIN(g->wide, g->cols), g->tile->nr) * g->tile->nr;
+    int64_t strips = width * tile_deep(g->tile, t->step) * g->tile->size;
+    g->blocks = MIN(MAX(STRIPS * 4 / strips, 1), BLOCKS);
     double work = (double)g->n * (double)g->cols * (double)g->depth;
     run_tasks(g->c, work, g->down * across, product_task, g);
 }
