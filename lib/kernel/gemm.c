@@ -344,6 +344,8 @@ static void narrow_task(void *arg, int64_t task, int worker)
         int64_t depth = MIN(NARROW, g->n - p);
         const float *b = g->wide + p * g->cols + j;
         t->pack_turned(panels, g->thin + p * g->r, g->r, g->r, depth);
+        for (int64_t q = depth; q < MIN(depth + NARROW, g->n - p); q++)
+            for (int64_t s = 0; s < cols; s += 16) __builtin_prefetch(b + q * g->cols + s, 0, 2);
         for (int64_t s = 0; s < cols; s += t->nr)
             for (int64_t r = 0; r < g->r; r += t->mr)
                 t->sum_rows(depth, panels + r * depth, b + s, g->cols, sum + r * cols + s, cols,

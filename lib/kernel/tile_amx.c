@@ -77,12 +77,16 @@ static inline __attribute__((always_inline)) void store_sums(float *c, int64_t l
     if (two && wide) _tile_stored(3, c + SIDE * ld + SIDE, (size_t)ld * 4);
 }
 
+/* Meanwhile rows of C are asked for, some at each step. */
 static inline __attribute__((always_inline)) void add_part(const struct tile_part *part, int two,
-                                                           int wide)
+                                                           int wide, const float *c, int64_t ldc,
+                                                           int64_t rows)
 {
     int64_t blocks = div_up(part->depth, DEEP);
     const word *a = part->a, *a2 = a + blocks * BLOCK, *b = part->b;
+    int64_t each = div_up(rows, blocks);
     for (int64_t k = 0; k < blocks; k++, a += BLOCK, a2 += BLOCK, b += WORDS * NR) {
+        fetch_tile(c + k * each * ldc, ldc, MIN(each, rows - k * each), wide ? NR : SIDE);
         _tile_loadd(4, a, 64);
         _tile_loadd(6, b, NR * 4);
         if (wide) _tile_loadd(7, b + LANES, NR * 4);
@@ -104,7 +108,6 @@ static inline __attribute__((always_inline)) void sum_sides(
     int whole = plain && rows == (two ? MR : SIDE) && cols == (wide ? NR : SIDE);
     int64_t ld = whole ? ldc : NR;
     float *to = whole ? c : (float *)(void *)s;
-    fetch_tile(c, ldc, rows, cols);
     for (int64_t i = 0; i < rows && plain && !whole && beta != 0; i++)
         memcpy(to + i * NR, c + i * ldc, (size_t)cols * sizeof *c);
     _tile_zero(0);
@@ -112,7 +115,8 @@ static inline __attribute__((always_inline)) void sum_sides(
     _tile_zero(2);
     _tile_zero(3);
     if (plain && beta != 0) load_sums(to, ld, two, wide);
-    for (int k = 0; k < parts; k++) add_part(part + k, two, wide);
+    add_part(part, two, wide, c, ldc, plain && beta != 0 ? 0 : rows);
+    for (int k = 1; k < parts; k++) add_part(part + k, two, wide, c, ldc, 0);
     store_sums(to, ld, two, wide);
     if (!plain) store_tile(s, c, ldc, rows, cols, NV, alpha, beta);
     for (int64_t i = 0; i < rows && plain && !whole; i++)
