@@ -44,17 +44,17 @@ static void pack_codes(uint8_t *p, const float *x, int64_t n, const float *level
     for (int i = 0; i < 15; i++) bound[i] = (level[order[i]] + level[order[i + 1]]) / 2;
     for (; n > 0; n -= 64, x += 64, p += 36) {
         int64_t here = MIN(n, 64);
-        uint8_t code[64];
+        float v[64];
+        int rank[64] = { 0 };
         float scale = largest_of(x, here), most = scale > 1e-38f ? scale : 1e-38f;
         if (here < 64) scale = most;
         memcpy(p, &scale, 4);
-        for (int j = 0; j < 64; j++) {
-            float v = j < here ? quotient(x[j], most, here == 64) : 0;
-            int k = 0;
-            while (k < 15 && !(v <= bound[k])) k++;
-            code[j] = order[k];
-        }
-        for (int j = 0; j < 32; j++) p[4 + j] = (uint8_t)(code[2 * j] << 4 | code[2 * j + 1]);
+        for (int j = 0; j < 64; j++)
+            v[j] = j < here ? quotient(x[j], most, here == 64) : 0;
+        for (int i = 0; i < 15; i++)
+            for (int j = 0; j < 64; j++) rank[j] += !(v[j] <= bound[i]);
+        for (int j = 0; j < 32; j++)
+            p[4 + j] = (uint8_t)(order[rank[2 * j]] << 4 | order[rank[2 * j + 1]]);
     }
 }
 
