@@ -852,6 +852,10 @@ typedef struct peft_train_opts {
                                  "cosent" (or "cosine") for pairs with a score */
     float scale;              /* of cosines in match and cosent; 0 = 20 */
     float margin;             /* of triplet; 0 = 5 */
+    const char *optimizer_states; /* NULL = "f32"; "bf16": rounded up or down at random (by seed);
+                                 "8bit": 256 numbers share a scale (Dettmers et al. 2022).
+                                 Tensors of less than 4096 numbers keep float32; weights and
+                                 gradients do in any case */
 } peft_train_opts;
 enum {
     PEFT_RECOMPUTE_AUTO = 0,   /* as CHEAP */

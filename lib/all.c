@@ -227,6 +227,7 @@
 #include "train/retrieve.c"
 #include "train/sched.c"
 #include "train/setup.c"
+#include "train/states.c"
 #include "train/trainer.c"
 #include "train/objective/classify.c"
 #include "train/objective/embed.c"

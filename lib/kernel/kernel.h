@@ -31,6 +31,7 @@ extern const char *const act_names[ACT_COUNT];
  * `add` 0 stores into the gradient, 1 adds to it. */
 struct adamw;
 struct tile;
+enum { STATE_BLOCK = 256, STATE_DRAWS = 128 };
 struct kernels {
     const char *name;
     /* --- vectors of n */
@@ -53,6 +54,16 @@ struct kernels {
      * w -= lr*wd*w;  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;
      * w -= lr/(1-b1^t) * m / (sqrt(v)/sqrt(1-b2^t) + eps), with g scaled by gscale first. */
     void (*adamw)(float *w, const float *g, float *m, float *v, int64_t n, const struct adamw *h);
+    /* Optimizer states in 8 bits, in blocks of STATE_BLOCK as levels of tree_levels times the
+     * block's largest magnitude.  plain: no number is below zero, and those above it do not
+     * become zero. */
+    void (*pack8)(uint8_t *q, float *largest, const float *x, int64_t n, int plain);
+    void (*unpack8)(float *y, const uint8_t *q, const float *largest, const float level[256],
+                    int64_t n);
+    /* In bfloat16, rounded at random with the draws of a stream from `block` on, of which
+     * STATE_DRAWS numbers take 16: word i / 16 % 4 of block i % 16, the low half first. */
+    void (*round16)(uint16_t *y, const float *x, int64_t n, uint64_t seed, uint64_t stream,
+                    uint64_t block);
     /* --- rows of n columns; one call handles `rows` rows */
     /* y = x * rstd * (w + plus); rstd[rows] kept.  eps inside the root. */
     void (*rmsnorm)(float *y, float *rstd, const float *x, const float *w, int64_t rows, int64_t n,

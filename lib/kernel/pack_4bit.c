@@ -80,16 +80,16 @@ static float tenth_to_one(int k, int n)
 
 /* Powers of ten from 1e-6 on, each cut finer than the one before (Dettmers et al.
  * 2022, dynamic tree quantisation). */
-void scales_levels(float level[256])
+void tree_levels(float level[256], int plain)
 {
     static const float tens[7] = {1e-6f, 1e-5f, 1e-4f, 1e-3f, 1e-2f, 1e-1f, 1.0f};
-    float *up = level + 128, *down = level + 126;
-    level[127] = 0;
+    float *up = level + (plain ? 1 : 128), *down = level + 126;
+    level[plain ? 0 : 127] = 0;
     for (int i = 0; i < 7; i++)
-        for (int k = 0, n = 1 << i; k < n; k++) {
+        for (int k = 0, n = (plain ? 2 : 1) << i; k < n; k++) {
             float middle = (tenth_to_one(k, n) + tenth_to_one(k + 1, n)) / 2.0f;
             *up++ = tens[i] * middle;
-            *down-- = -(tens[i] * middle);
+            if (!plain) *down-- = -(tens[i] * middle);
         }
     level[255] = 1;
 }
@@ -98,7 +98,7 @@ float scales_pack(uint8_t *q, float *largest, const float *scale, int64_t n)
 {
     float level[256], bound[255];
     double sum = 0;
-    scales_levels(level);
+    tree_levels(level, 0);
     for (int i = 0; i < 255; i++) bound[i] = (level[i] + level[i + 1]) / 2;
     for (int64_t i = 0; i < n; i++) sum += (double)scale[i];
     float mean = n > 0 ? (float)sum / (float)n : 0;
