@@ -6,7 +6,7 @@
  * and their cut depends on the shape alone.  A weight that BLAS cannot read is
  * expanded straight into the order that the register tiles want (tile.h), and so
  * is every operand of a product in bfloat16. */
-#include "kernel/kernel.h"
+#include "kernel/decode.h"
 #include "kernel/level.h"
 #include "kernel/tile.h"
 
@@ -14,7 +14,6 @@
 
 enum {
     TASKS = 8,                       /* for products of ordinary size */
-    FEW_ROWS = 4,                    /* rows for which dot products win */
     /* A stored weight is worked off in blocks of the depth, of A's rows and of
      * columns; these bound a worker's scratch (in floats where not said). */
     DEPTH = 384,
@@ -244,53 +243,13 @@ static void multiply(struct product *g)
     pool_run(g->c->pool, g->t.down * g->t.across, stored ? stored_tile : product_tile, g);
 }
 
-/* ------------------------------------------------------------ few rows */
-
-struct decode {
-    const struct compute *c;
-    const struct matrix *w;
-    float *y;
-    const float *x;
-    int64_t n;
-    float alpha, beta;
-};
-
-/* y[:, o] for outputs [begin, end): each row of W is read and expanded once. */
-static void decode_outputs(void *arg, int64_t begin, int64_t end, int worker)
-{
-    const struct decode *d = arg;
-    int64_t in = d->w->cols, out = d->w->rows;
-    const int64_t most = STRIPS;
-    bool as_is = direct(d->w);
-    for (int64_t o = begin; o < end; o++) {
-        float sum[FEW_ROWS] = {0};
-        for (int64_t p = 0; p < in; p += most) {
-            int64_t depth = MIN(most, in - p);
-            const float *row = (const float *)d->w->data + o * in + p;
-            if (!as_is) {
-                float *to = compute_scratch(d->c, worker);
-                expand(to, d->w, o, p, depth);
-                row = to;
-            }
-            for (int64_t i = 0; i < d->n; i++)
-                sum[i] += d->c->k->dot(row, d->x + i * in + p, depth);
-        }
-        for (int64_t i = 0; i < d->n; i++) {
-            float *y = d->y + i * out + o;
-            *y = d->beta == 0 ? d->alpha * sum[i] : d->alpha * sum[i] + d->beta * *y;
-        }
-    }
-}
-
 /* ------------------------------------------------------------- the doors */
 
 void linear_forward(const struct compute *c, float *y, const float *x, const struct matrix *w,
                     int64_t n, float alpha, float beta)
 {
     if (n <= FEW_ROWS) {
-        struct decode d = {c, w, y, x, n, alpha, beta};
-        int64_t grain = (int64_t)(task_min / 4) / MAX(w->cols, 1) + 1;
-        if (n > 0) compute_rows(c, w->rows, grain, decode_outputs, &d);
+        linear_few(c, y, x, w, n, alpha, beta);
         return;
     }
     struct product g = { .c = c, .w = *w, .out = y, .a = x, .lda = w->cols, .n = n,

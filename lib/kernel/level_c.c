@@ -3,4 +3,5 @@
 
 #define LEVEL c
 #include "kernel/vec.inc"
+#include "kernel/few.inc"
 #include "kernel/row.inc"

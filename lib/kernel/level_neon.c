@@ -4,6 +4,7 @@
 #if defined(__aarch64__)
 #define LEVEL neon
 #include "kernel/vec.inc"
+#include "kernel/few.inc"
 #include "kernel/row.inc"
 #else
 const struct level *const level_neon = NULL;
