@@ -21,6 +21,7 @@
 #include "kernel/blas.c"
 #include "kernel/cayley.c"
 #include "kernel/compute.c"
+#include "kernel/decode.c"
 #include "kernel/gemm.c"
 #include "kernel/kernels.c"
 #include "kernel/lstm.c"

@@ -6,6 +6,7 @@
 #define LEVEL avx512
 #include "kernel/vec.inc"
 #include "kernel/state.inc"
+#include "kernel/few.inc"
 #include "kernel/row.inc"
 #else
 const struct level *const level_avx512 = NULL;

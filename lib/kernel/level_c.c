@@ -4,4 +4,5 @@
 #define LEVEL c
 #include "kernel/vec.inc"
 #include "kernel/state.inc"
+#include "kernel/few.inc"
 #include "kernel/row.inc"
