@@ -59,6 +59,7 @@
 #include "graph/op/layernorm.c"
 #include "graph/op/linear.c"
 #include "graph/op/linear_add.c"
+#include "graph/op/low_rank.c"
 #include "graph/op/lstm.c"
 #include "graph/op/magnitude.c"
 #include "graph/op/match.c"

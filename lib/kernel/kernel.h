@@ -140,7 +140,7 @@ void peaks_measure(const struct compute *c, const struct tile *half, void *memor
  * the column counts).  A quantised or 16-bit W is expanded block by block into scratch. */
 struct matrix { const struct qtype *type; const void *data; int64_t rows, cols; };
 int64_t linear_scratch(void), linear_panels(void);               /* bytes a worker needs; all */
-enum { LOW_RANK = 128 };             /* of a low-rank term that is made along with a product */
+enum { LOW_RANK = 128 };             /* the largest that is made in one pass */
 /* y = alpha x W^T + beta y */
 void linear_forward(const struct compute *c, float *y, const float *x, const struct matrix *w,
                     int64_t n, float alpha, float beta);
@@ -150,6 +150,15 @@ void linear_dx(const struct compute *c, float *dx, const float *dy, const struct
 /* dw [out, in] += alpha dy^T x */
 void linear_dw(const struct compute *c, float *dw, const float *dy, const float *x, int64_t n,
                int64_t out, int64_t in, float alpha);
+/* With a low-rank term, A [r, in] and B [out, r] of floats, in one pass over x or dy:
+ * low [n, r] = x A^T,  y = x W^T + s low B^T */
+void low_rank_forward(const struct compute *c, float *y, float *low, const float *x,
+                      const struct matrix *w, const struct matrix *a, const struct matrix *b,
+                      int64_t n, float s);
+/* dlow [n, r] = s dy B,  dx = dy W + dlow A + beta dx */
+void low_rank_dx(const struct compute *c, float *dx, float *dlow, const float *dy,
+                 const struct matrix *w, const struct matrix *a, const struct matrix *b,
+                 int64_t n, float s, float beta);
 
 /* norm[begin..end) = lengths of the rows of W + s B A; A [r, in], B [out, r], temp
  * [LORA_NORM_ROWS, in]. */
