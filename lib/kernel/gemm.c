@@ -30,7 +30,7 @@ static const double task_min = 1 << 20, task_max = 1 << 28;
 
 struct tiles { int64_t rows, cols, down, across; };
 
-static const struct tile *tile_of(const struct compute *c)
+const struct tile *tile_of(const struct compute *c)
 {
     if (c->half) return c->half;
 #if defined(__x86_64__) || defined(__i386__)
