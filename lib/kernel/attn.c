@@ -26,7 +26,7 @@ enum {
     KEYS = 128,         /* keys of a tile of scores */
     UNIT = 32,          /* no tile has more rows, nor fills a depth up to more */
     FEW = 2,            /* queries that pass over keys as they lie, as in decoding */
-    TASKS = 16          /* chains and heads of keys that keep threads busy */
+    CHAINS = 16         /* chains and heads of keys that keep threads busy */
 };
 
 struct attn_job {
@@ -56,7 +56,7 @@ struct area {
 };
 
 /* Column c is row c / g and head c % g of those from `row` and `head` on. */
-struct block {
+struct attn_block {
     const struct attn_job *j;
     struct area m;
     int64_t row, rows, head, g, cols;
@@ -88,7 +88,7 @@ int64_t attn_scratch(const struct attn *a)
 
 /* --- which rows belong together */
 
-static bool is_empty(const struct attn *a, int64_t i) { return a->lo[i] >= a->hi[i]; }
+static bool sees_none(const struct attn *a, int64_t i) { return a->lo[i] >= a->hi[i]; }
 
 /* The keys that any of the rows attends to. */
 static void touched_keys(const struct attn *a, int64_t row, int64_t rows, int64_t *from,
@@ -97,7 +97,7 @@ static void touched_keys(const struct attn *a, int64_t row, int64_t rows, int64_
     *from = a->nk;
     *to = 0;
     for (int64_t i = row; i < row + rows; i++) {
-        if (is_empty(a, i)) continue;
+        if (sees_none(a, i)) continue;
         *from = MIN(*from, a->lo[i]);
         *to = MAX(*to, a->hi[i]);
     }
@@ -129,12 +129,12 @@ static void find_chains(struct attn_job *j)
     const struct attn *a = j->a;
     int32_t least = INT32_MAX, most = 0, *start = j->start;
     for (int64_t i = a->nq - 1; i >= 0; i--) {
-        if (!is_empty(a, i)) least = MIN(least, a->lo[i]);
+        if (!sees_none(a, i)) least = MIN(least, a->lo[i]);
         start[i] = least;
     }
     for (int64_t i = 0; i < a->nq; i++) {
-        bool begins = most && start[i] >= most && !is_empty(a, i);
-        if (!is_empty(a, i)) most = MAX(most, a->hi[i]);
+        bool begins = most && start[i] >= most && !sees_none(a, i);
+        if (!sees_none(a, i)) most = MAX(most, a->hi[i]);
         if (begins || !i) start[j->n_start++] = (int32_t)i;
     }
     if (!a->nq) start[j->n_start++] = 0;
@@ -144,7 +144,7 @@ static void find_chains(struct attn_job *j)
 /* --- products of a block, beginning with what is left out */
 
 /* The next keys of the block. */
-static void take_keys(struct block *b, int64_t key, int64_t keys)
+static void take_keys(struct attn_block *b, int64_t key, int64_t keys)
 {
     const struct attn *a = b->j->a;
     int64_t nr = b->j->tile->nr;
@@ -168,7 +168,7 @@ static void take_keys(struct block *b, int64_t key, int64_t keys)
 }
 
 /* s [keys, columns] = alpha times panels of keys by strips of columns. */
-static void by_columns(const struct block *b, float *s, float alpha, const char *panels,
+static void by_columns(const struct attn_block *b, float *s, float alpha, const char *panels,
                        const char *strips)
 {
     const struct tile *t = b->j->tile;
@@ -180,7 +180,7 @@ static void by_columns(const struct block *b, float *s, float alpha, const char 
 }
 
 /* y[rows, head_dim] += alpha times a panel by strips, of whose depth a part is left out. */
-static void by_dims(const struct block *b, float *y, int64_t ld, int64_t rows, int64_t depth,
+static void by_dims(const struct attn_block *b, float *y, int64_t ld, int64_t rows, int64_t depth,
                     float alpha, const char *strips, int64_t all, int64_t first)
 {
     const struct tile *t = b->j->tile;
@@ -192,7 +192,7 @@ static void by_dims(const struct block *b, float *y, int64_t ld, int64_t rows, i
 }
 
 /* y[columns, head_dim] += alpha s^T times what lies in the strips, by keys. */
-static void to_columns(const struct block *b, float *y, float alpha, const float *s,
+static void to_columns(const struct attn_block *b, float *y, float alpha, const float *s,
                        const char *strips)
 {
     const struct tile *t = b->j->tile;
@@ -210,7 +210,7 @@ static void to_columns(const struct block *b, float *y, float alpha, const float
 }
 
 /* y[keys, head_dim] += alpha s times what lies in the strips, by columns. */
-static void to_keys(const struct block *b, float *y, int64_t ld, float alpha, const float *s,
+static void to_keys(const struct attn_block *b, float *y, int64_t ld, float alpha, const float *s,
                     const char *strips)
 {
     const struct tile *t = b->j->tile;
@@ -229,26 +229,26 @@ static void to_keys(const struct block *b, float *y, int64_t ld, float alpha, co
 
 /* --- packing */
 
-static int64_t key_at(const struct block *b)
+static int64_t key_at(const struct attn_block *b)
 {
     const struct attn *a = b->j->a;
     return (b->key * a->kv_heads + b->head / (a->heads / a->kv_heads)) * a->head_dim;
 }
 
-static int64_t column_at(const struct block *b, int64_t c)
+static int64_t column_at(const struct attn_block *b, int64_t c)
 {
     const struct attn *a = b->j->a;
     return ((b->row + c / b->g) * a->heads + b->head + c % b->g) * a->head_dim;
 }
 
-static void pack_keys(const struct block *b, char *to, const float *x)
+static void pack_keys(const struct attn_block *b, char *to, const float *x)
 {
     const struct attn *a = b->j->a;
     b->j->tile->pack(to, x + key_at(b), (int64_t)a->kv_heads * a->head_dim, b->keys, a->head_dim);
 }
 
 /* Rows of x in the depth of strips. */
-static void put(const struct block *b, char *to, const float *x, int64_t ld, int64_t rows)
+static void put_strips(const struct attn_block *b, char *to, const float *x, int64_t ld, int64_t rows)
 {
     const struct tile *t = b->j->tile;
     int64_t dim = b->j->a->head_dim, each = tile_deep(t, rows) * t->size;
@@ -258,14 +258,14 @@ static void put(const struct block *b, char *to, const float *x, int64_t ld, int
     }
 }
 
-static void put_keys(const struct block *b, char *to, const float *x)
+static void put_keys(const struct attn_block *b, char *to, const float *x)
 {
     const struct attn *a = b->j->a;
-    put(b, to, x + key_at(b), (int64_t)a->kv_heads * a->head_dim, b->keys);
+    put_strips(b, to, x + key_at(b), (int64_t)a->kv_heads * a->head_dim, b->keys);
 }
 
 /* Strips of columns, and where it is wanted with columns in the depth. */
-static void pack_columns(const struct block *b, char *to, char *to_put, const float *x)
+static void pack_columns(const struct attn_block *b, char *to, char *to_put, const float *x)
 {
     const struct tile *t = b->j->tile;
     int64_t dim = b->j->a->head_dim, each = tile_deep(t, dim) * t->size;
@@ -274,7 +274,7 @@ static void pack_columns(const struct block *b, char *to, char *to_put, const fl
         memcpy(some + c * dim, x + column_at(b, c), (size_t)(b->g * dim) * sizeof *x);
     for (int64_t c = 0; c < b->cols; c += t->nr)
         t->turn(to + c * each, some + c * dim, dim, MIN(t->nr, b->cols - c), dim);
-    if (to_put) put(b, to_put, some, dim, b->cols);
+    if (to_put) put_strips(b, to_put, some, dim, b->cols);
 }
 
 /* --- biases of the scores */
@@ -306,7 +306,7 @@ static void add_bias(const struct attn_job *j, int64_t row, int64_t head, int64_
 }
 
 /* s <- scores but for the factor that is returned. */
-static float scores(const struct block *b, float *s)
+static float scores(const struct attn_block *b, float *s)
 {
     const struct attn *a = b->j->a;
     bool biased = a->slopes || b->j->bias;
@@ -318,7 +318,7 @@ static float scores(const struct block *b, float *s)
 }
 
 /* sum[d] += what ds says of the bias at distance d. */
-static void bias_gradient(const struct block *b, const float *ds)
+static void bias_gradient(const struct attn_block *b, const float *ds)
 {
     for (int64_t c = 0; c < b->cols; c++) {
         double *sum = b->m.bias + distance_of(b->j->a, b->row + c / b->g) + b->key;
@@ -326,7 +326,7 @@ static void bias_gradient(const struct block *b, const float *ds)
     }
 }
 
-static void begin_block(struct block *b, const struct attn_job *j, int64_t row, int64_t rows,
+static void begin_block(struct attn_block *b, const struct attn_job *j, int64_t row, int64_t rows,
                         int64_t unit)
 {
     const struct attn *a = j->a;
@@ -345,7 +345,7 @@ static float log_sum(float max, float sum)
     return sum == 0.0f ? -FLT_MAX : (float)((double)max + log((double)sum));
 }
 
-static void forward_tile(struct block *b, bool first)
+static void forward_tile(struct attn_block *b, bool first)
 {
     const struct attn_job *j = b->j;
     const struct area *m = &b->m;
@@ -360,7 +360,7 @@ static void forward_tile(struct block *b, bool first)
     to_columns(b, m->sum, 1.0f, m->s, m->v_put);
 }
 
-static void forward_block(struct block *b)
+static void forward_block(struct attn_block *b)
 {
     const struct attn_job *j = b->j;
     const struct attn *a = j->a;
@@ -410,7 +410,7 @@ static void forward_task(void *arg, int64_t task, int worker)
 {
     const struct attn_job *j = arg;
     int64_t units = j->a->kv_heads * j->parts, i = j->n_start - 1 - task / units;
-    struct block b;
+    struct attn_block b;
     area_of(j->a, compute_scratch(j->c, worker), &b.m);
     begin_block(&b, j, j->start[i], j->start[i + 1] - j->start[i], task % units);
     if (b.rows <= FEW) {
@@ -446,7 +446,7 @@ void attn_forward(const struct compute *c, float *out, float *lse, const float *
 /* Where the gradients of a block's keys are summed. */
 struct key_grads { float *k, *v; int64_t ld; };
 
-static void backward_tile(struct block *b, const struct key_grads *g)
+static void backward_tile(struct attn_block *b, const struct key_grads *g)
 {
     const struct attn_job *j = b->j;
     const struct area *m = &b->m;
@@ -465,7 +465,7 @@ static void backward_tile(struct block *b, const struct key_grads *g)
     to_columns(b, m->sum, scale, m->ds, m->k_put);
 }
 
-static void backward_block(struct block *b, const struct key_grads *g)
+static void backward_block(struct attn_block *b, const struct key_grads *g)
 {
     const struct attn_job *j = b->j;
     const struct attn *a = j->a;
@@ -504,7 +504,7 @@ static struct key_grads key_grads(const struct attn_job *j, int64_t owner, int64
 }
 
 /* Chain i, and the query head or the group that is the owner of gradients of keys. */
-static void backward_chain(const struct attn_job *j, struct block *b, int64_t i, int64_t owner)
+static void backward_chain(const struct attn_job *j, struct attn_block *b, int64_t i, int64_t owner)
 {
     int64_t row = j->start[i], rows = j->start[i + 1] - row, from, to, end;
     int64_t parts = j->by_head ? 1 : j->parts;
@@ -524,7 +524,7 @@ static void backward_task(void *arg, int64_t task, int worker)
 {
     const struct attn_job *j = arg;
     int64_t owners = j->by_head ? j->a->heads : j->a->kv_heads;
-    struct block b;
+    struct attn_block b;
     area_of(j->a, compute_scratch(j->c, worker), &b.m);
     if (j->tile->begin) j->tile->begin();
     backward_chain(j, &b, task / owners, task % owners);
@@ -536,7 +536,7 @@ static void head_task(void *arg, int64_t head, int worker)
 {
     const struct attn_job *j = arg;
     const struct attn *a = j->a;
-    struct block b;
+    struct attn_block b;
     area_of(a, compute_scratch(j->c, worker), &b.m);
     for (int64_t d = 0; d < a->distances; d++) b.m.bias[d] = 0;
     if (j->tile->begin) j->tile->begin();
@@ -572,7 +572,7 @@ static int64_t part_len(const struct attn *a) { return a->heads * a->nk * a->hea
 
 int64_t attn_backward_work(const struct attn *a)
 {
-    bool may = a->heads > a->kv_heads && (a->kv_heads < TASKS || a->distances);
+    bool may = a->heads > a->kv_heads && (a->kv_heads < CHAINS || a->distances);
     return attn_forward_work(a) + (may ? 2 * part_len(a) * (int64_t)sizeof(float) : 0);
 }
 
@@ -586,7 +586,7 @@ void attn_backward(const struct compute *c, const struct attn_grads *g, const fl
         .bias = bias, .dout = dout, .out = out, .lse = lse, .d = *g, .start = work,
     };
     find_chains(&j);
-    j.by_head = all > 1 && (g->bias || j.n_start * a->kv_heads < TASKS);
+    j.by_head = all > 1 && (g->bias || j.n_start * a->kv_heads < CHAINS);
     j.group = j.by_head ? 1 : MIN(all, COLS);
     j.parts = div_up(all, j.group);
     j.part_k = (float *)(void *)((char *)work + attn_forward_work(a));

@@ -398,6 +398,7 @@ void trainer_free(struct trainer *t)
     mem_free(mem, t->features.data);
     mem_free(mem, t->features.at);
     mem_free(mem, t->gather);
+    mem_free(mem, t->profile);
     batcher_free(t->batcher);
     graph_free(t->graph);
     pass_mem_free(t->mem);
