@@ -234,6 +234,7 @@ static int read_state(struct trainer *t, const struct store *s, int copy)
             if (copy) memcpy(k ? t->state[k - 1] + p->at : p->p->own, x, (size_t)p->n * 4);
         }
     t->m->edits++;
+    t->prefix.edits = t->m->edits;
     return read_own(t, s, copy);
 }
 
