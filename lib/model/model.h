@@ -197,6 +197,7 @@ struct pass {
     int64_t still[STACKS];          /* by the stack's run: the last layer whose input is the same in
                                        every pass, as below it nothing trains nor is drawn; as in
                                        `cut`; 0 = not even the first one's */
+    int drawn;                      /* ... but for dropout it would be a later one */
     struct share_mem *share;
     struct shares rows[ROWS_KINDS], *shares;    /* by pass_begin; of the rows at hand */
     int copies;                     /* adapters of the shares may have weights of their own */

@@ -216,6 +216,16 @@ static void take_bias(struct pass *p, struct stream *s, const struct layer *l)
     s->bias = g_embed(p->g, nn_leaf(p, l->at[SLOT_BIAS]->w), s->bucket, s->distances);
 }
 
+/* x enters layer i, and is the same in every pass when no gradient and no drawn
+ * number goes into it. */
+static void note_still(struct pass *p, int which, int64_t i, uint32_t dropouts,
+                       const struct tensor *x)
+{
+    if (!x || x->needs_grad) return;
+    if (p->dropouts == dropouts) p->still[which] = i;
+    else p->drawn = 1;
+}
+
 /* One stack over its stream, from the texts or from a cut, to what enters layer
  * `to`; the norm comes after the last layer. */
 static struct tensor *run_stack(struct pass *p, int which, int64_t to)
@@ -234,7 +244,7 @@ static struct tensor *run_stack(struct pass *p, int which, int64_t to)
     if (cut->layer > stack->end) return x;
     while (i < cut->layer) take_bias(p, s, &p->m->layers[i++]);
     for (;; i++) {
-        if (x && !x->needs_grad && p->dropouts == dropouts) p->still[which] = i;
+        note_still(p, which, i, dropouts, x);
         if (i == MIN(to, stack->end)) break;
         const struct layer *l = &p->m->layers[i];
         take_bias(p, s, l);
@@ -244,7 +254,7 @@ static struct tensor *run_stack(struct pass *p, int which, int64_t to)
     graph_segment(p->g, -1);
     if (to <= stack->end) return x;
     x = nn_norm(p, p->m->global[norm], x);
-    if (x && !x->needs_grad && p->dropouts == dropouts) p->still[which] = i + 1;
+    note_still(p, which, i + 1, dropouts, x);
     return x;
 }
 
