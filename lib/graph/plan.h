@@ -60,9 +60,6 @@ struct plan {
     int64_t slab, floor;                 /* bytes; floor = most that live at once */
 };
 
-enum { PROFILE_OPS = 64 };
-struct profile { const struct op *op; double seconds; int64_t calls; };
-
 struct graph {
     struct host *host;
     struct compute *compute;
@@ -81,8 +78,7 @@ struct graph {
     int64_t at, step;                    /* next event, and step within it */
     void (*see)(void *arg, const struct tensor *t);
     void *see_arg;
-    int profiling;
-    struct profile profile[PROFILE_OPS];
+    struct profile *profile;             /* or NULL */
     char bad[256];                       /* graph_find_nonfinite's answer */
 };
 

@@ -413,6 +413,7 @@ void trainer_free(struct trainer *t)
     mem_free(mem, t->norm_parts);
     if (t->m->prefix == &t->prefix) t->m->prefix = NULL;
     prefix_free(&t->prefix);
+    mem_free(mem, t->profile);
     batcher_free(t->batcher);
     graph_free(t->graph);
     pass_mem_free(t->mem);
