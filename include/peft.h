@@ -854,6 +854,10 @@ typedef struct peft_train_opts {
                                  "cosent" (or "cosine") for pairs with a score */
     float scale;              /* of cosines in match and cosent; 0 = 20 */
     float margin;             /* of triplet; 0 = 5 */
+    const char *optimizer_states; /* NULL = "f32"; "bf16": rounded up or down at random (by seed);
+                                 "8bit": 256 numbers share a scale (Dettmers et al. 2022).
+                                 Tensors of less than 4096 numbers keep float32; weights and
+                                 gradients do in any case */
     const char *cache_file;   /* where a frozen part's outputs are kept for runs to come, and
                                  those beyond feature_cache in this one; NULL = nowhere.  A
                                  file for other weights, data, settings or kernels is never

@@ -124,6 +124,7 @@ typedef struct tensor tensor;
 tensor *g_linear(graph *g, tensor *x, tensor *w);                 /* [N,in],[out,in] -> [N,out] */
 /* y + scale * x W^T, in y's memory when nobody else reads y. */
 tensor *g_linear_add(graph *g, tensor *y, tensor *x, tensor *w, float scale);
+tensor *g_low_rank(graph *g, tensor *y, tensor *x, tensor *a, tensor *b, float scale);
 /* m[i] / |row i of W + scale B A|, [1,out]; W, A [r,in] and B [out,r] are constants. */
 tensor *g_magnitude(graph *g, tensor *m, tensor *w, tensor *a, tensor *b, float scale);
 /* The same by columns: m[j] / |column j of W + scale A B^T|, [1,in]; A [out,r], B [in,r]. */

@@ -9,6 +9,13 @@
  * n scores takes part with its columns [from, to); cap as in struct attn. */
 struct level {
     struct kernels kernels;
+    /* y[i * ldy + o] = row o of w times row i of x, for `rows` rows and n of them; a
+     * result depends on these two rows alone. */
+    void (*dots)(float *y, int64_t ldy, const float *w, int64_t ldw, int64_t rows,
+                 const float *x, int64_t ldx, int64_t n, int64_t cols);
+    /* y [cols] += s [rows] times v. */
+    void (*mix)(float *y, const float *s, const float *v, int64_t ldv, int64_t rows,
+                int64_t cols);
     /* Online softmax (Milakov & Gimelshein 2018): s <- exp(s - m) inside the
      * range and 0 outside, where m is the maximum of the row and *max.
      * Updates *max and *sum; returns exp(old *max - m), by which what was

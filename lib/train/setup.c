@@ -12,11 +12,14 @@ static int check_options(struct trainer *t)
     peft_train_opts *o = &t->o;
     const char *optimizer = o->optimizer ? o->optimizer : "adamw";
     const char *schedule = o->schedule ? o->schedule : "cosine";
+    const char *states = o->optimizer_states ? o->optimizer_states : "f32";
     for (int i = 0; optimizers[i]; i++)
         if (!strcmp(optimizers[i]->name, optimizer)) t->optimizer = optimizers[i];
     for (int i = 0; schedules[i]; i++)
         if (!strcmp(schedules[i]->name, schedule)) t->schedule = schedules[i];
     if (!t->optimizer) return fail(PEFT_EARG, "optimizer \"%s\", expected adamw", optimizer);
+    if (!(t->storage = storage_for(states)))
+        return fail(PEFT_EARG, "optimizer states \"%s\", expected f32, bf16 or 8bit", states);
     if (!t->schedule)
         return fail(PEFT_EARG, "schedule \"%s\", expected cosine, linear or constant", schedule);
     if (o->beta1 == 0) o->beta1 = 0.9f;
@@ -251,8 +254,12 @@ static int list_trained(struct trainer *t)
         if (!p->used || !p->trainable) continue;
         if (is_quantised(t, p)) return PEFT_EUNSUPPORTED;
         int decays = !t->o.no_decay || !glob_match(t->o.no_decay, p->name);
+        const struct storage *storage = storage_of(t->storage, param_len(p));
         t->list[t->n_list++] =
-            (struct trained){ p, t->n_floats, param_len(p), decays ? t->o.weight_decay : 0 };
+            (struct trained){ p, t->n_floats, param_len(p), t->n_blocks, t->state_bytes, storage,
+                              decays ? t->o.weight_decay : 0 };
+        t->n_blocks += div_up(param_len(p), STATE_BLOCK);
+        t->state_bytes += storage_bytes(storage, param_len(p));
         t->n_floats += div_up(param_len(p), 16) * 16;          /* every tensor begins on 64 bytes */
         t->n_own += p->states * param_len(p);
         adapters += p->adapter || is_kept(t->m, p);
@@ -314,6 +321,7 @@ int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, st
                                                                                       : 5 };
     t->pass = (struct pass){ .m = m, .g = t->graph, .mem = t->mem, .seed = t->o.seed,
                              .loss = &t->loss };
+    for (int plain = 0; plain < 2; plain++) tree_levels(t->levels[plain], plain);
     if (!rc) rc = count_steps(t);
     if (!rc) rc = plan_run(t);
     for (struct adapter *a = m->adapters; a && !rc; a = a->next)
@@ -327,6 +335,20 @@ int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, st
     return PEFT_OK;
 }
 
+static void zero_piece(void *arg, int64_t begin, int64_t end, int worker)
+{
+    (void)worker;
+    memset((char *)arg + begin, 0, (size_t)(end - begin));
+}
+
+/* By all threads: the first touch of a page is what takes its time. */
+static void *zeroed(struct trainer *t, int64_t bytes)
+{
+    void *p = mem_alloc(&t->m->host.mem, bytes);
+    if (p) compute_rows(&t->m->compute, bytes, 1 << 20, zero_piece, p);
+    return p;
+}
+
 int trainer_prepare(struct trainer *t)
 {
     struct mem *mem = &t->m->host.mem;
@@ -336,8 +358,8 @@ int trainer_prepare(struct trainer *t)
     if (!rc) rc = graph_reserve(t->graph, t->slab, t->scratch);
     if (rc) return rc;
     if (t->n_own && !t->own && !(t->own = mem_array(mem, t->n_own, 4))) return PEFT_ENOMEM;
-    for (int k = 0; k < 2 && k < t->optimizer->states; k++)
-        if (!t->state[k] && !(t->state[k] = mem_array(mem, t->n_floats, 4))) return PEFT_ENOMEM;
+    for (int k = 0; k < t->optimizer->states; k++)
+        if (!t->state[k] && !(t->state[k] = zeroed(t, t->state_bytes))) return PEFT_ENOMEM;
     if (!t->norm_parts && !(t->norm_parts = mem_array(mem, div_up(t->n_floats, NORM_GRAIN), 8)))
         return PEFT_ENOMEM;
     if (t->prefix.on && !t->prefix.gather) {
@@ -346,7 +368,7 @@ int trainer_prepare(struct trainer *t)
     }
     if (t->prefix.on && (rc = prefix_begin(&t->prefix, &t->prefix.train))) return rc;
     /* Last, since it marks that all is there. */
-    if (!(t->grads = mem_array(mem, t->n_floats, 4))) return PEFT_ENOMEM;
+    if (!(t->grads = mem_alloc(mem, t->n_floats * 4))) return PEFT_ENOMEM;
     float *own = t->own;
     for (int64_t i = 0; i < t->n_list; i++) {
         struct param *p = t->list[i].p;
@@ -372,7 +394,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
         out->trainable += t->list[i].n * 4;
     }
     out->gradients = t->n_floats * 4;
-    out->optimizer = t->n_floats * 4 * t->optimizer->states + t->n_own * 4;
+    out->optimizer = t->state_bytes * t->optimizer->states + t->n_own * 4;
     out->activations = t->slab;
     out->scratch = t->scratch * pool_threads(m->pool);
     for (int64_t i = 0; i < t->d->n; i++) {
@@ -408,8 +430,7 @@ void trainer_free(struct trainer *t)
         t->list[i].p->grad = t->list[i].p->state = NULL;
     mem_free(mem, t->grads);
     mem_free(mem, t->own);
-    mem_free(mem, t->state[0]);
-    mem_free(mem, t->state[1]);
+    for (int k = 0; k < STATES; k++) mem_free(mem, t->state[k]);
     mem_free(mem, t->norm_parts);
     if (t->m->prefix == &t->prefix) t->m->prefix = NULL;
     prefix_free(&t->prefix);

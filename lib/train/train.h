@@ -6,6 +6,8 @@
 #include "adapt/adapt.h"
 #include "train/prefix.h"
 
+struct trainer;
+
 /* What is minimised.  `features` is the part that may be frozen and cached
  * ([rows, dim], as many as `per` says), `loss` stands on it. */
 enum per { PER_TARGET, PER_TEXT, PER_TOKEN, PER_ROW };
@@ -56,11 +58,15 @@ static inline int64_t per_rows(enum per per, int64_t tokens, int64_t targets, in
 /* Ids, positions and segments; no text of any batch is longer than `reach`. */
 void batch_pass(struct pass *p, const struct batch *b, int64_t reach);
 
-struct hyper { float lr, beta1, beta2, eps, decay, gscale; int64_t t; };
+/* bias: 1 - beta^t at step t, from 1. */
+struct hyper { float lr, beta1, beta2, eps, decay, gscale; double bias1, bias2; };
+enum { STATES = 2 };
 struct optimizer {
     const char *name;
-    int states;                     /* float arrays of the parameter's size */
-    void (*step)(const struct compute *c, float *w, const float *g, float *const *state, int64_t n,
+    int states;                     /* numbers for each of the parameter's, at most STATES */
+    int plain;                      /* bit k: state k is never below zero */
+    /* n elements of a parameter. */
+    void (*step)(const struct kernels *k, float *w, const float *g, float *const *state, int64_t n,
                  const struct hyper *h);
 };
 extern const struct optimizer *const optimizers[];
@@ -71,8 +77,42 @@ struct schedule {
 };
 extern const struct schedule *const schedules[];
 
+/* --- states.c: what an optimizer keeps.  A state of n elements lies in one or two parts, one
+ * after the other, each a tensor of the checkpoint. */
+struct states { const struct kernels *k; const float *level[2]; uint64_t seed; int64_t step; };
+struct state_at {
+    void *part[2];
+    int64_t first;                  /* element; a multiple of STATE_BLOCK */
+    uint32_t stream;
+    int plain;
+};
+struct storage_part { const char *type; int bytes, per; };      /* one for `per` elements */
+struct storage {
+    const char *name;
+    int bits;
+    struct storage_part part[2];
+    /* NULL: the floats as they are. */
+    void (*load)(const struct states *s, float *y, const struct state_at *at, int64_t n);
+    void (*store)(const struct states *s, const struct state_at *at, const float *x, int64_t n);
+};
+enum { STATE_SMALL = 4096, STATE_CHUNK = 4 * STATE_BLOCK,
+       UPDATE_BLOCKS = 64 };                   /* of a task */
+const struct storage *storage_for(const char *name);            /* NULL = there is none */
+const struct storage *storage_of(const struct storage *wish, int64_t n);
+int64_t storage_count(const struct storage_part *p, int64_t n);
+int64_t storage_bytes(const struct storage *s, int64_t n);
+
 /* One trainable parameter's share of the arenas. */
-struct trained { struct param *p; int64_t at, n; float decay; };
+struct trained {
+    struct param *p;
+    int64_t at, n;                  /* in grads; elements */
+    int64_t block, state_at;        /* the first of its STATE_BLOCKs; bytes in each state */
+    const struct storage *storage;
+    float decay;
+};
+void *state_part(const struct trainer *t, const struct trained *p, int k, int part);
+/* One step of the optimizer on all of them. */
+void states_update(struct trainer *t, const struct hyper *h);
 
 enum stage { STAGE_IDLE, STAGE_MICRO, STAGE_BELOW, STAGE_RUN };
 struct trainer {
@@ -90,7 +130,11 @@ struct trainer {
     struct arena arena;
     struct trained *list;
     int64_t n_list, n_floats;       /* trainable tensors, and their elements */
-    float *grads, *state[2];        /* [n_floats] each, made at the first step */
+    float *grads;                   /* [n_floats], made at the first step */
+    char *state[STATES];            /* [state_bytes] each, then too */
+    int64_t n_blocks, state_bytes;
+    const struct storage *storage;  /* of large tensors' states */
+    float levels[2][256];           /* tree_levels */
     float *own;                     /* [n_own], what methods keep: param.state */
     int64_t n_own;
     double *norm_parts;             /* [n_floats / NORM_GRAIN] */

@@ -40,6 +40,13 @@ static double regularise(struct trainer *t)
     return sum;
 }
 
+/* 0.999f is not 0.999: torch holds its betas as doubles, and 1 - beta^t of the
+ * float would be off by 1e-5. */
+static double correction(float beta, int64_t t)
+{
+    return 1.0 - pow(round((double)beta * 1e7) / 1e7, (double)t);
+}
+
 static int update(struct trainer *t, peft_step *out)
 {
     double norm = grad_norm(t);
@@ -48,16 +55,11 @@ static int update(struct trainer *t, peft_step *out)
         return fail(PEFT_ENONFINITE, "step %lld: the gradient is not finite (loss %g)",
                     (long long)t->step + 1, out->loss);
     struct hyper h = { .lr = (float)lr, .beta1 = t->o.beta1, .beta2 = t->o.beta2, .eps = t->o.eps,
-                       .gscale = 1.0f, .t = t->step + 1 };
+                       .gscale = 1.0f, .bias1 = correction(t->o.beta1, t->step + 1),
+                       .bias2 = correction(t->o.beta2, t->step + 1) };
     /* torch.nn.utils.clip_grad_norm_ */
     if (t->o.clip > 0 && norm > 0) h.gscale = (float)MIN(1.0, t->o.clip / (norm + 1e-6));
-    for (int64_t i = 0; i < t->n_list; i++) {
-        const struct trained *p = &t->list[i];
-        float *state[2] = { t->state[0] + p->at, t->state[1] + p->at };
-        h.decay = p->decay;
-        h.lr = (float)lr * (p->p->lr_ratio > 0 ? p->p->lr_ratio : 1.0f);
-        t->optimizer->step(&t->m->compute, p->p->own, t->grads + p->at, state, p->n, &h);
-    }
+    states_update(t, &h);
     const struct made_step made = { t->step, t->steps, h.gscale };
     for (struct adapter *a = t->m->adapters; a; a = a->next)
         if (a->enabled && a->method->stepped) a->method->stepped(t->m, a, &made);
@@ -126,6 +128,12 @@ static void step_size(struct trainer *t)
     }
 }
 
+static void clear_piece(void *arg, int64_t begin, int64_t end, int worker)
+{
+    (void)worker;
+    memset((float *)arg + begin, 0, (size_t)(end - begin) * sizeof(float));
+}
+
 static int begin_step(struct trainer *t)
 {
     t->epoch0 = t->epoch;
@@ -137,7 +145,7 @@ static int begin_step(struct trainer *t)
     t->rest = 0;
     t->stats = (struct loss_stats){ 0 };
     t->seconds = 0;
-    t->m->compute.k->fill(t->grads, 0.0f, t->n_floats);
+    compute_rows(&t->m->compute, t->n_floats, NORM_GRAIN, clear_piece, t->grads);
     t->stage = STAGE_MICRO;
     return PEFT_OK;
 }
