@@ -1,7 +1,8 @@
 /* peft bench: the speed of training steps, and with --roofline where it goes.
  *
- * --paced lets another program run steps of several contenders in turns.  The bound of an operation is the longer of its flops at the machine's peak and its bytes at
- * the speed of copying; bytes that a cache still holds may beat it. */
+ * --paced lets another program run steps of several contenders in turns.  The bound of an
+ * operation is the longer of its flops at the machine's peak and its bytes at the speed of
+ * copying; bytes that a cache still holds may beat it. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

@@ -66,7 +66,9 @@ void graph_keep(struct tensor *t);
  * need not live any longer than that.  Forgotten by graph_reset. */
 void graph_watch(struct graph *g, void (*see)(void *arg, const struct tensor *t), void *arg);
 
-enum recompute { RECOMPUTE_NONE, RECOMPUTE_CHEAP, RECOMPUTE_LAYERS };
+/* What is made a second time rather than kept: of the segments below this number all, of the
+ * others what is cheap; or nothing. */
+enum recompute { RECOMPUTE_NONE = -1, RECOMPUTE_CHEAP = 0, RECOMPUTE_LAYERS = INT32_MAX };
 struct plan_report {
     int64_t slab;                        /* bytes: values, gradients, aux, temp */
     int64_t scratch;                     /* bytes a worker */
@@ -93,6 +95,8 @@ int graph_forward(struct graph *g);
  * Most values of a finished run are overwritten, so the run is repeated and
  * looked at node by node; gradients and loss_stats are worthless afterwards. */
 const char *graph_find_nonfinite(struct graph *g);
+/* Calls each(ctx, t) with every leaf that the planned nodes need. */
+void graph_leaves(const struct graph *g, void (*each)(void *, const struct tensor *), void *ctx);
 int graph_error(const struct graph *g);          /* the sticky code */
 struct host *graph_host(const struct graph *g);
 
@@ -120,6 +124,7 @@ typedef struct tensor tensor;
 tensor *g_linear(graph *g, tensor *x, tensor *w);                 /* [N,in],[out,in] -> [N,out] */
 /* y + scale * x W^T, in y's memory when nobody else reads y. */
 tensor *g_linear_add(graph *g, tensor *y, tensor *x, tensor *w, float scale);
+tensor *g_low_rank(graph *g, tensor *y, tensor *x, tensor *a, tensor *b, float scale);
 /* m[i] / |row i of W + scale B A|, [1,out]; W, A [r,in] and B [out,r] are constants. */
 tensor *g_magnitude(graph *g, tensor *m, tensor *w, tensor *a, tensor *b, float scale);
 /* The same by columns: m[j] / |column j of W + scale A B^T|, [1,in]; A [out,r], B [in,r]. */

@@ -3,10 +3,11 @@
  *
  * A value that the backward phase reads is kept from its forward event, or
  * made a second time just before the first reader (`again`):
- *   RECOMPUTE_LAYERS  if it is of a segment and only read within it; what
- *                     crosses segments is kept (Chen et al. 2016, "Training
- *                     deep nets with sublinear memory cost");
- *   RECOMPUTE_CHEAP   if its op is cheap and its operands are there anyway.
+ *   in the segments below the policy's number if it is only read within its
+ *   own; what crosses segments is kept (Chen et al. 2016, "Training deep nets
+ *   with sublinear memory cost").  They are the first ones because their turn
+ *   comes when the values of the later ones are gone;
+ *   elsewhere if its op is cheap and its operands are there anyway.
  * Replaying is driven by demand, so it is pruned to what gradients read. */
 #include "graph/plan.h"
 
@@ -66,6 +67,11 @@ static void mark_saved(struct plan *p, struct tensor *const *node)
     }
 }
 
+static bool is_whole(const struct plan *p, const struct tensor *t)
+{
+    return t->segment >= 0 && t->segment < p->policy;
+}
+
 static void choose_layers(struct plan *p, struct tensor *const *node)
 {
     for (int64_t i = 0; i < p->n_nodes; i++) {
@@ -79,7 +85,7 @@ static void choose_layers(struct plan *p, struct tensor *const *node)
     for (int64_t i = 0; i < p->n_nodes; i++) {
         const struct plan_node *b = &p->node[p->node[i].base];
         if (node[i]->op)
-            p->node[i].again = node[b->base]->segment >= 0 && !b->fixed && !b->pinned;
+            p->node[i].again = is_whole(p, node[b->base]) && !b->fixed && !b->pinned;
     }
 }
 
@@ -106,7 +112,7 @@ static void choose_cheap(struct plan *p, struct tensor *const *node)
 {
     for (int64_t i = 0; i < p->n_nodes; i++) {
         struct plan_node *n = &p->node[i];
-        if (!node[i]->op || !n->needed) continue;
+        if (!node[i]->op || !n->needed || is_whole(p, node[n->base])) continue;
         if (is_view(node[i])) n->again = p->node[n->base].again;
         else if (node[i]->op->cheap && !n->fixed) n->again = pays(p, node, i);
     }
@@ -145,8 +151,8 @@ void plan_schedule(struct plan *p, struct tensor *const *node)
     mark_bases(p, node);
     mark_needed(p, node);
     mark_saved(p, node);
-    if (p->policy == RECOMPUTE_LAYERS) choose_layers(p, node);
-    if (p->policy == RECOMPUTE_CHEAP) choose_cheap(p, node);
+    if (p->policy > RECOMPUTE_CHEAP) choose_layers(p, node);
+    if (p->policy >= RECOMPUTE_CHEAP) choose_cheap(p, node);
     for (int64_t i = 0; i < p->n_nodes; i++)
         if (node[i]->op && p->node[i].needed) add_event(p, i, EVENT_FORWARD);
     for (int64_t i = p->loss; i >= 0; i--) {
