@@ -33,6 +33,7 @@ enum {
     SIDE_STRIPS = MOST_WIDE * LOW_RANK,
     SCRATCH = STRIPS + LINE + SIDE_STRIPS + 64
 };
+_Static_assert((int)FEW_SCRATCH <= (int)SCRATCH, "scratch is shared with decode.c");
 /* Multiplications of a task: enough to pay for waking a thread, and few enough
  * that threads finish at about the same time. */
 static const double task_min = 1 << 20, task_max = 1 << 28;
@@ -363,7 +364,7 @@ static struct term back_term(const float *dy, const struct matrix *w, float alph
 void linear_forward(const struct compute *c, float *y, const float *x, const struct matrix *w,
                     int64_t n, float alpha, float beta)
 {
-    if (n <= FEW_ROWS) {
+    if (n <= few_rows(c)) {
         linear_few(c, y, x, w, n, alpha, beta);
         return;
     }

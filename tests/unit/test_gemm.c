@@ -215,7 +215,7 @@ static void check_linear(const struct qtype *t, int64_t n, int64_t out, int64_t 
     float *dy = numbers(n * out, 25);
     float *sx = seen(x, n * in, half != NULL), *sy = seen(dy, n * out, half != NULL);
     float *sw = seen(g.value, in * out, half != NULL);
-    float *fx = half && n > FEW_ROWS ? sx : x, *fw = half && n > FEW_ROWS ? sw : g.value;
+    float *fx = half && n > FEW_ROWS_HALF ? sx : x, *fw = half && n > FEW_ROWS_HALF ? sw : g.value;
     for (int64_t i = 0; i < n; i++)
         for (int64_t o = 0; o < out; o++) {
             double s = 0;
