@@ -5,6 +5,7 @@
     defined(__AVX512DQ__) && defined(__AVX512VL__)
 #define LEVEL avx512
 #include "kernel/vec.inc"
+#include "kernel/state.inc"
 #include "kernel/few.inc"
 #include "kernel/row.inc"
 #else

@@ -4,6 +4,7 @@
 #if defined(__aarch64__)
 #define LEVEL neon
 #include "kernel/vec.inc"
+#include "kernel/state.inc"
 #include "kernel/few.inc"
 #include "kernel/row.inc"
 #else
