@@ -447,7 +447,7 @@ void low_rank_forward(const struct compute *c, float *y, float *low, const float
                       const struct matrix *w, const struct matrix *a, const struct matrix *b,
                       int64_t n, float s)
 {
-    if (n <= FEW_ROWS) {
+    if (n <= few_rows(c)) {
         linear_forward(c, y, x, w, n, 1.0f, 0.0f);
         linear_forward(c, low, x, a, n, 1.0f, 0.0f);
         linear_forward(c, y, low, b, n, s, 1.0f);
