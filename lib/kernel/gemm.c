@@ -36,6 +36,7 @@ enum {
     SIDE_STRIPS = MOST_WIDE * LOW_RANK,
     SCRATCH = STRIPS + LINE + SIDE_STRIPS + 64
 };
+_Static_assert((int)FEW_SCRATCH <= (int)SCRATCH, "scratch is shared with decode.c");
 /* Multiplications of a task: enough to pay for waking a thread, and few enough
  * that threads finish at about the same time. */
 static const double task_min = 1 << 20, task_max = 1 << 28;
@@ -440,7 +441,7 @@ static struct term back_term(const float *dy, const struct matrix *w)
 void linear_forward(const struct compute *c, float *y, const float *x, const struct matrix *w,
                     int64_t n, float alpha, float beta)
 {
-    if (n <= FEW_ROWS) {
+    if (n <= few_rows(c)) {
         linear_few(c, y, x, w, n, alpha, beta);
         return;
     }
@@ -497,7 +498,7 @@ void low_rank_forward(const struct compute *c, float *y, float *low, const float
                       const struct matrix *w, const struct matrix *a, const struct matrix *b,
                       int64_t n, float s)
 {
-    if (n <= FEW_ROWS) {
+    if (n <= few_rows(c)) {
         linear_forward(c, y, x, w, n, 1.0f, 0.0f);
         linear_forward(c, low, x, a, n, s, 0.0f);
         linear_forward(c, y, low, b, n, 1.0f, 1.0f);

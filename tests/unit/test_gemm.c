@@ -215,7 +215,8 @@ static void check_linear(const struct qtype *t, int64_t n, int64_t out, int64_t 
     float *dy = numbers(n * out, 25);
     float *sx = seen(x, n * in, half != NULL), *sy = seen(dy, n * out, half != NULL);
     float *sw = seen(g.value, in * out, half != NULL);
-    float *fx = half && n > FEW_ROWS ? sx : x, *fw = half && n > FEW_ROWS ? sw : g.value;
+    bool rounds = half && n > FEW_ROWS_HALF;
+    float *fx = rounds ? sx : x, *fw = rounds ? sw : g.value;
     int narrow = MIN(in, out) <= LOW_RANK;       /* in float32 always */
     float *gx = narrow ? x : sx, *gy = narrow ? dy : sy;
     for (int64_t i = 0; i < n; i++)
