@@ -12,7 +12,7 @@
  * neither the number of rows nor that of threads.
  *
  * Processors for which there are only the plain tiles leave float32 to BLAS. */
-#include "kernel/kernel.h"
+#include "kernel/decode.h"
 #include "kernel/level.h"
 #include "kernel/tile.h"
 
@@ -20,7 +20,6 @@
 
 enum {
     TASKS = 8,                       /* for products by BLAS of ordinary size */
-    FEW_ROWS = 4,                    /* rows for which dot products win */
     /* These bound the panels and a worker's scratch, in floats where not said. */
     ROWS = 1024,                     /* of a block of panels */
     PANELS = ROWS * 1024,            /* its rows times its depth */
@@ -38,6 +37,7 @@ enum {
     SIDE_STRIPS = MOST_WIDE * LOW_RANK,
     SCRATCH = STRIPS + LINE + SIDE_STRIPS + 64
 };
+_Static_assert((int)FEW_SCRATCH <= (int)SCRATCH, "scratch is shared with decode.c");
 /* Multiplications of a task: enough to pay for waking a thread, and few enough
  * that threads finish at about the same time. */
 static const double task_min = 1 << 20, task_max = 1 << 28;
@@ -442,44 +442,6 @@ static void multiply(struct product *g)
     else by_tiles(g, NULL);
 }
 
-/* ------------------------------------------------------------ few rows */
-
-struct decode {
-    const struct compute *c;
-    const struct matrix *w;
-    float *y;
-    const float *x;
-    int64_t n;
-    float alpha, beta;
-};
-
-/* y[:, o] for outputs [begin, end): each row of W is read and expanded once. */
-static void decode_outputs(void *arg, int64_t begin, int64_t end, int worker)
-{
-    const struct decode *d = arg;
-    int64_t in = d->w->cols, out = d->w->rows;
-    const int64_t most = STRIPS;
-    bool as_is = direct(d->w);
-    for (int64_t o = begin; o < end; o++) {
-        float sum[FEW_ROWS] = {0};
-        for (int64_t p = 0; p < in; p += most) {
-            int64_t depth = MIN(most, in - p);
-            const float *row = (const float *)d->w->data + o * in + p;
-            if (!as_is) {
-                float *to = compute_scratch(d->c, worker);
-                expand(to, d->w, o, p, depth);
-                row = to;
-            }
-            for (int64_t i = 0; i < d->n; i++)
-                sum[i] += d->c->k->dot(row, d->x + i * in + p, depth);
-        }
-        for (int64_t i = 0; i < d->n; i++) {
-            float *y = d->y + i * out + o;
-            *y = d->beta == 0 ? d->alpha * sum[i] : d->alpha * sum[i] + d->beta * *y;
-        }
-    }
-}
-
 /* ------------------------------------------------------------- the doors */
 
 static struct term forward_term(const float *x, const struct matrix *w)
@@ -495,10 +457,8 @@ static struct term back_term(const float *dy, const struct matrix *w)
 void linear_forward(const struct compute *c, float *y, const float *x, const struct matrix *w,
                     int64_t n, float alpha, float beta)
 {
-    if (n <= FEW_ROWS) {
-        struct decode d = {c, w, y, x, n, alpha, beta};
-        int64_t grain = (int64_t)(task_min / 4) / MAX(w->cols, 1) + 1;
-        if (n > 0) compute_rows(c, w->rows, grain, decode_outputs, &d);
+    if (n <= few_rows(c)) {
+        linear_few(c, y, x, w, n, alpha, beta);
         return;
     }
     struct product g = { .c = c, .out = y, .n = n, .cols = w->rows, .alpha = alpha, .beta = beta,
@@ -554,7 +514,7 @@ void low_rank_forward(const struct compute *c, float *y, float *low, const float
                       const struct matrix *w, const struct matrix *a, const struct matrix *b,
                       int64_t n, float s)
 {
-    if (n <= FEW_ROWS) {
+    if (n <= few_rows(c)) {
         linear_forward(c, y, x, w, n, 1.0f, 0.0f);
         linear_forward(c, low, x, a, n, s, 0.0f);
         linear_forward(c, y, low, b, n, 1.0f, 1.0f);
