@@ -8,6 +8,13 @@
 /* A level's table and the bodies that only attention needs.  cap as in struct attn. */
 struct level {
     struct kernels kernels;
+    /* y[i * ldy + o] = row o of w times row i of x, for `rows` rows and n of them; a
+     * result depends on these two rows alone. */
+    void (*dots)(float *y, int64_t ldy, const float *w, int64_t ldw, int64_t rows,
+                 const float *x, int64_t ldx, int64_t n, int64_t cols);
+    /* y [cols] += s [rows] times v. */
+    void (*mix)(float *y, const float *s, const float *v, int64_t ldv, int64_t rows,
+                int64_t cols);
     /* Online softmax (Milakov & Gimelshein 2018) of n scores: s <- exp(s - m), where m
      * is the maximum of these and *max.  Updates *max and *sum; returns exp(old *max - m),
      * by which what was accumulated before has to be scaled. */

@@ -1,0 +1,20 @@
+/* Linear layers for a few rows, as in decoding: private to gemm.c and its tests. */
+#ifndef KERNEL_DECODE_H
+#define KERNEL_DECODE_H
+
+#include "kernel/kernel.h"
+
+enum {
+    FEW_ROWS = 16,                   /* for which this is faster than the register tiles, */
+    FEW_ROWS_HALF = 8,               /* and than those of bfloat16 */
+    FEW_SCRATCH = 8 * 4096           /* floats of a worker */
+};
+static inline int64_t few_rows(const struct compute *c)
+{
+    return c->half ? FEW_ROWS_HALF : FEW_ROWS;
+}
+/* y = alpha x W^T + beta y for n <= FEW_ROWS, in float32. */
+void linear_few(const struct compute *c, float *y, const float *x, const struct matrix *w,
+                int64_t n, float alpha, float beta);
+
+#endif
