@@ -627,7 +627,7 @@ static void check_head_chunks(int all)
 {
     struct rig r;
     rig_open(&r, 2);
-    enum { N = 40, D = 8, V = 300000 };
+    enum { N = 70, D = 8, V = 500000 };
     float *h = numbers(&r.arena, N * D, 1), *w = numbers(&r.arena, (int64_t)V * D, 2);
     float *gh = arena_alloc(&r.arena, N * D * 4), *gw = arena_alloc(&r.arena, (int64_t)V * D * 4);
     float *gh2 = arena_alloc(&r.arena, N * D * 4), *gw2 = arena_alloc(&r.arena, (int64_t)V * D * 4);
