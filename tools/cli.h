@@ -86,7 +86,7 @@ struct args {
     int32_t merge;
     double limit_diff;
     int32_t markdown, no_special, plain, tensors, memory;
-    int32_t roofline, length;
+    int32_t roofline, length, paced;
 };
 
 enum option_kind {
