@@ -95,6 +95,8 @@ int graph_forward(struct graph *g);
  * Most values of a finished run are overwritten, so the run is repeated and
  * looked at node by node; gradients and loss_stats are worthless afterwards. */
 const char *graph_find_nonfinite(struct graph *g);
+/* Calls each(ctx, t) with every leaf that the planned nodes need. */
+void graph_leaves(const struct graph *g, void (*each)(void *, const struct tensor *), void *ctx);
 int graph_error(const struct graph *g);          /* the sticky code */
 struct host *graph_host(const struct graph *g);
 

@@ -151,7 +151,7 @@ void linear_dx(const struct compute *c, float *dx, const float *dy, const struct
 void linear_dw(const struct compute *c, float *dw, const float *dy, const float *x, int64_t n,
                int64_t out, int64_t in, float alpha);
 /* With a low-rank term, A [r, in] and B [out, r] of floats, in one pass over x or dy:
- * low [n, r] = x A^T,  y = x W^T + s low B^T */
+ * low [n, r] = s x A^T,  y = x W^T + low B^T */
 void low_rank_forward(const struct compute *c, float *y, float *low, const float *x,
                       const struct matrix *w, const struct matrix *a, const struct matrix *b,
                       int64_t n, float s);
@@ -211,13 +211,15 @@ struct attn {
                                        the range, rounded to bfloat16, and scaled as q k is */
 };
 int64_t attn_scratch(const struct attn *a);                      /* bytes a worker needs */
+int64_t attn_forward_work(const struct attn *a);                 /* and bytes of a call's `work` */
+int64_t attn_backward_work(const struct attn *a);
 /* bias [distances, heads], or NULL. */
 void attn_forward(const struct compute *c, float *out, float *lse, const float *q, const float *k,
-                  const float *v, const float *bias, const struct attn *a);
+                  const float *v, const float *bias, const struct attn *a, void *work);
 /* Gradients of q, k, v and bias, any of which may be NULL, and whether they are
- * added to.  delta [nq, heads] is temporary memory. */
+ * added to. */
 struct attn_grads { float *q, *k, *v, *bias; int add_q, add_k, add_v, add_bias; };
 void attn_backward(const struct compute *c, const struct attn_grads *g, const float *dout,
                    const float *q, const float *k, const float *v, const float *bias,
-                   const float *out, const float *lse, float *delta, const struct attn *a);
+                   const float *out, const float *lse, const struct attn *a, void *work);
 #endif

@@ -260,6 +260,7 @@ static int read_state(struct trainer *t, const struct store *s, int copy)
             if (copy) memcpy(at, x, (size_t)(n * type->bytes));
         }
     t->m->edits++;
+    t->prefix.edits = t->m->edits;
     return read_own(t, s, copy);
 }
 

@@ -94,13 +94,14 @@ struct dummy { struct batch b; int32_t *zeros, *start, *rows; float *targets; };
 
 /* Sequences of equal length; with two stacks the first half of them has the
  * most tokens of sources, the other half those of targets. */
-static int make_dummy(struct trainer *t, struct arena *a, struct dummy *d)
+static int make_dummy(struct trainer *t, struct arena *a, const struct batch_size *size,
+                      struct dummy *d)
 {
     int two = t->m->stack[STACK_ENCODER].end > 0;
-    int64_t seqs = t->max.seqs, half = two ? seqs / 2 : 0;
-    int64_t tokens[2] = { t->max.first, two ? t->max.others : t->max.tokens };
+    int64_t seqs = size->seqs, half = two ? seqs / 2 : 0;
+    int64_t tokens[2] = { size->first, two ? size->others : size->tokens };
     int64_t all = two ? tokens[0] + tokens[1] : tokens[1];
-    int64_t n = MAX(all, MAX(t->max.targets, 2 * seqs)) + 1, each = half ? tokens[0] / half : 0;
+    int64_t n = MAX(all, MAX(size->targets, 2 * seqs)) + 1, each = half ? tokens[0] / half : 0;
     d->zeros = arena_alloc(a, n * 4);
     d->start = arena_alloc(a, (seqs + 1) * 4);
     d->rows = arena_alloc(a, n * 4);
@@ -122,7 +123,7 @@ static int make_dummy(struct trainer *t, struct arena *a, struct dummy *d)
                            .start = d->start,
                            .rows = d->rows,
                            .target = d->zeros,
-                           .n_target = t->max.targets,
+                           .n_target = size->targets,
                            .label = d->zeros,
                            .value = (const float *)d->zeros,
                            .targets = d->targets, .span = d->rows,
@@ -137,39 +138,59 @@ static void take_max(struct trainer *t, const struct plan_report *r)
     t->flops = MAX(t->flops, r->flops);
 }
 
-/* Plans the graphs that a step builds; finds what trains and whether the part
- * below the head is frozen. */
-static int plan_graphs(struct trainer *t, const struct batch *b)
+/* Whether what is frozen is worth keeping: only then are tables made. */
+static int plan_prefix(struct trainer *t, const struct tensor *features)
+{
+    struct prefix *x = &t->prefix;
+    const char *no = t->o.feature_cache < 0 ? "it was not wanted"
+                     : t->epochs < 2 && !x->path ? "no example is seen twice"
+                     : rope_by_length(t->m) ? "positions depend on the other texts of a batch"
+                     : t->augment.on ? "pictures are drawn anew for each epoch"
+                     : t->d->masks ? "masks are drawn anew for each epoch"
+                                   : NULL;
+    prefix_find(x, &t->pass, features);
+    if (!x->on || !no) return x->on ? prefix_rows(x, t->d, &t->max, x->limit, &x->train) : PEFT_OK;
+    x->on = 0;
+    x->why = no;
+    return PEFT_OK;
+}
+
+/* Steps are cut in two graphs then: up to the cut, and from there on. */
+static int plan_parts(struct trainer *t, const struct batch *b, struct arena *a)
 {
     struct plan_report report;
-    struct tensor *x, *loss;
+    struct dummy d;
+    int rc = pass_begin(&t->pass);
+    if (rc) return rc;
+    struct tensor *x = prefix_cut(&t->prefix, &t->pass, b, NULL);
+    x = objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL);
+    if ((rc = graph_plan(t->graph, x, trainer_policy(t), &report))) return rc;
+    take_max(t, &report);
+    if ((rc = make_dummy(t, a, &t->prefix.train.room, &d))) return rc;
+    batch_pass(&t->pass, &d.b, t->d->max_len);
+    if ((rc = pass_begin(&t->pass))) return rc;
+    prefix_below(&t->prefix, &t->pass, &d.b);
+    rc = graph_plan(t->graph, NULL, RECOMPUTE_NONE, &report);
+    if (!rc) take_max(t, &report);
+    return rc;
+}
+
+/* Plans the graphs that a step builds; finds what trains and what lies below. */
+static int plan_graphs(struct trainer *t, const struct batch *b, struct arena *a)
+{
+    struct plan_report report;
     int rc;
     batch_pass(&t->pass, b, t->d->max_len);
     t->pass.training = 1;
     if ((rc = pass_begin(&t->pass))) return rc;
-    x = t->objective->features(&t->pass, b);
-    loss = objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL);
-    if (loss && !loss->needs_grad) return PEFT_OK;            /* nothing trains: said later */
-    t->features.on = x && !x->needs_grad && t->o.feature_cache >= 0 && !rope_by_length(t->m) &&
-                     !t->augment.on && !t->d->masks;
-    rc = graph_plan(t->graph, loss, trainer_policy(t), &report);
-    if (rc) return rc;
-    if (!t->features.on) {
-        take_max(t, &report);
-        return PEFT_OK;
-    }
-    if ((rc = pass_begin(&t->pass))) return rc;
-    x = graph_leaf(t->graph, "features", &qtype_f32, t->max_rows, t->m->hp.embed, NULL, NULL);
-    loss = objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL);
-    rc = graph_plan(t->graph, loss, trainer_policy(t), &report);
-    if (rc) return rc;
+    struct tensor *x = t->objective->features(&t->pass, b);
+    if ((rc = plan_prefix(t, x))) return rc;
+    x = objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL);
+    if (x && !x->needs_grad) return PEFT_OK;                  /* nothing trains: said later */
+    rc = graph_plan(t->graph, x, trainer_policy(t), &report);
+    if (rc || t->prefix.on) return rc ? rc : plan_parts(t, b, a);
     take_max(t, &report);
-    t->pass.training = 0;
-    if ((rc = pass_begin(&t->pass))) return rc;
-    if ((x = t->objective->features(&t->pass, b))) graph_keep(x);
-    rc = graph_plan(t->graph, NULL, RECOMPUTE_NONE, &report);
-    if (!rc) take_max(t, &report);
-    return rc;
+    return PEFT_OK;
 }
 
 /* What an evaluation between steps needs beside the training graph. */
@@ -260,14 +281,12 @@ static int plan_run(struct trainer *t)
     arena_init(&a, &t->m->host.mem);
     for (int64_t i = 0; (p = model_nth_param(t->m, i)); i++) p->used = 0;
     batcher_max(t->batcher, t->epochs, &t->max);
-    t->max_rows = per_rows(t->objective->per, t->max.tokens, t->max.targets, t->max.seqs);
     int rc = model_fits(t->m, t->d->max_len);
     if (!rc) rc = rope_reserve(t->m, t->d->max_len);
-    if (!rc) rc = make_dummy(t, &a, &d);
-    if (!rc) rc = plan_graphs(t, &d.b);
+    if (!rc) rc = make_dummy(t, &a, &t->max, &d);
+    if (!rc) rc = plan_graphs(t, &d.b, &a);
     if (!rc) rc = plan_evaluation(t, &d.b);
     if (!rc) rc = list_trained(t);
-    if (!rc) rc = features_plan(t);
     graph_reset(t->graph);
     arena_free(&a);
     return rc;
@@ -290,8 +309,11 @@ int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, st
     if (!rc) rc = augment_parse(t->o.augment, &t->augment);
     if (!rc && t->augment.on && !d->vision)
         rc = fail(PEFT_EARG, "augmentation \"%s\", but the rows are no pictures", t->o.augment);
+    t->prefix = (struct prefix){ .m = m, .objective = objective, .path = t->o.cache_file,
+                                 .limit = t->o.feature_cache ? t->o.feature_cache : FEATURE_CACHE,
+                                 .file_limit = t->o.cache_file_limit };
     struct batch_opts b = { t->o.batch, t->o.packing, t->o.max_len, !t->o.no_shuffle, t->o.seed,
-                            t->augment };
+                            t->augment, NULL };
     if (!rc) rc = batcher_new(d, &b, &t->batcher);
     if (!rc) rc = graph_new(&m->host, &m->compute, &t->graph);
     if (!rc) rc = pass_mem_new(&m->host, &t->mem);
@@ -308,6 +330,7 @@ int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, st
         trainer_free(t);
         return rc;
     }
+    if (t->prefix.on && !m->prefix) m->prefix = &t->prefix;
     *out = t;
     return PEFT_OK;
 }
@@ -329,7 +352,6 @@ static void *zeroed(struct trainer *t, int64_t bytes)
 int trainer_prepare(struct trainer *t)
 {
     struct mem *mem = &t->m->host.mem;
-    int64_t dim = t->m->hp.embed;
     int rc = PEFT_OK;
     if (t->grads) return PEFT_OK;
     for (int64_t i = 0; i < t->n_list && !rc; i++) rc = param_own(t->m, t->list[i].p);
@@ -340,17 +362,11 @@ int trainer_prepare(struct trainer *t)
         if (!t->state[k] && !(t->state[k] = zeroed(t, t->state_bytes))) return PEFT_ENOMEM;
     if (!t->norm_parts && !(t->norm_parts = mem_array(mem, div_up(t->n_floats, NORM_GRAIN), 8)))
         return PEFT_ENOMEM;
-    if (t->features.on && !t->features.at) {
-        t->features.data = mem_alloc(mem, t->features.cap * 4);
-        t->gather = mem_alloc(mem, t->max_rows * dim * 4);
-        int64_t places = t->d->n * t->d->texts, *at = mem_array(mem, places, 8);
-        if (!t->features.data || !t->gather || !at) {
-            mem_free(mem, at);
-            return PEFT_ENOMEM;
-        }
-        for (int64_t i = 0; i < places; i++) at[i] = -1;
-        t->features.at = at;
+    if (t->prefix.on && !t->prefix.gather) {
+        int64_t n = prefix_gather_rows(&t->prefix, &t->max) * t->prefix.width;
+        if (!(t->prefix.gather = mem_alloc(mem, n * 4))) return PEFT_ENOMEM;
     }
+    if (t->prefix.on && (rc = prefix_begin(&t->prefix, &t->prefix.train))) return rc;
     /* Last, since it marks that all is there. */
     if (!(t->grads = mem_alloc(mem, t->n_floats * 4))) return PEFT_ENOMEM;
     float *own = t->own;
@@ -389,7 +405,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
         out->data += (int64_t)sizeof(*x) + (x->ids ? x->n * (x->labels ? 8 : 4) : 0);
         if (x->pixels) out->data += picture_bytes(t->d->vision);
     }
-    out->features = t->features.on ? t->features.cap * 4 + t->max_rows * m->hp.embed * 4 : 0;
+    out->features = prefix_bytes(&t->prefix, &t->max);
     /* The process before the model came, and what the library holds by now,
      * less what the other fields count already. */
     rest = m->rss_before + atomic_load(&m->host.mem.live) - out->data;
@@ -402,7 +418,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
     out->process = MAX(0, rest);
     out->peak = out->weights + out->trainable + out->gradients + out->optimizer + out->activations +
                 out->scratch + out->data + out->features + out->process;
-    out->evaluation = t->eval_slab;
+    out->evaluation = t->eval_slab + prefix_eval_bytes(&t->prefix);
     out->steps = t->steps;
     out->tokens_per_step = t->max.tokens * t->o.accumulate;
     out->flops_per_step = t->flops * t->o.accumulate;
@@ -419,9 +435,8 @@ void trainer_free(struct trainer *t)
     mem_free(mem, t->own);
     for (int k = 0; k < STATES; k++) mem_free(mem, t->state[k]);
     mem_free(mem, t->norm_parts);
-    mem_free(mem, t->features.data);
-    mem_free(mem, t->features.at);
-    mem_free(mem, t->gather);
+    if (t->m->prefix == &t->prefix) t->m->prefix = NULL;
+    prefix_free(&t->prefix);
     mem_free(mem, t->profile);
     batcher_free(t->batcher);
     graph_free(t->graph);

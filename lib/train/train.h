@@ -4,7 +4,7 @@
 #define TRAIN_TRAIN_H
 
 #include "adapt/adapt.h"
-#include "data/data.h"
+#include "train/prefix.h"
 
 struct trainer;
 
@@ -114,15 +114,7 @@ void *state_part(const struct trainer *t, const struct trained *p, int k, int pa
 /* One step of the optimizer on all of them. */
 void states_update(struct trainer *t, const struct hyper *h);
 
-/* Outputs of a frozen part, one block per example. */
-struct features {
-    float *data;
-    int64_t *at;                    /* [examples * texts] offset in data, or -1 */
-    int64_t used, cap;              /* floats */
-    int on;
-};
-
-enum stage { STAGE_IDLE, STAGE_MICRO, STAGE_FEATURES, STAGE_RUN };
+enum stage { STAGE_IDLE, STAGE_MICRO, STAGE_BELOW, STAGE_RUN };
 struct trainer {
     struct model *m;
     struct dataset *d;
@@ -146,11 +138,9 @@ struct trainer {
     float *own;                     /* [n_own], what methods keep: param.state */
     int64_t n_own;
     double *norm_parts;             /* [n_floats / NORM_GRAIN] */
-    struct features features;
-    float *gather;                  /* a batch's features, [max rows, dim] */
+    struct prefix prefix;           /* what is frozen below all that trains */
     struct batch_size max;          /* of any batch */
-    int64_t max_rows;               /* of its features */
-    int64_t slab, scratch;          /* of the largest batch */
+    int64_t slab, scratch;          /* of the largest graph */
     int64_t eval_slab;              /* of evaluating one as large */
     double flops;                   /* of the largest step */
     struct profile *profile;        /* or NULL */
@@ -165,7 +155,8 @@ struct trainer {
     int32_t micro, micros;
     int64_t terms, tokens;
     struct loss_stats stats;
-    struct tensor *frozen;          /* the features that a graph is making */
+    int64_t job;                    /* of STAGE_BELOW */
+    int rest;                       /* 1 = what the batch has that is not kept was computed */
     double seconds;
     int64_t rows;
 };
@@ -239,12 +230,6 @@ int eval_run(struct model *m, const struct dataset *d, const peft_eval_opts *o,
 
 /* --- eva.c: LoRA's A from the data */
 int eva_init(struct model *m, struct adapter *a, const struct dataset *d, const peft_eva_opts *o);
-
-/* --- features.c: the frozen part's outputs for the batch, from the cache or
- * by running the model; leaves them in t->gather. */
-int features_plan(struct trainer *t);
-int features_begin(struct trainer *t, const struct batch *b);   /* 1 = all cached */
-void features_end(struct trainer *t, const struct batch *b);
 
 /* --- card.c: what README.md of the enabled adapters says of a run. */
 void card_step(struct trainer *t, const peft_step *s);

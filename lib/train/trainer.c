@@ -64,6 +64,7 @@ static int update(struct trainer *t, peft_step *out)
     for (struct adapter *a = t->m->adapters; a; a = a->next)
         if (a->enabled && a->method->stepped) a->method->stepped(t->m, a, &made);
     t->m->edits++;
+    t->prefix.edits = t->m->edits;
     out->grad_norm = norm;
     out->lr = lr;
     return PEFT_OK;
@@ -71,43 +72,37 @@ static int update(struct trainer *t, peft_step *out)
 
 /* --- building a batch's graph */
 
-static const struct batch *micro_batch(struct trainer *t)
+static int plan_and_start(struct trainer *t, struct tensor *loss)
 {
-    return batcher_get(t->batcher, t->epoch, t->index);
+    int rc = graph_plan(t->graph, loss, loss ? trainer_policy(t) : RECOMPUTE_NONE, NULL);
+    if (!rc) rc = graph_reserve(t->graph, t->slab, t->scratch);
+    if (!rc) graph_start(t->graph);
+    return rc;
 }
 
-static int build(struct trainer *t, const struct batch *b, int from_features)
+static int build(struct trainer *t, const struct batch *b)
 {
     float scale = t->terms ? 1.0f / (float)t->terms : 0.0f;
-    struct tensor *x, *loss;
     t->pass.training = 1;
     t->pass.draw = (uint64_t)t->step << 16 | (uint64_t)t->micro;
     batch_pass(&t->pass, b, t->d->max_len);
     int rc = pass_begin(&t->pass);
     if (rc) return rc;
-    int64_t rows = per_rows(t->objective->per, b->n, b->n_target, b->n_seq);
-    x = from_features ? graph_leaf(t->graph, "features", &qtype_f32, rows, t->m->hp.embed,
-                                   t->gather, NULL)
-                      : t->objective->features(&t->pass, b);
-    loss = objective_loss(t->objective, &t->pass, b, x, scale, &t->stats);
-    rc = graph_plan(t->graph, loss, trainer_policy(t), NULL);
-    if (!rc) rc = graph_reserve(t->graph, t->slab, t->scratch);
-    if (!rc) graph_start(t->graph);
-    return rc;
+    struct tensor *x = t->prefix.on ? prefix_cut(&t->prefix, &t->pass, b, t->prefix.gather)
+                                    : t->objective->features(&t->pass, b);
+    return plan_and_start(t, objective_loss(t->objective, &t->pass, b, x, scale, &t->stats));
 }
 
-static int build_features(struct trainer *t, const struct batch *b)
+static int build_below(struct trainer *t, const int32_t *rows, int64_t n)
 {
-    t->pass.training = 0;
+    const struct batch *b = prefix_batch(&t->prefix.train, t->job, rows, n);
+    if (!b) return PEFT_EDATA;
+    t->pass.training = 1;
     batch_pass(&t->pass, b, t->d->max_len);
     int rc = pass_begin(&t->pass);
     if (rc) return rc;
-    t->frozen = t->objective->features(&t->pass, b);
-    if (t->frozen) graph_keep(t->frozen);
-    rc = graph_plan(t->graph, NULL, RECOMPUTE_NONE, NULL);
-    if (!rc) rc = graph_reserve(t->graph, t->slab, t->scratch);
-    if (!rc) graph_start(t->graph);
-    return rc;
+    prefix_below(&t->prefix, &t->pass, b);
+    return plan_and_start(t, NULL);
 }
 
 /* --- the state machine */
@@ -146,6 +141,8 @@ static int begin_step(struct trainer *t)
     int rc = trainer_prepare(t);
     if (rc) return rc;
     step_size(t);
+    prefix_check(&t->prefix);
+    t->rest = 0;
     t->stats = (struct loss_stats){ 0 };
     t->seconds = 0;
     compute_rows(&t->m->compute, t->n_floats, NORM_GRAIN, clear_piece, t->grads);
@@ -187,23 +184,28 @@ static int finish_step(struct trainer *t, peft_step *out)
 
 static int begin_micro(struct trainer *t)
 {
-    const struct batch *b = micro_batch(t);
+    struct kept_rows *k = &t->prefix.train;
+    int64_t n;
+    const int32_t *rows = batcher_rows(t->batcher, t->epoch, t->index, &n);
+    t->job = t->prefix.on ? prefix_next(&t->prefix, k, rows, n, t->rest) : PREFIX_READY;
+    if (t->job != PREFIX_READY) {
+        t->stage = STAGE_BELOW;
+        return build_below(t, rows, n);
+    }
+    const struct batch *b = batcher_get(t->batcher, t->epoch, t->index);
     if (!b) return PEFT_EDATA;
-    int rc, cached = !t->features.on || features_begin(t, b);
-    if (!cached) rc = build_features(t, b);
-    else rc = build(t, b, t->features.on);
-    t->stage = cached ? STAGE_RUN : STAGE_FEATURES;
-    return rc;
+    t->rest = 0;
+    if (t->prefix.on && !prefix_gather(&t->prefix, k, b, t->prefix.gather)) return PEFT_OK;
+    t->stage = STAGE_RUN;
+    return build(t, b);
 }
 
-static int end_features(struct trainer *t)
+static int end_below(struct trainer *t)
 {
-    const struct batch *b = micro_batch(t);
-    if (!b) return PEFT_EDATA;
-    memcpy(t->gather, t->frozen->x, (size_t)tensor_len(t->frozen) * 4);
-    features_end(t, b);
-    t->stage = STAGE_RUN;
-    return build(t, b, 1);
+    prefix_store(&t->prefix, &t->prefix.train, t->job);
+    t->rest = t->job == PREFIX_REST;
+    t->stage = STAGE_MICRO;
+    return PEFT_OK;
 }
 
 static int end_micro(struct trainer *t)
@@ -233,7 +235,7 @@ static int go_on(struct trainer *t, double deadline, peft_step *out)
     default:
         done = graph_run(t->graph, deadline, &t->cancel);
         if (!done) return 0;
-        return t->stage == STAGE_FEATURES ? end_features(t) : end_micro(t);
+        return t->stage == STAGE_BELOW ? end_below(t) : end_micro(t);
     }
 }
 
