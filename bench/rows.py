@@ -3,6 +3,7 @@
 A row's `run(env)` returns contenders by name, each a dict of figures; a claim computes one
 number of them.  None: a side is missing.
 """
+import json
 import os
 import statistics
 from dataclasses import dataclass, field
@@ -11,8 +12,8 @@ import data
 from contender import Failed, Contender, output, take_turns
 
 BATCH, LENGTH, RANK, ALPHA = 4, 256, 16, 32
-OURS, OURS16 = "libpeft", "libpeft, bf16"
-PEER, PEER16 = "PyTorch", "PyTorch, bf16"
+OURS, OURS16 = "libpeft", "libpeft, bfloat16"
+PEER, PEER16 = "PyTorch", "PyTorch, bfloat16"
 # Largest relative difference of a step's loss: of float32, and where one side is bfloat16.
 AGREE, AGREE16 = 1e-3, 3e-2
 
@@ -148,7 +149,27 @@ PACKS = "libpeft, packed"
 SHORT = Training(["--adapter", "{adapter}", "--max-len", "256"], ["--adapter", "{adapter}"],
                  batch=24, lr=1e-4, short=True,
                  more={PACKS: ["--packing", "--batch", "4"],
-                       PACKS + ", bf16": ["--packing", "--batch", "4", "--compute", "auto"]})
+                       PACKS + ", bfloat16": ["--packing", "--batch", "4", "--compute", "auto"]})
+
+
+# ------------------------------------------------------------- a frozen part
+
+def run_head(env):
+    env.shell("python3", "bench/prefix.py", "--task", "head", "--minilm", env.minilm, "--reviews",
+              env.reviews, "--python", env.python, "--threads", str(env.threads), "--half",
+              "--out", env.out, library=env.program("libpeft.so"))
+    with open(env.path("prefix.json")) as f:
+        results = json.load(f)["head"]["results"]
+    check_losses(results, PEER, {OURS: AGREE, OURS16: AGREE16, PEER16: AGREE16})
+    return results
+
+
+def sooner(text, key, aim):
+    def value(results):
+        mine, theirs = ([r[key] for n, r in results.items() if n.startswith(side)]
+                        for side in (OURS, PEER))
+        return min(theirs) / min(mine) if theirs else None
+    return Claim("%s, better over better of PyTorch's" % text, ">=", aim, "x", value)
 
 
 # --------------------------------------------------------- bases of fewer bits
@@ -161,7 +182,7 @@ def run_bases(env):
     for name, (model, extra) in kinds.items():
         command = ours(env, model, rows, BATCH, env.steps + 1, 1e-3, "--rank", str(RANK), *extra)
         commands[name] = command
-        commands[name + ", bf16"] = command + ["--compute", "auto"]
+        commands[name + ", bfloat16"] = command + ["--compute", "auto"]
     return {n: figures(one) for n, one in take_turns(commands, env.steps).items()}
 
 
@@ -284,12 +305,15 @@ ROWS = [
                    lambda r: r["roofline"]["share_of_blas"])),
     training("masked", "the same, half of the tokens masked", MASKED, faster(1.8), faster16(1.8)),
     Row("bases", "LoRA on bases of fewer bits, 4 x 256", run_bases,
-        [of_floats("Q4_1"), of_floats("Q4_K"), of_floats("Q4_1", ", bf16"),
-         of_floats("Q4_K", ", bf16")]),
+        [of_floats("Q4_1"), of_floats("Q4_K"), of_floats("Q4_1", ", bfloat16"),
+         of_floats("Q4_K", ", bfloat16")]),
     training("full", "full fine-tuning, 4 x 256", FULL, faster(1.5), faster16(1.5)),
     training("last", "the last 4 layers only, 4 x 256", LAST, faster(2.0), faster16(2.0)),
+    Row("head", "a head on MiniLM, 512 sentences, batches of 32", run_head,
+        [sooner("epoch 1", "first_epoch_seconds", 1.5),
+         sooner("later epochs", "later_epoch_seconds", 50)]),
     training("packed", "short examples, mean 40 tokens, at most 256, against padded", SHORT,
-             faster(3.0, OURS, PACKS), faster16(3.0, OURS, OURS16, PACKS, PACKS + ", bf16")),
+             faster(3.0, OURS, PACKS), faster16(3.0, OURS, OURS16, PACKS, PACKS + ", bfloat16")),
     Row("lengths", "1 x 512 to 4096, on the Q4_1 file", run_lengths,
         [Claim("activations a token, 4096 over 512", "<=", 1.05, "x",
                lambda r: growth(r, lambda f: f["activation_bytes"])),
