@@ -396,11 +396,12 @@ static void forward_one(const struct attn_job *j, int64_t row, int64_t head, flo
     kernels->fill(out, 0.0f, dim);
     for (int64_t key = a->lo[row], n; key < a->hi[row]; key += n) {
         n = MIN(KEYS * COLS, a->hi[row] - key);
-        for (int64_t i = 0; i < n; i++) s[i] = a->scale * kernels->dot(q, k + (key + i) * ld, dim);
+        j->level->dots(s, n, k + key * ld, ld, n, q, dim, 1, dim);
+        kernels->axpy(s, s, a->scale, 0, n);
         add_bias(j, row, head, key, key + n, s, 1);
         float fix = j->level->score_row(s, n, a->softcap, &max, &sum);
         if (fix != 1.0f) kernels->axpy(out, out, fix, 0, dim);
-        for (int64_t i = 0; i < n; i++) kernels->axpy(out, v + (key + i) * ld, s[i], 1, dim);
+        j->level->mix(out, s, v + key * ld, ld, n, dim);
     }
     j->new_lse[row * a->heads + head] = log_sum(max, sum);
     if (sum != 0.0f) kernels->axpy(out, out, 1.0f / sum, 0, dim);

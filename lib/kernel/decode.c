@@ -8,8 +8,10 @@
 
 enum {
     OUTPUTS = 8,                     /* rows of W at a time */
-    DEPTH = 4096                     /* and columns of them; whole blocks of every type */
+    DEPTH = 4096,                    /* and columns of them; whole blocks of every type */
+    AHEAD = 4096                     /* bytes that are fetched before they are needed */
 };
+_Static_assert((int)FEW_SCRATCH >= (int)OUTPUTS * (int)DEPTH, "scratch is sized for expanded rows");
 /* Multiplications that pay for waking a thread. */
 static const double task_min = 1 << 16;
 
@@ -36,12 +38,21 @@ static dot_fn *dot_of(const struct level *l, const struct matrix *w)
     return u->dot[w->type->dot];
 }
 
+/* Processors do not look far enough ahead by themselves. */
+static void fetch(const struct matrix *w, int64_t row)
+{
+    int64_t each = div_up(w->cols * w->type->bytes, w->type->block);
+    const char *p = (const char *)w->data + row * each + AHEAD;
+    for (int64_t i = 0; i < each; i += 64) __builtin_prefetch(p + i);
+}
+
 /* sum[n][OUTPUTS] for the outputs [o, o + rows). */
 static void sum_outputs(const struct few *f, float *sum, int64_t o, int64_t rows, float *scratch)
 {
     const struct matrix *w = f->w;
     bool as_is = w->type == &qtype_f32 && (uintptr_t)w->data % sizeof(float) == 0;
     float part[FEW_ROWS * OUTPUTS];
+    for (int64_t i = 0; i < rows; i++) fetch(w, o + i);
     for (int64_t p = 0; p < w->cols; p += DEPTH) {
         int64_t depth = MIN(DEPTH, w->cols - p), ld = as_is ? w->cols : depth;
         const float *from = as_is ? (const float *)w->data + o * w->cols + p : scratch;

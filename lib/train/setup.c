@@ -396,7 +396,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
     out->gradients = t->n_floats * 4;
     out->optimizer = t->state_bytes * t->optimizer->states + t->n_own * 4;
     out->activations = t->slab;
-    out->scratch = t->scratch * pool_threads(m->pool);
+    out->scratch = t->scratch * pool_threads(m->pool) + linear_panels();
     for (int64_t i = 0; i < t->d->n; i++) {
         const struct example *x = &t->d->rows[i];
         out->data += (int64_t)sizeof(*x) + (x->ids ? x->n * (x->labels ? 8 : 4) : 0);
