@@ -71,6 +71,7 @@ struct graph {
     int64_t n, cap;
     const char *name;                    /* of the next node */
     int32_t segment;
+    int64_t chunks;                      /* graph_chunks */
     int error;
     char message[512];
     struct plan plan;
@@ -81,6 +82,9 @@ struct graph {
     int64_t at, step;                    /* next event, and step within it */
     void (*see)(void *arg, const struct tensor *t);
     void *see_arg;
+    void (*read)(void *arg, const struct tensor *leaf);
+    void *read_arg;
+    int64_t limit;                       /* of the slab; 0 = none */
     int profiling;
     struct profile profile[PROFILE_OPS];
     char bad[256];                       /* graph_find_nonfinite's answer */

@@ -4,6 +4,18 @@
 
 #include <stdio.h>
 
+void graph_release(struct graph *g)
+{
+    mem_free(&g->host->mem, g->slab);
+    g->slab = NULL;
+    g->slab_bytes = 0;
+}
+
+void graph_limit(struct graph *g, int64_t slab)
+{
+    g->limit = slab;
+}
+
 int graph_reserve(struct graph *g, int64_t slab, int64_t scratch)
 {
     struct mem *m = &g->host->mem;
@@ -12,10 +24,11 @@ int graph_reserve(struct graph *g, int64_t slab, int64_t scratch)
         slab = MAX(slab, g->report.slab);
         scratch = MAX(scratch, g->report.scratch);
     }
+    if (g->limit && slab > g->limit)
+        return fail(PEFT_ENOMEM, "%lld bytes are needed, and the memory limit leaves %lld",
+                    (long long)slab, (long long)g->limit);
     if (slab > g->slab_bytes) {
-        /* Freed first, so that the old and the new never add up. */
-        mem_free(m, g->slab);
-        g->slab_bytes = 0;
+        graph_release(g);                /* so that the old and the new never add up */
         if (!(g->slab = mem_alloc(m, slab))) return PEFT_ENOMEM;
         g->slab_bytes = slab;
     }
@@ -72,6 +85,8 @@ static void run_event(struct graph *g)
     if (++g->step < steps) return;
     g->step = 0;
     g->at++;
+    for (int k = 0; g->read && k < GRAPH_IN; k++)
+        if (t->in[k] && !t->in[k]->op) g->read(g->read_arg, t->in[k]);
     if (t->watched && g->see && ev->kind == EVENT_FORWARD) g->see(g->see_arg, t);
 }
 

@@ -49,7 +49,7 @@ static int check_options(struct trainer *t)
     return PEFT_OK;
 }
 
-enum recompute trainer_policy(const struct trainer *t)
+static enum recompute wished_policy(const struct trainer *t)
 {
     switch (t->o.recompute) {
     case PEFT_RECOMPUTE_NONE: return RECOMPUTE_NONE;
@@ -149,7 +149,7 @@ static int plan_graphs(struct trainer *t, const struct batch *b)
     if (loss && !loss->needs_grad) return PEFT_OK;            /* nothing trains: said later */
     t->features.on = x && !x->needs_grad && t->o.feature_cache >= 0 && !rope_by_length(t->m) &&
                      !t->augment.on && !t->d->masks;
-    rc = graph_plan(t->graph, loss, trainer_policy(t), &report);
+    rc = graph_plan(t->graph, loss, t->how.policy, &report);
     if (rc) return rc;
     if (!t->features.on) {
         take_max(t, &report);
@@ -158,7 +158,7 @@ static int plan_graphs(struct trainer *t, const struct batch *b)
     if ((rc = pass_begin(&t->pass))) return rc;
     x = graph_leaf(t->graph, "features", &qtype_f32, t->max_rows, t->m->hp.embed, NULL, NULL);
     loss = objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL);
-    rc = graph_plan(t->graph, loss, trainer_policy(t), &report);
+    rc = graph_plan(t->graph, loss, t->how.policy, &report);
     if (rc) return rc;
     take_max(t, &report);
     t->pass.training = 0;
@@ -245,24 +245,35 @@ static int list_trained(struct trainer *t)
     return PEFT_OK;
 }
 
-static int plan_run(struct trainer *t)
+int trainer_size(struct trainer *t)
 {
-    struct param *p;
     struct arena a;
     struct dummy d;
     arena_init(&a, &t->m->host.mem);
-    for (int64_t i = 0; (p = model_nth_param(t->m, i)); i++) p->used = 0;
-    batcher_max(t->batcher, t->epochs, &t->max);
     t->max_rows = per_rows(t->objective->per, t->max.tokens, t->max.targets, t->max.seqs);
-    int rc = model_fits(t->m, t->d->max_len);
-    if (!rc) rc = rope_reserve(t->m, t->d->max_len);
-    if (!rc) rc = make_dummy(t, &a, &d);
+    t->slab = t->scratch = t->eval_slab = 0;
+    t->flops = 0;
+    graph_chunks(t->graph, t->how.chunks);
+    int rc = make_dummy(t, &a, &d);
     if (!rc) rc = plan_graphs(t, &d.b);
     if (!rc) rc = plan_evaluation(t, &d.b);
-    if (!rc) rc = list_trained(t);
-    if (!rc) rc = features_plan(t);
     graph_reset(t->graph);
     arena_free(&a);
+    return rc;
+}
+
+static int plan_run(struct trainer *t)
+{
+    struct param *p;
+    for (int64_t i = 0; (p = model_nth_param(t->m, i)); i++) p->used = 0;
+    batcher_max(t->batcher, t->epochs, &t->max);
+    t->whole = t->max.tokens;
+    int rc = model_fits(t->m, t->d->max_len);
+    if (!rc) rc = rope_reserve(t->m, t->d->max_len);
+    if (!rc) rc = trainer_size(t);
+    if (!rc) rc = list_trained(t);
+    if (!rc) rc = features_plan(t);
+    if (!rc) rc = budget_choose(t);
     return rc;
 }
 
@@ -283,8 +294,9 @@ int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, st
     if (!rc) rc = augment_parse(t->o.augment, &t->augment);
     if (!rc && t->augment.on && !d->vision)
         rc = fail(PEFT_EARG, "augmentation \"%s\", but the rows are no pictures", t->o.augment);
+    t->how = (struct manner){ .parts = 1, .policy = wished_policy(t) };
     struct batch_opts b = { t->o.batch, t->o.packing, t->o.max_len, !t->o.no_shuffle, t->o.seed,
-                            t->augment };
+                            t->augment, 1 };
     if (!rc) rc = batcher_new(d, &b, &t->batcher);
     if (!rc) rc = graph_new(&m->host, &m->compute, &t->graph);
     if (!rc) rc = pass_mem_new(&m->host, &t->mem);
@@ -310,6 +322,7 @@ int trainer_prepare(struct trainer *t)
     int64_t dim = t->m->hp.embed;
     int rc = PEFT_OK;
     if (t->grads) return PEFT_OK;
+    budget_begin(t);
     for (int64_t i = 0; i < t->n_list && !rc; i++) rc = param_own(t->m, t->list[i].p);
     if (!rc) rc = graph_reserve(t->graph, t->slab, t->scratch);
     if (rc) return rc;
@@ -341,46 +354,87 @@ int trainer_prepare(struct trainer *t)
     return PEFT_OK;
 }
 
+/* Weights of the model that are no float copies: those that will be are the optimizer's. */
+static int is_as_stored(const struct trainer *t, const struct param *p)
+{
+    if (p->own) return 0;
+    for (int64_t i = 0; i < t->n_list; i++)
+        if (t->list[i].p == p) return 0;
+    return 1;
+}
+
+/* Weights as they are held, of mapped files or not. */
+static int64_t weight_bytes(const struct trainer *t, bool mapped)
+{
+    const struct model *m = t->m;
+    int64_t bytes = 0;
+    struct param *p;
+    for (int64_t i = 0; (p = model_nth_param(m, i)); i++)
+        if (p->counted && is_as_stored(t, p) && store_mapped(m->store, p->data) == mapped)
+            bytes += param_bytes(p);
+    return bytes;
+}
+
+int64_t trainer_mapped(const struct trainer *t) { return weight_bytes(t, true); }
+
+static int64_t data_bytes(const struct dataset *d)
+{
+    int64_t bytes = 0;
+    for (int64_t i = 0; i < d->n; i++) {
+        const struct example *x = &d->rows[i];
+        bytes += (int64_t)sizeof(*x) + (x->ids ? x->n * (x->labels ? 8 : 4) : 0);
+        if (x->pixels) bytes += picture_bytes(d->vision);
+    }
+    return bytes;
+}
+
+/* What the process holds beside all that has a name: what it had before the model came, what
+ * the library has allocated, and what neither shows: freed memory that the system did not get
+ * back, the files' headers, and code that has not run yet. */
+static int64_t process_bytes(const struct trainer *t, const peft_plan *p, int64_t unmapped)
+{
+    enum { CODE = 5 << 20, WORKER = 256 << 10 };
+    const struct model *m = t->m;
+    int64_t live = atomic_load(&m->host.mem.live), rest = live - p->data - unmapped;
+    for (int64_t i = 0; i < t->n_list; i++)
+        if (t->list[i].p->own) rest -= t->list[i].n * 4;
+    if (t->grads)
+        rest -= p->gradients + p->optimizer + p->activations + p->scratch + p->features;
+    rest += MAX(0, os_rss_private() - m->private_before - live);
+    return m->rss_before + MAX(0, rest) + store_header(m->store) + CODE +
+           WORKER * pool_threads(m->pool);
+}
+
 int trainer_plan(const struct trainer *t, peft_plan *out)
 {
     const struct model *m = t->m;
     struct param *p;
-    int64_t rest;
-    for (int64_t i = 0; (p = model_nth_param(m, i)); i++) {
-        if (!p->counted) continue;
-        out->total_params += param_len(p);
-        if (!p->own) out->weights += param_bytes(p);
-    }
+    int64_t mapped = trainer_mapped(t), unmapped = weight_bytes(t, false);
+    for (int64_t i = 0; (p = model_nth_param(m, i)); i++)
+        if (p->counted) out->total_params += param_len(p);
     for (int64_t i = 0; i < t->n_list; i++) {
         out->trainable_params += t->list[i].n;
         out->trainable += t->list[i].n * 4;
     }
+    out->weights = unmapped + (t->how.lean ? MIN(t->held, mapped) : mapped);
     out->gradients = t->n_floats * 4;
     out->optimizer = t->n_floats * 4 * t->optimizer->states + t->n_own * 4;
     out->activations = t->slab;
     out->scratch = t->scratch * pool_threads(m->pool);
-    for (int64_t i = 0; i < t->d->n; i++) {
-        const struct example *x = &t->d->rows[i];
-        out->data += (int64_t)sizeof(*x) + (x->ids ? x->n * (x->labels ? 8 : 4) : 0);
-        if (x->pixels) out->data += picture_bytes(t->d->vision);
-    }
+    out->data = data_bytes(t->d);
     out->features = t->features.on ? t->features.cap * 4 + t->max_rows * m->hp.embed * 4 : 0;
-    /* The process before the model came, and what the library holds by now,
-     * less what the other fields count already. */
-    rest = m->rss_before + atomic_load(&m->host.mem.live) - out->data;
-    for (int64_t i = 0; i < m->n_params; i++)
-        if (m->params[i]->data == m->params[i]->packed) rest -= param_bytes(m->params[i]);
-    for (int64_t i = 0; i < t->n_list; i++)
-        if (t->list[i].p->own) rest -= t->list[i].n * 4;
-    if (t->grads)
-        rest -= out->gradients + out->optimizer + out->activations + out->scratch + out->features;
-    out->process = MAX(0, rest);
+    out->process = process_bytes(t, out, unmapped);
     out->peak = out->weights + out->trainable + out->gradients + out->optimizer + out->activations +
                 out->scratch + out->data + out->features + out->process;
-    out->evaluation = t->eval_slab;
+    out->evaluation = t->o.memory_limit ? MAX(t->eval_slab - t->slab, 0) : t->eval_slab;
     out->steps = t->steps;
-    out->tokens_per_step = t->max.tokens * t->o.accumulate;
-    out->flops_per_step = t->flops * t->o.accumulate;
+    out->tokens_per_step = t->whole * t->o.accumulate;
+    out->flops_per_step = t->flops * (double)trainer_micros(t);
+    out->micro_batch = (int32_t)div_up(t->o.batch, t->how.parts);
+    out->recompute_layers = t->how.policy == RECOMPUTE_NONE ? -1
+                            : (int32_t)MIN(t->how.policy, t->m->hp.layers);
+    out->memory_least = t->least;
+    memcpy(out->choice, t->choice, sizeof(t->choice));
     return PEFT_OK;
 }
 
@@ -388,6 +442,7 @@ void trainer_free(struct trainer *t)
 {
     if (!t) return;
     struct mem *mem = &t->m->host.mem;
+    budget_end(t);
     for (int64_t i = 0; i < t->n_list; i++)
         t->list[i].p->grad = t->list[i].p->state = NULL;
     mem_free(mem, t->grads);

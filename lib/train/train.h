@@ -35,6 +35,11 @@ extern const struct objective *const objectives[];          /* NULL-terminated *
  * when they do not fit. */
 const struct objective *objective_for(const struct model *m, const struct dataset *d,
                                       const char *name);
+/* Whether the loss of a row may depend on the others of its batch, which cannot be cut then. */
+static inline int objective_compares(const struct objective *o)
+{
+    return o->task == TASK_MATCH || o->task == TASK_ALIKE;
+}
 /* What objectives are told besides the batch. */
 struct loss_opts { float scale, margin; };
 static inline const struct loss_opts *loss_opts(const struct pass *p)
@@ -82,6 +87,14 @@ struct features {
     int on;
 };
 
+/* What a memory limit may change of how a step is made, none of it what it computes. */
+struct manner {
+    int32_t parts;                  /* of each batch, worked off one after another */
+    enum recompute policy;
+    int64_t chunks;                 /* bytes of logits at a time; 0 = as the loss likes */
+    int32_t lean;                   /* mapped weights leave memory when they have been read */
+};
+
 enum stage { STAGE_IDLE, STAGE_MICRO, STAGE_FEATURES, STAGE_RUN };
 struct trainer {
     struct model *m;
@@ -108,6 +121,11 @@ struct trainer {
     int64_t max_rows;               /* of its features */
     int64_t slab, scratch;          /* of the largest batch */
     int64_t eval_slab;              /* of evaluating one as large */
+    struct manner how;
+    int64_t whole;                  /* tokens of the largest batch before it is cut */
+    int64_t held;                   /* bytes of mapped weights that stay when they are lean */
+    int64_t least;                  /* the smallest memory limit; 0 = none was given */
+    char choice[240];               /* what was chosen for it, for people */
     double flops;                   /* of the largest step */
     int64_t steps, step, epochs;    /* of the run; done; epochs begun in the run */
     int64_t epoch, index;           /* next batch */
@@ -126,7 +144,13 @@ struct trainer {
 };
 
 enum { NORM_GRAIN = 65536 };        /* elements of one partial sum of the norm */
-enum recompute trainer_policy(const struct trainer *t);
+/* Sizes of the graphs under t->how, and of the batch that is largest then. */
+int trainer_size(struct trainer *t);
+/* Parts of a step. */
+static inline int64_t trainer_micros(const struct trainer *t)
+{
+    return (int64_t)t->o.accumulate * t->how.parts;
+}
 /* Float copies, gradients and states: made at the first step. */
 int trainer_prepare(struct trainer *t);
 int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, struct trainer **out);
@@ -193,6 +217,19 @@ int eval_run(struct model *m, const struct dataset *d, const peft_eval_opts *o,
 
 /* --- eva.c: LoRA's A from the data */
 int eva_init(struct model *m, struct adapter *a, const struct dataset *d, const peft_eva_opts *o);
+
+/* --- budget.c: t->how, as fast as t->o.memory_limit allows; nothing without one. */
+int budget_choose(struct trainer *t);
+/* The trainer's step in seconds, of the largest batches (predict.c). */
+double predict_step(struct trainer *t);
+/* Mapped weights that training reads, in bytes. */
+int64_t trainer_mapped(const struct trainer *t);
+/* Between steps the model's other work has the memory of a step, and has given it
+ * back when the next step begins. */
+void budget_begin(struct trainer *t);
+void budget_end(struct trainer *t);
+void budget_lend(struct trainer *t);
+void budget_take(struct trainer *t);
 
 /* --- features.c: the frozen part's outputs for the batch, from the cache or
  * by running the model; leaves them in t->gather. */
