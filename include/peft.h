@@ -920,6 +920,37 @@ PEFT_API int32_t peft_train_run_for(peft_trainer *trainer, int64_t microseconds,
 /* From any thread: the step in flight, or the next one, ends with
  * PEFT_ECANCELLED within one operation and is undone. */
 PEFT_API int32_t peft_trainer_cancel(peft_trainer *trainer);
+/* Where the time of steps goes.  on 1: every operation is timed from now on, what was
+ * counted is forgotten; 0: no longer, at no cost.  Not while a step is in flight
+ * (PEFT_ESTATE). */
+PEFT_API int32_t peft_trainer_profile(peft_trainer *trainer, int32_t on);
+/* Operations of one name, on weights of one type and shape, in one direction. */
+typedef struct peft_work {
+    size_t size;
+    char name[32];        /* "linear", "attention", "clip and optimizer" ... */
+    char type[16];        /* of the weight, "Q4_1"; "" = it has none */
+    int64_t in, out;      /* the weight's inputs; columns of the result */
+    int32_t backward;     /* 1 = the gradients */
+    int32_t half;         /* 1 = by products in bfloat16 */
+    int64_t calls, rows;
+    double seconds;
+    double flops;         /* multiplications and additions */
+    double bytes;         /* of operands and results, each once */
+} peft_work;
+/* Row i, the longest time first; PEFT_EEND after the last, PEFT_ESTATE without a
+ * profile. */
+PEFT_API int32_t peft_trainer_work(const peft_trainer *trainer, int32_t i, peft_work *out);
+typedef struct peft_peaks {
+    size_t size;
+    double gflops;        /* float32 products, of operands that the first cache holds */
+    double gflops_bf16;   /* the same in bfloat16; 0 = the processor has none */
+    double gflops_blas;   /* 512 x 512 x 512 by BLAS, on each thread */
+    double gbytes;        /* copied, read and written ones counted, from memory */
+    char kernels[32], kernels_bf16[32];
+} peft_peaks;
+/* What the machine can do at most with the model's threads, kernel level and BLAS: half a
+ * second of measuring, in 128 MB. */
+PEFT_API int32_t peft_model_peaks(peft_model *model, peft_peaks *out);
 /* A checkpoint folder: weights, optimizer states, position.  Replaced whole. */
 PEFT_API int32_t peft_trainer_save(const peft_trainer *trainer, const char *dir);
 /* Into a trainer made with the same model, data and options; the further run
@@ -966,6 +997,36 @@ typedef struct peft_evaluation {
 } peft_evaluation;
 PEFT_API int32_t peft_eval(peft_model *model, const peft_dataset *data,
                            const peft_eval_opts *opts, peft_evaluation *out);
+
+/* --------------------------------------------------------- texts, compared */
+
+typedef struct peft_score_opts {
+    size_t size;
+    const char *const *other; /* [n] what a second system wrote for the same rows, or NULL */
+    int64_t samples;          /* of the bootstrap; 0 = 1000 */
+    double level;             /* of the intervals; 0 = 0.95 */
+    uint64_t seed;
+} peft_score_opts;
+typedef struct peft_score {
+    const char *name;         /* "rougeL"; static */
+    double value, low, high;  /* of `said`, and its confidence interval */
+    double other;             /* of the second system */
+    double gain, gain_low, gain_high; /* other - value, and its interval on the same rows */
+    double p;                 /* of a gain as far from 0 by chance; small: the systems differ */
+} peft_score;
+enum { PEFT_SCORES = 8 };
+typedef struct peft_scores {
+    size_t size;
+    int32_t n;
+    peft_score scores[PEFT_SCORES];
+} peft_scores;
+/* How near n written texts are to the wanted ones (UTF-8): exact_match and f1 (SQuAD's,
+ * normalised), rouge1, rouge2, rougeL (the mean F1, as the package rouge-score without a
+ * stemmer), bleu and chrf (of all rows together, as sacrebleu).  Intervals are
+ * percentiles of a bootstrap over rows (Koehn 2004), p is of approximate randomisation
+ * (Riezler & Maxwell 2005).  The same seed gives the same intervals.  Any thread. */
+PEFT_API int32_t peft_score_texts(const char *const *said, const char *const *wanted, int64_t n,
+                                  const peft_score_opts *opts, peft_scores *out);
 
 /* ----------------------------------------------------- fewer bits, measured */
 

@@ -72,7 +72,7 @@ sed 's/c0/LABEL_0/; s/c1/LABEL_1/' classes.jsonl >named.jsonl
 run 0 help --help
 run 0 version --version
 says out '^peft [0-9]*\.[0-9]*\.[0-9]'
-for command in doctor inspect train eval generate chat convert merge list tokenize plan; do
+for command in doctor inspect train eval generate chat convert merge list tokenize plan bench; do
     run 0 "$command --help" $command --help
     holds "$command --help begins with examples" sh -c 'head -n 1 out | grep -q Examples'
 done
@@ -127,6 +127,12 @@ done
 run 0 plan plan "$GOLDEN/llama" --data ids.jsonl
 run 0 'plan --json' plan "$GOLDEN/llama" --data ids.jsonl --method full --json
 holds 'plan json' valid_json out peak_bytes
+run 0 bench bench "$GOLDEN/llama" --steps 2 --length 8 --roofline
+says out '^attention'
+says out 'of the float32 peak'
+run 0 'bench --json' bench "$GOLDEN/llama" --steps 2 --data ids.jsonl --method full --roofline --json
+holds 'bench json' valid_json out share_of_peak
+run 2 'bench without data' bench "$GOLDEN/bert"
 run 0 eval eval "$GOLDEN/llama" --data eval.jsonl
 run 0 'eval --json' eval "$GOLDEN/llama" --data eval.jsonl --json
 holds 'eval json' valid_json out token_accuracy

@@ -84,6 +84,7 @@ struct args {
     int32_t merge;
     double limit_diff;
     int32_t markdown, no_special, plain, tensors, memory;
+    int32_t roofline, length;
 };
 
 enum option_kind {
@@ -241,6 +242,7 @@ int run_quantize(const struct args *args);
 int run_list(const struct args *args);
 int run_tokenize(const struct args *args);
 int run_plan(const struct args *args);
+int run_bench(const struct args *args);
 int run_classify(const struct args *args);
 /* Classes of the pictures that --image names, to stdout. */
 int classify_pictures(const struct args *args, peft_model *model, const peft_info *info);

@@ -109,6 +109,11 @@ static const struct option rework_options[] = {
     {0}};
 static const struct option list_options[] = {
     {"markdown", OPT_FLAG, NULL, "as a table for a README", AT(markdown), 0, 0}, {0}};
+static const struct option bench_options[] = {
+    {"roofline", OPT_FLAG, NULL, "operations beside what the machine allows", AT(roofline), 0, 0},
+    {"length", OPT_INT, "N", "tokens of a made-up row, without --data (default 256)", AT(length), 2,
+     1048576},
+    {0}};
 static const struct option tokenize_options[] = {
     {"text", OPT_TEXT, "TEXT", "what to encode; without it, stdin is read", AT(text), 0, 0},
     {"decode", OPT_TEXT, "IDS", "decode these ids instead: \"1 2 3\"", AT(decode), 0, 0},
@@ -215,6 +220,13 @@ static const struct command commands[] = {
      "  peft plan model.gguf --data chats.jsonl --batch 8 --max-len 512\n"
      "  peft plan folder --data chats.jsonl --method full --json\n",
      OPERAND_NEEDED, {data_options, train_options, model_options, common_options}, run_plan, NULL},
+    {"bench", "Measures training steps against the machine's own limits.",
+     "peft bench MODEL [--roofline] [options of train]",
+     "  peft bench model.gguf --batch 4 --length 256 --steps 5\n"
+     "  peft bench model.gguf --roofline --compute bf16 --threads 2\n"
+     "  peft bench folder --roofline --data chats.jsonl --method full --json\n",
+     OPERAND_NEEDED,
+     {bench_options, data_options, train_options, model_options, common_options}, run_bench, NULL},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 

@@ -76,7 +76,7 @@ struct plan_report {
     int64_t slab;                        /* bytes: values, gradients, aux, temp */
     int64_t scratch;                     /* bytes a worker */
     int32_t nodes, backward_nodes, replayed;
-    double flops;                        /* forward + backward + replayed */
+    double flops, bytes;                 /* forward + backward + replayed: see struct cost */
 };
 /* Plans forward and, with `loss` non-NULL, backward from it; the loss (NULL:
  * the last node) is kept.  Nodes that no kept node needs are not run.  report
@@ -107,10 +107,21 @@ int graph_forward(struct graph *g);
 const char *graph_find_nonfinite(struct graph *g);
 int graph_error(const struct graph *g);          /* the sticky code */
 struct host *graph_host(const struct graph *g);
-/* Time per op since graph_new, for `peft bench`: calls each(ctx, op name, seconds, calls). */
-void graph_profile(const struct graph *g, void (*each)(void *, const char *, double, int64_t),
-                   void *ctx);
-void graph_profile_enable(struct graph *g, int on);
+
+/* Where time goes, by kinds of work: an op's forward or backward on one shape of weight
+ * (by the number of columns where there is none), or what a name stands for. */
+struct work {
+    const char *name, *type;             /* type: of the weight, "" = none */
+    int64_t in, out;                     /* the weight's columns; the result's */
+    int32_t backward, half;              /* half: by products in bfloat16 */
+    int64_t calls, rows;                 /* rows of all calls */
+    double seconds, flops, bytes;
+};
+enum { PROFILE_WORKS = 160 };            /* what is beyond is added to the last one */
+struct profile { int64_t n; struct work work[PROFILE_WORKS]; };
+void profile_add(struct profile *p, const struct work *w);
+/* From now on every node that runs is timed into *p, which is the caller's; NULL = none is. */
+void graph_profile(struct graph *g, struct profile *p);
 
 /* ------------------------------------------------------------- builders
  * N tokens (rows), D columns.  Index arrays are the caller's and must live

@@ -16,6 +16,10 @@ struct run {
     int64_t step;                        /* of ops that have `steps` */
 };
 
+/* What one event of a node does at least: multiplications and additions, and bytes of
+ * memory, each operand and result moved once. */
+struct cost { double flops, bytes; };
+
 struct op {
     const char *name;
     uint8_t save[GRAPH_IN];              /* save[k]: what the gradient of in[k] reads */
@@ -28,6 +32,7 @@ struct op {
     uint8_t cheap;                       /* costs no more than reading its operands: recomputed
                                             rather than kept (RECOMPUTE_CHEAP) */
     uint8_t view;                        /* the value IS in[0]'s memory (reshape) */
+    uint8_t part;                        /* bit k: of in[k] only as much is read as is written */
     /* Checks operands, sets rows, cols, aux_bytes, temp_bytes, work_bytes; may fail(). */
     int (*shape)(struct tensor *t, struct graph *g);
     /* Bytes of scratch that a worker needs; NULL = none. */
@@ -42,6 +47,8 @@ struct op {
     /* Of forward; NULL = 0.  Backward counts as much for each operand whose
      * gradient reads anything. */
     double (*flops)(const struct tensor *t);
+    /* Corrects what op_cost makes of the fields above; NULL = it is right. */
+    void (*cost)(const struct tensor *t, int backward, struct cost *c);
 };
 #define OP(name) extern const struct op op_##name;
 #include "graph/ops.def"
@@ -61,6 +68,11 @@ struct tensor *graph_fail(struct graph *g, int code, const char *fmt, ...)
 int64_t graph_chunk_rows(const struct graph *g, int64_t rows, int64_t row_bytes);
 static inline int wants(const struct tensor *t, int k) { return t->in[k] && t->in[k]->needs_grad; }
 static inline int adds(const struct tensor *t, int k) { return t->adds >> k & 1; }
+
+/* Of forward (also replayed) or backward of a node (cost.c). */
+struct cost op_cost(const struct tensor *t, int backward);
+/* The operand that may be of any stored type, the weight; NULL = there is none. */
+const struct tensor *op_weight(const struct tensor *t);
 
 static inline struct matrix op_matrix(const struct tensor *w)
 {

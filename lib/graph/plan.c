@@ -95,16 +95,6 @@ static int make_plan(struct graph *g, struct tensor *loss, enum recompute policy
     return PEFT_OK;
 }
 
-/* Backward of an operand costs what forward does if it reads anything. */
-static double event_flops(const struct event *e, const struct tensor *t)
-{
-    int times = e->kind == EVENT_BACKWARD ? 0 : 1;
-    if (!t->op->flops) return 0;
-    for (int k = 0; k < GRAPH_IN && e->kind == EVENT_BACKWARD; k++)
-        times += wants(t, k) && (t->op->save[k] || t->op->root >> k & 1);
-    return times * t->op->flops(t);
-}
-
 static struct plan_report report_of(const struct graph *g)
 {
     const struct plan *p = &g->plan;
@@ -115,7 +105,9 @@ static struct plan_report report_of(const struct graph *g)
         r.nodes += ev->kind == EVENT_FORWARD;
         r.replayed += ev->kind == EVENT_REPLAY;
         r.backward_nodes += ev->kind == EVENT_BACKWARD;
-        r.flops += event_flops(ev, t);
+        const struct cost cost = op_cost(t, ev->kind == EVENT_BACKWARD);
+        r.flops += cost.flops;
+        r.bytes += cost.bytes;
         if (t->op->scratch) r.scratch = MAX(r.scratch, t->op->scratch(t));
     }
     return r;

@@ -60,9 +60,6 @@ struct plan {
     int64_t slab, floor;                 /* bytes; floor = most that live at once */
 };
 
-enum { PROFILE_OPS = 64 };
-struct profile { const struct op *op; double seconds; int64_t calls; };
-
 struct graph {
     struct host *host;
     struct compute *compute;
@@ -85,8 +82,7 @@ struct graph {
     void (*read)(void *arg, const struct tensor *leaf);
     void *read_arg;
     int64_t limit;                       /* of the slab; 0 = none */
-    int profiling;
-    struct profile profile[PROFILE_OPS];
+    struct profile *profile;             /* or NULL */
     char bad[256];                       /* graph_find_nonfinite's answer */
 };
 

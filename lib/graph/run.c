@@ -37,7 +37,8 @@ int graph_reserve(struct graph *g, int64_t slab, int64_t scratch)
         mem_free(m, c->scratch);
         c->scratch = NULL;
         c->scratch_each = 0;
-        if (!align_ok(scratch, 64, &each) || !mul_ok(each, pool_threads(c->pool), &all))
+        if (!align_ok(scratch, 64, &each) || !mul_ok(each, pool_threads(c->pool), &all) ||
+            !add_ok(all, linear_panels(), &all))
             return fail(PEFT_ENOMEM, "scratch of %lld bytes", (long long)scratch);
         if (!(c->scratch = mem_alloc(m, all))) return PEFT_ENOMEM;
         c->scratch_each = each;
@@ -92,24 +93,30 @@ static void run_event(struct graph *g)
 
 static void run_timed(struct graph *g)
 {
-    const struct op *op = g->node[g->plan.event[g->at].node]->op;
+    const struct event *ev = &g->plan.event[g->at];
+    const struct tensor *t = g->node[ev->node], *w = op_weight(t);
+    struct work now = { .name = t->op->name, .type = w ? w->type->name : "",
+                        .in = w ? w->cols : 0, .out = w && w != t->in[0] ? w->rows : t->cols,
+                        .backward = ev->kind == EVENT_BACKWARD,
+                        .half = w && t->op->flops && g->compute->half };
     double begin = os_seconds();
     run_event(g);
-    for (int i = 0; i < PROFILE_OPS; i++) {
-        struct profile *p = &g->profile[i];
-        if (p->op && p->op != op) continue;
-        p->op = op;
-        p->seconds += os_seconds() - begin;
-        p->calls++;
-        return;
+    now.seconds = os_seconds() - begin;
+    if (!g->step) {
+        const struct cost cost = op_cost(t, now.backward);
+        now.calls = 1;
+        now.rows = t->rows;
+        now.flops = cost.flops;
+        now.bytes = cost.bytes;
     }
+    profile_add(g->profile, &now);
 }
 
 int graph_run(struct graph *g, double deadline, const _Atomic int *stop)
 {
     while (g->at < g->plan.n_events) {
         if (stop && *stop) return 0;
-        if (g->profiling) run_timed(g);
+        if (g->profile) run_timed(g);
         else run_event(g);
         if (deadline > 0 && os_seconds() >= deadline) return g->at == g->plan.n_events;
     }
@@ -126,16 +133,9 @@ int graph_forward(struct graph *g)
     return PEFT_OK;
 }
 
-void graph_profile_enable(struct graph *g, int on)
+void graph_profile(struct graph *g, struct profile *p)
 {
-    g->profiling = on;
-}
-
-void graph_profile(const struct graph *g, void (*each)(void *, const char *, double, int64_t),
-                   void *ctx)
-{
-    for (int i = 0; i < PROFILE_OPS && g->profile[i].op; i++)
-        each(ctx, g->profile[i].op->name, g->profile[i].seconds, g->profile[i].calls);
+    g->profile = p;
 }
 
 static bool is_finite(const struct graph *g, const void *x, const struct tensor *t)

@@ -1,11 +1,17 @@
-/* Linear layers: products of activations with a weight of any stored type.
+/* Linear layers: products of activations with a weight of any stored type, by
+ * register tiles (tile.h).
  *
- * The result is cut into tiles, one task each.  A float32 weight goes to BLAS,
- * which copies both operands of every call into its own order; that costs about
- * as much as 16 rows or columns of the tile, so tiles are few and nearly square,
- * and their cut depends on the shape alone.  A weight that BLAS cannot read is
- * expanded straight into the order that the register tiles want (tile.h), and so
- * is every operand of a product in bfloat16. */
+ * The activations are packed once into panels that all workers share, a block of
+ * rows and of the depth at a time.  Then every task expands its own columns of the
+ * weight straight into the order that the tiles want and runs over the panels.  A
+ * low-rank term (LoRA) has the same panels: its narrow product comes first, and
+ * what follows rides along with the last block of the depth, while a tile of the
+ * result is at hand.
+ *
+ * Every element is summed in the order of the depth, in blocks that depend on
+ * neither the number of rows nor that of threads.
+ *
+ * Processors for which there are only the plain tiles leave float32 to BLAS. */
 #include "kernel/kernel.h"
 #include "kernel/level.h"
 #include "kernel/tile.h"
@@ -13,24 +19,26 @@
 #include <math.h>
 
 enum {
-    TASKS = 8,                       /* for products of ordinary size */
+    TASKS = 8,                       /* for products by BLAS of ordinary size */
     FEW_ROWS = 4,                    /* rows for which dot products win */
-    /* A stored weight is worked off in blocks of the depth, of A's rows and of
-     * columns; these bound a worker's scratch (in floats where not said). */
-    DEPTH = 384,
-    ROWS = 512,
-    STRIPS = 65536,                  /* expanded columns of one block of depth */
-    LINE = TILE_COLS * 2 * DEPTH,    /* what is expanded at a time */
+    /* These bound the panels and a worker's scratch, in floats where not said. */
+    ROWS = 1024,                     /* of a block of panels */
+    PANELS = ROWS * 1024,            /* its rows times its depth */
+    DEPTH = 384,                     /* of what is expanded at a time */
+    WIDE = 96,                       /* columns of a task, or else whole blocks */
+    MOST_WIDE = 256 + TILE_COLS,     /* no stored type has longer blocks; whole strips */
+    STRIPS = MOST_WIDE * DEPTH,      /* they expanded */
+    LINE = TILE_COLS * 2 * DEPTH,    /* what lies between */
     LINES = 32,                      /* at most, and an even number */
-    SCRATCH = ROWS * DEPTH + STRIPS + LINE + 64
+    PACK_ROWS = 64,                  /* of a task that packs; whole panels of all tiles */
+    SIDE_STRIPS = MOST_WIDE * LOW_RANK,
+    SCRATCH = STRIPS + LINE + SIDE_STRIPS + 64
 };
 /* Multiplications of a task: enough to pay for waking a thread, and few enough
  * that threads finish at about the same time. */
 static const double task_min = 1 << 20, task_max = 1 << 28;
 
-struct tiles { int64_t rows, cols, down, across; };
-
-static const struct tile *tile_of(const struct compute *c)
+const struct tile *tile_of(const struct compute *c)
 {
     if (c->half) return c->half;
 #if defined(__x86_64__) || defined(__i386__)
@@ -57,26 +65,7 @@ static int64_t even_out(int64_t n, int64_t pieces, int64_t unit)
     return div_up(each, unit) * unit;
 }
 
-/* Cuts C[m,n] of a product over k into tiles as square as the shape allows. */
-static struct tiles cut(int64_t m, int64_t n, int64_t k)
-{
-    double work = (double)m * (double)n * (double)k;
-    double tasks = MIN(MAX(work / task_min, 1), TASKS);
-    tasks = MAX(tasks, work / task_max);
-    double area = (double)m * (double)n / tasks;
-    double rows = MIN(sqrt(area), (double)m);
-    double cols = MIN(area / rows, (double)n);
-    rows = MIN(area / cols, (double)m);
-    struct tiles t;
-    t.rows = even_out(m, (int64_t)((double)m / rows + 0.5), 16);
-    t.cols = even_out(n, (int64_t)((double)n / cols + 0.5), 32);
-    t.down = div_up(m, t.rows);
-    t.across = div_up(n, t.cols);
-    return t;
-}
-
-/* BLAS reads float32 that is aligned; a safetensors file need not hold it
- * so. */
+/* Float32 that is aligned; a safetensors file need not hold it so. */
 static bool direct(const struct matrix *w)
 {
     return w->type == &qtype_f32 && (uintptr_t)w->data % sizeof(float) == 0;
@@ -99,101 +88,40 @@ static const float *floats(const struct matrix *w, int64_t row, int64_t col, int
 }
 
 int64_t linear_scratch(void) { return SCRATCH * (int64_t)sizeof(float); }
+int64_t linear_panels(void) { return (PANELS + ROWS * LOW_RANK) * (int64_t)sizeof(float); }
 
-/* -------------------------------------------------- the large products */
+/* --------------------------------------------------- products by tiles */
 
-/* C[n, cols] = alpha op(A)[n, depth] op(W) + beta C.  Forward: A = x, op(W) =
+/* op(A)[n, depth] and the matrix op(W) that it meets.  Forward: A = x, op(W) =
  * W^T, depth = W's columns.  Back: A = dy, op(W) = W, depth = W's rows.  For the
  * gradient of a weight: op(A) = dy^T, W = x. */
-struct product {
-    const struct compute *c;
-    struct matrix w;
-    float *out;
+struct term {
     const float *a;
-    int64_t lda, n, cols, depth;
+    int64_t lda, depth;
+    struct matrix w;
     int turned, transposed;          /* of A; of W */
-    float alpha, beta;
-    const struct tile *tile;
-    struct tiles t;
-    int64_t step, wide;              /* depth and columns of an expanded block */
+    float alpha;
+    int64_t step;                    /* depth of a block that is expanded at once */
+    char *panels;                    /* by blocks, each with all rows of the product */
 };
 
-static const float *a_at(const struct product *g, int64_t i, int64_t p)
-{
-    return g->a + (g->turned ? p * g->lda + i : i * g->lda + p);
-}
+/* C[n, cols] = beta C + sum of alpha op(A) op(W).  A second term has one block. */
+struct product {
+    const struct compute *c;
+    float *out;
+    int64_t n, cols;
+    float beta;
+    struct term term[2];
+    int terms;
+    const struct tile *tile;
+    int64_t row, from, depth;        /* the part at work: n rows, the first term's depth */
+    int64_t rows, wide, down;        /* of a task; tasks in a column */
+};
 
-static void product_tile(void *arg, int64_t task, int worker)
+/* Bytes of the panels of n rows over a depth. */
+static int64_t panel_bytes(const struct tile *t, int64_t n, int64_t depth)
 {
-    const struct product *g = arg;
-    int64_t i = task / g->t.across * g->t.rows, j = task % g->t.across * g->t.cols;
-    int64_t rows = MIN(g->t.rows, g->n - i), cols = MIN(g->t.cols, g->cols - j);
-    const float *w = (const float *)g->w.data + (g->transposed ? j * g->depth : j);
-    (void)worker;
-    g->c->blas->sgemm(g->turned, g->transposed, rows, cols, g->depth, g->alpha, a_at(g, i, 0),
-                      g->lda, w, g->w.cols, g->beta, g->out + i * g->cols + j, g->cols);
-}
-
-/* --- stored weights */
-
-/* op(W)'s rows [p, p + depth) and columns [j, j + cols) as strips of the tiles'
- * columns, one after another. */
-static void expand_strips(const struct product *g, char *to, float *line, int64_t p,
-                          int64_t depth, int64_t j, int64_t cols)
-{
-    const struct tile *t = g->tile;
-    int64_t nr = t->nr, block = g->w.type->block, strip = nr * tile_deep(t, depth) * t->size;
-    if (g->transposed) {
-        for (int64_t s = 0; s < cols; s += nr, to += strip) {
-            int64_t n = MIN(nr, cols - s), ld;
-            const float *w = floats(&g->w, j + s, p, n, depth, line, &ld);
-            t->turn(to, w, ld, n, depth);
-        }
-        return;
-    }
-    /* j is a multiple of the block; the end is rounded up to one. */
-    int64_t whole = MIN(div_up(cols, block) * block, g->w.cols - j), ld;
-    int64_t lines = MIN(LINES, MAX(LINE / whole / t->together, 1) * t->together);
-    for (int64_t i = 0; i < depth; i += lines) {
-        int64_t rows = MIN(lines, depth - i);
-        const float *w = floats(&g->w, p + i, j, rows, whole, line, &ld);
-        for (int64_t s = 0; s < cols; s += nr)
-            t->put(to + s / nr * strip, i, w + s, ld, rows, MIN(nr, cols - s));
-    }
-    for (int64_t s = 0; s < cols; s += nr) tile_fill(t, to + s / nr * strip, depth);
-}
-
-static void stored_block(const struct product *g, float *scratch, int64_t i, int64_t rows,
-                         int64_t j, int64_t cols)
-{
-    const struct tile *t = g->tile;
-    char *a = (char *)scratch, *b = (char *)(scratch + ROWS * DEPTH);
-    float *line = scratch + ROWS * DEPTH + STRIPS;
-    for (int64_t p = 0; p < g->depth; p += g->step) {
-        int64_t depth = MIN(g->step, g->depth - p), each = tile_deep(t, depth) * t->size;
-        float beta = p ? 1.0f : g->beta;
-        (g->turned ? t->pack_turned : t->pack)(a, a_at(g, i, p), g->lda, rows, depth);
-        for (int64_t q = 0; q < cols; q += g->wide) {
-            int64_t n = MIN(g->wide, cols - q);
-            expand_strips(g, b, line, p, depth, j + q, n);
-            for (int64_t s = 0; s < n; s += t->nr)
-                for (int64_t r = 0; r < rows; r += t->mr)
-                    t->sum(depth, a + r * each, b + s * each,
-                           g->out + (i + r) * g->cols + j + q + s, g->cols,
-                           MIN(t->mr, rows - r), MIN(t->nr, n - s), g->alpha, beta);
-        }
-    }
-}
-
-static void stored_tile(void *arg, int64_t task, int worker)
-{
-    const struct product *g = arg;
-    int64_t i = task / g->t.across * g->t.rows, j = task % g->t.across * g->t.cols;
-    int64_t end = MIN(i + g->t.rows, g->n), cols = MIN(g->t.cols, g->cols - j);
-    if (g->tile->begin) g->tile->begin();
-    for (; i < end; i += ROWS)
-        stored_block(g, compute_scratch(g->c, worker), i, MIN(ROWS, end - i), j, cols);
-    if (g->tile->end) g->tile->end();
+    return div_up(n, t->mr) * t->mr * tile_deep(t, depth) * t->size;
 }
 
 static int64_t multiple(int64_t a, int64_t b)
@@ -207,41 +135,217 @@ static int64_t multiple(int64_t a, int64_t b)
     return a / x * b;
 }
 
-/* Every element is summed in the order of the depth, wherever its tile lies, so
- * this cut may depend on the number of threads.  Each row of tasks expands the
- * weight anew and each column of tasks packs x anew; an element of either costs
- * about the same, so the cheapest cut is the one with the fewest of them. */
-static void cut_stored(struct product *g)
+static int64_t step_of(const struct tile *tile, const struct term *t)
 {
-    int64_t nr = g->tile->nr, block = g->w.type->block, deep = g->tile->deep;
-    int64_t most_deep = DEPTH * 4 / g->tile->size, unit = multiple(deep, g->transposed ? block : 8);
-    double work = (double)g->n * (double)g->cols * (double)g->depth, best = INFINITY;
-    int64_t most = (int64_t)MIN(2.0 * pool_threads(g->c->pool), work / task_min + 1);
-    g->wide = g->transposed ? nr : multiple(nr, block);
-    g->step = g->transposed ? most_deep
-                            : MIN(most_deep, STRIPS * 4 / g->tile->size / g->wide);
-    g->step = MAX(g->step / unit, 1) * unit;
-    g->step = even_out(g->depth, div_up(g->depth, g->step), unit);
-    for (int64_t across = 1; across <= most; across++) {
-        int64_t down = div_up(most, across);
-        int64_t rows = even_out(g->n, down, g->tile->mr);
-        int64_t cols = even_out(g->cols, across, g->wide);
-        double cost =
-            (double)across * (double)g->n + (double)div_up(g->n, MIN(rows, ROWS)) * (double)g->cols;
-        if (cost >= best) continue;
-        best = cost;
-        g->t = (struct tiles){ rows, cols, div_up(g->n, rows), div_up(g->cols, cols) };
+    int64_t unit = multiple(tile->deep, t->transposed ? t->w.type->block : 8);
+    int64_t most = MAX(DEPTH * 4 / tile->size / unit, 1) * unit;
+    return even_out(t->depth, div_up(t->depth, most), unit);
+}
+
+/* What does not pay for waking a thread is done at once. */
+static void run_tasks(const struct compute *c, double work, int64_t tasks, pool_fn *fn, void *arg)
+{
+    if (work >= task_min) pool_run(c->pool, tasks, fn, arg);
+    else for (int64_t i = 0; i < tasks; i++) fn(arg, i, 0);
+}
+
+/* --- panels */
+
+static void pack_task(void *arg, int64_t task, int worker)
+{
+    const struct product *g = arg;
+    const struct term *t = &g->term[g->terms - 1];
+    int64_t i = task * PACK_ROWS, rows = MIN(PACK_ROWS, g->n - i);
+    int64_t from = g->terms == 1 ? g->from : 0, all = g->terms == 1 ? g->depth : t->depth;
+    (void)worker;
+    for (int64_t p = 0; p < all; p += t->step) {
+        int64_t depth = MIN(t->step, all - p), row = g->row + i;
+        const float *a = t->a + (t->turned ? (from + p) * t->lda + row : row * t->lda + from + p);
+        char *to = t->panels + panel_bytes(g->tile, g->n, p) + panel_bytes(g->tile, i, depth);
+        (t->turned ? g->tile->pack_turned : g->tile->pack)(to, a, t->lda, rows, depth);
     }
+}
+
+/* Of the last term, and for the first of the part at work. */
+static void pack(struct product *g)
+{
+    double work = 16.0 * (double)g->n * (double)(g->terms == 1 ? g->depth : g->term[1].depth);
+    run_tasks(g->c, work, div_up(g->n, PACK_ROWS), pack_task, g);
+}
+
+/* --- strips */
+
+/* op(W)'s rows [p, p + depth) and columns [j, j + cols) as strips of the tiles'
+ * columns, one after another. */
+static void expand_strips(const struct tile *tile, const struct term *t, char *to, float *line,
+                          int64_t p, int64_t depth, int64_t j, int64_t cols)
+{
+    int64_t nr = tile->nr, block = t->w.type->block;
+    int64_t strip = nr * tile_deep(tile, depth) * tile->size;
+    if (t->transposed) {
+        for (int64_t s = 0; s < cols; s += nr, to += strip) {
+            int64_t n = MIN(nr, cols - s), ld;
+            const float *w = floats(&t->w, j + s, p, n, depth, line, &ld);
+            tile->turn(to, w, ld, n, depth);
+        }
+        return;
+    }
+    /* j is a multiple of the block; the end is rounded up to one. */
+    int64_t whole = MIN(div_up(cols, block) * block, t->w.cols - j), ld;
+    int64_t lines = MIN(LINES, MAX(LINE / whole / tile->together, 1) * tile->together);
+    for (int64_t i = 0; i < depth; i += lines) {
+        int64_t rows = MIN(lines, depth - i);
+        const float *w = floats(&t->w, p + i, j, rows, whole, line, &ld);
+        for (int64_t s = 0; s < cols; s += nr)
+            tile->put(to + s / nr * strip, i, w + s, ld, rows, MIN(nr, cols - s));
+    }
+    for (int64_t s = 0; s < cols; s += nr) tile_fill(tile, to + s / nr * strip, depth);
+}
+
+/* A block of the depth: the panels of all rows, and the strips of a task. */
+struct block { const char *panels, *strips; int64_t depth, each; float alpha; };
+
+static struct block block_of(const struct product *g, int k, int64_t p, char *strips, float *line,
+                             int64_t j, int64_t cols)
+{
+    const struct term *t = &g->term[k];
+    int64_t depth = MIN(t->step, (k ? t->depth : g->depth) - p);
+    expand_strips(g->tile, t, strips, line, (k ? 0 : g->from) + p, depth, j, cols);
+    return (struct block){ t->panels + panel_bytes(g->tile, g->n, p), strips, depth,
+                           tile_deep(g->tile, depth) * g->tile->size, t->alpha };
+}
+
+static inline void sum_block(const struct tile *t, const struct block *b, int64_t i, int64_t s,
+                             float *out, int64_t ld, int64_t rows, int64_t cols, float beta)
+{
+    t->sum(b->depth, b->panels + i * b->each, b->strips + s * b->each, out, ld, rows, cols,
+           b->alpha, beta);
+}
+
+static void product_task(void *arg, int64_t task, int worker)
+{
+    const struct product *g = arg;
+    const struct tile *t = g->tile;
+    int64_t i = task % g->down * g->rows, j = task / g->down * g->wide, step = g->term[0].step;
+    int64_t end = MIN(i + g->rows, g->n), cols = MIN(g->wide, g->cols - j);
+    float *scratch = compute_scratch(g->c, worker), *line = scratch + STRIPS;
+    float beta = g->from ? 1.0f : g->beta;
+    struct block side;
+    if (t->begin) t->begin();
+    if (g->terms > 1) side = block_of(g, 1, 0, (char *)(line + LINE), line, j, cols);
+    for (int64_t p = 0; p < g->depth; p += step, beta = 1.0f) {
+        const struct block b = block_of(g, 0, p, (char *)scratch, line, j, cols);
+        bool last = g->terms > 1 && p + step >= g->depth;
+        for (int64_t r = i; r < end; r += t->mr)
+            for (int64_t s = 0; s < cols; s += t->nr) {
+                float *out = g->out + (g->row + r) * g->cols + j + s;
+                int64_t rows = MIN(t->mr, end - r), n = MIN(t->nr, cols - s);
+                sum_block(t, &b, r, s, out, g->cols, rows, n, beta);
+                if (last) sum_block(t, &side, r, s, out, g->cols, rows, n, 1.0f);
+            }
+    }
+    if (t->end) t->end();
+}
+
+/* The part at work.  Columns that are expanded by one task only cost least, but
+ * there should be enough tasks for all threads. */
+static void run_part(struct product *g)
+{
+    const struct term *t = &g->term[0];
+    int64_t unit = t->transposed ? 1 : t->w.type->block, threads = pool_threads(g->c->pool);
+    g->wide = div_up(WIDE, unit) * unit;
+    int64_t across = div_up(g->cols, g->wide);
+    g->down = across < 2 * threads && threads > 1 ? div_up(2 * threads, across) : 1;
+    g->rows = even_out(g->n, g->down, g->tile->mr);
+    g->down = div_up(g->n, g->rows);
+    double work = (double)g->n * (double)g->cols * (double)g->depth;
+    run_tasks(g->c, work, g->down * across, product_task, g);
+}
+
+/* With `low` the narrow product of the same A, whose result is the second term's A. */
+static void by_tiles(struct product *g, struct product *low)
+{
+    int64_t n = g->n, most = MIN(n, ROWS), depth = g->term[0].depth;
+    char *panels = (char *)compute_scratch(g->c, pool_threads(g->c->pool));
+    for (int k = 0; k < 2; k++) g->term[k].step = step_of(g->tile, &g->term[k]);
+    int64_t step = g->term[0].step;
+    int64_t blocks = MAX(PANELS * 4 / panel_bytes(g->tile, most, step), 1);
+    g->term[0].panels = panels;
+    g->term[1].panels = panels + PANELS * 4;
+    for (g->row = 0; g->row < n; g->row += ROWS) {
+        g->n = MIN(ROWS, n - g->row);
+        for (g->from = 0; g->from < depth; g->from += g->depth) {
+            g->depth = MIN(blocks * step, depth - g->from);
+            g->terms = 1;
+            pack(g);
+            if (low) {
+                low->row = g->row, low->n = g->n, low->from = g->from, low->depth = g->depth;
+                low->term[0].step = step;
+                low->term[0].panels = panels;
+                run_part(low);
+            }
+            if (low && g->from + g->depth == depth) {
+                g->terms = 2;
+                pack(g);
+            }
+            run_part(g);
+        }
+    }
+}
+
+/* ------------------------------------------------------ products by BLAS */
+
+struct tiles { int64_t rows, cols, down, across; };
+
+/* BLAS copies both operands of every call into its own order; that costs about as
+ * much as 16 rows or columns of a tile, so tiles are few and as square as the
+ * shape allows.  Their cut depends on the shape alone. */
+static struct tiles cut(int64_t m, int64_t n, int64_t k)
+{
+    double work = (double)m * (double)n * (double)k;
+    double tasks = MIN(MAX(work / task_min, 1), TASKS);
+    tasks = MAX(tasks, work / task_max);
+    double area = (double)m * (double)n / tasks;
+    double rows = MIN(sqrt(area), (double)m);
+    double cols = MIN(area / rows, (double)n);
+    rows = MIN(area / cols, (double)m);
+    struct tiles t;
+    t.rows = even_out(m, (int64_t)((double)m / rows + 0.5), 16);
+    t.cols = even_out(n, (int64_t)((double)n / cols + 0.5), 32);
+    t.down = div_up(m, t.rows);
+    t.across = div_up(n, t.cols);
+    return t;
+}
+
+struct blas_product { const struct product *g; struct tiles t; };
+
+static void blas_task(void *arg, int64_t task, int worker)
+{
+    const struct blas_product *b = arg;
+    const struct product *g = b->g;
+    const struct term *t = &g->term[0];
+    int64_t i = task / b->t.across * b->t.rows, j = task % b->t.across * b->t.cols;
+    int64_t rows = MIN(b->t.rows, g->n - i), cols = MIN(b->t.cols, g->cols - j);
+    const float *w = (const float *)t->w.data + (t->transposed ? j * t->depth : j);
+    (void)worker;
+    g->c->blas->sgemm(t->turned, t->transposed, rows, cols, t->depth, t->alpha,
+                      t->a + i * (t->turned ? 1 : t->lda), t->lda, w, t->w.cols, g->beta,
+                      g->out + i * g->cols + j, g->cols);
+}
+
+static void by_blas(const struct product *g)
+{
+    struct blas_product b = { g, cut(g->n, g->cols, g->term[0].depth) };
+    pool_run(g->c->pool, b.t.down * b.t.across, blas_task, &b);
 }
 
 static void multiply(struct product *g)
 {
+    const struct term *t = &g->term[0];
     if (g->n <= 0 || g->cols <= 0) return;
-    bool stored = (g->c->half || !direct(&g->w)) && g->depth > 0;
     g->tile = tile_of(g->c);
-    if (stored) cut_stored(g);
-    else g->t = cut(g->n, g->cols, g->depth);
-    pool_run(g->c->pool, g->t.down * g->t.across, stored ? stored_tile : product_tile, g);
+    if ((g->tile == &tile_c && direct(&t->w) && g->c->blas->lib) || t->depth <= 0) by_blas(g);
+    else by_tiles(g, NULL);
 }
 
 /* ------------------------------------------------------------ few rows */
@@ -284,6 +388,17 @@ static void decode_outputs(void *arg, int64_t begin, int64_t end, int worker)
 
 /* ------------------------------------------------------------- the doors */
 
+static struct term forward_term(const float *x, const struct matrix *w, float alpha)
+{
+    return (struct term){ .a = x, .lda = w->cols, .depth = w->cols, .w = *w, .transposed = 1,
+                          .alpha = alpha };
+}
+
+static struct term back_term(const float *dy, const struct matrix *w, float alpha)
+{
+    return (struct term){ .a = dy, .lda = w->rows, .depth = w->rows, .w = *w, .alpha = alpha };
+}
+
 void linear_forward(const struct compute *c, float *y, const float *x, const struct matrix *w,
                     int64_t n, float alpha, float beta)
 {
@@ -293,17 +408,16 @@ void linear_forward(const struct compute *c, float *y, const float *x, const str
         if (n > 0) compute_rows(c, w->rows, grain, decode_outputs, &d);
         return;
     }
-    struct product g = { .c = c, .w = *w, .out = y, .a = x, .lda = w->cols, .n = n,
-                         .cols = w->rows, .depth = w->cols, .transposed = 1, .alpha = alpha,
-                         .beta = beta };
+    struct product g = { .c = c, .out = y, .n = n, .cols = w->rows, .beta = beta,
+                         .term = { forward_term(x, w, alpha) } };
     multiply(&g);
 }
 
 void linear_dx(const struct compute *c, float *dx, const float *dy, const struct matrix *w,
                int64_t n, float alpha, float beta)
 {
-    struct product g = { .c = c, .w = *w, .out = dx, .a = dy, .lda = w->rows, .n = n,
-                         .cols = w->cols, .depth = w->rows, .alpha = alpha, .beta = beta };
+    struct product g = { .c = c, .out = dx, .n = n, .cols = w->cols, .beta = beta,
+                         .term = { back_term(dy, w, alpha) } };
     multiply(&g);
 }
 
@@ -311,8 +425,8 @@ void linear_dw(const struct compute *c, float *dw, const float *dy, const float 
                int64_t out, int64_t in, float alpha)
 {
     if (n <= 0) return;
-    struct product g = { .c = c, .w = { &qtype_f32, x, n, in }, .out = dw, .a = dy, .lda = out,
-                         .n = out, .cols = in, .depth = n, .turned = 1, .alpha = alpha,
-                         .beta = 1 };
+    struct product g = { .c = c, .out = dw, .n = out, .cols = in, .beta = 1,
+                         .term = { { .a = dy, .lda = out, .depth = n, .turned = 1, .alpha = alpha,
+                                     .w = { &qtype_f32, x, n, in } } } };
     multiply(&g);
 }

@@ -104,7 +104,8 @@ struct compute {
     const struct blas *blas;
     const struct tile *half;        /* products of linear layers in bfloat16; NULL: in float32 */
     struct pool *pool;
-    float *scratch;                 /* scratch_each bytes for every worker */
+    float *scratch;                 /* scratch_each bytes for every worker, then those that all
+                                       of them share: linear_panels() */
     int64_t scratch_each;
 };
 float *compute_scratch(const struct compute *c, int worker);
@@ -112,10 +113,23 @@ float *compute_scratch(const struct compute *c, int worker);
 typedef void range_fn(void *arg, int64_t begin, int64_t end, int worker);
 void compute_rows(const struct compute *c, int64_t n, int64_t grain, range_fn *fn, void *arg);
 
+/* --- what this machine can do with all threads of c, in about half a second; the best of some
+ * rounds.  `half` NULL = there are no products in bfloat16.  The memory is as large as what is
+ * copied and its copy: some times the caches. */
+struct peaks {
+    double tile, half, blas;        /* flops a second: register tiles on packed operands, which the
+                                       first cache holds, of float32 and of bfloat16; and BLAS */
+    double copy;                    /* bytes a second, read and written ones */
+};
+enum { PEAKS_MEMORY = 1 << 27 };    /* bytes */
+void peaks_measure(const struct compute *c, const struct tile *half, void *memory,
+                   struct peaks *out);
+
 /* --- linear layers: W [out, in] in any stored type, x [n, in], y [n, out] (leading dimensions are
  * the column counts).  A quantised or 16-bit W is expanded block by block into scratch. */
 struct matrix { const struct qtype *type; const void *data; int64_t rows, cols; };
-int64_t linear_scratch(void);                                    /* bytes a worker needs */
+int64_t linear_scratch(void), linear_panels(void);               /* bytes a worker needs; all */
+enum { LOW_RANK = 128 };             /* of a low-rank term that is made along with a product */
 /* y = alpha x W^T + beta y */
 void linear_forward(const struct compute *c, float *y, const float *x, const struct matrix *w,
                     int64_t n, float alpha, float beta);

@@ -45,37 +45,42 @@ static void f64_to_f32(float *y, const void *x, int64_t n)
     }
 }
 
-const struct qtype qtype_f32 = {"F32", 0, 1, 4, 1, f32_to_f32, f32_from_f32, 0, NULL};
-const struct qtype qtype_f16 = {"F16", 1, 1, 2, 1, f16_to_f32, f16_from_f32, 0, NULL};
-const struct qtype qtype_bf16 = {"BF16", 30, 1, 2, 1, bf16_to_f32, bf16_from_f32, 0, NULL};
+const struct qtype qtype_f32 = {"F32", 0, 1, 4, 1, f32_to_f32, f32_from_f32, 0, NULL,
+                                 DOT_NONE};
+const struct qtype qtype_f16 = {"F16", 1, 1, 2, 1, f16_to_f32, f16_from_f32, 0, NULL,
+                                 DOT_f16};
+const struct qtype qtype_bf16 = {"BF16", 30, 1, 2, 1, bf16_to_f32, bf16_from_f32, 0, NULL,
+                                  DOT_bf16};
 #define ROW(...) &(const struct qtype){__VA_ARGS__}
-#define TYPE(...) ROW(__VA_ARGS__, 0, NULL)
+#define TYPE(...) ROW(__VA_ARGS__, 0, NULL, DOT_NONE)
+#define FUSED(t, name, id, block, bytes, from) \
+    ROW(name, id, block, bytes, 0, t##_to_f32, from, 0, NULL, DOT_##t)
 const struct qtype *const qtypes[] = {
     &qtype_f32, &qtype_f16, &qtype_bf16,
     TYPE("F64", 28, 1, 8, 1, f64_to_f32, NULL),
-    ROW("F8_E4M3", -1, 1, 1, 1, f8_e4m3_to_f32, f8_e4m3_from_f32, 0, &qtype_f16),
-    ROW("F8_E5M2", -1, 1, 1, 1, f8_e5m2_to_f32, f8_e5m2_from_f32, 0, &qtype_f16),
-    TYPE("Q4_0", 2, 32, 18, 0, q4_0_to_f32, q4_0_from_f32),
-    TYPE("Q4_1", 3, 32, 20, 0, q4_1_to_f32, q4_1_from_f32),
-    TYPE("Q5_0", 6, 32, 22, 0, q5_0_to_f32, q5_0_from_f32),
-    TYPE("Q5_1", 7, 32, 24, 0, q5_1_to_f32, q5_1_from_f32),
-    TYPE("Q8_0", 8, 32, 34, 0, q8_0_to_f32, q8_0_from_f32),
+    ROW("F8_E4M3", -1, 1, 1, 1, f8_e4m3_to_f32, f8_e4m3_from_f32, 0, &qtype_f16, DOT_NONE),
+    ROW("F8_E5M2", -1, 1, 1, 1, f8_e5m2_to_f32, f8_e5m2_from_f32, 0, &qtype_f16, DOT_NONE),
+    FUSED(q4_0, "Q4_0", 2, 32, 18, q4_0_from_f32),
+    FUSED(q4_1, "Q4_1", 3, 32, 20, q4_1_from_f32),
+    FUSED(q5_0, "Q5_0", 6, 32, 22, q5_0_from_f32),
+    FUSED(q5_1, "Q5_1", 7, 32, 24, q5_1_from_f32),
+    FUSED(q8_0, "Q8_0", 8, 32, 34, q8_0_from_f32),
     TYPE("Q2_K", 10, 256, 84, 0, q2_k_to_f32, NULL),
     TYPE("Q3_K", 11, 256, 110, 0, q3_k_to_f32, NULL),
-    TYPE("Q4_K", 12, 256, 144, 0, q4_k_to_f32, q4_k_from_f32),
-    TYPE("Q5_K", 13, 256, 176, 0, q5_k_to_f32, q5_k_from_f32),
-    TYPE("Q6_K", 14, 256, 210, 0, q6_k_to_f32, q6_k_from_f32),
-    TYPE("IQ4_NL", 20, 32, 18, 0, iq4_nl_to_f32, NULL),
-    TYPE("IQ4_XS", 23, 256, 136, 0, iq4_xs_to_f32, NULL),
+    FUSED(q4_k, "Q4_K", 12, 256, 144, q4_k_from_f32),
+    FUSED(q5_k, "Q5_K", 13, 256, 176, q5_k_from_f32),
+    FUSED(q6_k, "Q6_K", 14, 256, 210, q6_k_from_f32),
+    FUSED(iq4_nl, "IQ4_NL", 20, 32, 18, NULL),
+    FUSED(iq4_xs, "IQ4_XS", 23, 256, 136, NULL),
     TYPE("TQ1_0", 34, 256, 54, 0, tq1_0_to_f32, NULL),
     TYPE("TQ2_0", 35, 256, 66, 0, tq2_0_to_f32, NULL),
-    TYPE("MXFP4", 39, 32, 17, 0, mxfp4_to_f32, NULL),
-    ROW("NF4", -1, 64, 36, 0, nf4_to_f32, nf4_from_f32, 1, NULL),
-    ROW("NF4_F16", -1, 64, 36, 0, nf4_f16_to_f32, nf4_from_f32, 1, &qtype_f16),
-    ROW("NF4_BF16", -1, 64, 36, 0, nf4_bf16_to_f32, nf4_from_f32, 1, &qtype_bf16),
-    ROW("FP4", -1, 64, 36, 0, fp4_to_f32, fp4_from_f32, 1, NULL),
-    ROW("FP4_F16", -1, 64, 36, 0, fp4_f16_to_f32, fp4_from_f32, 1, &qtype_f16),
-    ROW("FP4_BF16", -1, 64, 36, 0, fp4_bf16_to_f32, fp4_from_f32, 1, &qtype_bf16),
+    FUSED(mxfp4, "MXFP4", 39, 32, 17, NULL),
+    ROW("NF4", -1, 64, 36, 0, nf4_to_f32, nf4_from_f32, 1, NULL, DOT_nf4),
+    ROW("NF4_F16", -1, 64, 36, 0, nf4_f16_to_f32, nf4_from_f32, 1, &qtype_f16, DOT_nf4_f16),
+    ROW("NF4_BF16", -1, 64, 36, 0, nf4_bf16_to_f32, nf4_from_f32, 1, &qtype_bf16, DOT_nf4_bf16),
+    ROW("FP4", -1, 64, 36, 0, fp4_to_f32, fp4_from_f32, 1, NULL, DOT_fp4),
+    ROW("FP4_F16", -1, 64, 36, 0, fp4_f16_to_f32, fp4_from_f32, 1, &qtype_f16, DOT_fp4_f16),
+    ROW("FP4_BF16", -1, 64, 36, 0, fp4_bf16_to_f32, fp4_from_f32, 1, &qtype_bf16, DOT_fp4_bf16),
     TYPE("LLM_INT8", -1, 32, 36, 0, llm_int8_to_f32, NULL),
     TYPE("I64", 27, 1, 8, 0, NULL, NULL),
     TYPE("I32", 26, 1, 4, 0, NULL, NULL),

@@ -6,6 +6,14 @@
 
 #include "base/base.h"
 
+/* Types whose dot products with floats need no expanded copy (quant_vec.inc). */
+#define DOTS(X) \
+    X(f16) X(bf16) X(q4_0) X(q4_1) X(q5_0) X(q5_1) X(q8_0) X(q4_k) X(q5_k) X(q6_k) X(iq4_nl) \
+    X(iq4_xs) X(mxfp4) X(nf4) X(nf4_f16) X(nf4_bf16) X(fp4) X(fp4_f16) X(fp4_bf16)
+#define DOT_NAME(t) DOT_##t,
+enum dot { DOT_NONE, DOTS(DOT_NAME) DOT_COUNT };
+#undef DOT_NAME
+
 struct qtype {
     const char *name;               /* "F32", "Q4_1"; safetensors and GGUF spelling */
     int32_t ggml_id;                /* -1 = not in GGUF */
@@ -19,6 +27,7 @@ struct qtype {
      * last need not be full (from_f32 takes any n). */
     int32_t flat;
     const struct qtype *exact;      /* a float type below F32 that holds all values; or NULL */
+    enum dot dot;
 };
 extern const struct qtype *const qtypes[];     /* NULL-terminated */
 extern const struct qtype qtype_f32, qtype_f16, qtype_bf16;

@@ -49,4 +49,8 @@ extern const struct tile tile_c, tile_avx2, tile_avx512;
  * the compiler has no such instructions. */
 extern const struct tile tile_pair_c, tile_pair, tile_amx;
 
+/* Those of the linear layers: compute's half, else its level's. */
+struct compute;
+const struct tile *tile_of(const struct compute *c);
+
 #endif

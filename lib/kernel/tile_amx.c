@@ -64,6 +64,7 @@ static void amx_sum(int64_t depth, const void *left, const void *right, float *c
     int64_t blocks = div_up(depth, DEEP);
     const word *a = left, *a2 = a + blocks * BLOCK, *b = right;
     vec s[MR][NV] __attribute__((aligned(64)));
+    fetch_tile(c, ldc, rows, cols);
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -78,11 +79,18 @@ static void amx_sum(int64_t depth, const void *left, const void *right, float *c
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
     }
+    if (rows == MR && cols == NR && alpha == 1 && beta == 0) {
+        _tile_stored(0, c, (size_t)ldc * 4);
+        _tile_stored(1, c + SIDE, (size_t)ldc * 4);
+        _tile_stored(2, c + SIDE * ldc, (size_t)ldc * 4);
+        _tile_stored(3, c + SIDE * ldc + SIDE, (size_t)ldc * 4);
+        return;
+    }
     _tile_stored(0, &s[0][0], NR * 4);
     _tile_stored(1, &s[0][1], NR * 4);
     _tile_stored(2, &s[SIDE][0], NR * 4);
     _tile_stored(3, &s[SIDE][1], NR * 4);
-    store_tile(s, c, ldc, rows, cols, alpha, beta);
+    store_tile(s, c, ldc, rows, cols, NV, alpha, beta);
 }
 
 const struct tile tile_amx = { "amx", MR, NR, sizeof(word) / 2, DEEP, 2, amx_pack,

@@ -13,8 +13,14 @@
     X(nf4_bf16) X(fp4) X(fp4_f16) X(fp4_bf16) X(llm_int8)
 
 typedef void expand_fn(float *y, const void *x, int64_t n);
+/* The sum over n elements, whole blocks of them, of w times x.  The weights are
+ * those that an expander gives; their sum has an order of its own. */
+typedef float dot_fn(const void *w, const float *x, int64_t n);
 #define EXPANDER(t) expand_fn *t;
-struct unpack { EXPANDERS(EXPANDER) };
+struct unpack {
+    EXPANDERS(EXPANDER)
+    dot_fn *dot[DOT_COUNT];         /* by qtype.dot; NULL = expand first */
+};
 #undef EXPANDER
 extern const struct unpack unpack_c, unpack_avx2, unpack_avx512;
 

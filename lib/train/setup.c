@@ -420,7 +420,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
     out->gradients = t->n_floats * 4;
     out->optimizer = t->n_floats * 4 * t->optimizer->states + t->n_own * 4;
     out->activations = t->slab;
-    out->scratch = t->scratch * pool_threads(m->pool);
+    out->scratch = t->scratch * pool_threads(m->pool) + linear_panels();
     out->data = data_bytes(t->d);
     out->features = t->features.on ? t->features.cap * 4 + t->max_rows * m->hp.embed * 4 : 0;
     out->process = process_bytes(t, out, unmapped);
@@ -453,6 +453,7 @@ void trainer_free(struct trainer *t)
     mem_free(mem, t->features.data);
     mem_free(mem, t->features.at);
     mem_free(mem, t->gather);
+    mem_free(mem, t->profile);
     batcher_free(t->batcher);
     graph_free(t->graph);
     pass_mem_free(t->mem);

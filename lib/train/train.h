@@ -127,6 +127,7 @@ struct trainer {
     int64_t least;                  /* the smallest memory limit; 0 = none was given */
     char choice[240];               /* what was chosen for it, for people */
     double flops;                   /* of the largest step */
+    struct profile *profile;        /* or NULL */
     int64_t steps, step, epochs;    /* of the run; done; epochs begun in the run */
     int64_t epoch, index;           /* next batch */
     int64_t tokens_seen, terms_seen;
@@ -158,6 +159,7 @@ void trainer_free(struct trainer *t);
 int trainer_plan(const struct trainer *t, peft_plan *out);
 /* Until the end of a step or the deadline (os_seconds; <= 0 none): 1 = step done. */
 int trainer_run(struct trainer *t, double deadline, peft_step *out);
+int trainer_profile(struct trainer *t, int on);         /* on: begins anew */
 int trainer_save(struct trainer *t, const char *dir);
 int trainer_resume(struct trainer *t, const char *dir);
 

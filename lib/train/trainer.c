@@ -232,6 +232,32 @@ static int go_on(struct trainer *t, double deadline, peft_step *out)
     }
 }
 
+/* Notes the time of what a step does beside its graph. */
+static void note_stage(struct trainer *t, enum stage stage, int last, double seconds)
+{
+    struct work w = { .name = "build and plan", .type = "", .calls = 1, .seconds = seconds };
+    double floats = 4.0 * (double)t->n_floats;
+    if (stage == STAGE_IDLE) {
+        w.name = "zero gradients";
+        w.bytes = floats;
+    } else if (last) {
+        w.name = "clip and optimizer";
+        w.bytes = floats * (4 + 2 * t->optimizer->states);
+    }
+    if (stage == STAGE_IDLE || stage == STAGE_MICRO) profile_add(t->profile, &w);
+}
+
+int trainer_profile(struct trainer *t, int on)
+{
+    struct mem *m = &t->m->host.mem;
+    graph_profile(t->graph, NULL);
+    mem_free(m, t->profile);
+    t->profile = NULL;
+    if (on && !(t->profile = mem_zalloc(m, sizeof *t->profile))) return PEFT_ENOMEM;
+    graph_profile(t->graph, t->profile);
+    return PEFT_OK;
+}
+
 int trainer_run(struct trainer *t, double deadline, peft_step *out)
 {
     int rc = 0;
@@ -242,9 +268,13 @@ int trainer_run(struct trainer *t, double deadline, peft_step *out)
             undo_step(t, 0);
             return fail(PEFT_ECANCELLED, "cancelled in step %lld", (long long)t->step + 1);
         }
+        const enum stage stage = t->stage;
+        int last = stage == STAGE_MICRO && t->micro == t->micros;
         double now = os_seconds();
         rc = go_on(t, deadline, out);
-        t->seconds += os_seconds() - now;
+        now = os_seconds() - now;
+        t->seconds += now;
+        if (t->profile) note_stage(t, stage, last, now);
         if (rc == 1) out->seconds = t->seconds;
     } while (!rc && (deadline <= 0 || os_seconds() < deadline));
     if (rc < 0) return undo_step(t, rc);

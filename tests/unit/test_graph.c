@@ -473,27 +473,50 @@ static void test_nonfinite(void)
     rig_close(&r);
 }
 
-static void count_profile(void *ctx, const char *name, double seconds, int64_t calls)
-{
-    int64_t *sum = ctx;
-    CHECK(name && seconds >= 0);
-    *sum += calls;
-}
-
 static void test_profile(void)
 {
     struct rig r;
     struct net net;
+    static struct profile p;
+    int64_t calls = 0;
+    double flops = 0, bytes = 0;
     rig_open(&r, 1);
     net_open(&net, &r, all_opts[1]);
-    int64_t calls = 0;
-    net_run(&net, RECOMPUTE_NONE);
-    graph_profile(r.g, count_profile, &calls);
-    CHECK_EQ(calls, 0);
-    graph_profile_enable(r.g, 1);
+    graph_profile(r.g, &p);
     struct plan_report report = net_run(&net, RECOMPUTE_LAYERS);
-    graph_profile(r.g, count_profile, &calls);
+    graph_profile(r.g, NULL);
+    net_run(&net, RECOMPUTE_LAYERS);
+    for (int64_t i = 0; i < p.n; i++) {
+        CHECK(p.work[i].name && p.work[i].seconds >= 0);
+        calls += p.work[i].calls;
+        flops += p.work[i].flops;
+        bytes += p.work[i].bytes;
+    }
     CHECK_EQ(calls, report.nodes + report.backward_nodes + report.replayed);
+    CHECK(flops > 0 && fabs(flops - report.flops) <= 1e-9 * flops);
+    CHECK(bytes > 0);
+    rig_close(&r);
+}
+
+/* y = x W^T of [8, 16] and a BF16 [32, 16]: 2 n in out flops either way, each tensor once. */
+static void test_cost(void)
+{
+    struct rig r;
+    static float x[8 * 16], gx[8 * 16];
+    static uint16_t w[32 * 16];
+    rig_open(&r, 1);
+    tensor *a = graph_leaf(r.g, "x", &qtype_f32, 8, 16, x, gx);
+    tensor *b = graph_leaf(r.g, "w", &qtype_bf16, 32, 16, w, NULL);
+    tensor *y = g_linear(r.g, a, b);
+    struct cost there = op_cost(y, 0), back = op_cost(y, 1);
+    CHECK_EQ(there.flops, 2 * 8 * 16 * 32);
+    CHECK_EQ(back.flops, 2 * 8 * 16 * 32);
+    CHECK_EQ(there.bytes, 4 * (8 * 16 + 8 * 32) + 2 * 32 * 16);
+    CHECK_EQ(back.bytes, there.bytes);
+    const int32_t row[2] = { 1, 1 };
+    tensor *few = g_rows(r.g, a, row, 2);
+    CHECK_EQ(op_cost(few, 0).bytes, 2 * 4 * 2 * 16);
+    CHECK_EQ(op_cost(g_reshape(r.g, a, 16, 8), 0).bytes, 0);
     rig_close(&r);
 }
 
@@ -512,5 +535,6 @@ int main(void)
     RUN(test_out_of_memory);
     RUN(test_nonfinite);
     RUN(test_profile);
+    RUN(test_cost);
     return TEST_END();
 }

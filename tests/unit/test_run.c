@@ -150,6 +150,45 @@ static void test_training(void)
     CHECK_EQ(atomic_load(&kit_mem.live), 0);
 }
 
+static void test_profile(void)
+{
+    peft_model *m = load(base);
+    peft_dataset *d = data(m, rows_file());
+    peft_trainer *t = NULL;
+    peft_train_opts o = train_opts();
+    peft_plan plan = { .size = sizeof(plan) };
+    peft_work w = { .size = sizeof(w) };
+    peft_peaks p = { .size = sizeof(p) };
+    OK(peft_adapter_add(m, "a", NULL));
+    OK(peft_trainer_new(m, d, &o, &t));
+    REFUSED(peft_trainer_work(t, 0, &w), PEFT_ESTATE);
+    OK(peft_trainer_plan(t, &plan));
+    OK(peft_trainer_profile(t, 1));
+    REFUSED(peft_trainer_work(t, 0, &w), PEFT_EEND);
+    OK(peft_train_step(t, NULL));
+    double flops = 0, before = INFINITY;
+    int32_t n = 0, attention = 0, update = 0;
+    for (; !peft_trainer_work(t, n, &w); n++) {
+        CHECK(w.calls > 0 && w.seconds >= 0 && w.seconds <= before && w.flops >= 0);
+        before = w.seconds;
+        flops += w.flops;
+        attention += !strcmp(w.name, "attention");
+        update += !strcmp(w.name, "clip and optimizer") && w.bytes > 0;
+    }
+    CHECK(attention == 2 && update == 1 && flops > 0 && flops <= plan.flops_per_step);
+    REFUSED(peft_trainer_work(t, n, &w), PEFT_EEND);
+    OK(peft_trainer_profile(t, 0));
+    REFUSED(peft_trainer_work(t, 0, &w), PEFT_ESTATE);
+    OK(peft_train_run_for(t, 0, &(peft_step){ .size = sizeof(peft_step) }));
+    REFUSED(peft_trainer_profile(t, 1), PEFT_ESTATE);
+    OK(peft_model_peaks(m, &p));
+    CHECK(p.gflops > 0 && p.gflops_blas > 0 && p.gbytes > 0 && p.kernels[0]);
+    peft_trainer_free(t);
+    peft_dataset_free(d);
+    peft_model_free(m);
+    CHECK_EQ(atomic_load(&kit_mem.live), 0);
+}
+
 static void test_trainer_alive(void)
 {
     peft_model *m = load(base);
@@ -520,6 +559,7 @@ int main(void)
     RUN(test_dataset);
     RUN(test_dataset_options);
     RUN(test_training);
+    RUN(test_profile);
     RUN(test_trainer_alive);
     RUN(test_interruptions);
     RUN(test_cancel_from_a_thread);

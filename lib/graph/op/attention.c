@@ -89,6 +89,13 @@ static double flops_attention(const struct tensor *t)
     return 4.0 * pairs * (double)t->cols;
 }
 
+/* Two products forward; back the scores once more, and the gradients of the scores and of
+ * q, k and v. */
+static void cost_attention(const struct tensor *t, int backward, struct cost *c)
+{
+    if (backward) c->flops = 2.5 * flops_attention(t);
+}
+
 enum { ATTENTION_SAVE = SAVE_IN0 | SAVE_IN1 | SAVE_IN2 | SAVE_IN3 | SAVE_OUT | SAVE_AUX };
 const struct op op_attention = {
     .name = "attention",
@@ -98,6 +105,7 @@ const struct op op_attention = {
     .forward = forward_attention,
     .backward = backward_attention,
     .flops = flops_attention,
+    .cost = cost_attention,
 };
 
 tensor *g_attention(graph *g, tensor *q, tensor *k, tensor *v, tensor *bias, const struct attn *a)

@@ -30,6 +30,7 @@ static void backward_embed(const struct tensor *t, const struct run *r)
 
 const struct op op_embed = {
     .name = "embed",
+    .part = 1,
     .stored = 1,
     .cheap = 1,
     .shape = shape_embed,

@@ -166,6 +166,19 @@ static double flops_kl_head(const struct tensor *t)
     return 2.0 * (double)t->in[KL_H]->rows * (double)tensor_len(t->in[KL_W]);
 }
 
+/* Forward makes the gradients too, and reads W anew for that of h. */
+static void cost_kl_head(const struct tensor *t, int backward, struct cost *c)
+{
+    if (backward) {
+        c->flops = 0;
+        c->bytes = 3.0 * (double)t->aux_bytes;
+        return;
+    }
+    double made = (wants(t, KL_H) ? 1 : 0) + (wants(t, KL_W) ? 1 : 0);
+    c->flops *= 2 + made;
+    c->bytes += made * 4.0 * (double)tensor_len(t->in[KL_W]);
+}
+
 const struct op op_kl_head = {
     .name = "kl_head",
     .save = { SAVE_AUX },
@@ -177,6 +190,7 @@ const struct op op_kl_head = {
     .forward = forward_kl_head,
     .backward = backward_kl_head,
     .flops = flops_kl_head,
+    .cost = cost_kl_head,
 };
 
 tensor *g_kl_head(graph *g, tensor *h, tensor *w, tensor *b, tensor *ref, tensor *ref_w,

@@ -29,6 +29,7 @@ static void backward_rows(const struct tensor *t, const struct run *r)
 
 const struct op op_rows = {
     .name = "rows",
+    .part = 1,
     .cheap = 1,
     .shape = shape_rows,
     .forward = forward_rows,

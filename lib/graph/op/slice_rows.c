@@ -24,6 +24,7 @@ static void forward_slice_rows(const struct tensor *t, const struct run *r)
 
 const struct op op_slice_rows = {
     .name = "slice_rows",
+    .part = 1,
     .shape = shape_slice_rows,
     .forward = forward_slice_rows,
 };

@@ -206,6 +206,19 @@ static double flops_xent_head(const struct tensor *t)
     return 2.0 * (double)a->n * (double)tensor_len(t->in[1]);
 }
 
+/* Forward makes the gradients too, and reads W anew for that of h. */
+static void cost_xent_head(const struct tensor *t, int backward, struct cost *c)
+{
+    if (backward) {
+        c->flops = 0;
+        c->bytes = 3.0 * (double)t->aux_bytes;
+        return;
+    }
+    double made = (wants(t, 0) ? 1 : 0) + (wants(t, 1) ? 1 : 0);
+    c->flops *= 1 + made;
+    c->bytes += made * 4.0 * (double)tensor_len(t->in[1]);
+}
+
 const struct op op_xent_head = {
     .name = "xent_head",
     .save = { SAVE_AUX },
@@ -217,6 +230,7 @@ const struct op op_xent_head = {
     .forward = forward_xent_head,
     .backward = backward_xent_head,
     .flops = flops_xent_head,
+    .cost = cost_xent_head,
 };
 
 tensor *g_xent_head(graph *g, tensor *h, tensor *w, tensor *b, const int32_t *rows,

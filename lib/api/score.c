@@ -1,0 +1,68 @@
+/* Written texts against wanted ones. */
+#include "api/api.h"
+#include "train/figure.h"
+
+struct texts { const char *const *said, *const *wanted; int64_t n; };
+
+static int count_rows(struct mem *mem, const struct overlap_figure *f, struct texts t, double **out)
+{
+    double *rows = mem_array(mem, t.n, f->figure.n * (int64_t)sizeof(*rows));
+    int rc = rows ? PEFT_OK : PEFT_ENOMEM;
+    for (int64_t i = 0; i < t.n && !rc; i++)
+        rc = f->count(mem, t.said[i], t.wanted[i], rows + i * f->figure.n);
+    if (rc) mem_free(mem, rows);
+    else *out = rows;
+    return rc;
+}
+
+static int score(struct mem *mem, const struct overlap_figure *f, struct texts t,
+                 const peft_score_opts *o, peft_score *out)
+{
+    double *rows = NULL, *other = NULL;
+    struct texts second = { o->other, t.wanted, t.n };
+    struct interval range = { 0 }, gain = { 0 };
+    int rc = count_rows(mem, f, t, &rows);
+    if (!rc && o->other) rc = count_rows(mem, f, second, &other);
+    *out = (peft_score){ .name = f->figure.name, .p = 1 };
+    if (!rc) rc = bootstrap(mem, &f->figure, rows, t.n, o->samples, o->level, o->seed, &range);
+    if (!rc && other)
+        rc = bootstrap_pair(mem, &f->figure, rows, other, t.n, o->samples, o->level, o->seed,
+                            &gain, &out->p);
+    if (!rc) {
+        out->value = figure_of(&f->figure, rows, t.n);
+        out->low = range.low;
+        out->high = range.high;
+        out->other = other ? figure_of(&f->figure, other, t.n) : 0;
+        out->gain = other ? out->other - out->value : 0;
+        out->gain_low = gain.low;
+        out->gain_high = gain.high;
+    }
+    mem_free(mem, rows);
+    mem_free(mem, other);
+    return rc;
+}
+
+int32_t peft_score_texts(const char *const *said, const char *const *wanted, int64_t n,
+                         const peft_score_opts *opts, peft_scores *out)
+{
+    ARG(said && wanted && n > 0, "no texts given, expected at least one row");
+    peft_score_opts o;
+    peft_scores found = { .size = sizeof(found) };
+    int rc = take_options(&o, sizeof(o), opts);
+    if (!rc) rc = check_result(out);
+    if (rc) return rc;
+    if (!o.samples) o.samples = 1000;
+    if (!(o.level != 0)) o.level = 0.95;
+    ARG(o.samples > 0 && o.samples <= 1 << 20, "%lld samples, expected 1 to 1048576",
+        (long long)o.samples);
+    ARG(o.level > 0 && o.level < 1, "a level of %g, expected one between 0 and 1", o.level);
+    for (int64_t i = 0; i < n; i++)
+        ARG(said[i] && wanted[i] && (!o.other || o.other[i]), "no text in row %lld, expected one",
+            (long long)i);
+    struct mem mem;
+    mem_init(&mem, NULL, NULL);
+    for (const struct overlap_figure *f = overlap_figures; f->figure.name && !rc; f++)
+        rc = score(&mem, f, (struct texts){ said, wanted, n }, &o, &found.scores[found.n++]);
+    if (!rc) give_result(out, &found, sizeof(found));
+    return rc;
+}

@@ -1,0 +1,77 @@
+/* What nodes cost, by the fields of their ops, and the table of measured times. */
+#include "graph/op.h"
+
+const struct tensor *op_weight(const struct tensor *t)
+{
+    for (int k = GRAPH_IN - 1; k >= 0; k--)
+        if (t->op->stored >> k & 1 && t->in[k]) return t->in[k];
+    return NULL;
+}
+
+static double stored_bytes(const struct tensor *t)
+{
+    return (double)tensor_len(t) / t->type->block * t->type->bytes;
+}
+
+static double float_bytes(const struct tensor *t) { return 4.0 * (double)tensor_len(t); }
+
+static struct cost cost_forward(const struct tensor *t)
+{
+    struct cost c = { t->op->flops ? t->op->flops(t) : 0, float_bytes(t) + (double)t->aux_bytes };
+    for (int k = 0; k < GRAPH_IN; k++) {
+        if (!t->in[k]) continue;
+        double all = stored_bytes(t->in[k]), share = (double)tensor_len(t) /
+                                                     (double)tensor_len(t->in[k]);
+        c.bytes += t->op->part >> k & 1 ? all * MIN(share, 1) : all;
+    }
+    return c;
+}
+
+/* Each gradient is written, what it reads besides is read once for all of them, and an
+ * operand whose gradient reads anything costs the flops of forward. */
+static struct cost cost_backward(const struct tensor *t)
+{
+    struct cost c = { 0, float_bytes(t) };
+    unsigned reads = 0;
+    for (int k = 0; k < GRAPH_IN; k++) {
+        if (!wants(t, k)) continue;
+        if (t->op->flops && (t->op->save[k] || t->op->root >> k & 1)) c.flops += t->op->flops(t);
+        c.bytes += float_bytes(t->in[k]) * (adds(t, k) ? 2 : 1);
+        reads |= t->op->save[k];
+    }
+    for (int k = 0; k < GRAPH_IN; k++)
+        if (t->in[k] && reads >> k & 1) c.bytes += stored_bytes(t->in[k]);
+    if (reads & SAVE_OUT) c.bytes += float_bytes(t);
+    if (reads & SAVE_AUX) c.bytes += (double)t->aux_bytes;
+    return c;
+}
+
+struct cost op_cost(const struct tensor *t, int backward)
+{
+    if (!t->op || t->op->view) return (struct cost){ 0, 0 };
+    struct cost c = backward ? cost_backward(t) : cost_forward(t);
+    if (t->op->cost) t->op->cost(t, backward, &c);
+    return c;
+}
+
+static bool same_work(const struct work *a, const struct work *b)
+{
+    return !strcmp(a->name, b->name) && !strcmp(a->type, b->type) && a->in == b->in &&
+           a->out == b->out && a->backward == b->backward;
+}
+
+void profile_add(struct profile *p, const struct work *w)
+{
+    int64_t i = 0;
+    while (i < p->n && !same_work(&p->work[i], w)) i++;
+    if (i == p->n && p->n < PROFILE_WORKS) {
+        p->work[p->n++] = *w;
+        return;
+    }
+    struct work *to = &p->work[MIN(i, PROFILE_WORKS - 1)];
+    to->calls += w->calls;
+    to->rows += w->rows;
+    to->seconds += w->seconds;
+    to->flops += w->flops;
+    to->bytes += w->bytes;
+}
