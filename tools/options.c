@@ -2,6 +2,7 @@
  * `--flag`, `--no-switch`; options and the operand in any order, `--` ends the
  * options.  A value may begin with '-', as in `--freeze -2:-1`; one that begins
  * with "--" needs the form with '='. */
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stddef.h>
@@ -121,6 +122,8 @@ const struct option train_options[] = {
      "                         brightness=0.2,contrast=0.2", AT(augment), 0, 0},
     {"recompute", OPT_TEXT, "HOW", "none, cheap (default), layers: less memory", AT(recompute), 0,
      0},
+    {"memory", OPT_SIZE, "SIZE", "resident memory that is never exceeded, 600M or 1.5G: the\n"
+     "                         fastest way that fits is chosen", AT(memory_limit), 0, 0},
     {0}};
 
 const struct option generate_options[] = {
@@ -255,6 +258,22 @@ static int parse_seed(const struct option *o, const char *value, uint64_t *out)
     return 0;
 }
 
+bool size_parse(const char *text, int64_t *bytes)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    double v = strtod(text, &end);
+    const char *unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
+    bool binary = unit && end[1] == 'i';
+    for (int i = 0; unit && i <= unit - units; i++)
+        v *= binary ? 1024 : 1000;
+    const char *rest = unit ? end + 1 + binary : end;
+    if (end == text || (*rest && strcmp(rest, "B") && strcmp(rest, "b")) || !(v >= 0 && v <= 1e15))
+        return false;
+    *bytes = (int64_t)v;
+    return true;
+}
+
 static int set_value(const struct option *o, const char *value, struct args *args)
 {
     void *to = (char *)args + o->at;
@@ -266,6 +285,10 @@ static int set_value(const struct option *o, const char *value, struct args *arg
         return parse_seed(o, value, to);
     case OPT_NUMBER:
         return parse_number(o, value, to);
+    case OPT_SIZE:
+        if (size_parse(value, to))
+            return 0;
+        return usage_error("--%s is \"%s\", expected bytes as 600M, 1.5G or 512MiB", o->name, value);
     case OPT_TEXT:
         *(const char **)to = value;
         return 0;

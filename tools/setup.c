@@ -337,7 +337,8 @@ static int make_trainer(struct run *run)
         .batch = a->batch, .accumulate = a->accumulate, .packing = a->packing,
         .max_len = a->packing ? a->max_len : 0, .epochs = a->epochs, .steps = a->steps,
         .no_shuffle = a->no_shuffle, .seed = a->seed, .augment = a->augment,
-        .objective = a->objective, .scale = (float)a->scale, .margin = (float)a->margin};
+        .objective = a->objective, .scale = (float)a->scale, .margin = (float)a->margin,
+        .memory_limit = a->memory_limit};
     int rc = recompute_code(a->recompute, &opts.recompute);
     if (rc)
         return rc;
@@ -533,6 +534,7 @@ void settings_make(struct run *run)
     add_setting(s, "steps", number((double)run->plan.steps), false);
     add_setting(s, "seed", format("%llu", (unsigned long long)a->seed), false);
     add_setting(s, "recompute", quoted(a->recompute ? a->recompute : "cheap"), true);
+    add_setting(s, "memory_limit", number((double)a->memory_limit), true);
     add_setting(s, "threads", number(run->threads), true);
     add_setting(s, "version", number(peft_version()), true);
 }

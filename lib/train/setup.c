@@ -44,6 +44,9 @@ static int check_options(struct trainer *t)
     if (!(o->scale >= 0 && o->scale < 1e6f && o->margin >= 0 && o->margin < 1e6f))
         return fail(PEFT_EARG, "scale %g, margin %g, expected 0 or more", (double)o->scale,
                     (double)o->margin);
+    if (o->memory_limit < 0)
+        return fail(PEFT_EARG, "memory_limit %lld, expected 0 or more",
+                    (long long)o->memory_limit);
     if (o->recompute < 0 || o->recompute > PEFT_RECOMPUTE_LAYERS)
         return fail(PEFT_EARG, "recompute %d, expected a PEFT_RECOMPUTE value", o->recompute);
     return PEFT_OK;
