@@ -86,6 +86,8 @@ struct graph {
     char bad[256];                       /* graph_find_nonfinite's answer */
 };
 
+/* graph_reserve without a slab. */
+int graph_reserve_scratch(struct graph *g, int64_t scratch);
 /* Room for n elements of `size` bytes at *array. */
 int plan_grow(struct mem *m, void *array, int64_t *cap, int64_t n, int64_t size);
 /* The events of p from its nodes, loss and policy (schedule.c), their buffers

@@ -227,8 +227,10 @@ int budget_choose(struct trainer *t)
     struct search s = { .t = t, .limit = t->o.memory_limit, .layers = count_layers(t->m),
                         .free = t->o.recompute == PEFT_RECOMPUTE_AUTO, .seconds = -1 };
     if (!t->o.memory_limit) return PEFT_OK;
+    int rc = predict_begin(t);
+    if (!rc) rc = trainer_size(t);
+    if (!rc) rc = find_fixed(t, &s.fixed);
     double without = predict_step(t);
-    int rc = find_fixed(t, &s.fixed);
     int64_t bytes = bytes_of(t, &s.fixed) + gather_bytes(t) + t->features.cap * 4;
     if (!rc) rc = find_least(&s);
     if (!rc && s.limit < t->least) return too_tight(t, &s.fixed);

@@ -137,6 +137,14 @@ static void take_max(struct trainer *t, const struct plan_report *r)
     t->flops = MAX(t->flops, r->flops);
 }
 
+/* The same of time, of a graph that is run for each batch or only once for all (`once`). */
+static void take_time(struct trainer *t, int once)
+{
+    double seconds = t->pace ? pace_plan(t->pace, t->graph) : 0;
+    if (once) t->once = seconds;
+    else t->each = seconds;
+}
+
 /* Plans the graphs that a step builds; finds what trains and whether the part
  * below the head is frozen. */
 static int plan_graphs(struct trainer *t, const struct batch *b)
@@ -156,6 +164,7 @@ static int plan_graphs(struct trainer *t, const struct batch *b)
     if (rc) return rc;
     if (!t->features.on) {
         take_max(t, &report);
+        take_time(t, 0);
         return PEFT_OK;
     }
     if ((rc = pass_begin(&t->pass))) return rc;
@@ -164,11 +173,13 @@ static int plan_graphs(struct trainer *t, const struct batch *b)
     rc = graph_plan(t->graph, loss, t->how.policy, &report);
     if (rc) return rc;
     take_max(t, &report);
+    take_time(t, 0);
     t->pass.training = 0;
     if ((rc = pass_begin(&t->pass))) return rc;
     if ((x = t->objective->features(&t->pass, b))) graph_keep(x);
     rc = graph_plan(t->graph, NULL, RECOMPUTE_NONE, &report);
     if (!rc) take_max(t, &report);
+    if (!rc) take_time(t, 1);
     return rc;
 }
 
@@ -255,11 +266,32 @@ int trainer_size(struct trainer *t)
     arena_init(&a, &t->m->host.mem);
     t->max_rows = per_rows(t->objective->per, t->max.tokens, t->max.targets, t->max.seqs);
     t->slab = t->scratch = t->eval_slab = 0;
-    t->flops = 0;
+    t->flops = t->each = t->once = 0;
     graph_chunks(t->graph, t->how.chunks);
     int rc = make_dummy(t, &a, &d);
     if (!rc) rc = plan_graphs(t, &d.b);
     if (!rc) rc = plan_evaluation(t, &d.b);
+    graph_reset(t->graph);
+    arena_free(&a);
+    return rc;
+}
+
+/* Measures the nodes of the training graph of a batch of size t->max, as it is planned. */
+int trainer_measure(struct trainer *t, const char *only, double deadline, int64_t memory)
+{
+    struct arena a;
+    struct dummy d;
+    arena_init(&a, &t->m->host.mem);
+    int rc = make_dummy(t, &a, &d);
+    batch_pass(&t->pass, &d.b, t->d->max_len);
+    t->pass.training = 1;
+    if (!rc) rc = pass_begin(&t->pass);
+    if (!rc) {
+        struct tensor *x = t->objective->features(&t->pass, &d.b);
+        x = objective_loss(t->objective, &t->pass, &d.b, x, 1.0f, NULL);
+        rc = graph_plan(t->graph, x, t->how.policy, NULL);
+    }
+    if (!rc) rc = pace_measure(t->pace, t->graph, only, deadline, memory);
     graph_reset(t->graph);
     arena_free(&a);
     return rc;
@@ -401,8 +433,9 @@ static int64_t process_bytes(const struct trainer *t, const peft_plan *p, int64_
     int64_t live = atomic_load(&m->host.mem.live), rest = live - p->data - unmapped;
     for (int64_t i = 0; i < t->n_list; i++)
         if (t->list[i].p->own) rest -= t->list[i].n * 4;
-    if (t->grads)
-        rest -= p->gradients + p->optimizer + p->activations + p->scratch + p->features;
+    if (t->grads) rest -= p->gradients + p->optimizer + p->activations + p->features;
+    if (m->compute.scratch)
+        rest -= m->compute.scratch_each * pool_threads(m->pool) + linear_panels();
     rest += MAX(0, os_rss_private() - m->private_before - live);
     return m->rss_before + MAX(0, rest) + store_header(m->store) + CODE +
            WORKER * pool_threads(m->pool);
@@ -410,6 +443,8 @@ static int64_t process_bytes(const struct trainer *t, const peft_plan *p, int64_
 
 int trainer_plan(const struct trainer *t, peft_plan *out)
 {
+    out->seconds_per_step = t->mean_seconds;
+    out->seconds = t->mean_seconds * (double)t->steps + t->first_seconds;
     const struct model *m = t->m;
     struct param *p;
     int64_t mapped = trainer_mapped(t), unmapped = weight_bytes(t, false);
@@ -459,6 +494,7 @@ void trainer_free(struct trainer *t)
     mem_free(mem, t->profile);
     batcher_free(t->batcher);
     graph_free(t->graph);
+    pace_free(t->pace);
     pass_mem_free(t->mem);
     arena_free(&t->arena);
     t->m->trainers--;

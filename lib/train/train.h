@@ -5,6 +5,7 @@
 
 #include "adapt/adapt.h"
 #include "data/data.h"
+#include "graph/pace.h"
 
 /* What is minimised.  `features` is the part that may be frozen and cached
  * ([rows, dim], as many as `per` says), `loss` stands on it. */
@@ -127,6 +128,9 @@ struct trainer {
     int64_t least;                  /* the smallest memory limit; 0 = none was given */
     char choice[240];               /* what was chosen for it, for people */
     double flops;                   /* of the largest step */
+    struct pace *pace;              /* how fast nodes are; NULL = not measured */
+    double each, once;              /* by it: of the largest batch; of its frozen part */
+    double mean_seconds, first_seconds;     /* of a step on average; of what is done only once */
     struct profile *profile;        /* or NULL */
     int64_t steps, step, epochs;    /* of the run; done; epochs begun in the run */
     int64_t epoch, index;           /* next batch */
@@ -222,8 +226,12 @@ int eva_init(struct model *m, struct adapter *a, const struct dataset *d, const 
 
 /* --- budget.c: t->how, as fast as t->o.memory_limit allows; nothing without one. */
 int budget_choose(struct trainer *t);
-/* The trainer's step in seconds, of the largest batches (predict.c). */
-double predict_step(struct trainer *t);
+/* --- predict.c: the trainer's step in seconds, of the largest batches, and for the plan of
+ * all steps. */
+int predict_begin(struct trainer *t);
+double predict_step(const struct trainer *t);
+int predict_run(struct trainer *t);
+int trainer_measure(struct trainer *t, const char *only, double deadline, int64_t memory);
 /* Mapped weights that training reads, in bytes. */
 int64_t trainer_mapped(const struct trainer *t);
 /* Between steps the model's other work has the memory of a step, and has given it
