@@ -13,7 +13,7 @@
 
 #include <math.h>
 
-enum { POINTS = 2, KINDS_MAX = 256, PASS = 2 << 20, FILL = 4096 };
+enum { POINTS = 2, KINDS_MAX = 256, SWEEP = 2 << 20, FILL = 4096 };
 
 struct kind {
     const struct op *op;
@@ -178,29 +178,29 @@ static int measure_node(struct pace *p, const struct graph *g, const struct tens
 
 /* --- memory */
 
-struct pass { const struct compute *c; float *x; };
+struct sweep { const struct compute *c; float *x; };
 
-static void pass_piece(void *arg, int64_t begin, int64_t end, int worker)
+static void sweep_piece(void *arg, int64_t begin, int64_t end, int worker)
 {
-    const struct pass *p = arg;
+    const struct sweep *p = arg;
     (void)worker;
-    p->c->k->add(p->x + begin, p->x + PASS + begin, p->x + begin, end - begin);
+    p->c->k->add(p->x + begin, p->x + SWEEP + begin, p->x + begin, end - begin);
 }
 
 /* x += y beyond the caches. */
 static int measure_bandwidth(struct pace *p, const struct compute *c)
 {
-    struct pass pass = { c, mem_alloc(&p->host->mem, 2 * PASS * 4) };
+    struct sweep sweep = { c, mem_alloc(&p->host->mem, 2 * SWEEP * 4) };
     double seconds = INFINITY;
-    if (!pass.x) return PEFT_ENOMEM;
-    c->k->fill(pass.x, 1, 2 * PASS);
+    if (!sweep.x) return PEFT_ENOMEM;
+    c->k->fill(sweep.x, 1, 2 * SWEEP);
     for (int i = 0; i < 2; i++) {
         double begin = os_seconds();
-        compute_rows(c, PASS, 16384, pass_piece, &pass);
+        compute_rows(c, SWEEP, 16384, sweep_piece, &sweep);
         seconds = MIN(seconds, os_seconds() - begin);
     }
-    p->bandwidth = 3 * 4.0 * PASS / MAX(seconds, 1e-9);
-    mem_free(&p->host->mem, pass.x);
+    p->bandwidth = 3 * 4.0 * SWEEP / MAX(seconds, 1e-9);
+    mem_free(&p->host->mem, sweep.x);
     return PEFT_OK;
 }
 
