@@ -27,7 +27,6 @@ struct timed { struct kind kind; struct point at[2][POINTS]; int n; };   /* [bac
 
 struct pace {
     struct host *host;
-    double flops, flop_seconds;          /* of all that was measured */
     double bandwidth;                    /* bytes a second; 0 = not measured */
     struct timed timed[KINDS_MAX];
     int n;
@@ -143,20 +142,15 @@ static void add_point(struct timed *to, int backward, struct point at)
 
 /* The best of some runs; the first one also brings weights into memory.  What takes long is
  * run less often. */
-static void time_node(struct pace *p, const struct graph *g, const struct bench *b,
-                      struct timed *to)
+static void time_node(const struct graph *g, const struct bench *b, struct timed *to)
 {
     static const double long_enough = 2e-3;
     for (int backward = 0; backward < 2; backward++) {
         if (backward && (!b->t.needs_grad || !b->t.op->backward)) continue;
         double seconds = run_node(g, b, backward);
-        for (int i = 0; i < 2 && (seconds < long_enough || (!to->n && !i)); i++)
+        for (int i = 0; i < 2 && (seconds < long_enough || !i); i++)
             seconds = MIN(seconds, run_node(g, b, backward));
-        double work = work_of(&b->t, backward);
-        add_point(to, backward, (struct point){ work, seconds });
-        if (op_cost(&b->t, backward).flops <= 0) continue;
-        p->flops += work;
-        p->flop_seconds += seconds;
+        add_point(to, backward, (struct point){ work_of(&b->t, backward), seconds });
     }
     to->n++;
 }
@@ -171,7 +165,7 @@ static int measure_node(struct pace *p, const struct graph *g, const struct tens
     if (!(b.memory = mem_alloc(&p->host->mem, bytes))) return PEFT_ENOMEM;
     lay_out(&b, t);
     fill_memory(&b);
-    time_node(p, g, &b, to);
+    time_node(g, &b, to);
     mem_free(&p->host->mem, b.memory);
     return PEFT_OK;
 }
@@ -232,6 +226,18 @@ int pace_measure(struct pace *p, struct graph *g, const char *only, double deadl
     return rc;
 }
 
+/* Flops a second of what was measured last of each kind. */
+static double mean_rate(const struct pace *p)
+{
+    double flops = 0, seconds = 0;
+    for (int i = 0; i < p->n; i++)
+        for (int backward = 0; backward < 2 && p->timed[i].kind.op->flops; backward++) {
+            const struct point *at = &p->timed[i].at[backward][MIN(p->timed[i].n, POINTS) - 1];
+            if (p->timed[i].n) flops += at->work, seconds += at->seconds;
+        }
+    return seconds > 0 ? flops / seconds : 1e10;
+}
+
 /* One step of a node, or its backward. */
 static double step_seconds(const struct pace *p, const struct timed *k, const struct tensor *t,
                            int backward)
@@ -239,8 +245,7 @@ static double step_seconds(const struct pace *p, const struct timed *k, const st
     const struct cost c = op_cost(t, backward);
     double work = work_of(t, backward), least = p->bandwidth > 0 ? c.bytes / p->bandwidth : 0;
     if (!k || !k->n || k->at[backward][0].work <= 0) {
-        double rate = p->flop_seconds > 0 ? p->flops / p->flop_seconds : 1e10;
-        return c.flops > 0 ? work / rate : least;
+        return c.flops > 0 ? work / mean_rate(p) : least;
     }
     const struct point *a = k->at[backward], *b = &a[MIN(k->n, POINTS) - 1];
     double slope = b->seconds / b->work;

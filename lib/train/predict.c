@@ -3,7 +3,7 @@
 #include "train/train.h"
 
 /* Sizes of the measured graphs in tokens, and of one in which only attention counts. */
-enum { SMALL = 32, LARGE = 128, LONG = 512, REACH = 64 << 20 };
+enum { SMALL = 32, LARGE = 128, LONG = 512, REACH = 32 << 20 };
 
 /* As few sequences as a batch can have, of `tokens` in all, or whole ones where they cannot be
  * shorter. */
@@ -29,13 +29,13 @@ static int measure(struct trainer *t, int64_t tokens, const char *only, double d
 {
     t->max = batch_of(t, tokens);
     t->max_rows = per_rows(t->objective->per, t->max.tokens, t->max.targets, t->max.seqs);
-    return trainer_measure(t, only, deadline, t->n_floats * 4 + REACH);
+    return trainer_measure(t, only, deadline, REACH);
 }
 
 /* The time that is spent on it is small beside that of the run. */
 int predict_begin(struct trainer *t)
 {
-    static const double rate = 1e11, share = 0.02, least = 0.02, most = 0.25;
+    static const double rate = 1e11, share = 0.02, least = 0.1, most = 0.2;
     const struct batch_size max = t->max;
     int64_t rows = t->max_rows;
     double run = t->flops * (double)trainer_micros(t) * (double)t->steps / rate;
@@ -43,8 +43,8 @@ int predict_begin(struct trainer *t)
     if (t->pace) return PEFT_OK;
     int rc = pace_new(&t->m->host, &t->pace);
     if (!rc) rc = measure(t, SMALL, NULL, deadline);
-    if (!rc && t->d->max_len > LARGE) rc = measure(t, LONG, "attention", deadline);
     if (!rc) rc = measure(t, LARGE, NULL, deadline);
+    if (!rc && t->d->max_len > LARGE) rc = measure(t, LONG, "attention", deadline);
     t->max = max;
     t->max_rows = rows;
     return rc;
