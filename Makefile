@@ -26,7 +26,7 @@ MODES ?= release asan
 ifeq ($(filter release asan tsan fuzz,$(MODE)),)
 $(error MODE is "$(MODE)", expected release, asan, tsan or fuzz)
 endif
-OPT_release = -O2 -g
+OPT_release = -Os -g
 OPT_asan = -O1 -g
 OPT_tsan = -O1 -g
 OPT_fuzz = -O1 -g
@@ -60,8 +60,10 @@ OBJCOPY ?= objcopy
 WARN = -Wall -Wextra -Wshadow $(if $(filter 1,$(WERROR)),-Werror)
 LIBS = $(PKG_LIBS) -lm -lpthread $(LIBS_$(OS))
 CCALL = $(CC) -std=c11 $(WARN) -D_GNU_SOURCE -Iinclude $(PKG_CFLAGS) $(CPPFLAGS) -fPIC \
-    -fvisibility=hidden -ffp-contract=off $(CFLAGS) $(SAN_$(MODE)) -MMD -MP -MF $@.d -MT $@
+    -fvisibility=hidden -ffp-contract=off -fno-asynchronous-unwind-tables $(CFLAGS) $(SAN_$(MODE)) -MMD -MP -MF $@.d -MT $@
 LINK = $(CC) $(CFLAGS) $(SAN_$(MODE)) $(LDFLAGS)
+# $(call accepts,FLAGS): FLAGS, if the compiler knows them all.
+accepts = $(shell $(CC) -Werror $(1) -S -o /dev/null -x c /dev/null 2>/dev/null && echo "$(1)")
 
 # --- the operating system
 OS := $(shell uname -s)
@@ -76,8 +78,13 @@ SO = libpeft.so
 SO_MAJOR = libpeft.so.$(SOVERSION)
 SO_FULL = libpeft.so.$(VERSION)
 # A sanitizer's own symbols come from the program, so -z defs is for release.
-SOFLAGS = -shared -Wl,-soname,$(SO_MAJOR) $(if $(SAN_$(MODE)),,-Wl$(comma)-z$(comma)defs)
+SOFLAGS = -shared -Wl,-soname,$(SO_MAJOR) $(if $(SAN_$(MODE)),,-Wl$(comma)-z$(comma)defs) $(RELR)
 comma := ,
+# Tables of pointers take a tenth of the space when their relocations are packed,
+# which the C library must know (glibc from 2.36 on).  RELR= leaves them as they are.
+RELR ?= $(shell grep -qs GLIBC_ABI_DT_RELR "$$($(CC) -print-file-name=libc.so.6)" && \
+    echo -Wl,-z,pack-relative-relocs)
+RELR := $(RELR)
 endif
 
 # --- sources
@@ -95,10 +102,22 @@ vpath test_%.c $(wildcard tests/*)
 # *_avx2.c and *_avx512.c are empty on other processors.  The loops of level_*.c
 # are written so that reordering sums and ignoring the sign of zero is right, and
 # nothing there tests for NaN.
+#
+# What computes is compiled for speed, and so is what reads every byte of a text or
+# a file (HOT); the rest for size.  Of a loop, only the part in whole vectors is
+# worth many instructions, and plain C serves processors without any.
 LEVEL = $(LEVEL_$(lastword $(subst _, ,$*)))
-$(B)/kernel/%.o: EXTRA = -O3 $(LEVEL)
-$(B)/kernel/tile_%.o: EXTRA = -O3 $(LEVEL) -ffp-contract=fast
-$(B)/kernel/level_%.o: EXTRA = -O3 $(LEVEL) -ffp-contract=fast -fno-math-errno \
+WHOLE := $(call accepts,--param vect-epilogues-nomask=0 --param max-completely-peel-times=4)
+FAST = -O3 $(WHOLE)
+HOT = $(addprefix base/,buf json map rng sha256) $(addprefix text/,added bpe normal pre split \
+    unicode unigram wordpiece words)
+HOT_release = -O2
+$(HOT:%=$(B)/%.o): EXTRA = $(HOT_$(MODE))
+$(B)/kernel/%.o: EXTRA = $(FAST) $(LEVEL)
+$(B)/kernel/%_c.o $(B)/kernel/pack.o $(B)/kernel/pack_k.o: FAST = -O2 -ftree-vectorize $(WHOLE)
+$(B)/kernel/level_c.o: FAST = -O2
+$(B)/kernel/tile_%.o: EXTRA = $(FAST) $(LEVEL) -ffp-contract=fast
+$(B)/kernel/level_%.o: EXTRA = $(FAST) $(LEVEL) -ffp-contract=fast -fno-math-errno \
     -fno-trapping-math -ffinite-math-only -fno-signed-zeros
 ifneq ($(filter x86_64% amd64% i_86%,$(shell $(CC) -dumpmachine)),)
 LEVEL_avx2 = -mavx2 -mfma -mf16c
@@ -129,7 +148,7 @@ $(B)/packages:
 	    echo "libcjson-dev libutf8proc-dev pkg-config" >&2; exit 1; }
 	touch $@
 
-$(B)/%.o: lib/%.c | $(B)/packages
+$(B)/%.o: lib/%.c Makefile | $(B)/packages
 	mkdir -p $(@D)
 	echo "CC $@"
 	$(CCALL) $(EXTRA) -Ilib -c -o $@ $<

@@ -30,7 +30,8 @@ def train(args):
     if args.checkpointing:
         model.gradient_checkpointing_enable()
         model.enable_input_require_grads()
-    model = PeftModel.from_pretrained(model, args.adapter, is_trainable=True)
+    if not args.full:
+        model = PeftModel.from_pretrained(model, args.adapter, is_trainable=True)
     model.train()
     trainable = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=args.lr, weight_decay=0.0)
@@ -62,6 +63,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--dtype", default="float32", help="of the base's weights and products")
     parser.add_argument("--checkpointing", action="store_true")
+    parser.add_argument("--full", action="store_true", help="all weights train, no adapter")
     args = parser.parse_args()
     if args.make_adapter:
         make_adapter(args)

@@ -839,8 +839,10 @@ typedef struct peft_train_opts {
     int32_t steps;            /* 0 = from epochs */
     int32_t no_shuffle;       /* 1 = rows in file order */
     int32_t recompute;        /* PEFT_RECOMPUTE_* */
-    int64_t feature_cache;    /* bytes for a frozen part's outputs; 0 = 256 MB,
-                                 < 0 = none */
+    int64_t feature_cache;    /* bytes for a frozen part's outputs, which are computed once
+                                 for each example when there is more than one epoch; 0 =
+                                 256 MB, < 0 = none.  Examples beyond are computed anew
+                                 unless there is a cache_file; see peft_trainer_cache */
     uint64_t seed;
     const char *augment;      /* changes of training pictures, drawn anew for each
                                  epoch by seed: "flip,rotate=10,crop=0.1,
@@ -858,6 +860,15 @@ typedef struct peft_train_opts {
                                  batch's, but for rounding), layers computed twice (unless
                                  `recompute` says how), losses taken in smaller chunks, mapped
                                  weights released once read, fewer features cached */
+    const char *optimizer_states; /* NULL = "f32"; "bf16": rounded up or down at random (by seed);
+                                 "8bit": 256 numbers share a scale (Dettmers et al. 2022).
+                                 Tensors of less than 4096 numbers keep float32; weights and
+                                 gradients do in any case */
+    const char *cache_file;   /* where a frozen part's outputs are kept for runs to come, and
+                                 those beyond feature_cache in this one; NULL = nowhere.  A
+                                 file for other weights, data, settings or kernels is never
+                                 used; one that is no cache is PEFT_EFORMAT */
+    int64_t cache_file_limit; /* bytes of it; 0 = as many as it takes */
 } peft_train_opts;
 enum {
     PEFT_RECOMPUTE_AUTO = 0,   /* as CHEAP */
@@ -909,6 +920,20 @@ PEFT_API int32_t peft_trainer_new(peft_model *model, peft_dataset *data,
 PEFT_API void peft_trainer_free(peft_trainer *trainer);
 /* Exact bytes by kind, before anything runs. */
 PEFT_API int32_t peft_trainer_plan(const peft_trainer *trainer, peft_plan *out);
+/* What is kept of the frozen part: the values at the deepest point of the model below
+ * which nothing trains and nothing is drawn at random, at the head's input or between two
+ * layers.  Evaluations of other data meanwhile keep theirs too. */
+typedef struct peft_cache {
+    size_t size;
+    char what[96];            /* "the output of 26 layers"; "" = nothing is kept */
+    const char *why;          /* what keeps it from being kept; "" */
+    int64_t rows, kept;       /* of the training data; whose values are there now */
+    int64_t bytes;            /* of all rows' values, */
+    int64_t memory;           /* those of them that memory is for, */
+    int64_t file;             /* and of the file as it is now */
+    int64_t used, made;       /* rows that steps and evaluations had; that were computed */
+} peft_cache;
+PEFT_API int32_t peft_trainer_cache(const peft_trainer *trainer, peft_cache *out);
 /* One optimizer step; PEFT_EEND after the last.  On PEFT_ENONFINITE and
  * PEFT_ECANCELLED the weights are those of before the step. */
 PEFT_API int32_t peft_train_step(peft_trainer *trainer, peft_step *out);

@@ -2,6 +2,9 @@
  * build without make: compile this file and kernel/{level,quant,sgemm}_*.c, the
  * latter with their flags in the Makefile, all with -Ilib -Iinclude. */
 
+<<<<<<< HEAD
+=======
+>>>>>>> main
 #include "base/buf.c"
 #include "base/cpu.c"
 #include "base/error.c"
@@ -21,6 +24,7 @@
 #include "kernel/blas.c"
 #include "kernel/cayley.c"
 #include "kernel/compute.c"
+#include "kernel/decode.c"
 #include "kernel/gemm.c"
 #include "kernel/kernels.c"
 #include "kernel/lstm.c"
@@ -35,6 +39,7 @@
 #include "graph/graph.c"
 #include "graph/layout.c"
 #include "graph/live.c"
+#include "graph/pace.c"
 #include "graph/plan.c"
 #include "graph/run.c"
 #include "graph/schedule.c"
@@ -58,6 +63,7 @@
 #include "graph/op/layernorm.c"
 #include "graph/op/linear.c"
 #include "graph/op/linear_add.c"
+#include "graph/op/low_rank.c"
 #include "graph/op/lstm.c"
 #include "graph/op/magnitude.c"
 #include "graph/op/match.c"
@@ -221,14 +227,16 @@
 #include "train/dynamic.c"
 #include "train/eva.c"
 #include "train/eval.c"
-#include "train/features.c"
 #include "train/metric.c"
 #include "train/objective.c"
 #include "train/overlap.c"
 #include "train/predict.c"
+#include "train/prefix.c"
+#include "train/prefix_file.c"
 #include "train/retrieve.c"
 #include "train/sched.c"
 #include "train/setup.c"
+#include "train/states.c"
 #include "train/trainer.c"
 #include "train/objective/classify.c"
 #include "train/objective/embed.c"

@@ -59,7 +59,7 @@ struct args {
     int32_t rank, rslora, to_float;
     double alpha, dropout, lr_ratio, rho;
 
-    const char *optimizer, *schedule, *no_decay, *recompute;
+    const char *optimizer, *optim_states, *schedule, *no_decay, *recompute;
     double lr, warmup, weight_decay, clip;
     int32_t batch, accumulate, packing, no_shuffle, epochs, steps;
     int64_t memory_limit;

@@ -101,6 +101,8 @@ const struct option train_options[] = {
      AT(head), 0, 0},
     {"pool", OPT_TEXT, "NAME", "what a new head reads: last, cls, mean, weighted", AT(pool), 0, 0},
     {"optimizer", OPT_TEXT, "NAME", "adamw", AT(optimizer), 0, 0},
+    {"optim-states", OPT_TEXT, "HOW", "f32 (default), bf16, 8bit: what the optimizer keeps",
+     AT(optim_states), 0, 0},
     {"lr", OPT_NUMBER, "X", "learning rate (default by method)", AT(lr), 0, 1e6},
     {"schedule", OPT_TEXT, "NAME", "cosine (default), linear, constant", AT(schedule), 0, 0},
     {"warmup", OPT_NUMBER, "X", "share of the steps, or steps from 1 on", AT(warmup), 0, BIG},

@@ -338,7 +338,7 @@ static int make_trainer(struct run *run)
         .max_len = a->packing ? a->max_len : 0, .epochs = a->epochs, .steps = a->steps,
         .no_shuffle = a->no_shuffle, .seed = a->seed, .augment = a->augment,
         .objective = a->objective, .scale = (float)a->scale, .margin = (float)a->margin,
-        .memory_limit = a->memory_limit};
+        .optimizer_states = a->optim_states, .memory_limit = a->memory_limit};
     int rc = recompute_code(a->recompute, &opts.recompute);
     if (rc)
         return rc;
@@ -518,6 +518,7 @@ void settings_make(struct run *run)
     add_setting(s, "train_on_prompt", format("%s", a->train_on_prompt ? "true" : "false"), false);
     method_settings(s, run);
     add_setting(s, "optimizer", quoted(a->optimizer ? a->optimizer : "adamw"), false);
+    add_setting(s, "optim_states", quoted(a->optim_states ? a->optim_states : "f32"), false);
     add_setting(s, "learning_rate", number_or_auto(a->lr), false);
     add_setting(s, "schedule", quoted(a->schedule ? a->schedule : "cosine"), false);
     add_setting(s, "warmup", number(a->warmup), false);

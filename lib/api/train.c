@@ -34,6 +34,17 @@ int32_t peft_trainer_plan(const peft_trainer *trainer, peft_plan *out)
     return rc;
 }
 
+int32_t peft_trainer_cache(const peft_trainer *trainer, peft_cache *out)
+{
+    ARG(trainer, "no trainer given");
+    int rc = check_result(out);
+    if (rc) return rc;
+    peft_cache c = { 0 };
+    prefix_info(&trainer_of(trainer)->prefix, &c);
+    give_result(out, &c, sizeof(c));
+    return PEFT_OK;
+}
+
 static int run(peft_trainer *trainer, double deadline, peft_step *out)
 {
     ARG(trainer, "no trainer given");

@@ -17,7 +17,5 @@ static inline bool is_slash(char c)
 }
 /* The folder a path lies in, "." when it names none; allocated. */
 char *path_parent(struct host *h, const char *path);
-/* path + "." + kind + a number no other writer of this machine uses; allocated. */
-char *path_beside(struct host *h, const char *path, const char *kind);
 
 #endif

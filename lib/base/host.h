@@ -38,6 +38,8 @@ int path_kind(struct host *h, const char *path);       /* 0, 1 file, 2 folder */
  * absolute or has ".." is PEFT_EFORMAT. */
 int path_join(struct host *h, const char *dir, const char *name, char **out);
 const char *path_base(const char *path);               /* after the last '/' */
+/* path + "." + kind + a number no other writer of this machine uses; allocated. */
+char *path_beside(struct host *h, const char *path, const char *kind);
 
 /* --- writing: a temporary name, fsync, rename, fsync of the folder */
 struct writer;                        /* errors are sticky until commit */

@@ -75,12 +75,19 @@ static bool list_has(const char *list, const char *word)
     return false;
 }
 
+static bool slurp_in(const char *dir, const char *name, char *text, size_t cap)
+{
+    char path[1200];
+    int n = snprintf(path, sizeof path, "%s/%s", dir, name);
+    return n > 0 && (size_t)n < sizeof path && slurp(path, text, cap);
+}
+
 /* This process's cgroup as a file name: `controller` NULL = version 2.  Lines
- * are "id:controllers:/path"; version 2 is "0::/path". */
-static bool cgroup_path(const char *controller, char *out, size_t cap)
+ * are "id:controllers:/path"; version 2 is "0::/path".  `root` is "" but in tests. */
+static bool cgroup_path(const char *root, const char *controller, char *out, size_t cap)
 {
     char text[4096];
-    if (!slurp("/proc/self/cgroup", text, sizeof text)) return false;
+    if (!slurp_in(root, "proc/self/cgroup", text, sizeof text)) return false;
     for (char *line = text, *end; *line; line = end) {
         end = line + strcspn(line, "\n");
         if (*end) *end++ = 0;
@@ -90,7 +97,7 @@ static bool cgroup_path(const char *controller, char *out, size_t cap)
         names++;
         bool here = controller ? list_has(names, controller) : names[0] == 0;
         if (!here) continue;
-        int n = snprintf(out, cap, "/sys/fs/cgroup%s%s%s", controller ? "/" : "",
+        int n = snprintf(out, cap, "%s/sys/fs/cgroup%s%s%s", root, controller ? "/" : "",
                          controller ? controller : "", path);
         return n > 0 && (size_t)n < cap;
     }
@@ -100,28 +107,21 @@ static bool cgroup_path(const char *controller, char *out, size_t cap)
 /* Walks from the process's cgroup up to the root and gives each folder to
  * `visit`; limits of all ancestors apply.  Inside a container the path may
  * not exist, and the root is then the container's own. */
-static void cgroup_walk(const char *controller, void (*visit)(const char *dir, void *arg),
-                        void *arg)
+static void cgroup_walk(const char *root, const char *controller,
+                        void (*visit)(const char *dir, void *arg), void *arg)
 {
     char dir[1024];
-    if (!cgroup_path(controller, dir, sizeof dir)) return;
-    size_t root = strlen("/sys/fs/cgroup");
-    if (controller) root += 1 + strlen(controller);
+    if (!cgroup_path(root, controller, dir, sizeof dir)) return;
+    size_t top = strlen(root) + strlen("/sys/fs/cgroup");
+    if (controller) top += 1 + strlen(controller);
     for (;;) {
         size_t n = strlen(dir);
-        while (n > root && dir[n - 1] == '/') dir[--n] = 0;
+        while (n > top && dir[n - 1] == '/') dir[--n] = 0;
         visit(dir, arg);
-        if (n <= root) return;
-        while (n > root && dir[n - 1] != '/') n--;
+        if (n <= top) return;
+        while (n > top && dir[n - 1] != '/') n--;
         dir[n] = 0;
     }
-}
-
-static bool slurp_in(const char *dir, const char *name, char *text, size_t cap)
-{
-    char path[1200];
-    int n = snprintf(path, sizeof path, "%s/%s", dir, name);
-    return n > 0 && (size_t)n < sizeof path && slurp(path, text, cap);
 }
 
 static void limit_cores(int *cores, int64_t quota, int64_t period)
@@ -147,16 +147,21 @@ static void cores_v1(const char *dir, void *arg)
         limit_cores(arg, number_after(quota, ""), number_after(period, ""));
 }
 
-int os_cores(void)
+int os_cores_at(const char *root)
 {
     cpu_set_t set;
     int cores = 0;
     if (sched_getaffinity(0, sizeof set, &set) == 0) cores = CPU_COUNT(&set);
     if (cores < 1) cores = (int)sysconf(_SC_NPROCESSORS_ONLN);
     cores = MAX(cores, 1);
-    cgroup_walk(NULL, cores_v2, &cores);
-    cgroup_walk("cpu", cores_v1, &cores);
+    cgroup_walk(root, NULL, cores_v2, &cores);
+    cgroup_walk(root, "cpu", cores_v1, &cores);
     return cores;
+}
+
+int os_cores(void)
+{
+    return os_cores_at("");
 }
 
 /* Linux gives the 8 KB of a thread's tiles (state component 18) only to processes
@@ -216,8 +221,8 @@ static struct memory memory_now(void)
         m.total = (int64_t)sysconf(_SC_PHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
         m.available = m.total;
     }
-    cgroup_walk(NULL, memory_v2, &m);
-    cgroup_walk("memory", memory_v1, &m);
+    cgroup_walk("", NULL, memory_v2, &m);
+    cgroup_walk("", "memory", memory_v1, &m);
     return m;
 }
 

@@ -9,7 +9,7 @@
 void philox4x32(const uint32_t ctr[4], const uint32_t key[2], uint32_t out[4]);
 /* Streams keep uses apart: RNG_INIT + adapter tensor, RNG_DROPOUT + node ... */
 enum { RNG_INIT = 1, RNG_DROPOUT = 2, RNG_SHUFFLE = 3, RNG_SPLIT = 4, RNG_SAMPLE = 5,
-       RNG_AUGMENT = 6, RNG_MASK = 7, RNG_BOOTSTRAP = 8 };
+       RNG_AUGMENT = 6, RNG_MASK = 7, RNG_BOOTSTRAP = 8, RNG_STATE = 9 };
 static inline uint64_t rng_stream(uint32_t use, uint32_t which)
 {
     return (uint64_t)use << 32 | which;

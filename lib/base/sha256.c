@@ -2,8 +2,6 @@
 
 #include <stdio.h>
 
-struct sha { uint32_t h[8]; uint8_t block[64]; int64_t n; };
-
 static uint32_t turn_right(uint32_t x, int n) { return x >> n | x << (32 - n); }
 
 /* The first 32 bits of the fractions of the roots of the first primes: square
@@ -21,7 +19,7 @@ static const uint32_t sha_round[64] = {
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2
 };
 
-static void sha_block(struct sha *s)
+static void sha_block(struct sha256 *s)
 {
     uint32_t w[64], v[8];
     for (int i = 0; i < 16; i++) {
@@ -47,39 +45,46 @@ static void sha_block(struct sha *s)
     for (int i = 0; i < 8; i++) s->h[i] += v[i];
 }
 
-static void sha_add(struct sha *s, const uint8_t *data, int64_t n)
+void sha256_begin(struct sha256 *s)
+{
+    s->n = 0;
+    memcpy(s->h, sha_start, sizeof(s->h));
+}
+
+void sha256_add(struct sha256 *s, const void *data, int64_t n)
 {
     for (int64_t i = 0; i < n;) {
         int64_t at = s->n % 64, take = MIN(64 - at, n - i);
-        memcpy(s->block + at, data + i, (size_t)take);
+        memcpy(s->block + at, (const uint8_t *)data + i, (size_t)take);
         s->n += take;
         i += take;
         if (s->n % 64 == 0) sha_block(s);
     }
 }
 
-static void sha_end(struct sha *s, char hex[SHA256_HEX])
+void sha256_end(struct sha256 *s, uint8_t out[SHA256_BYTES])
 {
     static const uint8_t pad[64] = { 0x80 };
     uint8_t length[8];
     for (int i = 0; i < 8; i++) length[i] = (uint8_t)((uint64_t)s->n * 8 >> (56 - 8 * i));
-    sha_add(s, pad, (119 - s->n % 64) % 64 + 1);
-    sha_add(s, length, 8);
-    for (int i = 0; i < 8; i++) snprintf(hex + 8 * i, 9, "%08x", (unsigned)s->h[i]);
+    sha256_add(s, pad, (119 - s->n % 64) % 64 + 1);
+    sha256_add(s, length, 8);
+    for (int i = 0; i < SHA256_BYTES; i++) out[i] = (uint8_t)(s->h[i / 4] >> (24 - 8 * (i % 4)));
 }
 
-static void sha_begin(struct sha *s)
+static void sha_hex(struct sha256 *s, char hex[SHA256_HEX])
 {
-    s->n = 0;
-    memcpy(s->h, sha_start, sizeof(s->h));
+    uint8_t out[SHA256_BYTES];
+    sha256_end(s, out);
+    for (int i = 0; i < SHA256_BYTES; i++) snprintf(hex + 2 * i, 3, "%02x", out[i]);
 }
 
 void sha256(const void *data, int64_t n, char hex[SHA256_HEX])
 {
-    struct sha s;
-    sha_begin(&s);
-    sha_add(&s, data, n);
-    sha_end(&s, hex);
+    struct sha256 s;
+    sha256_begin(&s);
+    sha256_add(&s, data, n);
+    sha_hex(&s, hex);
 }
 
 int sha256_file(struct host *h, const char *path, char hex[SHA256_HEX])
@@ -87,19 +92,19 @@ int sha256_file(struct host *h, const char *path, char hex[SHA256_HEX])
     enum { PIECE = 1 << 16 };
     struct peft_io *io = &h->io;
     int32_t err = 0;
-    struct sha s;
+    struct sha256 s;
     uint8_t *piece = mem_alloc(&h->mem, PIECE);
     void *file = piece ? io->open(io->ctx, path, 0, &err) : NULL;
     int64_t at = 0, n = 0;
-    sha_begin(&s);
+    sha256_begin(&s);
     while (file && (n = io->read(io->ctx, file, at, piece, PIECE)) > 0) {
-        sha_add(&s, piece, n);
+        sha256_add(&s, piece, n);
         at += n;
     }
     if (file) io->close(io->ctx, file);
     mem_free(&h->mem, piece);
     if (!piece) return PEFT_ENOMEM;
     if (!file || n < 0) return fail(PEFT_EIO, "%s: cannot be read", path);
-    sha_end(&s, hex);
+    sha_hex(&s, hex);
     return PEFT_OK;
 }

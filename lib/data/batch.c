@@ -54,6 +54,15 @@ static int64_t sum_largest(int32_t *v, int64_t n, int64_t k)
 
 static int32_t first_text(const struct example *x) { return x->ends ? x->ends[0] : x->n; }
 
+void batch_size_max(struct batch_size *to, const struct batch_size *x)
+{
+    to->tokens = MAX(to->tokens, x->tokens);
+    to->targets = MAX(to->targets, x->targets);
+    to->seqs = MAX(to->seqs, x->seqs);
+    to->first = MAX(to->first, x->first);
+    to->others = MAX(to->others, x->others);
+}
+
 /* Uses b->order as scratch. */
 static struct batch_size find_bound(struct batcher *b)
 {
@@ -82,6 +91,7 @@ static struct batch_size find_bound(struct batcher *b)
         rows = MIN(n, most.tokens / shortest);
     }
     most.seqs = rows * d->texts;
+    if (b->o.room) batch_size_max(&most, b->o.room);
     return most;
 }
 
@@ -123,7 +133,8 @@ static int batcher_alloc(struct batcher *b)
     b->same = mem_array(m, most.seqs, sizeof *b->same);
     const struct vision *v = d->vision;
     if (v) {
-        b->patches = mem_array(m, (most.tokens - most.seqs) * vision_patch(v), sizeof(float));
+        int64_t pictures = most.tokens / MAX(d->max_len, 1);
+        b->patches = mem_array(m, (most.tokens - pictures) * vision_patch(v), sizeof(float));
         b->pixels = mem_array(m, vision_pixels(v), sizeof(float));
         b->raw = mem_array(m, 2, picture_bytes(v));
         if (!b->patches || !b->pixels || !b->raw) return PEFT_ENOMEM;
@@ -265,12 +276,12 @@ static void prepare(struct batcher *b, int64_t epoch)
     for (int64_t j = 0; j < b->n_batches; j++) b->end[j] = part_end(b, j, n);
 }
 
-/* The i-th batch is order[from, to). */
-static void range_of(struct batcher *b, int64_t epoch, int64_t i, int64_t *from, int64_t *to)
+const int32_t *batcher_rows(struct batcher *b, int64_t epoch, int64_t i, int64_t *n)
 {
     prepare(b, epoch);
-    *from = i > 0 ? b->end[i - 1] : 0;
-    *to = b->end[i];
+    int64_t from = i > 0 ? b->end[i - 1] : 0;
+    *n = b->end[i] - from;
+    return b->order + from;
 }
 
 int64_t batcher_count(struct batcher *b, int64_t epoch)
@@ -279,18 +290,22 @@ int64_t batcher_count(struct batcher *b, int64_t epoch)
     return b->n_batches;
 }
 
+void batcher_add_size(const struct batcher *b, int64_t example, struct batch_size *to)
+{
+    const struct example *x = &b->d->rows[example];
+    to->tokens += x->n;
+    to->targets += b->targets[example];
+    to->seqs += b->d->texts;
+    to->first += first_text(x);
+    to->others += x->n - first_text(x);
+}
+
 void batcher_size(struct batcher *b, int64_t epoch, int64_t i, struct batch_size *out)
 {
-    int64_t from, to;
-    range_of(b, epoch, i, &from, &to);
-    *out = (struct batch_size){.seqs = (to - from) * b->d->texts};
-    for (int64_t k = from; k < to; k++) {
-        const struct example *x = &b->d->rows[b->order[k]];
-        out->tokens += x->n;
-        out->targets += b->targets[b->order[k]];
-        out->first += first_text(x);
-    }
-    out->others = out->tokens - out->first;
+    int64_t n;
+    const int32_t *rows = batcher_rows(b, epoch, i, &n);
+    *out = (struct batch_size){0};
+    for (int64_t k = 0; k < n; k++) batcher_add_size(b, rows[k], out);
 }
 
 static int by_size_up(const void *a, const void *b) { return by_size_down(b, a); }
@@ -388,27 +403,32 @@ static void add_targets(struct batcher *b, const struct example *x, int64_t i)
     }
 }
 
-const struct batch *batcher_get(struct batcher *b, int64_t epoch, int64_t i)
+const struct batch *batcher_take(struct batcher *b, const int32_t *rows, int64_t n)
 {
-    int64_t from, to;
-    range_of(b, epoch, i, &from, &to);
     struct batch *out = &b->b;
     out->n = out->n_seq = out->n_target = 0;
-    out->n_rows = to - from;
+    out->n_rows = n;
     for (int32_t t = 0; t < b->d->texts; t++)
-        for (int64_t k = from; k < to; k++) add_text(b, &b->d->rows[b->order[k]], t);
-    for (int64_t k = from; k < to; k++) {
-        const struct example *x = &b->d->rows[b->order[k]];
-        b->example[k - from] = b->order[k];
-        b->label[k - from] = x->label;
-        b->value[k - from] = x->value;
-        add_targets(b, x, k - from);
+        for (int64_t k = 0; k < n; k++) add_text(b, &b->d->rows[rows[k]], t);
+    for (int64_t k = 0; k < n; k++) {
+        const struct example *x = &b->d->rows[rows[k]];
+        b->example[k] = rows[k];
+        b->label[k] = x->label;
+        b->value[k] = x->value;
+        add_targets(b, x, k);
     }
     b->start[out->n_seq] = (int32_t)out->n;
     if (b->d->task == TASK_MATCH) find_equal_texts(b);
-    for (int64_t k = from; k < to && b->d->vision; k++)
-        if (add_picture(b, k - from, b->order[k])) return NULL;
+    for (int64_t k = 0; k < n && b->d->vision; k++)
+        if (add_picture(b, k, rows[k])) return NULL;
     return out;
+}
+
+const struct batch *batcher_get(struct batcher *b, int64_t epoch, int64_t i)
+{
+    int64_t n;
+    const int32_t *rows = batcher_rows(b, epoch, i, &n);
+    return batcher_take(b, rows, n);
 }
 
 void batcher_max(struct batcher *b, int64_t epochs, struct batch_size *out)
@@ -422,11 +442,7 @@ void batcher_max(struct batcher *b, int64_t epochs, struct batch_size *out)
         for (int64_t i = 0; i < batcher_count(b, e); i++) {
             struct batch_size s;
             batcher_size(b, e, i, &s);
-            out->tokens = MAX(out->tokens, s.tokens);
-            out->targets = MAX(out->targets, s.targets);
-            out->seqs = MAX(out->seqs, s.seqs);
-            out->first = MAX(out->first, s.first);
-            out->others = MAX(out->others, s.others);
+            batch_size_max(out, &s);
         }
     }
 }

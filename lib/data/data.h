@@ -69,6 +69,7 @@ struct dataset {
     struct dataset *parent;         /* of a split: its arena holds the rows */
     int32_t users;                  /* of the arena: itself and its splits */
     int32_t trainers;               /* alive: the rows must stay */
+    uint64_t serial;                /* of these rows: no others have it while the process lives */
 };
 struct data_opts {
     int32_t max_len;                /* tokens an example; > 0 */
@@ -156,6 +157,7 @@ struct batch_opts {
     uint64_t seed;
     struct augment augment;
     int32_t parts;                  /* each batch is given out as so many smaller ones; 0 = 1 */
+    const struct batch_size *room;  /* batcher_take's batches are up to that large; or NULL */
 };
 /* Makes the batches of any epoch; holds one batch at a time, in memory that is
  * allocated once for the largest. */
@@ -172,7 +174,14 @@ struct batch_size {
     int64_t first;                  /* tokens of the rows' first texts, and of the others */
     int64_t others;
 };
+void batch_size_max(struct batch_size *to, const struct batch_size *x);     /* each one's larger */
 void batcher_size(struct batcher *b, int64_t epoch, int64_t i, struct batch_size *out);
+/* Adds one example's size. */
+void batcher_add_size(const struct batcher *b, int64_t example, struct batch_size *to);
+/* The i-th batch's examples, *n of them; valid until another epoch is asked for. */
+const int32_t *batcher_rows(struct batcher *b, int64_t epoch, int64_t i, int64_t *n);
+/* A batch of any n examples, within the options' `room`; as batcher_get otherwise. */
+const struct batch *batcher_take(struct batcher *b, const int32_t *rows, int64_t n);
 /* The i-th batch; valid until the next call.  NULL when a picture's file has
  * become unreadable. */
 const struct batch *batcher_get(struct batcher *b, int64_t epoch, int64_t i);

@@ -238,10 +238,17 @@ static int load_rows(struct host *h, const struct tokenizer *tok, const char *pa
     return PEFT_OK;
 }
 
+static uint64_t next_serial(void)
+{
+    static _Atomic uint64_t last;
+    return atomic_fetch_add(&last, 1) + 1;
+}
+
 int data_load(struct host *h, const struct tokenizer *tok, const char *path,
               const struct data_opts *o, struct dataset **out)
 {
     int rc = load_rows(h, tok, path, o, out);
+    if (!rc) (*out)->serial = next_serial();
     if (rc || path_kind(h, path) != 1) return rc;
     snprintf((*out)->file, sizeof((*out)->file), "%s", path_base(path));
     if ((rc = sha256_file(h, path, (*out)->hash)) != 0) {
@@ -278,6 +285,8 @@ static void move_rows(struct dataset *d, struct dataset *e, const uint8_t *moved
         to->max_len = MAX(to->max_len, x.n);
     }
     d->n = kept;
+    d->serial = next_serial();
+    e->serial = next_serial();
 }
 
 int data_split(struct dataset *d, double share, uint64_t seed, struct dataset **eval)

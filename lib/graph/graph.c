@@ -62,6 +62,12 @@ void graph_on_read(struct graph *g, void (*read)(void *arg, const struct tensor 
     g->read_arg = arg;
 }
 
+void graph_leaves(const struct graph *g, void (*each)(void *, const struct tensor *), void *ctx)
+{
+    for (int64_t i = 0; i < g->n && g->planned; i++)
+        if (!g->node[i]->op && g->plan.node[i].needed) each(ctx, g->node[i]);
+}
+
 int graph_error(const struct graph *g)
 {
     return g->error;

@@ -105,6 +105,8 @@ int graph_forward(struct graph *g);
  * Most values of a finished run are overwritten, so the run is repeated and
  * looked at node by node; gradients and loss_stats are worthless afterwards. */
 const char *graph_find_nonfinite(struct graph *g);
+/* Calls each(ctx, t) with every leaf that the planned nodes need. */
+void graph_leaves(const struct graph *g, void (*each)(void *, const struct tensor *), void *ctx);
 int graph_error(const struct graph *g);          /* the sticky code */
 struct host *graph_host(const struct graph *g);
 
@@ -132,6 +134,7 @@ typedef struct tensor tensor;
 tensor *g_linear(graph *g, tensor *x, tensor *w);                 /* [N,in],[out,in] -> [N,out] */
 /* y + scale * x W^T, in y's memory when nobody else reads y. */
 tensor *g_linear_add(graph *g, tensor *y, tensor *x, tensor *w, float scale);
+tensor *g_low_rank(graph *g, tensor *y, tensor *x, tensor *a, tensor *b, float scale);
 /* m[i] / |row i of W + scale B A|, [1,out]; W, A [r,in] and B [out,r] are constants. */
 tensor *g_magnitude(graph *g, tensor *m, tensor *w, tensor *a, tensor *b, float scale);
 /* The same by columns: m[j] / |column j of W + scale A B^T|, [1,in]; A [out,r], B [in,r]. */

@@ -13,7 +13,7 @@
 
 #include <math.h>
 
-enum { POINTS = 2, KINDS_MAX = 256, SWEEP = 2 << 20, FILL = 4096 };
+enum { POINTS = 2, KINDS_MAX = 160, SWEEP = 2 << 20, FILL = 4096 };
 
 struct kind {
     const struct op *op;
@@ -172,28 +172,29 @@ static int measure_node(struct pace *p, const struct graph *g, const struct tens
 
 /* --- memory */
 
-struct sweep { const struct compute *c; float *x; };
+struct sweep { const struct compute *c; float *x; int64_t n; };
 
 static void sweep_piece(void *arg, int64_t begin, int64_t end, int worker)
 {
     const struct sweep *p = arg;
     (void)worker;
-    p->c->k->add(p->x + begin, p->x + SWEEP + begin, p->x + begin, end - begin);
+    p->c->k->add(p->x + begin, p->x + p->n + begin, p->x + begin, end - begin);
 }
 
 /* x += y beyond the caches. */
-static int measure_bandwidth(struct pace *p, const struct compute *c)
+static int measure_bandwidth(struct pace *p, const struct compute *c, int64_t memory)
 {
-    struct sweep sweep = { c, mem_alloc(&p->host->mem, 2 * SWEEP * 4) };
+    struct sweep sweep = { c, NULL, MIN(SWEEP, memory / 8) };
     double seconds = INFINITY;
-    if (!sweep.x) return PEFT_ENOMEM;
-    c->k->fill(sweep.x, 1, 2 * SWEEP);
+    if (sweep.n < 1) return PEFT_OK;
+    if (!(sweep.x = mem_alloc(&p->host->mem, 2 * sweep.n * 4))) return PEFT_ENOMEM;
+    c->k->fill(sweep.x, 1, 2 * sweep.n);
     for (int i = 0; i < 2; i++) {
         double begin = os_seconds();
-        compute_rows(c, SWEEP, 16384, sweep_piece, &sweep);
+        compute_rows(c, sweep.n, 16384, sweep_piece, &sweep);
         seconds = MIN(seconds, os_seconds() - begin);
     }
-    p->bandwidth = 3 * 4.0 * SWEEP / MAX(seconds, 1e-9);
+    p->bandwidth = 12.0 * (double)sweep.n / MAX(seconds, 1e-9);
     mem_free(&p->host->mem, sweep.x);
     return PEFT_OK;
 }
@@ -207,7 +208,7 @@ int pace_measure(struct pace *p, struct graph *g, const char *only, double deadl
     uint8_t seen[KINDS_MAX] = { 0 };
     if (!g->planned) return fail(PEFT_ESTATE, "a graph was to be measured before it was planned");
     int rc = graph_reserve_scratch(g, g->report.scratch);
-    if (!rc && p->bandwidth <= 0) rc = measure_bandwidth(p, g->compute);
+    if (!rc && p->bandwidth <= 0) rc = measure_bandwidth(p, g->compute, memory);
     for (int64_t i = g->n - 1; i >= 0 && !rc && os_seconds() < deadline; i--) {
         const struct tensor *t = g->node[i];
         if (!t->op || t->op->view || t->external || !g->plan.node[i].needed ||

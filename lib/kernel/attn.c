@@ -1,147 +1,283 @@
 /* Attention in blocks with an online softmax (Dao et al. 2022, 2023).
  *
- * Forward, for a block of queries and one head, over blocks of keys:
+ * A block is some rows of queries, and of each the heads that share a head of
+ * keys.  Its scores lie turned, S^T [keys, columns], so that a softmax works on
+ * vectors of columns, and every operand is packed for the register tiles once,
+ * keys for all heads of a group.  Forward, over tiles of keys:
  *     S = scale Q K^T;  m' = max(m, max S);  P = exp(S - m')
  *     O = exp(m - m') O + P V,  at the end O / sum and lse = m + log(sum)
  * Backward, from lse and delta = rowsum(dO * O), P being recomputed:
  *     dP = dO V^T;  dS = P (dP - delta)
  *     dQ = scale dS K;  dK = scale dS^T Q;  dV = P^T dO
- * dQ is summed over keys and dK, dV over queries, so they are two passes, in
- * each of which a task owns what it writes: two products of seven are made
- * twice, and nothing depends on the number of threads. */
+ * What no row attends to is left out of all these products, tile by tile.
+ *
+ * A task of forward is a block; one of backward is a chain, rows whose keys no
+ * other row attends to, so that it owns what it writes.  Where those are few,
+ * every query head makes its own dK and dV, which are then added up.  All of
+ * this follows from the shapes, so nothing depends on the number of threads. */
 #include "kernel/level.h"
-#include "kernel/sgemm.h"
+#include "kernel/tile.h"
 
 #include <float.h>
 #include <math.h>
 
-/* A tile of scores is SIDE of what a task owns times SPAN of what it sums
- * over.  Up to FEW queries, as in decoding, a product is a memory-bound pass
- * over the keys, and BLAS would only pack them first. */
-enum { SIDE = 64, SPAN = 256, FEW = 2 };
+enum {
+    COLS = 192,         /* columns of a block; a multiple of every tile's width */
+    KEYS = 128,         /* keys of a tile of scores */
+    UNIT = 32,          /* no tile has more rows, nor fills a depth up to more */
+    FEW = 2,            /* queries that pass over keys as they lie, as in decoding */
+    CHAINS = 16         /* chains and heads of keys that keep threads busy */
+};
 
 struct attn_job {
     const struct compute *c;
     const struct level *level;
+    const struct tile *tile;
     const struct attn *a;
     const float *q, *k, *v, *bias;
     float *new_out, *new_lse;              /* forward */
     const float *dout, *out, *lse;         /* backward */
-    float *delta;
     struct attn_grads d;
+    int32_t *start;                        /* first rows of blocks or chains, and the end */
+    int64_t n_start;
+    int64_t group, parts;                  /* query heads of a block; such parts of a group */
+    bool by_head;                          /* dK and dV by query heads first: */
+    float *part_k, *part_v;                /* [heads, nk, head_dim] */
 };
 
-/* Where a tile lies: `rows` queries from `row`, `keys` keys from `key`. */
-struct attn_tile {
-    int64_t row, rows, key, keys;
-    int64_t q, k;                /* offset of its first query and first key */
-    int64_t ldq, ldk, dim;
+/* A worker's memory; operands are packed in the order of the tiles. */
+struct area {
+    float *s, *ds;                         /* [KEYS, COLS] */
+    float *some, *sum;                     /* [COLS, head_dim] */
+    char *k, *v, *k_put, *v_put;           /* panels of keys; strips, keys in the depth */
+    char *q, *o, *q_put, *o_put;           /* strips of columns; columns in the depth */
+    char *panel;
+    double *bias;
 };
+
+/* Column c is row c / g and head c % g of those from `row` and `head` on. */
+struct attn_block {
+    const struct attn_job *j;
+    struct area m;
+    int64_t row, rows, head, g, cols;
+    float max[COLS], sum[COLS], fix[COLS], lse[COLS], delta[COLS];
+    /* The keys [key, key + keys), and of them what columns and strips attend to. */
+    int64_t key, keys;
+    int32_t lo[COLS], hi[COLS], from[COLS], to[COLS];
+};
+
+static int64_t area_of(const struct attn *a, float *at, struct area *m)
+{
+    int64_t d = div_up(a->head_dim, UNIT) * UNIT, w = div_up(d + TILE_COLS, 16) * 16, n = 0;
+    const int64_t size[] = { KEYS * COLS, KEYS * COLS, COLS * d, COLS * d, KEYS * d, KEYS * d,
+                             KEYS * w, KEYS * w, COLS * d, COLS * d, COLS * w, COLS * w,
+                             UNIT * COLS };
+    char *p[ARRAY_LEN(size)];
+    for (size_t i = 0; i < ARRAY_LEN(size); n += size[i++]) p[i] = at ? (char *)(at + n) : NULL;
+    if (at)
+        *m = (struct area){ at, (float *)(void *)p[1], (float *)(void *)p[2],
+                            (float *)(void *)p[3], p[4], p[5], p[6], p[7], p[8], p[9], p[10],
+                            p[11], p[12], (double *)(void *)(at + n) };
+    return n * (int64_t)sizeof(float);
+}
 
 int64_t attn_scratch(const struct attn *a)
 {
-    return 2 * SIDE * SPAN * (int64_t)sizeof(float) + a->distances * (int64_t)sizeof(double);
+    return div_up(area_of(a, NULL, NULL) + a->distances * (int64_t)sizeof(double), 64) * 64;
 }
 
-static struct attn_tile tile_at(const struct attn *a, int64_t row, int64_t rows, int64_t key,
-                                int64_t keys, int64_t head)
-{
-    struct attn_tile t = { .row = row, .rows = rows, .key = key, .keys = keys };
-    t.dim = a->head_dim;
-    t.ldq = a->heads * t.dim;
-    t.ldk = a->kv_heads * t.dim;
-    t.q = row * t.ldq + head * t.dim;
-    t.k = key * t.ldk + head / (a->heads / a->kv_heads) * t.dim;
-    return t;
-}
+/* --- which rows belong together */
 
-/* Row i of the tile takes part with its columns [*from, *to). */
-static void tile_range(const struct attn *a, const struct attn_tile *t, int64_t i, int64_t *from,
-                       int64_t *to)
-{
-    *from = MAX(a->lo[t->row + i] - t->key, 0);
-    *to = MIN(a->hi[t->row + i] - t->key, t->keys);
-}
+static bool sees_none(const struct attn *a, int64_t i) { return a->lo[i] >= a->hi[i]; }
 
-/* The keys that any of the rows [row, row + rows) attends to. */
+/* The keys that any of the rows attends to. */
 static void touched_keys(const struct attn *a, int64_t row, int64_t rows, int64_t *from,
                          int64_t *to)
 {
     *from = a->nk;
     *to = 0;
     for (int64_t i = row; i < row + rows; i++) {
-        if (a->lo[i] >= a->hi[i]) continue;
+        if (sees_none(a, i)) continue;
         *from = MIN(*from, a->lo[i]);
         *to = MAX(*to, a->hi[i]);
     }
 }
 
-static bool row_touches(const struct attn *a, int64_t i, int64_t key, int64_t keys)
+/* The rows from `row` on, each of which shares keys with the one before. */
+static int64_t related_rows(const struct attn *a, int64_t row)
 {
-    return a->lo[i] < a->hi[i] && a->lo[i] < key + keys && a->hi[i] > key;
+    int64_t i = row + 1;
+    while (i < a->nq && a->lo[i] < a->hi[i - 1] && a->lo[i - 1] < a->hi[i]) i++;
+    return i - row;
 }
 
-/* The next at most SPAN rows from *row on that begin and end with one that
- * attends to keys [key, key + keys); 0 = there are none. */
-static int64_t touching_rows(const struct attn *a, int64_t key, int64_t keys, int64_t *row)
+/* Rows that share keys, cut into equal blocks. */
+static void find_blocks(struct attn_job *j)
 {
-    int64_t i = *row;
-    while (i < a->nq && !row_touches(a, i, key, keys)) i++;
-    *row = i;
-    int64_t end = MIN(i + SPAN, a->nq);
-    while (end > i && !row_touches(a, end - 1, key, keys)) end--;
-    return end - i;
-}
-
-static void product(const struct attn_job *j, int ta, int tb, int64_t m, int64_t n, int64_t k,
-                    float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
-                    float beta, float *c, int64_t ldc)
-{
-    const struct tile *half = j->c->half;
-    if (half) tile_multiply(half, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
-    else j->c->blas->sgemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
-}
-
-/* s [rows, keys] = alpha x y^T, x placed like q and y like k. */
-static void tile_scores(const struct attn_job *j, const struct attn_tile *t, float *s,
-                        float alpha, const float *x, const float *y)
-{
-    x += t->q;
-    y += t->k;
-    if (t->rows > FEW) {
-        product(j, 0, 1, t->rows, t->keys, t->dim, alpha, x, t->ldq, y, t->ldk, 0.0f, s,
-                t->keys);
-        return;
+    const struct attn *a = j->a;
+    for (int64_t row = 0, rows; row < a->nq; row += rows) {
+        rows = related_rows(a, row);
+        int64_t each = div_up(rows, div_up(rows, COLS / j->group));
+        for (int64_t i = 0; i < rows; i += each) j->start[j->n_start++] = (int32_t)(row + i);
     }
-    for (int64_t r = 0; r < t->rows; r++)
-        for (int64_t i = 0; i < t->keys; i++)
-            *s++ = alpha * j->c->k->dot(x + r * t->ldq, y + i * t->ldk, t->dim);
+    j->start[j->n_start] = (int32_t)a->nq;
 }
 
-/* y += alpha s x, y placed like q and x like k. */
-static void tile_to_rows(const struct attn_job *j, const struct attn_tile *t, float *y,
-                         float alpha, const float *s, const float *x)
+/* A chain begins where all keys from here on lie behind those from before. */
+static void find_chains(struct attn_job *j)
 {
-    y += t->q;
-    x += t->k;
-    if (t->rows > FEW) {
-        product(j, 0, 0, t->rows, t->dim, t->keys, alpha, s, t->keys, x, t->ldk, 1.0f, y,
-                t->ldq);
-        return;
+    const struct attn *a = j->a;
+    int32_t least = INT32_MAX, most = 0, *start = j->start;
+    for (int64_t i = a->nq - 1; i >= 0; i--) {
+        if (!sees_none(a, i)) least = MIN(least, a->lo[i]);
+        start[i] = least;
     }
-    for (int64_t r = 0; r < t->rows; r++, s += t->keys)
-        for (int64_t i = 0; i < t->keys; i++)
-            if (s[i] != 0.0f)
-                j->c->k->axpy(y + r * t->ldq, x + i * t->ldk, alpha * s[i], 1, t->dim);
+    for (int64_t i = 0; i < a->nq; i++) {
+        bool begins = most && start[i] >= most && !sees_none(a, i);
+        if (!sees_none(a, i)) most = MAX(most, a->hi[i]);
+        if (begins || !i) start[j->n_start++] = (int32_t)i;
+    }
+    if (!a->nq) start[j->n_start++] = 0;
+    start[j->n_start] = (int32_t)a->nq;
 }
 
-/* y += alpha s^T x, y placed like k and x like q. */
-static void tile_to_keys(const struct attn_job *j, const struct attn_tile *t, float *y,
-                         float alpha, const float *s, const float *x)
+/* --- products of a block, beginning with what is left out */
+
+/* The next keys of the block. */
+static void take_keys(struct attn_block *b, int64_t key, int64_t keys)
 {
-    product(j, 1, 0, t->keys, t->dim, t->rows, alpha, s, t->keys, x + t->q, t->ldq, 1.0f,
-            y + t->k, t->ldk);
+    const struct attn *a = b->j->a;
+    int64_t nr = b->j->tile->nr;
+    b->key = key;
+    b->keys = keys;
+    for (int64_t c = 0; c < COLS; c++) {
+        int64_t row = b->row + c / b->g;
+        b->lo[c] = c < b->cols ? (int32_t)MAX(a->lo[row] - key, 0) : 0;
+        b->hi[c] = c < b->cols ? (int32_t)MIN(a->hi[row] - key, keys) : 0;
+    }
+    for (int64_t s = 0; s < b->cols; s += nr) {
+        int32_t from = (int32_t)keys, to = 0;
+        for (int64_t c = s; c < s + nr; c++) {
+            if (b->lo[c] >= b->hi[c]) continue;
+            from = MIN(from, b->lo[c]);
+            to = MAX(to, b->hi[c]);
+        }
+        b->from[s] = from;
+        b->to[s] = to;
+    }
 }
+
+/* s [keys, columns] = alpha times panels of keys by strips of columns. */
+static void by_columns(const struct attn_block *b, float *s, float alpha, const char *panels,
+                       const char *strips)
+{
+    const struct tile *t = b->j->tile;
+    int64_t dim = b->j->a->head_dim, each = tile_deep(t, dim) * t->size;
+    for (int64_t c = 0; c < b->cols; c += t->nr)
+        for (int64_t k = b->from[c] / t->mr * t->mr; k < b->to[c]; k += t->mr)
+            t->sum(dim, panels + k * each, strips + c * each, s + k * COLS + c, COLS,
+                   MIN(t->mr, b->keys - k), t->nr, alpha, 0.0f);
+}
+
+/* y[rows, head_dim] += alpha times a panel by strips, of whose depth a part is left out. */
+static void by_dims(const struct attn_block *b, float *y, int64_t ld, int64_t rows, int64_t depth,
+                    float alpha, const char *strips, int64_t all, int64_t first)
+{
+    const struct tile *t = b->j->tile;
+    int64_t dim = b->j->a->head_dim, each = tile_deep(t, all) * t->size;
+    strips += first * t->nr * t->size;
+    for (int64_t i = 0; i < dim; i += t->nr)
+        t->sum(depth, b->m.panel, strips + i * each, y + i, ld, rows, MIN(t->nr, dim - i), alpha,
+               1.0f);
+}
+
+/* y[columns, head_dim] += alpha s^T times what lies in the strips, by keys. */
+static void to_columns(const struct attn_block *b, float *y, float alpha, const float *s,
+                       const char *strips)
+{
+    const struct tile *t = b->j->tile;
+    int64_t dim = b->j->a->head_dim;
+    for (int64_t c = 0; c < b->cols; c += t->mr) {
+        int64_t rows = MIN(t->mr, b->cols - c), from = b->keys, to = 0;
+        for (int64_t i = c / t->nr * t->nr; i < c + rows; i += t->nr) {
+            from = MIN(from, b->from[i] / t->deep * t->deep);
+            to = MAX(to, b->to[i]);
+        }
+        if (from >= to) continue;
+        t->pack_turned(b->m.panel, s + from * COLS + c, COLS, rows, to - from);
+        by_dims(b, y + c * dim, dim, rows, to - from, alpha, strips, b->keys, from);
+    }
+}
+
+/* y[keys, head_dim] += alpha s times what lies in the strips, by columns. */
+static void to_keys(const struct attn_block *b, float *y, int64_t ld, float alpha, const float *s,
+                    const char *strips)
+{
+    const struct tile *t = b->j->tile;
+    for (int64_t k = 0; k < b->keys; k += t->mr) {
+        int64_t rows = MIN(t->mr, b->keys - k), from = b->cols, to = 0;
+        for (int64_t c = 0; c < b->cols; c += t->nr) {
+            if (b->from[c] >= k + rows || b->to[c] <= k) continue;
+            from = MIN(from, c);
+            to = MIN(c + t->nr, b->cols);
+        }
+        if (from >= to) continue;
+        t->pack(b->m.panel, s + k * COLS + from, COLS, rows, to - from);
+        by_dims(b, y + k * ld, ld, rows, to - from, alpha, strips, b->cols, from);
+    }
+}
+
+/* --- packing */
+
+static int64_t key_at(const struct attn_block *b)
+{
+    const struct attn *a = b->j->a;
+    return (b->key * a->kv_heads + b->head / (a->heads / a->kv_heads)) * a->head_dim;
+}
+
+static int64_t column_at(const struct attn_block *b, int64_t c)
+{
+    const struct attn *a = b->j->a;
+    return ((b->row + c / b->g) * a->heads + b->head + c % b->g) * a->head_dim;
+}
+
+static void pack_keys(const struct attn_block *b, char *to, const float *x)
+{
+    const struct attn *a = b->j->a;
+    b->j->tile->pack(to, x + key_at(b), (int64_t)a->kv_heads * a->head_dim, b->keys, a->head_dim);
+}
+
+/* Rows of x in the depth of strips. */
+static void put_strips(const struct attn_block *b, char *to, const float *x, int64_t ld, int64_t rows)
+{
+    const struct tile *t = b->j->tile;
+    int64_t dim = b->j->a->head_dim, each = tile_deep(t, rows) * t->size;
+    for (int64_t i = 0; i < dim; i += t->nr) {
+        t->put(to + i * each, 0, x + i, ld, rows, MIN(t->nr, dim - i));
+        tile_fill(t, to + i * each, rows);
+    }
+}
+
+static void put_keys(const struct attn_block *b, char *to, const float *x)
+{
+    const struct attn *a = b->j->a;
+    put_strips(b, to, x + key_at(b), (int64_t)a->kv_heads * a->head_dim, b->keys);
+}
+
+/* Strips of columns, and where it is wanted with columns in the depth. */
+static void pack_columns(const struct attn_block *b, char *to, char *to_put, const float *x)
+{
+    const struct tile *t = b->j->tile;
+    int64_t dim = b->j->a->head_dim, each = tile_deep(t, dim) * t->size;
+    float *some = b->m.some;
+    for (int64_t c = 0; c < b->cols; c += b->g)
+        memcpy(some + c * dim, x + column_at(b, c), (size_t)(b->g * dim) * sizeof *x);
+    for (int64_t c = 0; c < b->cols; c += t->nr)
+        t->turn(to + c * each, some + c * dim, dim, MIN(t->nr, b->cols - c), dim);
+    if (to_put) put_strips(b, to_put, some, dim, b->cols);
+}
+
+/* --- biases of the scores */
 
 static float half_slope(const struct attn *a, float x)
 {
@@ -151,243 +287,311 @@ static float half_slope(const struct attn *a, float x)
     return x * a->scale;
 }
 
-/* The row of the bias that belongs to column 0 of row r of the tile. */
-static int64_t first_distance(const struct attn *a, const struct attn_tile *t, int64_t r)
-{
-    return t->key - a->self[t->row + r] + a->origin;
-}
+/* The row of the learned bias that belongs to a query and key 0. */
+static int64_t distance_of(const struct attn *a, int64_t row) { return a->origin - a->self[row]; }
 
-/* s += ALiBi's bias of the head, relative to the last key of each row, and the
- * learned one. */
-static void tile_bias(const struct attn_job *j, const struct attn_tile *t, float *s, int64_t head)
+/* Adds ALiBi's bias, relative to the row's last key or, half, to its first, and the learned
+ * one to the scores of keys [from, to), which lie `apart` floats apart. */
+static void add_bias(const struct attn_job *j, int64_t row, int64_t head, int64_t from, int64_t to,
+                     float *s, int64_t apart)
 {
     const struct attn *a = j->a;
-    for (int64_t r = 0; a->slopes && r < t->rows; r++)
-        for (int64_t i = 0; i < t->keys; i++) {
-            int64_t key = t->key + i, row = t->row + r;
-            float *at = &s[r * t->keys + i], slope = a->slopes[head];
-            if (a->half_slopes) *at += half_slope(a, slope * (float)(key - a->lo[row]));
-            else *at += slope * (float)(key + 1 - a->hi[row]);
-        }
-    for (int64_t r = 0; j->bias && r < t->rows; r++) {
-        int64_t from, to, first = first_distance(a, t, r);
-        tile_range(a, t, r, &from, &to);
-        for (int64_t i = from; i < to; i++)
-            s[r * t->keys + i] += j->bias[(first + i) * a->heads + head];
+    for (int64_t k = from; a->slopes && k < to; k++) {
+        float *at = &s[(k - from) * apart], slope = a->slopes[head];
+        if (a->half_slopes) *at += half_slope(a, slope * (float)(k - a->lo[row]));
+        else *at += slope * (float)(k + 1 - a->hi[row]);
     }
+    for (int64_t k = from; j->bias && k < to; k++)
+        s[(k - from) * apart] += j->bias[(distance_of(a, row) + k) * a->heads + head];
 }
 
-static void clear_rows(const struct attn_job *j, float *y, int64_t rows, int64_t n, int64_t ld)
+/* s <- scores but for the factor that is returned. */
+static float scores(const struct attn_block *b, float *s)
 {
-    for (int64_t r = 0; r < rows; r++) j->c->k->fill(y + r * ld, 0.0f, n);
-}
-
-/* Task -> head and block of queries; the last blocks come first, since under
- * a causal mask they are the longest. */
-static struct attn_tile query_tile(const struct attn *a, int64_t task, int64_t *head)
-{
-    int64_t block = div_up(a->nq, SIDE) - 1 - task / a->heads;
-    *head = task % a->heads;
-    int64_t row = block * SIDE;
-    return tile_at(a, row, MIN(SIDE, a->nq - row), 0, 0, *head);
-}
-
-/* --- forward */
-static void forward_tile(const struct attn_job *j, const struct attn_tile *t, int64_t head,
-                         float *s, float *max, float *sum)
-{
-    tile_scores(j, t, s, j->a->scale, j->q, j->k);
-    tile_bias(j, t, s, head);
-    for (int64_t r = 0; r < t->rows; r++) {
-        int64_t from, to;
-        tile_range(j->a, t, r, &from, &to);
-        float fix = j->level->score_row(s + r * t->keys, t->keys, from, to, j->a->softcap,
-                                        &max[r], &sum[r]);
-        float *o = j->new_out + t->q + r * t->ldq;
-        if (fix != 1.0f) j->c->k->axpy(o, o, fix, 0, t->dim);
-    }
-    tile_to_rows(j, t, j->new_out, 1.0f, s, j->v);
-}
-
-/* The rows from `row` on, before `end`, each of which shares keys with the one before;
- * those of another text share none, and between them may lie many. */
-static int64_t related_rows(const struct attn *a, int64_t row, int64_t end)
-{
-    int64_t i = row + 1;
-    while (i < end && a->lo[i] < a->hi[i - 1] && a->lo[i - 1] < a->hi[i]) i++;
-    return i - row;
-}
-
-static void forward_block(const struct attn_job *j, struct attn_tile block, int64_t head,
-                          float *scratch)
-{
-    const struct attn *a = j->a;
-    float max[SIDE], sum[SIDE];
-    int64_t from, to;
-    for (int64_t r = 0; r < block.rows; r++) {
-        max[r] = -FLT_MAX;
-        sum[r] = 0.0f;
-    }
-    clear_rows(j, j->new_out + block.q, block.rows, block.dim, block.ldq);
-    touched_keys(a, block.row, block.rows, &from, &to);
-    for (int64_t key = from; key < to; key += SPAN) {
-        struct attn_tile t = tile_at(a, block.row, block.rows, key, MIN(SPAN, to - key), head);
-        forward_tile(j, &t, head, scratch, max, sum);
-    }
-    for (int64_t r = 0; r < block.rows; r++) {
-        float *o = j->new_out + block.q + r * block.ldq;
-        float *lse = &j->new_lse[(block.row + r) * a->heads + head];
-        *lse = -FLT_MAX;
-        if (sum[r] == 0.0f) continue;
-        *lse = (float)((double)max[r] + log((double)sum[r]));
-        j->c->k->axpy(o, o, 1.0f / sum[r], 0, block.dim);
-    }
-}
-
-static void forward_task(const struct attn_job *j, int64_t task, float *scratch)
-{
-    int64_t head;
-    const struct attn_tile all = query_tile(j->a, task, &head);
-    for (int64_t r = 0, n; r < all.rows; r += n) {
-        n = related_rows(j->a, all.row + r, all.row + all.rows);
-        forward_block(j, tile_at(j->a, all.row + r, n, 0, 0, head), head, scratch);
-    }
-}
-
-static void forward_range(void *arg, int64_t begin, int64_t end, int worker)
-{
-    const struct attn_job *j = arg;
-    for (int64_t task = begin; task < end; task++)
-        forward_task(j, task, compute_scratch(j->c, worker));
-}
-
-void attn_forward(const struct compute *c, float *out, float *lse, const float *q, const float *k,
-                  const float *v, const float *bias, const struct attn *a)
-{
-    struct attn_job j = {
-        .c = c, .level = level_of(c->k), .a = a, .q = q, .k = k, .v = v, .bias = bias,
-        .new_out = out, .new_lse = lse,
-    };
-    compute_rows(c, div_up(a->nq, SIDE) * a->heads, 1, forward_range, &j);
-}
-
-/* --- backward */
-/* s = P and ds = dS, which still lacks the factor scale. */
-static void backward_tile(const struct attn_job *j, const struct attn_tile *t, int64_t head,
-                          float *s, float *ds)
-{
-    const struct attn *a = j->a;
-    tile_scores(j, t, s, a->scale, j->q, j->k);
-    tile_bias(j, t, s, head);
-    tile_scores(j, t, ds, 1.0f, j->dout, j->v);
-    for (int64_t r = 0; r < t->rows; r++) {
-        int64_t from, to, at = (t->row + r) * a->heads + head;
-        tile_range(a, t, r, &from, &to);
-        j->level->score_back(s + r * t->keys, ds + r * t->keys, t->keys, from, to, a->softcap,
-                             j->lse[at], j->delta[at]);
-    }
-}
-
-static void delta_range(void *arg, int64_t begin, int64_t end, int worker)
-{
-    const struct attn_job *j = arg;
-    const int64_t dim = j->a->head_dim;
-    (void)worker;
-    for (int64_t i = begin * j->a->heads; i < end * j->a->heads; i++)
-        j->delta[i] = j->c->k->dot(j->dout + i * dim, j->out + i * dim, dim);
+    const struct attn *a = b->j->a;
+    bool biased = a->slopes || b->j->bias;
+    by_columns(b, s, biased ? a->scale : 1.0f, b->m.k, b->m.q);
+    for (int64_t c = 0; biased && c < b->cols; c++)
+        add_bias(b->j, b->row + c / b->g, b->head + c % b->g, b->key + b->lo[c],
+                 b->key + b->hi[c], s + b->lo[c] * COLS + c, COLS);
+    return biased ? 1.0f : a->scale;
 }
 
 /* sum[d] += what ds says of the bias at distance d. */
-static void tile_to_bias(const struct attn *a, const struct attn_tile *t, double *sum,
-                         const float *ds)
+static void bias_gradient(const struct attn_block *b, const float *ds)
 {
-    for (int64_t r = 0; r < t->rows; r++) {
-        int64_t from, to, first = first_distance(a, t, r);
-        tile_range(a, t, r, &from, &to);
-        for (int64_t i = from; i < to; i++) sum[first + i] += (double)ds[r * t->keys + i];
+    for (int64_t c = 0; c < b->cols; c++) {
+        double *sum = b->m.bias + distance_of(b->j->a, b->row + c / b->g) + b->key;
+        for (int64_t k = b->lo[c]; k < b->hi[c]; k++) sum[k] += (double)ds[k * COLS + c];
     }
 }
 
-static void query_task(const struct attn_job *j, int64_t task, float *scratch)
+static void begin_block(struct attn_block *b, const struct attn_job *j, int64_t row, int64_t rows,
+                        int64_t unit)
 {
-    int64_t head, from, to;
-    struct attn_tile block = query_tile(j->a, task, &head);
-    float *s = scratch, *ds = scratch + SIDE * SPAN;
-    double *sum = (double *)(void *)(ds + SIDE * SPAN);
-    if (j->d.q && !j->d.add_q)
-        clear_rows(j, j->d.q + block.q, block.rows, block.dim, block.ldq);
-    touched_keys(j->a, block.row, block.rows, &from, &to);
-    for (int64_t key = from; key < to; key += SPAN) {
-        struct attn_tile t =
-            tile_at(j->a, block.row, block.rows, key, MIN(SPAN, to - key), head);
-        backward_tile(j, &t, head, s, ds);
-        if (j->d.q) tile_to_rows(j, &t, j->d.q, j->a->scale, ds, j->k);
-        if (j->d.bias) tile_to_bias(j->a, &t, sum, ds);
+    const struct attn *a = j->a;
+    int64_t all = a->heads / a->kv_heads, first = unit % j->parts * j->group;
+    b->j = j;
+    b->row = row;
+    b->rows = rows;
+    b->head = unit / j->parts * all + first;
+    b->g = MIN(j->group, all - first);
+    b->cols = rows * b->g;
+}
+
+/* --- forward */
+static float log_sum(float max, float sum)
+{
+    return sum == 0.0f ? -FLT_MAX : (float)((double)max + log((double)sum));
+}
+
+static void forward_tile(struct attn_block *b, bool first)
+{
+    const struct attn_job *j = b->j;
+    const struct area *m = &b->m;
+    int64_t dim = j->a->head_dim;
+    pack_keys(b, m->k, j->k);
+    put_keys(b, m->v_put, j->v);
+    float scale = scores(b, m->s);
+    j->level->score_block(m->s, COLS, b->keys, b->cols, b->lo, b->hi, scale, j->a->softcap,
+                          b->max, b->sum, b->fix);
+    for (int64_t c = 0; c < b->cols && !first; c++)
+        if (b->fix[c] != 1.0f) j->c->k->axpy(m->sum + c * dim, m->sum + c * dim, b->fix[c], 0, dim);
+    to_columns(b, m->sum, 1.0f, m->s, m->v_put);
+}
+
+static void forward_block(struct attn_block *b)
+{
+    const struct attn_job *j = b->j;
+    const struct attn *a = j->a;
+    int64_t from, to, dim = a->head_dim;
+    for (int64_t c = 0; c < COLS; c++) {
+        b->max[c] = -FLT_MAX;
+        b->sum[c] = 0.0f;
+    }
+    pack_columns(b, b->m.q, NULL, j->q);
+    j->c->k->fill(b->m.sum, 0.0f, b->cols * dim);
+    touched_keys(a, b->row, b->rows, &from, &to);
+    for (int64_t key = from; key < to; key += KEYS) {
+        take_keys(b, key, MIN(KEYS, to - key));
+        forward_tile(b, key == from);
+    }
+    for (int64_t c = 0; c < b->cols; c++) {
+        int64_t at = column_at(b, c);
+        float sum = b->sum[c];
+        j->new_lse[at / dim] = log_sum(b->max[c], sum);
+        j->c->k->axpy(j->new_out + at, b->m.sum + c * dim, sum == 0.0f ? 0.0f : 1.0f / sum, 0, dim);
     }
 }
 
-static void query_range(void *arg, int64_t begin, int64_t end, int worker)
+/* One query and head, for which packing the keys would cost more than it saves. */
+static void forward_one(const struct attn_job *j, int64_t row, int64_t head, float *s)
+{
+    const struct attn *a = j->a;
+    const struct kernels *kernels = j->c->k;
+    int64_t dim = a->head_dim, ld = a->kv_heads * dim;
+    int64_t first = head / (a->heads / a->kv_heads) * dim;
+    const float *k = j->k + first, *v = j->v + first, *q = j->q + (row * a->heads + head) * dim;
+    float *out = j->new_out + (row * a->heads + head) * dim, max = -FLT_MAX, sum = 0.0f;
+    kernels->fill(out, 0.0f, dim);
+    for (int64_t key = a->lo[row], n; key < a->hi[row]; key += n) {
+        n = MIN(KEYS * COLS, a->hi[row] - key);
+        for (int64_t i = 0; i < n; i++) s[i] = a->scale * kernels->dot(q, k + (key + i) * ld, dim);
+        add_bias(j, row, head, key, key + n, s, 1);
+        float fix = j->level->score_row(s, n, a->softcap, &max, &sum);
+        if (fix != 1.0f) kernels->axpy(out, out, fix, 0, dim);
+        for (int64_t i = 0; i < n; i++) kernels->axpy(out, v + (key + i) * ld, s[i], 1, dim);
+    }
+    j->new_lse[row * a->heads + head] = log_sum(max, sum);
+    if (sum != 0.0f) kernels->axpy(out, out, 1.0f / sum, 0, dim);
+}
+
+static void forward_task(void *arg, int64_t task, int worker)
 {
     const struct attn_job *j = arg;
-    for (int64_t task = begin; task < end; task++)
-        query_task(j, task, compute_scratch(j->c, worker));
+    int64_t units = j->a->kv_heads * j->parts, i = j->n_start - 1 - task / units;
+    struct attn_block b;
+    area_of(j->a, compute_scratch(j->c, worker), &b.m);
+    begin_block(&b, j, j->start[i], j->start[i + 1] - j->start[i], task % units);
+    if (b.rows <= FEW) {
+        for (int64_t c = 0; c < b.cols; c++)
+            forward_one(j, b.row + c / b.g, b.head + c % b.g, b.m.s);
+        return;
+    }
+    if (j->tile->begin) j->tile->begin();
+    forward_block(&b);
+    if (j->tile->end) j->tile->end();
+}
+
+int64_t attn_forward_work(const struct attn *a)
+{
+    return div_up((a->nq + 2) * (int64_t)sizeof(int32_t), 64) * 64;
+}
+
+void attn_forward(const struct compute *c, float *out, float *lse, const float *q, const float *k,
+                  const float *v, const float *bias, const struct attn *a, void *work)
+{
+    int64_t all = a->heads / a->kv_heads, group = MIN(all, COLS);
+    struct attn_job j = {
+        .c = c, .level = level_of(c->k), .tile = tile_of(c), .a = a, .q = q, .k = k, .v = v,
+        .bias = bias, .new_out = out, .new_lse = lse, .start = work, .group = group,
+        .parts = div_up(all, group),
+    };
+    find_blocks(&j);
+    pool_run(c->pool, j.n_start * a->kv_heads * j.parts, forward_task, &j);
+}
+
+/* --- backward */
+
+/* Where the gradients of a block's keys are summed. */
+struct key_grads { float *k, *v; int64_t ld; };
+
+static void backward_tile(struct attn_block *b, const struct key_grads *g)
+{
+    const struct attn_job *j = b->j;
+    const struct area *m = &b->m;
+    pack_keys(b, m->k, j->k);
+    pack_keys(b, m->v, j->v);
+    float scale = scores(b, m->s);
+    by_columns(b, m->ds, 1.0f, m->v, m->o);
+    j->level->score_back(m->s, m->ds, COLS, b->keys, b->cols, b->lo, b->hi, scale, j->a->softcap,
+                         b->lse, b->delta);
+    scale = j->a->scale;
+    if (g->v) to_keys(b, g->v + b->key * g->ld, g->ld, 1.0f, m->s, m->o_put);
+    if (g->k) to_keys(b, g->k + b->key * g->ld, g->ld, scale, m->ds, m->q_put);
+    if (j->d.bias) bias_gradient(b, m->ds);
+    if (!j->d.q) return;
+    put_keys(b, m->k_put, j->k);
+    to_columns(b, m->sum, scale, m->ds, m->k_put);
+}
+
+static void backward_block(struct attn_block *b, const struct key_grads *g)
+{
+    const struct attn_job *j = b->j;
+    const struct attn *a = j->a;
+    const struct kernels *k = j->c->k;
+    int64_t from, to, dim = a->head_dim;
+    for (int64_t c = 0; c < COLS; c++) {
+        int64_t at = c < b->cols ? column_at(b, c) : 0;
+        b->lse[c] = c < b->cols ? j->lse[at / dim] : 0.0f;
+        b->delta[c] = c < b->cols ? k->dot(j->dout + at, j->out + at, dim) : 0.0f;
+    }
+    pack_columns(b, b->m.q, b->m.q_put, j->q);
+    pack_columns(b, b->m.o, b->m.o_put, j->dout);
+    k->fill(b->m.sum, 0.0f, b->cols * dim);
+    touched_keys(a, b->row, b->rows, &from, &to);
+    for (int64_t key = from; key < to; key += KEYS) {
+        take_keys(b, key, MIN(KEYS, to - key));
+        backward_tile(b, g);
+    }
+    for (int64_t c = 0; c < b->cols && j->d.q; c++)
+        k->axpy(j->d.q + column_at(b, c), b->m.sum + c * dim, 1.0f, j->d.add_q, dim);
+}
+
+/* Those of keys [from, to) that an owner has, cleared where they are to be. */
+static struct key_grads key_grads(const struct attn_job *j, int64_t owner, int64_t from, int64_t to)
+{
+    const struct attn *a = j->a;
+    int64_t dim = a->head_dim, at = j->by_head ? owner * a->nk * dim : owner * dim;
+    struct key_grads g = { .ld = j->by_head ? dim : a->kv_heads * dim };
+    if (j->d.k) g.k = (j->by_head ? j->part_k : j->d.k) + at;
+    if (j->d.v) g.v = (j->by_head ? j->part_v : j->d.v) + at;
+    for (int64_t i = from; i < to; i++) {
+        if (g.k && (j->by_head || !j->d.add_k)) j->c->k->fill(g.k + i * g.ld, 0.0f, dim);
+        if (g.v && (j->by_head || !j->d.add_v)) j->c->k->fill(g.v + i * g.ld, 0.0f, dim);
+    }
+    return g;
+}
+
+/* Chain i, and the query head or the group that is the owner of gradients of keys. */
+static void backward_chain(const struct attn_job *j, struct attn_block *b, int64_t i, int64_t owner)
+{
+    int64_t row = j->start[i], rows = j->start[i + 1] - row, from, to, end;
+    int64_t parts = j->by_head ? 1 : j->parts;
+    touched_keys(j->a, row, rows, &from, &to);
+    if (i + 1 == j->n_start) to = j->a->nk;
+    else touched_keys(j->a, row + rows, j->start[i + 2] - row - rows, &to, &end);
+    const struct key_grads g = key_grads(j, owner, i ? from : 0, to);
+    int64_t each = div_up(rows, MAX(1, div_up(rows, COLS / j->group)));
+    for (int64_t at = 0; at < rows; at += each)
+        for (int64_t k = 0; k < parts; k++) {
+            begin_block(b, j, row + at, MIN(each, rows - at), owner * parts + k);
+            backward_block(b, &g);
+        }
+}
+
+static void backward_task(void *arg, int64_t task, int worker)
+{
+    const struct attn_job *j = arg;
+    int64_t owners = j->by_head ? j->a->heads : j->a->kv_heads;
+    struct attn_block b;
+    area_of(j->a, compute_scratch(j->c, worker), &b.m);
+    if (j->tile->begin) j->tile->begin();
+    backward_chain(j, &b, task / owners, task % owners);
+    if (j->tile->end) j->tile->end();
 }
 
 /* With a bias to learn a task is a whole head, which owns its column. */
-static void head_range(void *arg, int64_t begin, int64_t end, int worker)
+static void head_task(void *arg, int64_t head, int worker)
 {
     const struct attn_job *j = arg;
     const struct attn *a = j->a;
-    float *scratch = compute_scratch(j->c, worker);
-    double *sum = (double *)(void *)(scratch + 2 * SIDE * SPAN);
-    for (int64_t head = begin; head < end; head++) {
-        for (int64_t d = 0; d < a->distances; d++) sum[d] = 0;
-        for (int64_t b = 0; b < div_up(a->nq, SIDE); b++)
-            query_task(j, b * a->heads + head, scratch);
-        for (int64_t d = 0; d < a->distances; d++) {
-            float *g = &j->d.bias[d * a->heads + head];
-            *g = (float)sum[d] + (j->d.add_bias ? *g : 0.0f);
-        }
+    struct attn_block b;
+    area_of(a, compute_scratch(j->c, worker), &b.m);
+    for (int64_t d = 0; d < a->distances; d++) b.m.bias[d] = 0;
+    if (j->tile->begin) j->tile->begin();
+    for (int64_t i = 0; i < j->n_start; i++) backward_chain(j, &b, i, head);
+    if (j->tile->end) j->tile->end();
+    for (int64_t d = 0; d < a->distances; d++) {
+        float *g = &j->d.bias[d * a->heads + head];
+        *g = (float)b.m.bias[d] + (j->d.add_bias ? *g : 0.0f);
     }
 }
 
-static void key_task(const struct attn_job *j, int64_t task, float *scratch)
+/* Keys [begin, end) of g (+)= what the query heads of each group have made. */
+static void add_heads(const struct attn_job *j, float *g, const float *part, int add, int64_t begin,
+                      int64_t end)
 {
     const struct attn *a = j->a;
-    const int64_t group = a->heads / a->kv_heads, first = task % a->kv_heads * group;
-    const int64_t key = task / a->kv_heads * SIDE, keys = MIN(SIDE, a->nk - key);
-    struct attn_tile block = tile_at(a, 0, 0, key, keys, first);
-    if (j->d.k && !j->d.add_k) clear_rows(j, j->d.k + block.k, keys, block.dim, block.ldk);
-    if (j->d.v && !j->d.add_v) clear_rows(j, j->d.v + block.k, keys, block.dim, block.ldk);
-    int64_t row = 0, rows;
-    for (; (rows = touching_rows(a, key, keys, &row)) > 0; row += rows) {
-        for (int64_t head = first; head < first + group; head++) {
-            struct attn_tile t = tile_at(a, row, rows, key, keys, head);
-            float *s = scratch, *ds = scratch + SIDE * SPAN;
-            backward_tile(j, &t, head, s, ds);
-            if (j->d.k) tile_to_keys(j, &t, j->d.k, a->scale, ds, j->q);
-            if (j->d.v) tile_to_keys(j, &t, j->d.v, 1.0f, s, j->dout);
-        }
-    }
+    int64_t dim = a->head_dim, all = a->heads / a->kv_heads;
+    for (int64_t i = begin; i < end; i++)
+        for (int64_t h = 0; h < a->heads; h++)
+            j->c->k->axpy(g + (i * a->kv_heads + h / all) * dim, part + (h * a->nk + i) * dim,
+                          1.0f, add || h % all, dim);
 }
 
-static void key_range(void *arg, int64_t begin, int64_t end, int worker)
+static void add_heads_range(void *arg, int64_t begin, int64_t end, int worker)
 {
     const struct attn_job *j = arg;
-    for (int64_t task = begin; task < end; task++)
-        key_task(j, task, compute_scratch(j->c, worker));
+    (void)worker;
+    if (j->d.k) add_heads(j, j->d.k, j->part_k, j->d.add_k, begin, end);
+    if (j->d.v) add_heads(j, j->d.v, j->part_v, j->d.add_v, begin, end);
+}
+
+static int64_t part_len(const struct attn *a) { return a->heads * a->nk * a->head_dim; }
+
+int64_t attn_backward_work(const struct attn *a)
+{
+    bool may = a->heads > a->kv_heads && (a->kv_heads < CHAINS || a->distances);
+    return attn_forward_work(a) + (may ? 2 * part_len(a) * (int64_t)sizeof(float) : 0);
 }
 
 void attn_backward(const struct compute *c, const struct attn_grads *g, const float *dout,
                    const float *q, const float *k, const float *v, const float *bias,
-                   const float *out, const float *lse, float *delta, const struct attn *a)
+                   const float *out, const float *lse, const struct attn *a, void *work)
 {
+    int64_t all = a->heads / a->kv_heads;
     struct attn_job j = {
-        .c = c, .level = level_of(c->k), .a = a, .q = q, .k = k, .v = v, .bias = bias,
-        .dout = dout, .out = out, .lse = lse, .delta = delta, .d = *g,
+        .c = c, .level = level_of(c->k), .tile = tile_of(c), .a = a, .q = q, .k = k, .v = v,
+        .bias = bias, .dout = dout, .out = out, .lse = lse, .d = *g, .start = work,
     };
-    compute_rows(c, a->nq, SIDE, delta_range, &j);
-    if (g->bias) compute_rows(c, a->heads, 1, head_range, &j);
-    else if (g->q) compute_rows(c, div_up(a->nq, SIDE) * a->heads, 1, query_range, &j);
-    if (g->k || g->v) compute_rows(c, div_up(a->nk, SIDE) * a->kv_heads, 1, key_range, &j);
+    find_chains(&j);
+    j.by_head = all > 1 && (g->bias || j.n_start * a->kv_heads < CHAINS);
+    j.group = j.by_head ? 1 : MIN(all, COLS);
+    j.parts = div_up(all, j.group);
+    j.part_k = (float *)(void *)((char *)work + attn_forward_work(a));
+    j.part_v = j.part_k + part_len(a);
+    if (g->bias) pool_run(c->pool, a->heads, head_task, &j);
+    else pool_run(c->pool, j.n_start * (j.by_head ? a->heads : a->kv_heads), backward_task, &j);
+    if (j.by_head) compute_rows(c, a->nk, 16, add_heads_range, &j);
 }

@@ -12,7 +12,7 @@
  * neither the number of rows nor that of threads.
  *
  * Processors for which there are only the plain tiles leave float32 to BLAS. */
-#include "kernel/kernel.h"
+#include "kernel/decode.h"
 #include "kernel/level.h"
 #include "kernel/tile.h"
 
@@ -20,18 +20,19 @@
 
 enum {
     TASKS = 8,                       /* for products by BLAS of ordinary size */
-    FEW_ROWS = 4,                    /* rows for which dot products win */
     /* These bound the panels and a worker's scratch, in floats where not said. */
     ROWS = 1024,                     /* of a block of panels */
     PANELS = ROWS * 1024,            /* its rows times its depth */
-    DEPTH = 384,                     /* of what is expanded at a time */
+    DEPTH = 192,                     /* of a block; in bfloat16 a half more */
     WIDE = 96,                       /* columns of a task, or else whole blocks */
     MOST_WIDE = 256 + TILE_COLS,     /* no stored type has longer blocks; whole strips */
-    STRIPS = MOST_WIDE * DEPTH,      /* they expanded */
+    STRIPS = MOST_WIDE * 2 * DEPTH,  /* they expanded */
     LINE = TILE_COLS * 2 * DEPTH,    /* what lies between */
+    BLOCKS = 8,                      /* of the depth, at most, that they are of */
+    SUM_ROWS = 128,                  /* that go through them; whole panels of all tiles */
     LINES = 32,                      /* at most, and an even number */
     PACK_ROWS = 64,                  /* of a task that packs; whole panels of all tiles */
-    SIDE_STRIPS = MOST_WIDE * LOW_RANK,
+    SIDE_STRIPS = MOST_WIDE * LOW_RANK, /* of a second term; or a flipped part of C */
     SCRATCH = STRIPS + LINE + SIDE_STRIPS + 64
 };
 /* Multiplications of a task: enough to pay for waking a thread, and few enough
@@ -112,10 +113,11 @@ struct product {
     int64_t n, cols;
     float beta;
     struct term term[2];
-    int terms;
+    int terms, flipped;              /* flipped: C lies transposed, and beta is 1 */
     const struct tile *tile;
     int64_t row, from, depth;        /* the part at work: n rows, the first term's depth */
     int64_t rows, wide, down;        /* of a task; tasks in a column */
+    int64_t blocks;                  /* expanded at once */
 };
 
 /* Bytes of the panels of n rows over a depth. */
@@ -138,7 +140,7 @@ static int64_t multiple(int64_t a, int64_t b)
 static int64_t step_of(const struct tile *tile, const struct term *t)
 {
     int64_t unit = multiple(tile->deep, t->transposed ? t->w.type->block : 8);
-    int64_t most = MAX(DEPTH * 4 / tile->size / unit, 1) * unit;
+    int64_t most = MAX(DEPTH * (8 - tile->size) / 4 / unit, 1) * unit;
     return even_out(t->depth, div_up(t->depth, most), unit);
 }
 
@@ -202,49 +204,62 @@ static void expand_strips(const struct tile *tile, const struct term *t, char *t
     for (int64_t s = 0; s < cols; s += nr) tile_fill(tile, to + s / nr * strip, depth);
 }
 
-/* A block of the depth: the panels of all rows, and the strips of a task. */
+/* Blocks of the depth: the panels of all rows, and the strips of a task. */
 struct block { const char *panels, *strips; int64_t depth, each; float alpha; };
 
-static struct block block_of(const struct product *g, int k, int64_t p, char *strips, float *line,
-                             int64_t j, int64_t cols)
+/* Block p of term k, whose strips are expanded to `strips`; returns their end. */
+static char *block_of(const struct product *g, int k, int64_t p, char *strips, float *line,
+                      int64_t j, int64_t cols, struct block *b)
 {
     const struct term *t = &g->term[k];
     int64_t depth = MIN(t->step, (k ? t->depth : g->depth) - p);
     expand_strips(g->tile, t, strips, line, (k ? 0 : g->from) + p, depth, j, cols);
-    return (struct block){ t->panels + panel_bytes(g->tile, g->n, p), strips, depth,
-                           tile_deep(g->tile, depth) * g->tile->size, t->alpha };
+    *b = (struct block){ t->panels + panel_bytes(g->tile, g->n, p), strips, depth,
+                         tile_deep(g->tile, depth) * g->tile->size, t->alpha };
+    return strips + div_up(cols, g->tile->nr) * g->tile->nr * b->each;
 }
 
-static inline void sum_block(const struct tile *t, const struct block *b, int64_t i, int64_t s,
-                             float *out, int64_t ld, int64_t rows, int64_t cols, float beta)
+/* Where a task's part of C lies, and the rows of it at work. */
+struct corner { float *c; int64_t ld, row, rows, cols; };
+
+static void sum_block(const struct tile *t, const struct block *b, const struct corner *at,
+                      float beta)
 {
-    t->sum(b->depth, b->panels + i * b->each, b->strips + s * b->each, out, ld, rows, cols,
-           b->alpha, beta);
+    for (int64_t s = 0; s < at->cols; s += t->nr)
+        for (int64_t r = 0; r < at->rows; r += t->mr)
+            t->sum(b->depth, b->panels + (at->row + r) * b->each, b->strips + s * b->each,
+                   at->c + r * at->ld + s, at->ld, MIN(t->mr, at->rows - r),
+                   MIN(t->nr, at->cols - s), b->alpha, beta);
 }
 
+/* Few rows at a time go through all blocks, so that C stays in the cache. */
 static void product_task(void *arg, int64_t task, int worker)
 {
     const struct product *g = arg;
     const struct tile *t = g->tile;
     int64_t i = task % g->down * g->rows, j = task / g->down * g->wide, step = g->term[0].step;
     int64_t end = MIN(i + g->rows, g->n), cols = MIN(g->wide, g->cols - j);
-    float *scratch = compute_scratch(g->c, worker), *line = scratch + STRIPS;
-    float beta = g->from ? 1.0f : g->beta;
-    struct block side;
+    float *scratch = compute_scratch(g->c, worker), *line = scratch + STRIPS, *more = line + LINE;
+    float *to = g->flipped ? more : g->out + (g->row + i) * g->cols + j;
+    int64_t ld = g->flipped ? cols : g->cols, most = g->blocks * step;
+    float beta = g->flipped ? 0.0f : g->from ? 1.0f : g->beta;
+    struct block b[BLOCKS + 1];
     if (t->begin) t->begin();
-    if (g->terms > 1) side = block_of(g, 1, 0, (char *)(line + LINE), line, j, cols);
-    for (int64_t p = 0; p < g->depth; p += step, beta = 1.0f) {
-        const struct block b = block_of(g, 0, p, (char *)scratch, line, j, cols);
-        bool last = g->terms > 1 && p + step >= g->depth;
-        for (int64_t r = i; r < end; r += t->mr)
-            for (int64_t s = 0; s < cols; s += t->nr) {
-                float *out = g->out + (g->row + r) * g->cols + j + s;
-                int64_t rows = MIN(t->mr, end - r), n = MIN(t->nr, cols - s);
-                sum_block(t, &b, r, s, out, g->cols, rows, n, beta);
-                if (last) sum_block(t, &side, r, s, out, g->cols, rows, n, 1.0f);
-            }
+    for (int64_t p = 0; p < g->depth; p += most, beta = 1.0f) {
+        char *strips = (char *)scratch;
+        int n = 0;
+        for (int64_t q = p; q < MIN(p + most, g->depth); q += step)
+            strips = block_of(g, 0, q, strips, line, j, cols, &b[n++]);
+        if (g->terms > 1 && p + most >= g->depth)
+            block_of(g, 1, 0, (char *)more, line, j, cols, &b[n++]);
+        for (int64_t r = i; r < end; r += SUM_ROWS) {
+            const struct corner at = { to + (r - i) * ld, ld, r, MIN(SUM_ROWS, end - r), cols };
+            for (int k = 0; k < n; k++) sum_block(t, &b[k], &at, k ? 1.0f : beta);
+        }
     }
     if (t->end) t->end();
+    for (int64_t s = 0; s < cols && g->flipped; s++)
+        for (int64_t r = i; r < end; r++) g->out[(j + s) * g->n + r] += to[(r - i) * ld + s];
 }
 
 /* The part at work.  Columns that are expanded by one task only cost least, but
@@ -258,6 +273,9 @@ static void run_part(struct product *g)
     g->down = across < 2 * threads && threads > 1 ? div_up(2 * threads, across) : 1;
     g->rows = even_out(g->n, g->down, g->tile->mr);
     g->down = div_up(g->n, g->rows);
+    int64_t width = div_up(MIN(g->wide, g->cols), g->tile->nr) * g->tile->nr;
+    int64_t strips = width * tile_deep(g->tile, t->step) * g->tile->size;
+    g->blocks = MIN(MAX(STRIPS * 4 / strips, 1), BLOCKS);
     double work = (double)g->n * (double)g->cols * (double)g->depth;
     run_tasks(g->c, work, g->down * across, product_task, g);
 }
@@ -339,51 +357,18 @@ static void by_blas(const struct product *g)
     pool_run(g->c->pool, b.t.down * b.t.across, blas_task, &b);
 }
 
+static bool by_blas_is_better(const struct product *g)
+{
+    return g->tile == &tile_c && direct(&g->term[0].w) && g->c->blas->lib;
+}
+
 static void multiply(struct product *g)
 {
     const struct term *t = &g->term[0];
     if (g->n <= 0 || g->cols <= 0) return;
     g->tile = tile_of(g->c);
-    if ((g->tile == &tile_c && direct(&t->w) && g->c->blas->lib) || t->depth <= 0) by_blas(g);
+    if (by_blas_is_better(g) || t->depth <= 0) by_blas(g);
     else by_tiles(g, NULL);
-}
-
-/* ------------------------------------------------------------ few rows */
-
-struct decode {
-    const struct compute *c;
-    const struct matrix *w;
-    float *y;
-    const float *x;
-    int64_t n;
-    float alpha, beta;
-};
-
-/* y[:, o] for outputs [begin, end): each row of W is read and expanded once. */
-static void decode_outputs(void *arg, int64_t begin, int64_t end, int worker)
-{
-    const struct decode *d = arg;
-    int64_t in = d->w->cols, out = d->w->rows;
-    const int64_t most = STRIPS;
-    bool as_is = direct(d->w);
-    for (int64_t o = begin; o < end; o++) {
-        float sum[FEW_ROWS] = {0};
-        for (int64_t p = 0; p < in; p += most) {
-            int64_t depth = MIN(most, in - p);
-            const float *row = (const float *)d->w->data + o * in + p;
-            if (!as_is) {
-                float *to = compute_scratch(d->c, worker);
-                expand(to, d->w, o, p, depth);
-                row = to;
-            }
-            for (int64_t i = 0; i < d->n; i++)
-                sum[i] += d->c->k->dot(row, d->x + i * in + p, depth);
-        }
-        for (int64_t i = 0; i < d->n; i++) {
-            float *y = d->y + i * out + o;
-            *y = d->beta == 0 ? d->alpha * sum[i] : d->alpha * sum[i] + d->beta * *y;
-        }
-    }
 }
 
 /* ------------------------------------------------------------- the doors */
@@ -403,9 +388,7 @@ void linear_forward(const struct compute *c, float *y, const float *x, const str
                     int64_t n, float alpha, float beta)
 {
     if (n <= FEW_ROWS) {
-        struct decode d = {c, w, y, x, n, alpha, beta};
-        int64_t grain = (int64_t)(task_min / 4) / MAX(w->cols, 1) + 1;
-        if (n > 0) compute_rows(c, w->rows, grain, decode_outputs, &d);
+        linear_few(c, y, x, w, n, alpha, beta);
         return;
     }
     struct product g = { .c = c, .out = y, .n = n, .cols = w->rows, .beta = beta,
@@ -428,5 +411,57 @@ void linear_dw(const struct compute *c, float *dw, const float *dy, const float 
     struct product g = { .c = c, .out = dw, .n = out, .cols = in, .beta = 1,
                          .term = { { .a = dy, .lda = out, .depth = n, .turned = 1, .alpha = alpha,
                                      .w = { &qtype_f32, x, n, in } } } };
+    /* The narrow side is the one to be packed. */
+    if (tile_of(c) != &tile_c && in < out && in <= LOW_RANK) {
+        g.n = in, g.cols = out, g.flipped = 1;
+        g.term[0].a = x, g.term[0].lda = in;
+        g.term[0].w = (struct matrix){ &qtype_f32, dy, n, out };
+    }
     multiply(&g);
+}
+
+/* out = beta out + a op(W) + low op(after), where low = s a op(first). */
+static void with_low(struct product *g, float *low, const struct matrix *first, float s,
+                     const struct matrix *after, float s_after)
+{
+    bool forward = g->term[0].transposed;
+    const float *a = g->term[0].a;
+    int64_t rank = forward ? first->rows : first->cols;
+    struct product down = { .c = g->c, .out = low, .n = g->n, .cols = rank };
+    down.term[0] = forward ? forward_term(a, first, s) : back_term(a, first, s);
+    g->term[1] = forward ? forward_term(low, after, s_after) : back_term(low, after, s_after);
+    down.tile = g->tile = tile_of(g->c);
+    if (rank <= LOW_RANK && direct(first) && direct(after) && !by_blas_is_better(g)) {
+        by_tiles(g, &down);
+        return;
+    }
+    multiply(g);
+    multiply(&down);
+    g->term[0] = g->term[1];
+    g->beta = 1;
+    multiply(g);
+}
+
+void low_rank_forward(const struct compute *c, float *y, float *low, const float *x,
+                      const struct matrix *w, const struct matrix *a, const struct matrix *b,
+                      int64_t n, float s)
+{
+    if (n <= FEW_ROWS) {
+        linear_forward(c, y, x, w, n, 1.0f, 0.0f);
+        linear_forward(c, low, x, a, n, 1.0f, 0.0f);
+        linear_forward(c, y, low, b, n, s, 1.0f);
+        return;
+    }
+    struct product g = { .c = c, .out = y, .n = n, .cols = w->rows,
+                         .term = { forward_term(x, w, 1.0f) } };
+    with_low(&g, low, a, 1.0f, b, s);
+}
+
+void low_rank_dx(const struct compute *c, float *dx, float *dlow, const float *dy,
+                 const struct matrix *w, const struct matrix *a, const struct matrix *b,
+                 int64_t n, float s, float beta)
+{
+    struct product g = { .c = c, .out = dx, .n = n, .cols = w->cols, .beta = beta,
+                         .term = { back_term(dy, w, 1.0f) } };
+    with_low(&g, dlow, b, s, a, 1.0f);
 }

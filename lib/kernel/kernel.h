@@ -31,6 +31,7 @@ extern const char *const act_names[ACT_COUNT];
  * `add` 0 stores into the gradient, 1 adds to it. */
 struct adamw;
 struct tile;
+enum { STATE_BLOCK = 256, STATE_DRAWS = 128 };
 struct kernels {
     const char *name;
     /* --- vectors of n */
@@ -53,6 +54,16 @@ struct kernels {
      * w -= lr*wd*w;  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;
      * w -= lr/(1-b1^t) * m / (sqrt(v)/sqrt(1-b2^t) + eps), with g scaled by gscale first. */
     void (*adamw)(float *w, const float *g, float *m, float *v, int64_t n, const struct adamw *h);
+    /* Optimizer states in 8 bits, in blocks of STATE_BLOCK as levels of tree_levels times the
+     * block's largest magnitude.  plain: no number is below zero, and those above it do not
+     * become zero. */
+    void (*pack8)(uint8_t *q, float *largest, const float *x, int64_t n, int plain);
+    void (*unpack8)(float *y, const uint8_t *q, const float *largest, const float level[256],
+                    int64_t n);
+    /* In bfloat16, rounded at random with the draws of a stream from `block` on, of which
+     * STATE_DRAWS numbers take 16: word i / 16 % 4 of block i % 16, the low half first. */
+    void (*round16)(uint16_t *y, const float *x, int64_t n, uint64_t seed, uint64_t stream,
+                    uint64_t block);
     /* --- rows of n columns; one call handles `rows` rows */
     /* y = x * rstd * (w + plus); rstd[rows] kept.  eps inside the root. */
     void (*rmsnorm)(float *y, float *rstd, const float *x, const float *w, int64_t rows, int64_t n,
@@ -129,7 +140,7 @@ void peaks_measure(const struct compute *c, const struct tile *half, void *memor
  * the column counts).  A quantised or 16-bit W is expanded block by block into scratch. */
 struct matrix { const struct qtype *type; const void *data; int64_t rows, cols; };
 int64_t linear_scratch(void), linear_panels(void);               /* bytes a worker needs; all */
-enum { LOW_RANK = 128 };             /* of a low-rank term that is made along with a product */
+enum { LOW_RANK = 128 };             /* the largest that is made in one pass */
 /* y = alpha x W^T + beta y */
 void linear_forward(const struct compute *c, float *y, const float *x, const struct matrix *w,
                     int64_t n, float alpha, float beta);
@@ -139,6 +150,15 @@ void linear_dx(const struct compute *c, float *dx, const float *dy, const struct
 /* dw [out, in] += alpha dy^T x */
 void linear_dw(const struct compute *c, float *dw, const float *dy, const float *x, int64_t n,
                int64_t out, int64_t in, float alpha);
+/* With a low-rank term, A [r, in] and B [out, r] of floats, in one pass over x or dy:
+ * low [n, r] = x A^T,  y = x W^T + s low B^T */
+void low_rank_forward(const struct compute *c, float *y, float *low, const float *x,
+                      const struct matrix *w, const struct matrix *a, const struct matrix *b,
+                      int64_t n, float s);
+/* dlow [n, r] = s dy B,  dx = dy W + dlow A + beta dx */
+void low_rank_dx(const struct compute *c, float *dx, float *dlow, const float *dy,
+                 const struct matrix *w, const struct matrix *a, const struct matrix *b,
+                 int64_t n, float s, float beta);
 
 /* norm[begin..end) = lengths of the rows of W + s B A; A [r, in], B [out, r], temp
  * [LORA_NORM_ROWS, in]. */
@@ -191,13 +211,15 @@ struct attn {
                                        the range, rounded to bfloat16, and scaled as q k is */
 };
 int64_t attn_scratch(const struct attn *a);                      /* bytes a worker needs */
+int64_t attn_forward_work(const struct attn *a);                 /* and bytes of a call's `work` */
+int64_t attn_backward_work(const struct attn *a);
 /* bias [distances, heads], or NULL. */
 void attn_forward(const struct compute *c, float *out, float *lse, const float *q, const float *k,
-                  const float *v, const float *bias, const struct attn *a);
+                  const float *v, const float *bias, const struct attn *a, void *work);
 /* Gradients of q, k, v and bias, any of which may be NULL, and whether they are
- * added to.  delta [nq, heads] is temporary memory. */
+ * added to. */
 struct attn_grads { float *q, *k, *v, *bias; int add_q, add_k, add_v, add_bias; };
 void attn_backward(const struct compute *c, const struct attn_grads *g, const float *dout,
                    const float *q, const float *k, const float *v, const float *bias,
-                   const float *out, const float *lse, float *delta, const struct attn *a);
+                   const float *out, const float *lse, const struct attn *a, void *work);
 #endif

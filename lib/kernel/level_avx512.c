@@ -5,6 +5,8 @@
     defined(__AVX512DQ__) && defined(__AVX512VL__)
 #define LEVEL avx512
 #include "kernel/vec.inc"
+#include "kernel/state.inc"
+#include "kernel/few.inc"
 #include "kernel/row.inc"
 #else
 const struct level *const level_avx512 = NULL;

@@ -3,4 +3,6 @@
 
 #define LEVEL c
 #include "kernel/vec.inc"
+#include "kernel/state.inc"
+#include "kernel/few.inc"
 #include "kernel/row.inc"

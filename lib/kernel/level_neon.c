@@ -4,6 +4,8 @@
 #if defined(__aarch64__)
 #define LEVEL neon
 #include "kernel/vec.inc"
+#include "kernel/state.inc"
+#include "kernel/few.inc"
 #include "kernel/row.inc"
 #else
 const struct level *const level_neon = NULL;

@@ -44,17 +44,17 @@ static void pack_codes(uint8_t *p, const float *x, int64_t n, const float *level
     for (int i = 0; i < 15; i++) bound[i] = (level[order[i]] + level[order[i + 1]]) / 2;
     for (; n > 0; n -= 64, x += 64, p += 36) {
         int64_t here = MIN(n, 64);
-        uint8_t code[64];
+        float v[64];
+        int rank[64] = { 0 };
         float scale = largest_of(x, here), most = scale > 1e-38f ? scale : 1e-38f;
         if (here < 64) scale = most;
         memcpy(p, &scale, 4);
-        for (int j = 0; j < 64; j++) {
-            float v = j < here ? quotient(x[j], most, here == 64) : 0;
-            int k = 0;
-            while (k < 15 && !(v <= bound[k])) k++;
-            code[j] = order[k];
-        }
-        for (int j = 0; j < 32; j++) p[4 + j] = (uint8_t)(code[2 * j] << 4 | code[2 * j + 1]);
+        for (int j = 0; j < 64; j++)
+            v[j] = j < here ? quotient(x[j], most, here == 64) : 0;
+        for (int i = 0; i < 15; i++)
+            for (int j = 0; j < 64; j++) rank[j] += !(v[j] <= bound[i]);
+        for (int j = 0; j < 32; j++)
+            p[4 + j] = (uint8_t)(order[rank[2 * j]] << 4 | order[rank[2 * j + 1]]);
     }
 }
 
@@ -80,16 +80,16 @@ static float tenth_to_one(int k, int n)
 
 /* Powers of ten from 1e-6 on, each cut finer than the one before (Dettmers et al.
  * 2022, dynamic tree quantisation). */
-void scales_levels(float level[256])
+void tree_levels(float level[256], int plain)
 {
     static const float tens[7] = {1e-6f, 1e-5f, 1e-4f, 1e-3f, 1e-2f, 1e-1f, 1.0f};
-    float *up = level + 128, *down = level + 126;
-    level[127] = 0;
+    float *up = level + (plain ? 1 : 128), *down = level + 126;
+    level[plain ? 0 : 127] = 0;
     for (int i = 0; i < 7; i++)
-        for (int k = 0, n = 1 << i; k < n; k++) {
+        for (int k = 0, n = (plain ? 2 : 1) << i; k < n; k++) {
             float middle = (tenth_to_one(k, n) + tenth_to_one(k + 1, n)) / 2.0f;
             *up++ = tens[i] * middle;
-            *down-- = -(tens[i] * middle);
+            if (!plain) *down-- = -(tens[i] * middle);
         }
     level[255] = 1;
 }
@@ -98,7 +98,7 @@ float scales_pack(uint8_t *q, float *largest, const float *scale, int64_t n)
 {
     float level[256], bound[255];
     double sum = 0;
-    scales_levels(level);
+    tree_levels(level, 0);
     for (int i = 0; i < 255; i++) bound[i] = (level[i] + level[i + 1]) / 2;
     for (int64_t i = 0; i < n; i++) sum += (double)scale[i];
     float mean = n > 0 ? (float)sum / (float)n : 0;

@@ -47,7 +47,8 @@ extern const float nf4_levels[16], fp4_levels[16];
 /* --- scales of NF4 and FP4 blocks in 8 bits (double quantisation): blocks of 256
  * of them, less their mean, as one of 256 levels times the block's largest. */
 enum { SCALES_BLOCK = 256 };
-void scales_levels(float level[256]);    /* bitsandbytes' dynamic map, ascending */
+/* bitsandbytes' dynamic map, ascending; plain: without negative numbers. */
+void tree_levels(float level[256], int plain);
 /* q [n], largest [n / 256 rounded up]; returns the mean, which may differ from torch's
  * in the last bit: its sum depends on the width of the processor's vectors. */
 float scales_pack(uint8_t *q, float *largest, const float *scale, int64_t n);

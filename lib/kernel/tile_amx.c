@@ -58,17 +58,42 @@ static void amx_begin(void)
 
 static void amx_end(void) { _tile_release(); }
 
+static inline void load_sums(const float *c, int64_t ld)
+{
+    _tile_loadd(0, c, (size_t)ld * 4);
+    _tile_loadd(1, c + SIDE, (size_t)ld * 4);
+    _tile_loadd(2, c + SIDE * ld, (size_t)ld * 4);
+    _tile_loadd(3, c + SIDE * ld + SIDE, (size_t)ld * 4);
+}
+
+static inline void store_sums(float *c, int64_t ld)
+{
+    _tile_stored(0, c, (size_t)ld * 4);
+    _tile_stored(1, c + SIDE, (size_t)ld * 4);
+    _tile_stored(2, c + SIDE * ld, (size_t)ld * 4);
+    _tile_stored(3, c + SIDE * ld + SIDE, (size_t)ld * 4);
+}
+
+/* Sums that are added to C as they are begin with it. */
 static void amx_sum(int64_t depth, const void *left, const void *right, float *c, int64_t ldc,
                     int64_t rows, int64_t cols, float alpha, float beta)
 {
-    int64_t blocks = div_up(depth, DEEP);
+    int64_t blocks = div_up(depth, DEEP), ld = ldc;
     const word *a = left, *a2 = a + blocks * BLOCK, *b = right;
     vec s[MR][NV] __attribute__((aligned(64)));
+    int plain = alpha == 1 && (beta == 0 || beta == 1), whole = rows == MR && cols == NR;
+    float *to = c;
     fetch_tile(c, ldc, rows, cols);
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    if (!plain || !whole) to = (float *)(void *)s, ld = NR;
+    for (int64_t i = 0; i < rows && plain && !whole && beta != 0; i++)
+        memcpy(to + i * NR, c + i * ldc, (size_t)cols * sizeof *c);
+    if (plain && beta != 0) load_sums(to, ld);
+    else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    }
     for (int64_t k = 0; k < blocks; k++, a += BLOCK, a2 += BLOCK, b += WORDS * NR) {
         _tile_loadd(4, a, 64);
         _tile_loadd(6, b, NR * 4);
@@ -79,18 +104,11 @@ static void amx_sum(int64_t depth, const void *left, const void *right, float *c
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
     }
-    if (rows == MR && cols == NR && alpha == 1 && beta == 0) {
-        _tile_stored(0, c, (size_t)ldc * 4);
-        _tile_stored(1, c + SIDE, (size_t)ldc * 4);
-        _tile_stored(2, c + SIDE * ldc, (size_t)ldc * 4);
-        _tile_stored(3, c + SIDE * ldc + SIDE, (size_t)ldc * 4);
-        return;
-    }
-    _tile_stored(0, &s[0][0], NR * 4);
-    _tile_stored(1, &s[0][1], NR * 4);
-    _tile_stored(2, &s[SIDE][0], NR * 4);
-    _tile_stored(3, &s[SIDE][1], NR * 4);
-    store_tile(s, c, ldc, rows, cols, NV, alpha, beta);
+    store_sums(to, ld);
+    if (!plain) store_tile(s, c, ldc, rows, cols, NV, alpha, beta);
+    else if (!whole)
+        for (int64_t i = 0; i < rows; i++)
+            memcpy(c + i * ldc, to + i * NR, (size_t)cols * sizeof *c);
 }
 
 const struct tile tile_amx = { "amx", MR, NR, sizeof(word) / 2, DEEP, 2, amx_pack,

@@ -9,6 +9,7 @@
 #include "text/text.h"
 
 struct wish;
+struct prefix;
 struct expert { struct site *at[SLOT_COUNT - SLOT_EXPERT]; };
 struct layer {
     struct site *at[SLOT_EXPERT];   /* indexed by slot; NULL = absent */
@@ -68,6 +69,7 @@ struct model {
     int64_t rss_before;             /* bytes resident before it was loaded, and private ones */
     int64_t private_before;
     int trainers;                   /* alive: what trains must not change */
+    struct prefix *prefix;          /* what one of them keeps of the frozen part; or NULL */
     struct graph *graph;            /* inference; made at first use */
     struct limited {                /* by a trainer's memory limit, for inference */
         struct graph *idle;         /* the trainer's, between steps, whose memory it takes; or NULL */
@@ -195,6 +197,13 @@ struct pass {
     /* inference: the one adapter that acts on each sequence [n_seq], of which equal ones best
      * stand together; &adapter_base = none, NULL = those that are enabled, as without `acts` */
     const struct adapter *const *acts;
+    /* What enters `layer` of a stack, [its rows, dim], is taken from x and not from the texts;
+     * one more than its last layer: what leaves its norm; 0 = from the texts. */
+    struct cut { int64_t layer; const float *x; } cut[STACKS];
+    int64_t still[STACKS];          /* by the stack's run: the last layer whose input is the same in
+                                       every pass, as below it nothing trains nor is drawn; as in
+                                       `cut`; 0 = not even the first one's */
+    int drawn;                      /* ... but for dropout it would be a later one */
     struct share_mem *share;
     struct shares rows[ROWS_KINDS], *shares;    /* by pass_begin; of the rows at hand */
     int copies;                     /* adapters of the shares may have weights of their own */
@@ -269,6 +278,8 @@ struct tensor *model_hidden(struct pass *p);
  * of a picture the class token's, through the projection where there is one. */
 struct tensor *model_embedding(struct pass *p, struct tensor *hidden);
 struct tensor *model_encoded(struct pass *p);
+/* What enters a layer of a stack, as in pass.cut; of an encoder's before those of the main one. */
+struct tensor *model_below(struct pass *p, int which, int64_t layer);
 /* Rows of the batch as rows of the main stack's hidden states; one array a pass. */
 const int32_t *pass_rows(struct pass *p, const int32_t *rows, int64_t n);
 /* One row for each sequence by a POOL kind, [n_seq, dim]. */

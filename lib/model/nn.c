@@ -188,6 +188,8 @@ int pass_begin(struct pass *p)
     graph_reset(p->g);
     p->dropouts = 0;
     p->source = NULL;
+    memset(p->still, 0, sizeof(p->still));
+    p->drawn = 0;
     int64_t split = p->n_source ? p->all.start[p->n_source] : 0;
     p->stream[STACK_ENCODER] = (struct stream){ .n = split, .n_seq = p->n_source };
     p->stream[STACK_MAIN] = (struct stream){ .first = split, .n = p->all.n - split,

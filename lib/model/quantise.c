@@ -94,7 +94,7 @@ static int nest_scales(struct model *m, const struct qtype *t, char *blocks, int
     if (!rc) {
         for (int64_t i = 0; i < n; i++) memcpy(&scale[i], blocks + i * t->bytes, 4);
         float mean = scales_pack(q, largest, scale, n);
-        scales_levels(level);
+        tree_levels(level, 0);
         for (int64_t i = 0; i < n; i++) {
             scale[i] = level[q[i]] * largest[i / SCALES_BLOCK];
             scale[i] += mean;

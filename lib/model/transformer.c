@@ -207,37 +207,73 @@ static struct tensor *embed(struct pass *p, const struct stream *s)
     return nn_norm(p, at[SLOT_EMBED_NORM], x);
 }
 
-/* One stack over its stream. */
-static struct tensor *run_stack(struct pass *p, int which, int norm)
+/* A layer's bias by distance is its own, or that of the nearest one below with any. */
+static void take_bias(struct pass *p, struct stream *s, const struct layer *l)
+{
+    if (!l->at[SLOT_BIAS]) return;
+    graph_segment(p->g, -1);
+    graph_name(p->g, l->at[SLOT_BIAS]->name);
+    s->bias = g_embed(p->g, nn_leaf(p, l->at[SLOT_BIAS]->w), s->bucket, s->distances);
+}
+
+/* x enters layer i, and is the same in every pass when no gradient and no drawn
+ * number goes into it. */
+static void note_still(struct pass *p, int which, int64_t i, uint32_t dropouts,
+                       const struct tensor *x)
+{
+    if (!x || x->needs_grad) return;
+    if (p->dropouts == dropouts) p->still[which] = i;
+    else p->drawn = 1;
+}
+
+/* One stack over its stream, from the texts or from a cut, to what enters layer
+ * `to`; the norm comes after the last layer. */
+static struct tensor *run_stack(struct pass *p, int which, int64_t to)
 {
     struct stream *s = &p->stream[which];
     const struct stack *stack = &p->m->stack[which];
+    const struct cut *cut = &p->cut[which];
+    int norm = which == STACK_ENCODER ? SLOT_ENC_NORM : SLOT_FINAL_NORM;
+    uint32_t dropouts = p->dropouts;
+    int64_t i = stack->first;
     p->shares = &p->rows[which == STACK_ENCODER ? ROWS_SOURCE : ROWS_MAIN];
     graph_segment(p->g, -1);
-    struct tensor *x = embed(p, s);
-    for (int64_t i = stack->first; i < stack->end; i++) {
+    struct tensor *x = cut->layer ? graph_leaf(p->g, "hidden states", &qtype_f32, s->n,
+                                               p->m->hp.dim, cut->x, NULL)
+                                  : embed(p, s);
+    if (cut->layer > stack->end) return x;
+    while (i < cut->layer) take_bias(p, s, &p->m->layers[i++]);
+    for (;; i++) {
+        note_still(p, which, i, dropouts, x);
+        if (i == MIN(to, stack->end)) break;
         const struct layer *l = &p->m->layers[i];
-        if (l->at[SLOT_BIAS]) {
-            graph_segment(p->g, -1);
-            graph_name(p->g, l->at[SLOT_BIAS]->name);
-            s->bias = g_embed(p->g, nn_leaf(p, l->at[SLOT_BIAS]->w), s->bucket, s->distances);
-        }
+        take_bias(p, s, l);
         graph_segment(p->g, (int32_t)i);
         x = block(p, s, l, i - stack->first, x);
     }
     graph_segment(p->g, -1);
-    return nn_norm(p, p->m->global[norm], x);
+    if (to <= stack->end) return x;
+    x = nn_norm(p, p->m->global[norm], x);
+    note_still(p, which, i + 1, dropouts, x);
+    return x;
+}
+
+struct tensor *model_below(struct pass *p, int which, int64_t layer)
+{
+    struct tensor *x = run_stack(p, which, layer);
+    if (which == STACK_ENCODER) p->source = x;
+    return x;
 }
 
 struct tensor *model_encoded(struct pass *p)
 {
-    return p->source = run_stack(p, STACK_ENCODER, SLOT_ENC_NORM);
+    return p->source = run_stack(p, STACK_ENCODER, INT64_MAX);
 }
 
 struct tensor *model_hidden(struct pass *p)
 {
     if (p->stream[STACK_ENCODER].n) model_encoded(p);
-    struct tensor *x = run_stack(p, STACK_MAIN, SLOT_FINAL_NORM);
+    struct tensor *x = run_stack(p, STACK_MAIN, INT64_MAX);
     const struct site *out = p->m->global[SLOT_EMBED_OUT];
     if (out) x = nn_linear(p, out, x);
     if (p->m->hp.scale_out) x = g_scale(p->g, x, 1.0f / sqrtf((float)p->m->hp.dim));

@@ -305,7 +305,7 @@ int bnb_write(struct host *h, struct arena *a, const struct bnb_out *w, struct s
         memcpy(map, kind->levels, 16 * sizeof *map);
         if (w->nested) {
             mean = scales_pack(absmax, largest, scale, scales);
-            scales_levels(levels);
+            tree_levels(levels, 0);
         } else {
             memcpy(absmax, scale, (size_t)scales * sizeof *scale);
         }

@@ -42,12 +42,14 @@ static int find_fixed(const struct trainer *t, struct fixed *f)
 static int64_t bytes_of(const struct trainer *t, const struct fixed *f)
 {
     return f->bytes + (t->how.lean ? f->lean : f->mapped) + MAX(t->slab, t->eval_slab) +
-           t->scratch * pool_threads(t->m->pool) + linear_panels();
+           t->scratch * pool_threads(t->m->pool) + linear_panels() +
+           prefix_bytes(&t->prefix, &t->max);
 }
 
-static int64_t gather_bytes(const struct trainer *t)
+/* Values of a frozen part: those that are kept, and a batch's. */
+static int64_t kept_bytes(const struct trainer *t)
 {
-    return t->features.on ? t->max_rows * t->m->hp.embed * 4 : 0;
+    return t->prefix.on ? t->prefix.train.cap * 4 : 0;
 }
 
 /* --- the search */
@@ -55,17 +57,12 @@ static int64_t gather_bytes(const struct trainer *t)
 struct search {
     struct trainer *t;
     struct fixed fixed;
-    int64_t limit, layers, cache;        /* cache: bytes of features that are wanted */
+    int64_t limit, layers;
     int free;                            /* the policy is not the user's */
     struct manner best;
     double seconds;                      /* of the best; < 0 = none yet */
-    int64_t bytes;
+    int64_t bytes, cache;                /* cache: of a frozen part's values, of these bytes */
 };
-
-static int64_t total(const struct search *s)
-{
-    return bytes_of(s->t, &s->fixed) + gather_bytes(s->t) + s->cache;
-}
 
 static int size_with(struct search *s, enum recompute policy)
 {
@@ -80,18 +77,18 @@ static int fewest_layers(struct search *s)
     enum recompute low = s->t->how.policy;
     int64_t lo = RECOMPUTE_CHEAP, hi = s->layers;
     int rc = size_with(s, s->free ? RECOMPUTE_CHEAP : low);
-    if (rc || total(s) <= s->limit) return rc ? rc : 1;
+    if (rc || bytes_of(s->t, &s->fixed) <= s->limit) return rc ? rc : 1;
     if (!s->free || !hi) return 0;
     if ((rc = size_with(s, (enum recompute)hi))) return rc;
-    if (total(s) > s->limit) return 0;
+    if (bytes_of(s->t, &s->fixed) > s->limit) return 0;
     while (hi - lo > 1) {
         int64_t mid = (lo + hi) / 2;
         if ((rc = size_with(s, (enum recompute)mid))) return rc;
-        if (total(s) <= s->limit) hi = mid;
+        if (bytes_of(s->t, &s->fixed) <= s->limit) hi = mid;
         else lo = mid;
     }
     rc = size_with(s, (enum recompute)hi);
-    return rc ? rc : total(s) <= s->limit;
+    return rc ? rc : bytes_of(s->t, &s->fixed) <= s->limit;
 }
 
 static int try_manner(struct search *s)
@@ -102,7 +99,8 @@ static int try_manner(struct search *s)
     if (s->seconds >= 0 && seconds >= s->seconds) return PEFT_OK;
     s->seconds = seconds;
     s->best = s->t->how;
-    s->bytes = total(s);
+    s->bytes = bytes_of(s->t, &s->fixed);
+    s->cache = kept_bytes(s->t);
     return PEFT_OK;
 }
 
@@ -147,17 +145,17 @@ static int find_least(struct search *s)
 {
     struct trainer *t = s->t;
     enum recompute wished = t->how.policy;
-    int64_t cache = s->cache, least = INT64_MAX;
+    int64_t least = INT64_MAX, cache = t->prefix.limit;
     cut_into(t, most_parts(t));
-    s->cache = 0;
+    t->prefix.limit = 0;
     t->how.chunks = chunk_bytes[ARRAY_LEN(chunk_bytes) - 1];
     t->how.lean = 1;
     for (int k = 0; k <= s->free; k++) {
         int rc = size_with(s, k ? RECOMPUTE_LAYERS : wished);
         if (rc) return rc;
-        least = MIN(least, total(s));
+        least = MIN(least, bytes_of(s->t, &s->fixed));
     }
-    s->cache = cache;
+    t->prefix.limit = cache;
     t->how.policy = wished;
     /* Whole megabytes for people, and one for what differs from run to run. */
     t->least = (div_up(MAX(least, os_rss_peak()), MEGA) + 1) * MEGA;
@@ -187,9 +185,9 @@ static void describe(struct trainer *t, const struct search *s, double without, 
                               (long long)MIN(h->policy, s->layers), (long long)s->layers);
     if (h->chunks) n += (size_t)snprintf(to + n, cap - n, ", loss in small chunks");
     if (h->lean) n += (size_t)snprintf(to + n, cap - n, ", weights leave memory once read");
-    if (t->features.on)
-        n += (size_t)snprintf(to + n, cap - n, ", %.0f MB of outputs kept",
-                              (double)t->features.cap * 4 / MEGA);
+    if (t->prefix.on)
+        n += (size_t)snprintf(to + n, cap - n, ", %.0f MB of frozen outputs kept",
+                              (double)kept_bytes(t) / MEGA);
     snprintf(to + n, cap - n, ": %.0f MB, %.0f %% of the speed without a limit (%.0f MB)",
              (double)s->bytes / MEGA, 100 * without / MAX(s->seconds, 1e-12),
              (double)bytes / MEGA);
@@ -198,20 +196,16 @@ static void describe(struct trainer *t, const struct search *s, double without, 
 /* The chosen manner is made the trainer's, with a batcher of the right size. */
 static int settle(struct trainer *t, const struct search *s)
 {
-    struct batch_opts b = { t->o.batch, t->o.packing, t->o.max_len, !t->o.no_shuffle, t->o.seed,
-                            t->augment, s->best.parts };
-    struct batcher *cut;
-    int rc = batcher_new(t->d, &b, &cut);
-    if (rc) return rc;
-    batcher_free(t->batcher);
-    t->batcher = cut;
     t->how = s->best;
-    batcher_max(cut, t->epochs, &t->max);
+    batcher_free(t->batcher);
+    int rc = trainer_batches(t);
+    if (rc) return rc;
+    batcher_max(t->batcher, t->epochs, &t->max);
+    if (t->prefix.on) t->prefix.limit = s->cache;
     if ((rc = trainer_size(t))) return rc;
-    int64_t left = t->o.memory_limit - s->bytes + s->cache;
-    if (t->features.on) left -= 4 * (t->features.cap = MIN(t->features.cap, left / 4));
+    t->prefix.limit = kept_bytes(t);         /* nothing beside it is kept of other data */
     t->held = s->fixed.lean;
-    int64_t room = left + MAX(t->slab, t->eval_slab);
+    int64_t room = t->o.memory_limit - bytes_of(t, &s->fixed) + MAX(t->slab, t->eval_slab);
     graph_limit(t->graph, room);
     t->m->limited = (struct limited){ t->graph, room, t->how.chunks, t->how.lean };
     return PEFT_OK;
@@ -220,6 +214,18 @@ static int settle(struct trainer *t, const struct search *s)
 static int64_t count_layers(const struct model *m)
 {
     return MAX(m->stack[STACK_MAIN].end, m->stack[STACK_ENCODER].end);
+}
+
+/* Values of a frozen part save more than anything else costs, but for recomputing: what does
+ * not fit of them is computed in each epoch. */
+static int search_caches(struct search *s)
+{
+    struct trainer *t = s->t;
+    int rc;
+    for (;;) {
+        if ((rc = search_all(s)) || s->seconds >= 0 || !t->prefix.limit) return rc;
+        t->prefix.limit = t->prefix.limit > MEGA ? t->prefix.limit / 2 : 0;
+    }
 }
 
 int budget_choose(struct trainer *t)
@@ -231,16 +237,11 @@ int budget_choose(struct trainer *t)
     if (!rc) rc = trainer_size(t);
     if (!rc) rc = find_fixed(t, &s.fixed);
     double without = predict_step(t);
-    int64_t bytes = bytes_of(t, &s.fixed) + gather_bytes(t) + t->features.cap * 4;
+    int64_t bytes = bytes_of(t, &s.fixed), kept = kept_bytes(t);
     if (!rc) rc = find_least(&s);
     if (!rc && s.limit < t->least) return too_tight(t, &s.fixed);
-    /* Outputs of a frozen part save more than anything else costs; what does not fit of them
-     * is computed in each epoch. */
-    s.cache = t->features.on ? t->features.cap * 4 : 0;
-    for (; !rc; s.cache /= 2) {
-        rc = search_all(&s);
-        if (s.seconds >= 0 || !s.cache) break;
-    }
+    if (!rc) t->prefix.limit = kept;
+    if (!rc) rc = search_caches(&s);
     if (!rc && s.seconds < 0) return too_tight(t, &s.fixed);
     if (!rc) rc = settle(t, &s);
     if (!rc) describe(t, &s, without, bytes);

@@ -6,7 +6,21 @@
 
 #include "train/train.h"
 
-static const char *const kinds[] = { "weight", "state0", "state1" };
+/* The tensors of a trained parameter: its values, and the parts of its states. */
+enum { KINDS = 1 + 2 * STATES };
+static const char *const kinds[KINDS] = { "weight", "state0", "scale0", "state1", "scale1" };
+
+/* Its memory, elements and type; NULL where the storage has no such part. */
+static void *kind_at(const struct trainer *t, const struct trained *p, int kind, int64_t *n,
+                     const struct qtype **type)
+{
+    int k = (kind - 1) / 2, part = (kind - 1) % 2;
+    const struct storage_part *s = kind ? &p->storage->part[part] : NULL;
+    *n = s ? storage_count(s, p->n) : p->n;
+    *type = s && s->type ? qtype_by_name(s->type) : &qtype_f32;
+    if (!s) return p->p->own;
+    return s->type && k < t->optimizer->states ? state_part(t, p, k, part) : NULL;
+}
 
 /* What must agree between the run that saved and the one that resumes. */
 static int64_t fingerprint(const struct trainer *t, int i)
@@ -23,12 +37,13 @@ static int64_t fingerprint(const struct trainer *t, int i)
     case 8: return t->o.no_shuffle;
     case 9: return t->whole;
     case 10: return t->m->compute.half ? 16 : 32;
+    case 11: return t->storage->bits;
     default: return -1;
     }
 }
 static const char *const fingerprint_names[] = { "rows", "tensors", "floats", "batch", "accumulate",
     "seed", "steps", "packing", "no_shuffle", "max_tokens",
-    "compute_bits" };
+    "compute_bits", "state_bits" };
 
 static int put_json(const struct trainer *t, const char *path)
 {
@@ -92,24 +107,24 @@ static int put_state(const struct trainer *t, const char *path)
     struct arena a;
     int rc = PEFT_OK;
     arena_init(&a, &t->m->host.mem);
-    int kinds_n = 1 + t->optimizer->states;
-    int64_t n = 0, most = t->n_list * (kinds_n + 1);
+    int64_t n = 0, most = t->n_list * (KINDS + 1);
     while (indexed(t, n)) n++;
     struct store_out *out = arena_alloc(&a, (most + n) * (int64_t)sizeof(*out));
     n = 0;
     if (!out) rc = PEFT_ENOMEM;
     for (int64_t i = 0; i < t->n_list && !rc; i++)
-        for (int k = 0; k < kinds_n && !rc; k++) {
+        for (int k = 0; k < KINDS && !rc; k++) {
             char name[300];
             const struct trained *p = &t->list[i];
+            const struct qtype *type;
+            int64_t count;
+            const void *at = kind_at(t, p, k, &count, &type);
+            if (!at) continue;
             int len =
                 snprintf(name, sizeof(name), "%s.%lld.%s", kinds[k], (long long)i, p->p->name);
             char *kept = arena_strndup(&a, name, len);
-            out[n++] = (struct store_out){ .name = kept,
-                                           .type = &qtype_f32,
-                                           .n_dims = 1,
-                                           .dims = { p->n },
-                                           .data = k ? t->state[k - 1] + p->at : p->p->own };
+            out[n++] = (struct store_out){ .name = kept, .type = type, .n_dims = 1,
+                                           .dims = { count }, .data = at };
             if (!kept) rc = PEFT_ENOMEM;
         }
     if (!rc) rc = put_own(t, &a, out, &n);
@@ -200,12 +215,19 @@ static int read_json(const struct trainer *t, const char *path, struct position 
 }
 
 /* NULL with a message when it is not there. */
-static const float *find_floats(const struct store *s, const char *name, int64_t n)
+static const void *find_data(const struct store *s, const char *name, const struct qtype *type,
+                             int64_t n)
 {
     const struct store_tensor *x = store_find(s, name);
-    if (x && x->type == &qtype_f32 && x->count == n) return x->data;
-    fail(PEFT_EFORMAT, "the checkpoint has no tensor %s of %lld floats", name, (long long)n);
+    if (x && x->type == type && x->count == n) return x->data;
+    fail(PEFT_EFORMAT, "the checkpoint has no tensor %s of %lld numbers of type %s", name,
+         (long long)n, type->name);
     return NULL;
+}
+
+static const float *find_floats(const struct store *s, const char *name, int64_t n)
+{
+    return find_data(s, name, &qtype_f32, n);
 }
 
 static int read_own(struct trainer *t, const struct store *s, int copy)
@@ -232,15 +254,20 @@ static int read_own(struct trainer *t, const struct store *s, int copy)
 static int read_state(struct trainer *t, const struct store *s, int copy)
 {
     for (int64_t i = 0; i < t->n_list; i++)
-        for (int k = 0; k < 1 + t->optimizer->states; k++) {
+        for (int k = 0; k < KINDS; k++) {
             char name[300];
             const struct trained *p = &t->list[i];
+            const struct qtype *type;
+            int64_t n;
+            void *at = kind_at(t, p, k, &n, &type);
+            if (!at) continue;
             snprintf(name, sizeof(name), "%s.%lld.%s", kinds[k], (long long)i, p->p->name);
-            const float *x = find_floats(s, name, p->n);
+            const void *x = find_data(s, name, type, n);
             if (!x) return PEFT_EFORMAT;
-            if (copy) memcpy(k ? t->state[k - 1] + p->at : p->p->own, x, (size_t)p->n * 4);
+            if (copy) memcpy(at, x, (size_t)(n * type->bytes));
         }
     t->m->edits++;
+    t->prefix.edits = t->m->edits;
     return read_own(t, s, copy);
 }
 

@@ -28,8 +28,7 @@ static struct batch_size batch_of(const struct trainer *t, int64_t tokens)
 static int measure(struct trainer *t, int64_t tokens, const char *only, double deadline)
 {
     t->max = batch_of(t, tokens);
-    t->max_rows = per_rows(t->objective->per, t->max.tokens, t->max.targets, t->max.seqs);
-    return trainer_measure(t, only, deadline, REACH);
+    return trainer_measure(t, only, deadline, MIN(REACH, t->slab));
 }
 
 /* The time that is spent on it is small beside that of the run. */
@@ -37,7 +36,6 @@ int predict_begin(struct trainer *t)
 {
     static const double rate = 1e11, share = 0.02, least = 0.1, most = 0.2;
     const struct batch_size max = t->max;
-    int64_t rows = t->max_rows;
     double run = t->flops * (double)trainer_micros(t) * (double)t->steps / rate;
     double now = os_seconds(), deadline = now + MIN(MAX(run * share, least), most);
     if (t->pace) return PEFT_OK;
@@ -46,15 +44,14 @@ int predict_begin(struct trainer *t)
     if (!rc) rc = measure(t, LARGE, NULL, deadline);
     if (!rc && t->d->max_len > LARGE) rc = measure(t, LONG, "attention", deadline);
     t->max = max;
-    t->max_rows = rows;
     return rc;
 }
 
 /* Clearing and adding up the gradients, and the optimizer's pass over all it has. */
 static double update_seconds(const struct trainer *t)
 {
-    double each = 4 * (2 + 1 + 2) + 8.0 * t->optimizer->states;
-    return pace_bytes(t->pace, each * (double)t->n_floats);
+    double floats = 4.0 * (1 + 1 + 1 + 2) * (double)t->n_floats;
+    return pace_bytes(t->pace, floats + 2.0 * (double)(t->state_bytes * t->optimizer->states));
 }
 
 /* Mapped pages come back 64 KB at a time, in about this many seconds a byte. */
@@ -90,22 +87,33 @@ static struct batch_size mean_batch(struct trainer *t)
                                 div_up(sum.others, n) };
 }
 
-/* Of a run whose steps are made of mean batches.  What is there already is kept. */
+/* What is computed below the cut, for all examples: seconds of one pass over them. */
+static double below_seconds(const struct trainer *t, double tokens)
+{
+    return t->prefix.on ? t->once * tokens / (double)MAX(t->prefix.train.room.tokens, 1) : 0;
+}
+
+/* Of a run whose steps are made of mean batches.  What is planned stays as it is. */
 int predict_run(struct trainer *t)
 {
     if (t->mean_seconds > 0 || t->stage != STAGE_IDLE) return PEFT_OK;
     const struct batch_size max = t->max;
-    int64_t rows = t->max_rows, slab = t->slab, scratch = t->scratch, eval_slab = t->eval_slab;
-    double flops = t->flops, epochs = (double)MIN(t->epochs, t->steps);
+    int64_t slab = t->slab, scratch = t->scratch, eval_slab = t->eval_slab;
+    double flops = t->flops;
+    t->has_tables = 1;
     int rc = predict_begin(t);
     t->max = mean_batch(t);
     if (!rc) rc = trainer_size(t);
     int64_t parts = batcher_count(t->batcher, 0);
-    double steps = (double)div_up(parts, trainer_micros(t));
-    t->mean_seconds = (double)parts / steps * (t->each + refill_seconds(t)) + update_seconds(t);
-    t->first_seconds = (double)parts * t->once * MIN(epochs, 1);
+    double steps = (double)div_up(parts, trainer_micros(t)), share = 0;
+    double below = below_seconds(t, (double)parts * (double)t->max.tokens);
+    if (t->prefix.on)
+        share = (double)t->prefix.train.cap / (double)MAX(t->prefix.train.at[t->d->n], 1);
+    t->mean_seconds = (double)parts / steps * (t->each + refill_seconds(t)) + update_seconds(t) +
+                      (1 - share) * below / steps;
+    t->first_seconds = share * below * MIN((double)t->steps / steps, 1);
+    t->has_tables = 0;
     t->max = max;
-    t->max_rows = rows;
     t->slab = slab;
     t->scratch = scratch;
     t->eval_slab = eval_slab;

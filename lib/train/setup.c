@@ -12,11 +12,14 @@ static int check_options(struct trainer *t)
     peft_train_opts *o = &t->o;
     const char *optimizer = o->optimizer ? o->optimizer : "adamw";
     const char *schedule = o->schedule ? o->schedule : "cosine";
+    const char *states = o->optimizer_states ? o->optimizer_states : "f32";
     for (int i = 0; optimizers[i]; i++)
         if (!strcmp(optimizers[i]->name, optimizer)) t->optimizer = optimizers[i];
     for (int i = 0; schedules[i]; i++)
         if (!strcmp(schedules[i]->name, schedule)) t->schedule = schedules[i];
     if (!t->optimizer) return fail(PEFT_EARG, "optimizer \"%s\", expected adamw", optimizer);
+    if (!(t->storage = storage_for(states)))
+        return fail(PEFT_EARG, "optimizer states \"%s\", expected f32, bf16 or 8bit", states);
     if (!t->schedule)
         return fail(PEFT_EARG, "schedule \"%s\", expected cosine, linear or constant", schedule);
     if (o->beta1 == 0) o->beta1 = 0.9f;
@@ -94,13 +97,14 @@ struct dummy { struct batch b; int32_t *zeros, *start, *rows; float *targets; };
 
 /* Sequences of equal length; with two stacks the first half of them has the
  * most tokens of sources, the other half those of targets. */
-static int make_dummy(struct trainer *t, struct arena *a, struct dummy *d)
+static int make_dummy(struct trainer *t, struct arena *a, const struct batch_size *size,
+                      struct dummy *d)
 {
     int two = t->m->stack[STACK_ENCODER].end > 0;
-    int64_t seqs = t->max.seqs, half = two ? seqs / 2 : 0;
-    int64_t tokens[2] = { t->max.first, two ? t->max.others : t->max.tokens };
+    int64_t seqs = size->seqs, half = two ? seqs / 2 : 0;
+    int64_t tokens[2] = { size->first, two ? size->others : size->tokens };
     int64_t all = two ? tokens[0] + tokens[1] : tokens[1];
-    int64_t n = MAX(all, MAX(t->max.targets, 2 * seqs)) + 1, each = half ? tokens[0] / half : 0;
+    int64_t n = MAX(all, MAX(size->targets, 2 * seqs)) + 1, each = half ? tokens[0] / half : 0;
     d->zeros = arena_alloc(a, n * 4);
     d->start = arena_alloc(a, (seqs + 1) * 4);
     d->rows = arena_alloc(a, n * 4);
@@ -122,7 +126,7 @@ static int make_dummy(struct trainer *t, struct arena *a, struct dummy *d)
                            .start = d->start,
                            .rows = d->rows,
                            .target = d->zeros,
-                           .n_target = t->max.targets,
+                           .n_target = size->targets,
                            .label = d->zeros,
                            .value = (const float *)d->zeros,
                            .targets = d->targets, .span = d->rows,
@@ -137,50 +141,71 @@ static void take_max(struct trainer *t, const struct plan_report *r)
     t->flops = MAX(t->flops, r->flops);
 }
 
-/* The same of time, of a graph that is run for each batch or only once for all (`once`). */
-static void take_time(struct trainer *t, int once)
+/* The same of time: of the graph of each batch, or of that below the cut. */
+static double graph_time(const struct trainer *t)
 {
-    double seconds = t->pace ? pace_plan(t->pace, t->graph) : 0;
-    if (once) t->once = seconds;
-    else t->each = seconds;
+    return t->pace ? pace_plan(t->pace, t->graph) : 0;
 }
 
-/* Plans the graphs that a step builds; finds what trains and whether the part
- * below the head is frozen. */
-static int plan_graphs(struct trainer *t, const struct batch *b)
+/* Whether what is frozen is worth keeping: only then are tables made. */
+static int plan_prefix(struct trainer *t, const struct tensor *features)
+{
+    struct prefix *x = &t->prefix;
+    const char *no = t->o.feature_cache < 0 ? "it was not wanted"
+                     : t->epochs < 2 && !x->path ? "no example is seen twice"
+                     : rope_by_length(t->m) ? "positions depend on the other texts of a batch"
+                     : t->augment.on ? "pictures are drawn anew for each epoch"
+                     : t->d->masks ? "masks are drawn anew for each epoch"
+                                   : NULL;
+    prefix_find(x, &t->pass, features);
+    if (x->on && !no)
+        return t->has_tables ? PEFT_OK : prefix_rows(x, t->d, &t->max, x->limit, &x->train);
+    if (!x->on) return PEFT_OK;
+    x->on = 0;
+    x->why = no;
+    return PEFT_OK;
+}
+
+/* Steps are cut in two graphs then: up to the cut, and from there on. */
+static int plan_parts(struct trainer *t, const struct batch *b, struct arena *a)
 {
     struct plan_report report;
-    struct tensor *x, *loss;
+    struct dummy d;
+    int rc = pass_begin(&t->pass);
+    if (rc) return rc;
+    struct tensor *x = prefix_cut(&t->prefix, &t->pass, b, NULL);
+    x = objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL);
+    if ((rc = graph_plan(t->graph, x, t->how.policy, &report))) return rc;
+    take_max(t, &report);
+    t->each = graph_time(t);
+    if ((rc = make_dummy(t, a, &t->prefix.train.room, &d))) return rc;
+    batch_pass(&t->pass, &d.b, t->d->max_len);
+    if ((rc = pass_begin(&t->pass))) return rc;
+    prefix_below(&t->prefix, &t->pass, &d.b);
+    rc = graph_plan(t->graph, NULL, RECOMPUTE_NONE, &report);
+    if (rc) return rc;
+    take_max(t, &report);
+    t->once = graph_time(t);
+    return PEFT_OK;
+}
+
+/* Plans the graphs that a step builds; finds what trains and what lies below. */
+static int plan_graphs(struct trainer *t, const struct batch *b, struct arena *a)
+{
+    struct plan_report report;
     int rc;
     batch_pass(&t->pass, b, t->d->max_len);
     t->pass.training = 1;
     if ((rc = pass_begin(&t->pass))) return rc;
-    x = t->objective->features(&t->pass, b);
-    loss = objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL);
-    if (loss && !loss->needs_grad) return PEFT_OK;            /* nothing trains: said later */
-    t->features.on = x && !x->needs_grad && t->o.feature_cache >= 0 && !rope_by_length(t->m) &&
-                     !t->augment.on && !t->d->masks;
-    rc = graph_plan(t->graph, loss, t->how.policy, &report);
-    if (rc) return rc;
-    if (!t->features.on) {
-        take_max(t, &report);
-        take_time(t, 0);
-        return PEFT_OK;
-    }
-    if ((rc = pass_begin(&t->pass))) return rc;
-    x = graph_leaf(t->graph, "features", &qtype_f32, t->max_rows, t->m->hp.embed, NULL, NULL);
-    loss = objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL);
-    rc = graph_plan(t->graph, loss, t->how.policy, &report);
-    if (rc) return rc;
+    struct tensor *x = t->objective->features(&t->pass, b);
+    if ((rc = plan_prefix(t, x))) return rc;
+    x = objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL);
+    if (x && !x->needs_grad) return PEFT_OK;                  /* nothing trains: said later */
+    rc = graph_plan(t->graph, x, t->how.policy, &report);
+    if (rc || t->prefix.on) return rc ? rc : plan_parts(t, b, a);
     take_max(t, &report);
-    take_time(t, 0);
-    t->pass.training = 0;
-    if ((rc = pass_begin(&t->pass))) return rc;
-    if ((x = t->objective->features(&t->pass, b))) graph_keep(x);
-    rc = graph_plan(t->graph, NULL, RECOMPUTE_NONE, &report);
-    if (!rc) take_max(t, &report);
-    if (!rc) take_time(t, 1);
-    return rc;
+    t->each = graph_time(t);
+    return PEFT_OK;
 }
 
 /* What an evaluation between steps needs beside the training graph. */
@@ -244,8 +269,12 @@ static int list_trained(struct trainer *t)
         if (!p->used || !p->trainable) continue;
         if (is_quantised(t, p)) return PEFT_EUNSUPPORTED;
         int decays = !t->o.no_decay || !glob_match(t->o.no_decay, p->name);
+        const struct storage *storage = storage_of(t->storage, param_len(p));
         t->list[t->n_list++] =
-            (struct trained){ p, t->n_floats, param_len(p), decays ? t->o.weight_decay : 0 };
+            (struct trained){ p, t->n_floats, param_len(p), t->n_blocks, t->state_bytes, storage,
+                              decays ? t->o.weight_decay : 0 };
+        t->n_blocks += div_up(param_len(p), STATE_BLOCK);
+        t->state_bytes += storage_bytes(storage, param_len(p));
         t->n_floats += div_up(param_len(p), 16) * 16;          /* every tensor begins on 64 bytes */
         t->n_own += p->states * param_len(p);
         adapters += p->adapter || is_kept(t->m, p);
@@ -264,12 +293,11 @@ int trainer_size(struct trainer *t)
     struct arena a;
     struct dummy d;
     arena_init(&a, &t->m->host.mem);
-    t->max_rows = per_rows(t->objective->per, t->max.tokens, t->max.targets, t->max.seqs);
     t->slab = t->scratch = t->eval_slab = 0;
     t->flops = t->each = t->once = 0;
     graph_chunks(t->graph, t->how.chunks);
-    int rc = make_dummy(t, &a, &d);
-    if (!rc) rc = plan_graphs(t, &d.b);
+    int rc = make_dummy(t, &a, &t->max, &d);
+    if (!rc) rc = plan_graphs(t, &d.b, &a);
     if (!rc) rc = plan_evaluation(t, &d.b);
     graph_reset(t->graph);
     arena_free(&a);
@@ -282,7 +310,7 @@ int trainer_measure(struct trainer *t, const char *only, double deadline, int64_
     struct arena a;
     struct dummy d;
     arena_init(&a, &t->m->host.mem);
-    int rc = make_dummy(t, &a, &d);
+    int rc = make_dummy(t, &a, &t->max, &d);
     batch_pass(&t->pass, &d.b, t->d->max_len);
     t->pass.training = 1;
     if (!rc) rc = pass_begin(&t->pass);
@@ -307,9 +335,17 @@ static int plan_run(struct trainer *t)
     if (!rc) rc = rope_reserve(t->m, t->d->max_len);
     if (!rc) rc = trainer_size(t);
     if (!rc) rc = list_trained(t);
-    if (!rc) rc = features_plan(t);
     if (!rc) rc = budget_choose(t);
     return rc;
+}
+
+int trainer_batches(struct trainer *t)
+{
+    struct batch_opts b = { .batch = t->o.batch, .packing = t->o.packing, .max_len = t->o.max_len,
+                            .shuffle = !t->o.no_shuffle, .seed = t->o.seed,
+                            .augment = t->augment, .parts = t->how.parts };
+    t->batcher = NULL;
+    return batcher_new(t->d, &b, &t->batcher);
 }
 
 int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, struct trainer **out)
@@ -330,15 +366,17 @@ int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, st
     if (!rc && t->augment.on && !d->vision)
         rc = fail(PEFT_EARG, "augmentation \"%s\", but the rows are no pictures", t->o.augment);
     t->how = (struct manner){ .parts = 1, .policy = wished_policy(t) };
-    struct batch_opts b = { t->o.batch, t->o.packing, t->o.max_len, !t->o.no_shuffle, t->o.seed,
-                            t->augment, 1 };
-    if (!rc) rc = batcher_new(d, &b, &t->batcher);
+    t->prefix = (struct prefix){ .m = m, .objective = objective, .path = t->o.cache_file,
+                                 .limit = t->o.feature_cache ? t->o.feature_cache : FEATURE_CACHE,
+                                 .file_limit = t->o.cache_file_limit };
+    if (!rc) rc = trainer_batches(t);
     if (!rc) rc = graph_new(&m->host, &m->compute, &t->graph);
     if (!rc) rc = pass_mem_new(&m->host, &t->mem);
     t->loss = (struct loss_opts){ t->o.scale != 0 ? t->o.scale : 20, t->o.margin != 0 ? t->o.margin
                                                                                       : 5 };
     t->pass = (struct pass){ .m = m, .g = t->graph, .mem = t->mem, .seed = t->o.seed,
                              .loss = &t->loss };
+    for (int plain = 0; plain < 2; plain++) tree_levels(t->levels[plain], plain);
     if (!rc) rc = count_steps(t);
     if (!rc) rc = plan_run(t);
     for (struct adapter *a = m->adapters; a && !rc; a = a->next)
@@ -347,14 +385,28 @@ int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, st
         trainer_free(t);
         return rc;
     }
+    if (t->prefix.on && !m->prefix) m->prefix = &t->prefix;
     *out = t;
     return PEFT_OK;
+}
+
+static void zero_piece(void *arg, int64_t begin, int64_t end, int worker)
+{
+    (void)worker;
+    memset((char *)arg + begin, 0, (size_t)(end - begin));
+}
+
+/* By all threads: the first touch of a page is what takes its time. */
+static void *zeroed(struct trainer *t, int64_t bytes)
+{
+    void *p = mem_alloc(&t->m->host.mem, bytes);
+    if (p) compute_rows(&t->m->compute, bytes, 1 << 20, zero_piece, p);
+    return p;
 }
 
 int trainer_prepare(struct trainer *t)
 {
     struct mem *mem = &t->m->host.mem;
-    int64_t dim = t->m->hp.embed;
     int rc = PEFT_OK;
     if (t->grads) return PEFT_OK;
     budget_begin(t);
@@ -362,23 +414,17 @@ int trainer_prepare(struct trainer *t)
     if (!rc) rc = graph_reserve(t->graph, t->slab, t->scratch);
     if (rc) return rc;
     if (t->n_own && !t->own && !(t->own = mem_array(mem, t->n_own, 4))) return PEFT_ENOMEM;
-    for (int k = 0; k < 2 && k < t->optimizer->states; k++)
-        if (!t->state[k] && !(t->state[k] = mem_array(mem, t->n_floats, 4))) return PEFT_ENOMEM;
+    for (int k = 0; k < t->optimizer->states; k++)
+        if (!t->state[k] && !(t->state[k] = zeroed(t, t->state_bytes))) return PEFT_ENOMEM;
     if (!t->norm_parts && !(t->norm_parts = mem_array(mem, div_up(t->n_floats, NORM_GRAIN), 8)))
         return PEFT_ENOMEM;
-    if (t->features.on && !t->features.at) {
-        t->features.data = mem_alloc(mem, t->features.cap * 4);
-        t->gather = mem_alloc(mem, t->max_rows * dim * 4);
-        int64_t places = t->d->n * t->d->texts, *at = mem_array(mem, places, 8);
-        if (!t->features.data || !t->gather || !at) {
-            mem_free(mem, at);
-            return PEFT_ENOMEM;
-        }
-        for (int64_t i = 0; i < places; i++) at[i] = -1;
-        t->features.at = at;
+    if (t->prefix.on && !t->prefix.gather) {
+        int64_t n = prefix_gather_rows(&t->prefix, &t->max) * t->prefix.width;
+        if (!(t->prefix.gather = mem_alloc(mem, n * 4))) return PEFT_ENOMEM;
     }
+    if (t->prefix.on && (rc = prefix_begin(&t->prefix, &t->prefix.train))) return rc;
     /* Last, since it marks that all is there. */
-    if (!(t->grads = mem_array(mem, t->n_floats, 4))) return PEFT_ENOMEM;
+    if (!(t->grads = mem_alloc(mem, t->n_floats * 4))) return PEFT_ENOMEM;
     float *own = t->own;
     for (int64_t i = 0; i < t->n_list; i++) {
         struct param *p = t->list[i].p;
@@ -456,15 +502,16 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
     }
     out->weights = unmapped + (t->how.lean ? MIN(t->held, mapped) : mapped);
     out->gradients = t->n_floats * 4;
-    out->optimizer = t->n_floats * 4 * t->optimizer->states + t->n_own * 4;
+    out->optimizer = t->state_bytes * t->optimizer->states + t->n_own * 4;
     out->activations = t->slab;
     out->scratch = t->scratch * pool_threads(m->pool) + linear_panels();
     out->data = data_bytes(t->d);
-    out->features = t->features.on ? t->features.cap * 4 + t->max_rows * m->hp.embed * 4 : 0;
+    out->features = prefix_bytes(&t->prefix, &t->max);
     out->process = process_bytes(t, out, unmapped);
     out->peak = out->weights + out->trainable + out->gradients + out->optimizer + out->activations +
                 out->scratch + out->data + out->features + out->process;
-    out->evaluation = t->o.memory_limit ? MAX(t->eval_slab - t->slab, 0) : t->eval_slab;
+    out->evaluation = (t->o.memory_limit ? MAX(t->eval_slab - t->slab, 0) : t->eval_slab) +
+                      prefix_eval_bytes(&t->prefix);
     out->steps = t->steps;
     out->tokens_per_step = t->whole * t->o.accumulate;
     out->flops_per_step = t->flops * (double)trainer_micros(t);
@@ -485,12 +532,10 @@ void trainer_free(struct trainer *t)
         t->list[i].p->grad = t->list[i].p->state = NULL;
     mem_free(mem, t->grads);
     mem_free(mem, t->own);
-    mem_free(mem, t->state[0]);
-    mem_free(mem, t->state[1]);
+    for (int k = 0; k < STATES; k++) mem_free(mem, t->state[k]);
     mem_free(mem, t->norm_parts);
-    mem_free(mem, t->features.data);
-    mem_free(mem, t->features.at);
-    mem_free(mem, t->gather);
+    if (t->m->prefix == &t->prefix) t->m->prefix = NULL;
+    prefix_free(&t->prefix);
     mem_free(mem, t->profile);
     batcher_free(t->batcher);
     graph_free(t->graph);

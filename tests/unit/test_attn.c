@@ -5,6 +5,7 @@
 
 #include "base/host.h"
 #include "kernel/kernel.h"
+#include "kernel/tile.h"
 #include "test.h"
 
 enum mask { FULL, CAUSAL, WINDOW, PACKED, PACKED_WINDOW, CROSS, CACHED, HOLES, MASKS };
@@ -15,13 +16,14 @@ struct run {
     struct attn a;
     int64_t n_q, n_k, n_lse, n_b;            /* elements */
     int32_t *lo, *hi, *self;
-    float *q, *k, *v, *bias, *dout, *out, *lse, *delta, *dq, *dk, *dv, *db, *old_q, *old_k, *old_b;
+    float *q, *k, *v, *bias, *dout, *out, *lse, *dq, *dk, *dv, *db, *old_q, *old_k, *old_b;
     double *r_out, *r_lse, *r_dq, *r_dk, *r_dv, *r_db;
 };
 
 static struct host host;
 static struct blas *blas[2];                 /* built in, best found */
 static const struct kernels *kernels;
+static const struct tile *half;              /* of the calls; NULL = in float32 */
 static uint32_t seed = 1;
 
 static float rnd(void)
@@ -104,7 +106,6 @@ static void run_new(struct run *r, const struct shape *s)
     r->old_k = randoms(r->n_k, 1);
     r->out = randoms(r->n_q, NAN);
     r->lse = randoms(r->n_lse, NAN);
-    r->delta = randoms(r->n_lse, NAN);
     r->dq = randoms(r->n_q, NAN);
     r->dk = randoms(r->n_k, NAN);
     r->dv = randoms(r->n_k, NAN);
@@ -120,7 +121,7 @@ static void run_new(struct run *r, const struct shape *s)
 
 static void run_free(struct run *r)
 {
-    void *all[] = {r->lo, r->hi, r->q, r->k, r->v, r->dout, r->out, r->lse, r->delta, r->dq, r->dk,
+    void *all[] = {r->lo, r->hi, r->q, r->k, r->v, r->dout, r->out, r->lse, r->dq, r->dk,
                    r->dv, r->old_q, r->old_k, r->r_out, r->r_lse, r->r_dq, r->r_dk, r->r_dv,
                    r->self, r->bias, r->db, r->old_b, r->r_db};
     for (size_t i = 0; i < ARRAY_LEN(all); i++) free(all[i]);
@@ -179,11 +180,13 @@ static void ref_run(struct run *r)
 /* --- the code under test */
 static void attn_run(struct run *r, int threads, int which, int backward, int add)
 {
-    struct compute c = {.k = kernels, .blas = blas[which], .scratch_each = attn_scratch(&r->a)};
+    struct compute c = {.k = kernels, .blas = blas[which], .scratch_each = attn_scratch(&r->a),
+                        .half = half};
     CHECK_EQ(pool_new(&host, threads, &c.pool), PEFT_OK);
     c.scratch = mem_alloc(&host.mem, c.scratch_each * pool_threads(c.pool));
     const float *bias = r->n_b ? r->bias : NULL;
-    attn_forward(&c, r->out, r->lse, r->q, r->k, r->v, bias, &r->a);
+    void *work = malloc((size_t)MAX(attn_forward_work(&r->a), attn_backward_work(&r->a)));
+    attn_forward(&c, r->out, r->lse, r->q, r->k, r->v, bias, &r->a, work);
     if (add) {
         memcpy(r->dq, r->old_q, (size_t)r->n_q * sizeof *r->dq);
         memcpy(r->dk, r->old_k, (size_t)r->n_k * sizeof *r->dk);
@@ -192,7 +195,8 @@ static void attn_run(struct run *r, int threads, int which, int backward, int ad
     }
     struct attn_grads g = {r->dq, r->dk, r->dv, r->n_b ? r->db : NULL, add, add, add, add};
     if (backward)
-        attn_backward(&c, &g, r->dout, r->q, r->k, r->v, bias, r->out, r->lse, r->delta, &r->a);
+        attn_backward(&c, &g, r->dout, r->q, r->k, r->v, bias, r->out, r->lse, &r->a, work);
+    free(work);
     mem_free(&host.mem, c.scratch);
     pool_free(c.pool);
 }
@@ -285,6 +289,33 @@ static void test_bias(void)
             if (mask == CROSS) s.nk = s.nk * 2 + 3;
             if (mask == CACHED) s.nk += 300;
             check_shape(&s, 1e-5);
+        }
+}
+
+/* Groups of heads whose keys' gradients are summed at once or head by head, and groups too
+ * large for a block; empty rows between texts. */
+static void test_groups(void)
+{
+    static const struct shape shapes[] = {
+        {305, 305, 12, 4, 20, PACKED, 0, 1, 0}, {305, 305, 12, 4, 20, HOLES, 0, 1, 0},
+        {130, 130, 200, 1, 4, CAUSAL, 0, 1, 0}, {400, 500, 21, 7, 8, CROSS, 0, 1, 0},
+        {300, 300, 300, 2, 3, PACKED_WINDOW, 0, 1, 0},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(shapes); i++) check_shape(&shapes[i], 5e-6);
+}
+
+/* Products in bfloat16, whose numbers have 8 bits. */
+static void test_half(void)
+{
+    const struct tile *tiles[] = {&tile_pair_c, tile_half(cpu_best()),
+                                  tile_pair.sum && cpu_has_unit(UNIT_PAIRS) ? &tile_pair : NULL};
+    for (size_t k = 0; k < ARRAY_LEN(tiles); k++)
+        for (int mask = 0; mask < MASKS && tiles[k]; mask++) {
+            struct shape s = {200, 200, 6, 2, mask % 2 ? 64 : 33, (enum mask)mask, 0, 1,
+                              mask % 3 == 0};
+            half = tiles[k];
+            check_shape(&s, 2e-2);
+            half = NULL;
         }
 }
 
@@ -431,6 +462,8 @@ int main(void)
         RUN(test_heads_and_dims);
         RUN(test_softcap);
         RUN(test_bias);
+        RUN(test_groups);
+        RUN(test_half);
         RUN(test_decode);
         RUN(test_empty);
         RUN(test_extreme);

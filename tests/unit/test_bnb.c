@@ -40,7 +40,7 @@ static void check_double(const char *src, const struct store_tensor *absmax)
     /* torch's sum depends on the processor's vectors, by a bit or two. */
     CHECK_NEAR(mean, *(const float *)piece("%s.nf4dq.offset", src)->data, 2e-7 * (double)mean);
     CHECK(!memcmp(largest, piece("%s.nf4dq.absmax2", src)->data, 4));
-    scales_levels(level);
+    tree_levels(level, 0);
     CHECK(!memcmp(level, piece("code.dynamic8")->data, sizeof(level)));
 }
 

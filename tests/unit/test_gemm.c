@@ -3,6 +3,7 @@
  * stored type, and equal bits for any number of threads. */
 #include "base/rng.h"
 #include "kernel/kernel.h"
+#include "kernel/decode.h"
 #include "kernel/sgemm.h"
 #include "kernel/tile.h"
 #include "test.h"
@@ -214,7 +215,7 @@ static void check_linear(const struct qtype *t, int64_t n, int64_t out, int64_t 
     float *dy = numbers(n * out, 25);
     float *sx = seen(x, n * in, half != NULL), *sy = seen(dy, n * out, half != NULL);
     float *sw = seen(g.value, in * out, half != NULL);
-    float *fx = half && n > 4 ? sx : x, *fw = half && n > 4 ? sw : g.value;
+    float *fx = half && n > FEW_ROWS ? sx : x, *fw = half && n > FEW_ROWS ? sw : g.value;
     for (int64_t i = 0; i < n; i++)
         for (int64_t o = 0; o < out; o++) {
             double s = 0;

@@ -86,6 +86,12 @@ static tensor *case_linear_add(struct setup *s)
     tensor *y = leaf(s, s->n, s->m), *x = leaf(s, s->n, s->d);
     return g_linear_add(s->g, y, x, weight(s, s->m, s->d, 0), 0.7f);
 }
+static tensor *case_low_rank(struct setup *s)
+{
+    tensor *x = leaf(s, s->n, s->d), *w = weight(s, s->m, s->d, 0);
+    tensor *a = leaf(s, 3, s->d), *b = leaf(s, s->m, 3);
+    return g_low_rank(s->g, g_linear(s->g, x, w), x, a, b, 0.7f);
+}
 static tensor *case_magnitude(struct setup *s)
 {
     int cols = s->variant >= TYPES;
@@ -378,6 +384,7 @@ static const struct op_case {
 } cases[] = {
     { &op_linear, case_linear, TYPES, 0, 1e-3 },
     { &op_linear_add, case_linear_add, TYPES, 0, 1e-3 },
+    { &op_low_rank, case_low_rank, TYPES, 0, 2e-3 },
     { &op_magnitude, case_magnitude, TYPES + 2, 0, 1e-3 },
     { &op_cayley, case_cayley, 6, 0, 2e-3 },
     { &op_lstm, case_lstm, 2, 0, 3e-3 },

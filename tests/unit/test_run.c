@@ -361,7 +361,7 @@ static void test_feature_cache(void)
         for (int i = 0; i < 6; i++) {
             OK(peft_train_step(t, &s));
             if (!k) first[i] = s.loss;
-            CHECK_NEAR(s.loss, first[i], 1e-9);
+            CHECK_NEAR(s.loss, first[i], 1e-6);
         }
         peft_trainer_free(t);
         peft_dataset_free(d);

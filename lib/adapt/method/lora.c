@@ -100,13 +100,13 @@ static struct tensor *lora_after(struct pass *p, const struct adapted *a, struct
                                  struct tensor *y)
 {
     if (a->part[LORA_A0])
-        y = g_linear_add(p->g, y, g_linear(p->g, x, nn_leaf(p, a->part[LORA_A0])),
-                         nn_leaf(p, a->part[LORA_B0]), -a->scale);
+        y = g_low_rank(p->g, y, x, nn_leaf(p, a->part[LORA_A0]), nn_leaf(p, a->part[LORA_B0]),
+                       -a->scale);
     x = nn_dropout(p, x, a->adapter->dropout);
     int twin = is_twin(a);
     struct tensor *down = nn_leaf(p, a->part[twin ? LORA_EMBED_B : LORA_A]);
-    struct tensor *low = g_linear(p->g, x, twin ? g_turn(p->g, down) : down);
-    y = g_linear_add(p->g, y, low, nn_leaf(p, a->part[twin ? LORA_EMBED_A : LORA_B]), a->scale);
+    struct tensor *up = nn_leaf(p, a->part[twin ? LORA_EMBED_A : LORA_B]);
+    y = g_low_rank(p->g, y, x, twin ? g_turn(p->g, down) : down, up, a->scale);
     if (!(a->method->parts[LORA_BIAS].flags & PART_IF_BIAS) || !a->part[LORA_BIAS]) return y;
     return g_bias(p->g, y, g_scale(p->g, nn_leaf(p, a->part[LORA_BIAS]), a->scale));
 }

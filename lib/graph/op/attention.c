@@ -3,7 +3,7 @@
  * Never T x T: see kernel.h's attn_forward.
  * q, y [nq, heads * head_dim], k and v [nk, kv_heads * head_dim], a bias of the
  * scores by distance [distances, heads] or none;
- * aux = log-sum-exp [nq, heads], temp = delta [nq, heads]. */
+ * aux = log-sum-exp [nq, heads]. */
 #include "graph/op.h"
 
 static int check_attention(const struct tensor *t, const struct attn *a)
@@ -48,7 +48,9 @@ static int shape_attention(struct tensor *t, struct graph *g)
     (void)g;
     t->rows = t->in[0]->rows;
     t->cols = t->in[0]->cols;
-    t->aux_bytes = t->temp_bytes = a->nq * a->heads * 4;
+    t->aux_bytes = a->nq * a->heads * 4;
+    t->work_bytes = attn_forward_work(a);
+    t->temp_bytes = attn_backward_work(a);
     int rc = check_attention(t, a);
     return rc ? rc : check_bias(t->in[3], a);
 }
@@ -62,7 +64,8 @@ static const float *bias_of(const struct tensor *t) { return t->in[3] ? t->in[3]
 
 static void forward_attention(const struct tensor *t, const struct run *r)
 {
-    attn_forward(r->c, t->x, t->aux, t->in[0]->x, t->in[1]->x, t->in[2]->x, bias_of(t), t->args);
+    attn_forward(r->c, t->x, t->aux, t->in[0]->x, t->in[1]->x, t->in[2]->x, bias_of(t), t->args,
+                 t->temp);
 }
 
 static float *attention_gradient(const struct tensor *t, int k)
@@ -77,7 +80,7 @@ static void backward_attention(const struct tensor *t, const struct run *r)
         attention_gradient(t, 3), adds(t, 0), adds(t, 1), adds(t, 2), adds(t, 3)
     };
     attn_backward(r->c, &g, t->g, t->in[0]->x, t->in[1]->x, t->in[2]->x, bias_of(t), t->x, t->aux,
-                  t->temp, t->args);
+                  t->args, t->temp);
 }
 
 /* The two products q k^T and p v over the pairs that are attended to. */
