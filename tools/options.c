@@ -295,7 +295,8 @@ static int set_value(const struct option *o, const char *value, struct args *arg
     case OPT_SIZE:
         if (size_parse(value, to))
             return 0;
-        return usage_error("--%s is \"%s\", expected bytes as 600M, 1.5G or 512MiB", o->name, value);
+        return usage_error("--%s is \"%s\", expected bytes as 600M, 1.5G or 512MiB", o->name,
+                           value);
     case OPT_TEXT:
         *(const char **)to = value;
         return 0;
