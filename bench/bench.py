@@ -25,6 +25,11 @@ class Env:
         self.peft, self.model, self.python, self.llama = (os.path.join(args.build, "peft"),
                                                           args.model, args.python, args.llama)
         self.megabytes = args.megabytes
+        with open("/proc/cpuinfo") as f:
+            flags = f.read()
+        # Elsewhere bfloat16 is slower, not faster.
+        self.half = "amx_bf16" in flags or "avx512_bf16" in flags
+        self.minilm, self.reviews = "build/models/minilm", "build/models/reviews.txt"
         self.folder, self.q4_k, self.adapter = (self.path(x) for x in (
             "model-f32", "model-q4_k.gguf", "adapter0"))
         os.makedirs(self.out, exist_ok=True)
@@ -52,8 +57,12 @@ class Env:
     def program(self, name):
         return os.path.join(self.build, name)
 
-    def shell(self, *command):
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def shell(self, *command, library=None):
+        env = dict(os.environ, **({"LIBPEFT_LIBRARY": library} if library else {}))
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=env)
+        if done.returncode:
+            raise Failed("%s\n%s" % (" ".join(command),
+                                     done.stderr.decode(errors="replace")[-2000:]))
 
     def machine(self):
         out = subprocess.run([self.peft, "doctor", "--json"], stdout=subprocess.PIPE, check=True)
@@ -139,9 +148,12 @@ def show_claims(found, markdown):
 # Of a contender: the heading, and how its figure is shown.
 COLUMNS = [("tokens_per_second", "tokens/s", "%.0f", 1), ("best", "best", "%.0f", 1),
            ("prompt_tokens_per_second", "prompt tokens/s", "%.0f", 1),
+           ("first_epoch_seconds", "epoch 1 s", "%.3f", 1),
+           ("later_epoch_seconds", "later epochs s", "%.4f", 1),
            ("peak_bytes", "peak MB", "%.0f", 1e-6),
            ("activation_bytes", "activations MB", "%.1f", 1e-6),
-           ("first_step", "first step s", "%.2f", 1), ("loss_difference", "loss differs", "%.1e", 1),
+           ("first_step", "first step s", "%.2f", 1),
+           ("loss_difference", "loss differs", "%.1e", 1),
            ("megabytes_per_second", "MB/s", "%.1f", 1), ("ratio", "ratio", "%.2f", 1)]
 
 
@@ -149,9 +161,11 @@ def show_results(found, markdown):
     for name, row in found["rows"].items():
         sides = {n: r for n, r in row["results"].items() if n != "roofline"}
         columns = [c for c in COLUMNS if any(c[0] in r for r in sides.values())]
-        if not columns:
-            continue
         print(("### %s\n" if markdown else "%s") % row["title"])
+        if not columns:
+            for n, r in sides.items():
+                print("%s: %s\n" % (n, ", ".join("%s %g" % x for x in r.items())))
+            continue
         table([""] + [c[1] for c in columns],
               [[n] + [c[2] % (r[c[0]] * c[3]) if r.get(c[0]) is not None else "" for c in columns]
                for n, r in sides.items()], markdown)

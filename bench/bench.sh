@@ -30,6 +30,7 @@ if [ -z "${BENCH_LLAMA:-}" ] && [ ! -e build/llama-venv/ready ]; then
     [ -z "$llama" ] || touch build/llama-venv/ready
 fi
 
+bench/fetch.sh
 exec python3 bench/bench.py --build "$BUILD" --model "$(tools/fetch_model.sh)" \
     --python "$python" --llama "$llama" --only "${BENCH_ONLY:-}" \
     --threads "${BENCH_THREADS:-$(getconf _NPROCESSORS_ONLN)}" --steps "${BENCH_STEPS:-4}" \

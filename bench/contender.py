@@ -34,8 +34,11 @@ class Contender:
         return json.loads(line)
 
     def step(self):
-        self.process.stdin.write(b"\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass                         # it has ended, and read says why
         row = self.read()
         row["since_start"] = time.monotonic() - self.began
         self.rows.append(row)
@@ -43,7 +46,10 @@ class Contender:
 
     def close(self):
         if self.process.returncode is None:
-            self.process.stdin.close()
+            try:
+                self.process.stdin.close()
+            except BrokenPipeError:
+                pass
             self.process.stdout.close()
             _, status, usage = os.wait4(self.process.pid, 0)
             self.process.returncode = os.waitstatus_to_exitcode(status)

@@ -3,6 +3,7 @@
 A row's `run(env)` returns contenders by name, each a dict of figures; a claim computes one
 number of them.  None: a side is missing.
 """
+import json
 import os
 import statistics
 from dataclasses import dataclass, field
@@ -11,8 +12,9 @@ import data
 from contender import Failed, Contender, output, take_turns
 
 BATCH, LENGTH, RANK, ALPHA = 4, 256, 16, 32
-OURS, OURS16 = "libpeft", "libpeft, bf16"
-PEER, PEER16 = "PyTorch", "PyTorch, bf16"
+OURS, OURS16 = "libpeft", "libpeft, bfloat16"
+PEER, PEER16 = "PyTorch", "PyTorch, bfloat16"
+LATER = "libpeft, later epochs"
 # Largest relative difference of a step's loss: of float32, and where one side is bfloat16.
 AGREE, AGREE16 = 1e-3, 3e-2
 
@@ -44,7 +46,7 @@ def figures(one):
     later = one.rows[1:]
     speeds = [r["tokens"] / r["seconds"] for r in later]
     return {"tokens_per_second": statistics.median(speeds), "best": max(speeds),
-            "steps": len(later), "peak_bytes": one.peak, "first_step": one.rows[0]["since_start"],
+            "steps": len(later), "tokens": later[-1]["tokens"], "peak_bytes": one.peak, "first_step": one.rows[0]["since_start"],
             "losses": [r["loss"] for r in one.rows], **one.ready}
 
 
@@ -83,23 +85,34 @@ class Training:
     masked: float = 0.0
     short: bool = False
     more: dict = field(default_factory=dict)       # further contenders: options of ours
+    again: bool = False                            # also one batch in epoch after epoch
     roofline: bool = False
 
     def rows(self, env, name, steps):
         n = self.batch * (steps + 1)
-        lengths = data.short_lengths(n) if self.short else [LENGTH] * n
+        # Packs of the shortest rows would need more of them.
+        lengths = data.short_lengths(2 * n) if self.short else [LENGTH] * n
         return data.write_rows(env.path(name + ".jsonl"), env.ids, lengths, self.masked)
 
     def commands(self, env, rows, steps):
         mine = [x.format(adapter=env.adapter) for x in self.ours]
         theirs = [x.format(adapter=env.adapter) for x in self.peer]
         base = ours(env, env.folder, rows, self.batch, steps + 1, self.lr, *mine)
-        found = {OURS: base, OURS16: base + ["--compute", "auto"]}
-        for name, extra in self.more.items():
-            found[name] = ours(env, env.folder, rows, self.batch, steps + 1, self.lr, *mine) + extra
+        found = {OURS: base}
+        if env.half:
+            found[OURS16] = base + ["--compute", "bf16"]
+        more = dict(self.more)
+        if self.again:
+            one = data.write_rows(env.path("again.jsonl"), env.ids, [LENGTH] * self.batch)
+            more[LATER] = ["--data", one]
+        for name, extra in more.items():
+            found[name] = base + extra
+            if env.half:
+                found[name + ", bfloat16"] = base + extra + ["--compute", "bf16"]
         if env.python:
             peer = peers(env, rows, self.batch, self.lr, *theirs)
             found[PEER] = peer
+        if env.python and env.half:
             found[PEER16] = peer + ["--dtype", "bfloat16"]
         return found
 
@@ -143,12 +156,31 @@ MASKED = Training(["--adapter", "{adapter}"], ["--adapter", "{adapter}"], masked
 FULL = Training(["--method", "full"], [], lr=1e-5)
 LAST = Training(["--method", "none", "--unfreeze",
                  "model.layers.26.*,model.layers.27.*,model.layers.28.*,model.layers.29.*"],
-                ["--last", "4"], lr=1e-4)
+                ["--last", "4"], lr=1e-4, again=True)
 PACKS = "libpeft, packed"
 SHORT = Training(["--adapter", "{adapter}", "--max-len", "256"], ["--adapter", "{adapter}"],
-                 batch=24, lr=1e-4, short=True,
-                 more={PACKS: ["--packing", "--batch", "4"],
-                       PACKS + ", bf16": ["--packing", "--batch", "4", "--compute", "auto"]})
+                 batch=8, lr=1e-4, short=True,
+                 more={PACKS: ["--packing", "--batch", "1"]})
+
+
+# ------------------------------------------------------------- a frozen part
+
+def run_head(env):
+    env.shell("python3", "bench/prefix.py", "--task", "head", "--minilm", env.minilm, "--reviews",
+              env.reviews, "--python", env.python, "--threads", str(env.threads), "--out", env.out,
+              *["--half"][:env.half], library=env.program("libpeft.so"))
+    with open(env.path("prefix.json")) as f:
+        results = json.load(f)["head"]["results"]
+    check_losses(results, PEER, {OURS: AGREE, OURS16: AGREE16, PEER16: AGREE16})
+    return results
+
+
+def sooner(text, key, aim):
+    def value(results):
+        mine, theirs = ([r[key] for n, r in results.items() if n.startswith(side)]
+                        for side in (OURS, PEER))
+        return min(theirs) / min(mine) if theirs else None
+    return Claim("%s, better over better of PyTorch's" % text, ">=", aim, "x", value)
 
 
 # --------------------------------------------------------- bases of fewer bits
@@ -161,7 +193,8 @@ def run_bases(env):
     for name, (model, extra) in kinds.items():
         command = ours(env, model, rows, BATCH, env.steps + 1, 1e-3, "--rank", str(RANK), *extra)
         commands[name] = command
-        commands[name + ", bf16"] = command + ["--compute", "auto"]
+        if env.half:
+            commands[name + ", bfloat16"] = command + ["--compute", "bf16"]
     return {n: figures(one) for n, one in take_turns(commands, env.steps).items()}
 
 
@@ -181,23 +214,28 @@ def available():
 
 
 def run_lengths(env):
-    results = {}
+    """A step of each after a first one, both in bfloat16 where the processor has it."""
+    results, last = {}, LENGTHS[-1]
+    dtype = "bfloat16" if env.half else "float32"
     for n in LENGTHS:
-        rows = data.write_rows(env.path("length.jsonl"), env.ids, [n] * 3)
-        mine = ours(env, env.model, rows, 1, 3, 1e-3, "--rank", str(RANK), "--max-len", str(n))
-        commands = {"libpeft %d" % n: mine,
-                    "libpeft %d, recompute" % n: mine + ["--recompute", "layers"]}
+        rows = data.write_rows(env.path("length.jsonl"), env.ids, [n] * 2)
+        mine = ours(env, env.model, rows, 1, 2, 1e-3, "--rank", str(RANK), "--max-len", str(n),
+                    "--compute", "auto")
+        commands = {"libpeft %d" % n: mine}
+        if n == last:
+            commands["libpeft %d, recompute" % n] = mine + ["--recompute", "layers"]
         # About 5 MB a token: what does not fit is left out.
         if env.python and available() > n * 5e6 + 2e9:
-            commands["PyTorch %d" % n] = peers(env, rows, 1, 1e-3, "--adapter", env.adapter)
+            commands["PyTorch %d" % n] = peers(env, rows, 1, 1e-3, "--adapter", env.adapter,
+                                               "--dtype", dtype)
         for name, command in commands.items():
             results[name] = figures(take_turns({name: command}, 1)[name])
     return results
 
 
-def growth(results, key, recompute=""):
-    first, last = (results["libpeft %d%s" % (n, recompute)] for n in (LENGTHS[0], LENGTHS[-1]))
-    return key(last) / key(first) / (LENGTHS[-1] / LENGTHS[0])
+def growth(results, key):
+    first, last = (results["libpeft %d" % n] for n in (LENGTHS[0], LENGTHS[-1]))
+    return key(last) / key(first)
 
 
 def flops_rate(figure):
@@ -245,8 +283,8 @@ def run_encode(env):
 def run_generate(env):
     numbers = [str(env.threads), "512", "64", "4"]
     results = {}
-    for name, extra in ((OURS, []), (OURS16, ["auto"])):
-        results[name], _ = output([env.program("bench_generate"), env.model, *numbers, *extra])
+    for name, kind in ((OURS, "f32"), (OURS16, "bf16"))[:1 + env.half]:
+        results[name], _ = output([env.program("bench_generate"), env.model, *numbers, kind])
     if env.llama:
         results["llama.cpp"], _ = output([env.llama, "bench/llama.py", env.model, *numbers])
     return results
@@ -256,7 +294,8 @@ def over_llama(key, text, aim):
     def value(results):
         if "llama.cpp" not in results:
             return None
-        return max(results[n][key] for n in (OURS, OURS16)) / results["llama.cpp"][key]
+        best = max(results[n][key] for n in (OURS, OURS16) if n in results)
+        return best / results["llama.cpp"][key]
     return Claim(text + " over llama.cpp", ">=", aim, "x", value)
 
 
@@ -284,17 +323,22 @@ ROWS = [
                    lambda r: r["roofline"]["share_of_blas"])),
     training("masked", "the same, half of the tokens masked", MASKED, faster(1.8), faster16(1.8)),
     Row("bases", "LoRA on bases of fewer bits, 4 x 256", run_bases,
-        [of_floats("Q4_1"), of_floats("Q4_K"), of_floats("Q4_1", ", bf16"),
-         of_floats("Q4_K", ", bf16")]),
+        [of_floats("Q4_1"), of_floats("Q4_K"), of_floats("Q4_1", ", bfloat16"),
+         of_floats("Q4_K", ", bfloat16")]),
     training("full", "full fine-tuning, 4 x 256", FULL, faster(1.5), faster16(1.5)),
-    training("last", "the last 4 layers only, 4 x 256", LAST, faster(2.0), faster16(2.0)),
+    training("last", "the last 4 layers only, 4 x 256", LAST, faster(2.0), faster16(2.0),
+             Claim("later epochs, better over better of PyTorch's", ">=", 2.0, "x",
+                   lambda r: ratio(r, (LATER, LATER + ", bfloat16"), (PEER, PEER16)))),
+    Row("head", "a head on MiniLM, 512 sentences, batches of 32", run_head,
+        [sooner("epoch 1", "first_epoch_seconds", 1.5),
+         sooner("later epochs", "later_epoch_seconds", 50)]),
     training("packed", "short examples, mean 40 tokens, at most 256, against padded", SHORT,
-             faster(3.0, OURS, PACKS), faster16(3.0, OURS, OURS16, PACKS, PACKS + ", bf16")),
+             faster(3.0, OURS, PACKS), faster16(3.0, OURS, OURS16, PACKS, PACKS + ", bfloat16")),
     Row("lengths", "1 x 512 to 4096, on the Q4_1 file", run_lengths,
         [Claim("activations a token, 4096 over 512", "<=", 1.05, "x",
-               lambda r: growth(r, lambda f: f["activation_bytes"])),
+               lambda r: growth(r, lambda f: f["activation_bytes"] / f["tokens"])),
          Claim("flops a second, 4096 over 512", ">=", 0.85, "x",
-               lambda r: growth(r, flops_rate) * LENGTHS[-1] / LENGTHS[0])]),
+               lambda r: growth(r, flops_rate))]),
     Row("memory", "1 x 512 on the Q4_1 file, layers recomputed", run_memory,
         [Claim("peak resident memory", "<=", 350, "MB",
                lambda r: r[OURS + ", recompute"]["peak_bytes"] / 1e6)]),
