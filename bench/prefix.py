@@ -22,6 +22,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "bindings", "python"))
 RATE = {"head": 1e-2, "layers": 1e-4}
 BATCH = {"head": 32, "layers": 4}
+PRECISIONS = {"f32": "float32", "bf16": "bfloat16"}     # ours, and PyTorch's name
 LENGTH, LAYERS = 256, 4
 # The least that `make bench` asks of the first epoch, and of later ones.
 AIMS = {"head": (1.5, 50), "layers": (2, 2)}
@@ -176,13 +177,13 @@ def contenders(args, task, data, start):
                 "--start", start, "--threads", str(args.threads), "--epochs", str(epochs),
                 "--compute", compute, *more]
 
-    found = {"libpeft": command(sys.executable, "ours", "f32")}
-    if args.half:
-        found["libpeft, bfloat16"] = command(sys.executable, "ours", "bf16")
-    if args.python:
-        found["PyTorch"] = command(args.python, "theirs", "float32", epochs=2)
-    if args.python and args.half:
-        found["PyTorch, bfloat16"] = command(args.python, "theirs", "bfloat16", epochs=2)
+    found = {}
+    for bits, names in PRECISIONS.items():
+        if args.precision not in (bits, "both"):
+            continue
+        found["libpeft, " + bits] = command(sys.executable, "ours", bits)
+        if args.python:
+            found["PyTorch, " + bits] = command(args.python, "theirs", names, epochs=2)
     return found
 
 
@@ -200,19 +201,16 @@ def show(task, results):
         print("%-20s %10.3f s %10.4f s %7.0f MB   %s"
               % (name, r["first_epoch_seconds"], r["later_epoch_seconds"], r["peak_bytes"] / 1e6,
                  " ".join("%.5f" % x for x in r["losses"])))
-    peers = [r for name, r in results.items() if name.startswith("PyTorch")]
-    if not peers:
-        return {}
     ratios = {}
-    for name, r in results.items():
-        if not name.startswith("libpeft"):
+    for bits in PRECISIONS:
+        one, peer = results.get("libpeft, " + bits), results.get("PyTorch, " + bits)
+        if not one or not peer:
             continue
-        for key in ("first_epoch_seconds", "later_epoch_seconds"):
-            ratios[name, key] = min(p[key] for p in peers) / r[key]
-        print("%s: epoch 1 %.2f times the better of PyTorch's (aim %g), later ones %.1f (aim %g)"
-              % (name, ratios[name, "first_epoch_seconds"], AIMS[task][0],
-                 ratios[name, "later_epoch_seconds"], AIMS[task][1]))
-    return {"%s %s" % k: v for k, v in ratios.items()}
+        epoch = min(peer["first_epoch_seconds"], peer["later_epoch_seconds"])
+        ratios[bits] = [epoch / one[key] for key in ("first_epoch_seconds", "later_epoch_seconds")]
+        print("%s: epoch 1 %.2f times PyTorch's speed (aim %g), later ones %.1f (aim %g)"
+              % (bits, ratios[bits][0], AIMS[task][0], ratios[bits][1], AIMS[task][1]))
+    return ratios
 
 
 def main():
@@ -224,7 +222,7 @@ def main():
     parser.add_argument("--python", default=os.environ.get("BENCH_PYTHON"))
     parser.add_argument("--out", default="build/bench")
     parser.add_argument("--compute", default="f32")
-    parser.add_argument("--half", action="store_true", help="bfloat16 of both as well")
+    parser.add_argument("--precision", default="f32", help="f32, bf16 or both")
     for name, value in (("threads", os.cpu_count()), ("steps", 16), ("epochs", 3), ("rounds", 1),
                         ("cache", 0)):
         parser.add_argument("--" + name, type=int, default=value)

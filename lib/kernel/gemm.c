@@ -24,11 +24,12 @@ enum {
     ROWS = 1024,                     /* of a block of panels */
     PANELS = ROWS * 1024,            /* its rows times its depth */
     DEPTH = 192,                     /* of a block; in bfloat16 a half more */
-    WIDE = 96,                       /* columns of a task, or else whole blocks */
-    MOST_WIDE = 256 + TILE_COLS,     /* no stored type has longer blocks; whole strips */
+    WIDE = 96, WIDEST = 288,         /* columns of a task, and whole blocks of the type */
+    MOST_WIDE = WIDEST + TILE_COLS,  /* in whole strips */
     STRIPS = MOST_WIDE * 2 * DEPTH,  /* they expanded */
     LINE = TILE_COLS * 2 * DEPTH,    /* what lies between */
     BLOCKS = 8,                      /* of the depth, at most, that they are of */
+    SPLIT_ROWS = 256,                /* with fewer, a task would expand too much for too little */
     SUM_ROWS = 128,                  /* that go through them; whole panels of all tiles */
     NARROW = 64,                     /* depth of a block of a narrow product */
     LINES = 32,                      /* at most, and an even number */
@@ -270,19 +271,34 @@ static void product_task(void *arg, int64_t task, int worker)
     if (t->end) t->end();
 }
 
-/* The part at work.  Columns that are expanded by one task only cost least, but
- * there should be enough tasks for all threads. */
-static void run_part(struct product *g)
+/* Columns of a task: as many as leave all threads the same share. */
+static int64_t width(const struct product *g)
 {
     const struct term *t = &g->term[0];
-    int64_t unit = t->transposed ? 1 : t->w.type->block, threads = pool_threads(g->c->pool);
-    g->wide = div_up(WIDE, unit) * unit;
+    int64_t threads = pool_threads(g->c->pool), unit = t->transposed ? 1 : t->w.type->block;
+    int64_t best = div_up(WIDE, unit) * unit, share = INT64_MAX;
+    for (int64_t wide = best, step = best; wide <= WIDEST; wide += step) {
+        int64_t most = div_up(div_up(g->cols, wide), threads) * wide;
+        if (most > share) continue;
+        best = wide;
+        share = most;
+    }
+    return best;
+}
+
+/* The part at work.  Columns that are expanded by one task only cost least, but
+ * there should be tasks for all threads. */
+static void run_part(struct product *g)
+{
+    int64_t threads = pool_threads(g->c->pool);
+    g->wide = width(g);
     int64_t across = div_up(g->cols, g->wide);
-    g->down = across < 2 * threads && threads > 1 ? div_up(2 * threads, across) : 1;
+    int64_t more = MIN(div_up(2 * threads, across), g->n / SPLIT_ROWS);
+    g->down = threads > 1 ? MAX(div_up(threads, across), more) : 1;
     g->rows = even_out(g->n, g->down, g->tile->mr);
     g->down = div_up(g->n, g->rows);
-    int64_t width = div_up(MIN(g->wide, g->cols), g->tile->nr) * g->tile->nr;
-    int64_t strips = width * tile_deep(g->tile, t->step) * g->tile->size;
+    int64_t columns = div_up(MIN(g->wide, g->cols), g->tile->nr) * g->tile->nr;
+    int64_t strips = columns * tile_deep(g->tile, g->term[0].step) * g->tile->size;
     g->blocks = MIN(MAX(STRIPS * 4 / strips, 1), BLOCKS);
     double work = (double)g->n * (double)g->cols * (double)g->depth;
     run_tasks(g->c, work, g->down * across, product_task, g);

@@ -22,15 +22,21 @@ int store_new(struct host *h, const char *path, struct store **out)
     return PEFT_OK;
 }
 
-void store_forget(const struct store *s, const void *data, int64_t n)
+bool store_forgets(const struct store *s, const void *data, int64_t n)
 {
     const uint8_t *at = data;
     peft_io os = { .size = sizeof os };
-    if (os_io_default(&os) || s->h->io.map != os.map) return;
+    if (os_io_default(&os) || s->h->io.map != os.map) return false;
     for (int64_t i = 0; i < s->n_views; i++) {
         const struct file_view *v = &s->views[i];
-        if (v->mapped && at >= v->data && at + n <= v->data + v->n) os_forget(data, n);
+        if (v->mapped && at >= v->data && at + n <= v->data + v->n) return true;
     }
+    return false;
+}
+
+void store_forget(const struct store *s, const void *data, int64_t n)
+{
+    if (store_forgets(s, data, n)) os_forget(data, n);
 }
 
 void store_close(struct store *s)

@@ -387,7 +387,10 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
     for (int64_t i = 0; (p = model_nth_param(m, i)); i++) {
         if (!p->counted) continue;
         out->total_params += param_len(p);
-        if (!p->own) out->weights += param_bytes(p);
+        /* A mapped tensor that trains is forgotten as soon as its float copy is made. */
+        if (!p->own && !(p->used && p->trainable && store_forgets(m->store, p->data,
+                                                                 param_bytes(p))))
+            out->weights += param_bytes(p);
     }
     for (int64_t i = 0; i < t->n_list; i++) {
         out->trainable_params += t->list[i].n;
