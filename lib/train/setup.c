@@ -135,6 +135,7 @@ static void take_max(struct trainer *t, const struct plan_report *r)
 {
     t->slab = MAX(t->slab, r->slab);
     t->scratch = MAX(t->scratch, r->scratch);
+    t->panels = MAX(t->panels, MAX(r->panels, PANELS_MIN));
     t->flops = MAX(t->flops, r->flops);
 }
 
@@ -396,7 +397,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
     out->gradients = t->n_floats * 4;
     out->optimizer = t->state_bytes * t->optimizer->states + t->n_own * 4;
     out->activations = t->slab;
-    out->scratch = t->scratch * pool_threads(m->pool) + linear_panels();
+    out->scratch = t->scratch * pool_threads(m->pool) + t->panels;
     for (int64_t i = 0; i < t->d->n; i++) {
         const struct example *x = &t->d->rows[i];
         out->data += (int64_t)sizeof(*x) + (x->ids ? x->n * (x->labels ? 8 : 4) : 0);
