@@ -75,7 +75,7 @@ void graph_watch(struct graph *g, void (*see)(void *arg, const struct tensor *t)
 enum recompute { RECOMPUTE_NONE = -1, RECOMPUTE_CHEAP = 0, RECOMPUTE_LAYERS = INT32_MAX };
 struct plan_report {
     int64_t slab;                        /* bytes: values, gradients, aux, temp */
-    int64_t scratch;                     /* bytes a worker */
+    int64_t scratch, panels;             /* bytes a worker; that all share (linear_panels) */
     int32_t nodes, backward_nodes, replayed;
     double flops, bytes;                 /* forward + backward + replayed: see struct cost */
 };

@@ -73,6 +73,7 @@ struct graph {
     char message[512];
     struct plan plan;
     struct plan_report report;
+    int64_t panels;                      /* of all plans so far */
     int planned;                         /* the plan is of the present nodes */
     char *slab;
     int64_t slab_bytes;

@@ -25,11 +25,17 @@ int graph_reserve_scratch(struct graph *g, int64_t scratch)
         mem_free(m, c->scratch);
         c->scratch = NULL;
         c->scratch_each = 0;
-        if (!align_ok(scratch, 64, &each) || !mul_ok(each, pool_threads(c->pool), &all) ||
-            !add_ok(all, linear_panels(), &all))
+        if (!align_ok(scratch, 64, &each) || !mul_ok(each, pool_threads(c->pool), &all))
             return fail(PEFT_ENOMEM, "scratch of %lld bytes", (long long)scratch);
         if (!(c->scratch = mem_alloc(m, all))) return PEFT_ENOMEM;
         c->scratch_each = each;
+    }
+    int64_t panels = MAX(g->panels, scratch ? PANELS_MIN : 0);
+    if (panels > c->panels_bytes) {
+        mem_free(m, c->panels);
+        c->panels_bytes = 0;
+        if (!(c->panels = mem_alloc(m, panels))) return PEFT_ENOMEM;
+        c->panels_bytes = panels;
     }
     return PEFT_OK;
 }

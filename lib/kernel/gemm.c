@@ -96,7 +96,14 @@ static const float *floats(const struct matrix *w, int64_t row, int64_t col, int
 }
 
 int64_t linear_scratch(void) { return SCRATCH * (int64_t)sizeof(float); }
-int64_t linear_panels(void) { return (PANELS + ROWS * LOW_RANK) * (int64_t)sizeof(float); }
+
+/* A few rows and a little depth more than there are, and a low-rank term's. */
+int64_t linear_panels(int64_t n, int64_t in, int64_t out)
+{
+    int64_t rows = MIN(n, PANELS) + PACK_ROWS, depth = MIN(MAX(in, out), PANELS) + PACK_ROWS;
+    int64_t most = MIN(rows * depth, PANELS) + MIN(rows, ROWS) * LOW_RANK;
+    return MAX(most * (int64_t)sizeof(float), PANELS_MIN);
+}
 
 /* --------------------------------------------------- products by tiles */
 
@@ -159,7 +166,7 @@ static void run_tasks(const struct compute *c, double work, int64_t tasks, pool_
 
 /* --- panels */
 
-static void pack_task(void *arg, int64_t task, int worker)
+static void panel_task(void *arg, int64_t task, int worker)
 {
     const struct product *g = arg;
     const struct term *t = &g->term[g->terms - 1];
@@ -175,10 +182,10 @@ static void pack_task(void *arg, int64_t task, int worker)
 }
 
 /* Of the last term, and for the first of the part at work. */
-static void pack(struct product *g)
+static void make_panels(struct product *g)
 {
     double work = 16.0 * (double)g->n * (double)(g->terms == 1 ? g->depth : g->term[1].depth);
-    run_tasks(g->c, work, div_up(g->n, PACK_ROWS), pack_task, g);
+    run_tasks(g->c, work, div_up(g->n, PACK_ROWS), panel_task, g);
 }
 
 /* --- strips */
@@ -238,7 +245,7 @@ static void sum_blocks(const struct tile *t, const struct block *b, int n, const
             for (int k = 0; k < n; k++)
                 part[k] = (struct tile_part){ b[k].depth, b[k].panels + (at->row + r) * b[k].each,
                                               b[k].strips + s * b[k].each };
-            t->sum(part, n, at->c + r * at->ld + s, at->ld, MIN(t->mr, at->rows - r),
+            t->sum_parts(part, n, at->c + r * at->ld + s, at->ld, MIN(t->mr, at->rows - r),
                    MIN(t->nr, at->cols - s), alpha, beta);
         }
 }
@@ -304,31 +311,40 @@ static void run_part(struct product *g)
     run_tasks(g->c, work, g->down * across, product_task, g);
 }
 
+/* Rows and blocks of the depth that the panels have room for, besides a second term's. */
+static int64_t room(const struct product *g, int64_t *blocks)
+{
+    int64_t rows = MIN(g->n, ROWS), more = g->term[1].depth, step = g->term[0].step, each;
+    while (each = panel_bytes(g->tile, rows, step),
+           each + panel_bytes(g->tile, rows, more) > g->c->panels_bytes && rows > g->tile->mr)
+        rows = div_up(rows / 2, g->tile->mr) * g->tile->mr;
+    *blocks = MAX((g->c->panels_bytes - panel_bytes(g->tile, rows, more)) / each, 1);
+    return rows;
+}
+
 /* With `low` the narrow product of the same A, whose result is the second term's A. */
 static void by_tiles(struct product *g, struct product *low)
 {
-    int64_t n = g->n, most = MIN(n, ROWS), depth = g->term[0].depth;
-    char *panels = (char *)compute_scratch(g->c, pool_threads(g->c->pool));
+    int64_t n = g->n, depth = g->term[0].depth, blocks;
     for (int k = 0; k < 2; k++) g->term[k].step = step_of(g->tile, &g->term[k]);
-    int64_t step = g->term[0].step;
-    int64_t blocks = MAX(PANELS * 4 / panel_bytes(g->tile, most, step), 1);
-    g->term[0].panels = panels;
-    g->term[1].panels = panels + PANELS * 4;
-    for (g->row = 0; g->row < n; g->row += ROWS) {
-        g->n = MIN(ROWS, n - g->row);
+    int64_t most = room(g, &blocks), step = g->term[0].step;
+    g->term[0].panels = (char *)g->c->panels;
+    g->term[1].panels = g->term[0].panels + panel_bytes(g->tile, most, step) * blocks;
+    for (g->row = 0; g->row < n; g->row += most) {
+        g->n = MIN(most, n - g->row);
         for (g->from = 0; g->from < depth; g->from += g->depth) {
             g->depth = MIN(blocks * step, depth - g->from);
             g->terms = 1;
-            pack(g);
+            make_panels(g);
             if (low) {
                 low->row = g->row, low->n = g->n, low->from = g->from, low->depth = g->depth;
                 low->term[0].step = step;
-                low->term[0].panels = panels;
+                low->term[0].panels = g->term[0].panels;
                 run_part(low);
             }
             if (low && g->from + g->depth == depth) {
                 g->terms = 2;
-                pack(g);
+                make_panels(g);
             }
             run_part(g);
         }

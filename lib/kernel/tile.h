@@ -25,13 +25,16 @@ struct tile {
     /* Rows [p, p + rows) of a strip, which are b[rows, cols]; p is a multiple of
      * `together`, and so is `rows` but for the last ones. */
     void (*put)(void *to, int64_t p, const float *b, int64_t ld, int64_t rows, int64_t cols);
-    /* C[rows <= mr, cols <= nr] = alpha sum over p of a[.][p] b[p][.] + beta C, over
-     * the depth of one or two parts.  C is not read when beta is 0.  Every element is
-     * summed in the order of p, wherever it lies in a tile. */
-    void (*sum)(const struct tile_part *part, int parts, float *c, int64_t ldc, int64_t rows,
-                int64_t cols, float alpha, float beta);
-    /* The same of one part whose b is no strip: row p of B is at b + p * ldb.  NULL:
-     * not for these tiles. */
+    /* C[rows <= mr, cols <= nr] = alpha sum over p of a[.][p] b[p][.] + beta C.
+     * C is not read when beta is 0.  Every element is summed in the order of p,
+     * wherever it lies in a tile. */
+    void (*sum)(int64_t depth, const void *a, const void *b, float *c, int64_t ldc,
+                int64_t rows, int64_t cols, float alpha, float beta);
+    /* The same over the depth of some parts, one after another. */
+    void (*sum_parts)(const struct tile_part *part, int parts, float *c, int64_t ldc,
+                      int64_t rows, int64_t cols, float alpha, float beta);
+    /* C += a b, where b is no strip: row p of B is at b + p * ldb.  NULL: not by
+     * these tiles. */
     void (*sum_rows)(int64_t depth, const float *a, const float *b, int64_t ldb, float *c,
                      int64_t ldc, int64_t rows, int64_t cols);
     /* Around the calls of `sum` in a thread; or NULL. */

@@ -123,17 +123,23 @@ static inline __attribute__((always_inline)) void sum_sides(
         memcpy(c + i * ldc, to + i * NR, (size_t)cols * sizeof *c);
 }
 
-static void amx_sum(const struct tile_part *part, int parts, float *c, int64_t ldc, int64_t rows,
-                    int64_t cols, float alpha, float beta)
+static void amx_sum_parts(const struct tile_part *part, int parts, float *c, int64_t ldc,
+                          int64_t rows, int64_t cols, float alpha, float beta)
 {
     if (cols <= SIDE) sum_sides(part, parts, c, ldc, rows, cols, alpha, beta, 1, 0);
     else if (rows <= SIDE) sum_sides(part, parts, c, ldc, rows, cols, alpha, beta, 0, 1);
     else sum_sides(part, parts, c, ldc, rows, cols, alpha, beta, 1, 1);
 }
 
+static void amx_sum(int64_t depth, const void *a, const void *b, float *c, int64_t ldc,
+                    int64_t rows, int64_t cols, float alpha, float beta)
+{
+    amx_sum_parts(&(struct tile_part){ depth, a, b }, 1, c, ldc, rows, cols, alpha, beta);
+}
+
 const struct tile tile_amx = { "amx", MR, NR, sizeof(word) / 2, DEEP, 2, amx_pack,
-                               amx_pack_turned, pair_turn, pair_put, amx_sum, NULL, amx_begin,
-                               amx_end };
+                               amx_pack_turned, pair_turn, pair_put, amx_sum, amx_sum_parts, NULL,
+                               amx_begin, amx_end };
 #else
 #include "kernel/tile.h"
 const struct tile tile_amx = { 0 };

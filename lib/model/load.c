@@ -611,6 +611,7 @@ void model_free(struct model *m)
     blas_close(&m->host, m->blas);
     pool_free(m->pool);
     mem_free(&m->host.mem, m->compute.scratch);
+    mem_free(&m->host.mem, m->compute.panels);
     mem_free(&m->host.mem, m->params);
     mem_free(&m->host.mem, m->sites);
     mem_free(&m->host.mem, m->path);

@@ -42,7 +42,7 @@ static int find_fixed(const struct trainer *t, struct fixed *f)
 static int64_t bytes_of(const struct trainer *t, const struct fixed *f)
 {
     return f->bytes + (t->how.lean ? f->lean : f->mapped) + MAX(t->slab, t->eval_slab) +
-           t->scratch * pool_threads(t->m->pool) + linear_panels() +
+           t->scratch * pool_threads(t->m->pool) + t->panels +
            prefix_bytes(&t->prefix, &t->max);
 }
 

@@ -138,6 +138,7 @@ static void take_max(struct trainer *t, const struct plan_report *r)
 {
     t->slab = MAX(t->slab, r->slab);
     t->scratch = MAX(t->scratch, r->scratch);
+    t->panels = MAX(t->panels, MAX(r->panels, PANELS_MIN));
     t->flops = MAX(t->flops, r->flops);
 }
 
@@ -482,7 +483,7 @@ static int64_t process_bytes(const struct trainer *t, const peft_plan *p, int64_
         if (t->list[i].p->own) rest -= t->list[i].n * 4;
     if (t->grads) rest -= p->gradients + p->optimizer + p->activations + p->features;
     if (m->compute.scratch)
-        rest -= m->compute.scratch_each * pool_threads(m->pool) + linear_panels();
+        rest -= m->compute.scratch_each * pool_threads(m->pool) + m->compute.panels_bytes;
     rest += MAX(0, os_rss_private() - m->private_before - live);
     return m->rss_before + MAX(0, rest) + store_header(m->store) + CODE +
            WORKER * pool_threads(m->pool);
@@ -505,7 +506,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
     out->gradients = t->n_floats * 4;
     out->optimizer = t->state_bytes * t->optimizer->states + t->n_own * 4;
     out->activations = t->slab;
-    out->scratch = t->scratch * pool_threads(m->pool) + linear_panels();
+    out->scratch = t->scratch * pool_threads(m->pool) + t->panels;
     out->data = data_bytes(t->d);
     out->features = prefix_bytes(&t->prefix, &t->max);
     out->process = process_bytes(t, out, unmapped);

@@ -154,7 +154,7 @@ struct trainer {
     double *norm_parts;             /* [n_floats / NORM_GRAIN] */
     struct prefix prefix;           /* what is frozen below all that trains */
     struct batch_size max;          /* of any batch */
-    int64_t slab, scratch;          /* of the largest graph */
+    int64_t slab, scratch, panels;  /* of the largest graph */
     int64_t eval_slab;              /* of evaluating one as large */
     int has_tables;                 /* of the prefix, which stay while sizes are tried */
     struct manner how;
