@@ -26,7 +26,7 @@ enum {
     KEYS = 128,         /* keys of a tile of scores */
     UNIT = 32,          /* no tile has more rows, nor fills a depth up to more */
     FEW = 2,            /* queries that pass over keys as they lie, as in decoding */
-    CHAINS = 16         /* chains and heads of keys that keep threads busy */
+    CHAINS = 12         /* chains and heads of keys that keep threads busy */
 };
 
 struct attn_job {
