@@ -147,6 +147,7 @@ static int begin_step(struct trainer *t)
     t->seconds = 0;
     compute_rows(&t->m->compute, t->n_floats, NORM_GRAIN, clear_piece, t->grads);
     t->stage = STAGE_MICRO;
+    t->prefix.busy = 1;
     return PEFT_OK;
 }
 
@@ -158,6 +159,7 @@ static int undo_step(struct trainer *t, int rc)
     t->epoch = t->epoch0;
     t->index = t->index0;
     t->stage = STAGE_IDLE;
+    t->prefix.busy = 0;
     return rc;
 }
 
@@ -178,6 +180,7 @@ static int finish_step(struct trainer *t, peft_step *out)
     out->tokens_seen = t->tokens_seen;
     out->seconds = t->seconds;
     t->stage = STAGE_IDLE;
+    t->prefix.busy = 0;
     card_step(t, out);
     return PEFT_OK;
 }
