@@ -400,7 +400,7 @@ struct kept_rows *prefix_eval(struct prefix *x, const struct dataset *d,
                               const struct objective *o, const struct batch_size *most, int *rc)
 {
     *rc = PEFT_OK;
-    if (!x || !x->on || d->masks || d->host != &x->m->host) return NULL;
+    if (!x || !x->on || x->busy || d->masks || d->host != &x->m->host) return NULL;
     if (at_features(x) && (o->features != x->objective->features || o->per != x->objective->per))
         return NULL;
     prefix_check(x);

@@ -51,6 +51,7 @@ struct prefix {
     struct kept_file *file;
     uint64_t edits;                 /* the model's, which are ours as well */
     int begun;
+    int busy;                       /* a step is in flight: its batches and values stay */
     struct kept_rows train, eval;   /* eval: of the data set that was evaluated last */
     struct tensor *below[STACKS];   /* what the graph of a group makes */
     float *gather;                  /* a training batch's values */

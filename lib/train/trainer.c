@@ -148,6 +148,7 @@ static int begin_step(struct trainer *t)
     t->seconds = 0;
     compute_rows(&t->m->compute, t->n_floats, NORM_GRAIN, clear_piece, t->grads);
     t->stage = STAGE_MICRO;
+    t->prefix.busy = 1;
     return PEFT_OK;
 }
 
@@ -159,6 +160,7 @@ static int undo_step(struct trainer *t, int rc)
     t->epoch = t->epoch0;
     t->index = t->index0;
     t->stage = STAGE_IDLE;
+    t->prefix.busy = 0;
     budget_lend(t);
     return rc;
 }
@@ -180,6 +182,7 @@ static int finish_step(struct trainer *t, peft_step *out)
     out->tokens_seen = t->tokens_seen;
     out->seconds = t->seconds;
     t->stage = STAGE_IDLE;
+    t->prefix.busy = 0;
     budget_lend(t);
     card_step(t, out);
     return PEFT_OK;

@@ -645,7 +645,12 @@ static void test_steps(void)
     for (int i = 0; i < STEPS; i++) {
         OK(peft_train_run_for(t, 0, &s));
         if (i == 5) OK(peft_trainer_cancel(t));
-        while (s.more && i != 5) OK(peft_train_run_for(t, 0, &s));
+        peft_evaluation v = { .size = sizeof(v) };
+        for (int k = 0; s.more && i != 5; k++) {
+            if (k % 40 == 7) OK(peft_eval(m, d, NULL, &v));       /* within the step */
+            OK(peft_train_run_for(t, 0, &s));
+        }
+        if (i == 3) OK(peft_eval(m, d, NULL, &v));
         if (i == 5) {
             REFUSED(peft_train_run_for(t, 0, &s), PEFT_ECANCELLED);
             OK(peft_train_step(t, &s));
