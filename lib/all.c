@@ -2,9 +2,6 @@
  * build without make: compile this file and kernel/{level,quant,sgemm}_*.c, the
  * latter with their flags in the Makefile, all with -Ilib -Iinclude. */
 
-<<<<<<< HEAD
-=======
->>>>>>> main
 #include "base/buf.c"
 #include "base/cpu.c"
 #include "base/error.c"

@@ -5,7 +5,10 @@
  * by itself, forward and backward, on memory of its own.  Two measurements of a
  * kind at different sizes give fixed seconds and seconds per unit of work:
  *
- *     seconds = fixed + slope * work,  and at least bytes / bandwidth
+ *     seconds = fixed + slope * work,  and at least 2 bytes / bandwidth of an op
+ *
+ * without flops: values that caches hold between the nodes of a small graph come
+ * from memory in a large one.
  *
  * work: flops, or bytes of an op that has none.  A long forward counts by steps. */
 #include "graph/pace.h"
@@ -90,28 +93,28 @@ struct bench {
 };
 
 /* The next n bytes; while there is no memory only their number counts. */
-static void *take(struct bench *b, int64_t n)
+static void *take_bytes(struct bench *b, int64_t n)
 {
     void *at = b->memory ? b->memory + b->bytes : NULL;
     b->bytes += div_up(n, PLAN_UNIT) * PLAN_UNIT;
     return at;
 }
 
-static void lay_out(struct bench *b, const struct tensor *t)
+static void lay_bench(struct bench *b, const struct tensor *t)
 {
     b->bytes = 0;
     b->t = *t;
     b->t.adds = 0;
-    b->t.x = take(b, tensor_len(t) * 4);
-    b->t.g = take(b, tensor_len(t) * 4);
-    b->t.aux = take(b, t->aux_bytes);
-    b->t.temp = take(b, MAX(t->temp_bytes, t->work_bytes));
+    b->t.x = take_bytes(b, tensor_len(t) * 4);
+    b->t.g = take_bytes(b, tensor_len(t) * 4);
+    b->t.aux = take_bytes(b, t->aux_bytes);
+    b->t.temp = take_bytes(b, MAX(t->temp_bytes, t->work_bytes));
     for (int k = 0; k < GRAPH_IN; k++) {
         if (!t->in[k]) continue;
         b->in[k] = *t->in[k];
         b->t.in[k] = &b->in[k];
-        if (b->in[k].op || !b->in[k].x) b->in[k].x = take(b, tensor_len(t->in[k]) * 4);
-        if (b->in[k].needs_grad) b->in[k].g = take(b, tensor_len(t->in[k]) * 4);
+        if (b->in[k].op || !b->in[k].x) b->in[k].x = take_bytes(b, tensor_len(t->in[k]) * 4);
+        if (b->in[k].needs_grad) b->in[k].g = take_bytes(b, tensor_len(t->in[k]) * 4);
     }
 }
 
@@ -133,7 +136,7 @@ static double run_node(const struct graph *g, const struct bench *b, int backwar
     return os_seconds() - begin;
 }
 
-static void add_point(struct timed *to, int backward, struct point at)
+static void add_measured(struct timed *to, int backward, struct point at)
 {
     struct point *p = to->at[backward];
     if (to->n >= POINTS) p[0] = p[1];
@@ -150,7 +153,7 @@ static void time_node(const struct graph *g, const struct bench *b, struct timed
         double seconds = run_node(g, b, backward);
         for (int i = 0; i < 2 && (seconds < long_enough || !i); i++)
             seconds = MIN(seconds, run_node(g, b, backward));
-        add_point(to, backward, (struct point){ work_of(&b->t, backward), seconds });
+        add_measured(to, backward, (struct point){ work_of(&b->t, backward), seconds });
     }
     to->n++;
 }
@@ -159,11 +162,11 @@ static int measure_node(struct pace *p, const struct graph *g, const struct tens
                         struct timed *to, int64_t memory)
 {
     struct bench b = { .memory = NULL };
-    lay_out(&b, t);
+    lay_bench(&b, t);
     if (b.bytes > memory) return PEFT_OK;
     int64_t bytes = b.bytes;
     if (!(b.memory = mem_alloc(&p->host->mem, bytes))) return PEFT_ENOMEM;
-    lay_out(&b, t);
+    lay_bench(&b, t);
     fill_memory(&b);
     time_node(g, &b, to);
     mem_free(&p->host->mem, b.memory);
@@ -201,34 +204,8 @@ static int measure_bandwidth(struct pace *p, const struct compute *c, int64_t me
 
 /* --- the doors */
 
-/* Nodes late in a graph, as the loss, are the most expensive ones. */
-int pace_measure(struct pace *p, struct graph *g, const char *only, double deadline,
-                 int64_t memory)
-{
-    uint8_t seen[KINDS_MAX] = { 0 };
-    if (!g->planned) return fail(PEFT_ESTATE, "a graph was to be measured before it was planned");
-    int rc = graph_reserve_scratch(g, g->report.scratch);
-    if (!rc && p->bandwidth <= 0) rc = measure_bandwidth(p, g->compute, memory);
-    for (int64_t i = g->n - 1; i >= 0 && !rc && os_seconds() < deadline; i--) {
-        const struct tensor *t = g->node[i];
-        if (!t->op || t->op->view || t->external || !g->plan.node[i].needed ||
-            (only && strcmp(only, t->op->name)))
-            continue;
-        struct timed *to = (struct timed *)(uintptr_t)find_kind(p, t);
-        if (!to) {
-            if (p->n == KINDS_MAX) continue;
-            to = &p->timed[p->n++];
-            *to = (struct timed){ .kind = kind_of(t) };
-        }
-        if (seen[to - p->timed]) continue;
-        seen[to - p->timed] = 1;
-        rc = measure_node(p, g, t, to, memory);
-    }
-    return rc;
-}
-
 /* Flops a second of what was measured last of each kind. */
-static double mean_rate(const struct pace *p)
+static double pace_rate(const struct pace *p)
 {
     double flops = 0, seconds = 0;
     for (int i = 0; i < p->n; i++)
@@ -239,14 +216,40 @@ static double mean_rate(const struct pace *p)
     return seconds > 0 ? flops / seconds : 1e10;
 }
 
+int pace_measure(struct pace *p, struct graph *g, const char *only, double deadline,
+                 int64_t memory)
+{
+    uint8_t seen[KINDS_MAX] = { 0 };
+    if (!g->planned) return fail(PEFT_ESTATE, "a graph was to be measured before it was planned");
+    int rc = graph_reserve_scratch(g, g->report.scratch);
+    if (!rc && p->bandwidth <= 0) rc = measure_bandwidth(p, g->compute, memory);
+    for (int64_t i = 0; i < g->n && !rc && os_seconds() < deadline; i++) {
+        const struct tensor *t = g->node[i];
+        if (!t->op || t->op->view || t->external || !g->plan.node[i].needed ||
+            (only && strcmp(only, t->op->name)))
+            continue;
+        struct timed *to = (struct timed *)(uintptr_t)find_kind(p, t);
+        if (!to) {
+            if (p->n == KINDS_MAX) continue;
+            to = &p->timed[p->n++];
+            *to = (struct timed){ .kind = kind_of(t) };
+        }
+        double expected = op_cost(t, 0).flops / pace_rate(p);
+        if (seen[to - p->timed] || os_seconds() + expected > deadline) continue;
+        seen[to - p->timed] = 1;
+        rc = measure_node(p, g, t, to, memory);
+    }
+    return rc;
+}
+
 /* One step of a node, or its backward. */
 static double step_seconds(const struct pace *p, const struct timed *k, const struct tensor *t,
                            int backward)
 {
     const struct cost c = op_cost(t, backward);
-    double work = work_of(t, backward), least = p->bandwidth > 0 ? c.bytes / p->bandwidth : 0;
+    double work = work_of(t, backward), least = p->bandwidth > 0 ? 2 * c.bytes / p->bandwidth : 0;
     if (!k || !k->n || k->at[backward][0].work <= 0) {
-        return c.flops > 0 ? work / mean_rate(p) : least;
+        return c.flops > 0 ? work / pace_rate(p) : least;
     }
     const struct point *a = k->at[backward], *b = &a[MIN(k->n, POINTS) - 1];
     double slope = b->seconds / b->work;

@@ -26,9 +26,9 @@ static int64_t largest_read(const struct model *m)
 }
 
 /* What is there whatever the manner: all but the slab, scratch, features and mapped weights. */
-struct fixed { int64_t bytes, mapped, lean; };
+struct constant { int64_t bytes, mapped, lean; };
 
-static int find_fixed(const struct trainer *t, struct fixed *f)
+static int find_fixed(const struct trainer *t, struct constant *f)
 {
     enum { AROUND = 256 << 10 };         /* pages beside those that were asked for */
     peft_plan p = { 0 };
@@ -39,7 +39,7 @@ static int find_fixed(const struct trainer *t, struct fixed *f)
     return rc;
 }
 
-static int64_t bytes_of(const struct trainer *t, const struct fixed *f)
+static int64_t bytes_of(const struct trainer *t, const struct constant *f)
 {
     return f->bytes + (t->how.lean ? f->lean : f->mapped) + MAX(t->slab, t->eval_slab) +
            t->scratch * pool_threads(t->m->pool) + t->panels +
@@ -54,9 +54,9 @@ static int64_t kept_bytes(const struct trainer *t)
 
 /* --- the search */
 
-struct search {
+struct fitting {
     struct trainer *t;
-    struct fixed fixed;
+    struct constant fixed;
     int64_t limit, layers;
     int free;                            /* the policy is not the user's */
     struct manner best;
@@ -64,7 +64,7 @@ struct search {
     int64_t bytes, cache;                /* cache: of a frozen part's values, of these bytes */
 };
 
-static int size_with(struct search *s, enum recompute policy)
+static int size_with(struct fitting *s, enum recompute policy)
 {
     s->t->how.policy = policy;
     return trainer_size(s->t);
@@ -72,7 +72,7 @@ static int size_with(struct search *s, enum recompute policy)
 
 /* The fewest layers made twice with which the present manner fits: memory falls with their
  * number while time rises.  0 = none does, 1 = it is set and planned. */
-static int fewest_layers(struct search *s)
+static int fewest_layers(struct fitting *s)
 {
     enum recompute low = s->t->how.policy;
     int64_t lo = RECOMPUTE_CHEAP, hi = s->layers;
@@ -91,7 +91,7 @@ static int fewest_layers(struct search *s)
     return rc ? rc : bytes_of(s->t, &s->fixed) <= s->limit;
 }
 
-static int try_manner(struct search *s)
+static int try_manner(struct fitting *s)
 {
     int rc = fewest_layers(s);
     if (rc != 1) return rc;
@@ -120,7 +120,7 @@ static int64_t most_parts(const struct trainer *t)
 
 static const int64_t chunk_bytes[] = { 0, 8 << 20, 1 << 20 };
 
-static int search_all(struct search *s)
+static int try_all(struct fitting *s)
 {
     struct trainer *t = s->t;
     int64_t most = most_parts(t);
@@ -141,7 +141,7 @@ static int search_all(struct search *s)
 }
 
 /* The least memory of all manners: that of the smallest parts, or nearly so. */
-static int find_least(struct search *s)
+static int find_least(struct fitting *s)
 {
     struct trainer *t = s->t;
     enum recompute wished = t->how.policy;
@@ -162,7 +162,7 @@ static int find_least(struct search *s)
     return PEFT_OK;
 }
 
-static int too_tight(const struct trainer *t, const struct fixed *f)
+static int too_tight(const struct trainer *t, const struct constant *f)
 {
     return fail(PEFT_ENOMEM, "a memory limit of %lld bytes is too small: the smallest that works "
                 "is %lldM, of which %lldM are not the step's own",
@@ -172,7 +172,7 @@ static int too_tight(const struct trainer *t, const struct fixed *f)
 
 /* --- what was chosen */
 
-static void describe(struct trainer *t, const struct search *s, double without, int64_t bytes)
+static void tell_choice(struct trainer *t, const struct fitting *s, double without, int64_t bytes)
 {
     const struct manner *h = &t->how;
     char *to = t->choice;
@@ -194,7 +194,7 @@ static void describe(struct trainer *t, const struct search *s, double without, 
 }
 
 /* The chosen manner is made the trainer's, with a batcher of the right size. */
-static int settle(struct trainer *t, const struct search *s)
+static int settle(struct trainer *t, const struct fitting *s)
 {
     t->how = s->best;
     batcher_free(t->batcher);
@@ -218,19 +218,19 @@ static int64_t count_layers(const struct model *m)
 
 /* Values of a frozen part save more than anything else costs, but for recomputing: what does
  * not fit of them is computed in each epoch. */
-static int search_caches(struct search *s)
+static int try_caches(struct fitting *s)
 {
     struct trainer *t = s->t;
     int rc;
     for (;;) {
-        if ((rc = search_all(s)) || s->seconds >= 0 || !t->prefix.limit) return rc;
+        if ((rc = try_all(s)) || s->seconds >= 0 || !t->prefix.limit) return rc;
         t->prefix.limit = t->prefix.limit > MEGA ? t->prefix.limit / 2 : 0;
     }
 }
 
 int budget_choose(struct trainer *t)
 {
-    struct search s = { .t = t, .limit = t->o.memory_limit, .layers = count_layers(t->m),
+    struct fitting s = { .t = t, .limit = t->o.memory_limit, .layers = count_layers(t->m),
                         .free = t->o.recompute == PEFT_RECOMPUTE_AUTO, .seconds = -1 };
     if (!t->o.memory_limit) return PEFT_OK;
     int rc = predict_begin(t);
@@ -241,10 +241,10 @@ int budget_choose(struct trainer *t)
     if (!rc) rc = find_least(&s);
     if (!rc && s.limit < t->least) return too_tight(t, &s.fixed);
     if (!rc) t->prefix.limit = kept;
-    if (!rc) rc = search_caches(&s);
+    if (!rc) rc = try_caches(&s);
     if (!rc && s.seconds < 0) return too_tight(t, &s.fixed);
     if (!rc) rc = settle(t, &s);
-    if (!rc) describe(t, &s, without, bytes);
+    if (!rc) tell_choice(t, &s, without, bytes);
     return rc;
 }
 

@@ -3,7 +3,7 @@
 #include "train/train.h"
 
 /* Sizes of the measured graphs in tokens, and of one in which only attention counts. */
-enum { SMALL = 32, LARGE = 128, LONG = 512, REACH = 32 << 20 };
+enum { SMALL = 32, LARGE = 256, LONG = 1024, HEAD = 48, REACH = 32 << 20 };
 
 /* As few sequences as a batch can have, of `tokens` in all, or whole ones where they cannot be
  * shorter. */
@@ -16,7 +16,7 @@ static struct batch_size batch_of(const struct trainer *t, int64_t tokens)
         seqs = MAX(1, tokens / LARGE * 2);
     }
     each = MAX(div_up(each, d->texts), 1);
-    struct batch_size s = { .tokens = seqs * each, .targets = MIN(seqs * each, tokens / 2),
+    struct batch_size s = { .tokens = seqs * each, .targets = MIN(MIN(seqs * each, tokens / 2), HEAD),
                             .seqs = seqs, .first = seqs * each };
     if (t->m->stack[STACK_ENCODER].end) {
         s.first = s.others = each;

@@ -476,7 +476,7 @@ static int64_t data_bytes(const struct dataset *d)
  * back, the files' headers, and code that has not run yet. */
 static int64_t process_bytes(const struct trainer *t, const peft_plan *p, int64_t unmapped)
 {
-    enum { CODE = 5 << 20, WORKER = 256 << 10 };
+    enum { CODE = 7 << 20, WORKER = 256 << 10 };
     const struct model *m = t->m;
     int64_t live = atomic_load(&m->host.mem.live), rest = live - p->data - unmapped;
     for (int64_t i = 0; i < t->n_list; i++)
