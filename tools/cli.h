@@ -64,6 +64,7 @@ struct args {
     int32_t batch, accumulate, packing, no_shuffle, epochs, steps;
     int64_t cache, cache_file_limit;
     const char *cache_file;
+    int64_t memory_limit;
     uint64_t seed;
 
     const char *out, *sample_file;

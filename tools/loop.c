@@ -235,6 +235,8 @@ static void show_first_line(const struct run *run)
          show_count(p->trainable_params), show_count(p->total_params),
          p->total_params ? 100.0 * (double)p->trainable_params / (double)p->total_params : 0.0,
          show_bytes(run->predicted_memory), show_seconds(run->predicted_seconds));
+    if (*p->choice)
+        note("within %s: %s", show_bytes(run->args->memory_limit), p->choice);
     warnings_show();
     note("%s rows, %s tokens (%s trained), longest %d; %lld steps on %d threads",
          show_count(run->stats.rows), show_count(run->stats.tokens),

@@ -129,6 +129,8 @@ const struct option train_options[] = {
     {"cache-file", OPT_TEXT, "FILE", "keep them there for runs to come", AT(cache_file), 0, 0},
     {"cache-file-limit", OPT_SIZE, "SIZE", "of that file (default none)", AT(cache_file_limit), 0,
      0},
+    {"memory", OPT_SIZE, "SIZE", "resident memory that is never exceeded, 600M or 1.5G: the\n"
+     "                         fastest way that fits is chosen", AT(memory_limit), 0, 0},
     {0}};
 
 const struct option generate_options[] = {
@@ -293,7 +295,8 @@ static int set_value(const struct option *o, const char *value, struct args *arg
     case OPT_SIZE:
         if (size_parse(value, to))
             return 0;
-        return usage_error("--%s is \"%s\", expected bytes as 600M, 1.5G or 512MiB", o->name, value);
+        return usage_error("--%s is \"%s\", expected bytes as 600M, 1.5G or 512MiB", o->name,
+                           value);
     case OPT_TEXT:
         *(const char **)to = value;
         return 0;

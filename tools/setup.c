@@ -340,7 +340,7 @@ static int make_trainer(struct run *run)
         .objective = a->objective, .scale = (float)a->scale, .margin = (float)a->margin,
         .feature_cache = a->cache < 0 ? 0 : a->cache ? a->cache : a->cache_file ? 1 : -1,
         .cache_file = a->cache_file, .cache_file_limit = a->cache_file_limit,
-        .optimizer_states = a->optim_states};
+        .optimizer_states = a->optim_states, .memory_limit = a->memory_limit};
     int rc = recompute_code(a->recompute, &opts.recompute);
     if (rc)
         return rc;
@@ -541,6 +541,7 @@ void settings_make(struct run *run)
         add_setting(s, "cache", number((double)a->cache), true);
     if (a->cache_file)
         add_setting(s, "cache_file", quoted(a->cache_file), true);
+    add_setting(s, "memory_limit", number((double)a->memory_limit), true);
     add_setting(s, "threads", number(run->threads), true);
     add_setting(s, "version", number(peft_version()), true);
 }

@@ -60,6 +60,9 @@ struct tensor *graph_leaf(struct graph *g, const char *name, const struct qtype 
  * (a layer's index; -1 = none) of the nodes that follow. */
 void graph_name(struct graph *g, const char *name);
 void graph_segment(struct graph *g, int32_t segment);
+/* How many bytes of logits a loss may have at once, of the nodes that follow and of all later
+ * graphs; 0 = as its op likes. */
+void graph_chunks(struct graph *g, int64_t bytes);
 /* Asks for a node's value to stay readable after the run. */
 void graph_keep(struct tensor *t);
 
@@ -85,6 +88,13 @@ int graph_plan(struct graph *g, struct tensor *loss, enum recompute policy,
  * more); the only call that allocates large memory.  Scratch goes to the
  * compute, which graphs may share: whoever made the compute frees it. */
 int graph_reserve(struct graph *g, int64_t slab, int64_t scratch);
+/* Gives the slab back until the next graph_reserve; not within a run.  And the most bytes that
+ * graph_reserve may take for it, beyond which it fails; 0 = any. */
+void graph_release(struct graph *g);
+void graph_limit(struct graph *g, int64_t slab);
+/* In all runs from now on, read(arg, leaf) is called when an event that has read a leaf is
+ * over; NULL = no longer. */
+void graph_on_read(struct graph *g, void (*read)(void *arg, const struct tensor *leaf), void *arg);
 /* Begins a run; the loss gradient is 1.  graph_reserve must have succeeded. */
 void graph_start(struct graph *g);
 /* Works until the end (1), the deadline in os_seconds (0; <= 0: none; at least

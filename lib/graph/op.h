@@ -74,6 +74,8 @@ const int32_t *graph_pick(struct graph *g, const int32_t *at, const int32_t *ind
 /* Sticky error for builders; returns NULL. */
 struct tensor *graph_fail(struct graph *g, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* Of the rows that an op would work on at a time, those that graph_chunks allows. */
+int64_t graph_chunk_rows(const struct graph *g, int64_t rows, int64_t row_bytes);
 static inline int wants(const struct tensor *t, int k) { return t->in[k] && t->in[k]->needs_grad; }
 static inline int adds(const struct tensor *t, int k) { return t->adds >> k & 1; }
 

@@ -23,6 +23,8 @@ int gen_make_cache(struct gen *g)
         !mul_ok(g->n_cross, g->width, &source) || !add_ok(each, source, &all) ||
         !mul_ok(all, 8 * g->layers, &all))
         return fail(PEFT_EARG, "a context of %lld is too long", (long long)g->rows);
+    int rc = model_graph_and(m, all);
+    if (rc) return rc;
     g->cache = mem_array(mem, 2 * g->layers, sizeof(*g->cache));
     g->memory = mem_alloc(mem, all);
     g->order = mem_array(mem, m->hp.vocab, sizeof(*g->order));

@@ -126,7 +126,8 @@ static void test_twice(void)
     struct net t;
     struct tensor *norm;
     net_open(&t);
-    struct tensor *x = layer(&t, &norm), *y = g_rows(t.rig.g, g_rows(t.rig.g, x, first, 5), then, 2);
+    struct tensor *x = layer(&t, &norm);
+    struct tensor *y = g_rows(t.rig.g, g_rows(t.rig.g, x, first, 5), then, 2);
     struct tensor *z = graph_rows(t.rig.g, x, (const int32_t[]){ 10, 50 }, 2);
     graph_keep(y);
     graph_keep(z);

@@ -371,7 +371,8 @@ static void test_eval(void)
         { .unfreeze = "model.layers.3.*", .eval = other_rows() },
         { .unfreeze = "model.layers.3.*", .eval = keep(rows) },       /* what trains */
         { .head = 1, .data = labels, .eval = keep(put(in("l2.jsonl"),
-          "{\"text\": \"hello b\", \"label\": \"good\"}\n{\"text\": \"a\", \"label\": \"bad\"}\n")) },
+          "{\"text\": \"hello b\", \"label\": \"good\"}\n"
+          "{\"text\": \"a\", \"label\": \"bad\"}\n")) },
     };
     for (size_t i = 0; i < ARRAY_LEN(jobs); i++) {
         struct job j = jobs[i];

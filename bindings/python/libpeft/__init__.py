@@ -449,7 +449,8 @@ class Model(_Handle):
         return Dataset(out, self)
 
     def trainer(self, data, **options):
-        """Options: lr, epochs, steps, batch, schedule, clip, seed, augment, ..."""
+        """Options: lr, epochs, steps, batch, schedule, clip, seed, augment, ...;
+        memory_limit in bytes is not exceeded, and `plan.choice` says how."""
         out = ctypes.c_void_p()
         opts = _options(_api.TrainOpts, options)
         _check(lib.peft_trainer_new(self._c, data._c, ctypes.byref(opts), ctypes.byref(out)))
