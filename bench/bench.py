@@ -1,9 +1,11 @@
 """Runs the rows of rows.py, keeps their figures in OUT/result.json, and prints them.
 
-Rows that are not run now keep the figures that they had there.  --show only prints,
---markdown as tables for docs/performance.md.
+Rows that are not run now keep the figures that they had there.  --show only prints;
+--write puts the tables into docs/performance.md.
 """
 import argparse
+import contextlib
+import io
 import json
 import os
 import platform
@@ -145,6 +147,8 @@ def show_claims(found, markdown):
     table(["row", "work", "figure", "measured", "aim", "met"], rows, markdown)
 
 
+MARK, END = "<!-- bench/bench.py: results -->", "<!-- end -->"
+
 # Of a contender: the heading, and how its figure is shown.
 COLUMNS = [("tokens_per_second", "tokens/s", "%.0f", 1), ("best", "best", "%.0f", 1),
            ("prompt_tokens_per_second", "prompt tokens/s", "%.0f", 1),
@@ -177,16 +181,27 @@ def show(found, markdown):
         m.get("cpu"), m["threads"], m.get("level"), m.get("blas"),
         ", ".join("%s %s" % x for x in m["peers"].items()) or "no peer", m["commit"]))
     print()
-    show_results(found, markdown)
-    show_claims(found, markdown)
+    for part in (show_claims, show_results) if markdown else (show_results, show_claims):
+        part(found, markdown)
+
+
+def write(found, path):
+    """Puts the tables between their marks in a text."""
+    with open(path, encoding="utf-8") as f:
+        before, rest = f.read().split(MARK + "\n", 1)
+    tables = io.StringIO()
+    with contextlib.redirect_stdout(tables):
+        show(found, True)
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(before + MARK + "\n" + tables.getvalue().rstrip() + "\n" + END +
+                rest.split(END, 1)[1])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", default="build/bench")
     parser.add_argument("--show", action="store_true")
-    parser.add_argument("--markdown", action="store_true")
-    for name in ("build", "model", "python", "llama", "only"):
+    for name in ("build", "model", "python", "llama", "only", "write"):
         parser.add_argument("--" + name, default="")
     for name, default in (("threads", 1), ("steps", 4), ("megabytes", 20)):
         parser.add_argument("--" + name, type=int, default=default)
@@ -195,8 +210,10 @@ def main():
     if os.path.exists(path):
         with open(path) as f:
             found = json.load(f)
-    if args.show or args.markdown:
-        return show(found, args.markdown)
+    if args.write:
+        return write(found, args.write)
+    if args.show:
+        return show(found, False)
     names = [n for n in args.only.split(",") if n] or [row.name for row in ROWS]
     unknown = set(names) - {row.name for row in ROWS}
     if unknown:

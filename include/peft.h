@@ -954,7 +954,7 @@ typedef struct peft_work {
     size_t size;
     char name[32];        /* "linear", "attention", "clip and optimizer" ... */
     char type[16];        /* of the weight, "Q4_1"; "" = it has none */
-    int64_t in, out;      /* the weight's inputs; columns of the result */
+    int64_t inputs, outputs; /* of the weight; without one outputs are the result's columns */
     int32_t backward;     /* 1 = the gradients */
     int32_t half;         /* 1 = by products in bfloat16 */
     int64_t calls, rows;

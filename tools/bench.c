@@ -151,8 +151,8 @@ static void work_json(const struct bench *b, struct json *j)
         json_text(j, "name", w->name);
         json_text(j, "direction", w->backward ? "back" : "forward");
         json_text(j, "type", w->type);
-        json_int(j, "in", w->in);
-        json_int(j, "out", w->out);
+        json_int(j, "inputs", w->inputs);
+        json_int(j, "outputs", w->outputs);
         json_num(j, "calls", (double)w->calls / b->steps);
         json_num(j, "rows", (double)w->rows / b->steps);
         json_num(j, "seconds", w->seconds / b->steps);
@@ -230,7 +230,8 @@ static void work_table(const struct bench *b)
             break;
         char *cell[8] = {
             format("%s%s", w->name, w->backward ? ", back" : ""),
-            w->in ? format("%lld > %lld %s", (long long)w->in, (long long)w->out, w->type)
+            w->inputs ? format("%lld > %lld %s", (long long)w->inputs, (long long)w->outputs,
+                               w->type)
                   : format("%s", ""),
             format("%.0f", (double)w->calls / b->steps),
             format("%.2f", 1e3 * w->seconds / b->steps), format("%.1f %%", 100 * w->seconds / all),

@@ -245,6 +245,21 @@ class Trainer(_Handle):
         _check(lib.peft_trainer_plan(self._c, ctypes.byref(out)))
         return _record(out)
 
+    def profile(self, on=True):
+        """Times every operation of steps from now on; work() has the sums."""
+        _check(lib.peft_trainer_profile(self._c, on))
+
+    def work(self):
+        """Name, direction, shape, calls, seconds, flops, bytes; the longest first."""
+        rows = []
+        while True:
+            out = _api.Work()
+            code = lib.peft_trainer_work(self._c, len(rows), ctypes.byref(out))
+            if code == _END:
+                return rows
+            _check(code)
+            rows.append(_record(out))
+
     @property
     def cache(self):
         """What is kept of the frozen part: what, rows, bytes, and rows used and made."""
@@ -305,6 +320,12 @@ class Model(_Handle):
     def info(self):
         out = _api.Info()
         _check(lib.peft_model_info(self._c, ctypes.byref(out)))
+        return _record(out)
+
+    def peaks(self):
+        """What the machine can do at most, measured: GFLOP/s of products, GB/s copied."""
+        out = _api.Peaks()
+        _check(lib.peft_model_peaks(self._c, ctypes.byref(out)))
         return _record(out)
 
     def params(self):
