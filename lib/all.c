@@ -2,6 +2,9 @@
  * build without make: compile this file and kernel/{level,quant,sgemm}_*.c, the
  * latter with their flags in the Makefile, all with -Ilib -Iinclude. */
 
+<<<<<<< HEAD
+=======
+>>>>>>> main
 #include "base/buf.c"
 #include "base/cpu.c"
 #include "base/error.c"
@@ -34,9 +37,11 @@
 #include "kernel/rownorm.c"
 #include "kernel/sgemm.c"
 #include "graph/cost.c"
+#include "graph/gather.c"
 #include "graph/graph.c"
 #include "graph/layout.c"
 #include "graph/live.c"
+#include "graph/pace.c"
 #include "graph/plan.c"
 #include "graph/run.c"
 #include "graph/schedule.c"
@@ -217,6 +222,7 @@
 #include "data/source.c"
 #include "train/answer.c"
 #include "train/bootstrap.c"
+#include "train/budget.c"
 #include "train/card.c"
 #include "train/checkpoint.c"
 #include "train/compare.c"
@@ -226,6 +232,7 @@
 #include "train/metric.c"
 #include "train/objective.c"
 #include "train/overlap.c"
+#include "train/predict.c"
 #include "train/prefix.c"
 #include "train/prefix_file.c"
 #include "train/retrieve.c"

@@ -208,6 +208,7 @@ int param_own(struct model *m, struct param *p)
     float *own = mem_alloc(&m->host.mem, param_len(p) * 4);
     if (!own) return PEFT_ENOMEM;
     qtype_expand(p->type, own, p->data, 0, param_len(p));
+    store_forget(m->store, p->data, param_bytes(p));
     mem_free(&m->host.mem, p->packed);
     p->packed = NULL;
     p->own = own;
