@@ -16,7 +16,8 @@ import time
 GOLDEN = "tests/golden/tokenizers/"
 ROWS = [("SmolLM2, byte-level BPE", "smollm2"), ("MiniLM, WordPiece", "minilm"),
         ("Qwen2's kind, NFC, small", "kinds/qwen2"),
-        ("Llama 2's kind, SentencePiece BPE, small", "kinds/llama2")]
+        ("Llama 2's kind, SentencePiece BPE, small", "kinds/llama2"),
+        ("T5's kind, Unigram, small", "kinds/t5")]
 
 
 def make_texts(path, size):

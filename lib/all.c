@@ -18,6 +18,7 @@
 #include "base/sha256.c"
 #include "base/windows.c"
 #include "kernel/attn.c"
+#include "kernel/attn_few.c"
 #include "kernel/blas.c"
 #include "kernel/cayley.c"
 #include "kernel/compute.c"
