@@ -177,8 +177,8 @@ static void by_columns(const struct attn_block *b, float *s, float alpha, const 
     int64_t dim = b->j->a->head_dim, each = tile_deep(t, dim) * t->size;
     for (int64_t c = 0; c < b->cols; c += t->nr)
         for (int64_t k = b->from[c] / t->mr * t->mr; k < b->to[c]; k += t->mr)
-            t->sum(&(struct tile_part){ dim, panels + k * each, strips + c * each }, 1,
-                   s + k * COLS + c, COLS, MIN(t->mr, b->keys - k), t->nr, alpha, 0.0f);
+            t->sum(dim, panels + k * each, strips + c * each, s + k * COLS + c, COLS,
+                   MIN(t->mr, b->keys - k), t->nr, alpha, 0.0f);
 }
 
 /* y[rows, head_dim] += alpha times a panel by strips, of whose depth a part is left out. */
@@ -189,8 +189,8 @@ static void by_dims(const struct attn_block *b, float *y, int64_t ld, int64_t ro
     int64_t dim = b->j->a->head_dim, each = tile_deep(t, all) * t->size;
     strips += first * t->nr * t->size;
     for (int64_t i = 0; i < dim; i += t->nr)
-        t->sum(&(struct tile_part){ depth, b->m.panel, strips + i * each }, 1, y + i, ld, rows,
-               MIN(t->nr, dim - i), alpha, 1.0f);
+        t->sum(depth, b->m.panel, strips + i * each, y + i, ld, rows, MIN(t->nr, dim - i), alpha,
+               1.0f);
 }
 
 /* y[columns, head_dim] += alpha s^T times what lies in the strips, by keys. */
