@@ -37,6 +37,7 @@ static void rig_close(struct rig *r)
     graph_free(r->g);
     arena_free(&r->arena);
     mem_free(&r->host.mem, r->c.scratch);
+    mem_free(&r->host.mem, r->c.panels);
     blas_close(&r->host, r->blas);
     pool_free(r->pool);
     CHECK_EQ(r->host.mem.live, 0);
