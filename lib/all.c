@@ -33,6 +33,7 @@
 #include "kernel/rownorm.c"
 #include "kernel/sgemm.c"
 #include "graph/cost.c"
+#include "graph/gather.c"
 #include "graph/graph.c"
 #include "graph/layout.c"
 #include "graph/live.c"

@@ -1,7 +1,8 @@
 /* peft bench: the speed of training steps, and with --roofline where it goes.
  *
- * The bound of an operation is the longer of its flops at the machine's peak and its bytes at
- * the speed of copying; bytes that a cache still holds may beat it. */
+ * --paced lets another program run steps of several contenders in turns.  The bound of an
+ * operation is the longer of its flops at the machine's peak and its bytes at the speed of
+ * copying; bytes that a cache still holds may beat it. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -84,6 +85,35 @@ static int run_steps(struct bench *b)
     if (rc == PEFT_EEND)
         return usage_error("the data has fewer than %d steps", b->steps + 1);
     return rc ? library_error(rc, "cannot train") : interrupted() ? EXIT_INTERRUPTED : 0;
+}
+
+static int run_paced(struct bench *b)
+{
+    struct json j;
+    peft_step s = {.size = sizeof s};
+    int32_t rc = PEFT_OK;
+    json_begin(&j, stdout);
+    json_open(&j, NULL, '{');
+    json_int(&j, "planned_bytes", b->run.plan.peak);
+    json_int(&j, "activation_bytes", b->run.plan.activations);
+    json_num(&j, "flops_per_step", b->run.plan.flops_per_step);
+    json_close(&j);
+    fflush(stdout);
+    for (int c; !rc && (c = getchar()) != EOF && !interrupted();) {
+        if (c != '\n' || (rc = peft_train_step(b->run.trainer, &s)) != 0)
+            continue;
+        json_begin(&j, stdout);
+        json_open(&j, NULL, '{');
+        json_int(&j, "step", s.step);
+        json_num(&j, "loss", s.loss);
+        json_int(&j, "tokens", s.tokens);
+        json_int(&j, "trained_tokens", s.trained_tokens);
+        json_num(&j, "seconds", s.seconds);
+        json_int(&j, "rss_bytes", memory_resident());
+        json_close(&j);
+        fflush(stdout);
+    }
+    return rc && rc != PEFT_EEND ? library_error(rc, "cannot train") : 0;
 }
 
 static void collect(struct bench *b)
@@ -256,8 +286,8 @@ int run_bench(const struct args *given)
     if (!rc && args.roofline && peft_model_peaks(b.run.model, &b.peaks))
         rc = library_error(PEFT_ENOMEM, "cannot measure the machine");
     if (!rc)
-        rc = run_steps(&b);
-    if (!rc) {
+        rc = args.paced ? run_paced(&b) : run_steps(&b);
+    if (!rc && !args.paced) {
         collect(&b);
         if (args.json)
             bench_json(&b);

@@ -62,6 +62,8 @@ struct args {
     const char *optimizer, *optim_states, *schedule, *no_decay, *recompute;
     double lr, warmup, weight_decay, clip;
     int32_t batch, accumulate, packing, no_shuffle, epochs, steps;
+    int64_t cache, cache_file_limit;
+    const char *cache_file;
     int64_t memory_limit;
     uint64_t seed;
 
@@ -85,7 +87,7 @@ struct args {
     int32_t merge;
     double limit_diff;
     int32_t markdown, no_special, plain, tensors, memory;
-    int32_t roofline, length;
+    int32_t roofline, length, paced;
 };
 
 enum option_kind {

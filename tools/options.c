@@ -124,6 +124,11 @@ const struct option train_options[] = {
      "                         brightness=0.2,contrast=0.2", AT(augment), 0, 0},
     {"recompute", OPT_TEXT, "HOW", "none, cheap (default), layers: less memory", AT(recompute), 0,
      0},
+    {"cache", OPT_SIZE, "SIZE", "memory for outputs of what is frozen, which are computed\n"
+     "                         once: 1G (default 256M), 0 = none", AT(cache), 0, 0},
+    {"cache-file", OPT_TEXT, "FILE", "keep them there for runs to come", AT(cache_file), 0, 0},
+    {"cache-file-limit", OPT_SIZE, "SIZE", "of that file (default none)", AT(cache_file_limit), 0,
+     0},
     {"memory", OPT_SIZE, "SIZE", "resident memory that is never exceeded, 600M or 1.5G: the\n"
      "                         fastest way that fits is chosen", AT(memory_limit), 0, 0},
     {0}};
@@ -290,7 +295,8 @@ static int set_value(const struct option *o, const char *value, struct args *arg
     case OPT_SIZE:
         if (size_parse(value, to))
             return 0;
-        return usage_error("--%s is \"%s\", expected bytes as 600M, 1.5G or 512MiB", o->name, value);
+        return usage_error("--%s is \"%s\", expected bytes as 600M, 1.5G or 512MiB", o->name,
+                           value);
     case OPT_TEXT:
         *(const char **)to = value;
         return 0;
@@ -331,6 +337,7 @@ int options_parse(const struct command *cmd, int argc, char **argv, struct args 
 {
     memset(args, 0, sizeof *args);
     args->clip = 1;
+    args->cache = -1;            /* not given */
     args->temperature = -1;      /* not given: the model may advise */
     args->argc = argc;
     args->argv = argv;

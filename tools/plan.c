@@ -14,7 +14,7 @@ static const struct {
     {"activations", "kept for the way back", offsetof(peft_plan, activations)},
     {"scratch", "", offsetof(peft_plan, scratch)},
     {"data", "tokens of all rows", offsetof(peft_plan, data)},
-    {"features", "outputs of the frozen part", offsetof(peft_plan, features)},
+    {"features", "cached outputs of the frozen part", offsetof(peft_plan, features)},
     {"process", "already resident", offsetof(peft_plan, process)},
     {"peak", "the sum", offsetof(peft_plan, peak)},
     {"evaluation", "added while --eval data is measured", offsetof(peft_plan, evaluation)}};

@@ -232,6 +232,7 @@ struct tensor *graph_node(struct graph *g, const struct op *op, struct tensor *c
     struct tensor *t = new_node(g, (int64_t)args_size);
     if (!t) return NULL;
     if (args_size) memcpy(t->args, args, args_size);
+    t->args_bytes = (int64_t)args_size;
     memcpy(t->in, use, sizeof use);
     t->op = op;
     t->type = &qtype_f32;

@@ -25,6 +25,7 @@ struct tensor {
     const struct op *op;                 /* NULL = leaf */
     struct tensor *in[GRAPH_IN];         /* NULL = absent */
     void *args;                          /* the op's own, in the graph's arena */
+    int64_t args_bytes;
     const struct qtype *type;            /* F32 for all nodes; leaves any */
     int64_t rows, cols;
     void *x;                             /* value */
@@ -170,7 +171,8 @@ tensor *g_attention(graph *g, tensor *q, tensor *k, tensor *v, tensor *bias, con
 /* Inverted dropout; the mask is Philox(seed, stream) at the element's index, so
  * replaying gives it again. */
 tensor *g_dropout(graph *g, tensor *x, float p, uint64_t seed, uint64_t stream);
-/* Gathers rows; indices may repeat. */
+/* Gathers rows; indices may repeat.  Of fewer rows than x has, values that nothing else needs
+ * are made for these alone (gather.c). */
 tensor *g_rows(graph *g, tensor *x, const int32_t *index, int64_t n);
 /* Mean over the rows [start[s], start[s+1]) of each of n segments -> [n, D];
  * weighted: the i-th row of a segment counts i times. */

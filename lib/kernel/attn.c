@@ -175,8 +175,8 @@ static void by_columns(const struct attn_block *b, float *s, float alpha, const 
     int64_t dim = b->j->a->head_dim, each = tile_deep(t, dim) * t->size;
     for (int64_t c = 0; c < b->cols; c += t->nr)
         for (int64_t k = b->from[c] / t->mr * t->mr; k < b->to[c]; k += t->mr)
-            t->sum(dim, panels + k * each, strips + c * each, s + k * COLS + c, COLS,
-                   MIN(t->mr, b->keys - k), t->nr, alpha, 0.0f);
+            t->sum(&(struct tile_part){ dim, panels + k * each, strips + c * each }, 1,
+                   s + k * COLS + c, COLS, MIN(t->mr, b->keys - k), t->nr, alpha, 0.0f);
 }
 
 /* y[rows, head_dim] += alpha times a panel by strips, of whose depth a part is left out. */
@@ -187,8 +187,8 @@ static void by_dims(const struct attn_block *b, float *y, int64_t ld, int64_t ro
     int64_t dim = b->j->a->head_dim, each = tile_deep(t, all) * t->size;
     strips += first * t->nr * t->size;
     for (int64_t i = 0; i < dim; i += t->nr)
-        t->sum(depth, b->m.panel, strips + i * each, y + i, ld, rows, MIN(t->nr, dim - i), alpha,
-               1.0f);
+        t->sum(&(struct tile_part){ depth, b->m.panel, strips + i * each }, 1, y + i, ld, rows,
+               MIN(t->nr, dim - i), alpha, 1.0f);
 }
 
 /* y[columns, head_dim] += alpha s^T times what lies in the strips, by keys. */
@@ -396,11 +396,12 @@ static void forward_one(const struct attn_job *j, int64_t row, int64_t head, flo
     kernels->fill(out, 0.0f, dim);
     for (int64_t key = a->lo[row], n; key < a->hi[row]; key += n) {
         n = MIN(KEYS * COLS, a->hi[row] - key);
-        for (int64_t i = 0; i < n; i++) s[i] = a->scale * kernels->dot(q, k + (key + i) * ld, dim);
+        j->level->dots(s, n, k + key * ld, ld, n, q, dim, 1, dim);
+        kernels->axpy(s, s, a->scale, 0, n);
         add_bias(j, row, head, key, key + n, s, 1);
         float fix = j->level->score_row(s, n, a->softcap, &max, &sum);
         if (fix != 1.0f) kernels->axpy(out, out, fix, 0, dim);
-        for (int64_t i = 0; i < n; i++) kernels->axpy(out, v + (key + i) * ld, s[i], 1, dim);
+        j->level->mix(out, s, v + key * ld, ld, n, dim);
     }
     j->new_lse[row * a->heads + head] = log_sum(max, sum);
     if (sum != 0.0f) kernels->axpy(out, out, 1.0f / sum, 0, dim);

@@ -151,7 +151,7 @@ void linear_dx(const struct compute *c, float *dx, const float *dy, const struct
 void linear_dw(const struct compute *c, float *dw, const float *dy, const float *x, int64_t n,
                int64_t out, int64_t in, float alpha);
 /* With a low-rank term, A [r, in] and B [out, r] of floats, in one pass over x or dy:
- * low [n, r] = x A^T,  y = x W^T + s low B^T */
+ * low [n, r] = s x A^T,  y = x W^T + low B^T */
 void low_rank_forward(const struct compute *c, float *y, float *low, const float *x,
                       const struct matrix *w, const struct matrix *a, const struct matrix *b,
                       int64_t n, float s);

@@ -22,7 +22,8 @@ static void try_tile(void *arg, int64_t task, int worker)
     (void)worker;
     if (t->tile->begin) t->tile->begin();
     for (int64_t i = 0; i < t->repeat; i++)
-        t->tile->sum(TRY_DEPTH, a, b, c, t->tile->nr, t->tile->mr, t->tile->nr, 1.0f, 0.0f);
+        t->tile->sum(&(struct tile_part){ TRY_DEPTH, a, b }, 1, c, t->tile->nr, t->tile->mr,
+                     t->tile->nr, 1.0f, 0.0f);
     if (t->tile->end) t->tile->end();
 }
 

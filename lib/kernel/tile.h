@@ -10,6 +10,7 @@
 #include "base/base.h"
 
 enum { TILE_COLS = 48 };            /* no level's tile is wider */
+struct tile_part { int64_t depth; const void *a, *b; };      /* a panel and a strip */
 struct tile {
     const char *name;               /* "avx512", "amx" */
     int mr, nr;                     /* rows and columns of a tile of C */
@@ -24,11 +25,15 @@ struct tile {
     /* Rows [p, p + rows) of a strip, which are b[rows, cols]; p is a multiple of
      * `together`, and so is `rows` but for the last ones. */
     void (*put)(void *to, int64_t p, const float *b, int64_t ld, int64_t rows, int64_t cols);
-    /* C[rows <= mr, cols <= nr] = alpha sum over p of a[.][p] b[p][.] + beta C.
-     * C is not read when beta is 0.  Every element is summed in the order of p,
-     * wherever it lies in a tile. */
-    void (*sum)(int64_t depth, const void *a, const void *b, float *c, int64_t ldc,
-                int64_t rows, int64_t cols, float alpha, float beta);
+    /* C[rows <= mr, cols <= nr] = alpha sum over p of a[.][p] b[p][.] + beta C, over
+     * the depth of one or two parts.  C is not read when beta is 0.  Every element is
+     * summed in the order of p, wherever it lies in a tile. */
+    void (*sum)(const struct tile_part *part, int parts, float *c, int64_t ldc, int64_t rows,
+                int64_t cols, float alpha, float beta);
+    /* The same of one part whose b is no strip: row p of B is at b + p * ldb.  NULL:
+     * not for these tiles. */
+    void (*sum_rows)(int64_t depth, const float *a, const float *b, int64_t ldb, float *c,
+                     int64_t ldc, int64_t rows, int64_t cols);
     /* Around the calls of `sum` in a thread; or NULL. */
     void (*begin)(void);
     void (*end)(void);

@@ -73,8 +73,8 @@ static int advance(struct gen *g, int64_t at, int64_t n, float **logits)
     int rc = gen_goes_on(g);
     if (!rc) rc = pass_begin(&p);
     if (rc) return rc;
-    struct tensor *x = model_hidden(&p), *y = x;
-    if (logits) y = model_logits(&p, g_rows(p.g, x, &last, 1));
+    struct tensor *y = g_rows(p.g, model_hidden(&p), &last, 1);
+    if (logits) y = model_logits(&p, y);
     if (y) graph_keep(y);
     rc = graph_forward(p.g);
     if (!rc && logits) *logits = y->x;

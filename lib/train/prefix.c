@@ -34,7 +34,9 @@ void prefix_find(struct prefix *x, const struct pass *p, const struct tensor *fe
         for (int k = 0; k < STACKS; k++) x->layer[k] = p->stream[k].n ? cut_of(p, k) : 0;
         x->width = m->hp.dim;
         if (at_features(x)) {
+            const struct site *embed = m->global[SLOT_EMBED];
             if (p->drawn) x->why = "dropout acts below what trains";
+            else if (embed && embed->w->trainable) x->why = "the embedding trains";
             return;
         }
         if (model_virtual(m)) {

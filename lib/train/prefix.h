@@ -15,7 +15,7 @@
 struct objective;
 struct kept_file;
 enum { FEATURE_CACHE = 256 << 20 };                 /* bytes, where nothing is said */
-enum { GROUP_TOKENS = 512, GROUP_ROWS = 64 };       /* of a group; one example may have more */
+enum { GROUP_TOKENS = 1024, GROUP_ROWS = 64 };       /* of a group; one example may have more */
 enum kept { KEPT_ABSENT, KEPT_MEMORY, KEPT_FILE, KEPT_NOT };    /* NOT: made anew for each batch */
 
 /* The values of one data set's examples.  Those of an example follow each other,

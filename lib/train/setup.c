@@ -435,12 +435,13 @@ int trainer_prepare(struct trainer *t)
     return PEFT_OK;
 }
 
-/* Weights of the model that are no float copies: those that will be are the optimizer's. */
+/* Weights of the model that are no float copies, and will be none: mapped ones are
+ * forgotten as soon as their copy is made. */
 static int is_as_stored(const struct trainer *t, const struct param *p)
 {
     if (p->own) return 0;
     for (int64_t i = 0; i < t->n_list; i++)
-        if (t->list[i].p == p) return 0;
+        if (t->list[i].p == p) return !store_mapped(t->m->store, p->data);
     return 1;
 }
 

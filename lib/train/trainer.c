@@ -252,7 +252,7 @@ static void note_stage(struct trainer *t, enum stage stage, int last, double sec
         w.bytes = floats;
     } else if (last) {
         w.name = "clip and optimizer";
-        w.bytes = floats * (4 + 2 * t->optimizer->states);
+        w.bytes = 4 * floats + 2.0 * t->optimizer->states * (double)t->state_bytes;
     }
     if (stage == STAGE_IDLE || stage == STAGE_MICRO) profile_add(t->profile, &w);
 }

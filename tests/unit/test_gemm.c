@@ -215,7 +215,10 @@ static void check_linear(const struct qtype *t, int64_t n, int64_t out, int64_t 
     float *dy = numbers(n * out, 25);
     float *sx = seen(x, n * in, half != NULL), *sy = seen(dy, n * out, half != NULL);
     float *sw = seen(g.value, in * out, half != NULL);
-    float *fx = half && n > FEW_ROWS ? sx : x, *fw = half && n > FEW_ROWS ? sw : g.value;
+    bool rounds = half && n > FEW_ROWS_HALF;
+    float *fx = rounds ? sx : x, *fw = rounds ? sw : g.value;
+    int narrow = MIN(in, out) <= LOW_RANK;       /* in float32 always */
+    float *gx = narrow ? x : sx, *gy = narrow ? dy : sy;
     for (int64_t i = 0; i < n; i++)
         for (int64_t o = 0; o < out; o++) {
             double s = 0;
@@ -231,7 +234,7 @@ static void check_linear(const struct qtype *t, int64_t n, int64_t out, int64_t 
     for (int64_t o = 0; o < out; o++)
         for (int64_t j = 0; j < in; j++) {
             double s = 0;
-            for (int64_t i = 0; i < n; i++) s += (double)sy[i * out + o] * sx[i * in + j];
+            for (int64_t i = 0; i < n; i++) s += (double)gy[i * out + o] * gx[i * in + j];
             ww[o * in + j] = alpha * s + (double)dw[o * in + j];
         }
     if (beta == 0) {

@@ -108,7 +108,7 @@ static struct store *open_golden(struct host *h)
 {
     struct store *s = NULL;
     OK(host_init(h, NULL));
-    OK(store_open_safetensors(h, "tests/golden/tiny/optim8/golden.safetensors", true, &s));
+    OK(store_open_safetensors(h, "tests/golden/optim8/golden.safetensors", true, &s));
     if (!s) GIVE_UP();
     return s;
 }

@@ -245,6 +245,13 @@ class Trainer(_Handle):
         _check(lib.peft_trainer_plan(self._c, ctypes.byref(out)))
         return _record(out)
 
+    @property
+    def cache(self):
+        """What is kept of the frozen part: what, rows, bytes, and rows used and made."""
+        out = _api.Cache()
+        _check(lib.peft_trainer_cache(self._c, ctypes.byref(out)))
+        return _record(out)
+
     def step(self, microseconds=None):
         """One step, or None after the last.  With `microseconds` it works for
         about that long; the result's `more` is 1 when the step goes on."""

@@ -101,6 +101,8 @@ Plan = _struct("Plan", "size:size weights:i64 trainable:i64 gradients:i64 optimi
                "evaluation:i64 steps:i64 tokens_per_step:i64 flops_per_step:f64 "
                "trainable_params:i64 total_params:i64 seconds_per_step:f64 seconds:f64 "
                "micro_batch:i32 recompute_layers:i32 memory_least:i64 choice:char[240]")
+Cache = _struct("Cache", "size:size what:char[96] why:str rows:i64 kept:i64 bytes:i64 "
+                "memory:i64 file:i64 used:i64 made:i64")
 EvaOpts = _struct("EvaOpts", "size:size rho:f32 tau:f32 whiten:i32 keep_alpha:i32 "
                   "all_tokens:i32 batch:i32 seed:u64 progress:ptr ctx:ptr")
 EvalOpts = _struct("EvalOpts", "size:size batch:i32 confusion:ptr progress:ptr ctx:ptr "
@@ -137,6 +139,7 @@ STRUCTS = {"peft_system": System, "peft_load_opts": LoadOpts, "peft_save_opts": 
            "peft_request": Request,
            "peft_dataset_opts": DatasetOpts, "peft_dataset_stats": DatasetStats,
            "peft_train_opts": TrainOpts, "peft_step": Step, "peft_plan": Plan,
+           "peft_cache": Cache,
            "peft_eva_opts": EvaOpts, "peft_eval_opts": EvalOpts, "peft_evaluation": Evaluation, "peft_metric": Metric,
            "peft_classify_opts": ClassifyOpts, "peft_tag_opts": TagOpts, "peft_tag": Tag,
            "peft_answer_opts": AnswerOpts, "peft_answer_span": AnswerSpan,
@@ -209,6 +212,7 @@ peft_dataset_label s p i32
 peft_trainer_new i32 p p p p
 peft_trainer_free - p
 peft_trainer_plan i32 p p
+peft_trainer_cache i32 p p
 peft_train_step i32 p p
 peft_train_run_for i32 p i64 p
 peft_trainer_cancel i32 p

@@ -34,13 +34,13 @@ struct head_chunk {
     uint8_t *hit;
     int64_t begin, n;
 };
-enum { HEAD_SUMS = 64, HEAD_ROWS_MIN = 16, HEAD_BYTES = 16 << 20 };
+enum { HEAD_SUMS = 64, HEAD_ROWS_MIN = 16, HEAD_BYTES = 64 << 20 };
 
-/* Rows at a time.  Every chunk expands a W that is not F32 anew, so chunks are larger then. */
+/* Rows at a time: equal chunks, few, since every chunk expands W anew. */
 static int64_t head_chunk_rows(const struct tensor *w, int64_t n)
 {
-    int64_t bytes = w->type == &qtype_f32 ? HEAD_BYTES : 2 * HEAD_BYTES;
-    return MAX(1, MIN(n, MAX(HEAD_ROWS_MIN, bytes / (w->rows * 4))));
+    int64_t most = MAX(HEAD_ROWS_MIN, HEAD_BYTES / (w->rows * 4));
+    return MAX(1, div_up(n, MAX(1, div_up(n, most))));
 }
 
 static int64_t head_put_rows(const struct tensor *t)
