@@ -243,4 +243,16 @@ tensor *g_rank(graph *g, tensor *x, const float *margin, float scale, struct los
  * span[2s + 1], over the rows [start[s], start[s + 1]).  hits: both right. */
 tensor *g_span(graph *g, tensor *x, const int32_t *start, const int32_t *span, int64_t n,
                float scale, struct loss_stats *stats);
+/* --- pace.c: nodes measured one at a time, and plans predicted by them */
+struct pace;
+int pace_new(struct host *h, struct pace **out);
+void pace_free(struct pace *p);
+/* Runs one node of each kind in the planned graph, of the op `only` if it is not NULL, until
+ * `deadline` (os_seconds), with no more than `memory` bytes at a time.  Weights are read, nothing
+ * but memory of its own is written.  Graphs of two sizes tell what is fixed and what grows. */
+int pace_measure(struct pace *p, struct graph *g, const char *only, double deadline,
+                 int64_t memory);
+/* Seconds of the present plan; and of moving bytes. */
+double pace_plan(const struct pace *p, const struct graph *g);
+double pace_bytes(const struct pace *p, double bytes);
 #endif

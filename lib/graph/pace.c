@@ -11,7 +11,6 @@
  * from memory in a large one.
  *
  * work: flops, or bytes of an op that has none.  A long forward counts by steps. */
-#include "graph/pace.h"
 #include "graph/plan.h"
 
 #include <math.h>

@@ -31,11 +31,12 @@ struct constant { int64_t bytes, mapped, lean; };
 static int find_fixed(const struct trainer *t, struct constant *f)
 {
     enum { AROUND = 256 << 10 };         /* pages beside those that were asked for */
+    enum { SLACK = 2 * MEGA };           /* what differs from run to run */
     peft_plan p = { 0 };
     int rc = trainer_plan(t, &p);
     f->mapped = trainer_mapped(t);
     f->lean = MIN(f->mapped, largest_read(t->m) + AROUND);
-    f->bytes = p.peak - p.activations - p.scratch - p.features - f->mapped;
+    f->bytes = p.peak - p.activations - p.scratch - p.features - f->mapped + SLACK;
     return rc;
 }
 

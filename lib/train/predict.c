@@ -16,7 +16,8 @@ static struct batch_size batch_of(const struct trainer *t, int64_t tokens)
         seqs = MAX(1, tokens / LARGE * 2);
     }
     each = MAX(div_up(each, d->texts), 1);
-    struct batch_size s = { .tokens = seqs * each, .targets = MIN(MIN(seqs * each, tokens / 2), HEAD),
+    struct batch_size s = { .tokens = seqs * each, 
+                            .targets = MIN(MIN(seqs * each, tokens / 2), HEAD),
                             .seqs = seqs, .first = seqs * each };
     if (t->m->stack[STACK_ENCODER].end) {
         s.first = s.others = each;

@@ -4,7 +4,6 @@
 #define TRAIN_TRAIN_H
 
 #include "adapt/adapt.h"
-#include "graph/pace.h"
 #include "train/prefix.h"
 
 struct trainer;
