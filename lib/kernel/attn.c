@@ -250,7 +250,8 @@ static void pack_keys(const struct attn_block *b, char *to, const float *x)
 }
 
 /* Rows of x in the depth of strips. */
-static void put_strips(const struct attn_block *b, char *to, const float *x, int64_t ld, int64_t rows)
+static void put_strips(const struct attn_block *b, char *to, const float *x, int64_t ld,
+                       int64_t rows)
 {
     const struct tile *t = b->j->tile;
     int64_t dim = b->j->a->head_dim, each = tile_deep(t, rows) * t->size;

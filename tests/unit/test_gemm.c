@@ -429,11 +429,30 @@ static void wishes(void)
     blas_close(&host, NULL);
 }
 
+/* One row and several, whole blocks and not, by every level's kernels. */
+static void few_rows_at_every_level(void)
+{
+    const struct kernels *best = kernels;
+    for (int l = 0; l < CPU_LEVELS; l++) {
+        if (!cpu_has((enum cpu_level)l) || !kernels_get((enum cpu_level)l)) continue;
+        kernels = kernels_get((enum cpu_level)l);
+        for (int64_t n = 1; n <= FEW_ROWS; n += n < 5 ? 1 : 4) {
+            check_linear(&qtype_f32, n, 37, 75);
+            check_linear(&qtype_f16, n, 9, 75);
+            check_linear(qtype_by_name("NF4"), n, 37, 75);
+            check_linear(qtype_by_name("Q4_1"), n, 70, 96);
+            check_linear(qtype_by_name("Q6_K"), n, 11, 4608);
+        }
+    }
+    kernels = best;
+}
+
 static void run_all(void)
 {
     RUN(sgemm_is_right);
     RUN(sgemm_of_nothing);
     RUN(linear_every_type);
+    RUN(few_rows_at_every_level);
     RUN(linear_large);
     RUN(linear_unaligned);
     RUN(low_rank_in_one_pass);

@@ -280,11 +280,40 @@ static void check_level(const struct unpack *u)
     }
 }
 
+/* A dot product is that of the expanded numbers, and reads no float behind the last. */
+static void check_dots(const struct unpack *u)
+{
+    static const int lengths[] = {0, 1, 31, 32, 33, 64, 75, 256, 512};
+    uint8_t data[2048];
+    float w[512], x[513], from[512];
+    for (int i = 0; i < 512; i++) from[i] = (float)(int32_t)rng_u32(1, 3, (uint64_t)i) * 1e-9f;
+    for (int k = 0; qtypes[k]; k++) {
+        const struct qtype *t = qtypes[k];
+        dot_fn *dot = u->dot[t->dot];
+        if (!dot) continue;
+        memset(data, 0x35, sizeof data);
+        if (t->from_f32) t->from_f32(data, from, 512);
+        for (size_t l = 0; l < ARRAY_LEN(lengths); l++) {
+            int n = lengths[l];
+            double sum = 0, size = 1e-6;
+            if (n % t->block) continue;
+            t->to_f32(w, data, n);
+            for (int i = 0; i < n; i++) {
+                x[i] = (float)(int32_t)rng_u32(1, 4, (uint64_t)i) * 1e-9f;
+                sum += (double)w[i] * x[i];
+                size += fabs((double)w[i] * x[i]);
+            }
+            x[n] = NAN;
+            CHECK_NEAR((dot(data, x, n) - sum) / size, 0, 1e-6);
+        }
+    }
+}
+
 static void levels_agree(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
-    if (cpu_has(CPU_AVX2)) check_level(&unpack_avx2);
-    if (cpu_has(CPU_AVX512)) check_level(&unpack_avx512);
+    if (cpu_has(CPU_AVX2)) check_level(&unpack_avx2), check_dots(&unpack_avx2);
+    if (cpu_has(CPU_AVX512)) check_level(&unpack_avx512), check_dots(&unpack_avx512);
 #endif
     check_level(&unpack_c);
 }
