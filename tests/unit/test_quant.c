@@ -285,6 +285,9 @@ static void levels_agree(void)
 #if defined(__x86_64__) || defined(__i386__)
     if (cpu_has(CPU_AVX2)) check_level(&unpack_avx2);
     if (cpu_has(CPU_AVX512)) check_level(&unpack_avx512);
+#ifdef __aarch64__
+    check_level(&unpack_neon);
+#endif
 #endif
     check_level(&unpack_c);
 }
