@@ -78,15 +78,14 @@ SO = libpeft.so
 SO_MAJOR = libpeft.so.$(SOVERSION)
 SO_FULL = libpeft.so.$(VERSION)
 # A sanitizer's own symbols come from the program, so -z defs is for release.
-SOFLAGS = -shared -Wl,-soname,$(SO_MAJOR) $(if $(SAN_$(MODE)),,-Wl$(comma)-z$(comma)defs) $(RELR) \
-    -Wl,-z,noseparate-code
+SOFLAGS = -shared -Wl,-soname,$(SO_MAJOR) $(if $(SAN_$(MODE)),,-Wl$(comma)-z$(comma)defs) \
+    -Wl,-z,noseparate-code $(RELR)
 comma := ,
 # Tables of pointers take a tenth of the space when their relocations are packed,
 # which the C library must know (glibc from 2.36 on).  RELR= leaves them as they are.
 RELR ?= $(shell grep -qs GLIBC_ABI_DT_RELR "$$($(CC) -print-file-name=libc.so.6)" && \
     echo -Wl,-z,pack-relative-relocs)
-RELR := $(RELR) \
-    -Wl,-z,noseparate-code
+RELR := $(RELR)
 endif
 
 # --- sources
