@@ -244,6 +244,7 @@ check-style:
 demo: deps
 	$(MAKE) MODE=release all examples
 	BUILD=build/release DEMO_STEPS=$(DEMO_STEPS) tools/demo.sh
+# libpeft beside its peers: bench/rows.py; BENCH_ONLY=lora,start for some rows.
 bench: deps
 	$(MAKE) MODE=release all benches
 	BUILD=build/release bench/bench.sh
@@ -252,6 +253,10 @@ bench-methods: deps
 	$(MAKE) MODE=release all
 	BUILD=build/release bench/methods.sh
 benches: $(BENCHES)
+# The figures that tests/instructions.sh holds steps against.
+instructions: deps
+	$(MAKE) MODE=release all
+	BUILD=build/release tests/instructions.sh --write
 # Every method both ways against PEFT, with torch: tests/interop/run.sh.
 interop: deps
 	$(MAKE) MODE=release all
@@ -313,7 +318,8 @@ distclean:
 	rm -rf build
 
 .PHONY: all lib deps test test-programs fuzz fuzz-programs fuzz-run examples check-style demo bench \
-    cross cross-programs bench-methods benches interop amalgam unity install uninstall clean distclean
+    cross cross-programs bench-methods benches instructions interop amalgam unity install uninstall \
+    clean distclean
 
 -include $(addsuffix .d,$(OBJS) $(CMD_OBJS) $(TESTS) $(EXAMPLES) $(BENCHES) \
     $(FUZZ:%=$(B)/replay/%.o) $(FUZZ:%=$(B)/fuzz_%))

@@ -1,139 +1,235 @@
-"""Runs libpeft and its peer in turns and prints the comparison.
+"""Runs the rows of rows.py, keeps their figures in OUT/result.json, and prints them.
 
-A contender is a command that prints one JSON row a step.  What is measured is
-the same for all: tokens a second (median over all steps but each run's first),
-peak resident memory as the kernel counts it, and the seconds from the start of
-the process to the end of its first step.
+Rows that are not run now keep the figures that they had there.  --show only prints;
+--write puts the tables into docs/performance.md.
 """
 import argparse
+import contextlib
+import io
 import json
 import os
-import statistics
+import platform
 import subprocess
 import sys
-import tempfile
 import time
 
-BATCH, LENGTH, RANK, ALPHA, RATE = 4, 256, 16, 32, 1e-3
+import data
+from contender import Failed
+from rows import ALPHA, RANK, ROWS
 
 
-def make_data(args, path):
-    """Rows of LENGTH tokens, all trained, from the texts of the repository."""
-    text = ""
-    for name in ("README.md", "docs/embedding.md", "docs/cli.md", "examples/data/support.jsonl",
-                 "include/peft.h"):
-        if os.path.exists(name):
-            with open(name, encoding="utf-8") as f:
-                text += f.read()
-    out = subprocess.run([args.peft, "tokenize", args.model, "--plain", "--json"],
-                         input=text.encode(), stdout=subprocess.PIPE, check=True)
-    ids = json.loads(out.stdout)["ids"]
-    rows = BATCH * args.steps
-    ids = ids * (rows * LENGTH // len(ids) + 1)
-    with open(path, "w") as f:
-        for i in range(rows):
-            row = ids[i * LENGTH:(i + 1) * LENGTH]
-            f.write(json.dumps({"input_ids": row, "labels": row}) + "\n")
+class Env:
+    """What rows need: programs, models, one adapter for all, and the tokens."""
+
+    def __init__(self, args):
+        self.build, self.out, self.threads, self.steps = (args.build, args.out, args.threads,
+                                                          args.steps)
+        self.peft, self.model, self.python, self.llama = (os.path.join(args.build, "peft"),
+                                                          args.model, args.python, args.llama)
+        self.megabytes = args.megabytes
+        with open("/proc/cpuinfo") as f:
+            flags = f.read()
+        # Elsewhere bfloat16 is slower, not faster.
+        self.half = "amx_bf16" in flags or "avx512_bf16" in flags
+        self.minilm, self.reviews = "build/models/minilm", "build/models/reviews.txt"
+        self.folder, self.q4_k, self.adapter = (self.path(x) for x in (
+            "model-f32", "model-q4_k.gguf", "adapter0"))
+        os.makedirs(self.out, exist_ok=True)
+        self.ids = data.tokens(self.peft, self.model)
+        if not os.path.exists(self.folder):
+            self.shell(self.peft, "convert", self.model, "--out", self.folder, "--dtype", "f32")
+        if not os.path.exists(self.q4_k):
+            self.shell(self.peft, "convert", self.folder, "--out", self.q4_k, "--dtype", "q4_k")
+        if not os.path.exists(self.adapter):
+            self.make_adapter()
+
+    def make_adapter(self):
+        if self.python:
+            self.shell(self.python, "bench/peer.py", self.folder, "--make-adapter", self.adapter,
+                       str(RANK), str(ALPHA))
+            return
+        rows = data.write_rows(self.path("one.jsonl"), self.ids, [8])
+        self.shell(self.peft, "train", self.model, "--data", rows, "--steps", "1", "--lr", "1e-9",
+                   "--rank", str(RANK), "--alpha", str(ALPHA), "--no-rslora", "--overwrite",
+                   "--out", self.adapter)
+
+    def path(self, name):
+        return os.path.join(self.out, name)
+
+    def program(self, name):
+        return os.path.join(self.build, name)
+
+    def shell(self, *command, library=None):
+        env = dict(os.environ, **({"LIBPEFT_LIBRARY": library} if library else {}))
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=env)
+        if done.returncode:
+            raise Failed("%s\n%s" % (" ".join(command),
+                                     done.stderr.decode(errors="replace")[-2000:]))
+
+    def machine(self):
+        out = subprocess.run([self.peft, "doctor", "--json"], stdout=subprocess.PIPE, check=True)
+        doctor = json.loads(out.stdout)
+        git = subprocess.run(["git", "describe", "--always", "--dirty"], stdout=subprocess.PIPE)
+        found = {k: v for k, v in doctor.items() if isinstance(v, (str, int, float))}
+        found.update(commit=git.stdout.decode().strip(), threads=self.threads,
+                     system=platform.platform(), peers=self.versions())
+        return found
+
+    def versions(self):
+        code = ("import json, importlib.metadata as m\n"
+                "print(json.dumps({p: m.version(p) for p in ('torch', 'transformers', 'peft',"
+                " 'tokenizers')}))")
+        if not self.python:
+            return {}
+        out = subprocess.run([self.python, "-c", code], stdout=subprocess.PIPE)
+        return json.loads(out.stdout or b"{}")
 
 
-def run(command):
-    """The rows of one run, its peak memory, and the time to its first step."""
-    log = tempfile.TemporaryFile()
-    start = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
-    rows, first = [], None
-    for line in process.stdout:
-        row = json.loads(line)
-        if "loss" in row:
-            first = first or time.monotonic() - start
-            rows.append(row)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        log.seek(0)
-        sys.exit("bench: %s\n%s" % (" ".join(command),
-                                     log.read().decode(errors="replace")[-2000:]))
-    scale = 1 if sys.platform == "darwin" else 1024
-    return {"rows": rows, "peak": usage.ru_maxrss * scale, "first": first}
+def judge(row, results):
+    """Each claim's value and verdict; a side whose loss is wrong makes them all fail."""
+    failed = [r["failed"] for r in results.values() if isinstance(r, dict) and "failed" in r]
+    verdicts = []
+    for claim in row.claims:
+        try:
+            value = claim.of(results)
+        except KeyError:
+            value = None
+        verdict = ("failed: " + failed[0] if failed else "no peer" if value is None else
+                   "yes" if claim.holds(value) else "no")
+        verdicts.append({"claim": claim.text, "value": value, "sign": claim.sign,
+                         "aim": claim.aim, "unit": claim.unit, "met": verdict})
+    return verdicts
 
 
-def summary(runs):
-    speeds = [r["tokens_per_second"] for one in runs for r in one["rows"][1:]]
-    return {"tokens_per_second": statistics.median(speeds),
-            "peak_bytes": max(one["peak"] for one in runs),
-            "first_step_seconds": min(one["first"] for one in runs),
-            "losses": [r["loss"] for r in runs[0]["rows"]]}
+def run_row(row, env):
+    print("%s: %s" % (row.name, row.title), file=sys.stderr, flush=True)
+    began = time.time()
+    try:
+        results = row.run(env)
+        claims = judge(row, results)
+    except Failed as e:
+        results = {}
+        claims = [{"claim": c.text, "value": None, "sign": c.sign, "aim": c.aim, "unit": c.unit,
+                   "met": "failed: " + str(e).splitlines()[0]} for c in row.claims]
+        print(e, file=sys.stderr)
+    return {"title": row.title, "results": results, "claims": claims,
+            "seconds": time.time() - began, "at": time.strftime("%Y-%m-%d %H:%M")}
 
 
-def contenders(args, data, adapter):
-    train = [args.peft, "train", args.model, "--data", data, "--batch", str(BATCH),
-             "--steps", str(args.steps), "--lr", str(RATE), "--schedule", "constant",
-             "--clip", "0", "--no-shuffle", "--threads", str(args.threads), "--json",
-             "--overwrite", "--out", os.path.join(args.out, "run")]
-    if args.python:
-        train += ["--adapter", adapter]
-    else:
-        train += ["--rank", str(RANK), "--alpha", str(ALPHA), "--no-rslora"]
-    found = {"libpeft": train, "libpeft, recompute": train + ["--recompute", "layers"],
-             "libpeft, bfloat16": train + ["--compute", "auto"]}
-    peer = [args.python, "bench/peer.py", args.folder, adapter, "--data", data,
-            "--batch", str(BATCH), "--lr", str(RATE), "--threads", str(args.threads)]
-    if args.python:
-        found["PyTorch + PEFT"] = peer
-        found["PyTorch + PEFT, checkpointing"] = peer + ["--checkpointing"]
-        found["PyTorch + PEFT, bfloat16"] = peer + ["--dtype", "bfloat16"]
-    return found
+# -------------------------------------------------------------------- output
 
-
-def show(results):
-    print("\n%-30s %10s %12s %18s" % ("", "tokens/s", "peak memory", "first step after"))
-    for name, r in results.items():
-        print("%-30s %10.0f %9.0f MB %16.1f s" % (name, r["tokens_per_second"],
-                                                  r["peak_bytes"] / 1e6, r["first_step_seconds"]))
-    peer = results.get("PyTorch + PEFT")
-    if not peer:
+def table(head, rows, markdown):
+    rows = [[str(c) for c in r] for r in rows]
+    if markdown:
+        for r in [head, ["---"] * len(head)] + rows:
+            print("| " + " | ".join(r) + " |")
+        print()
         return
-    ours = results["libpeft"]
-    print("\nlibpeft trains %.2f times as many tokens a second, in %.2f of the memory, and ends "
-          "its first step %.1f times sooner."
-          % (ours["tokens_per_second"] / peer["tokens_per_second"],
-             ours["peak_bytes"] / peer["peak_bytes"],
-             peer["first_step_seconds"] / ours["first_step_seconds"]))
-    half, other = results["libpeft, bfloat16"], results["PyTorch + PEFT, bfloat16"]
-    best = max(peer["tokens_per_second"], other["tokens_per_second"])
-    print("In bfloat16, where the processor has it: %.2f times the better of PyTorch's two."
-          % (half["tokens_per_second"] / best))
-    print("\nstep       " + "  ".join("%8d" % (i + 1) for i in range(len(ours["losses"]))))
-    for name, r in (("ours", ours), ("peer", peer), ("ours, bf16", half), ("peer, bf16", other)):
-        print("%-10s " % name + "  ".join("%8.5f" % loss for loss in r["losses"]))
+    widths = [max(len(r[i]) for r in [head] + rows) for i in range(len(head))]
+    for r in [head, ["-" * w for w in widths]] + rows:
+        print("  ".join(c.ljust(w) for c, w in zip(r, widths)).rstrip())
+    print()
+
+
+def number(value, unit):
+    if value is None:
+        return ""
+    return ("%.0f" if abs(value) >= 100 else "%.2f") % value + (" " + unit if unit else "")
+
+
+def show_claims(found, markdown):
+    rows = []
+    for name, row in found["rows"].items():
+        for i, c in enumerate(row["claims"]):
+            rows.append([name if i == 0 else "", row["title"] if i == 0 else "", c["claim"],
+                         number(c["value"], c["unit"]),
+                         "%s %s" % (c["sign"], number(c["aim"], c["unit"])), c["met"]])
+    table(["row", "work", "figure", "measured", "aim", "met"], rows, markdown)
+
+
+MARK, END = "<!-- bench/bench.py: results -->", "<!-- end -->"
+
+# Of a contender: the heading, and how its figure is shown.
+COLUMNS = [("tokens_per_second", "tokens/s", "%.0f", 1), ("best", "best", "%.0f", 1),
+           ("prompt_tokens_per_second", "prompt tokens/s", "%.0f", 1),
+           ("first_epoch_seconds", "epoch 1 s", "%.3f", 1),
+           ("later_epoch_seconds", "later epochs s", "%.4f", 1),
+           ("peak_bytes", "peak MB", "%.0f", 1e-6),
+           ("activation_bytes", "activations MB", "%.1f", 1e-6),
+           ("first_step", "first step s", "%.2f", 1),
+           ("loss_difference", "loss differs", "%.1e", 1),
+           ("megabytes_per_second", "MB/s", "%.1f", 1), ("ratio", "ratio", "%.2f", 1)]
+
+
+def show_results(found, markdown):
+    for name, row in found["rows"].items():
+        sides = {n: r for n, r in row["results"].items() if n != "roofline"}
+        columns = [c for c in COLUMNS if any(c[0] in r for r in sides.values())]
+        print(("### %s\n" if markdown else "%s") % row["title"])
+        if not columns:
+            for n, r in sides.items():
+                print("%s: %s\n" % (n, ", ".join("%s %g" % x for x in r.items())))
+            continue
+        table([""] + [c[1] for c in columns],
+              [[n] + [c[2] % (r[c[0]] * c[3]) if r.get(c[0]) is not None else "" for c in columns]
+               for n, r in sides.items()], markdown)
+
+
+def show(found, markdown):
+    m = found["machine"]
+    print("%s, %s threads, %s kernels, %s; %s; commit %s" % (
+        m.get("cpu"), m["threads"], m.get("level"), m.get("blas"),
+        ", ".join("%s %s" % x for x in m["peers"].items()) or "no peer", m["commit"]))
+    print()
+    for part in (show_claims, show_results) if markdown else (show_results, show_claims):
+        part(found, markdown)
+
+
+def write(found, path):
+    """Puts the tables between their marks in a text."""
+    with open(path, encoding="utf-8") as f:
+        before, rest = f.read().split(MARK + "\n", 1)
+    tables = io.StringIO()
+    with contextlib.redirect_stdout(tables):
+        show(found, True)
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(before + MARK + "\n" + tables.getvalue().rstrip() + "\n" + END +
+                rest.split(END, 1)[1])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("peft", "model", "folder", "python", "out"):
-        parser.add_argument("--" + name, required=True)
-    for name in ("threads", "steps", "rounds"):
-        parser.add_argument("--" + name, type=int, required=True)
+    parser.add_argument("--out", default="build/bench")
+    parser.add_argument("--show", action="store_true")
+    for name in ("build", "model", "python", "llama", "only", "write"):
+        parser.add_argument("--" + name, default="")
+    for name, default in (("threads", 1), ("steps", 4), ("megabytes", 20)):
+        parser.add_argument("--" + name, type=int, default=default)
     args = parser.parse_args()
-    os.makedirs(args.out, exist_ok=True)
-    data, adapter = os.path.join(args.out, "data.jsonl"), os.path.join(args.out, "adapter0")
-    make_data(args, data)
-    if args.python:
-        subprocess.run([args.python, "bench/peer.py", args.folder, adapter, "--make-adapter",
-                        str(RANK), str(ALPHA)], check=True)
-    commands = contenders(args, data, adapter)
-    runs = {name: [] for name in commands}
-    for i in range(args.rounds):
-        for name, command in commands.items():
-            print("round %d of %d: %s" % (i + 1, args.rounds, name), file=sys.stderr)
-            runs[name].append(run(command))
-    results = {name: summary(all_runs) for name, all_runs in runs.items()}
-    show(results)
-    path = os.path.join(args.out, "result.json")
-    with open(path, "w") as f:
-        json.dump({"batch": BATCH, "length": LENGTH, "rank": RANK, "threads": args.threads,
-                   "steps": args.steps, "rounds": args.rounds, "results": results}, f, indent=2)
-    print("\nAll figures: " + path)
+    path, found = os.path.join(args.out, "result.json"), {"rows": {}}
+    if os.path.exists(path):
+        with open(path) as f:
+            found = json.load(f)
+    if args.write:
+        return write(found, args.write)
+    if args.show:
+        return show(found, False)
+    names = [n for n in args.only.split(",") if n] or [row.name for row in ROWS]
+    unknown = set(names) - {row.name for row in ROWS}
+    if unknown:
+        sys.exit("bench: no row %s, expected %s" % (", ".join(sorted(unknown)),
+                                                    ", ".join(row.name for row in ROWS)))
+    env = Env(args)
+    found["machine"] = env.machine()
+    for row in ROWS:
+        if row.name in names:
+            found["rows"][row.name] = run_row(row, env)
+            order = {r.name: i for i, r in enumerate(ROWS)}
+            found["rows"] = dict(sorted(found["rows"].items(), key=lambda x: order.get(x[0], 99)))
+            with open(path, "w") as f:
+                json.dump(found, f, indent=1)
+    show(found, False)
+    print("All figures: " + path)
 
 
 main()

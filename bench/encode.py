@@ -1,11 +1,9 @@
 """Text to ids, libpeft and the package `tokenizers` in turns, one thread each.
 
 Both encode the same documents, a few thousand characters each, without special
-tokens and offsets; the best of some rounds counts.  Prints a table, writes
-encode.json.  With --peer this file is the other side: it needs only the
-package.
+tokens and offsets; the best of two rounds counts.  Run as a program, FOLDER TEXTS
+ROUNDS, this file is the other side: it needs only the package.
 """
-import argparse
 import glob
 import json
 import os
@@ -18,7 +16,8 @@ import time
 GOLDEN = "tests/golden/tokenizers/"
 ROWS = [("SmolLM2, byte-level BPE", "smollm2"), ("MiniLM, WordPiece", "minilm"),
         ("Qwen2's kind, NFC, small", "kinds/qwen2"),
-        ("Llama 2's kind, SentencePiece BPE, small", "kinds/llama2")]
+        ("Llama 2's kind, SentencePiece BPE, small", "kinds/llama2"),
+        ("T5's kind, Unigram, small", "kinds/t5")]
 
 
 def make_texts(path, size):
@@ -72,37 +71,22 @@ def measure(command):
     return result
 
 
-def main():
-    if sys.argv[1:2] == ["--peer"]:
-        return peer(sys.argv[2], sys.argv[3], int(sys.argv[4]))
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("program", "python", "out"):
-        parser.add_argument("--" + name, required=True)
-    parser.add_argument("--megabytes", type=float, required=True)
-    parser.add_argument("--rounds", type=int, required=True)
-    args = parser.parse_args()
-    os.makedirs(args.out, exist_ok=True)
-    texts = os.path.join(args.out, "texts.bin")
-    make_texts(texts, args.megabytes * 1e6)
-    results = {}
-    print("%-44s %12s %12s %8s" % ("text to ids, one thread", "libpeft", "tokenizers", "ratio"))
+def compare(env):
+    """Our speed and the package's for each tokenizer."""
+    texts, results = env.path("texts.bin"), {}
+    make_texts(texts, env.megabytes * 1e6)
     for name, folder in ROWS:
-        work = [GOLDEN + folder, texts, str(args.rounds)]
-        row = {"libpeft": measure([args.program] + work)}
-        speed = row["libpeft"]["megabytes_per_second"]
-        line = "%-44s %7.1f MB/s" % (name, speed)
-        if args.python:
-            other = row["tokenizers"] = measure([args.python, __file__, "--peer"] + work)
-            line += " %7.1f MB/s %8.1f" % (other["megabytes_per_second"],
-                                           speed / other["megabytes_per_second"])
-            if other["ids"] != row["libpeft"]["ids"]:
-                line += "  (%d ids, %d)" % (row["libpeft"]["ids"], other["ids"])
-        print(line, flush=True)
-        results[folder] = row
-    path = os.path.join(args.out, "encode.json")
-    with open(path, "w") as f:
-        json.dump({"rounds": args.rounds, "results": results}, f, indent=2)
-    print("All figures: %s\n" % path)
+        work = [GOLDEN + folder, texts, "2"]
+        row = measure([env.program("bench_encode")] + work)
+        if env.python:
+            other = measure([env.python, __file__] + work)
+            results[folder + ", tokenizers"] = other
+            row["ratio"] = row["megabytes_per_second"] / other["megabytes_per_second"]
+            if other["ids"] != row["ids"]:
+                row["failed"] = "%d ids, the package has %d" % (row["ids"], other["ids"])
+        results[folder] = dict(row, title=name)
+    return results
 
 
-main()
+if __name__ == "__main__":
+    peer(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -854,6 +854,12 @@ typedef struct peft_train_opts {
                                  "cosent" (or "cosine") for pairs with a score */
     float scale;              /* of cosines in match and cosent; 0 = 20 */
     float margin;             /* of triplet; 0 = 5 */
+    int64_t memory_limit;     /* bytes that the process may have resident while it trains,
+                                 evaluates between steps and saves; 0 = any.  The fastest way that
+                                 fits is chosen: batches are worked off in parts (whose sum is the
+                                 batch's, but for rounding), layers computed twice (unless
+                                 `recompute` says how), losses taken in smaller chunks, mapped
+                                 weights released once read, fewer features cached */
     const char *optimizer_states; /* NULL = "f32"; "bf16": rounded up or down at random (by seed);
                                  "8bit": 256 numbers share a scale (Dettmers et al. 2022).
                                  Tensors of less than 4096 numbers keep float32; weights and
@@ -895,12 +901,19 @@ typedef struct peft_plan {
     int64_t steps, tokens_per_step; /* the largest step's tokens */
     double flops_per_step;
     int64_t trainable_params, total_params;
+    double seconds_per_step, seconds; /* predicted: of a mean step, of all steps */
+    int32_t micro_batch;      /* examples (packs) at a time, of `batch` */
+    int32_t recompute_layers; /* the first so many are computed twice, of the others what is
+                                 cheap; -1 = nothing is */
+    int64_t memory_least;     /* the smallest memory_limit that works; 0 = none was given */
+    char choice[240];         /* with a limit: what was chosen, in words */
 } peft_plan;
 
 /* Prepares a run; the model and the data set must outlive it.  Copies of the
  * trainable weights, gradients and optimizer states are made at the first
  * step.  PEFT_ESTATE when nothing is trainable; PEFT_EUNSUPPORTED when a
- * trainable tensor is quantised; PEFT_EARG when data and head do not fit. */
+ * trainable tensor is quantised; PEFT_EARG when data and head do not fit;
+ * PEFT_ENOMEM, with the smallest one that works, when memory_limit is too small. */
 PEFT_API int32_t peft_trainer_new(peft_model *model, peft_dataset *data,
                                   const peft_train_opts *opts,
                                   peft_trainer **out);
@@ -941,7 +954,7 @@ typedef struct peft_work {
     size_t size;
     char name[32];        /* "linear", "attention", "clip and optimizer" ... */
     char type[16];        /* of the weight, "Q4_1"; "" = it has none */
-    int64_t in, out;      /* the weight's inputs; columns of the result */
+    int64_t inputs, outputs; /* of the weight; without one outputs are the result's columns */
     int32_t backward;     /* 1 = the gradients */
     int32_t half;         /* 1 = by products in bfloat16 */
     int64_t calls, rows;

@@ -267,6 +267,20 @@ if "$PEFT" classify "$VIT" --image "$VIT/a0.png" >/dev/null 2>&1; then
     run 3 'pictures: text for a ViT' train "$VIT" --data ids.jsonl --out x
     run 2 'pictures: no --image' classify "$VIT"
 fi
+run 0 'frozen: cached' train "$GOLDEN/bert" --data named.jsonl --eval named.jsonl --method head \
+    --epochs 3 --out frozen1 --cache-file kept
+says err 'cached: what the head reads for 12 rows'
+says err 'rows used, 12 computed'
+run 0 'frozen: another run' train "$GOLDEN/bert" --data named.jsonl --method head --epochs 3 \
+    --lr 0.01 --cache-file kept --cache 0 --out frozen2
+says err 'rows used, 0 computed: 100% hits'
+run 0 'frozen: not wanted' train "$GOLDEN/bert" --data named.jsonl --method head --epochs 3 \
+    --cache 0 --out frozen3
+holds 'frozen: no word of a cache' sh -c '! grep -q -i cache err'
+run 3 'frozen: no cache' train "$GOLDEN/bert" --data named.jsonl --method head --epochs 2 \
+    --cache-file named.jsonl --out frozen4
+says err 'is no cache of this library'
+run 2 'frozen: no size' train "$GOLDEN/bert" --data named.jsonl --out frozen5 --cache lots
 run 0 'encoder head' train "$GOLDEN/bert" --data named.jsonl --method head --epochs 2 --out bert
 run 3 'unknown label' eval "$GOLDEN/bert" --data classes.jsonl
 says err 'c0'

@@ -58,8 +58,12 @@ def test_train_save_load():
         trainer = model.trainer(data, epochs=5, lr=1e-2)
         plan = trainer.plan
         assert plan.peak > 0 and plan.steps == 20
+        trainer.profile()
         steps = list(trainer)
         assert [s.step for s in steps] == list(range(1, 21))
+        work = trainer.work()
+        assert sum(w.flops for w in work) > 0 and "attention" in [w.name for w in work]
+        assert model.peaks().gflops > 0
         after = model.evaluate(data).loss
         assert after < before
         model.save_adapter(out)

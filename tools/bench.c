@@ -1,7 +1,8 @@
 /* peft bench: the speed of training steps, and with --roofline where it goes.
  *
- * The bound of an operation is the longer of its flops at the machine's peak and its bytes at
- * the speed of copying; bytes that a cache still holds may beat it. */
+ * --paced lets another program run steps of several contenders in turns.  The bound of an
+ * operation is the longer of its flops at the machine's peak and its bytes at the speed of
+ * copying; bytes that a cache still holds may beat it. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -86,6 +87,35 @@ static int run_steps(struct bench *b)
     return rc ? library_error(rc, "cannot train") : interrupted() ? EXIT_INTERRUPTED : 0;
 }
 
+static int run_paced(struct bench *b)
+{
+    struct json j;
+    peft_step s = {.size = sizeof s};
+    int32_t rc = PEFT_OK;
+    json_begin(&j, stdout);
+    json_open(&j, NULL, '{');
+    json_int(&j, "planned_bytes", b->run.plan.peak);
+    json_int(&j, "activation_bytes", b->run.plan.activations);
+    json_num(&j, "flops_per_step", b->run.plan.flops_per_step);
+    json_close(&j);
+    fflush(stdout);
+    for (int c; !rc && (c = getchar()) != EOF && !interrupted();) {
+        if (c != '\n' || (rc = peft_train_step(b->run.trainer, &s)) != 0)
+            continue;
+        json_begin(&j, stdout);
+        json_open(&j, NULL, '{');
+        json_int(&j, "step", s.step);
+        json_num(&j, "loss", s.loss);
+        json_int(&j, "tokens", s.tokens);
+        json_int(&j, "trained_tokens", s.trained_tokens);
+        json_num(&j, "seconds", s.seconds);
+        json_int(&j, "rss_bytes", memory_resident());
+        json_close(&j);
+        fflush(stdout);
+    }
+    return rc && rc != PEFT_EEND ? library_error(rc, "cannot train") : 0;
+}
+
 static void collect(struct bench *b)
 {
     peft_work w = {.size = sizeof w};
@@ -121,8 +151,8 @@ static void work_json(const struct bench *b, struct json *j)
         json_text(j, "name", w->name);
         json_text(j, "direction", w->backward ? "back" : "forward");
         json_text(j, "type", w->type);
-        json_int(j, "in", w->in);
-        json_int(j, "out", w->out);
+        json_int(j, "inputs", w->inputs);
+        json_int(j, "outputs", w->outputs);
         json_num(j, "calls", (double)w->calls / b->steps);
         json_num(j, "rows", (double)w->rows / b->steps);
         json_num(j, "seconds", w->seconds / b->steps);
@@ -200,7 +230,8 @@ static void work_table(const struct bench *b)
             break;
         char *cell[8] = {
             format("%s%s", w->name, w->backward ? ", back" : ""),
-            w->in ? format("%lld > %lld %s", (long long)w->in, (long long)w->out, w->type)
+            w->inputs ? format("%lld > %lld %s", (long long)w->inputs, (long long)w->outputs,
+                               w->type)
                   : format("%s", ""),
             format("%.0f", (double)w->calls / b->steps),
             format("%.2f", 1e3 * w->seconds / b->steps), format("%.1f %%", 100 * w->seconds / all),
@@ -256,8 +287,8 @@ int run_bench(const struct args *given)
     if (!rc && args.roofline && peft_model_peaks(b.run.model, &b.peaks))
         rc = library_error(PEFT_ENOMEM, "cannot measure the machine");
     if (!rc)
-        rc = run_steps(&b);
-    if (!rc) {
+        rc = args.paced ? run_paced(&b) : run_steps(&b);
+    if (!rc && !args.paced) {
         collect(&b);
         if (args.json)
             bench_json(&b);

@@ -62,6 +62,9 @@ struct args {
     const char *optimizer, *optim_states, *schedule, *no_decay, *recompute;
     double lr, warmup, weight_decay, clip;
     int32_t batch, accumulate, packing, no_shuffle, epochs, steps;
+    int64_t cache, cache_file_limit;
+    const char *cache_file;
+    int64_t memory_limit;
     uint64_t seed;
 
     const char *out, *sample_file;
@@ -84,7 +87,7 @@ struct args {
     int32_t merge;
     double limit_diff;
     int32_t markdown, no_special, plain, tensors, memory;
-    int32_t roofline, length;
+    int32_t roofline, length, paced;
 };
 
 enum option_kind {
@@ -93,6 +96,7 @@ enum option_kind {
     OPT_INT,      /* int32 in low..high */
     OPT_SEED,     /* uint64 */
     OPT_NUMBER,   /* double in low..high */
+    OPT_SIZE,     /* int64: bytes as 600M, 1.5G, 512MiB */
     OPT_TEXT,     /* const char * */
     OPT_LIST      /* may be given several times */
 };
@@ -120,6 +124,8 @@ extern const struct option prompts_options[];
 extern const struct option common_options[], model_options[], data_options[], adapter_options[],
     train_options[], generate_options[];
 
+/* "600M", "1.5G", "512MiB", "1000": bytes. */
+bool size_parse(const char *text, int64_t *bytes);
 /* Fills *args; 0, or EXIT_USAGE after it has said what is wrong. */
 int options_parse(const struct command *cmd, int argc, char **argv, struct args *args);
 void options_help(const struct command *cmd);

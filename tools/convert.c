@@ -1,7 +1,6 @@
 /* peft convert, merge and quantize: a model becomes a folder or a GGUF file; with
  * merge an adapter goes into its weights first, with quantize the weights get fewer
  * bits.  --calibrate tells in numbers what that changed; a merge does it by itself. */
-#include <ctype.h>
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,22 +34,15 @@ static int32_t on_progress(void *ctx, int64_t done, int64_t total)
 /* "1.2G", "300MB": bytes; "4.8", "4.8bpw": bits a weight. */
 static int parse_budget(const char *text, peft_quantize_opts *opts)
 {
-    static const char units[] = "KMG";
     char *end;
     double v = strtod(text, &end);
     bool bits = !strcmp(end, "bpw") || (!*end && v <= 64);
-    const char *unit = *end && !bits ? strchr(units, toupper((unsigned char)*end)) : NULL;
-    bool bad_unit = *end && !bits && (!unit || (end[1] && toupper((unsigned char)end[1]) != 'B') ||
-                                      (end[1] && end[2]));
-    if (end == text || !(v > 0) || v > (bits ? 64 : 1e15) || bad_unit)
+    if (end == text || (bits ? !(v > 0 && v <= 64) : !size_parse(text, &opts->budget) ||
+                                                              !opts->budget))
         return usage_error("--budget is \"%s\", expected bytes as 300M or 1.2G, or bits a weight "
                            "as 4.8 or 4.8bpw", text);
-    for (int i = 0; unit && i <= unit - units; i++)
-        v *= 1000;
     if (bits)
         opts->bits = v;
-    else
-        opts->budget = (int64_t)v;
     return 0;
 }
 

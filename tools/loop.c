@@ -198,6 +198,34 @@ static int train(struct run *run, int64_t *step)
 
 /* --------------------------------------------------------- before and after */
 
+static peft_cache cache_of(const struct run *run)
+{
+    peft_cache c = {.size = sizeof c};
+    peft_trainer_cache(run->trainer, &c);
+    return c;
+}
+
+/* What is computed once, as far as it can be told before it is. */
+static void show_cache(const struct run *run)
+{
+    peft_cache c = cache_of(run);
+    if (c.what[0])
+        note("cached: %s for %s rows, %s, of which %s in memory%s%s", c.what, show_count(c.rows),
+             show_bytes(c.bytes), show_bytes(c.memory), run->args->cache_file ? ", in " : "",
+             run->args->cache_file ? run->args->cache_file : "");
+    else if (c.why[0] && (run->args->cache_file || run->args->cache > 0))
+        note("nothing is cached: %s", c.why);
+}
+
+static void show_cache_use(const struct run *run)
+{
+    peft_cache c = cache_of(run);
+    if (c.what[0] && c.used)
+        note("cache   %s rows used, %s computed: %.0f%% hits, %s%s%s", show_count(c.used),
+             show_count(c.made), 100.0 * (double)(c.used - c.made) / (double)c.used,
+             show_bytes(c.bytes), c.file ? ", file " : "", c.file ? show_bytes(c.file) : "");
+}
+
 static void show_first_line(const struct run *run)
 {
     const peft_plan *p = &run->plan;
@@ -207,6 +235,8 @@ static void show_first_line(const struct run *run)
          show_count(p->trainable_params), show_count(p->total_params),
          p->total_params ? 100.0 * (double)p->trainable_params / (double)p->total_params : 0.0,
          show_bytes(run->predicted_memory), show_seconds(run->predicted_seconds));
+    if (*p->choice)
+        note("within %s: %s", show_bytes(run->args->memory_limit), p->choice);
     warnings_show();
     note("%s rows, %s tokens (%s trained), longest %d; %lld steps on %d threads",
          show_count(run->stats.rows), show_count(run->stats.tokens),
@@ -215,6 +245,7 @@ static void show_first_line(const struct run *run)
     if (run->stats.truncated || run->stats.skipped)
         note("%lld rows are cut at --max-len, %lld have nothing left to train",
              (long long)run->stats.truncated, (long long)run->stats.skipped);
+    show_cache(run);
     if (run->sys.memory_available && run->predicted_memory > run->sys.memory_available)
         note("%swarning:%s only %s of memory are available; --recompute layers, a smaller "
              "--batch or --max-len need less", paint(stderr, YELLOW), paint(stderr, PLAIN),
@@ -295,6 +326,7 @@ static int finish(struct run *run, int64_t step)
         return rc;
     show_samples(run);
     note_evaluations(run);
+    show_cache_use(run);
     bool adapter = is_adapter(run->method);
     note("\n%s in %s  (%s, peak memory %s)", adapter ? "adapter" : "model", run->args->out,
          show_seconds(run->seconds), show_bytes(memory_peak()));

@@ -113,6 +113,7 @@ static const struct option bench_options[] = {
     {"roofline", OPT_FLAG, NULL, "operations beside what the machine allows", AT(roofline), 0, 0},
     {"length", OPT_INT, "N", "tokens of a made-up row, without --data (default 256)", AT(length), 2,
      1048576},
+    {"paced", OPT_FLAG, NULL, "a step, and a row of JSON, for each line on stdin", AT(paced), 0, 0},
     {0}};
 static const struct option tokenize_options[] = {
     {"text", OPT_TEXT, "TEXT", "what to encode; without it, stdin is read", AT(text), 0, 0},

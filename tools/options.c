@@ -2,6 +2,7 @@
  * `--flag`, `--no-switch`; options and the operand in any order, `--` ends the
  * options.  A value may begin with '-', as in `--freeze -2:-1`; one that begins
  * with "--" needs the form with '='. */
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stddef.h>
@@ -123,6 +124,13 @@ const struct option train_options[] = {
      "                         brightness=0.2,contrast=0.2", AT(augment), 0, 0},
     {"recompute", OPT_TEXT, "HOW", "none, cheap (default), layers: less memory", AT(recompute), 0,
      0},
+    {"cache", OPT_SIZE, "SIZE", "memory for outputs of what is frozen, which are computed\n"
+     "                         once: 1G (default 256M), 0 = none", AT(cache), 0, 0},
+    {"cache-file", OPT_TEXT, "FILE", "keep them there for runs to come", AT(cache_file), 0, 0},
+    {"cache-file-limit", OPT_SIZE, "SIZE", "of that file (default none)", AT(cache_file_limit), 0,
+     0},
+    {"memory", OPT_SIZE, "SIZE", "resident memory that is never exceeded, 600M or 1.5G: the\n"
+     "                         fastest way that fits is chosen", AT(memory_limit), 0, 0},
     {0}};
 
 const struct option generate_options[] = {
@@ -257,6 +265,22 @@ static int parse_seed(const struct option *o, const char *value, uint64_t *out)
     return 0;
 }
 
+bool size_parse(const char *text, int64_t *bytes)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    double v = strtod(text, &end);
+    const char *unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
+    bool binary = unit && end[1] == 'i';
+    for (int i = 0; unit && i <= unit - units; i++)
+        v *= binary ? 1024 : 1000;
+    const char *rest = unit ? end + 1 + binary : end;
+    if (end == text || (*rest && strcmp(rest, "B") && strcmp(rest, "b")) || !(v >= 0 && v <= 1e15))
+        return false;
+    *bytes = (int64_t)v;
+    return true;
+}
+
 static int set_value(const struct option *o, const char *value, struct args *args)
 {
     void *to = (char *)args + o->at;
@@ -268,6 +292,11 @@ static int set_value(const struct option *o, const char *value, struct args *arg
         return parse_seed(o, value, to);
     case OPT_NUMBER:
         return parse_number(o, value, to);
+    case OPT_SIZE:
+        if (size_parse(value, to))
+            return 0;
+        return usage_error("--%s is \"%s\", expected bytes as 600M, 1.5G or 512MiB", o->name,
+                           value);
     case OPT_TEXT:
         *(const char **)to = value;
         return 0;
@@ -308,6 +337,7 @@ int options_parse(const struct command *cmd, int argc, char **argv, struct args 
 {
     memset(args, 0, sizeof *args);
     args->clip = 1;
+    args->cache = -1;            /* not given */
     args->temperature = -1;      /* not given: the model may advise */
     args->argc = argc;
     args->argv = argv;

@@ -14,7 +14,7 @@ static const struct {
     {"activations", "kept for the way back", offsetof(peft_plan, activations)},
     {"scratch", "", offsetof(peft_plan, scratch)},
     {"data", "tokens of all rows", offsetof(peft_plan, data)},
-    {"features", "outputs of the frozen part", offsetof(peft_plan, features)},
+    {"features", "cached outputs of the frozen part", offsetof(peft_plan, features)},
     {"process", "already resident", offsetof(peft_plan, process)},
     {"peak", "the sum", offsetof(peft_plan, peak)},
     {"evaluation", "added while --eval data is measured", offsetof(peft_plan, evaluation)}};
@@ -46,6 +46,13 @@ static void plan_json(const struct run *run)
     json_int(&j, "steps", p->steps);
     json_int(&j, "tokens_per_step", p->tokens_per_step);
     json_num(&j, "flops_per_step", p->flops_per_step);
+    json_num(&j, "seconds_per_step", p->seconds_per_step);
+    json_int(&j, "micro_batch", p->micro_batch);
+    json_int(&j, "recompute_layers", p->recompute_layers);
+    if (p->memory_least) {
+        json_int(&j, "memory_least", p->memory_least);
+        json_text(&j, "choice", p->choice);
+    }
     json_int(&j, "threads", run->threads);
     json_num(&j, "seconds", run->predicted_seconds);
     json_close(&j);
@@ -65,6 +72,9 @@ static void plan_table(const struct run *run)
         table_row((const char *const[]){kinds[i].name, show_bytes(bytes_of(p, i)),
                                         kinds[i].says});
     table_end(stdout);
+    if (*p->choice)
+        printf("\nwithin %s: %s\nat least %s are needed\n", show_bytes(run->args->memory_limit),
+               p->choice, show_bytes(p->memory_least));
     if (run->sys.memory_available)
         printf("\n%s are available now%s\n", show_bytes(run->sys.memory_available),
                p->peak > run->sys.memory_available ? ": not enough" : "");

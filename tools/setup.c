@@ -338,7 +338,9 @@ static int make_trainer(struct run *run)
         .max_len = a->packing ? a->max_len : 0, .epochs = a->epochs, .steps = a->steps,
         .no_shuffle = a->no_shuffle, .seed = a->seed, .augment = a->augment,
         .objective = a->objective, .scale = (float)a->scale, .margin = (float)a->margin,
-        .optimizer_states = a->optim_states};
+        .feature_cache = a->cache < 0 ? 0 : a->cache ? a->cache : a->cache_file ? 1 : -1,
+        .cache_file = a->cache_file, .cache_file_limit = a->cache_file_limit,
+        .optimizer_states = a->optim_states, .memory_limit = a->memory_limit};
     int rc = recompute_code(a->recompute, &opts.recompute);
     if (rc)
         return rc;
@@ -535,6 +537,11 @@ void settings_make(struct run *run)
     add_setting(s, "steps", number((double)run->plan.steps), false);
     add_setting(s, "seed", format("%llu", (unsigned long long)a->seed), false);
     add_setting(s, "recompute", quoted(a->recompute ? a->recompute : "cheap"), true);
+    if (a->cache >= 0)
+        add_setting(s, "cache", number((double)a->cache), true);
+    if (a->cache_file)
+        add_setting(s, "cache_file", quoted(a->cache_file), true);
+    add_setting(s, "memory_limit", number((double)a->memory_limit), true);
     add_setting(s, "threads", number(run->threads), true);
     add_setting(s, "version", number(peft_version()), true);
 }

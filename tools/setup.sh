@@ -1,9 +1,10 @@
 #!/bin/sh
 # Installs what building needs and is not there: a C compiler, pkg-config, cJSON,
 # utf8proc, libpng, libjpeg and PCRE2 (optional: without them pictures of that kind,
-# or tokenizers with unusual expressions, are refused), and a good OpenBLAS in
-# build/deps/libpeft.  Silent when nothing is missing.  OpenBLAS is chosen by its version and never by the processor of this
-# machine, so that what is built here runs well elsewhere.
+# or tokenizers with unusual expressions, are refused), valgrind (optional, for a test),
+# and a good OpenBLAS in build/deps/libpeft.  Silent when nothing is missing.  OpenBLAS is
+# chosen by its version and never by the processor of this machine, so that what is built
+# here runs well elsewhere.
 set -eu
 cd "$(dirname "$0")/.."
 DEPS=build/deps
@@ -31,7 +32,7 @@ as_root() {
 install_packages() {
     if have apt-get; then
         set -- gcc libc6-dev make pkg-config libcjson-dev libutf8proc-dev libpng-dev \
-            libjpeg-dev libpcre2-dev ca-certificates
+            libjpeg-dev libpcre2-dev ca-certificates valgrind
         have_pip || set -- "$@" python3 python3-pip
         say "apt-get install $*"
         export DEBIAN_FRONTEND=noninteractive
@@ -39,7 +40,7 @@ install_packages() {
         as_root apt-get install -qq -y --no-install-recommends "$@" >/dev/null
     elif have dnf; then
         set -- gcc make pkgconf-pkg-config cjson-devel utf8proc-devel libpng-devel \
-            libjpeg-turbo-devel pcre2-devel libasan libubsan
+            libjpeg-turbo-devel pcre2-devel libasan libubsan valgrind
         have_pip || set -- "$@" python3 python3-pip
         say "dnf install $*"
         as_root dnf install -q -y "$@"
@@ -116,6 +117,10 @@ fi
 if ! have_optional; then
     install_packages || true
     have_optional || say "no libpng, libjpeg or PCRE2: what needs them will be refused"
+fi
+# Valgrind counts instructions in a test.
+if ! have valgrind && { have apt-get || have dnf; }; then
+    install_packages || say "no valgrind: tests/instructions.sh will be skipped"
 fi
 if [ ! -e "$BLAS" ]; then
     if ! have_pip && { have apt-get || have dnf; }; then install_packages || true; fi

@@ -33,7 +33,7 @@ struct setting {
     bool loose;
 };
 struct settings {
-    struct setting item[48];
+    struct setting item[64];
     int n;
 };
 

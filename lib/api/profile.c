@@ -59,7 +59,7 @@ int32_t peft_trainer_work(const peft_trainer *trainer, int32_t i, peft_work *out
     int64_t k = 0;
     while (place(p, k) != i) k++;
     const struct work *w = &p->work[k];
-    peft_work one = { .in = w->in, .out = w->out, .backward = w->backward,
+    peft_work one = { .inputs = w->in, .outputs = w->out, .backward = w->backward,
                       .half = w->half, .calls = w->calls, .rows = w->rows,
                       .seconds = w->seconds, .flops = w->flops, .bytes = w->bytes };
     snprintf(one.name, sizeof(one.name), "%s", w->name);

@@ -26,7 +26,10 @@ int32_t peft_trainer_plan(const peft_trainer *trainer, peft_plan *out)
     int rc = check_result(out);
     if (rc) return rc;
     peft_plan p = { 0 };
-    rc = trainer_plan(trainer_of(trainer), &p);
+    struct fp_mode fp = fp_enter();
+    rc = predict_run(trainer_of(trainer));
+    fp_leave(fp);
+    if (!rc) rc = trainer_plan(trainer_of(trainer), &p);
     if (!rc) give_result(out, &p, sizeof(p));
     return rc;
 }

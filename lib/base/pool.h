@@ -21,6 +21,8 @@ int os_pid(void);
 int os_cores(void);                    /* usable: affinity, cgroup quota */
 int os_cores_at(const char *root);     /* Linux: with /proc and /sys in that folder */
 int64_t os_memory_total(void), os_memory_available(void), os_rss(void);
+/* Of what is resident what files do not hold, and the most that ever was; 0 = not known. */
+int64_t os_rss_private(void), os_rss_peak(void);
 struct date {
     int year, month, day;               /* month and day from 1 */
     int hour, minute, second;

@@ -244,7 +244,23 @@ int64_t os_rss(void)
     return space ? MAX(number_after(space, " "), 0) * (int64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
+/* A line of /proc/self/status, in bytes. */
+static int64_t status_bytes(const char *key)
+{
+    char text[4096];
+    return slurp("/proc/self/status", text, sizeof text)
+               ? MAX(number_after(text, key), 0) * 1024 : 0;
+}
+
+int64_t os_rss_private(void) { return status_bytes("\nRssAnon:"); }
+
+int64_t os_rss_peak(void) { return status_bytes("\nVmHWM:"); }
+
 #else /* macOS, BSD */
+
+int64_t os_rss_private(void) { return 0; }
+
+int64_t os_rss_peak(void) { return 0; }
 
 int os_allow_amx(void) { return 0; }
 

@@ -363,6 +363,10 @@ int64_t os_rss(void)
     return (int64_t)c.WorkingSetSize;
 }
 
+int64_t os_rss_private(void) { return 0; }
+
+int64_t os_rss_peak(void) { return 0; }
+
 void os_date(struct date *out)
 {
     static const int before[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};

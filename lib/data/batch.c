@@ -4,6 +4,8 @@
  * packing, a batch is the next `batch` examples of it.  With packing, examples
  * go in that order to the first pack with room for them (first-fit), and a
  * batch is the next `batch` packs; each example remains a segment of its own.
+ * Where batches are cut, the parts are what is given out, and no part has
+ * examples of two batches.
  *
  * A tree of maxima over the free room of the packs finds the first fit in
  * O(log n): node i has the children 2i and 2i + 1, pack p is leaf width + p. */
@@ -17,6 +19,7 @@ struct batcher {
     struct batch_opts o;
     int64_t epoch;                  /* of order and end; -1 = none */
     int64_t n_batches;
+    int32_t part;                   /* examples or packs in a part of a batch */
     int32_t *order;                 /* [n] examples, batch after batch */
     int64_t *end;                   /* [n_batches] of each batch in order */
     int32_t *targets;               /* [n] trained targets of each example */
@@ -65,7 +68,7 @@ static struct batch_size find_bound(struct batcher *b)
 {
     const struct dataset *d = b->d;
     struct batch_size most = {0};
-    int64_t n = d->n, k = b->o.batch;
+    int64_t n = d->n, k = b->part;
     for (int64_t i = 0; i < n; i++) b->order[i] = b->targets[i];
     int64_t all_targets = sum_largest(b->order, n, n);
     most.targets = sum_largest(b->order, n, k);
@@ -157,6 +160,15 @@ static int batcher_alloc(struct batcher *b)
     return all ? PEFT_OK : PEFT_ENOMEM;
 }
 
+int32_t batcher_cut(struct batcher *b, int32_t parts)
+{
+    b->part = (int32_t)div_up(b->o.batch, MAX(parts, 1));
+    b->o.parts = (int32_t)div_up(b->o.batch, b->part);
+    b->epoch = -1;
+    if (b->targets) b->most = find_bound(b);
+    return b->o.parts;
+}
+
 int batcher_new(const struct dataset *d, const struct batch_opts *o, struct batcher **out)
 {
     *out = NULL;
@@ -169,8 +181,8 @@ int batcher_new(const struct dataset *d, const struct batch_opts *o, struct batc
     b->mem = &d->host->mem;
     b->d = d;
     b->o = *o;
-    b->epoch = -1;
     if (b->o.max_len <= 0) b->o.max_len = d->max_len;
+    batcher_cut(b, o->parts);
     int rc = batcher_alloc(b);
     if (rc < 0) {
         batcher_free(b);
@@ -209,7 +221,20 @@ static int32_t first_fit(struct batcher *b, int32_t n)
     return pack;
 }
 
-/* Reorders `order` pack after pack, and ends a batch every `batch` packs. */
+/* How many parts the batches of n examples or packs have. */
+static int64_t count_parts(const struct batcher *b, int64_t n)
+{
+    return n / b->o.batch * b->o.parts + div_up(n % b->o.batch, b->part);
+}
+
+/* The example or pack, of n, that part j ends before. */
+static int64_t part_end(const struct batcher *b, int64_t j, int64_t n)
+{
+    int64_t within = MIN((j % b->o.parts + 1) * b->part, b->o.batch);
+    return MIN(j / b->o.parts * b->o.batch + within, n);
+}
+
+/* Reorders `order` pack after pack, and ends a part every so many packs. */
 static void make_packs(struct batcher *b)
 {
     int64_t n = b->d->n, packs = 0, before = 0;
@@ -228,9 +253,8 @@ static void make_packs(struct batcher *b)
         before += count;
     }
     for (int64_t i = 0; i < n; i++) b->order[b->end[b->pack_of[i]]++] = b->shuffled[i];
-    b->n_batches = div_up(packs, b->o.batch);
-    for (int64_t j = 0; j < b->n_batches; j++)
-        b->end[j] = b->end[MIN((j + 1) * b->o.batch, packs) - 1];
+    b->n_batches = count_parts(b, packs);
+    for (int64_t j = 0; j < b->n_batches; j++) b->end[j] = b->end[part_end(b, j, packs) - 1];
 }
 
 static void prepare(struct batcher *b, int64_t epoch)
@@ -248,8 +272,8 @@ static void prepare(struct batcher *b, int64_t epoch)
         make_packs(b);
         return;
     }
-    b->n_batches = div_up(n, b->o.batch);
-    for (int64_t j = 0; j < b->n_batches; j++) b->end[j] = MIN((j + 1) * b->o.batch, n);
+    b->n_batches = count_parts(b, n);
+    for (int64_t j = 0; j < b->n_batches; j++) b->end[j] = part_end(b, j, n);
 }
 
 const int32_t *batcher_rows(struct batcher *b, int64_t epoch, int64_t i, int64_t *n)

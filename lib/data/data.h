@@ -156,6 +156,7 @@ struct batch_opts {
     int32_t shuffle;
     uint64_t seed;
     struct augment augment;
+    int32_t parts;                  /* each batch is given out as so many smaller ones; 0 = 1 */
     const struct batch_size *room;  /* batcher_take's batches are up to that large; or NULL */
 };
 /* Makes the batches of any epoch; holds one batch at a time, in memory that is
@@ -164,6 +165,9 @@ int batcher_new(const struct dataset *d, const struct batch_opts *o, struct batc
 void batcher_free(struct batcher *b);
 /* Batches in epoch `epoch` (>= 0), in which each example occurs exactly once. */
 int64_t batcher_count(struct batcher *b, int64_t epoch);
+/* Cuts batches into `parts` from now on, or a few less where sizes would not be even; how
+ * many.  For a batcher that was made for one part. */
+int32_t batcher_cut(struct batcher *b, int32_t parts);
 /* The size of a batch without making it. */
 struct batch_size {
     int64_t tokens, targets, seqs;  /* targets: trained ones */

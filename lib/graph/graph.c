@@ -56,6 +56,12 @@ void graph_watch(struct graph *g, void (*see)(void *arg, const struct tensor *t)
     g->see_arg = arg;
 }
 
+void graph_on_read(struct graph *g, void (*read)(void *arg, const struct tensor *leaf), void *arg)
+{
+    g->read = read;
+    g->read_arg = arg;
+}
+
 void graph_leaves(const struct graph *g, void (*each)(void *, const struct tensor *), void *ctx)
 {
     for (int64_t i = 0; i < g->n && g->planned; i++)
@@ -100,6 +106,17 @@ void graph_name(struct graph *g, const char *name)
 void graph_segment(struct graph *g, int32_t segment)
 {
     g->segment = segment;
+}
+
+void graph_chunks(struct graph *g, int64_t bytes)
+{
+    g->chunks = bytes;
+}
+
+int64_t graph_chunk_rows(const struct graph *g, int64_t rows, int64_t row_bytes)
+{
+    enum { FEWEST = 16 };                /* with fewer, reading the weights takes longest */
+    return g->chunks ? MIN(rows, MAX(g->chunks / row_bytes, FEWEST)) : rows;
 }
 
 void graph_keep(struct tensor *t)
@@ -215,6 +232,7 @@ struct tensor *graph_node(struct graph *g, const struct op *op, struct tensor *c
     struct tensor *t = new_node(g, (int64_t)args_size);
     if (!t) return NULL;
     if (args_size) memcpy(t->args, args, args_size);
+    t->args_bytes = (int64_t)args_size;
     memcpy(t->in, use, sizeof use);
     t->op = op;
     t->type = &qtype_f32;

@@ -25,6 +25,7 @@ struct tensor {
     const struct op *op;                 /* NULL = leaf */
     struct tensor *in[GRAPH_IN];         /* NULL = absent */
     void *args;                          /* the op's own, in the graph's arena */
+    int64_t args_bytes;
     const struct qtype *type;            /* F32 for all nodes; leaves any */
     int64_t rows, cols;
     void *x;                             /* value */
@@ -59,6 +60,9 @@ struct tensor *graph_leaf(struct graph *g, const char *name, const struct qtype 
  * (a layer's index; -1 = none) of the nodes that follow. */
 void graph_name(struct graph *g, const char *name);
 void graph_segment(struct graph *g, int32_t segment);
+/* How many bytes of logits a loss may have at once, of the nodes that follow and of all later
+ * graphs; 0 = as its op likes. */
+void graph_chunks(struct graph *g, int64_t bytes);
 /* Asks for a node's value to stay readable after the run. */
 void graph_keep(struct tensor *t);
 
@@ -71,7 +75,7 @@ void graph_watch(struct graph *g, void (*see)(void *arg, const struct tensor *t)
 enum recompute { RECOMPUTE_NONE = -1, RECOMPUTE_CHEAP = 0, RECOMPUTE_LAYERS = INT32_MAX };
 struct plan_report {
     int64_t slab;                        /* bytes: values, gradients, aux, temp */
-    int64_t scratch;                     /* bytes a worker */
+    int64_t scratch, panels;             /* bytes a worker; that all share (linear_panels) */
     int32_t nodes, backward_nodes, replayed;
     double flops, bytes;                 /* forward + backward + replayed: see struct cost */
 };
@@ -84,6 +88,13 @@ int graph_plan(struct graph *g, struct tensor *loss, enum recompute policy,
  * more); the only call that allocates large memory.  Scratch goes to the
  * compute, which graphs may share: whoever made the compute frees it. */
 int graph_reserve(struct graph *g, int64_t slab, int64_t scratch);
+/* Gives the slab back until the next graph_reserve; not within a run.  And the most bytes that
+ * graph_reserve may take for it, beyond which it fails; 0 = any. */
+void graph_release(struct graph *g);
+void graph_limit(struct graph *g, int64_t slab);
+/* In all runs from now on, read(arg, leaf) is called when an event that has read a leaf is
+ * over; NULL = no longer. */
+void graph_on_read(struct graph *g, void (*read)(void *arg, const struct tensor *leaf), void *arg);
 /* Begins a run; the loss gradient is 1.  graph_reserve must have succeeded. */
 void graph_start(struct graph *g);
 /* Works until the end (1), the deadline in os_seconds (0; <= 0: none; at least
@@ -160,7 +171,8 @@ tensor *g_attention(graph *g, tensor *q, tensor *k, tensor *v, tensor *bias, con
 /* Inverted dropout; the mask is Philox(seed, stream) at the element's index, so
  * replaying gives it again. */
 tensor *g_dropout(graph *g, tensor *x, float p, uint64_t seed, uint64_t stream);
-/* Gathers rows; indices may repeat. */
+/* Gathers rows; indices may repeat.  Of fewer rows than x has, values that nothing else needs
+ * are made for these alone (gather.c). */
 tensor *g_rows(graph *g, tensor *x, const int32_t *index, int64_t n);
 /* Mean over the rows [start[s], start[s+1]) of each of n segments -> [n, D];
  * weighted: the i-th row of a segment counts i times. */

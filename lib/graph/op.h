@@ -31,10 +31,14 @@ struct op {
                                             the assumption that the node is the loss */
     uint8_t cheap;                       /* costs no more than reading its operands: recomputed
                                             rather than kept (RECOMPUTE_CHEAP) */
+    uint8_t rowwise;                     /* bit k: row i of the value takes of in[k] row i alone */
     uint8_t view;                        /* the value IS in[0]'s memory (reshape) */
     uint8_t part;                        /* bit k: of in[k] only as much is read as is written */
     /* Checks operands, sets rows, cols, aux_bytes, temp_bytes, work_bytes; may fail(). */
     int (*shape)(struct tensor *t, struct graph *g);
+    /* Of a row-wise op whose arguments have something for each row: theirs become those of
+     * rows index[n].  NULL = they have not. */
+    int (*gather)(struct graph *g, void *args, const int32_t *index, int64_t n);
     /* Bytes of scratch that a worker needs; NULL = none. */
     int64_t (*scratch)(const struct tensor *t);
     /* Long forwards are cut so that a run can stop within: forward is called
@@ -61,9 +65,17 @@ extern const struct op *const ops_all[];        /* NULL-terminated */
  * second of two equal operands is replaced by a copy. */
 struct tensor *graph_node(struct graph *g, const struct op *op, struct tensor *const *in, int n,
                           unsigned optional, const void *args, size_t args_size);
+/* x's rows index[n]; and with each value below that nothing else needs made for these rows
+ * alone, NULL = that saves nothing. */
+struct tensor *graph_rows(struct graph *g, struct tensor *x, const int32_t *index, int64_t n);
+struct tensor *graph_gather(struct graph *g, struct tensor *x, const int32_t *index, int64_t n);
+/* at[index[i]] for i < n, in the graph's arena; NULL = no memory, or `at` is NULL. */
+const int32_t *graph_pick(struct graph *g, const int32_t *at, const int32_t *index, int64_t n);
 /* Sticky error for builders; returns NULL. */
 struct tensor *graph_fail(struct graph *g, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* Of the rows that an op would work on at a time, those that graph_chunks allows. */
+int64_t graph_chunk_rows(const struct graph *g, int64_t rows, int64_t row_bytes);
 static inline int wants(const struct tensor *t, int k) { return t->in[k] && t->in[k]->needs_grad; }
 static inline int adds(const struct tensor *t, int k) { return t->adds >> k & 1; }
 

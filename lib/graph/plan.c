@@ -108,7 +108,9 @@ static struct plan_report report_of(const struct graph *g)
         const struct cost cost = op_cost(t, ev->kind == EVENT_BACKWARD);
         r.flops += cost.flops;
         r.bytes += cost.bytes;
+        const struct tensor *w = t->op->flops ? op_weight(t) : NULL;
         if (t->op->scratch) r.scratch = MAX(r.scratch, t->op->scratch(t));
+        if (w) r.panels = MAX(r.panels, linear_panels(t->in[0]->rows, w->cols, w->rows));
     }
     return r;
 }
@@ -126,6 +128,7 @@ int graph_plan(struct graph *g, struct tensor *loss, enum recompute policy,
     graph_keep(loss ? loss : g->node[last]);
     if ((rc = make_plan(g, loss, policy))) return rc;
     g->report = report_of(g);
+    g->panels = MAX(g->panels, g->report.panels);
     g->planned = 1;
     if (report) *report = g->report;
     return PEFT_OK;

@@ -68,20 +68,27 @@ struct graph {
     int64_t n, cap;
     const char *name;                    /* of the next node */
     int32_t segment;
+    int64_t chunks;                      /* graph_chunks */
     int error;
     char message[512];
     struct plan plan;
     struct plan_report report;
+    int64_t panels;                      /* of all plans so far */
     int planned;                         /* the plan is of the present nodes */
     char *slab;
     int64_t slab_bytes;
     int64_t at, step;                    /* next event, and step within it */
     void (*see)(void *arg, const struct tensor *t);
     void *see_arg;
+    void (*read)(void *arg, const struct tensor *leaf);
+    void *read_arg;
+    int64_t limit;                       /* of the slab; 0 = none */
     struct profile *profile;             /* or NULL */
     char bad[256];                       /* graph_find_nonfinite's answer */
 };
 
+/* graph_reserve without a slab. */
+int graph_reserve_scratch(struct graph *g, int64_t scratch);
 /* Room for n elements of `size` bytes at *array. */
 int plan_grow(struct mem *m, void *array, int64_t *cap, int64_t n, int64_t size);
 /* The events of p from its nodes, loss and policy (schedule.c), their buffers

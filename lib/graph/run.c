@@ -4,33 +4,57 @@
 
 #include <stdio.h>
 
-int graph_reserve(struct graph *g, int64_t slab, int64_t scratch)
+void graph_release(struct graph *g)
+{
+    mem_free(&g->host->mem, g->slab);
+    g->slab = NULL;
+    g->slab_bytes = 0;
+}
+
+void graph_limit(struct graph *g, int64_t slab)
+{
+    g->limit = slab;
+}
+
+int graph_reserve_scratch(struct graph *g, int64_t scratch)
 {
     struct mem *m = &g->host->mem;
     struct compute *c = g->compute;
-    if (g->planned) {
-        slab = MAX(slab, g->report.slab);
-        scratch = MAX(scratch, g->report.scratch);
-    }
-    if (slab > g->slab_bytes) {
-        /* Freed first, so that the old and the new never add up. */
-        mem_free(m, g->slab);
-        g->slab_bytes = 0;
-        if (!(g->slab = mem_alloc(m, slab))) return PEFT_ENOMEM;
-        g->slab_bytes = slab;
-    }
     if (scratch > c->scratch_each) {
         int64_t each, all;
         mem_free(m, c->scratch);
         c->scratch = NULL;
         c->scratch_each = 0;
-        if (!align_ok(scratch, 64, &each) || !mul_ok(each, pool_threads(c->pool), &all) ||
-            !add_ok(all, linear_panels(), &all))
+        if (!align_ok(scratch, 64, &each) || !mul_ok(each, pool_threads(c->pool), &all))
             return fail(PEFT_ENOMEM, "scratch of %lld bytes", (long long)scratch);
         if (!(c->scratch = mem_alloc(m, all))) return PEFT_ENOMEM;
         c->scratch_each = each;
     }
+    int64_t panels = MAX(g->panels, scratch ? PANELS_MIN : 0);
+    if (panels > c->panels_bytes) {
+        mem_free(m, c->panels);
+        c->panels_bytes = 0;
+        if (!(c->panels = mem_alloc(m, panels))) return PEFT_ENOMEM;
+        c->panels_bytes = panels;
+    }
     return PEFT_OK;
+}
+
+int graph_reserve(struct graph *g, int64_t slab, int64_t scratch)
+{
+    if (g->planned) {
+        slab = MAX(slab, g->report.slab);
+        scratch = MAX(scratch, g->report.scratch);
+    }
+    if (g->limit && slab > g->limit)
+        return fail(PEFT_ENOMEM, "%lld bytes are needed, and the memory limit leaves %lld",
+                    (long long)slab, (long long)g->limit);
+    if (slab > g->slab_bytes) {
+        graph_release(g);                /* so that the old and the new never add up */
+        if (!(g->slab = mem_alloc(&g->host->mem, slab))) return PEFT_ENOMEM;
+        g->slab_bytes = slab;
+    }
+    return graph_reserve_scratch(g, scratch);
 }
 
 static void *buffer_at(const struct graph *g, int32_t i)
@@ -73,6 +97,8 @@ static void run_event(struct graph *g)
     if (++g->step < steps) return;
     g->step = 0;
     g->at++;
+    for (int k = 0; g->read && k < GRAPH_IN; k++)
+        if (t->in[k] && !t->in[k]->op) g->read(g->read_arg, t->in[k]);
     if (t->watched && g->see && ev->kind == EVENT_FORWARD) g->see(g->see_arg, t);
 }
 

@@ -15,6 +15,7 @@
  * other row attends to, so that it owns what it writes.  Where those are few,
  * every query head makes its own dK and dV, which are then added up.  All of
  * this follows from the shapes, so nothing depends on the number of threads. */
+#include "kernel/attn_few.h"
 #include "kernel/level.h"
 #include "kernel/tile.h"
 
@@ -26,7 +27,7 @@ enum {
     KEYS = 128,         /* keys of a tile of scores */
     UNIT = 32,          /* no tile has more rows, nor fills a depth up to more */
     FEW = 2,            /* queries that pass over keys as they lie, as in decoding */
-    CHAINS = 16         /* chains and heads of keys that keep threads busy */
+    CHAINS = 12         /* chains and heads of keys that keep threads busy */
 };
 
 struct attn_job {
@@ -41,6 +42,7 @@ struct attn_job {
     int32_t *start;                        /* first rows of blocks or chains, and the end */
     int64_t n_start;
     int64_t group, parts;                  /* query heads of a block; such parts of a group */
+    struct attn_few few;
     bool by_head;                          /* dK and dV by query heads first: */
     float *part_k, *part_v;                /* [heads, nk, head_dim] */
 };
@@ -175,8 +177,8 @@ static void by_columns(const struct attn_block *b, float *s, float alpha, const 
     int64_t dim = b->j->a->head_dim, each = tile_deep(t, dim) * t->size;
     for (int64_t c = 0; c < b->cols; c += t->nr)
         for (int64_t k = b->from[c] / t->mr * t->mr; k < b->to[c]; k += t->mr)
-            t->sum(dim, panels + k * each, strips + c * each, s + k * COLS + c, COLS,
-                   MIN(t->mr, b->keys - k), t->nr, alpha, 0.0f);
+            t->sum(&(struct tile_part){ dim, panels + k * each, strips + c * each }, 1,
+                   s + k * COLS + c, COLS, MIN(t->mr, b->keys - k), t->nr, alpha, 0.0f);
 }
 
 /* y[rows, head_dim] += alpha times a panel by strips, of whose depth a part is left out. */
@@ -187,8 +189,8 @@ static void by_dims(const struct attn_block *b, float *y, int64_t ld, int64_t ro
     int64_t dim = b->j->a->head_dim, each = tile_deep(t, all) * t->size;
     strips += first * t->nr * t->size;
     for (int64_t i = 0; i < dim; i += t->nr)
-        t->sum(depth, b->m.panel, strips + i * each, y + i, ld, rows, MIN(t->nr, dim - i), alpha,
-               1.0f);
+        t->sum(&(struct tile_part){ depth, b->m.panel, strips + i * each }, 1, y + i, ld, rows,
+               MIN(t->nr, dim - i), alpha, 1.0f);
 }
 
 /* y[columns, head_dim] += alpha s^T times what lies in the strips, by keys. */
@@ -279,32 +281,6 @@ static void pack_columns(const struct attn_block *b, char *to, char *to_put, con
 
 /* --- biases of the scores */
 
-static float half_slope(const struct attn *a, float x)
-{
-    uint16_t half;
-    qtype_bf16.from_f32(&half, &x, 1);
-    qtype_bf16.to_f32(&x, &half, 1);
-    return x * a->scale;
-}
-
-/* The row of the learned bias that belongs to a query and key 0. */
-static int64_t distance_of(const struct attn *a, int64_t row) { return a->origin - a->self[row]; }
-
-/* Adds ALiBi's bias, relative to the row's last key or, half, to its first, and the learned
- * one to the scores of keys [from, to), which lie `apart` floats apart. */
-static void add_bias(const struct attn_job *j, int64_t row, int64_t head, int64_t from, int64_t to,
-                     float *s, int64_t apart)
-{
-    const struct attn *a = j->a;
-    for (int64_t k = from; a->slopes && k < to; k++) {
-        float *at = &s[(k - from) * apart], slope = a->slopes[head];
-        if (a->half_slopes) *at += half_slope(a, slope * (float)(k - a->lo[row]));
-        else *at += slope * (float)(k + 1 - a->hi[row]);
-    }
-    for (int64_t k = from; j->bias && k < to; k++)
-        s[(k - from) * apart] += j->bias[(distance_of(a, row) + k) * a->heads + head];
-}
-
 /* s <- scores but for the factor that is returned. */
 static float scores(const struct attn_block *b, float *s)
 {
@@ -312,8 +288,8 @@ static float scores(const struct attn_block *b, float *s)
     bool biased = a->slopes || b->j->bias;
     by_columns(b, s, biased ? a->scale : 1.0f, b->m.k, b->m.q);
     for (int64_t c = 0; biased && c < b->cols; c++)
-        add_bias(b->j, b->row + c / b->g, b->head + c % b->g, b->key + b->lo[c],
-                 b->key + b->hi[c], s + b->lo[c] * COLS + c, COLS);
+        attn_add_bias(a, b->j->bias, b->row + c / b->g, b->head + c % b->g,
+                      b->key + b->lo[c], b->key + b->hi[c], s + b->lo[c] * COLS + c, COLS);
     return biased ? 1.0f : a->scale;
 }
 
@@ -321,7 +297,7 @@ static float scores(const struct attn_block *b, float *s)
 static void bias_gradient(const struct attn_block *b, const float *ds)
 {
     for (int64_t c = 0; c < b->cols; c++) {
-        double *sum = b->m.bias + distance_of(b->j->a, b->row + c / b->g) + b->key;
+        double *sum = b->m.bias + attn_distance(b->j->a, b->row + c / b->g) + b->key;
         for (int64_t k = b->lo[c]; k < b->hi[c]; k++) sum[k] += (double)ds[k * COLS + c];
     }
 }
@@ -340,11 +316,6 @@ static void begin_block(struct attn_block *b, const struct attn_job *j, int64_t 
 }
 
 /* --- forward */
-static float log_sum(float max, float sum)
-{
-    return sum == 0.0f ? -FLT_MAX : (float)((double)max + log((double)sum));
-}
-
 static void forward_tile(struct attn_block *b, bool first)
 {
     const struct attn_job *j = b->j;
@@ -379,43 +350,23 @@ static void forward_block(struct attn_block *b)
     for (int64_t c = 0; c < b->cols; c++) {
         int64_t at = column_at(b, c);
         float sum = b->sum[c];
-        j->new_lse[at / dim] = log_sum(b->max[c], sum);
+        j->new_lse[at / dim] = attn_log_sum(b->max[c], sum);
         j->c->k->axpy(j->new_out + at, b->m.sum + c * dim, sum == 0.0f ? 0.0f : 1.0f / sum, 0, dim);
     }
-}
-
-/* One query and head, for which packing the keys would cost more than it saves. */
-static void forward_one(const struct attn_job *j, int64_t row, int64_t head, float *s)
-{
-    const struct attn *a = j->a;
-    const struct kernels *kernels = j->c->k;
-    int64_t dim = a->head_dim, ld = a->kv_heads * dim;
-    int64_t first = head / (a->heads / a->kv_heads) * dim;
-    const float *k = j->k + first, *v = j->v + first, *q = j->q + (row * a->heads + head) * dim;
-    float *out = j->new_out + (row * a->heads + head) * dim, max = -FLT_MAX, sum = 0.0f;
-    kernels->fill(out, 0.0f, dim);
-    for (int64_t key = a->lo[row], n; key < a->hi[row]; key += n) {
-        n = MIN(KEYS * COLS, a->hi[row] - key);
-        for (int64_t i = 0; i < n; i++) s[i] = a->scale * kernels->dot(q, k + (key + i) * ld, dim);
-        add_bias(j, row, head, key, key + n, s, 1);
-        float fix = j->level->score_row(s, n, a->softcap, &max, &sum);
-        if (fix != 1.0f) kernels->axpy(out, out, fix, 0, dim);
-        for (int64_t i = 0; i < n; i++) kernels->axpy(out, v + (key + i) * ld, s[i], 1, dim);
-    }
-    j->new_lse[row * a->heads + head] = log_sum(max, sum);
-    if (sum != 0.0f) kernels->axpy(out, out, 1.0f / sum, 0, dim);
 }
 
 static void forward_task(void *arg, int64_t task, int worker)
 {
     const struct attn_job *j = arg;
-    int64_t units = j->a->kv_heads * j->parts, i = j->n_start - 1 - task / units;
+    int64_t units = j->a->kv_heads * j->parts, slice = task % j->few.slices;
+    task /= j->few.slices;
+    int64_t i = j->n_start - 1 - task / units;
     struct attn_block b;
     area_of(j->a, compute_scratch(j->c, worker), &b.m);
     begin_block(&b, j, j->start[i], j->start[i + 1] - j->start[i], task % units);
     if (b.rows <= FEW) {
-        for (int64_t c = 0; c < b.cols; c++)
-            forward_one(j, b.row + c / b.g, b.head + c % b.g, b.m.s);
+        for (int64_t r = 0; r < b.rows; r++)
+            attn_few_row(&j->few, b.row + r, b.head, b.g, slice, b.m.s);
         return;
     }
     if (j->tile->begin) j->tile->begin();
@@ -423,22 +374,31 @@ static void forward_task(void *arg, int64_t task, int worker)
     if (j->tile->end) j->tile->end();
 }
 
-int64_t attn_forward_work(const struct attn *a)
+static int64_t starts_bytes(const struct attn *a)
 {
     return div_up((a->nq + 2) * (int64_t)sizeof(int32_t), 64) * 64;
+}
+
+int64_t attn_forward_work(const struct attn *a)
+{
+    return starts_bytes(a) + (a->nq <= FEW ? attn_few_work(a) : 0);
 }
 
 void attn_forward(const struct compute *c, float *out, float *lse, const float *q, const float *k,
                   const float *v, const float *bias, const struct attn *a, void *work)
 {
-    int64_t all = a->heads / a->kv_heads, group = MIN(all, COLS);
+    int64_t all = a->heads / a->kv_heads, group = MIN(all, COLS), units;
     struct attn_job j = {
         .c = c, .level = level_of(c->k), .tile = tile_of(c), .a = a, .q = q, .k = k, .v = v,
         .bias = bias, .new_out = out, .new_lse = lse, .start = work, .group = group,
         .parts = div_up(all, group),
     };
     find_blocks(&j);
-    pool_run(c->pool, j.n_start * a->kv_heads * j.parts, forward_task, &j);
+    units = j.n_start * a->kv_heads * j.parts;
+    j.few = (struct attn_few){ c, j.level, a, q, k, v, bias, out, lse, 1, NULL };
+    if (a->nq <= FEW) attn_few_slices(&j.few, units, (char *)work + starts_bytes(a));
+    pool_run(c->pool, units * j.few.slices, forward_task, &j);
+    if (j.few.slices > 1) attn_few_join(&j.few);
 }
 
 /* --- backward */

@@ -8,8 +8,10 @@
 
 enum {
     OUTPUTS = 8,                     /* rows of W at a time */
-    DEPTH = 4096                     /* and columns of them; whole blocks of every type */
+    DEPTH = 4096,                    /* and columns of them; whole blocks of every type */
+    AHEAD = 4096                     /* bytes that are fetched before they are needed */
 };
+_Static_assert((int)FEW_SCRATCH >= (int)OUTPUTS * (int)DEPTH, "scratch is sized for expanded rows");
 /* Multiplications that pay for waking a thread. */
 static const double task_min = 1 << 16;
 
@@ -38,12 +40,24 @@ static dot_fn *dot_of(const struct level *l, const struct matrix *w)
     return u->dot[w->type->dot];
 }
 
+static int64_t row_bytes(const struct matrix *w)
+{
+    return div_up(w->cols * w->type->bytes, w->type->block);
+}
+
+/* Processors do not look far enough ahead by themselves. */
+static void fetch(const char *p, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += 64) __builtin_prefetch(p + i);
+}
+
 /* sum[n][OUTPUTS] for the outputs [o, o + rows). */
 static void sum_outputs(const struct few *f, float *sum, int64_t o, int64_t rows, float *scratch)
 {
     const struct matrix *w = f->w;
     bool as_is = w->type == &qtype_f32 && (uintptr_t)w->data % sizeof(float) == 0;
     float part[FEW_ROWS * OUTPUTS];
+    fetch((const char *)w->data + o * row_bytes(w) + AHEAD, rows * row_bytes(w));
     for (int64_t p = 0; p < w->cols; p += DEPTH) {
         int64_t depth = MIN(DEPTH, w->cols - p), ld = as_is ? w->cols : depth;
         const float *from = as_is ? (const float *)w->data + o * w->cols + p : scratch;
@@ -58,7 +72,8 @@ static void few_outputs(void *arg, int64_t begin, int64_t end, int worker)
 {
     const struct few *f = arg;
     const char *data = f->w->data;
-    int64_t each = f->w->cols / f->w->type->block * f->w->type->bytes;
+    int64_t each = row_bytes(f->w);
+    fetch(data + begin * each, MIN((end - begin) * each, AHEAD));
     for (int64_t o = begin; o < end; o += OUTPUTS) {
         float sum[FEW_ROWS * OUTPUTS] = { 0 };
         int64_t rows = MIN(OUTPUTS, end - o);
@@ -80,7 +95,7 @@ void linear_few(const struct compute *c, float *y, const float *x, const struct 
     const struct level *level = level_of(c->k);
     struct few f = { c, level, dot_of(level, w), w, y, x, n, alpha, beta };
     double work = (double)n * (double)w->rows * (double)w->cols;
-    int64_t tasks = (int64_t)MIN(4.0 * pool_threads(c->pool), work / task_min + 1);
+    int64_t tasks = (int64_t)MIN(2.0 * pool_threads(c->pool), work / task_min + 1);
     int64_t grain = div_up(div_up(w->rows, tasks), OUTPUTS) * OUTPUTS;
     if (n > 0) compute_rows(c, w->rows, grain, few_outputs, &f);
 }

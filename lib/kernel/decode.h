@@ -4,7 +4,15 @@
 
 #include "kernel/kernel.h"
 
-enum { FEW_ROWS = 8 };               /* for which this is faster than the register tiles */
+enum {
+    FEW_ROWS = 16,                   /* for which this is faster than the register tiles, */
+    FEW_ROWS_HALF = 8,               /* and than those of bfloat16 */
+    FEW_SCRATCH = 8 * 4096           /* floats of a worker */
+};
+static inline int64_t few_rows(const struct compute *c)
+{
+    return c->half ? FEW_ROWS_HALF : FEW_ROWS;
+}
 /* y = alpha x W^T + beta y for n <= FEW_ROWS, in float32. */
 void linear_few(const struct compute *c, float *y, const float *x, const struct matrix *w,
                 int64_t n, float alpha, float beta);

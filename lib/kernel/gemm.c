@@ -24,24 +24,26 @@ enum {
     ROWS = 1024,                     /* of a block of panels */
     PANELS = ROWS * 1024,            /* its rows times its depth */
     DEPTH = 192,                     /* of a block; in bfloat16 a half more */
-    WIDE = 96,                       /* columns of a task, or else whole blocks */
-    MOST_WIDE = 256 + TILE_COLS,     /* no stored type has longer blocks; whole strips */
+    WIDE = 96, WIDEST = 288,         /* columns of a task, and whole blocks of the type */
+    MOST_WIDE = WIDEST + TILE_COLS,  /* in whole strips */
     STRIPS = MOST_WIDE * 2 * DEPTH,  /* they expanded */
     LINE = TILE_COLS * 2 * DEPTH,    /* what lies between */
     BLOCKS = 8,                      /* of the depth, at most, that they are of */
+    SPLIT_ROWS = 256,                /* with fewer, a task would expand too much for too little */
     SUM_ROWS = 128,                  /* that go through them; whole panels of all tiles */
+    NARROW = 64,                     /* depth of a block of a narrow product */
     LINES = 32,                      /* at most, and an even number */
     PACK_ROWS = 64,                  /* of a task that packs; whole panels of all tiles */
-    SIDE_STRIPS = MOST_WIDE * LOW_RANK, /* of a second term; or a flipped part of C */
+    SIDE_STRIPS = MOST_WIDE * LOW_RANK,
     SCRATCH = STRIPS + LINE + SIDE_STRIPS + 64
 };
+_Static_assert((int)FEW_SCRATCH <= (int)SCRATCH, "scratch is shared with decode.c");
 /* Multiplications of a task: enough to pay for waking a thread, and few enough
  * that threads finish at about the same time. */
 static const double task_min = 1 << 20, task_max = 1 << 28;
 
-const struct tile *tile_of(const struct compute *c)
+static const struct tile *tile_float(const struct compute *c)
 {
-    if (c->half) return c->half;
 #if defined(__x86_64__) || defined(__i386__)
     const struct level *l = level_of(c->k);
     if (l == level_avx512) return &tile_avx512;
@@ -50,6 +52,11 @@ const struct tile *tile_of(const struct compute *c)
     if (level_of(c->k) == level_neon) return &tile_neon;
 #endif
     return &tile_c;
+}
+
+const struct tile *tile_of(const struct compute *c)
+{
+    return c->half ? c->half : tile_float(c);
 }
 
 const struct tile *tile_half(enum cpu_level level)
@@ -91,7 +98,14 @@ static const float *floats(const struct matrix *w, int64_t row, int64_t col, int
 }
 
 int64_t linear_scratch(void) { return SCRATCH * (int64_t)sizeof(float); }
-int64_t linear_panels(void) { return (PANELS + ROWS * LOW_RANK) * (int64_t)sizeof(float); }
+
+/* A few rows and a little depth more than there are, and a low-rank term's. */
+int64_t linear_panels(int64_t n, int64_t in, int64_t out)
+{
+    int64_t rows = MIN(n, PANELS) + PACK_ROWS, depth = MIN(MAX(in, out), PANELS) + PACK_ROWS;
+    int64_t most = MIN(rows * depth, PANELS) + MIN(rows, ROWS) * LOW_RANK;
+    return MAX(most * (int64_t)sizeof(float), PANELS_MIN);
+}
 
 /* --------------------------------------------------- products by tiles */
 
@@ -103,19 +117,18 @@ struct term {
     int64_t lda, depth;
     struct matrix w;
     int turned, transposed;          /* of A; of W */
-    float alpha;
     int64_t step;                    /* depth of a block that is expanded at once */
     char *panels;                    /* by blocks, each with all rows of the product */
 };
 
-/* C[n, cols] = beta C + sum of alpha op(A) op(W).  A second term has one block. */
+/* C[n, cols] = beta C + alpha times the sum of op(A) op(W).  A second term has one block. */
 struct product {
     const struct compute *c;
     float *out;
     int64_t n, cols;
-    float beta;
+    float alpha, beta;
     struct term term[2];
-    int terms, flipped;              /* flipped: C lies transposed, and beta is 1 */
+    int terms;
     const struct tile *tile;
     int64_t row, from, depth;        /* the part at work: n rows, the first term's depth */
     int64_t rows, wide, down;        /* of a task; tasks in a column */
@@ -155,7 +168,7 @@ static void run_tasks(const struct compute *c, double work, int64_t tasks, pool_
 
 /* --- panels */
 
-static void pack_task(void *arg, int64_t task, int worker)
+static void panel_task(void *arg, int64_t task, int worker)
 {
     const struct product *g = arg;
     const struct term *t = &g->term[g->terms - 1];
@@ -171,10 +184,10 @@ static void pack_task(void *arg, int64_t task, int worker)
 }
 
 /* Of the last term, and for the first of the part at work. */
-static void pack(struct product *g)
+static void make_panels(struct product *g)
 {
     double work = 16.0 * (double)g->n * (double)(g->terms == 1 ? g->depth : g->term[1].depth);
-    run_tasks(g->c, work, div_up(g->n, PACK_ROWS), pack_task, g);
+    run_tasks(g->c, work, div_up(g->n, PACK_ROWS), panel_task, g);
 }
 
 /* --- strips */
@@ -207,7 +220,7 @@ static void expand_strips(const struct tile *tile, const struct term *t, char *t
 }
 
 /* Blocks of the depth: the panels of all rows, and the strips of a task. */
-struct block { const char *panels, *strips; int64_t depth, each; float alpha; };
+struct block { const char *panels, *strips; int64_t depth, each; };
 
 /* Block p of term k, whose strips are expanded to `strips`; returns their end. */
 static char *block_of(const struct product *g, int k, int64_t p, char *strips, float *line,
@@ -217,21 +230,26 @@ static char *block_of(const struct product *g, int k, int64_t p, char *strips, f
     int64_t depth = MIN(t->step, (k ? t->depth : g->depth) - p);
     expand_strips(g->tile, t, strips, line, (k ? 0 : g->from) + p, depth, j, cols);
     *b = (struct block){ t->panels + panel_bytes(g->tile, g->n, p), strips, depth,
-                         tile_deep(g->tile, depth) * g->tile->size, t->alpha };
+                         tile_deep(g->tile, depth) * g->tile->size };
     return strips + div_up(cols, g->tile->nr) * g->tile->nr * b->each;
 }
 
 /* Where a task's part of C lies, and the rows of it at work. */
 struct corner { float *c; int64_t ld, row, rows, cols; };
 
-static void sum_block(const struct tile *t, const struct block *b, const struct corner *at,
-                      float beta)
+/* One block, or two at once. */
+static void sum_blocks(const struct tile *t, const struct block *b, int n, const struct corner *at,
+                       float alpha, float beta)
 {
+    struct tile_part part[2];
     for (int64_t s = 0; s < at->cols; s += t->nr)
-        for (int64_t r = 0; r < at->rows; r += t->mr)
-            t->sum(b->depth, b->panels + (at->row + r) * b->each, b->strips + s * b->each,
-                   at->c + r * at->ld + s, at->ld, MIN(t->mr, at->rows - r),
-                   MIN(t->nr, at->cols - s), b->alpha, beta);
+        for (int64_t r = 0; r < at->rows; r += t->mr) {
+            for (int k = 0; k < n; k++)
+                part[k] = (struct tile_part){ b[k].depth, b[k].panels + (at->row + r) * b[k].each,
+                                              b[k].strips + s * b[k].each };
+            t->sum_parts(part, n, at->c + r * at->ld + s, at->ld, MIN(t->mr, at->rows - r),
+                   MIN(t->nr, at->cols - s), alpha, beta);
+        }
 }
 
 /* Few rows at a time go through all blocks, so that C stays in the cache. */
@@ -242,75 +260,144 @@ static void product_task(void *arg, int64_t task, int worker)
     int64_t i = task % g->down * g->rows, j = task / g->down * g->wide, step = g->term[0].step;
     int64_t end = MIN(i + g->rows, g->n), cols = MIN(g->wide, g->cols - j);
     float *scratch = compute_scratch(g->c, worker), *line = scratch + STRIPS, *more = line + LINE;
-    float *to = g->flipped ? more : g->out + (g->row + i) * g->cols + j;
-    int64_t ld = g->flipped ? cols : g->cols, most = g->blocks * step;
-    float beta = g->flipped ? 0.0f : g->from ? 1.0f : g->beta;
+    float *to = g->out + (g->row + i) * g->cols + j, beta = g->from ? 1.0f : g->beta;
+    int64_t most = g->blocks * step;
     struct block b[BLOCKS + 1];
     if (t->begin) t->begin();
     for (int64_t p = 0; p < g->depth; p += most, beta = 1.0f) {
         char *strips = (char *)scratch;
-        int n = 0;
+        int n = 0, side = g->terms > 1 && p + most >= g->depth;
         for (int64_t q = p; q < MIN(p + most, g->depth); q += step)
             strips = block_of(g, 0, q, strips, line, j, cols, &b[n++]);
-        if (g->terms > 1 && p + most >= g->depth)
-            block_of(g, 1, 0, (char *)more, line, j, cols, &b[n++]);
+        if (side) block_of(g, 1, 0, (char *)more, line, j, cols, &b[n]);
         for (int64_t r = i; r < end; r += SUM_ROWS) {
-            const struct corner at = { to + (r - i) * ld, ld, r, MIN(SUM_ROWS, end - r), cols };
-            for (int k = 0; k < n; k++) sum_block(t, &b[k], &at, k ? 1.0f : beta);
+            const struct corner at = { to + (r - i) * g->cols, g->cols, r,
+                                       MIN(SUM_ROWS, end - r), cols };
+            for (int k = 0; k < n; k++)
+                sum_blocks(t, &b[k], 1 + (side && k == n - 1), &at, g->alpha, k ? 1.0f : beta);
         }
     }
     if (t->end) t->end();
-    for (int64_t s = 0; s < cols && g->flipped; s++)
-        for (int64_t r = i; r < end; r++) g->out[(j + s) * g->n + r] += to[(r - i) * ld + s];
+}
+
+/* Columns of a task: as many as leave all threads the same share. */
+static int64_t width(const struct product *g)
+{
+    const struct term *t = &g->term[0];
+    int64_t threads = pool_threads(g->c->pool), unit = t->transposed ? 1 : t->w.type->block;
+    int64_t best = div_up(WIDE, unit) * unit, share = INT64_MAX;
+    for (int64_t wide = best, step = best; wide <= WIDEST; wide += step) {
+        int64_t most = div_up(div_up(g->cols, wide), threads) * wide;
+        if (most > share) continue;
+        best = wide;
+        share = most;
+    }
+    return best;
 }
 
 /* The part at work.  Columns that are expanded by one task only cost least, but
- * there should be enough tasks for all threads. */
+ * there should be tasks for all threads. */
 static void run_part(struct product *g)
 {
-    const struct term *t = &g->term[0];
-    int64_t unit = t->transposed ? 1 : t->w.type->block, threads = pool_threads(g->c->pool);
-    g->wide = div_up(WIDE, unit) * unit;
+    int64_t threads = pool_threads(g->c->pool);
+    g->wide = width(g);
     int64_t across = div_up(g->cols, g->wide);
-    g->down = across < 2 * threads && threads > 1 ? div_up(2 * threads, across) : 1;
+    int64_t more = MIN(div_up(2 * threads, across), g->n / SPLIT_ROWS);
+    g->down = threads > 1 ? MAX(div_up(threads, across), more) : 1;
     g->rows = even_out(g->n, g->down, g->tile->mr);
     g->down = div_up(g->n, g->rows);
-    int64_t width = div_up(MIN(g->wide, g->cols), g->tile->nr) * g->tile->nr;
-    int64_t strips = width * tile_deep(g->tile, t->step) * g->tile->size;
+    int64_t columns = div_up(MIN(g->wide, g->cols), g->tile->nr) * g->tile->nr;
+    int64_t strips = columns * tile_deep(g->tile, g->term[0].step) * g->tile->size;
     g->blocks = MIN(MAX(STRIPS * 4 / strips, 1), BLOCKS);
     double work = (double)g->n * (double)g->cols * (double)g->depth;
     run_tasks(g->c, work, g->down * across, product_task, g);
 }
 
+/* Rows and blocks of the depth that the panels have room for, besides a second term's. */
+static int64_t room(const struct product *g, int64_t *blocks)
+{
+    int64_t rows = MIN(g->n, ROWS), more = g->term[1].depth, step = g->term[0].step, each;
+    while (each = panel_bytes(g->tile, rows, step),
+           each + panel_bytes(g->tile, rows, more) > g->c->panels_bytes && rows > g->tile->mr)
+        rows = div_up(rows / 2, g->tile->mr) * g->tile->mr;
+    *blocks = MAX((g->c->panels_bytes - panel_bytes(g->tile, rows, more)) / each, 1);
+    return rows;
+}
+
 /* With `low` the narrow product of the same A, whose result is the second term's A. */
 static void by_tiles(struct product *g, struct product *low)
 {
-    int64_t n = g->n, most = MIN(n, ROWS), depth = g->term[0].depth;
-    char *panels = (char *)compute_scratch(g->c, pool_threads(g->c->pool));
+    int64_t n = g->n, depth = g->term[0].depth, blocks;
     for (int k = 0; k < 2; k++) g->term[k].step = step_of(g->tile, &g->term[k]);
-    int64_t step = g->term[0].step;
-    int64_t blocks = MAX(PANELS * 4 / panel_bytes(g->tile, most, step), 1);
-    g->term[0].panels = panels;
-    g->term[1].panels = panels + PANELS * 4;
-    for (g->row = 0; g->row < n; g->row += ROWS) {
-        g->n = MIN(ROWS, n - g->row);
+    int64_t most = room(g, &blocks), step = g->term[0].step;
+    g->term[0].panels = (char *)g->c->panels;
+    g->term[1].panels = g->term[0].panels + panel_bytes(g->tile, most, step) * blocks;
+    for (g->row = 0; g->row < n; g->row += most) {
+        g->n = MIN(most, n - g->row);
         for (g->from = 0; g->from < depth; g->from += g->depth) {
             g->depth = MIN(blocks * step, depth - g->from);
             g->terms = 1;
-            pack(g);
+            make_panels(g);
             if (low) {
                 low->row = g->row, low->n = g->n, low->from = g->from, low->depth = g->depth;
                 low->term[0].step = step;
-                low->term[0].panels = panels;
+                low->term[0].panels = g->term[0].panels;
                 run_part(low);
             }
             if (low && g->from + g->depth == depth) {
                 g->terms = 2;
-                pack(g);
+                make_panels(g);
             }
             run_part(g);
         }
     }
+}
+
+/* --- narrow products */
+
+/* C[r, cols] += alpha thin^T wide over n rows, or C^T; r is small.  The wide operand
+ * is read where it is and once, so this is in float32 always. */
+struct narrow {
+    const struct compute *c;
+    const struct tile *tile;
+    float *out;
+    const float *thin, *wide;
+    int64_t n, r, cols, each;        /* columns of a task */
+    float alpha;
+    int flipped;
+};
+
+static void narrow_task(void *arg, int64_t task, int worker)
+{
+    const struct narrow *g = arg;
+    const struct tile *t = g->tile;
+    int64_t j = task * g->each, cols = MIN(g->each, g->cols - j);
+    float *sum = compute_scratch(g->c, worker), *panels = sum + STRIPS;
+    memset(sum, 0, (size_t)(g->r * cols) * sizeof *sum);
+    for (int64_t p = 0; p < g->n; p += NARROW) {
+        int64_t depth = MIN(NARROW, g->n - p);
+        const float *b = g->wide + p * g->cols + j;
+        t->pack_turned(panels, g->thin + p * g->r, g->r, g->r, depth);
+        for (int64_t q = depth; q < MIN(depth + NARROW, g->n - p); q++)
+            for (int64_t s = 0; s < cols; s += 16) __builtin_prefetch(b + q * g->cols + s, 0, 2);
+        for (int64_t s = 0; s < cols; s += t->nr)
+            for (int64_t r = 0; r < g->r; r += t->mr)
+                t->sum_rows(depth, panels + r * depth, b + s, g->cols, sum + r * cols + s, cols,
+                            MIN(t->mr, g->r - r), MIN(t->nr, cols - s));
+    }
+    for (int64_t r = 0; r < g->r; r++)
+        for (int64_t s = 0; s < cols; s++)
+            g->out[g->flipped ? (j + s) * g->r + r : r * g->cols + j + s] +=
+                g->alpha * sum[r * cols + s];
+}
+
+static void narrow_product(struct narrow *g)
+{
+    int64_t most = STRIPS / g->r / TILE_COLS * TILE_COLS, tasks = 2 * pool_threads(g->c->pool);
+    g->tile = tile_float(g->c);
+    g->each = MIN(even_out(g->cols, tasks, TILE_COLS), most);
+    double work = (double)g->n * (double)g->r * (double)g->cols;
+    run_tasks(g->c, work, div_up(g->cols, g->each), narrow_task, g);
 }
 
 /* ------------------------------------------------------ products by BLAS */
@@ -348,7 +435,7 @@ static void blas_task(void *arg, int64_t task, int worker)
     int64_t rows = MIN(b->t.rows, g->n - i), cols = MIN(b->t.cols, g->cols - j);
     const float *w = (const float *)t->w.data + (t->transposed ? j * t->depth : j);
     (void)worker;
-    g->c->blas->sgemm(t->turned, t->transposed, rows, cols, t->depth, t->alpha,
+    g->c->blas->sgemm(t->turned, t->transposed, rows, cols, t->depth, g->alpha,
                       t->a + i * (t->turned ? 1 : t->lda), t->lda, w, t->w.cols, g->beta,
                       g->out + i * g->cols + j, g->cols);
 }
@@ -375,34 +462,33 @@ static void multiply(struct product *g)
 
 /* ------------------------------------------------------------- the doors */
 
-static struct term forward_term(const float *x, const struct matrix *w, float alpha)
+static struct term forward_term(const float *x, const struct matrix *w)
 {
-    return (struct term){ .a = x, .lda = w->cols, .depth = w->cols, .w = *w, .transposed = 1,
-                          .alpha = alpha };
+    return (struct term){ .a = x, .lda = w->cols, .depth = w->cols, .w = *w, .transposed = 1 };
 }
 
-static struct term back_term(const float *dy, const struct matrix *w, float alpha)
+static struct term back_term(const float *dy, const struct matrix *w)
 {
-    return (struct term){ .a = dy, .lda = w->rows, .depth = w->rows, .w = *w, .alpha = alpha };
+    return (struct term){ .a = dy, .lda = w->rows, .depth = w->rows, .w = *w };
 }
 
 void linear_forward(const struct compute *c, float *y, const float *x, const struct matrix *w,
                     int64_t n, float alpha, float beta)
 {
-    if (n <= FEW_ROWS) {
+    if (n <= few_rows(c)) {
         linear_few(c, y, x, w, n, alpha, beta);
         return;
     }
-    struct product g = { .c = c, .out = y, .n = n, .cols = w->rows, .beta = beta,
-                         .term = { forward_term(x, w, alpha) } };
+    struct product g = { .c = c, .out = y, .n = n, .cols = w->rows, .alpha = alpha, .beta = beta,
+                         .term = { forward_term(x, w) } };
     multiply(&g);
 }
 
 void linear_dx(const struct compute *c, float *dx, const float *dy, const struct matrix *w,
                int64_t n, float alpha, float beta)
 {
-    struct product g = { .c = c, .out = dx, .n = n, .cols = w->cols, .beta = beta,
-                         .term = { back_term(dy, w, alpha) } };
+    struct product g = { .c = c, .out = dx, .n = n, .cols = w->cols, .alpha = alpha, .beta = beta,
+                         .term = { back_term(dy, w) } };
     multiply(&g);
 }
 
@@ -410,28 +496,26 @@ void linear_dw(const struct compute *c, float *dw, const float *dy, const float 
                int64_t out, int64_t in, float alpha)
 {
     if (n <= 0) return;
-    struct product g = { .c = c, .out = dw, .n = out, .cols = in, .beta = 1,
-                         .term = { { .a = dy, .lda = out, .depth = n, .turned = 1, .alpha = alpha,
+    struct product g = { .c = c, .out = dw, .n = out, .cols = in, .alpha = alpha, .beta = 1,
+                         .term = { { .a = dy, .lda = out, .depth = n, .turned = 1,
                                      .w = { &qtype_f32, x, n, in } } } };
-    /* The narrow side is the one to be packed. */
-    if (tile_of(c) != &tile_c && in < out && in <= LOW_RANK) {
-        g.n = in, g.cols = out, g.flipped = 1;
-        g.term[0].a = x, g.term[0].lda = in;
-        g.term[0].w = (struct matrix){ &qtype_f32, dy, n, out };
-    }
-    multiply(&g);
+    struct narrow s = { .c = c, .out = dw, .thin = dy, .wide = x, .n = n, .r = out, .cols = in,
+                        .alpha = alpha };
+    if (in < out) s.thin = x, s.wide = dy, s.r = in, s.cols = out, s.flipped = 1;
+    if (s.r <= LOW_RANK && tile_of(c) != &tile_c) narrow_product(&s);
+    else multiply(&g);
 }
 
-/* out = beta out + a op(W) + low op(after), where low = s a op(first). */
-static void with_low(struct product *g, float *low, const struct matrix *first, float s,
-                     const struct matrix *after, float s_after)
+/* g's product, and low = s a op(first), of which low op(after) is added to it. */
+static void with_low(struct product *g, float *low, const struct matrix *first,
+                     const struct matrix *after, float s)
 {
     bool forward = g->term[0].transposed;
     const float *a = g->term[0].a;
     int64_t rank = forward ? first->rows : first->cols;
-    struct product down = { .c = g->c, .out = low, .n = g->n, .cols = rank };
-    down.term[0] = forward ? forward_term(a, first, s) : back_term(a, first, s);
-    g->term[1] = forward ? forward_term(low, after, s_after) : back_term(low, after, s_after);
+    struct product down = { .c = g->c, .out = low, .n = g->n, .cols = rank, .alpha = s };
+    down.term[0] = forward ? forward_term(a, first) : back_term(a, first);
+    g->term[1] = forward ? forward_term(low, after) : back_term(low, after);
     down.tile = g->tile = tile_of(g->c);
     if (rank <= LOW_RANK && direct(first) && direct(after) && !by_blas_is_better(g)) {
         by_tiles(g, &down);
@@ -448,22 +532,22 @@ void low_rank_forward(const struct compute *c, float *y, float *low, const float
                       const struct matrix *w, const struct matrix *a, const struct matrix *b,
                       int64_t n, float s)
 {
-    if (n <= FEW_ROWS) {
+    if (n <= few_rows(c)) {
         linear_forward(c, y, x, w, n, 1.0f, 0.0f);
-        linear_forward(c, low, x, a, n, 1.0f, 0.0f);
-        linear_forward(c, y, low, b, n, s, 1.0f);
+        linear_forward(c, low, x, a, n, s, 0.0f);
+        linear_forward(c, y, low, b, n, 1.0f, 1.0f);
         return;
     }
-    struct product g = { .c = c, .out = y, .n = n, .cols = w->rows,
-                         .term = { forward_term(x, w, 1.0f) } };
-    with_low(&g, low, a, 1.0f, b, s);
+    struct product g = { .c = c, .out = y, .n = n, .cols = w->rows, .alpha = 1,
+                         .term = { forward_term(x, w) } };
+    with_low(&g, low, a, b, s);
 }
 
 void low_rank_dx(const struct compute *c, float *dx, float *dlow, const float *dy,
                  const struct matrix *w, const struct matrix *a, const struct matrix *b,
                  int64_t n, float s, float beta)
 {
-    struct product g = { .c = c, .out = dx, .n = n, .cols = w->cols, .beta = beta,
-                         .term = { back_term(dy, w, 1.0f) } };
-    with_low(&g, dlow, b, s, a, 1.0f);
+    struct product g = { .c = c, .out = dx, .n = n, .cols = w->cols, .alpha = 1, .beta = beta,
+                         .term = { back_term(dy, w) } };
+    with_low(&g, dlow, b, a, s);
 }

@@ -115,9 +115,10 @@ struct compute {
     const struct blas *blas;
     const struct tile *half;        /* products of linear layers in bfloat16; NULL: in float32 */
     struct pool *pool;
-    float *scratch;                 /* scratch_each bytes for every worker, then those that all
-                                       of them share: linear_panels() */
+    float *scratch;                 /* scratch_each bytes for every worker */
     int64_t scratch_each;
+    float *panels;                  /* what they share in a product */
+    int64_t panels_bytes;
 };
 float *compute_scratch(const struct compute *c, int worker);
 /* fn(arg, begin, end, worker) over [0, n) in pieces of `grain`. */
@@ -139,7 +140,10 @@ void peaks_measure(const struct compute *c, const struct tile *half, void *memor
 /* --- linear layers: W [out, in] in any stored type, x [n, in], y [n, out] (leading dimensions are
  * the column counts).  A quantised or 16-bit W is expanded block by block into scratch. */
 struct matrix { const struct qtype *type; const void *data; int64_t rows, cols; };
-int64_t linear_scratch(void), linear_panels(void);               /* bytes a worker needs; all */
+int64_t linear_scratch(void);                                    /* bytes a worker needs */
+/* Bytes of panels that serve n rows best; any from PANELS_MIN on do. */
+enum { PANELS_MIN = 1 << 18 };
+int64_t linear_panels(int64_t n, int64_t in, int64_t out);
 enum { LOW_RANK = 128 };             /* the largest that is made in one pass */
 /* y = alpha x W^T + beta y */
 void linear_forward(const struct compute *c, float *y, const float *x, const struct matrix *w,
@@ -151,7 +155,7 @@ void linear_dx(const struct compute *c, float *dx, const float *dy, const struct
 void linear_dw(const struct compute *c, float *dw, const float *dy, const float *x, int64_t n,
                int64_t out, int64_t in, float alpha);
 /* With a low-rank term, A [r, in] and B [out, r] of floats, in one pass over x or dy:
- * low [n, r] = x A^T,  y = x W^T + s low B^T */
+ * low [n, r] = s x A^T,  y = x W^T + low B^T */
 void low_rank_forward(const struct compute *c, float *y, float *low, const float *x,
                       const struct matrix *w, const struct matrix *a, const struct matrix *b,
                       int64_t n, float s);

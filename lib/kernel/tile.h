@@ -10,6 +10,7 @@
 #include "base/base.h"
 
 enum { TILE_COLS = 48 };            /* no level's tile is wider */
+struct tile_part { int64_t depth; const void *a, *b; };      /* a panel and a strip */
 struct tile {
     const char *name;               /* "avx512", "amx" */
     int mr, nr;                     /* rows and columns of a tile of C */
@@ -29,6 +30,13 @@ struct tile {
      * wherever it lies in a tile. */
     void (*sum)(int64_t depth, const void *a, const void *b, float *c, int64_t ldc,
                 int64_t rows, int64_t cols, float alpha, float beta);
+    /* The same over the depth of some parts, one after another. */
+    void (*sum_parts)(const struct tile_part *part, int parts, float *c, int64_t ldc,
+                      int64_t rows, int64_t cols, float alpha, float beta);
+    /* C += a b, where b is no strip: row p of B is at b + p * ldb.  NULL: not by
+     * these tiles. */
+    void (*sum_rows)(int64_t depth, const float *a, const float *b, int64_t ldb, float *c,
+                     int64_t ldc, int64_t rows, int64_t cols);
     /* Around the calls of `sum` in a thread; or NULL. */
     void (*begin)(void);
     void (*end)(void);

@@ -58,62 +58,88 @@ static void amx_begin(void)
 
 static void amx_end(void) { _tile_release(); }
 
-static inline void load_sums(const float *c, int64_t ld)
+/* 2 x 2 registers of sums, or the left or upper ones only; constants at every call. */
+static inline __attribute__((always_inline)) void load_sums(const float *c, int64_t ld, int two,
+                                                            int wide)
 {
     _tile_loadd(0, c, (size_t)ld * 4);
-    _tile_loadd(1, c + SIDE, (size_t)ld * 4);
-    _tile_loadd(2, c + SIDE * ld, (size_t)ld * 4);
-    _tile_loadd(3, c + SIDE * ld + SIDE, (size_t)ld * 4);
+    if (wide) _tile_loadd(1, c + SIDE, (size_t)ld * 4);
+    if (two) _tile_loadd(2, c + SIDE * ld, (size_t)ld * 4);
+    if (two && wide) _tile_loadd(3, c + SIDE * ld + SIDE, (size_t)ld * 4);
 }
 
-static inline void store_sums(float *c, int64_t ld)
+static inline __attribute__((always_inline)) void store_sums(float *c, int64_t ld, int two,
+                                                             int wide)
 {
     _tile_stored(0, c, (size_t)ld * 4);
-    _tile_stored(1, c + SIDE, (size_t)ld * 4);
-    _tile_stored(2, c + SIDE * ld, (size_t)ld * 4);
-    _tile_stored(3, c + SIDE * ld + SIDE, (size_t)ld * 4);
+    if (wide) _tile_stored(1, c + SIDE, (size_t)ld * 4);
+    if (two) _tile_stored(2, c + SIDE * ld, (size_t)ld * 4);
+    if (two && wide) _tile_stored(3, c + SIDE * ld + SIDE, (size_t)ld * 4);
 }
 
-/* Sums that are added to C as they are begin with it. */
-static void amx_sum(int64_t depth, const void *left, const void *right, float *c, int64_t ldc,
-                    int64_t rows, int64_t cols, float alpha, float beta)
+/* Meanwhile rows of C are asked for, some at each step. */
+static inline __attribute__((always_inline)) void add_part(const struct tile_part *part, int two,
+                                                           int wide, const float *c, int64_t ldc,
+                                                           int64_t rows)
 {
-    int64_t blocks = div_up(depth, DEEP), ld = ldc;
-    const word *a = left, *a2 = a + blocks * BLOCK, *b = right;
-    vec s[MR][NV] __attribute__((aligned(64)));
-    int plain = alpha == 1 && (beta == 0 || beta == 1), whole = rows == MR && cols == NR;
-    float *to = c;
-    fetch_tile(c, ldc, rows, cols);
-    if (!plain || !whole) to = (float *)(void *)s, ld = NR;
-    for (int64_t i = 0; i < rows && plain && !whole && beta != 0; i++)
-        memcpy(to + i * NR, c + i * ldc, (size_t)cols * sizeof *c);
-    if (plain && beta != 0) load_sums(to, ld);
-    else {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-    }
+    int64_t blocks = div_up(part->depth, DEEP);
+    const word *a = part->a, *a2 = a + blocks * BLOCK, *b = part->b;
+    int64_t each = div_up(rows, blocks);
     for (int64_t k = 0; k < blocks; k++, a += BLOCK, a2 += BLOCK, b += WORDS * NR) {
+        fetch_tile(c + k * each * ldc, ldc, MIN(each, rows - k * each), wide ? NR : SIDE);
         _tile_loadd(4, a, 64);
         _tile_loadd(6, b, NR * 4);
-        _tile_loadd(7, b + LANES, NR * 4);
+        if (wide) _tile_loadd(7, b + LANES, NR * 4);
         _tile_dpbf16ps(0, 4, 6);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_loadd(5, a2, 64);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
+        if (wide) _tile_dpbf16ps(1, 4, 7);
+        if (two) _tile_loadd(5, a2, 64);
+        if (two) _tile_dpbf16ps(2, 5, 6);
+        if (two && wide) _tile_dpbf16ps(3, 5, 7);
     }
-    store_sums(to, ld);
+}
+
+/* Sums that are added to C begin with it; an incomplete tile has a copy. */
+static inline __attribute__((always_inline)) void sum_sides(
+    const struct tile_part *part, int parts, float *c, int64_t ldc, int64_t rows, int64_t cols,
+    float alpha, float beta, int two, int wide)
+{
+    vec s[MR][NV] __attribute__((aligned(64)));
+    int plain = alpha == 1 && (beta == 0 || beta == 1);
+    int whole = plain && rows == (two ? MR : SIDE) && cols == (wide ? NR : SIDE);
+    int64_t ld = whole ? ldc : NR;
+    float *to = whole ? c : (float *)(void *)s;
+    for (int64_t i = 0; i < rows && plain && !whole && beta != 0; i++)
+        memcpy(to + i * NR, c + i * ldc, (size_t)cols * sizeof *c);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    if (plain && beta != 0) load_sums(to, ld, two, wide);
+    add_part(part, two, wide, c, ldc, plain && beta != 0 ? 0 : rows);
+    for (int k = 1; k < parts; k++) add_part(part + k, two, wide, c, ldc, 0);
+    store_sums(to, ld, two, wide);
     if (!plain) store_tile(s, c, ldc, rows, cols, NV, alpha, beta);
-    else if (!whole)
-        for (int64_t i = 0; i < rows; i++)
-            memcpy(c + i * ldc, to + i * NR, (size_t)cols * sizeof *c);
+    for (int64_t i = 0; i < rows && plain && !whole; i++)
+        memcpy(c + i * ldc, to + i * NR, (size_t)cols * sizeof *c);
+}
+
+static void amx_sum_parts(const struct tile_part *part, int parts, float *c, int64_t ldc,
+                          int64_t rows, int64_t cols, float alpha, float beta)
+{
+    if (cols <= SIDE) sum_sides(part, parts, c, ldc, rows, cols, alpha, beta, 1, 0);
+    else if (rows <= SIDE) sum_sides(part, parts, c, ldc, rows, cols, alpha, beta, 0, 1);
+    else sum_sides(part, parts, c, ldc, rows, cols, alpha, beta, 1, 1);
+}
+
+static void amx_sum(int64_t depth, const void *a, const void *b, float *c, int64_t ldc,
+                    int64_t rows, int64_t cols, float alpha, float beta)
+{
+    amx_sum_parts(&(struct tile_part){ depth, a, b }, 1, c, ldc, rows, cols, alpha, beta);
 }
 
 const struct tile tile_amx = { "amx", MR, NR, sizeof(word) / 2, DEEP, 2, amx_pack,
-                               amx_pack_turned, pair_turn, pair_put, amx_sum, amx_begin,
-                               amx_end };
+                               amx_pack_turned, pair_turn, pair_put, amx_sum, amx_sum_parts, NULL,
+                               amx_begin, amx_end };
 #else
 #include "kernel/tile.h"
 const struct tile tile_amx = { 0 };

@@ -23,6 +23,8 @@ int gen_make_cache(struct gen *g)
         !mul_ok(g->n_cross, g->width, &source) || !add_ok(each, source, &all) ||
         !mul_ok(all, 8 * g->layers, &all))
         return fail(PEFT_EARG, "a context of %lld is too long", (long long)g->rows);
+    int rc = model_graph_and(m, all);
+    if (rc) return rc;
     g->cache = mem_array(mem, 2 * g->layers, sizeof(*g->cache));
     g->memory = mem_alloc(mem, all);
     g->order = mem_array(mem, m->hp.vocab, sizeof(*g->order));
@@ -71,8 +73,8 @@ static int advance(struct gen *g, int64_t at, int64_t n, float **logits)
     int rc = gen_goes_on(g);
     if (!rc) rc = pass_begin(&p);
     if (rc) return rc;
-    struct tensor *x = model_hidden(&p), *y = x;
-    if (logits) y = model_logits(&p, g_rows(p.g, x, &last, 1));
+    struct tensor *y = g_rows(p.g, model_hidden(&p), &last, 1);
+    if (logits) y = model_logits(&p, y);
     if (y) graph_keep(y);
     rc = graph_forward(p.g);
     if (!rc && logits) *logits = y->x;

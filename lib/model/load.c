@@ -522,6 +522,7 @@ int model_load(const char *path, const peft_load_opts *o, struct model **out)
     if (!m) return PEFT_ENOMEM;
     rc = host_init(&m->host, o);
     m->rss_before = os_rss();
+    m->private_before = os_rss_private();
     m->any_base = o && o->any_base;
     m->edits = 1;
     atomic_store(&m->host.mem.live, atomic_load(&host.mem.live));
@@ -557,12 +558,30 @@ int model_load(const char *path, const peft_load_opts *o, struct model **out)
     return PEFT_OK;
 }
 
-int model_graph(struct model *m)
+int model_graph_and(struct model *m, int64_t more)
 {
     int rc = m->graph ? PEFT_OK : graph_new(&m->host, &m->compute, &m->graph);
     if (!rc && !m->mem) rc = pass_mem_new(&m->host, &m->mem);
-    return rc;
+    if (rc) return rc;
+    const struct limited *l = &m->limited;
+    if (l->idle) graph_release(l->idle);
+    if (l->room && more >= l->room)
+        return fail(PEFT_ENOMEM, "%lld bytes are needed, and the trainer's memory limit leaves "
+                    "%lld", (long long)more, (long long)l->room);
+    graph_limit(m->graph, l->room ? l->room - more : 0);
+    graph_chunks(m->graph, l->chunks);
+    graph_on_read(m->graph, l->lean ? model_forget : NULL, m);
+    return PEFT_OK;
 }
+
+void model_forget(void *m, const struct tensor *leaf)
+{
+    int64_t bytes;
+    if (!qtype_bytes(leaf->type, tensor_len(leaf), &bytes)) return;
+    store_forget(((struct model *)m)->store, leaf->x, bytes);
+}
+
+int model_graph(struct model *m) { return model_graph_and(m, 0); }
 
 void model_free(struct model *m)
 {
@@ -592,6 +611,7 @@ void model_free(struct model *m)
     blas_close(&m->host, m->blas);
     pool_free(m->pool);
     mem_free(&m->host.mem, m->compute.scratch);
+    mem_free(&m->host.mem, m->compute.panels);
     mem_free(&m->host.mem, m->params);
     mem_free(&m->host.mem, m->sites);
     mem_free(&m->host.mem, m->path);

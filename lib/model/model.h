@@ -66,10 +66,16 @@ struct model {
     uint64_t edits;                 /* counts changes of its weights, from 1: see method.derive */
     int any_base;                   /* adapters of other models may be loaded */
     int adapter_seen;               /* the first adapter froze the rest */
-    int64_t rss_before;             /* bytes resident before it was loaded */
+    int64_t rss_before;             /* bytes resident before it was loaded, and private ones */
+    int64_t private_before;
     int trainers;                   /* alive: what trains must not change */
     struct prefix *prefix;          /* what one of them keeps of the frozen part; or NULL */
     struct graph *graph;            /* inference; made at first use */
+    struct limited {                /* by a trainer's memory limit, for inference */
+        struct graph *idle;         /* the trainer's, between steps, whose memory it takes; or NULL */
+        int64_t room, chunks;       /* bytes; 0 = no limit.  Of logits: graph_chunks */
+        int lean;                   /* mapped weights leave memory once read */
+    } limited;
     struct pass_mem *mem;           /* index arrays of inference passes */
     struct gen_config *gen;         /* generation_config.json */
     const char *name;
@@ -312,8 +318,12 @@ int rope_slopes(struct model *m);                /* ALiBi's slopes, where the fa
 int rope_by_length(const struct model *m);
 /* A cache of `n - 1` tokens has other frequencies than one of `n` must have. */
 int rope_switches(const struct model *m, int64_t n);
-/* The inference graph, made at first use. */
+/* The inference graph, made at first use; every work on it begins with this.  `more` bytes of
+ * the room are for what the caller keeps beside it. */
 int model_graph(struct model *m);
+int model_graph_and(struct model *m, int64_t more);
+/* For graph_on_read: a mapped weight leaves memory. */
+void model_forget(void *m, const struct tensor *leaf);
 
 /* --- gen_config.c */
 int gen_load(struct model *m);

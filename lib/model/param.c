@@ -201,13 +201,24 @@ void param_write(const struct model *m, const struct param *p, float *to, const 
     for (int64_t i = 0; i < cols && p->plus; i++) to[i] += 1.0f;
 }
 
+struct copying { const struct param *p; float *to; };
+
+static void copy_piece(void *arg, int64_t begin, int64_t end, int worker)
+{
+    const struct copying *c = arg;
+    (void)worker;
+    qtype_expand(c->p->type, c->to + begin, c->p->data, begin, end - begin);
+}
+
 int param_own(struct model *m, struct param *p)
 {
+    enum { PIECE = 1 << 18 };                 /* whole blocks of all types */
     p->stored = &qtype_f32;
     if (p->own) return PEFT_OK;
     float *own = mem_alloc(&m->host.mem, param_len(p) * 4);
     if (!own) return PEFT_ENOMEM;
-    qtype_expand(p->type, own, p->data, 0, param_len(p));
+    compute_rows(&m->compute, param_len(p), PIECE, copy_piece, &(struct copying){ p, own });
+    store_forget(m->store, p->data, param_bytes(p));
     mem_free(&m->host.mem, p->packed);
     p->packed = NULL;
     p->own = own;

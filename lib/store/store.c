@@ -22,15 +22,44 @@ int store_new(struct host *h, const char *path, struct store **out)
     return PEFT_OK;
 }
 
-void store_forget(const struct store *s, const void *data, int64_t n)
+/* The view whose pages the system holds and that has these bytes, or NULL. */
+static const struct file_view *mapped_view(const struct store *s, const void *data)
 {
     const uint8_t *at = data;
     peft_io os = { .size = sizeof os };
-    if (os_io_default(&os) || s->h->io.map != os.map) return;
+    if (os_io_default(&os) || s->h->io.map != os.map) return NULL;
     for (int64_t i = 0; i < s->n_views; i++) {
         const struct file_view *v = &s->views[i];
-        if (v->mapped && at >= v->data && at + n <= v->data + v->n) os_forget(data, n);
+        if (v->mapped && at >= v->data && at < v->data + v->n) return v;
     }
+    return NULL;
+}
+
+bool store_mapped(const struct store *s, const void *data)
+{
+    return mapped_view(s, data) != NULL;
+}
+
+/* A page that is read brings its neighbours along (Linux: those of the same 64 KB), so they
+ * are forgotten too. */
+void store_forget(const struct store *s, const void *data, int64_t n)
+{
+    enum { AROUND = 64 * 1024 };
+    const struct file_view *v = mapped_view(s, data);
+    const uint8_t *at = data;
+    if (!v || n > v->data + v->n - at) return;
+    int64_t begin = MAX(at - v->data - AROUND, 0), end = MIN(at - v->data + n + AROUND, v->n);
+    os_forget(v->data + begin, end - begin);
+}
+
+int64_t store_header(const struct store *s)
+{
+    int64_t bytes = 0;
+    for (int64_t i = 0; i < s->n_views; i++)
+        if (store_mapped(s, s->views[i].data)) bytes += s->views[i].n;
+    for (int64_t i = 0; i < store_count(s) && bytes > 0; i++)
+        bytes -= store_at(s, i)->bytes;
+    return MAX(bytes, 0);
 }
 
 void store_close(struct store *s)

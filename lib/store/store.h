@@ -34,6 +34,9 @@ void store_close(struct store *s);
 /* A tensor's bytes are not needed soon: mapped pages of them leave memory, and are read
  * again when they are. */
 void store_forget(const struct store *s, const void *data, int64_t n);
+/* Whether they could; and the bytes of mapped files that are no tensor's. */
+bool store_mapped(const struct store *s, const void *data);
+int64_t store_header(const struct store *s);
 enum store_format store_format(const struct store *s);
 const char *store_path(const struct store *s);
 int64_t store_bytes(const struct store *s);          /* of its tensor files */

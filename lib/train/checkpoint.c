@@ -35,7 +35,7 @@ static int64_t fingerprint(const struct trainer *t, int i)
     case 6: return t->steps;
     case 7: return t->o.packing;
     case 8: return t->o.no_shuffle;
-    case 9: return t->max.tokens;
+    case 9: return t->whole;
     case 10: return t->m->compute.half ? 16 : 32;
     case 11: return t->storage->bits;
     default: return -1;
@@ -54,7 +54,8 @@ static int put_json(const struct trainer *t, const char *path)
                "{\n  \"version\": 1,\n  \"step\": %lld,\n  \"epoch\": %lld,\n  \"index\": %lld,\n"
                "  \"tokens_seen\": %lld,\n  \"terms_seen\": %lld",
                (long long)t->step, (long long)(busy ? t->epoch0 : t->epoch),
-               (long long)(busy ? t->index0 : t->index), (long long)t->tokens_seen,
+               (long long)div_up(busy ? t->index0 : t->index, t->how.parts),
+               (long long)t->tokens_seen,
                (long long)t->terms_seen);
     for (int i = 0; i < (int)ARRAY_LEN(fingerprint_names); i++)
         buf_printf(&b, ",\n  \"%s\": %lld", fingerprint_names[i], (long long)fingerprint(t, i));
@@ -161,6 +162,12 @@ int trainer_save(struct trainer *t, const char *dir)
 
 struct position { int64_t step, epoch, index, tokens_seen, terms_seen; };
 
+/* Batches of an epoch, in which a checkpoint counts: a memory limit may cut them into parts. */
+static int64_t count_batches(const struct trainer *t, int64_t epoch)
+{
+    return div_up(batcher_count(t->batcher, epoch), t->how.parts);
+}
+
 /* A step that was not made must not be skipped, and an epoch beyond the run
  * would have batches that nothing was planned for. */
 static int check_position(const struct trainer *t, const struct position *p)
@@ -169,9 +176,9 @@ static int check_position(const struct trainer *t, const struct position *p)
     int ok = p->step <= t->steps && p->epoch <= p->step && p->epoch < t->epochs;
     for (int64_t e = 0; ok && e < p->epoch; e += of_epoch) {
         of_epoch = t->o.packing ? 1 : p->epoch;       /* without packing all are alike */
-        before += of_epoch * div_up(batcher_count(t->batcher, e), each);
+        before += of_epoch * div_up(count_batches(t, e), each);
     }
-    int64_t batches = ok ? batcher_count(t->batcher, p->epoch) : 0;
+    int64_t batches = ok ? count_batches(t, p->epoch) : 0;
     ok = ok && p->index <= batches && (p->index % each == 0 || p->index == batches);
     if (ok && before + div_up(p->index, each) == p->step) return PEFT_OK;
     return fail(PEFT_EFORMAT, "trainer.json: step %lld, epoch %lld, index %lld is no place in this "
@@ -287,7 +294,7 @@ static int resume(struct trainer *t, const char *dir)
     if (rc) return rc;
     t->step = p.step;
     t->epoch = p.epoch;
-    t->index = p.index;
+    t->index = MIN(p.index * t->how.parts, batcher_count(t->batcher, p.epoch));
     t->tokens_seen = p.tokens_seen;
     t->terms_seen = p.terms_seen;
     return PEFT_OK;

@@ -172,7 +172,9 @@ static void eva_seen(void *arg, const struct site *s, struct tensor *x)
 {
     struct eva *y = arg;
     const struct adapted *d = adapted_at(y->a, s);
-    if (d && !d->fused && s->kind == SITE_LINEAR) y->sites[d - y->a->sites].x = x;
+    if (!d || d->fused || s->kind != SITE_LINEAR) return;
+    y->sites[d - y->a->sites].x = x;
+    x->watched = 1;
 }
 
 /* Then the inputs are known, and which of them are still to be looked at. */
@@ -182,7 +184,7 @@ static void eva_watch(struct eva *y)
         struct eva_site *e = &y->sites[i];
         if (e->x && e->first < 0)
             for (e->first = 0; y->sites[e->first].x != e->x; e->first++) {}
-        if (e->x && e->first == i && !eva_done(e)) e->x->watched = 1;
+        if (e->x && e->first == i) e->x->watched = !eva_done(e);
     }
 }
 

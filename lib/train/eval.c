@@ -78,6 +78,34 @@ static int run_all(struct eval *e)
     return rc;
 }
 
+/* Under a trainer's memory limit batches are cut until the graph of the largest one fits, or
+ * there is nothing to cut. */
+static int fit_room(struct eval *e, int32_t batch)
+{
+    const struct model *m = e->s->m;
+    struct batch_size s, most = { 0 };
+    int64_t largest = 0;
+    int rc = PEFT_OK;
+    for (int32_t parts = 1; m->limited.room && !rc; parts = MIN(2 * parts, batch)) {
+        struct plan_report report;
+        struct pass p;
+        parts = batcher_cut(e->batcher, parts);
+        most = (struct batch_size){ 0 };
+        for (int64_t i = 0; i < batcher_count(e->batcher, 0); i++) {
+            batcher_size(e->batcher, 0, i, &s);
+            if (s.tokens > most.tokens) most = s, largest = i;
+        }
+        const struct batch *b = batcher_get(e->batcher, 0, largest);
+        if (!b) return PEFT_EDATA;
+        if ((rc = begin_pass(e, b, 0, &p))) return rc;
+        struct tensor *x = objective_loss(e->o, &p, b, e->o->features(&p, b), 1.0f, NULL);
+        if (x) graph_keep(x);
+        rc = graph_plan(p.g, NULL, RECOMPUTE_NONE, &report);
+        if (report.slab <= m->limited.room || parts == batch || objective_compares(e->o)) break;
+    }
+    return rc;
+}
+
 /* A trainer that is alive may keep what is frozen of this data set as well. */
 static int take_prefix(struct eval *e, struct model *m, const struct dataset *d)
 {
@@ -124,6 +152,7 @@ int eval_run(struct model *m, const struct dataset *d, const peft_eval_opts *o,
     if (!rc) rc = rope_reserve(m, d->max_len);
     if (!rc) rc = measure_new(&s);
     if (!rc) rc = batcher_new(d, &bo, &e.batcher);
+    if (!rc) rc = fit_room(&e, bo.batch);
     if (!rc) rc = take_prefix(&e, m, d);
     if (!rc) rc = run_all(&e);
     if (!rc) report(&s, objective, out);

@@ -34,7 +34,9 @@ void prefix_find(struct prefix *x, const struct pass *p, const struct tensor *fe
         for (int k = 0; k < STACKS; k++) x->layer[k] = p->stream[k].n ? cut_of(p, k) : 0;
         x->width = m->hp.dim;
         if (at_features(x)) {
+            const struct site *embed = m->global[SLOT_EMBED];
             if (p->drawn) x->why = "dropout acts below what trains";
+            else if (embed && embed->w->trainable) x->why = "the embedding trains";
             return;
         }
         if (model_virtual(m)) {
@@ -398,7 +400,7 @@ struct kept_rows *prefix_eval(struct prefix *x, const struct dataset *d,
                               const struct objective *o, const struct batch_size *most, int *rc)
 {
     *rc = PEFT_OK;
-    if (!x || !x->on || d->masks || d->host != &x->m->host) return NULL;
+    if (!x || !x->on || x->busy || d->masks || d->host != &x->m->host) return NULL;
     if (at_features(x) && (o->features != x->objective->features || o->per != x->objective->per))
         return NULL;
     prefix_check(x);

@@ -15,7 +15,7 @@
 struct objective;
 struct kept_file;
 enum { FEATURE_CACHE = 256 << 20 };                 /* bytes, where nothing is said */
-enum { GROUP_TOKENS = 512, GROUP_ROWS = 64 };       /* of a group; one example may have more */
+enum { GROUP_TOKENS = 1024, GROUP_ROWS = 64 };       /* of a group; one example may have more */
 enum kept { KEPT_ABSENT, KEPT_MEMORY, KEPT_FILE, KEPT_NOT };    /* NOT: made anew for each batch */
 
 /* The values of one data set's examples.  Those of an example follow each other,
@@ -51,6 +51,7 @@ struct prefix {
     struct kept_file *file;
     uint64_t edits;                 /* the model's, which are ours as well */
     int begun;
+    int busy;                       /* a step is in flight: its batches and values stay */
     struct kept_rows train, eval;   /* eval: of the data set that was evaluated last */
     struct tensor *below[STACKS];   /* what the graph of a group makes */
     float *gather;                  /* a training batch's values */

@@ -47,12 +47,15 @@ static int check_options(struct trainer *t)
     if (!(o->scale >= 0 && o->scale < 1e6f && o->margin >= 0 && o->margin < 1e6f))
         return fail(PEFT_EARG, "scale %g, margin %g, expected 0 or more", (double)o->scale,
                     (double)o->margin);
+    if (o->memory_limit < 0)
+        return fail(PEFT_EARG, "memory_limit %lld, expected 0 or more",
+                    (long long)o->memory_limit);
     if (o->recompute < 0 || o->recompute > PEFT_RECOMPUTE_LAYERS)
         return fail(PEFT_EARG, "recompute %d, expected a PEFT_RECOMPUTE value", o->recompute);
     return PEFT_OK;
 }
 
-enum recompute trainer_policy(const struct trainer *t)
+static enum recompute wished_policy(const struct trainer *t)
 {
     switch (t->o.recompute) {
     case PEFT_RECOMPUTE_NONE: return RECOMPUTE_NONE;
@@ -135,7 +138,14 @@ static void take_max(struct trainer *t, const struct plan_report *r)
 {
     t->slab = MAX(t->slab, r->slab);
     t->scratch = MAX(t->scratch, r->scratch);
+    t->panels = MAX(t->panels, MAX(r->panels, PANELS_MIN));
     t->flops = MAX(t->flops, r->flops);
+}
+
+/* The same of time: of the graph of each batch, or of that below the cut. */
+static double graph_time(const struct trainer *t)
+{
+    return t->pace ? pace_plan(t->pace, t->graph) : 0;
 }
 
 /* Whether what is frozen is worth keeping: only then are tables made. */
@@ -149,7 +159,9 @@ static int plan_prefix(struct trainer *t, const struct tensor *features)
                      : t->d->masks ? "masks are drawn anew for each epoch"
                                    : NULL;
     prefix_find(x, &t->pass, features);
-    if (!x->on || !no) return x->on ? prefix_rows(x, t->d, &t->max, x->limit, &x->train) : PEFT_OK;
+    if (x->on && !no)
+        return t->has_tables ? PEFT_OK : prefix_rows(x, t->d, &t->max, x->limit, &x->train);
+    if (!x->on) return PEFT_OK;
     x->on = 0;
     x->why = no;
     return PEFT_OK;
@@ -164,15 +176,18 @@ static int plan_parts(struct trainer *t, const struct batch *b, struct arena *a)
     if (rc) return rc;
     struct tensor *x = prefix_cut(&t->prefix, &t->pass, b, NULL);
     x = objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL);
-    if ((rc = graph_plan(t->graph, x, trainer_policy(t), &report))) return rc;
+    if ((rc = graph_plan(t->graph, x, t->how.policy, &report))) return rc;
     take_max(t, &report);
+    t->each = graph_time(t);
     if ((rc = make_dummy(t, a, &t->prefix.train.room, &d))) return rc;
     batch_pass(&t->pass, &d.b, t->d->max_len);
     if ((rc = pass_begin(&t->pass))) return rc;
     prefix_below(&t->prefix, &t->pass, &d.b);
     rc = graph_plan(t->graph, NULL, RECOMPUTE_NONE, &report);
-    if (!rc) take_max(t, &report);
-    return rc;
+    if (rc) return rc;
+    take_max(t, &report);
+    t->once = graph_time(t);
+    return PEFT_OK;
 }
 
 /* Plans the graphs that a step builds; finds what trains and what lies below. */
@@ -187,9 +202,10 @@ static int plan_graphs(struct trainer *t, const struct batch *b, struct arena *a
     if ((rc = plan_prefix(t, x))) return rc;
     x = objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL);
     if (x && !x->needs_grad) return PEFT_OK;                  /* nothing trains: said later */
-    rc = graph_plan(t->graph, x, trainer_policy(t), &report);
+    rc = graph_plan(t->graph, x, t->how.policy, &report);
     if (rc || t->prefix.on) return rc ? rc : plan_parts(t, b, a);
     take_max(t, &report);
+    t->each = graph_time(t);
     return PEFT_OK;
 }
 
@@ -273,23 +289,64 @@ static int list_trained(struct trainer *t)
     return PEFT_OK;
 }
 
-static int plan_run(struct trainer *t)
+int trainer_size(struct trainer *t)
 {
-    struct param *p;
     struct arena a;
     struct dummy d;
     arena_init(&a, &t->m->host.mem);
-    for (int64_t i = 0; (p = model_nth_param(t->m, i)); i++) p->used = 0;
-    batcher_max(t->batcher, t->epochs, &t->max);
-    int rc = model_fits(t->m, t->d->max_len);
-    if (!rc) rc = rope_reserve(t->m, t->d->max_len);
-    if (!rc) rc = make_dummy(t, &a, &t->max, &d);
+    t->slab = t->scratch = t->eval_slab = 0;
+    t->flops = t->each = t->once = 0;
+    graph_chunks(t->graph, t->how.chunks);
+    int rc = make_dummy(t, &a, &t->max, &d);
     if (!rc) rc = plan_graphs(t, &d.b, &a);
     if (!rc) rc = plan_evaluation(t, &d.b);
-    if (!rc) rc = list_trained(t);
     graph_reset(t->graph);
     arena_free(&a);
     return rc;
+}
+
+/* Measures the nodes of the training graph of a batch of size t->max, as it is planned. */
+int trainer_measure(struct trainer *t, const char *only, double deadline, int64_t memory)
+{
+    struct arena a;
+    struct dummy d;
+    arena_init(&a, &t->m->host.mem);
+    int rc = make_dummy(t, &a, &t->max, &d);
+    batch_pass(&t->pass, &d.b, t->d->max_len);
+    t->pass.training = 1;
+    if (!rc) rc = pass_begin(&t->pass);
+    if (!rc) {
+        struct tensor *x = t->objective->features(&t->pass, &d.b);
+        x = objective_loss(t->objective, &t->pass, &d.b, x, 1.0f, NULL);
+        rc = graph_plan(t->graph, x, t->how.policy, NULL);
+    }
+    if (!rc) rc = pace_measure(t->pace, t->graph, only, deadline, memory);
+    graph_reset(t->graph);
+    arena_free(&a);
+    return rc;
+}
+
+static int plan_run(struct trainer *t)
+{
+    struct param *p;
+    for (int64_t i = 0; (p = model_nth_param(t->m, i)); i++) p->used = 0;
+    batcher_max(t->batcher, t->epochs, &t->max);
+    t->whole = t->max.tokens;
+    int rc = model_fits(t->m, t->d->max_len);
+    if (!rc) rc = rope_reserve(t->m, t->d->max_len);
+    if (!rc) rc = trainer_size(t);
+    if (!rc) rc = list_trained(t);
+    if (!rc) rc = budget_choose(t);
+    return rc;
+}
+
+int trainer_batches(struct trainer *t)
+{
+    struct batch_opts b = { .batch = t->o.batch, .packing = t->o.packing, .max_len = t->o.max_len,
+                            .shuffle = !t->o.no_shuffle, .seed = t->o.seed,
+                            .augment = t->augment, .parts = t->how.parts };
+    t->batcher = NULL;
+    return batcher_new(t->d, &b, &t->batcher);
 }
 
 int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, struct trainer **out)
@@ -309,12 +366,11 @@ int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, st
     if (!rc) rc = augment_parse(t->o.augment, &t->augment);
     if (!rc && t->augment.on && !d->vision)
         rc = fail(PEFT_EARG, "augmentation \"%s\", but the rows are no pictures", t->o.augment);
+    t->how = (struct manner){ .parts = 1, .policy = wished_policy(t) };
     t->prefix = (struct prefix){ .m = m, .objective = objective, .path = t->o.cache_file,
                                  .limit = t->o.feature_cache ? t->o.feature_cache : FEATURE_CACHE,
                                  .file_limit = t->o.cache_file_limit };
-    struct batch_opts b = { t->o.batch, t->o.packing, t->o.max_len, !t->o.no_shuffle, t->o.seed,
-                            t->augment, NULL };
-    if (!rc) rc = batcher_new(d, &b, &t->batcher);
+    if (!rc) rc = trainer_batches(t);
     if (!rc) rc = graph_new(&m->host, &m->compute, &t->graph);
     if (!rc) rc = pass_mem_new(&m->host, &t->mem);
     t->loss = (struct loss_opts){ t->o.scale != 0 ? t->o.scale : 20, t->o.margin != 0 ? t->o.margin
@@ -354,6 +410,7 @@ int trainer_prepare(struct trainer *t)
     struct mem *mem = &t->m->host.mem;
     int rc = PEFT_OK;
     if (t->grads) return PEFT_OK;
+    budget_begin(t);
     for (int64_t i = 0; i < t->n_list && !rc; i++) rc = param_own(t->m, t->list[i].p);
     if (!rc) rc = graph_reserve(t->graph, t->slab, t->scratch);
     if (rc) return rc;
@@ -379,46 +436,92 @@ int trainer_prepare(struct trainer *t)
     return PEFT_OK;
 }
 
-int trainer_plan(const struct trainer *t, peft_plan *out)
+/* Weights of the model that are no float copies, and will be none: mapped ones are
+ * forgotten as soon as their copy is made. */
+static int is_as_stored(const struct trainer *t, const struct param *p)
+{
+    if (p->own) return 0;
+    for (int64_t i = 0; i < t->n_list; i++)
+        if (t->list[i].p == p) return !store_mapped(t->m->store, p->data);
+    return 1;
+}
+
+/* Weights as they are held, of mapped files or not. */
+static int64_t weight_bytes(const struct trainer *t, bool mapped)
 {
     const struct model *m = t->m;
+    int64_t bytes = 0;
     struct param *p;
-    int64_t rest;
-    for (int64_t i = 0; (p = model_nth_param(m, i)); i++) {
-        if (!p->counted) continue;
-        out->total_params += param_len(p);
-        if (!p->own) out->weights += param_bytes(p);
+    for (int64_t i = 0; (p = model_nth_param(m, i)); i++)
+        if (p->counted && is_as_stored(t, p) && store_mapped(m->store, p->data) == mapped)
+            bytes += param_bytes(p);
+    return bytes;
+}
+
+int64_t trainer_mapped(const struct trainer *t) { return weight_bytes(t, true); }
+
+static int64_t data_bytes(const struct dataset *d)
+{
+    int64_t bytes = 0;
+    for (int64_t i = 0; i < d->n; i++) {
+        const struct example *x = &d->rows[i];
+        bytes += (int64_t)sizeof(*x) + (x->ids ? x->n * (x->labels ? 8 : 4) : 0);
+        if (x->pixels) bytes += picture_bytes(d->vision);
     }
+    return bytes;
+}
+
+/* What the process holds beside all that has a name: what it had before the model came, what
+ * the library has allocated, and what neither shows: freed memory that the system did not get
+ * back, the files' headers, and code that has not run yet. */
+static int64_t process_bytes(const struct trainer *t, const peft_plan *p, int64_t unmapped)
+{
+    enum { CODE = 7 << 20, WORKER = 256 << 10 };
+    const struct model *m = t->m;
+    int64_t live = atomic_load(&m->host.mem.live), rest = live - p->data - unmapped;
+    for (int64_t i = 0; i < t->n_list; i++)
+        if (t->list[i].p->own) rest -= t->list[i].n * 4;
+    if (t->grads) rest -= p->gradients + p->optimizer + p->activations + p->features;
+    if (m->compute.scratch)
+        rest -= m->compute.scratch_each * pool_threads(m->pool) + m->compute.panels_bytes;
+    rest += MAX(0, os_rss_private() - m->private_before - live);
+    return m->rss_before + MAX(0, rest) + store_header(m->store) + CODE +
+           WORKER * pool_threads(m->pool);
+}
+
+int trainer_plan(const struct trainer *t, peft_plan *out)
+{
+    out->seconds_per_step = t->mean_seconds;
+    out->seconds = t->mean_seconds * (double)t->steps + t->first_seconds;
+    const struct model *m = t->m;
+    struct param *p;
+    int64_t mapped = trainer_mapped(t), unmapped = weight_bytes(t, false);
+    for (int64_t i = 0; (p = model_nth_param(m, i)); i++)
+        if (p->counted) out->total_params += param_len(p);
     for (int64_t i = 0; i < t->n_list; i++) {
         out->trainable_params += t->list[i].n;
         out->trainable += t->list[i].n * 4;
     }
+    out->weights = unmapped + (t->how.lean ? MIN(t->held, mapped) : mapped);
     out->gradients = t->n_floats * 4;
     out->optimizer = t->state_bytes * t->optimizer->states + t->n_own * 4;
     out->activations = t->slab;
-    out->scratch = t->scratch * pool_threads(m->pool);
-    for (int64_t i = 0; i < t->d->n; i++) {
-        const struct example *x = &t->d->rows[i];
-        out->data += (int64_t)sizeof(*x) + (x->ids ? x->n * (x->labels ? 8 : 4) : 0);
-        if (x->pixels) out->data += picture_bytes(t->d->vision);
-    }
+    out->scratch = t->scratch * pool_threads(m->pool) + t->panels;
+    out->data = data_bytes(t->d);
     out->features = prefix_bytes(&t->prefix, &t->max);
-    /* The process before the model came, and what the library holds by now,
-     * less what the other fields count already. */
-    rest = m->rss_before + atomic_load(&m->host.mem.live) - out->data;
-    for (int64_t i = 0; i < m->n_params; i++)
-        if (m->params[i]->data == m->params[i]->packed) rest -= param_bytes(m->params[i]);
-    for (int64_t i = 0; i < t->n_list; i++)
-        if (t->list[i].p->own) rest -= t->list[i].n * 4;
-    if (t->grads)
-        rest -= out->gradients + out->optimizer + out->activations + out->scratch + out->features;
-    out->process = MAX(0, rest);
+    out->process = process_bytes(t, out, unmapped);
     out->peak = out->weights + out->trainable + out->gradients + out->optimizer + out->activations +
                 out->scratch + out->data + out->features + out->process;
-    out->evaluation = t->eval_slab + prefix_eval_bytes(&t->prefix);
+    out->evaluation = (t->o.memory_limit ? MAX(t->eval_slab - t->slab, 0) : t->eval_slab) +
+                      prefix_eval_bytes(&t->prefix);
     out->steps = t->steps;
-    out->tokens_per_step = t->max.tokens * t->o.accumulate;
-    out->flops_per_step = t->flops * t->o.accumulate;
+    out->tokens_per_step = t->whole * t->o.accumulate;
+    out->flops_per_step = t->flops * (double)trainer_micros(t);
+    out->micro_batch = (int32_t)div_up(t->o.batch, t->how.parts);
+    out->recompute_layers = t->how.policy == RECOMPUTE_NONE ? -1
+                            : (int32_t)MIN(t->how.policy, t->m->hp.layers);
+    out->memory_least = t->least;
+    memcpy(out->choice, t->choice, sizeof(t->choice));
     return PEFT_OK;
 }
 
@@ -426,6 +529,7 @@ void trainer_free(struct trainer *t)
 {
     if (!t) return;
     struct mem *mem = &t->m->host.mem;
+    budget_end(t);
     for (int64_t i = 0; i < t->n_list; i++)
         t->list[i].p->grad = t->list[i].p->state = NULL;
     mem_free(mem, t->grads);
@@ -437,6 +541,7 @@ void trainer_free(struct trainer *t)
     mem_free(mem, t->profile);
     batcher_free(t->batcher);
     graph_free(t->graph);
+    pace_free(t->pace);
     pass_mem_free(t->mem);
     arena_free(&t->arena);
     t->m->trainers--;

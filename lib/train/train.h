@@ -4,6 +4,7 @@
 #define TRAIN_TRAIN_H
 
 #include "adapt/adapt.h"
+#include "graph/pace.h"
 #include "train/prefix.h"
 
 struct trainer;
@@ -37,6 +38,11 @@ extern const struct objective *const objectives[];          /* NULL-terminated *
  * when they do not fit. */
 const struct objective *objective_for(const struct model *m, const struct dataset *d,
                                       const char *name);
+/* Whether the loss of a row may depend on the others of its batch, which cannot be cut then. */
+static inline int objective_compares(const struct objective *o)
+{
+    return o->task == TASK_MATCH || o->task == TASK_ALIKE;
+}
 /* What objectives are told besides the batch. */
 struct loss_opts { float scale, margin; };
 static inline const struct loss_opts *loss_opts(const struct pass *p)
@@ -114,6 +120,14 @@ void *state_part(const struct trainer *t, const struct trained *p, int k, int pa
 /* One step of the optimizer on all of them. */
 void states_update(struct trainer *t, const struct hyper *h);
 
+/* What a memory limit may change of how a step is made, none of it what it computes. */
+struct manner {
+    int32_t parts;                  /* of each batch, worked off one after another */
+    enum recompute policy;
+    int64_t chunks;                 /* bytes of logits at a time; 0 = as the loss likes */
+    int32_t lean;                   /* mapped weights leave memory when they have been read */
+};
+
 enum stage { STAGE_IDLE, STAGE_MICRO, STAGE_BELOW, STAGE_RUN };
 struct trainer {
     struct model *m;
@@ -140,9 +154,18 @@ struct trainer {
     double *norm_parts;             /* [n_floats / NORM_GRAIN] */
     struct prefix prefix;           /* what is frozen below all that trains */
     struct batch_size max;          /* of any batch */
-    int64_t slab, scratch;          /* of the largest graph */
+    int64_t slab, scratch, panels;  /* of the largest graph */
     int64_t eval_slab;              /* of evaluating one as large */
+    int has_tables;                 /* of the prefix, which stay while sizes are tried */
+    struct manner how;
+    int64_t whole;                  /* tokens of the largest batch before it is cut */
+    int64_t held;                   /* bytes of mapped weights that stay when they are lean */
+    int64_t least;                  /* the smallest memory limit; 0 = none was given */
+    char choice[240];               /* what was chosen for it, for people */
     double flops;                   /* of the largest step */
+    struct pace *pace;              /* how fast nodes are; NULL = not measured */
+    double each, once;              /* by it: of the largest batch; of its frozen part */
+    double mean_seconds, first_seconds;     /* of a step on average; of what is done only once */
     struct profile *profile;        /* or NULL */
     int64_t steps, step, epochs;    /* of the run; done; epochs begun in the run */
     int64_t epoch, index;           /* next batch */
@@ -162,7 +185,15 @@ struct trainer {
 };
 
 enum { NORM_GRAIN = 65536 };        /* elements of one partial sum of the norm */
-enum recompute trainer_policy(const struct trainer *t);
+/* The batches under t->how. */
+int trainer_batches(struct trainer *t);
+/* Sizes of the graphs under t->how, and of the batch that is largest then. */
+int trainer_size(struct trainer *t);
+/* Parts of a step. */
+static inline int64_t trainer_micros(const struct trainer *t)
+{
+    return (int64_t)t->o.accumulate * t->how.parts;
+}
 /* Float copies, gradients and states: made at the first step. */
 int trainer_prepare(struct trainer *t);
 int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, struct trainer **out);
@@ -230,6 +261,25 @@ int eval_run(struct model *m, const struct dataset *d, const peft_eval_opts *o,
 
 /* --- eva.c: LoRA's A from the data */
 int eva_init(struct model *m, struct adapter *a, const struct dataset *d, const peft_eva_opts *o);
+
+/* --- budget.c: t->how, as fast as t->o.memory_limit allows; nothing without one. */
+int budget_choose(struct trainer *t);
+/* When the first step begins; and when the trainer ends. */
+void budget_begin(struct trainer *t);
+void budget_end(struct trainer *t);
+/* Between steps the model's other work has the memory of a step, and has given it
+ * back when the next step begins. */
+void budget_lend(struct trainer *t);
+void budget_take(struct trainer *t);
+
+/* --- predict.c: measures nodes, and then tells the seconds of a step of the largest batches,
+ * and of the mean ones for the plan. */
+int predict_begin(struct trainer *t);
+double predict_step(const struct trainer *t);
+int predict_run(struct trainer *t);
+int trainer_measure(struct trainer *t, const char *only, double deadline, int64_t memory);
+/* Mapped weights that training reads, in bytes. */
+int64_t trainer_mapped(const struct trainer *t);
 
 /* --- card.c: what README.md of the enabled adapters says of a run. */
 void card_step(struct trainer *t, const peft_step *s);

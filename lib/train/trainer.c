@@ -74,7 +74,7 @@ static int update(struct trainer *t, peft_step *out)
 
 static int plan_and_start(struct trainer *t, struct tensor *loss)
 {
-    int rc = graph_plan(t->graph, loss, loss ? trainer_policy(t) : RECOMPUTE_NONE, NULL);
+    int rc = graph_plan(t->graph, loss, loss ? t->how.policy : RECOMPUTE_NONE, NULL);
     if (!rc) rc = graph_reserve(t->graph, t->slab, t->scratch);
     if (!rc) graph_start(t->graph);
     return rc;
@@ -117,7 +117,7 @@ static void step_size(struct trainer *t)
         t->index = 0;
     }
     left = batcher_count(t->batcher, t->epoch) - t->index;
-    t->micros = (int32_t)MIN(left, t->o.accumulate);
+    t->micros = (int32_t)MIN(left, trainer_micros(t));
     t->micro = 0;
     t->terms = t->tokens = t->rows = 0;
     for (int32_t i = 0; i < t->micros; i++) {
@@ -138,6 +138,7 @@ static int begin_step(struct trainer *t)
 {
     t->epoch0 = t->epoch;
     t->index0 = t->index;
+    budget_take(t);
     int rc = trainer_prepare(t);
     if (rc) return rc;
     step_size(t);
@@ -147,6 +148,7 @@ static int begin_step(struct trainer *t)
     t->seconds = 0;
     compute_rows(&t->m->compute, t->n_floats, NORM_GRAIN, clear_piece, t->grads);
     t->stage = STAGE_MICRO;
+    t->prefix.busy = 1;
     return PEFT_OK;
 }
 
@@ -158,6 +160,8 @@ static int undo_step(struct trainer *t, int rc)
     t->epoch = t->epoch0;
     t->index = t->index0;
     t->stage = STAGE_IDLE;
+    t->prefix.busy = 0;
+    budget_lend(t);
     return rc;
 }
 
@@ -178,6 +182,8 @@ static int finish_step(struct trainer *t, peft_step *out)
     out->tokens_seen = t->tokens_seen;
     out->seconds = t->seconds;
     t->stage = STAGE_IDLE;
+    t->prefix.busy = 0;
+    budget_lend(t);
     card_step(t, out);
     return PEFT_OK;
 }
@@ -249,7 +255,7 @@ static void note_stage(struct trainer *t, enum stage stage, int last, double sec
         w.bytes = floats;
     } else if (last) {
         w.name = "clip and optimizer";
-        w.bytes = floats * (4 + 2 * t->optimizer->states);
+        w.bytes = 4 * floats + 2.0 * t->optimizer->states * (double)t->state_bytes;
     }
     if (stage == STAGE_IDLE || stage == STAGE_MICRO) profile_add(t->profile, &w);
 }

@@ -1,7 +1,7 @@
 """8-bit AdamW of bitsandbytes: its two maps, and STEPS steps on one tensor.
 
 Needs torch and bitsandbytes; uses their plain torch implementation (blocks of 256).
-Writes tests/golden/tiny/optim8/golden.safetensors: maps [2, 256] (signed, unsigned), and for
+Writes tests/golden/optim8/golden.safetensors: maps [2, 256] (signed, unsigned), and for
 each step the gradient, and weights, codes and scales after it.
 """
 import os
@@ -35,6 +35,6 @@ for step in range(1, STEPS + 1):
     for k in range(2):
         out["code%d.%d" % (step, k)] = codes[k].clone()
         out["scale%d.%d" % (step, k)] = scales[k].clone()
-folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tiny", "optim8")
+folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "optim8")
 os.makedirs(folder, exist_ok=True)
 save_file(out, os.path.join(folder, "golden.safetensors"))

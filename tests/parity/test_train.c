@@ -334,12 +334,12 @@ static void test_plan(void)
     peft_plan p = { .size = sizeof(p) };
     begin(&r, 2, &o, 0);
     struct mem *mem = &model_of(r.m)->host.mem;
-    CHECK_EQ(peft_trainer_plan(r.t, &p), PEFT_OK);
     int64_t before = atomic_load(&mem->live);
+    CHECK_EQ(peft_trainer_plan(r.t, &p), PEFT_OK);
     while (!peft_train_step(r.t, NULL)) {}
     int64_t made = atomic_load(&mem->peak) - before;
     int64_t told = p.gradients + p.optimizer + p.activations + p.scratch;
-    CHECK(made >= told && made <= told + 65536);
+    CHECK(made >= told && made <= told + 131072);
     peft_info info = { .size = sizeof(info) };
     peft_model_info(r.m, &info);
     CHECK_EQ(p.total_params, info.params + p.trainable_params);

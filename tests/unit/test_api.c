@@ -498,7 +498,9 @@ static void test_stacked_modules(void)
             }
             OK(peft_forward(m, kit_ids, 6, z));
             if (!merge) CHECK(!memcmp(z, own, sizeof(own)));
-            if (merge == 1) CHECK(!memcmp(z, out[orders[k][2]], sizeof(own)));
+            /* The sums over adapters that add nothing may take another order. */
+            for (size_t j = 0; merge == 1 && j < sizeof(own) / sizeof(*own); j++)
+                CHECK_NEAR(z[j], out[orders[k][2]][j], 1e-6);
             if (merge == 2) CHECK(!memcmp(z, out[orders[k][1]], sizeof(own)));
             peft_model_free(m);
             CHECK_EQ(atomic_load(&kit_mem.live), 0);

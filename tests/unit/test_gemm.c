@@ -113,6 +113,7 @@ static void sgemm_of_nothing(void)
 
 struct bench { struct compute c; };
 static const struct tile *half;      /* in bfloat16 by these */
+static int64_t panels_bytes = PANELS_MIN;
 
 static struct bench bench_new(int threads, int64_t scratch)
 {
@@ -120,6 +121,8 @@ static struct bench bench_new(int threads, int64_t scratch)
                         .scratch_each = (scratch + 63) & ~63}};
     CHECK_EQ(pool_new(&host, threads, &b.c.pool), 0);
     b.c.scratch = malloc((size_t)(b.c.scratch_each * POOL_MAX + 64));
+    b.c.panels_bytes = panels_bytes;
+    b.c.panels = malloc((size_t)panels_bytes);
     return b;
 }
 
@@ -127,6 +130,7 @@ static void bench_free(struct bench *b)
 {
     pool_free(b->c.pool);
     free(b->c.scratch);
+    free(b->c.panels);
 }
 
 /* A weight in a stored type and what it stands for.  Types that cannot be
@@ -218,7 +222,10 @@ static void check_linear(const struct qtype *t, int64_t n, int64_t out, int64_t 
     float *dy = numbers(n * out, 25);
     float *sx = seen(x, n * in, half != NULL), *sy = seen(dy, n * out, half != NULL);
     float *sw = seen(g.value, in * out, half != NULL);
-    float *fx = half && n > FEW_ROWS ? sx : x, *fw = half && n > FEW_ROWS ? sw : g.value;
+    bool rounds = half && n > FEW_ROWS_HALF;
+    float *fx = rounds ? sx : x, *fw = rounds ? sw : g.value;
+    int narrow = MIN(in, out) <= LOW_RANK;       /* in float32 always */
+    float *gx = narrow ? x : sx, *gy = narrow ? dy : sy;
     for (int64_t i = 0; i < n; i++)
         for (int64_t o = 0; o < out; o++) {
             double s = 0;
@@ -234,7 +241,7 @@ static void check_linear(const struct qtype *t, int64_t n, int64_t out, int64_t 
     for (int64_t o = 0; o < out; o++)
         for (int64_t j = 0; j < in; j++) {
             double s = 0;
-            for (int64_t i = 0; i < n; i++) s += (double)sy[i * out + o] * sx[i * in + j];
+            for (int64_t i = 0; i < n; i++) s += (double)gy[i * out + o] * gx[i * in + j];
             ww[o * in + j] = alpha * s + (double)dw[o * in + j];
         }
     if (beta == 0) {
@@ -301,30 +308,84 @@ static void linear_unaligned(void)
     free(x);
 }
 
+/* --- a low-rank term: in one pass as step by step */
+
+static double apart(const float *a, const float *b, int64_t n)
+{
+    double worst = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double off = fabs((double)a[i] - (double)b[i]) / (1 + fabs((double)b[i]));
+        worst = off <= worst ? worst : off;
+    }
+    return worst;
+}
+
+static void check_low_rank(const struct qtype *t, int64_t n, int64_t out, int64_t in, int64_t r)
+{
+    const float s = 0.75f;
+    struct weight g = weight_new(t, out, in);
+    float *fa = numbers(r * in, 41), *fb = numbers(out * r, 42), *x = numbers(n * in, 43);
+    const struct matrix a = { &qtype_f32, fa, r, in }, b = { &qtype_f32, fb, out, r };
+    float *dy = numbers(n * out, 44), *y = numbers(n * out, 45), *low = numbers(n * r, 46);
+    float *dx = numbers(n * in, 47), *y2 = numbers(n * out, 48), *low2 = numbers(n * r, 49);
+    float *dx2 = numbers(n * in, 47);
+    struct bench c = bench_new(2, linear_scratch());
+    low_rank_forward(&c.c, y, low, x, &g.w, &a, &b, n, s);
+    linear_forward(&c.c, y2, x, &g.w, n, 1, 0);
+    linear_forward(&c.c, low2, x, &a, n, s, 0);
+    linear_forward(&c.c, y2, low2, &b, n, 1, 1);
+    CHECK_NEAR(apart(low, low2, n * r), 0, 2e-5);
+    CHECK_NEAR(apart(y, y2, n * out), 0, 1e-4);
+    low_rank_dx(&c.c, dx, low, dy, &g.w, &a, &b, n, s, 1);
+    linear_dx(&c.c, dx2, dy, &g.w, n, 1, 1);
+    linear_dx(&c.c, low2, dy, &b, n, s, 0);
+    linear_dx(&c.c, dx2, low2, &a, n, 1, 1);
+    CHECK_NEAR(apart(low, low2, n * r), 0, 2e-5);
+    CHECK_NEAR(apart(dx, dx2, n * in), 0, 1e-4);
+    bench_free(&c);
+    weight_free(&g);
+    free(fa); free(fb); free(x); free(dy); free(y); free(low); free(dx); free(y2); free(low2);
+    free(dx2);
+}
+
+static void low_rank_in_one_pass(void)
+{
+    check_low_rank(&qtype_f32, 70, 67, 33, 5);
+    check_low_rank(&qtype_f32, 3, 40, 24, 4);
+    check_low_rank(qtype_by_name("Q4_1"), 300, 200, 608, 16);
+    check_low_rank(qtype_by_name("Q4_K"), 130, 70, 512, 128);
+    check_low_rank(&qtype_bf16, 1100, 100, 90, 8);
+    check_low_rank(&qtype_f32, 60, 150, 140, 130);      /* beyond LOW_RANK */
+}
+
 /* --- threads */
 
+/* Nor do they on how much room the panels have. */
 static void same_bits(const struct qtype *t, int64_t n, int64_t out, int64_t in)
 {
-    static const int threads[] = {1, 2, 3, 8};
+    static const int threads[] = {1, 2, 3, 8, 2};
     struct weight g = weight_new(t, out, in);
-    float *x = numbers(n * in, 31), *dy = numbers(n * out, 32);
-    float *first = NULL;
-    int64_t total = n * out + n * in + out * in;
+    int64_t side = n * out + n * in, total = 2 * side + out * in, most = MAX(n, MAX(in, out));
+    float *x = numbers(n * in, 31), *dy = numbers(n * out, 32), *low = numbers(8 * most, 36);
+    float *fa = numbers(8 * in, 34), *fb = numbers(out * 8, 35), *first = NULL;
+    const struct matrix ma = { &qtype_f32, fa, 8, in }, mb = { &qtype_f32, fb, out, 8 };
     for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
+        panels_bytes = i + 1 < ARRAY_LEN(threads) ? PANELS_MIN : linear_panels(n, in, out);
         struct bench b = bench_new(threads[i], linear_scratch());
-        float *r = numbers(total, 33);
+        float *r = numbers(total, 33), *more = r + side + out * in;
         linear_forward(&b.c, r, x, &g.w, n, 1, 0);
         linear_dx(&b.c, r + n * out, dy, &g.w, n, 1, 1);
-        linear_dw(&b.c, r + n * out + n * in, dy, x, n, out, in, 1);
+        linear_dw(&b.c, r + side, dy, x, n, out, in, 1);
+        low_rank_forward(&b.c, more, low, x, &g.w, &ma, &mb, n, 0.5f);
+        low_rank_dx(&b.c, more + n * out, low, dy, &g.w, &ma, &mb, n, 0.5f, 0);
         if (first) CHECK(!memcmp(first, r, (size_t)total * 4));
         if (first) free(r);
         else first = r;
         bench_free(&b);
     }
-    free(first);
+    panels_bytes = PANELS_MIN;
+    free(first); free(x); free(dy); free(low); free(fa); free(fb);
     weight_free(&g);
-    free(x);
-    free(dy);
 }
 
 static void bits_do_not_depend_on_threads(void)
@@ -333,6 +394,7 @@ static void bits_do_not_depend_on_threads(void)
     same_bits(&qtype_f16, 200, 288, 192);
     same_bits(qtype_by_name("Q4_K"), 100, 320, 512);
     same_bits(&qtype_f32, 512, 16, 200);
+    same_bits(&qtype_f32, 1100, 200, 600);
     same_bits(qtype_by_name("Q4_1"), 3, 700, 512);
 }
 
@@ -377,6 +439,7 @@ static void run_all(void)
     RUN(linear_every_type);
     RUN(linear_large);
     RUN(linear_unaligned);
+    RUN(low_rank_in_one_pass);
     RUN(bits_do_not_depend_on_threads);
     RUN(rows_are_shared_out);
 }
@@ -392,6 +455,7 @@ static void half_tiles(void)
         int bad = test_bad;
         linear_every_type();
         linear_large();
+        low_rank_in_one_pass();
         bits_do_not_depend_on_threads();
         if (test_bad > bad) printf("  (bfloat16: %s)\n", half->name);
     }

@@ -6,7 +6,7 @@
 
 #include "kit.h"
 
-enum { STEPS = 12, ROWS = 26 };         /* 7 rows at a time: three epochs */
+enum { STEPS = 12, ROWS = 52 };         /* 14 rows at a time: three epochs */
 
 /* Paths that outlive the few of in(). */
 static const char *keep(const char *path)
@@ -121,7 +121,7 @@ static void take_weights(peft_model *m, struct outcome *r)
 static struct outcome run(const struct job *j)
 {
     struct outcome r = { .cache = { .size = sizeof(r.cache) }, .plan = { .size = sizeof(r.plan) } };
-    peft_train_opts o = { .size = sizeof(o), .lr = 0.02f, .batch = j->batch ? j->batch : 7,
+    peft_train_opts o = { .size = sizeof(o), .lr = 0.02f, .batch = j->batch ? j->batch : 14,
                           .epochs = j->epochs ? j->epochs : 3, .seed = (uint64_t)j->seed,
                           .packing = j->packing, .feature_cache = j->cache,
                           .cache_file = j->file, .cache_file_limit = j->file_limit };
@@ -198,7 +198,7 @@ static const char *pairs(void)
     for (int r = 0; r < ROWS; r++) {
         fprintf(f, "{\"input_ids\": [%d", r + 2);
         for (int i = 0; i < r * 5 % 13; i++) fprintf(f, ", %d", 2 + (r * 31 + i * 17) % 90);
-        fprintf(f, "], \"labels\": [%d", 50 - r);
+        fprintf(f, "], \"labels\": [%d", 90 - r);
         for (int i = 0; i < r * 7 % 9; i++) fprintf(f, ", %d", 2 + (r * 13 + i * 29) % 90);
         fprintf(f, ", 1]}\n");
     }
@@ -312,7 +312,7 @@ static void test_bits(void)
         others[1].resume = 6;
         others[2].file = keep(in("bits%d", (int)i));            /* all in memory and the file, */
         others[3].file = others[2].file;                  /* from the file, */
-        others[4].cache = 30000;                           /* part of it in memory only */
+        others[4].cache = 60000;                           /* part of it in memory only */
         others[4].file = keep(in("part%d", (int)i));
         others[5].cache = 4;                              /* nothing in memory, and resumed */
         others[5].file = others[4].file;
@@ -325,9 +325,9 @@ static void test_bits(void)
         }
         /* Without a file what is beyond the memory is computed again, in the same way. */
         struct job small = *jobs[i];
-        small.cache = 30000;
+        small.cache = 60000;
         struct outcome a = run(&small), not;
-        CHECK(a.cache.kept > 0 && a.cache.kept < ROWS && a.cache.memory <= 30000);
+        CHECK(a.cache.kept > 0 && a.cache.kept < ROWS && a.cache.memory <= 60000);
         CHECK(a.cache.made > ROWS);
         check_near(&first, &a);
         small.resume = 7;
@@ -337,9 +337,9 @@ static void test_bits(void)
         small = *jobs[i];
         small.file = keep(in("limited%d", (int)i));
         small.cache = 4;
-        small.file_limit = 30000;
+        small.file_limit = 60000;
         not = run(&small);
-        CHECK(not.cache.file <= 30000 && not.cache.kept < ROWS);
+        CHECK(not.cache.file <= 60000 && not.cache.kept < ROWS);
         check_near(&first, &not);
         free(first.w);
         free(a.w);
@@ -371,7 +371,8 @@ static void test_eval(void)
         { .unfreeze = "model.layers.3.*", .eval = other_rows() },
         { .unfreeze = "model.layers.3.*", .eval = keep(rows) },       /* what trains */
         { .head = 1, .data = labels, .eval = keep(put(in("l2.jsonl"),
-          "{\"text\": \"hello b\", \"label\": \"good\"}\n{\"text\": \"a\", \"label\": \"bad\"}\n")) },
+          "{\"text\": \"hello b\", \"label\": \"good\"}\n"
+          "{\"text\": \"a\", \"label\": \"bad\"}\n")) },
     };
     for (size_t i = 0; i < ARRAY_LEN(jobs); i++) {
         struct job j = jobs[i];
@@ -469,16 +470,16 @@ static void test_stale(void)
 {
     static const struct job adapted = { .targets = "model.layers.*", .prepare = freeze_low };
     static const struct job nudged = { .targets = "model.layers.*", .prepare = nudge_low };
-    const struct { struct job from, to; int64_t made; } cases[] = {
+    const struct { struct job from, to; int64_t made; /* -1: one group */ } cases[] = {
         { last_layer, last_layer, 0 },
-        { last_layer, { .unfreeze = "model.layers.3.*", .seed = 9, .batch = 5 }, 0 },
+        { last_layer, { .unfreeze = "model.layers.3.*", .seed = 9, .batch = 11 }, 0 },
         { last_layer, { .unfreeze = "model.layers.3.*", .prepare = change_upper }, 0 },
         { last_layer, last_lora, 0 },
         { last_layer, { .unfreeze = "model.layers.3.*", .prepare = change_embedding }, ROWS },
         { last_layer, { .unfreeze = "model.layers.2.*" }, ROWS },
         { last_layer, { .unfreeze = "model.layers.3.*", .level = "c" }, ROWS },
         { last_layer, { .unfreeze = "model.layers.3.*", .compute = "bf16" }, ROWS },
-        { last_layer, { .unfreeze = "model.layers.3.*", .data = changed_rows() }, 13 },      /* a group */
+        { last_layer, { .unfreeze = "model.layers.3.*", .data = changed_rows() }, -1 },
         { adapted, adapted, 0 },
         { adapted, { .targets = "model.layers.*", .prepare = change_low_adapter }, ROWS },
         { nudged, { .targets = "model.layers.*", .prepare = scale_low }, ROWS },
@@ -497,8 +498,9 @@ static void test_stale(void)
         from.file = to.file = keep(in("stale%d", (int)i));
         struct outcome a = ran(&from), b = ran(&to), c = run(&to);
         CHECK_EQ(a.cache.made, ROWS);
-        if (b.cache.made != cases[i].made) printf("case %d\n", (int)i);
-        CHECK_EQ(b.cache.made, cases[i].made);
+        int64_t made = b.cache.made, part = made > 0 && made < ROWS;
+        if (cases[i].made < 0 ? !part : made != cases[i].made) printf("case %d\n", (int)i);
+        CHECK(cases[i].made < 0 ? part : made == cases[i].made);
         CHECK_EQ(c.cache.made, 0);
         to.file = NULL;
         struct outcome d = run(&to);
@@ -513,8 +515,8 @@ static void test_partial(void)
 {
     struct job j = last_layer;
     struct bytes b = get(rows);
-    char text[8192], *half = b.at;
-    for (int i = 0; i < 15; i++) half = strchr(half, '\n') + 1;
+    char text[16384], *half = b.at;
+    for (int i = 0; i < 32; i++) half = strchr(half, '\n') + 1;
     snprintf(text, sizeof(text), "%.*s", (int)(half - b.at), b.at);
     j.data = keep(put(in("half.jsonl"), text));
     j.file = keep(in("partial"));
@@ -541,13 +543,13 @@ static void test_damage(void)
     int64_t made = 0;
     j.file = keep(in("damaged"));
     CHECK_EQ(whole.cache.file, (int64_t)b.n);
-    for (size_t k = 0; k < 60; k++) {
-        size_t n = k < 30 ? b.n * k / 30 : b.n, at = k < 30 ? 0 : (b.n - 1) * (k - 30) / 29;
+    for (size_t k = 0; k < 40; k++) {
+        size_t n = k < 20 ? b.n * k / 20 : b.n, at = k < 20 ? 0 : (b.n - 1) * (k - 20) / 19;
         if (k == 1) n = 5;
         if (k == 2) n = 47;
-        if (k >= 30 && k < 40) at = 8 + (k - 30) * 12;      /* header and first record */
+        if (k >= 20 && k < 30) at = 8 + (k - 20) * 12;      /* header and first record */
         char was = b.at[at];
-        if (k >= 30) b.at[at] ^= 0x41;
+        if (k >= 20) b.at[at] ^= 0x41;
         put_bytes(j.file, b.at, n);
         b.at[at] = was;
         j.cache = k % 2 ? 4 : 0;
@@ -557,7 +559,7 @@ static void test_damage(void)
         made += r.cache.made;
         free(r.w);
     }
-    CHECK(made > 400 && made < 50 * ROWS);
+    CHECK(made > 5 * ROWS && made < 36 * ROWS);
     /* A record that says it has very many rows. */
     for (int i = 0; i < 8; i++) {
         char was = b.at[48 + 40 + i];
@@ -635,7 +637,7 @@ static void test_steps(void)
     struct outcome whole = run(&last_layer);
     peft_model *m = open_model(&last_layer);
     peft_dataset *d = data(m, rows);
-    peft_train_opts o = { .size = sizeof(o), .lr = 0.02f, .batch = 7, .epochs = 3 };
+    peft_train_opts o = { .size = sizeof(o), .lr = 0.02f, .batch = 14, .epochs = 3 };
     peft_trainer *t = NULL;
     peft_step s = { .size = sizeof(s) };
     peft_cache c = { .size = sizeof(c) };
@@ -643,7 +645,12 @@ static void test_steps(void)
     for (int i = 0; i < STEPS; i++) {
         OK(peft_train_run_for(t, 0, &s));
         if (i == 5) OK(peft_trainer_cancel(t));
-        while (s.more && i != 5) OK(peft_train_run_for(t, 0, &s));
+        peft_evaluation v = { .size = sizeof(v) };
+        for (int k = 0; s.more && i != 5; k++) {
+            if (k % 40 == 7) OK(peft_eval(m, d, NULL, &v));       /* within the step */
+            OK(peft_train_run_for(t, 0, &s));
+        }
+        if (i == 3) OK(peft_eval(m, d, NULL, &v));
         if (i == 5) {
             REFUSED(peft_train_run_for(t, 0, &s), PEFT_ECANCELLED);
             OK(peft_train_step(t, &s));
@@ -659,7 +666,7 @@ static void test_steps(void)
     model_of(m)->edits++;
     for (int i = 5; i < 9; i++) OK(peft_train_step(t, &s));
     OK(peft_trainer_cache(t, &c));
-    CHECK_EQ(c.made, 2 * ROWS);
+    CHECK(c.made > ROWS + ROWS / 2);
     peft_trainer_free(t);
     peft_dataset_free(d);
     peft_model_free(m);

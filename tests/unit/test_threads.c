@@ -96,12 +96,17 @@ static double cpu_seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* Of a fifth of a second, once threads have stopped looking out for work: ours do for a
+ * moment, OpenBLAS's for some hundredths of a second after it was loaded. */
 static double idle_seconds(void)
 {
-    usleep(20000);                   /* they may look out for work for a moment */
-    double begin = cpu_seconds();
-    usleep(200000);
-    return cpu_seconds() - begin;
+    double used = 1;
+    for (int i = 0; i < 10 && used > 0.002; i++) {
+        used = cpu_seconds();
+        usleep(200000);
+        used = cpu_seconds() - used;
+    }
+    return used;
 }
 
 static void nothing(void *arg, int64_t task, int worker)
@@ -118,7 +123,7 @@ static void test_idle_pool(void)
         struct pool *p = NULL;
         OK(pool_new(&h, threads[i], &p));
         for (int round = 0; round < 100; round++) pool_run(p, 64, nothing, NULL);
-        CHECK(idle_seconds() < 0.01);
+        CHECK(idle_seconds() <= 0.002);
         pool_free(p);
     }
 }
@@ -139,9 +144,9 @@ static void test_idle_trainer(void)
     OK(peft_trainer_new(m, d, &opts, &t));
     if (!t) GIVE_UP();
     OK(peft_train_step(t, NULL));
-    CHECK(idle_seconds() < 0.01);
+    CHECK(idle_seconds() <= 0.002);
     OK(peft_train_run_for(t, 1, NULL));
-    CHECK(idle_seconds() < 0.01);
+    CHECK(idle_seconds() <= 0.002);
     peft_trainer_free(t);
     peft_dataset_free(d);
     peft_model_free(m);

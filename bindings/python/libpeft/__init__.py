@@ -245,6 +245,28 @@ class Trainer(_Handle):
         _check(lib.peft_trainer_plan(self._c, ctypes.byref(out)))
         return _record(out)
 
+    def profile(self, on=True):
+        """Times every operation of steps from now on; work() has the sums."""
+        _check(lib.peft_trainer_profile(self._c, on))
+
+    def work(self):
+        """Name, direction, shape, calls, seconds, flops, bytes; the longest first."""
+        rows = []
+        while True:
+            out = _api.Work()
+            code = lib.peft_trainer_work(self._c, len(rows), ctypes.byref(out))
+            if code == _END:
+                return rows
+            _check(code)
+            rows.append(_record(out))
+
+    @property
+    def cache(self):
+        """What is kept of the frozen part: what, rows, bytes, and rows used and made."""
+        out = _api.Cache()
+        _check(lib.peft_trainer_cache(self._c, ctypes.byref(out)))
+        return _record(out)
+
     def step(self, microseconds=None):
         """One step, or None after the last.  With `microseconds` it works for
         about that long; the result's `more` is 1 when the step goes on."""
@@ -298,6 +320,12 @@ class Model(_Handle):
     def info(self):
         out = _api.Info()
         _check(lib.peft_model_info(self._c, ctypes.byref(out)))
+        return _record(out)
+
+    def peaks(self):
+        """What the machine can do at most, measured: GFLOP/s of products, GB/s copied."""
+        out = _api.Peaks()
+        _check(lib.peft_model_peaks(self._c, ctypes.byref(out)))
         return _record(out)
 
     def params(self):
@@ -421,7 +449,8 @@ class Model(_Handle):
         return Dataset(out, self)
 
     def trainer(self, data, **options):
-        """Options: lr, epochs, steps, batch, schedule, clip, seed, augment, ..."""
+        """Options: lr, epochs, steps, batch, schedule, clip, seed, augment, ...;
+        memory_limit in bytes is not exceeded, and `plan.choice` says how."""
         out = ctypes.c_void_p()
         opts = _options(_api.TrainOpts, options)
         _check(lib.peft_trainer_new(self._c, data._c, ctypes.byref(opts), ctypes.byref(out)))

@@ -92,13 +92,21 @@ TrainOpts = _struct("TrainOpts", "size:size optimizer:str schedule:str lr:f32 be
                     "beta2:f32 eps:f32 weight_decay:f32 no_decay:str warmup:f32 clip:f32 "
                     "batch:i32 accumulate:i32 packing:i32 max_len:i32 epochs:i32 steps:i32 "
                     "no_shuffle:i32 recompute:i32 feature_cache:i64 seed:u64 augment:str "
-                    "objective:str scale:f32 margin:f32 optimizer_states:str")
+                    "objective:str scale:f32 margin:f32 optimizer_states:str cache_file:str "
+                    "cache_file_limit:i64 memory_limit:i64")
 Step = _struct("Step", "size:size step:i64 steps:i64 epoch:f64 loss:f64 grad_norm:f64 lr:f64 "
                "tokens:i64 trained_tokens:i64 tokens_seen:i64 seconds:f64 more:i32")
 Plan = _struct("Plan", "size:size weights:i64 trainable:i64 gradients:i64 optimizer:i64 "
                "activations:i64 scratch:i64 data:i64 features:i64 process:i64 peak:i64 "
                "evaluation:i64 steps:i64 tokens_per_step:i64 flops_per_step:f64 "
-               "trainable_params:i64 total_params:i64")
+               "trainable_params:i64 total_params:i64 seconds_per_step:f64 seconds:f64 "
+               "micro_batch:i32 recompute_layers:i32 memory_least:i64 choice:char[240]")
+Cache = _struct("Cache", "size:size what:char[96] why:str rows:i64 kept:i64 bytes:i64 "
+                "memory:i64 file:i64 used:i64 made:i64")
+Work = _struct("Work", "size:size name:char[32] type:char[16] inputs:i64 outputs:i64 backward:i32 "
+               "half:i32 calls:i64 rows:i64 seconds:f64 flops:f64 bytes:f64")
+Peaks = _struct("Peaks", "size:size gflops:f64 gflops_bf16:f64 gflops_blas:f64 gbytes:f64 "
+                "kernels:char[32] kernels_bf16:char[32]")
 EvaOpts = _struct("EvaOpts", "size:size rho:f32 tau:f32 whiten:i32 keep_alpha:i32 "
                   "all_tokens:i32 batch:i32 seed:u64 progress:ptr ctx:ptr")
 EvalOpts = _struct("EvalOpts", "size:size batch:i32 confusion:ptr progress:ptr ctx:ptr "
@@ -135,6 +143,8 @@ STRUCTS = {"peft_system": System, "peft_load_opts": LoadOpts, "peft_save_opts": 
            "peft_request": Request,
            "peft_dataset_opts": DatasetOpts, "peft_dataset_stats": DatasetStats,
            "peft_train_opts": TrainOpts, "peft_step": Step, "peft_plan": Plan,
+           "peft_cache": Cache, "peft_work": Work,
+           "peft_peaks": Peaks,
            "peft_eva_opts": EvaOpts, "peft_eval_opts": EvalOpts, "peft_evaluation": Evaluation, "peft_metric": Metric,
            "peft_classify_opts": ClassifyOpts, "peft_tag_opts": TagOpts, "peft_tag": Tag,
            "peft_answer_opts": AnswerOpts, "peft_answer_span": AnswerSpan,
@@ -207,6 +217,10 @@ peft_dataset_label s p i32
 peft_trainer_new i32 p p p p
 peft_trainer_free - p
 peft_trainer_plan i32 p p
+peft_trainer_cache i32 p p
+peft_trainer_profile i32 p i32
+peft_trainer_work i32 p i32 p
+peft_model_peaks i32 p p
 peft_train_step i32 p p
 peft_train_run_for i32 p i64 p
 peft_trainer_cancel i32 p

@@ -43,6 +43,7 @@ static void backward_act(const struct tensor *t, const struct run *r)
 
 const struct op op_act = {
     .name = "act",
+    .rowwise = 1,
     .save = { SAVE_IN0 },
     .inplace = 1,
     .grad_inplace = 1,

@@ -31,6 +31,7 @@ static void backward_add(const struct tensor *t, const struct run *r)
 
 const struct op op_add = {
     .name = "add",
+    .rowwise = 1 | 2,
     .inplace = 1 | 2,
     .grad_inplace = 1 | 2,
     .cheap = 1,

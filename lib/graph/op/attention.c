@@ -55,6 +55,18 @@ static int shape_attention(struct tensor *t, struct graph *g)
     return rc ? rc : check_bias(t->in[3], a);
 }
 
+/* Other queries on the same keys. */
+static int gather_attention(struct graph *g, void *args, const int32_t *index, int64_t n)
+{
+    struct attn *a = args;
+    int has_self = a->self != NULL;
+    a->nq = n;
+    a->lo = graph_pick(g, a->lo, index, n);
+    a->hi = graph_pick(g, a->hi, index, n);
+    a->self = graph_pick(g, a->self, index, n);
+    return a->lo && a->hi && (a->self || !has_self) ? PEFT_OK : PEFT_ENOMEM;
+}
+
 static int64_t scratch_attention(const struct tensor *t)
 {
     return attn_scratch(t->args);
@@ -102,6 +114,8 @@ static void cost_attention(const struct tensor *t, int backward, struct cost *c)
 enum { ATTENTION_SAVE = SAVE_IN0 | SAVE_IN1 | SAVE_IN2 | SAVE_IN3 | SAVE_OUT | SAVE_AUX };
 const struct op op_attention = {
     .name = "attention",
+    .rowwise = 1,
+    .gather = gather_attention,
     .save = { ATTENTION_SAVE, ATTENTION_SAVE, ATTENTION_SAVE, ATTENTION_SAVE },
     .shape = shape_attention,
     .scratch = scratch_attention,

@@ -33,6 +33,7 @@ static void backward_bias(const struct tensor *t, const struct run *r)
 
 const struct op op_bias = {
     .name = "bias",
+    .rowwise = 1,
     .inplace = 1,
     .grad_inplace = 1,
     .cheap = 1,

@@ -50,6 +50,7 @@ static void backward_concat_cols(const struct tensor *t, const struct run *r)
 
 const struct op op_concat_cols = {
     .name = "concat_cols",
+    .rowwise = 1 | 2,
     .cheap = 1,
     .shape = shape_concat_cols,
     .forward = forward_concat_cols,

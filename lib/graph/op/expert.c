@@ -143,6 +143,7 @@ static double flops_expert(const struct tensor *t)
 enum { EXPERT_SAVE = SAVE_IN0 | SAVE_IN1 | SAVE_IN2 | SAVE_IN3 | SAVE_IN4 };
 const struct op op_expert = {
     .name = "expert",
+    .rowwise = 1 | 2,
     .save = { EXPERT_SAVE, EXPERT_SAVE, EXPERT_SAVE, EXPERT_SAVE, EXPERT_SAVE },
     .stored = 1 << EX_GATE | 1 << EX_UP | 1 << EX_DOWN,
     .shape = shape_expert,

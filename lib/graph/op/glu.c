@@ -48,6 +48,7 @@ static void backward_glu(const struct tensor *t, const struct run *r)
 
 const struct op op_glu = {
     .name = "glu",
+    .rowwise = 1 | 2,
     .save = { SAVE_IN0 | SAVE_IN1, SAVE_IN0 | SAVE_IN1 },
     .inplace = 1 | 2,
     .grad_inplace = 1 | 2,

@@ -87,6 +87,7 @@ static void backward_layernorm(const struct tensor *t, const struct run *r)
 
 const struct op op_layernorm = {
     .name = "layernorm",
+    .rowwise = 1,
     .save = { SAVE_IN0 | SAVE_IN1 | SAVE_AUX, SAVE_IN0 | SAVE_IN1 | SAVE_AUX,
               SAVE_IN0 | SAVE_IN1 | SAVE_AUX },
     .inplace = 1,

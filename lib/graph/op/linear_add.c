@@ -52,6 +52,7 @@ static double flops_linear_add(const struct tensor *t)
 
 const struct op op_linear_add = {
     .name = "linear_add",
+    .rowwise = 1 | 2,
     .save = { 0, SAVE_IN2, SAVE_IN1 },
     .inplace = 1,
     .grad_inplace = 1,

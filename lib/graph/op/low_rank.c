@@ -1,9 +1,9 @@
 /* A linear layer with a low-rank term (LoRA, Hu et al. 2021), whose factors see x and
  * dy in the same pass as W does:
- *     y = x W^T + s (x A^T) B^T
- *     dlow = s dy B,  dx = dy W + dlow A,  dA = dlow^T x,  dB = s dy^T (x A^T)
+ *     low = s x A^T,  y = x W^T + low B^T
+ *     dlow = s dy B,  dx = dy W + dlow A,  dA = dlow^T x,  dB = dy^T low
  * x [N, in], W [out, in] of any stored type, A [r, in], B [out, r], y [N, out];
- * aux: x A^T [N, r], temp: dlow [N, r]. */
+ * aux: low [N, r], temp: dlow [N, r]. */
 #include "graph/op.h"
 
 struct low_rank_args { float scale; };
@@ -53,8 +53,7 @@ static void backward_low_rank(const struct tensor *t, const struct run *r)
         if (wants(t, k)) op_clear(t, r, k);
     if (wants(t, LOW_W)) linear_dw(r->c, t->in[LOW_W]->g, t->g, x->x, n, w.rows, w.cols, 1.0f);
     if (wants(t, LOW_A)) linear_dw(r->c, t->in[LOW_A]->g, t->temp, x->x, n, rank, w.cols, 1.0f);
-    if (wants(t, LOW_B))
-        linear_dw(r->c, t->in[LOW_B]->g, t->g, t->aux, n, w.rows, rank, args->scale);
+    if (wants(t, LOW_B)) linear_dw(r->c, t->in[LOW_B]->g, t->g, t->aux, n, w.rows, rank, 1.0f);
 }
 
 static double base_flops(const struct tensor *t)
@@ -83,6 +82,7 @@ static void cost_low_rank(const struct tensor *t, int backward, struct cost *c)
 
 const struct op op_low_rank = {
     .name = "low_rank",
+    .rowwise = 1,
     .save = { [LOW_X] = SAVE_IN1 | SAVE_IN2 | SAVE_IN3, [LOW_W] = SAVE_IN0,
               [LOW_A] = SAVE_IN0 | SAVE_IN3, [LOW_B] = SAVE_AUX },
     .stored = 1 << LOW_W,

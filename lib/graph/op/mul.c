@@ -58,6 +58,7 @@ static void backward_mul(const struct tensor *t, const struct run *r)
 
 const struct op op_mul = {
     .name = "mul",
+    .rowwise = 1 | 2,
     .save = { SAVE_IN1, SAVE_IN0 },
     .inplace = 1 | 2,
     .grad_inplace = 1,

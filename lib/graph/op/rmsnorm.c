@@ -72,6 +72,7 @@ static void backward_rmsnorm(const struct tensor *t, const struct run *r)
 
 const struct op op_rmsnorm = {
     .name = "rmsnorm",
+    .rowwise = 1,
     .save = { SAVE_IN0 | SAVE_IN1 | SAVE_AUX, SAVE_IN0 | SAVE_IN1 | SAVE_AUX },
     .inplace = 1,
     .cheap = 1,

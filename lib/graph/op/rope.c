@@ -18,6 +18,13 @@ static int shape_rope(struct tensor *t, struct graph *g)
     return op_index(a->pos, t->rows, INT32_MAX, "position");
 }
 
+static int gather_rope(struct graph *g, void *args, const int32_t *index, int64_t n)
+{
+    struct rope_args *a = args;
+    a->pos = graph_pick(g, a->pos, index, n);
+    return a->pos ? PEFT_OK : PEFT_ENOMEM;
+}
+
 enum { ROPE_ROWS = 64 };
 static void rope_rows(const struct tensor *t, const struct run *r, float *y, const float *x,
                       int dir, int add, int64_t begin, int64_t end)
@@ -58,6 +65,8 @@ static void backward_rope(const struct tensor *t, const struct run *r)
 
 const struct op op_rope = {
     .name = "rope",
+    .rowwise = 1,
+    .gather = gather_rope,
     .inplace = 1,
     .grad_inplace = 1,
     .cheap = 1,

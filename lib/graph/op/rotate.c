@@ -59,6 +59,7 @@ static double flops_rotate(const struct tensor *t)
 
 const struct op op_rotate = {
     .name = "rotate",
+    .rowwise = 1,
     .save = { SAVE_IN1, SAVE_IN0 },
     .shape = shape_rotate,
     .forward = forward_rotate,

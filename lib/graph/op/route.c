@@ -89,6 +89,7 @@ static void backward_route(const struct tensor *t, const struct run *r)
 
 const struct op op_route = {
     .name = "route",
+    .rowwise = 1,
     .save = { SAVE_IN0 | SAVE_OUT },
     .shape = shape_route,
     .forward = forward_route,

@@ -36,8 +36,20 @@ const struct op op_rows = {
     .backward = backward_rows,
 };
 
-tensor *g_rows(graph *g, tensor *x, const int32_t *index, int64_t n)
+tensor *graph_rows(graph *g, tensor *x, const int32_t *index, int64_t n)
 {
     return graph_node(g, &op_rows, (tensor *[]){ x }, 1, 0, &(struct rows_args){ index, n },
                       sizeof(struct rows_args));
+}
+
+tensor *g_rows(graph *g, tensor *x, const int32_t *index, int64_t n)
+{
+    if (!x || op_index(index, n, x->rows, "row")) return graph_rows(g, x, index, n);
+    while (x->op == &op_rows && index) {
+        index = graph_pick(g, ((const struct rows_args *)x->args)->index, index, n);
+        x = x->in[0];
+    }
+    if (!index) return graph_fail(g, PEFT_ENOMEM, "no memory to gather rows");
+    tensor *y = graph_gather(g, x, index, n);
+    return y ? y : graph_rows(g, x, index, n);
 }

@@ -25,6 +25,7 @@ static void backward_scale(const struct tensor *t, const struct run *r)
 
 const struct op op_scale = {
     .name = "scale",
+    .rowwise = 1,
     .inplace = 1,
     .grad_inplace = 1,
     .cheap = 1,

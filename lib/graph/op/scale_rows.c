@@ -51,6 +51,7 @@ static void backward_scale_rows(const struct tensor *t, const struct run *r)
 
 const struct op op_scale_rows = {
     .name = "scale_rows",
+    .rowwise = 1 | 2,
     .save = { SAVE_IN1, SAVE_IN0 },
     .inplace = 1,
     .grad_inplace = 1,

@@ -48,6 +48,7 @@ static void backward_slice_cols(const struct tensor *t, const struct run *r)
 
 const struct op op_slice_cols = {
     .name = "slice_cols",
+    .rowwise = 1,
     .part = 1,
     .cheap = 1,
     .shape = shape_slice_cols,

@@ -63,6 +63,7 @@ static void backward_swap_cols(const struct tensor *t, const struct run *r)
 
 const struct op op_swap_cols = {
     .name = "swap_cols",
+    .rowwise = 1 | 2,
     .inplace = 1,
     .grad_inplace = 1,
     .cheap = 1,

@@ -50,6 +50,7 @@ static void backward_unit(const struct tensor *t, const struct run *r)
 
 const struct op op_unit = {
     .name = "unit",
+    .rowwise = 1,
     .save = { SAVE_OUT | SAVE_AUX },
     .shape = shape_unit,
     .forward = forward_unit,

@@ -34,13 +34,13 @@ struct head_chunk {
     uint8_t *hit;
     int64_t begin, n;
 };
-enum { HEAD_SUMS = 64, HEAD_ROWS_MIN = 16, HEAD_BYTES = 16 << 20 };
+enum { HEAD_SUMS = 64, HEAD_ROWS_MIN = 16, HEAD_BYTES = 64 << 20 };
 
-/* Rows at a time.  Every chunk expands a W that is not F32 anew, so chunks are larger then. */
+/* Rows at a time: equal chunks, few, since every chunk expands W anew. */
 static int64_t head_chunk_rows(const struct tensor *w, int64_t n)
 {
-    int64_t bytes = w->type == &qtype_f32 ? HEAD_BYTES : 2 * HEAD_BYTES;
-    return MAX(1, MIN(n, MAX(HEAD_ROWS_MIN, bytes / (w->rows * 4))));
+    int64_t most = MAX(HEAD_ROWS_MIN, HEAD_BYTES / (w->rows * 4));
+    return MAX(1, div_up(n, MAX(1, div_up(n, most))));
 }
 
 static int64_t head_put_rows(const struct tensor *t)
@@ -79,7 +79,6 @@ static int shape_xent_head(struct tensor *t, struct graph *g)
     const struct tensor *h = t->in[0], *w = t->in[1], *b = t->in[2];
     int64_t v = w->rows;
     int rc = op_blockwise(w);
-    (void)g;
     if (!rc && h->cols != w->cols)
         rc = fail(PEFT_EARG, "h has %lld columns, W %lld, expected equal", (long long)h->cols,
                   (long long)w->cols);
@@ -91,7 +90,7 @@ static int shape_xent_head(struct tensor *t, struct graph *g)
         rc = fail(PEFT_EARG, "%lld targets on %lld rows", (long long)a->n, (long long)h->rows);
     if (!rc && a->rows) rc = op_index(a->rows, a->n, h->rows, "row");
     if (!rc) rc = op_index(a->target, a->n, v, "target");
-    a->chunk = head_chunk_rows(w, a->n);
+    a->chunk = graph_chunk_rows(g, head_chunk_rows(w, a->n), v * 4);
     op_loss_shape(t);
     if (wants(t, 0)) t->aux_bytes = a->n * h->cols * 4;
     int64_t columns = v + head_put_rows(t) + 1 + (a->rows ? h->cols : 0);
