@@ -78,7 +78,8 @@ SO = libpeft.so
 SO_MAJOR = libpeft.so.$(SOVERSION)
 SO_FULL = libpeft.so.$(VERSION)
 # A sanitizer's own symbols come from the program, so -z defs is for release.
-SOFLAGS = -shared -Wl,-soname,$(SO_MAJOR) $(if $(SAN_$(MODE)),,-Wl$(comma)-z$(comma)defs) $(RELR)
+SOFLAGS = -shared -Wl,-soname,$(SO_MAJOR) $(if $(SAN_$(MODE)),,-Wl$(comma)-z$(comma)defs) \
+    -Wl,-z,noseparate-code $(RELR)
 comma := ,
 # Tables of pointers take a tenth of the space when their relocations are packed,
 # which the C library must know (glibc from 2.36 on).  RELR= leaves them as they are.
@@ -105,17 +106,19 @@ vpath test_%.c $(wildcard tests/*)
 #
 # What computes is compiled for speed, and so is what reads every byte of a text or
 # a file (HOT); the rest for size.  Of a loop, only the part in whole vectors is
-# worth many instructions, and plain C serves processors without any.
+# worth many instructions, and plain C is for processors that are rare by now.
 LEVEL = $(LEVEL_$(lastword $(subst _, ,$*)))
-WHOLE := $(call accepts,--param vect-epilogues-nomask=0 --param max-completely-peel-times=4)
-FAST = -O3 $(WHOLE)
+WHOLE := $(call accepts,-fno-ipa-cp-clone --param vect-epilogues-nomask=0 --param max-completely-peel-times=4)
 HOT = $(addprefix base/,buf json map rng sha256) $(addprefix text/,added bpe normal pre split \
     unicode unigram wordpiece words)
 HOT_release = -O2
 $(HOT:%=$(B)/%.o): EXTRA = $(HOT_$(MODE))
+FAST = -O2 -ftree-vectorize $(WHOLE)
+$(B)/kernel/level_%.o $(B)/kernel/tile_%.o: FAST = -O3 $(WHOLE)
+$(B)/kernel/quant_%.o $(B)/kernel/tile_c.o $(B)/kernel/tile_pair_c.o: FAST = -O2
+$(B)/kernel/quant_neon.o: FAST = -O3 $(WHOLE)
+$(B)/kernel/level_c.o $(B)/kernel/blas.o: FAST = $(OPT_$(MODE))
 $(B)/kernel/%.o: EXTRA = $(FAST) $(LEVEL)
-$(B)/kernel/%_c.o $(B)/kernel/pack.o $(B)/kernel/pack_k.o: FAST = -O2 -ftree-vectorize $(WHOLE)
-$(B)/kernel/level_c.o: FAST = -O2
 $(B)/kernel/tile_%.o: EXTRA = $(FAST) $(LEVEL) -ffp-contract=fast
 $(B)/kernel/level_%.o: EXTRA = $(FAST) $(LEVEL) -ffp-contract=fast -fno-math-errno \
     -fno-trapping-math -ffinite-math-only -fno-signed-zeros
@@ -259,6 +262,14 @@ interop: deps
 	$(MAKE) MODE=release all
 	BUILD=build/release tests/interop/run.sh
 
+# What is compiled for 64-bit ARM, tested here by an emulator: the kernels and the graph.
+# The programs are static and leave out what needs libraries of the other machine.
+CROSS ?= aarch64-linux-gnu-
+CROSS_TESTS = test_kernel test_quant test_gemm test_attn test_graph
+cross:
+	tools/cross.sh "$(CROSS)" build/cross $(CROSS_TESTS)
+cross-programs: $(CROSS_TESTS:%=$(B)/%)
+
 # lib/all.c is the library as one unit, without the files of processor levels,
 # which need flags of their own.  `make amalgam` writes it, `make unity` checks
 # that it is complete and compiles: two files may not share a static name.
@@ -307,7 +318,8 @@ distclean:
 	rm -rf build
 
 .PHONY: all lib deps test test-programs fuzz fuzz-programs fuzz-run examples check-style demo bench \
-    bench-methods benches instructions interop amalgam unity install uninstall clean distclean
+    cross cross-programs bench-methods benches instructions interop amalgam unity install uninstall \
+    clean distclean
 
 -include $(addsuffix .d,$(OBJS) $(CMD_OBJS) $(TESTS) $(EXAMPLES) $(BENCHES) \
     $(FUZZ:%=$(B)/replay/%.o) $(FUZZ:%=$(B)/fuzz_%))

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Runs every test program of the build modes given, then the shell tests, and
 # ends with one line `N passed, N failed`.  A program that ends without such a
-# line of its own (a crash) counts as one failure.
+# line of its own (a crash) counts as one failure.  What computes runs once more for
+# each lesser processor that this one can stand for (PEFT_CPU of tests/test.h).
 # Usage: tools/runtests.sh release asan
 cd "$(dirname "$0")/.." || exit 1
 BUILD=build/release
@@ -39,10 +40,24 @@ for mode in "$@"; do
         count "$mode $name" $?
     done
 done
+# OpenBLAS is told the same.  The first kind that is there is this processor's own.
+levels='gemm attn ops traces families methods train mixed'
+own=
+for cpu in amx avx512 avx2:Haswell neon generic:Nehalem; do
+    kind=${cpu%%:*}
+    core=
+    [ "$kind" = "$cpu" ] || core=OPENBLAS_CORETYPE=${cpu#*:}
+    PEFT_CPU=$kind $BUILD/test_metric >$log 2>&1 || continue
+    if [ -z "$own" ]; then own=$kind; continue; fi
+    for name in $levels; do
+        env PEFT_CPU=$kind $core $BUILD/test_$name >$log 2>&1
+        count "$kind test_$name" $?
+    done
+done
 for script in tests/*.sh; do
     [ -e "$script" ] || continue
     case $script in
-    */symbols.sh) bash "$script" $BUILD/libpeft.so >$log 2>&1 ;;
+    */symbols.sh | */size.sh) bash "$script" $BUILD/libpeft.so >$log 2>&1 ;;
     *) bash "$script" >$log 2>&1 ;;
     esac
     count "$script" $?

@@ -10,6 +10,9 @@
 
 const char *const cpu_level_names[CPU_LEVELS] = {"c", "avx2", "avx512", "neon"};
 
+/* What is taken for the processor: its best level, and how many of the units. */
+static struct { enum cpu_level level; int units; } cpu_most = {CPU_LEVELS, UNIT_AMX + 1};
+
 #ifdef CPU_X86
 enum {
     FMA_F16C_OSXSAVE = 1 << 12 | 1 << 29 | 1 << 27,            /* leaf 1 ecx */
@@ -45,6 +48,7 @@ static int x86_has_unit(enum cpu_unit u)
 
 int cpu_has_unit(enum cpu_unit u)
 {
+    if ((int)u >= cpu_most.units) return 0;
 #ifdef CPU_X86
     return x86_has_unit(u);
 #else
@@ -55,6 +59,7 @@ int cpu_has_unit(enum cpu_unit u)
 
 int cpu_has(enum cpu_level l)
 {
+    if (l > cpu_most.level) return 0;
     switch (l) {
     case CPU_C: return 1;
 #ifdef CPU_X86
@@ -74,6 +79,28 @@ enum cpu_level cpu_best(void)
     for (size_t i = 0; i < ARRAY_LEN(order); i++)
         if (cpu_has(order[i])) return order[i];
     return CPU_C;
+}
+
+int cpu_pretend(const char *name)
+{
+    static const struct { const char *name; enum cpu_level level; int units; } kinds[] = {
+        {"generic", CPU_C, 0},
+        {"avx2", CPU_AVX2, 0},
+        {"avx512", CPU_AVX512, 0},
+        {"avx512bf16", CPU_AVX512, UNIT_PAIRS + 1},
+        {"amx", CPU_AVX512, UNIT_AMX + 1},
+        {"neon", CPU_NEON, 0},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        int units = kinds[i].units;
+        if (strcmp(kinds[i].name, name)) continue;
+        if (!cpu_has(kinds[i].level)) return 0;
+        if (units && !cpu_has_unit((enum cpu_unit)(units - 1))) return 0;
+        cpu_most.level = kinds[i].level;
+        cpu_most.units = units;
+        return 1;
+    }
+    return 0;
 }
 
 void os_cpu_name(char *out, size_t cap)

@@ -10,6 +10,10 @@ enum cpu_level cpu_best(void);
  * asked to keep the registers of this process's threads. */
 enum cpu_unit { UNIT_PAIRS, UNIT_AMX };
 int cpu_has_unit(enum cpu_unit u);
+/* For tests and benchmarks, before anything else: the processor counts as one that has
+ * no more than "generic", "avx2", "avx512" (its base), "avx512bf16", "amx" or "neon".
+ * 0 = it has less than that, or there is no such name. */
+int cpu_pretend(const char *most);
 
 /* Floating point modes: the library computes in the default ones and gives the
  * host its own back (game engines run with flush-to-zero on). */

@@ -48,6 +48,8 @@ static void sgemm_builtin(int ta, int tb, int64_t m, int64_t n, int64_t k, float
 #if defined(__x86_64__) || defined(__i386__)
         if (cpu_has(CPU_AVX512)) fn = sgemm_avx512;
         else if (cpu_has(CPU_AVX2)) fn = sgemm_avx2;
+#elif defined(__aarch64__)
+        if (cpu_has(CPU_NEON)) fn = sgemm_neon;
 #endif
         atomic_store_explicit(&known, fn, memory_order_relaxed);
     }

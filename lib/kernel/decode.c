@@ -33,6 +33,8 @@ static dot_fn *dot_of(const struct level *l, const struct matrix *w)
 #if defined(__x86_64__) || defined(__i386__)
     if (l == level_avx512) u = &unpack_avx512;
     else if (l == level_avx2) u = &unpack_avx2;
+#elif defined(__aarch64__)
+    if (l == level_neon) u = &unpack_neon;
 #endif
     (void)l;
     return u->dot[w->type->dot];

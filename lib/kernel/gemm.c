@@ -48,6 +48,8 @@ static const struct tile *tile_float(const struct compute *c)
     const struct level *l = level_of(c->k);
     if (l == level_avx512) return &tile_avx512;
     if (l == level_avx2) return &tile_avx2;
+#elif defined(__aarch64__)
+    if (level_of(c->k) == level_neon) return &tile_neon;
 #endif
     return &tile_c;
 }

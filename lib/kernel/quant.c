@@ -16,6 +16,8 @@ static const struct unpack *unpack(void)
 #if defined(__x86_64__) || defined(__i386__)
     if (cpu_has(CPU_AVX512)) u = &unpack_avx512;
     else if (cpu_has(CPU_AVX2)) u = &unpack_avx2;
+#elif defined(__aarch64__)
+    if (cpu_has(CPU_NEON)) u = &unpack_neon;
 #endif
     atomic_store_explicit(&known, u, memory_order_relaxed);
     return u;

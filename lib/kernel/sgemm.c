@@ -44,3 +44,6 @@ SGEMM(c)
 SGEMM(avx2)
 SGEMM(avx512)
 #endif
+#ifdef __aarch64__
+SGEMM(neon)
+#endif

@@ -11,6 +11,6 @@ typedef void sgemm_fn(int ta, int tb, int64_t m, int64_t n, int64_t k, float alp
 void tile_multiply(const struct tile *t, int ta, int tb, int64_t m, int64_t n, int64_t k,
                    float alpha, const float *a, int64_t lda, const float *b, int64_t ldb,
                    float beta, float *c, int64_t ldc);
-sgemm_fn sgemm_c, sgemm_avx2, sgemm_avx512;
+sgemm_fn sgemm_c, sgemm_avx2, sgemm_avx512, sgemm_neon;
 
 #endif

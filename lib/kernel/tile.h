@@ -52,7 +52,7 @@ static inline void tile_fill(const struct tile *t, void *strip, int64_t depth)
     int64_t end = div_up(depth, t->together) * t->together, row = (int64_t)t->nr * t->size;
     memset((char *)strip + end * row, 0, (size_t)((tile_deep(t, depth) - end) * row));
 }
-extern const struct tile tile_c, tile_avx2, tile_avx512;
+extern const struct tile tile_c, tile_avx2, tile_avx512, tile_neon;
 /* Numbers rounded to bfloat16, products and sums in float32.  All zero where
  * the compiler has no such instructions. */
 extern const struct tile tile_pair_c, tile_pair, tile_amx;

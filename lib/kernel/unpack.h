@@ -22,7 +22,7 @@ struct unpack {
     dot_fn *dot[DOT_COUNT];         /* by qtype.dot; NULL = expand first */
 };
 #undef EXPANDER
-extern const struct unpack unpack_c, unpack_avx2, unpack_avx512;
+extern const struct unpack unpack_c, unpack_avx2, unpack_avx512, unpack_neon;
 
 /* Scale and minimum i of eight in Q4_K and Q5_K: the low six bits of bytes 0..3
  * and 4..7, then nibbles of bytes 8..11 with their top two bits above those of

@@ -373,6 +373,7 @@ static void test_cpu(void)
     CHECK(cpu_has(CPU_C));
     CHECK(cpu_has(cpu_best()));
     CHECK(!cpu_has(CPU_LEVELS));
+    CHECK(!cpu_pretend("486"));
     CHECK_STR(cpu_level_names[CPU_AVX512], "avx512");
 #if defined(__x86_64__)
     CHECK_EQ(cpu_has(CPU_AVX2), __builtin_cpu_supports("avx2") != 0);

@@ -90,6 +90,9 @@ static void builtin_levels(void)
     if (cpu_has(CPU_AVX2)) sgemm_is_right();
     b.sgemm = sgemm_avx512;
     if (cpu_has(CPU_AVX512)) sgemm_is_right();
+#elif defined(__aarch64__)
+    b.sgemm = sgemm_neon;
+    sgemm_is_right();
 #endif
     blas = was;
 }

@@ -315,6 +315,9 @@ static void levels_agree(void)
     if (cpu_has(CPU_AVX2)) check_level(&unpack_avx2), check_dots(&unpack_avx2);
     if (cpu_has(CPU_AVX512)) check_level(&unpack_avx512), check_dots(&unpack_avx512);
 #endif
+#ifdef __aarch64__
+    check_level(&unpack_neon), check_dots(&unpack_neon);
+#endif
     check_level(&unpack_c);
 }
 
