@@ -168,9 +168,11 @@ SHORT = Training(["--adapter", "{adapter}", "--max-len", "256"], ["--adapter", "
 def run_head(env):
     env.shell("python3", "bench/prefix.py", "--task", "head", "--minilm", env.minilm, "--reviews",
               env.reviews, "--python", env.python, "--threads", str(env.threads), "--out", env.out,
-              *["--half"][:env.half], library=env.program("libpeft.so"))
+              "--precision", "both" if env.half else "f32", library=env.program("libpeft.so"))
     with open(env.path("prefix.json")) as f:
-        results = json.load(f)["head"]["results"]
+        found = json.load(f)["head"]["results"]
+    names = {"f32": "%s", "bf16": "%s, bfloat16"}
+    results = {names[name.split(", ")[1]] % name.split(", ")[0]: r for name, r in found.items()}
     check_losses(results, PEER, {OURS: AGREE, OURS16: AGREE16, PEER16: AGREE16})
     return results
 
