@@ -46,7 +46,8 @@ def figures(one):
     later = one.rows[1:]
     speeds = [r["tokens"] / r["seconds"] for r in later]
     return {"tokens_per_second": statistics.median(speeds), "best": max(speeds),
-            "steps": len(later), "tokens": later[-1]["tokens"], "peak_bytes": one.peak, "first_step": one.rows[0]["since_start"],
+            "steps": len(later), "tokens": later[-1]["tokens"], "peak_bytes": one.peak,
+            "first_step": one.rows[0]["since_start"],
             "losses": [r["loss"] for r in one.rows], **one.ready}
 
 
