@@ -289,7 +289,11 @@ def run_generate(env):
     for name, kind in ((OURS, "f32"), (OURS16, "bf16"))[:1 + env.half]:
         results[name], _ = output([env.program("bench_generate"), env.model, *numbers, kind])
     if env.llama:
-        results["llama.cpp"], _ = output([env.llama, "bench/llama.py", env.model, *numbers])
+        peer = [env.llama, "bench/llama.py", env.model, *numbers]
+        try:
+            results["llama.cpp"], _ = output(peer)
+        except Failed:
+            results["llama.cpp"], _ = output(peer + ["plain"])
     return results
 
 
