@@ -109,9 +109,11 @@ static void compare(const int32_t *rows, int n, enum recompute policy)
 static void test_gather(void)
 {
     static const int32_t some[] = { 3, 4, 5, 19, 20, 41, 59 }, odd[] = { 58, 3, 3, 20, 7 };
+    static const enum recompute policies[] = { RECOMPUTE_NONE, RECOMPUTE_CHEAP, RECOMPUTE_LAYERS };
     int32_t all[N];
     for (int i = 0; i < N; i++) all[i] = i;
-    for (enum recompute p = RECOMPUTE_NONE; p <= RECOMPUTE_LAYERS; p++) {
+    for (size_t k = 0; k < ARRAY_LEN(policies); k++) {
+        enum recompute p = policies[k];
         compare(some, (int)ARRAY_LEN(some), p);
         compare(odd, (int)ARRAY_LEN(odd), p);
         compare(some, 1, p);
@@ -132,7 +134,9 @@ static void test_twice(void)
     graph_keep(y);
     graph_keep(z);
     CHECK_EQ(graph_forward(t.rig.g), 0);
-    for (int i = 0; i < 2 * D; i++) CHECK_NEAR(tensor_f32(y)[i], tensor_f32(z)[i], 1e-6);
+    double size = 0;
+    for (int i = 0; i < 2 * D; i++) size = fmax(size, fabs((double)tensor_f32(z)[i]));
+    for (int i = 0; i < 2 * D; i++) CHECK_NEAR(tensor_f32(y)[i], tensor_f32(z)[i], 1e-6 * size);
     graph_reset(t.rig.g);
     CHECK(!g_rows(t.rig.g, layer(&t, &norm), wrong, 2));
     CHECK_EQ(graph_plan(t.rig.g, NULL, RECOMPUTE_NONE, NULL), PEFT_EARG);
