@@ -207,11 +207,13 @@ static int measure_bandwidth(struct pace *p, const struct compute *c, int64_t me
 static double pace_rate(const struct pace *p)
 {
     double flops = 0, seconds = 0;
-    for (int i = 0; i < p->n; i++)
-        for (int backward = 0; backward < 2 && p->timed[i].kind.op->flops; backward++) {
-            const struct point *at = &p->timed[i].at[backward][MIN(p->timed[i].n, POINTS) - 1];
-            if (p->timed[i].n) flops += at->work, seconds += at->seconds;
+    for (int i = 0; i < p->n; i++) {
+        const struct timed *k = &p->timed[i];
+        for (int backward = 0; backward < 2 && k->n && k->kind.op->flops; backward++) {
+            const struct point *at = &k->at[backward][MIN(k->n, POINTS) - 1];
+            flops += at->work, seconds += at->seconds;
         }
+    }
     return seconds > 0 ? flops / seconds : 1e10;
 }
 
