@@ -117,7 +117,7 @@ FAST = -O2 -ftree-vectorize $(WHOLE)
 $(B)/kernel/level_%.o $(B)/kernel/tile_%.o: FAST = -O3 $(WHOLE)
 $(B)/kernel/quant_avx%.o $(B)/kernel/tile_c.o $(B)/kernel/tile_pair_c.o: FAST = -O2
 $(B)/kernel/quant_neon.o: FAST = -O3 $(WHOLE)
-$(B)/kernel/level_c.o $(B)/kernel/quant_c.o $(B)/kernel/blas.o: FAST = $(OPT_$(MODE))
+$(B)/kernel/level_c.o $(B)/kernel/quant_c.o $(B)/kernel/quant.o $(B)/kernel/blas.o: FAST = $(OPT_$(MODE))
 $(B)/kernel/%.o: EXTRA = $(FAST) $(LEVEL)
 $(B)/kernel/tile_%.o: EXTRA = $(FAST) $(LEVEL) -ffp-contract=fast
 $(B)/kernel/level_%.o: EXTRA = $(FAST) $(LEVEL) -ffp-contract=fast -fno-math-errno \
