@@ -237,9 +237,10 @@ int budget_choose(struct trainer *t)
     int rc = predict_begin(t);
     if (!rc) rc = trainer_size(t);
     if (!rc) rc = find_fixed(t, &s.fixed);
+    if (rc) return rc;
     double without = predict_step(t);
     int64_t bytes = bytes_of(t, &s.fixed), kept = kept_bytes(t);
-    if (!rc) rc = find_least(&s);
+    rc = find_least(&s);
     if (!rc && s.limit < t->least) return too_tight(t, &s.fixed);
     if (!rc) t->prefix.limit = kept;
     if (!rc) rc = try_caches(&s);

@@ -16,7 +16,7 @@ static struct batch_size batch_of(const struct trainer *t, int64_t tokens)
         seqs = MAX(1, tokens / LARGE * 2);
     }
     each = MAX(div_up(each, d->texts), 1);
-    struct batch_size s = { .tokens = seqs * each, 
+    struct batch_size s = { .tokens = seqs * each,
                             .targets = MIN(MIN(seqs * each, tokens / 2), HEAD),
                             .seqs = seqs, .first = seqs * each };
     if (t->m->stack[STACK_ENCODER].end) {
@@ -26,7 +26,7 @@ static struct batch_size batch_of(const struct trainer *t, int64_t tokens)
     return s;
 }
 
-static int measure(struct trainer *t, int64_t tokens, const char *only, double deadline)
+static int measure_pace(struct trainer *t, int64_t tokens, const char *only, double deadline)
 {
     t->max = batch_of(t, tokens);
     return trainer_measure(t, only, deadline, MIN(REACH, t->slab));
@@ -41,10 +41,14 @@ int predict_begin(struct trainer *t)
     double now = os_seconds(), deadline = now + MIN(MAX(run * share, least), most);
     if (t->pace) return PEFT_OK;
     int rc = pace_new(&t->m->host, &t->pace);
-    if (!rc) rc = measure(t, SMALL, NULL, deadline);
-    if (!rc) rc = measure(t, LARGE, NULL, deadline);
-    if (!rc && t->d->max_len > LARGE) rc = measure(t, LONG, "attention", deadline);
+    if (!rc) rc = measure_pace(t, SMALL, NULL, deadline);
+    if (!rc) rc = measure_pace(t, LARGE, NULL, deadline);
+    if (!rc && t->d->max_len > LARGE) rc = measure_pace(t, LONG, "attention", deadline);
     t->max = max;
+    if (rc) {                               /* what is incomplete would pass for measured */
+        pace_free(t->pace);
+        t->pace = NULL;
+    }
     return rc;
 }
 
@@ -94,7 +98,20 @@ static double below_seconds(const struct trainer *t, double tokens)
     return t->prefix.on ? t->once * tokens / (double)MAX(t->prefix.train.room.tokens, 1) : 0;
 }
 
-/* Of a run whose steps are made of mean batches.  What is planned stays as it is. */
+/* Of a run whose steps are made of mean batches, the last of which has been planned. */
+static void predict_mean(struct trainer *t)
+{
+    int64_t parts = batcher_count(t->batcher, 0);
+    double steps = (double)div_up(parts, trainer_micros(t)), share = 0;
+    double below = below_seconds(t, (double)parts * (double)t->max.tokens);
+    if (t->prefix.on)
+        share = (double)t->prefix.train.cap / (double)MAX(t->prefix.train.at[t->d->n], 1);
+    t->mean_seconds = (double)parts / steps * (t->each + refill_seconds(t)) + update_seconds(t) +
+                      (1 - share) * below / steps;
+    t->first_seconds = share * below * MIN((double)t->steps / steps, 1);
+}
+
+/* What is planned stays as it is. */
 int predict_run(struct trainer *t)
 {
     if (t->mean_seconds > 0 || t->stage != STAGE_IDLE) return PEFT_OK;
@@ -105,14 +122,7 @@ int predict_run(struct trainer *t)
     int rc = predict_begin(t);
     t->max = mean_batch(t);
     if (!rc) rc = trainer_size(t);
-    int64_t parts = batcher_count(t->batcher, 0);
-    double steps = (double)div_up(parts, trainer_micros(t)), share = 0;
-    double below = below_seconds(t, (double)parts * (double)t->max.tokens);
-    if (t->prefix.on)
-        share = (double)t->prefix.train.cap / (double)MAX(t->prefix.train.at[t->d->n], 1);
-    t->mean_seconds = (double)parts / steps * (t->each + refill_seconds(t)) + update_seconds(t) +
-                      (1 - share) * below / steps;
-    t->first_seconds = share * below * MIN((double)t->steps / steps, 1);
+    if (!rc) predict_mean(t);
     t->has_tables = 0;
     t->max = max;
     t->slab = slab;

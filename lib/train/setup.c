@@ -96,7 +96,8 @@ static int count_steps(struct trainer *t)
 struct dummy { struct batch b; int32_t *zeros, *start, *rows; float *targets; };
 
 /* Sequences of equal length; with two stacks the first half of them has the
- * most tokens of sources, the other half those of targets. */
+ * most tokens of sources, the other half those of targets.  What counts of a
+ * sequence is its end, as answers are, from where attention reaches furthest. */
 static int make_dummy(struct trainer *t, struct arena *a, const struct batch_size *size,
                       struct dummy *d)
 {
@@ -117,7 +118,11 @@ static int make_dummy(struct trainer *t, struct arena *a, const struct batch_siz
     int64_t first = all - tokens[1];
     for (int64_t s = half; s < seqs; s++) d->start[s] = (int32_t)(first + (s - half) * each);
     d->start[seqs] = (int32_t)all;
-    for (int64_t i = 0; i < n; i++) d->rows[i] = (int32_t)first;
+    int64_t counted = MAX(div_up(size->targets, seqs - half), 1);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t s = half + MIN(i / counted, seqs - half - 1), back = counted - 1 - i % counted;
+        d->rows[i] = (int32_t)MAX(d->start[s + 1] - 1 - back % MAX(each, 1), first);
+    }
     d->b = (struct batch){ .n = all,
                            .n_rows = n_rows,
                            .n_seq = seqs,
