@@ -1,8 +1,9 @@
 """The speed of llama.cpp, as bench/generate.c measures ours: the same ids, greedy.
 
-    python bench/llama.py MODEL.gguf THREADS PROMPT TOKENS ROUNDS
+    python bench/llama.py MODEL.gguf THREADS PROMPT TOKENS ROUNDS [plain]
 
-By llama-cpp-python, or by xllamacpp, whose wheel is built for AVX2.
+By llama-cpp-python, or by xllamacpp, whose wheel is built for AVX2.  `plain`: without
+repacked weights and AMX, whose kernels crash as compiled by gcc 12.
 """
 import ctypes
 import json
@@ -14,11 +15,13 @@ def prompt_of(round_, n):
     return [300 + (round_ * 131 + k * 17) % 20000 for k in range(n)]
 
 
-def by_llama_cpp(path, threads, prompt, tokens, rounds):
+def by_llama_cpp(path, plain, threads, prompt, tokens, rounds):
     import llama_cpp as l
     import numpy as np
     l.llama_backend_init()
-    model = l.llama_model_load_from_file(path.encode(), l.llama_model_default_params())
+    params = l.llama_model_default_params()
+    params.use_extra_bufts = not plain
+    model = l.llama_model_load_from_file(path.encode(), params)
     options = l.llama_context_default_params()
     options.n_ctx, options.n_batch, options.n_ubatch = prompt + tokens + 64, 512, 512
     options.n_threads = options.n_threads_batch = threads
@@ -43,7 +46,7 @@ def by_llama_cpp(path, threads, prompt, tokens, rounds):
         yield prompt / (middle - start), (tokens - 1) / (time.monotonic() - middle)
 
 
-def by_xllamacpp(path, threads, prompt, tokens, rounds):
+def by_xllamacpp(path, _plain, threads, prompt, tokens, rounds):
     import xllamacpp as x
     options = x.CommonParams()
     options.model.path, options.n_ctx, options.n_parallel = path, prompt + tokens + 64, 1
@@ -57,13 +60,15 @@ def by_xllamacpp(path, threads, prompt, tokens, rounds):
 
 
 def main():
-    path, numbers = sys.argv[1], [int(x) for x in sys.argv[2:6]]
+    path, numbers, plain = sys.argv[1], [int(x) for x in sys.argv[2:6]], "plain" in sys.argv[6:]
     try:
         import llama_cpp                                        # noqa: F401
-        run, name = by_llama_cpp, "llama-cpp-python " + llama_cpp.__version__
+        run = by_llama_cpp
+        name = "llama-cpp-python %s%s" % (llama_cpp.__version__, ", plain" * plain)
+        name += " (%s)" % llama_cpp.llama_print_system_info().decode().strip(" |")
     except ImportError:
         run, name = by_xllamacpp, "xllamacpp"
-    speeds = list(run(path, *numbers))
+    speeds = list(run(path, plain, *numbers))
     print(json.dumps({"version": name, "prompt_tokens_per_second": max(s[0] for s in speeds),
                       "tokens_per_second": max(s[1] for s in speeds)}))
 

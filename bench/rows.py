@@ -46,7 +46,8 @@ def figures(one):
     later = one.rows[1:]
     speeds = [r["tokens"] / r["seconds"] for r in later]
     return {"tokens_per_second": statistics.median(speeds), "best": max(speeds),
-            "steps": len(later), "tokens": later[-1]["tokens"], "peak_bytes": one.peak, "first_step": one.rows[0]["since_start"],
+            "steps": len(later), "tokens": later[-1]["tokens"], "peak_bytes": one.peak,
+            "first_step": one.rows[0]["since_start"],
             "losses": [r["loss"] for r in one.rows], **one.ready}
 
 
@@ -168,9 +169,11 @@ SHORT = Training(["--adapter", "{adapter}", "--max-len", "256"], ["--adapter", "
 def run_head(env):
     env.shell("python3", "bench/prefix.py", "--task", "head", "--minilm", env.minilm, "--reviews",
               env.reviews, "--python", env.python, "--threads", str(env.threads), "--out", env.out,
-              *["--half"][:env.half], library=env.program("libpeft.so"))
+              "--precision", "both" if env.half else "f32", library=env.program("libpeft.so"))
     with open(env.path("prefix.json")) as f:
-        results = json.load(f)["head"]["results"]
+        found = json.load(f)["head"]["results"]
+    names = {"f32": "%s", "bf16": "%s, bfloat16"}
+    results = {names[name.split(", ")[1]] % name.split(", ")[0]: r for name, r in found.items()}
     check_losses(results, PEER, {OURS: AGREE, OURS16: AGREE16, PEER16: AGREE16})
     return results
 
@@ -286,7 +289,11 @@ def run_generate(env):
     for name, kind in ((OURS, "f32"), (OURS16, "bf16"))[:1 + env.half]:
         results[name], _ = output([env.program("bench_generate"), env.model, *numbers, kind])
     if env.llama:
-        results["llama.cpp"], _ = output([env.llama, "bench/llama.py", env.model, *numbers])
+        peer = [env.llama, "bench/llama.py", env.model, *numbers]
+        try:
+            results["llama.cpp"], _ = output(peer)
+        except Failed:
+            results["llama.cpp"], _ = output(peer + ["plain"])
     return results
 
 

@@ -357,14 +357,11 @@ static int make_trainer(struct run *run)
 static void predict(struct run *run)
 {
     run->predicted_memory = run->plan.peak + (run->eval ? run->plan.evaluation : 0);
+    run->predicted_seconds = run->plan.seconds;
     run->sys.size = sizeof run->sys;
     if (peft_system_info(&run->sys))
         return;
     run->threads = run->args->threads ? run->args->threads : run->sys.cores;
-    double usable = run->threads < run->sys.cores ? run->threads : run->sys.cores;
-    double rate = run->sys.gflops * 1e9 * usable * 0.75;
-    if (rate > 0)
-        run->predicted_seconds = run->plan.flops_per_step * (double)run->plan.steps / rate;
 }
 
 static int check_options(struct run *run)

@@ -2,9 +2,10 @@
 #include "api/api.h"
 #include "train/figure.h"
 
-struct texts { const char *const *said, *const *wanted; int64_t n; };
+struct text_pairs { const char *const *said, *const *wanted; int64_t n; };
 
-static int count_rows(struct mem *mem, const struct overlap_figure *f, struct texts t, double **out)
+static int count_rows(struct mem *mem, const struct overlap_figure *f, struct text_pairs t,
+                      double **out)
 {
     double *rows = mem_array(mem, t.n, f->figure.n * (int64_t)sizeof(*rows));
     int rc = rows ? PEFT_OK : PEFT_ENOMEM;
@@ -15,11 +16,11 @@ static int count_rows(struct mem *mem, const struct overlap_figure *f, struct te
     return rc;
 }
 
-static int score(struct mem *mem, const struct overlap_figure *f, struct texts t,
+static int score(struct mem *mem, const struct overlap_figure *f, struct text_pairs t,
                  const peft_score_opts *o, peft_score *out)
 {
     double *rows = NULL, *other = NULL;
-    struct texts second = { o->other, t.wanted, t.n };
+    struct text_pairs second = { o->other, t.wanted, t.n };
     struct interval range = { 0 }, gain = { 0 };
     int rc = count_rows(mem, f, t, &rows);
     if (!rc && o->other) rc = count_rows(mem, f, second, &other);
@@ -62,7 +63,7 @@ int32_t peft_score_texts(const char *const *said, const char *const *wanted, int
     struct mem mem;
     mem_init(&mem, NULL, NULL);
     for (const struct overlap_figure *f = overlap_figures; f->figure.name && !rc; f++)
-        rc = score(&mem, f, (struct texts){ said, wanted, n }, &o, &found.scores[found.n++]);
+        rc = score(&mem, f, (struct text_pairs){ said, wanted, n }, &o, &found.scores[found.n++]);
     if (!rc) give_result(out, &found, sizeof(found));
     return rc;
 }

@@ -92,7 +92,7 @@ struct bench {
 };
 
 /* The next n bytes; while there is no memory only their number counts. */
-static void *take_bytes(struct bench *b, int64_t n)
+static void *pace_room(struct bench *b, int64_t n)
 {
     void *at = b->memory ? b->memory + b->bytes : NULL;
     b->bytes += div_up(n, PLAN_UNIT) * PLAN_UNIT;
@@ -104,16 +104,16 @@ static void lay_bench(struct bench *b, const struct tensor *t)
     b->bytes = 0;
     b->t = *t;
     b->t.adds = 0;
-    b->t.x = take_bytes(b, tensor_len(t) * 4);
-    b->t.g = take_bytes(b, tensor_len(t) * 4);
-    b->t.aux = take_bytes(b, t->aux_bytes);
-    b->t.temp = take_bytes(b, MAX(t->temp_bytes, t->work_bytes));
+    b->t.x = pace_room(b, tensor_len(t) * 4);
+    b->t.g = pace_room(b, tensor_len(t) * 4);
+    b->t.aux = pace_room(b, t->aux_bytes);
+    b->t.temp = pace_room(b, MAX(t->temp_bytes, t->work_bytes));
     for (int k = 0; k < GRAPH_IN; k++) {
         if (!t->in[k]) continue;
         b->in[k] = *t->in[k];
         b->t.in[k] = &b->in[k];
-        if (b->in[k].op || !b->in[k].x) b->in[k].x = take_bytes(b, tensor_len(t->in[k]) * 4);
-        if (b->in[k].needs_grad) b->in[k].g = take_bytes(b, tensor_len(t->in[k]) * 4);
+        if (b->in[k].op || !b->in[k].x) b->in[k].x = pace_room(b, tensor_len(t->in[k]) * 4);
+        if (b->in[k].needs_grad) b->in[k].g = pace_room(b, tensor_len(t->in[k]) * 4);
     }
 }
 

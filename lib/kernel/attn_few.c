@@ -10,7 +10,7 @@
 enum {
     SLICES = 8,                     /* at most */
     SLICE_KEYS = 64,                /* at least */
-    TASKS = 12,                     /* that keep threads busy */
+    FEW_TASKS = 12,                     /* that keep threads busy */
     HEADS = 64                      /* that share keys and are worked off at once */
 };
 
@@ -40,11 +40,12 @@ float attn_log_sum(float max, float sum)
 }
 
 /* What a slice leaves of a query and head; those of neighbouring heads follow. */
-struct sums { float *max, *sum, *out; };
-static struct sums sums_at(const struct attn_few *f, int64_t at, int64_t slice)
+struct slice_sums { float *max, *sum, *out; };
+static struct slice_sums sums_at(const struct attn_few *f, int64_t at, int64_t slice)
 {
     int64_t all = f->a->nq * f->a->heads, i = slice * all + at, n = SLICES * all;
-    return (struct sums){ f->slice + i, f->slice + n + i, f->slice + 2 * n + i * f->a->head_dim };
+    return (struct slice_sums){ f->slice + i, f->slice + n + i,
+                                f->slice + 2 * n + i * f->a->head_dim };
 }
 
 int64_t attn_few_work(const struct attn *a)
@@ -57,13 +58,13 @@ void attn_few_slices(struct attn_few *f, int64_t tasks, void *work)
     const struct attn *a = f->a;
     int64_t keys = 0;
     for (int64_t i = 0; i < a->nq; i++) keys = MAX(keys, a->hi[i] - a->lo[i]);
-    if (tasks < TASKS) f->slices = MAX(MIN(SLICES, keys / SLICE_KEYS), 1);
+    if (tasks < FEW_TASKS) f->slices = MAX(MIN(SLICES, keys / SLICE_KEYS), 1);
     f->slice = work;
 }
 
 /* Sums over the keys [key, end), not yet divided. */
 static void add_keys(const struct attn_few *f, int64_t row, int64_t head, int64_t heads,
-                     int64_t key, int64_t end, struct sums to, float *s)
+                     int64_t key, int64_t end, struct slice_sums to, float *s)
 {
     const struct attn *a = f->a;
     const struct kernels *kernels = f->c->k;
@@ -97,7 +98,7 @@ static void few_heads(const struct attn_few *f, int64_t row, int64_t head, int64
     const struct attn *a = f->a;
     int64_t at = row * a->heads + head, lo = a->lo[row], keys = MAX(a->hi[row] - lo, 0);
     float max[HEADS], sum[HEADS];
-    struct sums to = { max, sum, f->out + at * a->head_dim };
+    struct slice_sums to = { max, sum, f->out + at * a->head_dim };
     if (f->slices > 1) to = sums_at(f, at, slice);
     f->c->k->fill(to.out, 0.0f, n * a->head_dim);
     f->c->k->fill(to.max, -FLT_MAX, n);
@@ -121,7 +122,7 @@ void attn_few_join(const struct attn_few *f)
         float max = -FLT_MAX, sum = 0.0f, *out = f->out + at * dim;
         for (int64_t i = 0; i < f->slices; i++) max = MAX(max, *sums_at(f, at, i).max);
         for (int64_t i = 0; i < f->slices; i++) {
-            struct sums s = sums_at(f, at, i);
+            struct slice_sums s = sums_at(f, at, i);
             float share = (float)exp((double)(*s.max - max));
             sum += share * *s.sum;
             f->c->k->axpy(out, s.out, share, i > 0, dim);

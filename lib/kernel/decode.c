@@ -8,12 +8,13 @@
 
 enum {
     OUTPUTS = 8,                     /* rows of W at a time */
-    DEPTH = 4096,                    /* and columns of them; whole blocks of every type */
+    FEW_DEPTH = 4096,                /* and columns of them; whole blocks of every type */
     AHEAD = 4096                     /* bytes that are fetched before they are needed */
 };
-_Static_assert((int)FEW_SCRATCH >= (int)OUTPUTS * (int)DEPTH, "scratch is sized for expanded rows");
+_Static_assert((int)FEW_SCRATCH >= (int)OUTPUTS * (int)FEW_DEPTH,
+               "scratch is sized for expanded rows");
 /* Multiplications that pay for waking a thread. */
-static const double task_min = 1 << 16;
+static const double few_task_min = 1 << 16;
 
 struct few {
     const struct compute *c;
@@ -58,8 +59,8 @@ static void sum_outputs(const struct few *f, float *sum, int64_t o, int64_t rows
     bool as_is = w->type == &qtype_f32 && (uintptr_t)w->data % sizeof(float) == 0;
     float part[FEW_ROWS * OUTPUTS];
     fetch((const char *)w->data + o * row_bytes(w) + AHEAD, rows * row_bytes(w));
-    for (int64_t p = 0; p < w->cols; p += DEPTH) {
-        int64_t depth = MIN(DEPTH, w->cols - p), ld = as_is ? w->cols : depth;
+    for (int64_t p = 0; p < w->cols; p += FEW_DEPTH) {
+        int64_t depth = MIN(FEW_DEPTH, w->cols - p), ld = as_is ? w->cols : depth;
         const float *from = as_is ? (const float *)w->data + o * w->cols + p : scratch;
         for (int64_t i = 0; i < rows && !as_is; i++)
             qtype_expand(w->type, scratch + i * depth, w->data, (o + i) * w->cols + p, depth);
@@ -95,7 +96,7 @@ void linear_few(const struct compute *c, float *y, const float *x, const struct 
     const struct level *level = level_of(c->k);
     struct few f = { c, level, dot_of(level, w), w, y, x, n, alpha, beta };
     double work = (double)n * (double)w->rows * (double)w->cols;
-    int64_t tasks = (int64_t)MIN(2.0 * pool_threads(c->pool), work / task_min + 1);
+    int64_t tasks = (int64_t)MIN(2.0 * pool_threads(c->pool), work / few_task_min + 1);
     int64_t grain = div_up(div_up(w->rows, tasks), OUTPUTS) * OUTPUTS;
     if (n > 0) compute_rows(c, w->rows, grain, few_outputs, &f);
 }

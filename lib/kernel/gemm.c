@@ -314,7 +314,7 @@ static void run_part(struct product *g)
 }
 
 /* Rows and blocks of the depth that the panels have room for, besides a second term's. */
-static int64_t room(const struct product *g, int64_t *blocks)
+static int64_t panel_room(const struct product *g, int64_t *blocks)
 {
     int64_t rows = MIN(g->n, ROWS), more = g->term[1].depth, step = g->term[0].step, each;
     while (each = panel_bytes(g->tile, rows, step),
@@ -329,7 +329,7 @@ static void by_tiles(struct product *g, struct product *low)
 {
     int64_t n = g->n, depth = g->term[0].depth, blocks;
     for (int k = 0; k < 2; k++) g->term[k].step = step_of(g->tile, &g->term[k]);
-    int64_t most = room(g, &blocks), step = g->term[0].step;
+    int64_t most = panel_room(g, &blocks), step = g->term[0].step;
     g->term[0].panels = (char *)g->c->panels;
     g->term[1].panels = g->term[0].panels + panel_bytes(g->tile, most, step) * blocks;
     for (g->row = 0; g->row < n; g->row += most) {
@@ -357,7 +357,7 @@ static void by_tiles(struct product *g, struct product *low)
 
 /* C[r, cols] += alpha thin^T wide over n rows, or C^T; r is small.  The wide operand
  * is read where it is and once, so this is in float32 always. */
-struct narrow {
+struct thin_product {
     const struct compute *c;
     const struct tile *tile;
     float *out;
@@ -369,7 +369,7 @@ struct narrow {
 
 static void narrow_task(void *arg, int64_t task, int worker)
 {
-    const struct narrow *g = arg;
+    const struct thin_product *g = arg;
     const struct tile *t = g->tile;
     int64_t j = task * g->each, cols = MIN(g->each, g->cols - j);
     float *sum = compute_scratch(g->c, worker), *panels = sum + STRIPS;
@@ -391,7 +391,7 @@ static void narrow_task(void *arg, int64_t task, int worker)
                 g->alpha * sum[r * cols + s];
 }
 
-static void narrow_product(struct narrow *g)
+static void narrow_product(struct thin_product *g)
 {
     int64_t most = STRIPS / g->r / TILE_COLS * TILE_COLS, tasks = 2 * pool_threads(g->c->pool);
     g->tile = tile_float(g->c);
@@ -499,8 +499,8 @@ void linear_dw(const struct compute *c, float *dw, const float *dy, const float 
     struct product g = { .c = c, .out = dw, .n = out, .cols = in, .alpha = alpha, .beta = 1,
                          .term = { { .a = dy, .lda = out, .depth = n, .turned = 1,
                                      .w = { &qtype_f32, x, n, in } } } };
-    struct narrow s = { .c = c, .out = dw, .thin = dy, .wide = x, .n = n, .r = out, .cols = in,
-                        .alpha = alpha };
+    struct thin_product s = { .c = c, .out = dw, .thin = dy, .wide = x, .n = n, .r = out,
+                              .cols = in, .alpha = alpha };
     if (in < out) s.thin = x, s.wide = dy, s.r = in, s.cols = out, s.flipped = 1;
     if (s.r <= LOW_RANK && tile_of(c) != &tile_c) narrow_product(&s);
     else multiply(&g);

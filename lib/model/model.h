@@ -72,7 +72,7 @@ struct model {
     struct prefix *prefix;          /* what one of them keeps of the frozen part; or NULL */
     struct graph *graph;            /* inference; made at first use */
     struct limited {                /* by a trainer's memory limit, for inference */
-        struct graph *idle;         /* the trainer's, between steps, whose memory it takes; or NULL */
+        struct graph *idle;         /* the trainer's between steps, whose memory it takes */
         int64_t room, chunks;       /* bytes; 0 = no limit.  Of logits: graph_chunks */
         int lean;                   /* mapped weights leave memory once read */
     } limited;

@@ -14,7 +14,7 @@ static double value_of(const struct figure *f, const double *sum, int64_t n)
     return isfinite(x) ? x : 0;
 }
 
-static void add_row(const struct figure *f, double *sum, const double *rows, int64_t i)
+static void draw_row(const struct figure *f, double *sum, const double *rows, int64_t i)
 {
     for (int k = 0; k < f->n; k++) sum[k] += rows[i * f->n + k];
 }
@@ -22,7 +22,7 @@ static void add_row(const struct figure *f, double *sum, const double *rows, int
 double figure_of(const struct figure *f, const double *rows, int64_t n)
 {
     double sum[OVERLAP_SUMS] = { 0 };
-    for (int64_t i = 0; i < n; i++) add_row(f, sum, rows, i);
+    for (int64_t i = 0; i < n; i++) draw_row(f, sum, rows, i);
     return value_of(f, sum, n);
 }
 
@@ -56,12 +56,12 @@ int bootstrap_pair(struct mem *mem, const struct figure *f, const double *a, con
             uint64_t at = (uint64_t)(s * n + k);
             int64_t i = (int64_t)(((uint64_t)rng_u32(seed, rng_stream(RNG_BOOTSTRAP, DRAW), at) *
                                    (uint64_t)n) >> 32);
-            add_row(f, drawn[0], a, i);
+            draw_row(f, drawn[0], a, i);
             if (!b) continue;
-            add_row(f, drawn[1], b, i);
+            draw_row(f, drawn[1], b, i);
             int other = rng_u32(seed, rng_stream(RNG_BOOTSTRAP, EXCHANGE), at) & 1;
-            add_row(f, mixed[other], a, k);
-            add_row(f, mixed[!other], b, k);
+            draw_row(f, mixed[other], a, k);
+            draw_row(f, mixed[!other], b, k);
         }
         x[s] = value_of(f, drawn[0], n);
         if (!b) continue;

@@ -28,14 +28,14 @@ static int characters(const char *s, struct ids *out)
     return ids_check(out);
 }
 
-static bool digit(int32_t c) { return c >= '0' && c <= '9'; }
+static bool ascii_digit(int32_t c) { return c >= '0' && c <= '9'; }
 /* What Python's str.split() splits at. */
-static bool blank(int32_t c) { return uni_space(c) || (c >= 0x1c && c <= 0x1f); }
+static bool blank_char(int32_t c) { return uni_space(c) || (c >= 0x1c && c <= 0x1f); }
 
 /* Each word becomes a number, the same for the same word. */
-struct words { struct map seen; struct ids chars[2], ids[2]; };
+struct numbered { struct map seen; struct ids chars[2], ids[2]; };
 
-static void words_begin(struct words *w, struct mem *mem)
+static void words_begin(struct numbered *w, struct mem *mem)
 {
     map_init(&w->seen, mem);
     for (int i = 0; i < 2; i++) {
@@ -43,7 +43,7 @@ static void words_begin(struct words *w, struct mem *mem)
         ids_init(&w->ids[i], mem);
     }
 }
-static void words_end(struct words *w)
+static void words_end(struct numbered *w)
 {
     map_free(&w->seen);
     for (int i = 0; i < 2; i++) {
@@ -53,11 +53,11 @@ static void words_end(struct words *w)
 }
 
 /* The words of chars[side], which must not change afterwards. */
-static int words_split(struct words *w, int side)
+static int words_split(struct numbered *w, int side)
 {
     const struct ids *c = &w->chars[side];
     for (int64_t i = 0, k; i < c->n; i = k + 1) {
-        for (k = i; k < c->n && !blank(c->v[k]);) k++;
+        for (k = i; k < c->n && !blank_char(c->v[k]);) k++;
         if (k == i) continue;
         const char *key = (const char *)(c->v + i);
         int64_t bytes = (k - i) * (int64_t)sizeof(*c->v);
@@ -142,13 +142,13 @@ static int rouge_plain(const char *text, struct ids *out)
         int32_t x = c.v[i];
         if (x >= 'A' && x <= 'Z') x += 'a' - 'A';
         if (x == 0x130) ids_push(out, 'i');
-        ids_push(out, x == 0x212a ? 'k' : (x >= 'a' && x <= 'z') || digit(x) ? x : ' ');
+        ids_push(out, x == 0x212a ? 'k' : (x >= 'a' && x <= 'z') || ascii_digit(x) ? x : ' ');
     }
     ids_free(&c);
     return rc ? rc : ids_check(out);
 }
 
-static int rouge_words(struct words *w, struct mem *mem, const char *said, const char *wanted)
+static int rouge_words(struct numbered *w, struct mem *mem, const char *said, const char *wanted)
 {
     const char *text[] = { said, wanted };
     int rc = PEFT_OK;
@@ -165,7 +165,7 @@ static double f_of(double both, double said, double wanted)
 
 static int rouge_n(struct mem *mem, const char *said, const char *wanted, int n, double *row)
 {
-    struct words w;
+    struct numbered w;
     double c[6] = { 0 };
     int rc = rouge_words(&w, mem, said, wanted);
     if (!rc) rc = count_grams(mem, &w.ids[0], &w.ids[1], n, c);
@@ -200,7 +200,7 @@ static int common(struct mem *mem, const struct ids *a, const struct ids *b, dou
 }
 static int count_rouge_l(struct mem *mem, const char *said, const char *wanted, double *row)
 {
-    struct words w;
+    struct numbered w;
     double both = 0;
     int rc = rouge_words(&w, mem, said, wanted);
     if (!rc) rc = common(mem, &w.ids[0], &w.ids[1], &both);
@@ -209,7 +209,7 @@ static int count_rouge_l(struct mem *mem, const char *said, const char *wanted, 
     return rc;
 }
 
-static double mean(const double *sum, double rows) { return rows > 0 ? sum[0] / rows : 0; }
+static double mean_row(const double *sum, double rows) { return rows > 0 ? sum[0] / rows : 0; }
 
 /* ---------------------------------------------------------------------- BLEU */
 
@@ -236,20 +236,22 @@ static void swap_ids(struct ids *a, struct ids *b)
     *b = c;
 }
 
-static bool no_digit(int32_t c) { return !digit(c); }
-static bool point(int32_t c) { return c == '.' || c == ','; }
-static bool dash(int32_t c) { return c == '-'; }
-static bool symbol(int32_t c)
+static bool not_digit(int32_t c) { return !ascii_digit(c); }
+static bool bleu_point(int32_t c) { return c == '.' || c == ','; }
+static bool bleu_dash(int32_t c) { return c == '-'; }
+static bool bleu_symbol(int32_t c)
 {
     return (c >= '{' && c <= '~') || (c >= '[' && c <= '`') || (c >= ' ' && c <= '&') ||
            (c >= '(' && c <= '+') || (c >= ':' && c <= '@') || c == '/';
 }
 
 /* Where the two stand next to each other, spaces go before, between and behind. */
-static const struct apart { bool (*first)(int32_t), (*second)(int32_t); bool before, behind; }
-apart[] = { { no_digit, point, 0, 1 }, { point, no_digit, 1, 0 }, { digit, dash, 0, 1 } };
+static const struct bleu_apart { bool (*first)(int32_t), (*second)(int32_t); bool before, behind; }
+bleu_apart[] = { { not_digit, bleu_point, 0, 1 },
+                 { bleu_point, not_digit, 1, 0 },
+                 { ascii_digit, bleu_dash, 0, 1 } };
 
-static void set_apart(const struct ids *from, struct ids *to, const struct apart *r)
+static void set_apart(const struct ids *from, struct ids *to, const struct bleu_apart *r)
 {
     to->n = 0;
     for (int64_t i = 0; i < from->n; i++) {
@@ -274,7 +276,7 @@ static int bleu_plain(const char *text, struct ids *out)
     struct ids other;
     ids_init(&other, out->mem);
     int rc = characters(text, out);
-    while (out->n && blank(out->v[out->n - 1])) out->n--;
+    while (out->n && blank_char(out->v[out->n - 1])) out->n--;
     for (size_t i = 0; i < ARRAY_LEN(marks); i++) {
         replace(out, &other, marks[i][0], marks[i][1]);
         swap_ids(out, &other);
@@ -282,15 +284,15 @@ static int bleu_plain(const char *text, struct ids *out)
     other.n = 0;
     ids_push(&other, ' ');
     for (int64_t i = 0; i < out->n; i++) {
-        bool alone = symbol(out->v[i]);
+        bool alone = bleu_symbol(out->v[i]);
         if (alone) ids_push(&other, ' ');
         ids_push(&other, out->v[i]);
         if (alone) ids_push(&other, ' ');
     }
     ids_push(&other, ' ');
-    for (size_t i = 0; i < ARRAY_LEN(apart); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(bleu_apart); i++) {
         swap_ids(out, &other);
-        set_apart(out, &other, &apart[i]);
+        set_apart(out, &other, &bleu_apart[i]);
     }
     swap_ids(out, &other);
     if (!rc) rc = MIN(ids_check(out), ids_check(&other));
@@ -300,7 +302,7 @@ static int bleu_plain(const char *text, struct ids *out)
 
 static int count_bleu(struct mem *mem, const char *said, const char *wanted, double *row)
 {
-    struct words w;
+    struct numbered w;
     words_begin(&w, mem);
     int rc = bleu_plain(said, &w.chars[0]);
     if (!rc) rc = bleu_plain(wanted, &w.chars[1]);
@@ -339,7 +341,7 @@ static int count_chrf(struct mem *mem, const char *said, const char *wanted, dou
         if (!rc) rc = characters(text[i], &c[i]);
         int64_t n = 0;
         for (int64_t k = 0; k < c[i].n; k++)
-            if (!blank(c[i].v[k])) c[i].v[n++] = c[i].v[k];
+            if (!blank_char(c[i].v[k])) c[i].v[n++] = c[i].v[k];
         c[i].n = n;
     }
     if (!rc) rc = count_grams(mem, &c[0], &c[1], MOST, row);
@@ -363,11 +365,11 @@ static double chrf(const double *sum, double rows)
 }
 
 const struct overlap_figure overlap_figures[] = {
-    { { "exact_match", 1, mean }, count_exact },
-    { { "f1", 1, mean }, count_f1 },
-    { { "rouge1", 1, mean }, count_rouge1 },
-    { { "rouge2", 1, mean }, count_rouge2 },
-    { { "rougeL", 1, mean }, count_rouge_l },
+    { { "exact_match", 1, mean_row }, count_exact },
+    { { "f1", 1, mean_row }, count_f1 },
+    { { "rouge1", 1, mean_row }, count_rouge1 },
+    { { "rouge2", 1, mean_row }, count_rouge2 },
+    { { "rougeL", 1, mean_row }, count_rouge_l },
     { { "bleu", 12, bleu }, count_bleu },
     { { "chrf", 3 * MOST, chrf }, count_chrf },
     { { NULL, 0, NULL }, NULL },

@@ -26,7 +26,7 @@ static struct batch_size batch_of(const struct trainer *t, int64_t tokens)
     return s;
 }
 
-static int measure(struct trainer *t, int64_t tokens, const char *only, double deadline)
+static int measure_pace(struct trainer *t, int64_t tokens, const char *only, double deadline)
 {
     t->max = batch_of(t, tokens);
     return trainer_measure(t, only, deadline, MIN(REACH, t->slab));
@@ -41,9 +41,9 @@ int predict_begin(struct trainer *t)
     double now = os_seconds(), deadline = now + MIN(MAX(run * share, least), most);
     if (t->pace) return PEFT_OK;
     int rc = pace_new(&t->m->host, &t->pace);
-    if (!rc) rc = measure(t, SMALL, NULL, deadline);
-    if (!rc) rc = measure(t, LARGE, NULL, deadline);
-    if (!rc && t->d->max_len > LARGE) rc = measure(t, LONG, "attention", deadline);
+    if (!rc) rc = measure_pace(t, SMALL, NULL, deadline);
+    if (!rc) rc = measure_pace(t, LARGE, NULL, deadline);
+    if (!rc && t->d->max_len > LARGE) rc = measure_pace(t, LONG, "attention", deadline);
     t->max = max;
     if (rc) {                               /* what is incomplete would pass for measured */
         pace_free(t->pace);

@@ -49,11 +49,11 @@ static uint64_t checksum(uint64_t h, const uint8_t *data, int64_t n)
     return h;
 }
 
-static void put_number(uint8_t *to, uint64_t x, int n)
+static void put_word(uint8_t *to, uint64_t x, int n)
 {
     for (int i = 0; i < n; i++) to[i] = (uint8_t)(x >> 8 * i);
 }
-static uint64_t get_number(const uint8_t *from, int n)
+static uint64_t get_word(const uint8_t *from, int n)
 {
     uint64_t x = 0;
     for (int i = 0; i < n; i++) x |= (uint64_t)from[i] << 8 * i;
@@ -63,11 +63,11 @@ static uint64_t get_number(const uint8_t *from, int n)
 /* --- what the values depend on */
 
 enum { PIECE = 1 << 20 };
-struct tree { const uint8_t *data; int64_t n; uint8_t *digest; };
+struct below { const uint8_t *data; int64_t n; uint8_t *digest; };
 
 static void digest_piece(void *arg, int64_t task, int worker)
 {
-    const struct tree *t = arg;
+    const struct below *t = arg;
     struct sha256 s;
     int64_t from = task * PIECE;
     (void)worker;
@@ -82,7 +82,7 @@ struct context { struct model *m; struct sha256 s; int rc; };
 static void add_data(struct context *c, const void *data, int64_t n)
 {
     int64_t tasks = div_up(n, PIECE);
-    struct tree t = { data, n, mem_array(&c->m->host.mem, tasks, SHA256_BYTES) };
+    struct below t = { data, n, mem_array(&c->m->host.mem, tasks, SHA256_BYTES) };
     if (!t.digest) {
         c->rc = PEFT_ENOMEM;
         return;
@@ -92,7 +92,7 @@ static void add_data(struct context *c, const void *data, int64_t n)
     mem_free(&c->m->host.mem, t.digest);
 }
 
-static void add_text(struct context *c, const char *text)
+static void hash_text(struct context *c, const char *text)
 {
     sha256_add(&c->s, text ? text : "", text ? (int64_t)strlen(text) + 1 : 1);
 }
@@ -101,8 +101,8 @@ static void add_leaf(void *ctx, const struct tensor *t)
 {
     struct context *c = ctx;
     int64_t shape[2] = { t->rows, t->cols };
-    add_text(c, t->name);
-    add_text(c, t->type->name);
+    hash_text(c, t->name);
+    hash_text(c, t->type->name);
     sha256_add(&c->s, shape, sizeof(shape));
     add_data(c, t->x, div_up(tensor_len(t), t->type->block) * t->type->bytes);
 }
@@ -169,11 +169,11 @@ static int make_context(struct prefix *x, uint8_t out[SHA256_BYTES])
     struct context c = { .m = m };
     sha256_begin(&c.s);
     sha256_add(&c.s, numbers, sizeof(numbers));
-    add_text(&c, m->arch->name);
-    add_text(&c, m->compute.k->name);
-    add_text(&c, m->compute.half ? m->compute.half->name : NULL);
-    add_text(&c, m->blas ? m->blas->name : NULL);
-    add_text(&c, m->blas ? m->blas->core : NULL);
+    hash_text(&c, m->arch->name);
+    hash_text(&c, m->compute.k->name);
+    hash_text(&c, m->compute.half ? m->compute.half->name : NULL);
+    hash_text(&c, m->blas ? m->blas->name : NULL);
+    hash_text(&c, m->blas ? m->blas->core : NULL);
     int rc = add_probe(x, &c);
     sha256_end(&c.s, out);
     return rc;
@@ -227,8 +227,8 @@ int kept_file_open(struct prefix *x, struct kept_file **out)
     *f = (struct kept_file){ .host = &x->m->host, .path = x->path, .limit = x->file_limit,
                              .width = x->width };
     memcpy(f->header, magic, 8);
-    put_number(f->header + 8, LAYOUT, 4);
-    put_number(f->header + 12, (uint64_t)x->width, 4);
+    put_word(f->header + 8, LAYOUT, 4);
+    put_word(f->header + 12, (uint64_t)x->width, 4);
     int rc = make_context(x, f->header + 16);
     if (!rc) rc = open_old(f);
     if (rc) {
@@ -244,7 +244,7 @@ static int64_t example_of(const struct kept_file *f, const struct kept_rows *k,
                           const struct map *groups, const uint8_t *record)
 {
     int64_t g = map_get(groups, (const char *)record, SHA256_BYTES, -1);
-    int64_t which = (int64_t)get_number(record + 32, 4), rows = (int64_t)get_number(record + 40, 8);
+    int64_t which = (int64_t)get_word(record + 32, 4), rows = (int64_t)get_word(record + 40, 8);
     if (g < 0 || which >= k->first[g + 1] - k->first[g]) return -1;
     int64_t e = k->first[g] + which, n = k->at[e + 1] - k->at[e];
     return rows == n / f->width ? e : -1;
@@ -261,7 +261,7 @@ int kept_file_find(struct prefix *x, struct kept_rows *k)
     for (int64_t g = 0; g < k->n_groups && rc >= 0; g++)
         rc = map_add(&groups, (char *)k->digest + g * SHA256_BYTES, SHA256_BYTES, g);
     while (rc >= 0 && f->in && read_at(f, at, record, RECORD) == RECORD) {
-        int64_t rows = (int64_t)get_number(record + 40, 8), e;
+        int64_t rows = (int64_t)get_word(record + 40, 8), e;
         if (rows < 0 || !mul_ok(rows, f->width * 4, &bytes) || !add_ok(bytes, RECORD, &bytes) ||
             !add_ok(at, bytes, &next) || next > f->end)
             break;
@@ -280,9 +280,9 @@ static void make_record(const struct kept_rows *k, int64_t e, int64_t width, con
 {
     int64_t g = k->group[e], n = k->at[e + 1] - k->at[e];
     memcpy(to, k->digest + g * SHA256_BYTES, SHA256_BYTES);
-    put_number(to + 32, (uint64_t)(e - k->first[g]), 8);
-    put_number(to + 40, (uint64_t)(n / width), 8);
-    put_number(to + 48, checksum(checksum(0, to, 48), (const uint8_t *)values, n * 4), 8);
+    put_word(to + 32, (uint64_t)(e - k->first[g]), 8);
+    put_word(to + 40, (uint64_t)(n / width), 8);
+    put_word(to + 48, checksum(checksum(0, to, 48), (const uint8_t *)values, n * 4), 8);
 }
 
 int kept_file_get(struct prefix *x, const struct kept_rows *k, int64_t e, float *to)
@@ -309,7 +309,7 @@ static int put_bytes(struct kept_file *f, const void *data, int64_t n)
 }
 
 /* The old file's records of these examples go into the new one. */
-static void take_over(struct prefix *x, struct kept_rows *k, void *old)
+static void take_rows(struct prefix *x, struct kept_rows *k, void *old)
 {
     struct kept_file *f = x->file;
     void *now = f->in;
@@ -352,8 +352,8 @@ static void begin_writing(struct prefix *x)
     put_bytes(f, f->header, HEADER);
     f->end = HEADER;
     if (old) {
-        take_over(x, &x->train, old);
-        take_over(x, &x->eval, old);
+        take_rows(x, &x->train, old);
+        take_rows(x, &x->eval, old);
         io->close(io->ctx, old);
     }
     if (io->rename(io->ctx, f->tmp, f->path) < 0) return;

@@ -472,13 +472,13 @@ static void merge_on(const struct sample *s, peft_model *m)
     else if (rc != 1) {
         CHECK_EQ(rc, PEFT_OK);
         answer(m, logits[1]);
-        CHECK_NEAR(apart(logits[0], logits[1]), 0, 1e-4);
+        CHECK_NEAR(apart(logits[0], logits[1]), 0, 2e-4);
         CHECK_EQ(peft_adapter_set_merged(m, "default", 0), PEFT_OK);
         answer(m, logits[1]);
         CHECK_NEAR(apart(logits[0], logits[1]), 0, 0);
         CHECK_EQ(peft_adapter_merge(m, "default"), PEFT_OK);
         answer(m, logits[1]);
-        CHECK_NEAR(apart(logits[0], logits[1]), 0, 1e-4);
+        CHECK_NEAR(apart(logits[0], logits[1]), 0, 2e-4);
     }
     peft_model_free(m);
 }

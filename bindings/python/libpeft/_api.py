@@ -92,8 +92,8 @@ TrainOpts = _struct("TrainOpts", "size:size optimizer:str schedule:str lr:f32 be
                     "beta2:f32 eps:f32 weight_decay:f32 no_decay:str warmup:f32 clip:f32 "
                     "batch:i32 accumulate:i32 packing:i32 max_len:i32 epochs:i32 steps:i32 "
                     "no_shuffle:i32 recompute:i32 feature_cache:i64 seed:u64 augment:str "
-                    "objective:str scale:f32 margin:f32 optimizer_states:str cache_file:str "
-                    "cache_file_limit:i64 memory_limit:i64")
+                    "objective:str scale:f32 margin:f32 memory_limit:i64 optimizer_states:str "
+                    "cache_file:str cache_file_limit:i64")
 Step = _struct("Step", "size:size step:i64 steps:i64 epoch:f64 loss:f64 grad_norm:f64 lr:f64 "
                "tokens:i64 trained_tokens:i64 tokens_seen:i64 seconds:f64 more:i32")
 Plan = _struct("Plan", "size:size weights:i64 trainable:i64 gradients:i64 optimizer:i64 "
