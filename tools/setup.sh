@@ -16,7 +16,7 @@ say() { echo "setup: $*" >&2; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
 have_headers() {
-    have "$CC" && have pkg-config && printf '#include <cJSON.h>\n#include <utf8proc.h>\n' |
+    have "${CC%% *}" && have pkg-config && printf '#include <cJSON.h>\n#include <utf8proc.h>\n' |
         $CC $(pkg-config --cflags libcjson libutf8proc 2>/dev/null) -fsyntax-only -x c - 2>/dev/null
 }
 have_optional() { pkg-config --exists libpng libjpeg libpcre2-8 2>/dev/null; }
