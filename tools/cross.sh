@@ -12,7 +12,7 @@ if ! command -v "${prefix}gcc" >/dev/null || [ -z "$emulator" ]; then
         "(Debian: gcc-aarch64-linux-gnu, qemu-user-static)"
     exit 0
 fi
-srcs=$(echo lib/base/*.c lib/kernel/*.c lib/graph/*.c lib/graph/*/*.c)
+srcs=$(echo lib/base/*.c lib/kernel/*.c lib/graph/*.c lib/graph/*/*.c lib/api/error.c)
 make MODE=release B="$build" SRCS="$srcs" CC="${CCACHE:-} ${prefix}gcc" AR="${prefix}ar" RELR= WITH_PCRE2=0 \
     WITH_PNG=0 WITH_JPEG=0 LDFLAGS=-static \
     LIBS='-lm -lpthread -ldl -Wl,--unresolved-symbols=ignore-all' cross-programs || exit 1
