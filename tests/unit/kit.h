@@ -145,23 +145,26 @@ static void kit_tensor(struct store_out *t, int64_t *n, const char *name, int64_
         .n_dims = rows == 1 ? 1 : 2, .dims = { rows == 1 ? cols : rows, cols }, .data = x };
 }
 
-/* Writes the folder `name`, with the tokenizer when `tok`; returns its path. */
-static inline const char *make_model(const char *name, int tok)
+/* Writes the folder `name`, a model of so many layers; returns its path. */
+static inline const char *make_layers(const char *name, int layers)
 {
     static const struct { const char *name; int rows, cols; } parts[] = {
         { "input_layernorm", 1, DIM }, { "self_attn.q_proj", 16, DIM },
         { "self_attn.k_proj", 8, DIM }, { "self_attn.v_proj", 8, DIM },
         { "self_attn.o_proj", DIM, 16 }, { "post_attention_layernorm", 1, DIM },
         { "mlp.gate_proj", 24, DIM }, { "mlp.up_proj", 24, DIM }, { "mlp.down_proj", DIM, 24 } };
-    struct store_out t[32];
+    struct store_out *t = calloc((size_t)layers * ARRAY_LEN(parts) + 2, sizeof(*t));
     int64_t n = 0;
     struct host h;
-    char text[96];
-    const char *dir = in("%s", name);
+    char text[1024];
+    const char *dir = in("%s", name), *at = strstr(kit_config, "_layers\": 2");
+    if (!t || !at) GIVE_UP();
     mkdir(dir, 0777);
-    put(in("%s/config.json", name), kit_config);
+    snprintf(text, sizeof(text), "%.*s_layers\": %d%s", (int)(at - kit_config), kit_config, layers,
+             at + 11);
+    put(in("%s/config.json", name), text);
     kit_tensor(t, &n, "model.embed_tokens.weight", VOCAB, DIM);
-    for (int l = 0; l < LAYERS; l++)
+    for (int l = 0; l < layers; l++)
         for (size_t k = 0; k < ARRAY_LEN(parts); k++) {
             snprintf(text, sizeof(text), "model.layers.%d.%s.weight", l, parts[k].name);
             kit_tensor(t, &n, text, parts[k].rows, parts[k].cols);
@@ -174,6 +177,14 @@ static inline const char *make_model(const char *name, int tok)
         free((void *)(uintptr_t)t[i].name);
         free((void *)(uintptr_t)t[i].data);
     }
+    free(t);
+    return dir;
+}
+
+/* The same of LAYERS, with the tokenizer when `tok`. */
+static inline const char *make_model(const char *name, int tok)
+{
+    const char *dir = make_layers(name, LAYERS);
     if (tok) {
         copy("tests/golden/data/chat/tokenizer.json", in("%s/tokenizer.json", name));
         copy("tests/golden/data/chat/tokenizer_config.json", in("%s/tokenizer_config.json", name));

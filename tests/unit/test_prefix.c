@@ -17,41 +17,6 @@ static const char *keep(const char *path)
     return kept[n++ % 64];
 }
 
-/* A language model of so many layers. */
-static const char *make_deep(const char *name, int layers)
-{
-    static const struct { const char *name; int rows, cols; } parts[] = {
-        { "input_layernorm", 1, DIM }, { "self_attn.q_proj", 16, DIM },
-        { "self_attn.k_proj", 8, DIM }, { "self_attn.v_proj", 8, DIM },
-        { "self_attn.o_proj", DIM, 16 }, { "post_attention_layernorm", 1, DIM },
-        { "mlp.gate_proj", 24, DIM }, { "mlp.up_proj", 24, DIM }, { "mlp.down_proj", DIM, 24 } };
-    struct store_out *t = calloc((size_t)layers * ARRAY_LEN(parts) + 2, sizeof(*t));
-    int64_t n = 0;
-    struct host h;
-    char text[1024];
-    const char *dir = keep(in("%s", name)), *at = strstr(kit_config, "_layers\": 2");
-    mkdir(dir, 0777);
-    snprintf(text, sizeof(text), "%.*s_layers\": %d%s", (int)(at - kit_config), kit_config, layers,
-             at + 11);
-    put(in("%s/config.json", name), text);
-    kit_tensor(t, &n, "model.embed_tokens.weight", VOCAB, DIM);
-    for (int l = 0; l < layers; l++)
-        for (size_t k = 0; k < ARRAY_LEN(parts); k++) {
-            snprintf(text, sizeof(text), "model.layers.%d.%s.weight", l, parts[k].name);
-            kit_tensor(t, &n, text, parts[k].rows, parts[k].cols);
-        }
-    kit_tensor(t, &n, "model.norm.weight", 1, DIM);
-    if (host_init(&h, NULL) ||
-        safetensors_write(&h, in("%s/model.safetensors", name), t, n, NULL, 0))
-        GIVE_UP();
-    for (int64_t i = 0; i < n; i++) {
-        free((void *)(uintptr_t)t[i].name);
-        free((void *)(uintptr_t)t[i].data);
-    }
-    free(t);
-    return dir;
-}
-
 static const char *base, *rows;
 
 /* Some of them long, so that they are several groups. */
@@ -256,8 +221,8 @@ static void test_nothing_below(void)
     int64_t slab[3];
     double flops[3];
     for (int k = 0; k < 3; k++) {
-        struct job j = { .model = make_deep(k ? k > 1 ? "deep12" : "deep5" : "deep2",
-                                            k ? k > 1 ? 12 : 5 : 2), .epochs = 1,
+        struct job j = { .model = keep(make_layers(k ? k > 1 ? "deep12" : "deep5" : "deep2",
+                                                   k ? k > 1 ? 12 : 5 : 2)), .epochs = 1,
                          .unfreeze = k ? k > 1 ? "model.layers.11.*" : "model.layers.4.*"
                                        : "model.layers.1.*" };
         struct outcome one = ran(&j);
@@ -676,7 +641,7 @@ static void test_steps(void)
 int main(void)
 {
     kit_begin();
-    base = make_deep("base", 4);
+    base = keep(make_layers("base", 4));
     rows = long_rows();
     copy("tests/golden/data/chat/tokenizer.json", in("base/tokenizer.json"));
     copy("tests/golden/data/chat/tokenizer_config.json", in("base/tokenizer_config.json"));
