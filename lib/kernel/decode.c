@@ -56,7 +56,7 @@ static void fetch(const char *p, int64_t n)
 static void sum_outputs(const struct few *f, float *sum, int64_t o, int64_t rows, float *scratch)
 {
     const struct matrix *w = f->w;
-    bool as_is = w->type == &qtype_f32 && (uintptr_t)w->data % sizeof(float) == 0;
+    bool as_is = has_floats(w);
     float part[FEW_ROWS * OUTPUTS];
     fetch((const char *)w->data + o * row_bytes(w) + AHEAD, rows * row_bytes(w));
     for (int64_t p = 0; p < w->cols; p += FEW_DEPTH) {

@@ -13,6 +13,11 @@ static inline int64_t few_rows(const struct compute *c)
 {
     return c->half ? FEW_ROWS_HALF : FEW_ROWS;
 }
+/* Float32 that is aligned, to be read where it is; a safetensors file need not hold it so. */
+static inline bool has_floats(const struct matrix *w)
+{
+    return w->type == &qtype_f32 && (uintptr_t)w->data % sizeof(float) == 0;
+}
 /* y = alpha x W^T + beta y for n <= FEW_ROWS, in float32. */
 void linear_few(const struct compute *c, float *y, const float *x, const struct matrix *w,
                 int64_t n, float alpha, float beta);

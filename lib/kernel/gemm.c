@@ -75,12 +75,6 @@ static int64_t even_out(int64_t n, int64_t pieces, int64_t unit)
     return div_up(each, unit) * unit;
 }
 
-/* Float32 that is aligned; a safetensors file need not hold it so. */
-static bool direct(const struct matrix *w)
-{
-    return w->type == &qtype_f32 && (uintptr_t)w->data % sizeof(float) == 0;
-}
-
 static void expand(float *to, const struct matrix *w, int64_t row, int64_t col, int64_t n)
 {
     qtype_expand(w->type, to, w->data, row * w->cols + col, n);
@@ -91,7 +85,7 @@ static const float *floats(const struct matrix *w, int64_t row, int64_t col, int
                            int64_t cols, float *line, int64_t *ld)
 {
     *ld = w->cols;
-    if (direct(w)) return (const float *)w->data + row * w->cols + col;
+    if (has_floats(w)) return (const float *)w->data + row * w->cols + col;
     for (int64_t i = 0; i < rows; i++) expand(line + i * cols, w, row + i, col, cols);
     *ld = cols;
     return line;
@@ -448,7 +442,7 @@ static void by_blas(const struct product *g)
 
 static bool by_blas_is_better(const struct product *g)
 {
-    return g->tile == &tile_c && direct(&g->term[0].w) && g->c->blas->lib;
+    return g->tile == &tile_c && has_floats(&g->term[0].w) && g->c->blas->lib;
 }
 
 static void multiply(struct product *g)
@@ -517,7 +511,7 @@ static void with_low(struct product *g, float *low, const struct matrix *first,
     down.term[0] = forward ? forward_term(a, first) : back_term(a, first);
     g->term[1] = forward ? forward_term(low, after) : back_term(low, after);
     down.tile = g->tile = tile_of(g->c);
-    if (rank <= LOW_RANK && direct(first) && direct(after) && !by_blas_is_better(g)) {
+    if (rank <= LOW_RANK && has_floats(first) && has_floats(after) && !by_blas_is_better(g)) {
         by_tiles(g, &down);
         return;
     }

@@ -73,18 +73,13 @@ void prefix_below(struct prefix *x, struct pass *p, const struct batch *b)
 
 /* --- tables */
 
-static int64_t rows_of_size(const struct prefix *x, const struct batch_size *s)
+int64_t prefix_gather_rows(const struct prefix *x, const struct batch_size *s)
 {
     const struct model *m = x->m;
     int two = m->stack[STACK_ENCODER].end > 0;
     if (at_features(x)) return per_rows(x->objective->per, s->tokens, s->targets, s->seqs);
     if (!two) return s->tokens;
     return (x->layer[STACK_ENCODER] ? s->first : 0) + (x->layer[STACK_MAIN] ? s->others : 0);
-}
-
-int64_t prefix_gather_rows(const struct prefix *x, const struct batch_size *most)
-{
-    return rows_of_size(x, most);
 }
 
 static void cut_groups(struct kept_rows *k, const struct batcher *b, struct batch_size *room)
@@ -143,7 +138,7 @@ int prefix_rows(struct prefix *x, const struct dataset *d, const struct batch_si
     for (int64_t i = 0; i < k->n; i++) {
         struct batch_size one = { 0 };
         batcher_add_size(b, i, &one);
-        k->at[i + 1] = k->at[i] + rows_of_size(x, &one) * x->width;
+        k->at[i + 1] = k->at[i] + prefix_gather_rows(x, &one) * x->width;
         if (k->at[i + 1] <= bytes / 4) k->cap = k->at[i + 1];
         else if (!x->path) k->state[i] = KEPT_NOT;
     }
@@ -162,7 +157,7 @@ int prefix_rows(struct prefix *x, const struct dataset *d, const struct batch_si
 /* The tables are there already. */
 int64_t prefix_bytes(const struct prefix *x, const struct batch_size *most)
 {
-    return x->on ? (x->train.cap + rows_of_size(x, most) * x->width) * 4 : 0;
+    return x->on ? (x->train.cap + prefix_gather_rows(x, most) * x->width) * 4 : 0;
 }
 
 static void digest_example(struct sha256 *s, const struct prefix *x, const struct kept_rows *k,

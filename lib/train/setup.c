@@ -402,11 +402,15 @@ static void zero_piece(void *arg, int64_t begin, int64_t end, int worker)
     memset((char *)arg + begin, 0, (size_t)(end - begin));
 }
 
-/* By all threads: the first touch of a page is what takes its time. */
+void trainer_zero(const struct trainer *t, void *p, int64_t bytes)
+{
+    compute_rows(&t->m->compute, bytes, NORM_GRAIN * (int64_t)sizeof(float), zero_piece, p);
+}
+
 static void *zeroed(struct trainer *t, int64_t bytes)
 {
     void *p = mem_alloc(&t->m->host.mem, bytes);
-    if (p) compute_rows(&t->m->compute, bytes, 1 << 20, zero_piece, p);
+    if (p) trainer_zero(t, p, bytes);
     return p;
 }
 
@@ -496,8 +500,6 @@ static int64_t process_bytes(const struct trainer *t, const peft_plan *p, int64_
 
 int trainer_plan(const struct trainer *t, peft_plan *out)
 {
-    out->seconds_per_step = t->mean_seconds;
-    out->seconds = t->mean_seconds * (double)t->steps + t->first_seconds;
     const struct model *m = t->m;
     struct param *p;
     int64_t mapped = trainer_mapped(t), unmapped = weight_bytes(t, false);
@@ -520,6 +522,8 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
     out->evaluation = (t->o.memory_limit ? MAX(t->eval_slab - t->slab, 0) : t->eval_slab) +
                       prefix_eval_bytes(&t->prefix);
     out->steps = t->steps;
+    out->seconds_per_step = t->mean_seconds;
+    out->seconds = t->mean_seconds * (double)t->steps + t->first_seconds;
     out->tokens_per_step = t->whole * t->o.accumulate;
     out->flops_per_step = t->flops * (double)trainer_micros(t);
     out->micro_batch = (int32_t)div_up(t->o.batch, t->how.parts);

@@ -195,6 +195,8 @@ static inline int64_t trainer_micros(const struct trainer *t)
 }
 /* Float copies, gradients and states: made at the first step. */
 int trainer_prepare(struct trainer *t);
+/* Zeros by all threads: the first touch of a page is what takes its time. */
+void trainer_zero(const struct trainer *t, void *p, int64_t bytes);
 int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, struct trainer **out);
 void trainer_free(struct trainer *t);
 int trainer_plan(const struct trainer *t, peft_plan *out);

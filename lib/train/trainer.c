@@ -128,12 +128,6 @@ static void step_size(struct trainer *t)
     }
 }
 
-static void clear_piece(void *arg, int64_t begin, int64_t end, int worker)
-{
-    (void)worker;
-    memset((float *)arg + begin, 0, (size_t)(end - begin) * sizeof(float));
-}
-
 static int begin_step(struct trainer *t)
 {
     t->epoch0 = t->epoch;
@@ -146,7 +140,7 @@ static int begin_step(struct trainer *t)
     t->rest = 0;
     t->stats = (struct loss_stats){ 0 };
     t->seconds = 0;
-    compute_rows(&t->m->compute, t->n_floats, NORM_GRAIN, clear_piece, t->grads);
+    trainer_zero(t, t->grads, t->n_floats * (int64_t)sizeof(float));
     t->stage = STAGE_MICRO;
     t->prefix.busy = 1;
     return PEFT_OK;
