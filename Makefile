@@ -70,15 +70,21 @@ OS := $(shell uname -s)
 LIBS_Linux = -ldl
 ifeq ($(OS),Darwin)
 SO = libpeft.dylib
+KIT_SO = libpeft_kit.dylib
+KIT_MAJOR = libpeft_kit.$(SOVERSION).dylib
+KIT_FULL = libpeft_kit.$(VERSION).dylib
 SO_MAJOR = libpeft.$(SOVERSION).dylib
 SO_FULL = libpeft.$(VERSION).dylib
-SOFLAGS = -dynamiclib -install_name $(LIBDIR)/$(SO_MAJOR)
+SOFLAGS = -dynamiclib -install_name $(LIBDIR)/$(@F:.dylib=.$(SOVERSION).dylib)
 else
 SO = libpeft.so
 SO_MAJOR = libpeft.so.$(SOVERSION)
 SO_FULL = libpeft.so.$(VERSION)
+KIT_SO = libpeft_kit.so
+KIT_MAJOR = libpeft_kit.so.$(SOVERSION)
+KIT_FULL = libpeft_kit.so.$(VERSION)
 # A sanitizer's own symbols come from the program, so -z defs is for release.
-SOFLAGS = -shared -Wl,-soname,$(SO_MAJOR) $(if $(SAN_$(MODE)),,-Wl$(comma)-z$(comma)defs) \
+SOFLAGS = -shared -Wl,-soname,$(@F).$(SOVERSION) $(if $(SAN_$(MODE)),,-Wl$(comma)-z$(comma)defs) \
     -Wl,-z,noseparate-code $(RELR)
 comma := ,
 # Tables of pointers take a tenth of the space when their relocations are packed,
@@ -86,15 +92,24 @@ comma := ,
 RELR ?= $(shell grep -qs GLIBC_ABI_DT_RELR "$$($(CC) -print-file-name=libc.so.6)" && \
     echo -Wl,-z,pack-relative-relocs)
 RELR := $(RELR)
+# The kit finds the library beside itself.
+KIT_RPATH = -Wl,-rpath,'$$ORIGIN'
 endif
 
 # --- sources
-SRCS := $(filter-out lib/all.c,$(wildcard lib/*/*.c lib/*/*/*.c))
+SRCS := $(filter-out lib/all.c lib/kit.c,$(wildcard lib/*/*.c lib/*/*/*.c))
+# The kit is a library of its own above the other's public functions: whoever only
+# trains does not carry it.  What it shares with the other below those, it has twice.
+KIT = prep judge
+KIT_SRCS := $(wildcard $(KIT:%=lib/%/*.c))
+SRCS := $(filter-out $(KIT_SRCS),$(SRCS))
 OBJS := $(SRCS:lib/%.c=$(B)/%.o)
+KIT_OBJS := $(KIT_SRCS:lib/%.c=$(B)/%.o)
 CMD_OBJS := $(patsubst tools/%.c,$(B)/tools/%.o,$(wildcard tools/*.c))
 TESTS := $(addprefix $(B)/,$(basename $(notdir $(wildcard tests/*/test_*.c))))
 EXAMPLES := $(patsubst examples/%.c,$(B)/example_%,$(wildcard examples/*.c))
 BENCHES := $(patsubst bench/%.c,$(B)/bench_%,$(wildcard bench/*.c))
+HEADERS := $(wildcard include/*.h)
 CMD := $(if $(CMD_OBJS),$(B)/peft)
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 vpath test_%.c $(wildcard tests/*)
@@ -140,7 +155,7 @@ endif
 
 .DEFAULT_GOAL := all
 all: lib $(CMD)
-lib: $(B)/libpeft.a $(B)/$(SO)
+lib: $(B)/libpeft.a $(B)/$(SO) $(B)/libpeft_kit.a $(B)/$(KIT_SO)
 
 # `make` by itself installs nothing; it says what to do.
 $(B)/packages:
@@ -167,31 +182,41 @@ $(shell mkdir -p $(B) && { echo '$(OPTIONAL)' | cmp -s - $(B)/optional || \
 $(B)/text/regex.o $(B)/data/png.o $(B)/data/jpeg.o: $(B)/optional
 
 # Every object, for the tests, which also look inside.
-$(B)/internal.a: $(OBJS)
+$(B)/internal.a: $(OBJS) $(KIT_OBJS)
 	rm -f $@
-	$(AR) rcs $@ $(OBJS)
+	$(AR) rcs $@ $^
+# What the kit takes from below.
+$(B)/below.a: $(filter-out $(B)/api/%,$(OBJS))
+	rm -f $@
+	$(AR) rcs $@ $^
 
 # The archive for users is one object whose only global names are peft_*: a
 # host's function with the name of one of ours cannot take its place.
 $(B)/libpeft.a: $(OBJS)
+$(B)/libpeft_kit.a: $(KIT_OBJS) $(B)/below.a
+$(B)/libpeft.a $(B)/libpeft_kit.a:
 	echo "AR $@"
 	rm -f $@
 ifeq ($(OS),Darwin)
-	$(LD) -r -exported_symbol '_peft_*' -o $(B)/libpeft.o $(OBJS)
+	$(LD) -r -exported_symbol '_peft_*' -o $(@:.a=.o) $^
 else
-	$(LD) -r -o $(B)/libpeft.o $(OBJS)
-	$(OBJCOPY) --wildcard --keep-global-symbol='peft_*' $(B)/libpeft.o
+	$(LD) -r -o $(@:.a=.o) $^
+	$(OBJCOPY) --wildcard --keep-global-symbol='peft_*' $(@:.a=.o)
 endif
-	$(AR) rcs $@ $(B)/libpeft.o
+	$(AR) rcs $@ $(@:.a=.o)
 
 $(B)/$(SO): $(OBJS)
 	echo "LD $@"
 	$(LINK) $(SOFLAGS) -o $@ $(OBJS) $(LIBS)
 	ln -sf $(SO) $(B)/$(SO_MAJOR)
+$(B)/$(KIT_SO): $(KIT_OBJS) $(B)/$(SO) $(B)/below.a
+	echo "LD $@"
+	$(LINK) $(SOFLAGS) -o $@ $^ $(KIT_RPATH) $(LIBS)
+	ln -sf $(KIT_SO) $(B)/$(KIT_MAJOR)
 
 # All programs lie in $(B)/ itself, from where the library finds ../deps/libpeft.
 # The command and the examples use what a user has: the archive and peft.h.
-$(B)/peft: $(CMD_OBJS) $(B)/libpeft.a
+$(B)/peft: $(CMD_OBJS) $(B)/libpeft_kit.a $(B)/libpeft.a
 	echo "LD $@"
 	$(LINK) -o $@ $^ $(LIBS)
 $(B)/example_%: examples/%.c $(B)/libpeft.a
@@ -276,27 +301,35 @@ cross-programs: $(CROSS_TESTS:%=$(B)/%)
 LAYERS = base kernel graph store text model adapt data train api
 UNIT = $(foreach d,$(LAYERS),$(filter $d/%,$(filter-out kernel/level_% kernel/quant_% \
     kernel/tile_%,$(SRCS:lib/%=%))))
-amalgam:
-	sed '/^#include/d' lib/all.c >build/all.head
-	{ cat build/all.head; printf '#include "%s"\n' $(UNIT); } >lib/all.c
-unity: | $(B)/packages
-	printf '#include "%s"\n' $(UNIT) >$(B)/all.want
-	grep '^#include' lib/all.c | diff - $(B)/all.want || { \
-	    echo "lib/all.c is out of date: run 'make amalgam'" >&2; exit 1; }
-	echo "CC $(B)/all.o"
-	$(CCALL) -Ilib -c -o $(B)/all.o lib/all.c
+UNIT_all = $(UNIT)
+UNIT_kit = $(KIT_SRCS:lib/%=%)
+amalgam: amalgam-all amalgam-kit
+amalgam-%:
+	sed '/^#include/d' lib/$*.c >build/$*.head
+	{ cat build/$*.head; printf '#include "%s"\n' $(UNIT_$*); } >lib/$*.c
+unity: unity-all unity-kit
+unity-%: | $(B)/packages
+	printf '#include "%s"\n' $(UNIT_$*) >$(B)/$*.want
+	grep '^#include' lib/$*.c | diff - $(B)/$*.want || { \
+	    echo "lib/$*.c is out of date: run 'make amalgam'" >&2; exit 1; }
+	echo "CC $(B)/$*.o"
+	$(CCALL) -Ilib -c -o $(B)/$*.o lib/$*.c
 
 install: all
 	install -d $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(BINDIR)
-	install -m 644 include/peft.h $(DESTDIR)$(INCLUDEDIR)/peft.h
-	install -m 644 $(B)/libpeft.a $(DESTDIR)$(LIBDIR)/libpeft.a
+	install -m 644 $(HEADERS) $(DESTDIR)$(INCLUDEDIR)/
+	install -m 644 $(B)/libpeft.a $(B)/libpeft_kit.a $(DESTDIR)$(LIBDIR)/
 	install -m 755 $(B)/$(SO) $(DESTDIR)$(LIBDIR)/$(SO_FULL)
 	ln -sf $(SO_FULL) $(DESTDIR)$(LIBDIR)/$(SO_MAJOR)
 	ln -sf $(SO_MAJOR) $(DESTDIR)$(LIBDIR)/$(SO)
+	install -m 755 $(B)/$(KIT_SO) $(DESTDIR)$(LIBDIR)/$(KIT_FULL)
+	ln -sf $(KIT_FULL) $(DESTDIR)$(LIBDIR)/$(KIT_MAJOR)
+	ln -sf $(KIT_MAJOR) $(DESTDIR)$(LIBDIR)/$(KIT_SO)
+	for name in libpeft libpeft_kit; do \
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
 	    -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
 	    -e 's|@OPTIONAL@|$(OPTIONAL)|' \
-	    pkgconfig/libpeft.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/libpeft.pc
+	    pkgconfig/$$name.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/$$name.pc || exit 1; done
 	$(if $(CMD),install -m 755 $(CMD) $(DESTDIR)$(BINDIR)/peft)
 	if [ -d build/deps/libpeft ]; then \
 	    install -d $(DESTDIR)$(LIBDIR)/libpeft && \
@@ -306,9 +339,9 @@ install: all
 	    install -m 644 bindings/python/libpeft/*.py $(DESTDIR)$(PYTHONDIR)/libpeft/; fi
 
 uninstall:
-	rm -f $(DESTDIR)$(INCLUDEDIR)/peft.h $(DESTDIR)$(LIBDIR)/libpeft.a \
-	    $(addprefix $(DESTDIR)$(LIBDIR)/,$(SO_FULL) $(SO_MAJOR) $(SO)) \
-	    $(DESTDIR)$(LIBDIR)/pkgconfig/libpeft.pc $(DESTDIR)$(BINDIR)/peft
+	rm -f $(HEADERS:include/%=$(DESTDIR)$(INCLUDEDIR)/%) $(addprefix $(DESTDIR)$(LIBDIR)/, \
+	    $(SO_FULL) $(SO_MAJOR) $(SO) $(KIT_FULL) $(KIT_MAJOR) $(KIT_SO) libpeft.a \
+	    libpeft_kit.a pkgconfig/libpeft.pc pkgconfig/libpeft_kit.pc) $(DESTDIR)$(BINDIR)/peft
 	rm -rf $(DESTDIR)$(LIBDIR)/libpeft $(if $(PYTHONDIR),$(DESTDIR)$(PYTHONDIR)/libpeft)
 
 # build/deps holds what was downloaded; `make distclean` drops it too.
@@ -317,9 +350,9 @@ clean:
 distclean:
 	rm -rf build
 
-.PHONY: all lib deps test test-programs fuzz fuzz-programs fuzz-run examples check-style demo bench \
+.PHONY: amalgam-all amalgam-kit unity-all unity-kit all lib deps test test-programs fuzz fuzz-programs fuzz-run examples check-style demo bench \
     cross cross-programs bench-methods benches instructions interop amalgam unity install uninstall \
     clean distclean
 
--include $(addsuffix .d,$(OBJS) $(CMD_OBJS) $(TESTS) $(EXAMPLES) $(BENCHES) \
+-include $(addsuffix .d,$(OBJS) $(KIT_OBJS) $(CMD_OBJS) $(TESTS) $(EXAMPLES) $(BENCHES) \
     $(FUZZ:%=$(B)/replay/%.o) $(FUZZ:%=$(B)/fuzz_%))

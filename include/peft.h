@@ -65,6 +65,10 @@ PEFT_API const char *peft_errname(int32_t code);
  * Valid until the next libpeft call in this thread. */
 PEFT_API const char *peft_errmsg(void);
 
+/* Makes `reason` the message of this thread and returns `code`: for callbacks that fail, and
+ * for libraries above this one. */
+PEFT_API int32_t peft_fail(int32_t code, const char *reason);
+
 /* ------------------------------------------------------------------ host */
 
 /* File access for hosts with their own file system; also what the fault
@@ -1022,36 +1026,6 @@ typedef struct peft_evaluation {
 } peft_evaluation;
 PEFT_API int32_t peft_eval(peft_model *model, const peft_dataset *data,
                            const peft_eval_opts *opts, peft_evaluation *out);
-
-/* --------------------------------------------------------- texts, compared */
-
-typedef struct peft_score_opts {
-    size_t size;
-    const char *const *other; /* [n] what a second system wrote for the same rows, or NULL */
-    int64_t samples;          /* of the bootstrap; 0 = 1000 */
-    double level;             /* of the intervals; 0 = 0.95 */
-    uint64_t seed;
-} peft_score_opts;
-typedef struct peft_score {
-    const char *name;         /* "rougeL"; static */
-    double value, low, high;  /* of `said`, and its confidence interval */
-    double other;             /* of the second system */
-    double gain, gain_low, gain_high; /* other - value, and its interval on the same rows */
-    double p;                 /* of a gain as far from 0 by chance; small: the systems differ */
-} peft_score;
-enum { PEFT_SCORES = 8 };
-typedef struct peft_scores {
-    size_t size;
-    int32_t n;
-    peft_score scores[PEFT_SCORES];
-} peft_scores;
-/* How near n written texts are to the wanted ones (UTF-8): exact_match and f1 (SQuAD's,
- * normalised), rouge1, rouge2, rougeL (the mean F1, as the package rouge-score without a
- * stemmer), bleu and chrf (of all rows together, as sacrebleu).  Intervals are
- * percentiles of a bootstrap over rows (Koehn 2004), p is of approximate randomisation
- * (Riezler & Maxwell 2005).  The same seed gives the same intervals.  Any thread. */
-PEFT_API int32_t peft_score_texts(const char *const *said, const char *const *wanted, int64_t n,
-                                  const peft_score_opts *opts, peft_scores *out);
 
 /* ----------------------------------------------------- fewer bits, measured */
 

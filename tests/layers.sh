@@ -7,9 +7,9 @@ cd "$(dirname "$0")/.." || exit 2
 find lib -mindepth 2 -type f \( -name '*.[ch]' -o -name '*.inc' -o -name '*.def' \) |
 LC_ALL=C sort | xargs awk '
 BEGIN {
-    n = split("base 0 kernel 1 graph 2 store 2 text 3 model 4 adapt 5 data 5 train 6 api 7", t, " ")
+    n = split("base 0 kernel 1 graph 2 store 2 text 3 model 4 adapt 5 data 5 train 6 api 7 prep 8 judge 9", t, " ")
     for (i = 1; i < n; i += 2) rank[t[i]] = t[i + 1]
-    n = split("graph/op.h model/site.h model/arch.h model/quantise.h model/vision.h train/quantise.h text/template.h text/unicode.h train/figure.h", t, " ")
+    n = split("graph/op.h model/site.h model/arch.h model/quantise.h model/vision.h train/quantise.h text/template.h text/unicode.h data/row.h data/image.h", t, " ")
     for (i = 1; i <= n; i++) public[t[i]] = 1
     door["cJSON.h"] = "lib/base/json.c"
     door["cblas.h"] = "lib/kernel/blas.c"

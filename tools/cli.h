@@ -11,6 +11,8 @@
 #include <stdio.h>
 
 #include "peft.h"
+#include "peft_data.h"
+#include "peft_judge.h"
 
 enum {
     EXIT_OK = 0,
@@ -119,6 +121,9 @@ struct command {
     int (*run)(const struct args *args);
     const char *of;                      /* what the operand is; NULL = a model */
 };
+
+/* The commands of `peft data`, in data.c. */
+extern const struct command data_commands[];
 
 extern const struct option prompts_options[];
 extern const struct option common_options[], model_options[], data_options[], adapter_options[],

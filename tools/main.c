@@ -228,8 +228,19 @@ static const struct command commands[] = {
      "  peft bench folder --roofline --data chats.jsonl --method full --json\n",
      OPERAND_NEEDED,
      {bench_options, data_options, train_options, model_options, common_options}, run_bench, NULL},
-};
-enum { N_COMMANDS = sizeof commands / sizeof *commands };
+    {0}};
+/* Every table of commands; in each the row without a name is the last. */
+static const struct command *const tables[] = {commands, data_commands};
+enum { N_TABLES = sizeof tables / sizeof *tables, MAX_COMMANDS = 128 };
+
+static int list_commands(const struct command *list[MAX_COMMANDS])
+{
+    int n = 0;
+    for (int t = 0; t < N_TABLES; t++)
+        for (const struct command *c = tables[t]; c->name && n < MAX_COMMANDS; c++)
+            list[n++] = c;
+    return n;
+}
 
 static void print_overview(FILE *to)
 {
@@ -238,8 +249,9 @@ static void print_overview(FILE *to)
             "  peft train model.gguf --data chats.jsonl --out run\n"
             "  peft generate model.gguf --adapter run --prompt \"...\"\n\n",
             paint(to, BOLD), paint(to, PLAIN));
-    for (int i = 0; i < N_COMMANDS; i++)
-        fprintf(to, "  %-16s %s\n", commands[i].name, commands[i].summary);
+    const struct command *list[MAX_COMMANDS];
+    for (int i = 0, n = list_commands(list); i < n; i++)
+        fprintf(to, "  %-16s %s\n", list[i]->name, list[i]->summary);
     fprintf(to, "\npeft COMMAND --help tells more; peft --version.\n");
 }
 
@@ -256,18 +268,21 @@ static int print_version(void)
 
 static const struct command *find_command(const char *name)
 {
-    for (int i = 0; i < N_COMMANDS; i++)
-        if (!strcmp(name, commands[i].name))
-            return &commands[i];
+    const struct command *list[MAX_COMMANDS];
+    for (int i = 0, n = list_commands(list); i < n; i++)
+        if (!strcmp(name, list[i]->name))
+            return list[i];
     return NULL;
 }
 
 static int unknown_command(const char *name)
 {
-    const char *names[N_COMMANDS];
-    for (int i = 0; i < N_COMMANDS; i++)
-        names[i] = commands[i].name;
-    const char *hint = nearest(name, names, N_COMMANDS);
+    const struct command *list[MAX_COMMANDS];
+    const char *names[MAX_COMMANDS];
+    int n = list_commands(list);
+    for (int i = 0; i < n; i++)
+        names[i] = list[i]->name;
+    const char *hint = nearest(name, names, n);
     if (hint)
         return usage_error("there is no command \"%s\"; did you mean %s?", name, hint);
     return usage_error("there is no command \"%s\"; see peft --help", name);
@@ -277,7 +292,7 @@ static int unknown_command(const char *name)
 static void join_name(int *argc, char **argv)
 {
     static char name[64];
-    if (*argc < 3 || strcmp(argv[1], "adapter"))
+    if (*argc < 3)
         return;
     snprintf(name, sizeof name, "%s %s", argv[1], argv[2]);
     if (!find_command(name))

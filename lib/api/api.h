@@ -4,6 +4,7 @@
 #ifndef API_API_H
 #define API_API_H
 
+#include "base/opts.h"
 #include "train/train.h"
 
 /* The handles are the library's own structs under their public names. */
@@ -17,20 +18,7 @@ static inline struct trainer *trainer_of(const peft_trainer *t)
     return (struct trainer *)(uintptr_t)t;
 }
 
-/* Copies options of the caller's size into `mine` (zero-filled): an older,
- * smaller struct leaves the rest at its default; a newer, larger one is
- * accepted when what we do not know is zero. */
-int take_options(void *mine, size_t size, const void *theirs);
-/* Result structs: checks the caller's size; copies at most that much back. */
-int check_result(const void *theirs);
-void give_result(void *theirs, void *mine, size_t size);
 /* Refuses changes of what trains while a trainer is alive. */
 int no_trainers(const struct model *m);
-
-#define ARG(cond, ...) \
-    do { \
-        error_clear(); \
-        if (!(cond)) return fail(PEFT_EARG, __VA_ARGS__); \
-    } while (0)
 
 #endif

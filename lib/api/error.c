@@ -32,3 +32,8 @@ const char *peft_errmsg(void)
 {
     return error_message();
 }
+
+int32_t peft_fail(int32_t code, const char *reason)
+{
+    return fail(code, "%s", reason ? reason : "");
+}

@@ -2,6 +2,7 @@
  * tests/golden/make_scores.py, SQuAD's two by hand, intervals and paired tests. */
 #include <stdlib.h>
 
+#include "peft_judge.h"
 #include "test.h"
 
 enum { ROWS = 8, LINE = 1 << 16 };

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "train/figure.h"
+#include "judge/figure.h"
 
 enum { DRAW = 0, EXCHANGE = 1 };       /* streams */
 

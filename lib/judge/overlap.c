@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "text/unicode.h"
-#include "train/figure.h"
+#include "judge/figure.h"
 
 /* ------------------------------------------------------- characters and words */
 

@@ -1,10 +1,10 @@
 /* Figures that are functions of sums over rows: a row contributes `n` numbers, and
  * whatever rows are drawn, the figure is `value` of their sums.  So one bootstrap
  * and one paired test serve all of them (bootstrap.c). */
-#ifndef TRAIN_FIGURE_H
-#define TRAIN_FIGURE_H
+#ifndef JUDGE_FIGURE_H
+#define JUDGE_FIGURE_H
 
-#include "train/train.h"
+#include "judge/judge.h"
 
 struct figure {
     const char *name;

@@ -1,6 +1,5 @@
 /* Written texts against wanted ones. */
-#include "api/api.h"
-#include "train/figure.h"
+#include "judge/figure.h"
 
 struct text_pairs { const char *const *said, *const *wanted; int64_t n; };
 
@@ -46,24 +45,24 @@ static int score(struct mem *mem, const struct overlap_figure *f, struct text_pa
 int32_t peft_score_texts(const char *const *said, const char *const *wanted, int64_t n,
                          const peft_score_opts *opts, peft_scores *out)
 {
-    ARG(said && wanted && n > 0, "no texts given, expected at least one row");
+    KIT_ARG(said && wanted && n > 0, "no texts given, expected at least one row");
     peft_score_opts o;
     peft_scores found = { .size = sizeof(found) };
     int rc = take_options(&o, sizeof(o), opts);
     if (!rc) rc = check_result(out);
-    if (rc) return rc;
+    if (rc) return kit_end(rc);
     if (!o.samples) o.samples = 1000;
     if (!(o.level != 0)) o.level = 0.95;
-    ARG(o.samples > 0 && o.samples <= 1 << 20, "%lld samples, expected 1 to 1048576",
-        (long long)o.samples);
-    ARG(o.level > 0 && o.level < 1, "a level of %g, expected one between 0 and 1", o.level);
+    KIT_ARG(o.samples > 0 && o.samples <= 1 << 20, "%lld samples, expected 1 to 1048576",
+            (long long)o.samples);
+    KIT_ARG(o.level > 0 && o.level < 1, "a level of %g, expected one between 0 and 1", o.level);
     for (int64_t i = 0; i < n; i++)
-        ARG(said[i] && wanted[i] && (!o.other || o.other[i]), "no text in row %lld, expected one",
-            (long long)i);
+        KIT_ARG(said[i] && wanted[i] && (!o.other || o.other[i]),
+                "no text in row %lld, expected one", (long long)i);
     struct mem mem;
     mem_init(&mem, NULL, NULL);
     for (const struct overlap_figure *f = overlap_figures; f->figure.name && !rc; f++)
         rc = score(&mem, f, (struct text_pairs){ said, wanted, n }, &o, &found.scores[found.n++]);
     if (!rc) give_result(out, &found, sizeof(found));
-    return rc;
+    return kit_end(rc);
 }

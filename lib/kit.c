@@ -1,0 +1,3 @@
+/* The kit as one unit.  To build without make: compile this file with -Ilib -Iinclude and link
+ * it with the library as lib/all.c makes it, as one program or one shared library. */
+
