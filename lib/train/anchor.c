@@ -13,7 +13,9 @@
 
 enum { ANCHOR_BATCH = 1 };
 static const double rate = 0.2;                 /* of w, in its logarithm, a step */
-static const double least = 1e-3, most = 1e3;
+static const double share = 0.3;                /* of a step in the smoothed KL */
+static const double least = 0.3, most = 1e3;    /* of w, in parts of what it begins with */
+static const double soon = 0.05;                /* share of its excess that KL loses a step */
 static const double margin = 0.7;               /* of the bound, that is aimed at */
 
 int anchor_new(struct trainer *t, struct dataset *d)
@@ -47,9 +49,17 @@ int anchor_new(struct trainer *t, struct dataset *d)
     return a->rows ? PEFT_OK : fail(PEFT_EDATA, "the anchor has no tokens to compare");
 }
 
+/* A head that trains is kept as it was. */
+static int64_t head_floats(const struct trainer *t)
+{
+    const struct param *w = model_lm_head(t->m)->w;
+    return w->trainable ? param_len(w) : 0;
+}
+
 int64_t anchor_bytes(const struct trainer *t)
 {
-    return t->anchor.rows * t->m->hp.embed * (int64_t)sizeof(float);
+    if (!t->anchor.d) return 0;
+    return (t->anchor.rows * t->m->hp.embed + head_floats(t)) * (int64_t)sizeof(float);
 }
 
 /* The model's own hidden states, as it is now. */
@@ -59,7 +69,8 @@ int anchor_begin(struct trainer *t)
     int rc = PEFT_OK;
     if (!a->d || a->hidden) return PEFT_OK;
     if (!(a->hidden = mem_alloc(&t->m->host.mem, anchor_bytes(t)))) return PEFT_ENOMEM;
-    float *to = a->hidden;
+    float *to = a->hidden + head_floats(t);
+    if (head_floats(t)) memcpy(a->hidden, model_lm_head(t->m)->w->own, (size_t)head_floats(t) * 4);
     for (int64_t i = 0; i < batcher_count(a->batcher, 0) && !rc; i++) {
         const struct batch *b = batcher_get(a->batcher, 0, i);
         struct pass p = t->pass;
@@ -85,6 +96,7 @@ struct tensor *anchor_loss(struct trainer *t, const struct batch *b, const float
 {
     struct anchor *a = &t->anchor;
     struct reference r = reference_of(t->m, hidden);
+    if (head_floats(t)) r.head.data = a->hidden, r.head.type = &qtype_f32;
     a->sum = (struct compared){ 0 };
     t->pass.training = 1;
     batch_pass(&t->pass, b, a->d->max_len);
@@ -102,7 +114,7 @@ const struct batch *anchor_batch(struct trainer *t, const float **hidden)
         batcher_size(a->batcher, 0, i, &s);
         first += s.targets;
     }
-    *hidden = a->hidden + first * t->m->hp.embed;
+    *hidden = a->hidden + head_floats(t) + first * t->m->hp.embed;
     return batcher_get(a->batcher, 0, now);
 }
 
@@ -113,8 +125,13 @@ void anchor_stepped(struct trainer *t, peft_step *out)
     out->drift = compare_mean(t->m, &a->sum);
     out->drift_weight = a->weight;
     if (!(t->o.drift_bound > 0)) return;
-    double over = out->drift / (margin * (double)t->o.drift_bound) - 1;
-    a->weight = fmin(fmax(a->weight * exp(rate * fmin(fmax(over, -1), 2)), least), most);
+    double before = a->smooth, aim = margin * (double)t->o.drift_bound;
+    double start = t->o.anchor_weight > 0 ? t->o.anchor_weight : 1;
+    a->smooth += (out->drift - before) * share;
+    /* Soon back already: more weight would only overshoot. */
+    if (a->smooth > aim && before - a->smooth > soon * (a->smooth - aim)) return;
+    double over = fmin(fmax(a->smooth / aim - 1, -1), 1);
+    a->weight = fmin(fmax(a->weight * exp(rate * over), start * least), start * most);
 }
 
 void anchor_free(struct trainer *t)

@@ -539,7 +539,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
     out->optimizer = t->state_bytes * t->optimizer->states + t->n_own * 4;
     out->activations = t->slab;
     out->scratch = t->scratch * pool_threads(m->pool) + t->panels;
-    out->data = data_bytes(t->d) + (t->anchor.d ? data_bytes(t->anchor.d) + anchor_bytes(t) : 0);
+    out->data = data_bytes(t->d) + anchor_bytes(t) + (t->anchor.d ? data_bytes(t->anchor.d) : 0);
     out->features = prefix_bytes(&t->prefix, &t->max);
     out->process = process_bytes(t, out, unmapped);
     out->peak = out->weights + out->trainable + out->gradients + out->optimizer + out->activations +

@@ -152,9 +152,10 @@ struct anchor {
     struct batcher *batcher;
     struct batch_size max;
     int64_t rows;                   /* tokens that are compared, of all texts */
-    float *hidden;                  /* [rows, dim] before the run; made at the first step */
+    float *hidden;                  /* before the run: the head if it trains, and hidden states
+                                       [rows, dim]; made at the first step */
     struct compared sum;            /* of the step in flight */
-    double weight;
+    double weight, smooth;          /* smooth: KL, smoothed over steps */
 };
 
 enum stage { STAGE_IDLE, STAGE_MICRO, STAGE_BELOW, STAGE_RUN, STAGE_ANCHOR };
