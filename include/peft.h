@@ -873,6 +873,12 @@ typedef struct peft_train_opts {
                                  file for other weights, data, settings or kernels is never
                                  used; one that is no cache is PEFT_EFORMAT */
     int64_t cache_file_limit; /* bytes of it; 0 = as many as it takes */
+    peft_dataset *anchor;     /* texts on which a language model shall stay as it is when the run
+                                 begins, or NULL: each step adds anchor_weight times the mean of
+                                 KL(before || now) a token of one of its rows */
+    float anchor_weight;      /* 0 = 1 */
+    float drift_bound;        /* nats a token, > 0: the weight rises while that KL is above, and
+                                 falls while it is below */
 } peft_train_opts;
 enum {
     PEFT_RECOMPUTE_AUTO = 0,   /* as CHEAP */
@@ -892,6 +898,7 @@ typedef struct peft_step {
     int64_t tokens_seen;       /* since the run began */
     double seconds;            /* this step's own */
     int32_t more;              /* run_for: 1 = the budget ended within the step */
+    double drift, drift_weight; /* with an anchor: KL on this step's row, and its weight */
 } peft_step;
 typedef struct peft_plan {
     size_t size;

@@ -93,9 +93,11 @@ TrainOpts = _struct("TrainOpts", "size:size optimizer:str schedule:str lr:f32 be
                     "batch:i32 accumulate:i32 packing:i32 max_len:i32 epochs:i32 steps:i32 "
                     "no_shuffle:i32 recompute:i32 feature_cache:i64 seed:u64 augment:str "
                     "objective:str scale:f32 margin:f32 memory_limit:i64 optimizer_states:str "
-                    "cache_file:str cache_file_limit:i64")
+                    "cache_file:str cache_file_limit:i64 anchor:ptr anchor_weight:f32 "
+                    "drift_bound:f32")
 Step = _struct("Step", "size:size step:i64 steps:i64 epoch:f64 loss:f64 grad_norm:f64 lr:f64 "
-               "tokens:i64 trained_tokens:i64 tokens_seen:i64 seconds:f64 more:i32")
+               "tokens:i64 trained_tokens:i64 tokens_seen:i64 seconds:f64 more:i32 "
+               "drift:f64 drift_weight:f64")
 Plan = _struct("Plan", "size:size weights:i64 trainable:i64 gradients:i64 optimizer:i64 "
                "activations:i64 scratch:i64 data:i64 features:i64 process:i64 peak:i64 "
                "evaluation:i64 steps:i64 tokens_per_step:i64 flops_per_step:f64 "
