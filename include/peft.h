@@ -772,6 +772,11 @@ PEFT_API void peft_dataset_free(peft_dataset *data);
 /* Moves a share (0..1) of the rows, chosen by seed, into *eval. */
 PEFT_API int32_t peft_dataset_split(peft_dataset *data, double share,
                                     uint64_t seed, peft_dataset **eval);
+/* A data set of the n rows `rows` (0-based), in this order; a row may be repeated.  Tokens
+ * and pictures are shared with `data`, which keeps its rows; either may be freed first.
+ * PEFT_EARG for no rows and for one that there is not. */
+PEFT_API int32_t peft_dataset_subset(const peft_dataset *data, const int64_t *rows, int64_t n,
+                                     peft_dataset **out);
 typedef struct peft_dataset_stats {
     size_t size;
     char schema[32];          /* "messages", "text-label", ... */

@@ -220,6 +220,14 @@ class Dataset(_Handle):
         _check(lib.peft_dataset_split(self._c, share, seed, ctypes.byref(out)))
         return Dataset(out, self._owner)
 
+    def subset(self, rows):
+        """A data set of these rows, by number, which shares them; a row may be repeated."""
+        rows = list(rows)
+        out = ctypes.c_void_p()
+        _check(lib.peft_dataset_subset(self._c, (ctypes.c_int64 * len(rows))(*rows), len(rows),
+                                       ctypes.byref(out)))
+        return Dataset(out, self._owner)
+
     @property
     def info(self):
         out = _api.DatasetStats()
