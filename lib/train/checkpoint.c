@@ -318,9 +318,9 @@ int trainer_resume(struct trainer *t, const char *dir)
 
 /* --- in memory */
 
-struct walk { char *kept; int64_t n; int back; };       /* kept NULL: bytes are counted */
+struct copying { char *kept; int64_t n; int back; };        /* kept NULL: bytes are counted */
 
-static void move(struct walk *w, void *at, int64_t n)
+static void copy_stretch(struct copying *w, void *at, int64_t n)
 {
     char *kept = w->kept ? w->kept + w->n : NULL;
     if (kept && n) memcpy(w->back ? at : kept, w->back ? kept : at, (size_t)n);
@@ -328,24 +328,24 @@ static void move(struct walk *w, void *at, int64_t n)
 }
 
 /* All that steps change. */
-static int64_t walk(struct trainer *t, char *kept, int back)
+static int64_t copy_all(struct trainer *t, char *kept, int back)
 {
-    struct walk w = { kept, 0, back };
+    struct copying w = { kept, 0, back };
     const struct qtype *type;
     struct adapted *d;
     int64_t *position[] = { &t->step, &t->epoch, &t->index, &t->tokens_seen, &t->terms_seen }, n;
-    for (size_t i = 0; i < ARRAY_LEN(position); i++) move(&w, position[i], sizeof(int64_t));
+    for (size_t i = 0; i < ARRAY_LEN(position); i++) copy_stretch(&w, position[i], sizeof(int64_t));
     for (int64_t i = 0; i < t->n_list; i++) {
         struct param *p = t->list[i].p;
         for (int k = 0; k < KINDS; k++) {
             void *at = kind_at(t, &t->list[i], k, &n, &type);
-            if (at) move(&w, at, n * type->bytes);
+            if (at) copy_stretch(&w, at, n * type->bytes);
         }
-        move(&w, p->state, p->states * param_len(p) * 4);
+        copy_stretch(&w, p->state, p->states * param_len(p) * 4);
     }
-    for (int64_t i = 0; (d = indexed(t, i)); i++) move(&w, d->index, d->rank * 4);
+    for (int64_t i = 0; (d = indexed(t, i)); i++) copy_stretch(&w, d->index, d->rank * 4);
     for (struct adapter *a = t->m->adapters; a; a = a->next)
-        if (a->card) move(&w, a->card, sizeof(*a->card));
+        if (a->card) copy_stretch(&w, a->card, sizeof(*a->card));
     return w.n;
 }
 
@@ -357,13 +357,13 @@ int trainer_keep(struct trainer *t)
     for (struct adapter *a = t->m->adapters; a && !rc; a = a->next)
         if (!a->card && !(a->card = arena_alloc(&a->arena, sizeof(*a->card)))) rc = PEFT_ENOMEM;
     if (rc) return rc;
-    int64_t n = walk(t, NULL, 0);
+    int64_t n = copy_all(t, NULL, 0);
     char *kept = n == t->n_kept ? t->kept : mem_alloc(mem, n);
     if (!kept) return PEFT_ENOMEM;
     if (kept != t->kept) mem_free(mem, t->kept);
     t->kept = kept;
     t->n_kept = n;
-    walk(t, kept, 0);
+    copy_all(t, kept, 0);
     return PEFT_OK;
 }
 
@@ -371,10 +371,10 @@ int trainer_back(struct trainer *t)
 {
     int rc = check_idle(t);
     if (rc) return rc;
-    if (!t->kept || walk(t, NULL, 0) != t->n_kept)
+    if (!t->kept || copy_all(t, NULL, 0) != t->n_kept)
         return fail(PEFT_ESTATE, "nothing was kept of what trains now, expected "
                     "peft_trainer_keep before");
-    walk(t, t->kept, 1);
+    copy_all(t, t->kept, 1);
     weights_set(t);
     return PEFT_OK;
 }
