@@ -997,6 +997,13 @@ PEFT_API int32_t peft_trainer_save(const peft_trainer *trainer, const char *dir)
 /* Into a trainer made with the same model, data and options; the further run
  * has the bits of one that was never interrupted. */
 PEFT_API int32_t peft_trainer_resume(peft_trainer *trainer, const char *dir);
+/* The same in memory: keeps a copy of weights, optimizer states and position in place of
+ * the last one, and puts it back, as often as wanted, bit for bit; steps after it have the
+ * bits that those after keep had.  It takes 4 bytes a trained number and its optimizer
+ * states until the trainer ends.  The last evaluation, which a saved adapter's README.md
+ * tells, comes back too.  PEFT_ESTATE while a step is in flight, and when nothing was kept. */
+PEFT_API int32_t peft_trainer_keep(peft_trainer *trainer);
+PEFT_API int32_t peft_trainer_back(peft_trainer *trainer);
 
 typedef struct peft_eval_opts {
     size_t size;

@@ -568,6 +568,7 @@ void trainer_free(struct trainer *t)
         t->list[i].p->grad = t->list[i].p->state = NULL;
     mem_free(mem, t->grads);
     mem_free(mem, t->own);
+    mem_free(mem, t->kept);
     for (int k = 0; k < STATES; k++) mem_free(mem, t->state[k]);
     mem_free(mem, t->norm_parts);
     if (t->m->prefix == &t->prefix) t->m->prefix = NULL;

@@ -181,6 +181,8 @@ struct trainer {
     float levels[2][256];           /* tree_levels */
     float *own;                     /* [n_own], what methods keep: param.state */
     int64_t n_own;
+    char *kept;                     /* [n_kept] trainer_keep's, or NULL */
+    int64_t n_kept;
     double *norm_parts;             /* [n_floats / NORM_GRAIN] */
     struct prefix prefix;           /* what is frozen below all that trains */
     struct anchor anchor;
@@ -239,6 +241,8 @@ int trainer_run(struct trainer *t, double deadline, peft_step *out);
 int trainer_profile(struct trainer *t, int on);         /* on: begins anew */
 int trainer_save(struct trainer *t, const char *dir);
 int trainer_resume(struct trainer *t, const char *dir);
+int trainer_keep(struct trainer *t);
+int trainer_back(struct trainer *t);
 
 /* --- metric.c: what evaluations count.  Figures are those of scikit-learn,
  * scipy, seqeval and SQuAD's script. */
