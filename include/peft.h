@@ -1005,6 +1005,27 @@ PEFT_API int32_t peft_trainer_resume(peft_trainer *trainer, const char *dir);
 PEFT_API int32_t peft_trainer_keep(peft_trainer *trainer);
 PEFT_API int32_t peft_trainer_back(peft_trainer *trainer);
 
+/* What an evaluation found of one row.  Fields that are not of its task are 0 or NULL. */
+typedef struct peft_eval_row {
+    size_t size;
+    int64_t row, line;        /* in the data set, from 0; in its file, from 1 */
+    int64_t terms, right;     /* of its loss: tokens that count, windows of a question, else 1;
+                                 and those of them where the likeliest is the right one */
+    double loss;              /* the sum of its terms */
+    int32_t label, said;      /* classification: the true class, and the likeliest */
+    int32_t n;                /* classes, labels, or numbers that the head gives; else 0 */
+    const float *scores;      /* [n] the probability of each class or label, or the numbers;
+                                 embeddings with scores: the cosine */
+    const float *wanted;      /* [n] of several labels (0 or 1) and of numbers, else NULL */
+    const int32_t *labels, *tags; /* [terms] of tokens: the true classes and the likeliest */
+    int64_t chunks_right, chunks_said, chunks; /* tokens, as in seqeval */
+    double margin;            /* reward: of the better text less that of the worse */
+    double exact, f1;         /* questions: 0..1, of */
+    const char *answer;       /* what was said: bytes of the context, NULL = there is none */
+    int64_t answer_n;
+    int64_t rank;             /* embeddings: of the row's own second text among all, from 1 */
+} peft_eval_row;
+
 typedef struct peft_eval_opts {
     size_t size;
     int32_t batch;            /* 0 = 4 */
@@ -1015,6 +1036,10 @@ typedef struct peft_eval_opts {
     double no_answer;         /* questions: there is none when its score (a sum of two
                                  logits) exceeds the best answer's by more */
     const char *objective;    /* as in peft_train_opts, whose default scale and margin it has */
+    /* Called with each row in the order of the file, a question's windows being one row, that
+     * of the first; what it points to is valid until it returns.  Non-zero ends with
+     * PEFT_ECANCELLED.  Not of peft_compare. */
+    int32_t (*on_row)(void *ctx, const peft_eval_row *row);
 } peft_eval_opts;
 /* One figure of an evaluation.  Names by task:
  * classification: accuracy, f1, precision, recall (means over the classes that

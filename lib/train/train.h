@@ -27,6 +27,10 @@ struct objective {
     /* Notes a batch's outputs [rows, cols] for the metrics; NULL: the loss is all. */
     int (*note)(struct measure *s, const struct batch *b, const float *output);
     void (*report)(struct measure *s, peft_evaluation *out);
+    /* What is told of the i-th row, whose terms begin at `first`; NULL: nothing more than its
+     * loss, or where there is a `note`, that one gives the rows. */
+    void (*row)(struct measure *s, const struct batch *b, const float *output, int64_t i,
+                int64_t first, peft_eval_row *row);
 };
 extern const struct objective objective_lm, objective_classify, objective_regress, objective_labels,
     objective_numbers, objective_tokens, objective_span, objective_reward, objective_masked,
@@ -260,11 +264,31 @@ struct measure {
     double sum;                     /* TASK_PAIR: differences */
     struct answers *answers;        /* TASK_SPAN */
     float *texts;                   /* TASK_MATCH: embeddings [texts, rows, dim], of length 1 */
+    /* with on_row, else NULL */
+    float *scores, *wanted;         /* [n] of a row, at least 1 */
+    int32_t *tags;                  /* TASK_TOKEN: of a batch's terms */
+    struct loss_term *losses;       /* TASK_MATCH: of all rows */
+    int rc;                         /* PEFT_ECANCELLED by on_row */
 };
 struct pair_of { double a, b; };
 int measure_new(struct measure *s);
 void measure_free(struct measure *s);
 void metric_add(peft_evaluation *out, const char *name, double value);
+/* --- eval_row.c: rows for on_row.  `most` is the size of the largest batch. */
+int rows_new(struct measure *s, const struct batch_size *most);
+int rows_note(struct measure *s, const struct objective *o, const struct batch *b, const float *z);
+void row_give(struct measure *s, peft_eval_row *row);
+void row_class(struct measure *s, const struct batch *b, const float *z, int64_t i, int64_t first,
+               peft_eval_row *row);
+void row_labels(struct measure *s, const struct batch *b, const float *z, int64_t i, int64_t first,
+                peft_eval_row *row);
+void row_numbers(struct measure *s, const struct batch *b, const float *z, int64_t i, int64_t first,
+                 peft_eval_row *row);
+void row_pair(struct measure *s, const struct batch *b, const float *z, int64_t i, int64_t first,
+              peft_eval_row *row);
+/* --- metric.c again */
+void row_tokens(struct measure *s, const struct batch *b, const float *z, int64_t i, int64_t first,
+                peft_eval_row *row);
 /* Of classes, from the confusion matrix. */
 int note_classes(struct measure *s, const struct batch *b, const float *z);
 void report_classes(struct measure *s, peft_evaluation *out);
