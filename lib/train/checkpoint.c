@@ -346,6 +346,8 @@ static int64_t copy_all(struct trainer *t, char *kept, int back)
     struct adapted *d;
     int64_t *position[] = { &t->step, &t->epoch, &t->index, &t->tokens_seen, &t->terms_seen }, n;
     for (size_t i = 0; i < ARRAY_LEN(position); i++) copy_stretch(&w, position[i], sizeof(int64_t));
+    copy_stretch(&w, &t->anchor.weight, sizeof(double));
+    copy_stretch(&w, &t->anchor.smooth, sizeof(double));
     for (int64_t i = 0; i < t->n_list; i++) {
         struct param *p = t->list[i].p;
         for (int k = 0; k < KINDS; k++) {
