@@ -743,6 +743,10 @@ typedef struct peft_dataset_opts {
                                  0 = 128, at most half a window's (max_len 0: 384) */
     int32_t label_all;        /* words with tags: 1 = every piece of a word has its tag, pieces
                                  after the first B-X as I-X; 0 = the first piece only */
+    const char *columns;      /* names of the file's own: "text=body,label=stars" reads column
+                                 "body" as "text"; NULL = as they are */
+    const char *table;        /* of an SQLite file: a table's name or a query; NULL = its only
+                                 table */
 } peft_dataset_opts;
 /* Reads JSONL or CSV (by its ending): messages, prompt/completion,
  * instruction/input/output, text, text/label, text/labels (several), tokens/tags

@@ -46,7 +46,7 @@ struct args {
     int32_t threads, no_map;
     const char *level, *blas, *quant, *compute;
 
-    const char *data, *eval, *system, *prefix;
+    const char *data, *eval, *system, *prefix, *columns, *table;
     int32_t max_len, train_on_prompt, limit, any_path;
     const char *augment, *objective;
     double scale, margin;

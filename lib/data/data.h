@@ -72,10 +72,17 @@ struct dataset {
     int32_t trainers;               /* alive: the rows must stay */
     uint64_t serial;                /* of these rows: no others have it while the process lives */
 };
+/* How rows of a file are read. */
+struct source_opts {
+    const char *columns;            /* "text=body,label=stars": new names of columns; or NULL */
+    const char *table;              /* of SQLite: its name, or a query; NULL = the only one */
+    int64_t limit;                  /* rows; 0 = all */
+};
 struct data_opts {
     int32_t max_len;                /* tokens an example; > 0 */
     int32_t vocab;                  /* ids must be below */
-    int32_t train_on_prompt, limit;
+    int32_t train_on_prompt;
+    struct source_opts source;
     int32_t causal;                 /* 0: encoder */
     int32_t seq2seq, start;         /* encoder-decoder, whose targets begin with token `start` */
     const char *prefix;             /* of every source text, or NULL */

@@ -164,13 +164,13 @@ static int read_all(struct loading *l)
 {
     const struct data_opts *o = l->e.o;
     json *row = NULL;
-    int rc = source_open(l->d->host, l->path, &l->source);
-    while (rc >= 0 && !(o->limit > 0 && l->read >= o->limit)) {
+    int rc = source_open(l->d->host, l->path, &o->source, &l->source);
+    while (rc >= 0) {
         rc = source_next(l->source, &row, &l->line);
         if (rc <= 0) break;
         rc = read_row(l, row);
         json_free(row);
-        if (rc < 0) fail_in(rc, "%s line %lld: ", l->path, (long long)l->line);
+        if (rc < 0) source_fail(l->source, rc);
         l->read++;
     }
     if (rc >= 0 && l->d->n == 0) rc = nothing_left(l);
