@@ -781,6 +781,11 @@ PEFT_API int32_t peft_dataset_split(peft_dataset *data, double share,
  * PEFT_EARG for no rows and for one that there is not. */
 PEFT_API int32_t peft_dataset_subset(const peft_dataset *data, const int64_t *rows, int64_t n,
                                      peft_dataset **out);
+/* A data set of all rows of `data` and n rows of `other`, chosen by seed: old rows that are
+ * repeated while new ones are learned (replay).  It shares them, and all three are freed in any
+ * order.  PEFT_EARG for data of other models, tasks or labels, PEFT_ESTATE for mixtures. */
+PEFT_API int32_t peft_dataset_mix(const peft_dataset *data, const peft_dataset *other, int64_t n,
+                                  uint64_t seed, peft_dataset **out);
 typedef struct peft_dataset_stats {
     size_t size;
     char schema[32];          /* "messages", "text-label", ... */

@@ -241,6 +241,12 @@ class Dataset(_Handle):
                                        ctypes.byref(out)))
         return Dataset(out, self._owner)
 
+    def mix(self, other, rows, seed=0):
+        """A data set of all rows and some of another, chosen by seed (replay)."""
+        out = ctypes.c_void_p()
+        _check(lib.peft_dataset_mix(self._c, other._c, rows, seed, ctypes.byref(out)))
+        return Dataset(out, self._owner)
+
     @property
     def info(self):
         out = _api.DatasetStats()

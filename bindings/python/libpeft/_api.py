@@ -222,6 +222,7 @@ peft_dataset_load i32 p s p p
 peft_dataset_free - p
 peft_dataset_split i32 p f64 u64 p
 peft_dataset_subset i32 p p i64 p
+peft_dataset_mix i32 p p i64 u64 p
 peft_dataset_info i32 p p
 peft_dataset_label s p i32
 peft_trainer_new i32 p p p p
