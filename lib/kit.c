@@ -2,7 +2,10 @@
  * it with the library as lib/all.c makes it, as one program or one shared library. */
 
 #include "prep/fields.c"
+#include "prep/files.c"
 #include "prep/flow.c"
+#include "prep/keys.c"
+#include "prep/split.c"
 #include "judge/bootstrap.c"
 #include "judge/overlap.c"
 #include "judge/score.c"

@@ -264,7 +264,8 @@ static void test_together(void)
 /* Every allocation that can fail, does. */
 static void test_memory(void)
 {
-    const char *path = rows_of(40, 5, 2);
+    char path[256];
+    snprintf(path, sizeof path, "%s", rows_of(40, 5, 2));
     peft_load_opts host = kit_opts();
     peft_source_opts s = { .size = sizeof s, .host = &host, .threads = 1 };
     peft_split_opts o = { .size = sizeof o, .source = &s, .group = "user", .group_text = 1,
