@@ -14,6 +14,8 @@ int source_open(struct host *h, const char *path, struct row_source **out);
 /* 1 = a row, which the caller frees; 0 = end of file; < 0 failure, named by
  * file and line. */
 int source_next(struct row_source *s, json **row, int64_t *line);
+/* The row as JSON text, valid until the next call. */
+int source_next_text(struct row_source *s, const char **text, int64_t *n, int64_t *line);
 /* The beginning of the present row for a message. */
 const char *source_excerpt(struct row_source *s);
 void source_close(struct row_source *s);

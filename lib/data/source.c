@@ -237,10 +237,9 @@ static const char *record_text(const struct row_source *s, int64_t *n)
     return s->csv ? s->text.data : s->line;
 }
 
-int source_next(struct row_source *s, json **row, int64_t *line)
+int source_next_text(struct row_source *s, const char **text, int64_t *n, int64_t *line)
 {
     int rc;
-    *row = NULL;
     *line = 0;
     if (s->csv) {
         rc = next_record(s, line);
@@ -249,9 +248,17 @@ int source_next(struct row_source *s, json **row, int64_t *line)
         while (rc > 0 && is_blank(s->line, s->n));
         *line = s->number;
     }
-    if (rc <= 0) return rc;
+    if (rc > 0) *text = record_text(s, n);
+    return rc;
+}
+
+int source_next(struct row_source *s, json **row, int64_t *line)
+{
+    const char *text;
     int64_t n;
-    const char *text = record_text(s, &n);
+    *row = NULL;
+    int rc = source_next_text(s, &text, &n, line);
+    if (rc <= 0) return rc;
     rc = json_parse(text, n, "JSON", row);
     if (rc < 0) return fail_in(rc, "%s line %lld: ", s->path, (long long)*line);
     if (json_kind(*row) != JSON_OBJECT) {

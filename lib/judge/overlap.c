@@ -8,6 +8,7 @@
 
 #include "text/unicode.h"
 #include "judge/figure.h"
+#include "train/train.h"
 
 /* ------------------------------------------------------- characters and words */
 
