@@ -57,6 +57,12 @@ static int put_json(const struct trainer *t, const char *path)
                (long long)div_up(busy ? t->index0 : t->index, t->how.parts),
                (long long)t->tokens_seen,
                (long long)t->terms_seen);
+    if (t->anchor.d) {
+        buf_puts(&b, ",\n  \"anchor_weight\": ");
+        buf_real(&b, t->anchor.weight);
+        buf_puts(&b, ",\n  \"drift\": ");
+        buf_real(&b, t->anchor.smooth);
+    }
     for (int i = 0; i < (int)ARRAY_LEN(fingerprint_names); i++)
         buf_printf(&b, ",\n  \"%s\": %lld", fingerprint_names[i], (long long)fingerprint(t, i));
     buf_puts(&b, "\n}\n");
@@ -160,7 +166,7 @@ int trainer_save(struct trainer *t, const char *dir)
 
 /* --- reading */
 
-struct position { int64_t step, epoch, index, tokens_seen, terms_seen; };
+struct position { int64_t step, epoch, index, tokens_seen, terms_seen; double weight, drift; };
 
 /* Batches of an epoch, in which a checkpoint counts: a memory limit may cut them into parts. */
 static int64_t count_batches(const struct trainer *t, int64_t epoch)
@@ -209,6 +215,10 @@ static int read_json(const struct trainer *t, const char *path, struct position 
                       fingerprint_names[i], (long long)found, (long long)fingerprint(t, i));
         rc = MIN(rc, 0);
     }
+    p->weight = rc ? 0 : json_number(json_get(j, "anchor_weight"), 0);
+    p->drift = rc ? 0 : json_number(json_get(j, "drift"), -1);
+    if (!rc && t->anchor.d && !(p->weight > 0 && p->weight < 1e10 && p->drift >= 0))
+        rc = fail(PEFT_ESTATE, "the checkpoint was made without an anchor, this run has one");
     if (!rc) rc = check_position(t, p);
     json_free(j);
     return rc;
@@ -308,6 +318,7 @@ static int resume(struct trainer *t, const char *dir)
     t->index = MIN(p.index * t->how.parts, batcher_count(t->batcher, p.epoch));
     t->tokens_seen = p.tokens_seen;
     t->terms_seen = p.terms_seen;
+    if (t->anchor.d) t->anchor.weight = p.weight, t->anchor.smooth = p.drift;
     return PEFT_OK;
 }
 
@@ -335,6 +346,8 @@ static int64_t copy_all(struct trainer *t, char *kept, int back)
     struct adapted *d;
     int64_t *position[] = { &t->step, &t->epoch, &t->index, &t->tokens_seen, &t->terms_seen }, n;
     for (size_t i = 0; i < ARRAY_LEN(position); i++) copy_stretch(&w, position[i], sizeof(int64_t));
+    copy_stretch(&w, &t->anchor.weight, sizeof(double));
+    copy_stretch(&w, &t->anchor.smooth, sizeof(double));
     for (int64_t i = 0; i < t->n_list; i++) {
         struct param *p = t->list[i].p;
         for (int k = 0; k < KINDS; k++) {
