@@ -51,6 +51,56 @@ static void test_dataset(void)
     peft_model_free(m);
 }
 
+static double loss_of(peft_model *m, const peft_dataset *d)
+{
+    peft_evaluation e = { .size = sizeof(e) };
+    OK(peft_eval(m, d, NULL, &e));
+    return e.loss * (double)e.tokens;
+}
+
+static void test_subset(void)
+{
+    static const int64_t rows[] = { 7, 2, 2, 0 }, again[] = { 3, 1 }, none[] = { 1, 10 };
+    peft_model *m = load(base);
+    peft_dataset *d = data(m, rows_file()), *part = NULL, *more = NULL, *one = NULL;
+    peft_dataset_stats s = { .size = sizeof(s) };
+    peft_row r = { .size = sizeof(r) };
+    double sum = 0;
+    OK(peft_dataset_subset(d, rows, 4, &part));
+    OK(peft_dataset_subset(part, again, 2, &more));     /* of a subset */
+    for (int64_t i = 0; i < 4; i++) {
+        OK(peft_dataset_row(part, i, &r));
+        CHECK_EQ(r.line, rows[i] + 1);
+        OK(peft_dataset_subset(d, rows + i, 1, &one));
+        sum += loss_of(m, one);
+        peft_dataset_free(one);
+    }
+    CHECK_NEAR(loss_of(m, part), sum, 1e-4);
+    peft_dataset_info(part, &s);
+    CHECK(s.rows == 4 && s.min_len == 4 && s.max_len == 7);
+    CHECK_STR(s.schema, "input_ids");
+    peft_dataset_info(d, &s);
+    CHECK_EQ(s.rows, 10);
+    REFUSED(peft_dataset_subset(d, none, 2, &one), PEFT_EARG);
+    CHECK(!one);
+    REFUSED(peft_dataset_subset(d, rows, 0, &one), PEFT_EARG);
+    REFUSED(peft_dataset_subset(part, rows, 1, &one), PEFT_EARG);
+    peft_train_opts o = { .size = sizeof(o), .batch = 2, .steps = 2 };
+    peft_trainer *t = NULL;
+    OK(peft_trainer_new(m, part, &o, &t));
+    OK(peft_dataset_subset(d, rows, 1, &one));          /* a trainer alive is no hindrance */
+    OK(peft_train_step(t, NULL));
+    OK(peft_train_step(t, NULL));
+    peft_trainer_free(t);
+    peft_dataset_free(one);
+    peft_dataset_free(d);                               /* in any order */
+    peft_dataset_free(part);
+    OK(peft_dataset_row(more, 1, &r));
+    CHECK(r.line == 3 && r.n == 6);
+    peft_dataset_free(more);
+    peft_model_free(m);
+}
+
 static void test_dataset_options(void)
 {
     peft_model *m = load(base);
@@ -563,6 +613,7 @@ int main(void)
     kit_begin();
     snprintf(base, sizeof(base), "%s", make_model("base", 1));
     RUN(test_dataset);
+    RUN(test_subset);
     RUN(test_dataset_options);
     RUN(test_training);
     RUN(test_profile);
