@@ -59,13 +59,14 @@ bool has_ending(const char *path, const char *endings)
 /* --- rows */
 
 #define TEXT_ENDINGS ".txt.md.markdown.text"
-enum { FOLDER_DEPTH = 16 };
+enum { FOLDER_DEPTH = 16, CHUNK_LEAST = 16 };
 struct texts {
     bool folder, ended;             /* ended: the present file is read */
     struct buf path;
     struct buf list;                /* of char *: the files' paths below the folder */
     char *name;                     /* of the present file */
     int64_t next, number;           /* in `list`; the paragraph's first line */
+    int64_t from;                   /* of `part`: what is not in a row yet */
     struct buf text, part;          /* a row's text; the paragraph that did not fit into it */
 };
 
@@ -156,11 +157,11 @@ static int picture_row(struct row_source *s)
 /* Where n bytes of text are cut, so that at most `most` of them come before. */
 static int64_t cut_at(const char *text, int64_t n, int64_t most)
 {
-    int64_t at = MIN(n, most);
+    int64_t at = most;
     if (n <= most) return n;
     while (at > most / 2 && !is_space(text[at])) at--;
-    if (at <= most / 2) at = most;
-    while (at > 1 && ((unsigned char)text[at] & 0xc0) == 0x80) at--;
+    if (at > most / 2) return at;
+    for (at = most; ((unsigned char)text[at] & 0xc0) == 0x80;) at--;
     return at;
 }
 
@@ -169,18 +170,18 @@ static int64_t cut_at(const char *text, int64_t n, int64_t most)
 static bool take_part(struct row_source *s)
 {
     struct texts *t = s->own;
-    int64_t most = s->o.chunk, n = t->part.n;
-    while (n > 0 && is_space(t->part.data[n - 1])) n--;
+    int64_t most = s->o.chunk ? MAX(s->o.chunk, CHUNK_LEAST) : 0, n = t->part.n - t->from;
+    const char *from = t->part.data + t->from;
+    while (n > 0 && is_space(from[n - 1])) n--;
     if (n > 0 && most && t->text.n && t->text.n + 2 + n > most) return true;
-    if (most) n = cut_at(t->part.data, n, most);
+    if (most) n = cut_at(from, n, most);
     if (n > 0) {
         if (!t->text.n) s->line = t->number;
         buf_puts(&t->text, t->text.n ? "\n\n" : "");
-        buf_put(&t->text, t->part.data, n);
+        buf_put(&t->text, from, n);
     }
-    while (n < t->part.n && is_space(t->part.data[n])) n++;
-    t->part.n -= n;
-    if (t->part.n) memmove(t->part.data, t->part.data + n, (size_t)t->part.n);
+    for (t->from += n; t->from < t->part.n && is_space(t->part.data[t->from]);) t->from++;
+    if (t->from == t->part.n) t->from = t->part.n = 0;
     return t->text.n && !most;
 }
 

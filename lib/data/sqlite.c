@@ -16,7 +16,7 @@ static bool sqlite_knows(const char *head, int64_t n)
 #ifdef PEFT_SQLITE
 #include <sqlite3.h>
 
-struct database { sqlite3 *db; sqlite3_stmt *rows; };
+struct database { sqlite3 *db; sqlite3_stmt *rows; bool denied; };
 
 static int sqlite_failed(const struct row_source *s, const char *what)
 {
@@ -28,9 +28,12 @@ static int sqlite_failed(const struct row_source *s, const char *what)
 static int only_reading(void *ctx, int action, const char *a, const char *b, const char *c,
                         const char *e)
 {
-    (void)ctx, (void)a, (void)b, (void)c, (void)e;
-    return action == SQLITE_SELECT || action == SQLITE_READ || action == SQLITE_FUNCTION ||
-           action == SQLITE_RECURSIVE ? SQLITE_OK : SQLITE_DENY;
+    struct database *d = ctx;
+    (void)a, (void)b, (void)c, (void)e;
+    bool fine = action == SQLITE_SELECT || action == SQLITE_READ || action == SQLITE_FUNCTION ||
+                action == SQLITE_RECURSIVE;
+    d->denied = d->denied || !fine;
+    return fine ? SQLITE_OK : SQLITE_DENY;
 }
 
 /* "file:PATH?immutable=1": a file that nobody changes needs no locks.  One with
@@ -108,10 +111,10 @@ static int sqlite_open(struct row_source *s)
     int rc = open_database(s);
     if (rc == PEFT_OK) rc = write_query(s);
     if (rc < 0) return rc;
-    sqlite3_set_authorizer(d->db, only_reading, NULL);
+    sqlite3_set_authorizer(d->db, only_reading, d);
     int failed = sqlite3_prepare_v2(d->db, buf_str(&s->row), -1, &d->rows, &rest);
     while (!failed && (is_space(*rest) || *rest == ';')) rest++;
-    if (failed == SQLITE_AUTH || (!failed && (*rest || !sqlite3_column_count(d->rows))))
+    if (d->denied || (!failed && (*rest || !sqlite3_column_count(d->rows))))
         return fail(PEFT_EARG, "%s: \"%.100s\": expected one SELECT", s->path, s->o.table);
     if (!failed) return PEFT_OK;
     if (failed != SQLITE_ERROR || !s->o.table || strchr(s->o.table, ' '))
