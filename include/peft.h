@@ -778,6 +778,16 @@ PEFT_API void peft_dataset_free(peft_dataset *data);
 /* Moves a share (0..1) of the rows, chosen by seed, into *eval. */
 PEFT_API int32_t peft_dataset_split(peft_dataset *data, double share,
                                     uint64_t seed, peft_dataset **eval);
+/* A data set of the n rows `rows` (0-based), in this order; a row may be repeated.  Tokens
+ * and pictures are shared with `data`, which keeps its rows; either may be freed first.
+ * PEFT_EARG for no rows and for one that there is not. */
+PEFT_API int32_t peft_dataset_subset(const peft_dataset *data, const int64_t *rows, int64_t n,
+                                     peft_dataset **out);
+/* A data set of all rows of `data` and n rows of `other`, chosen by seed: old rows that are
+ * repeated while new ones are learned (replay).  It shares them, and all three are freed in any
+ * order.  PEFT_EARG for data of other models, tasks or labels, PEFT_ESTATE for mixtures. */
+PEFT_API int32_t peft_dataset_mix(const peft_dataset *data, const peft_dataset *other, int64_t n,
+                                  uint64_t seed, peft_dataset **out);
 typedef struct peft_dataset_stats {
     size_t size;
     char schema[32];          /* "messages", "text-label", ... */
@@ -833,7 +843,8 @@ PEFT_API int32_t peft_adapter_init_eva(peft_model *model, const char *name,
 typedef struct peft_train_opts {
     size_t size;
     const char *optimizer;    /* NULL = "adamw" */
-    const char *schedule;     /* NULL = "cosine"; "linear", "constant" */
+    const char *schedule;     /* NULL = "cosine"; "linear", "constant"; "exponential": rises from
+                                 lr / sqrt(1000) to lr * sqrt(1000), to find one (Smith 2017) */
     float lr;                 /* 0 = the adapter method's (LoRA 2e-4), 1e-3 a head,
                                  5e-3 biases and norms alone (BitFit), 2e-5 the rest */
     float beta1, beta2, eps;  /* 0 = 0.9, 0.999, 1e-8 */
@@ -879,6 +890,12 @@ typedef struct peft_train_opts {
                                  file for other weights, data, settings or kernels is never
                                  used; one that is no cache is PEFT_EFORMAT */
     int64_t cache_file_limit; /* bytes of it; 0 = as many as it takes */
+    peft_dataset *anchor;     /* texts on which a language model shall stay as it is when the run
+                                 begins, or NULL: each step adds anchor_weight times the mean of
+                                 KL(before || now) a token of one of its rows */
+    float anchor_weight;      /* 0 = 1 */
+    float drift_bound;        /* nats a token, > 0: the weight rises while that KL is above, and
+                                 falls while it is below */
 } peft_train_opts;
 enum {
     PEFT_RECOMPUTE_AUTO = 0,   /* as CHEAP */
@@ -898,6 +915,7 @@ typedef struct peft_step {
     int64_t tokens_seen;       /* since the run began */
     double seconds;            /* this step's own */
     int32_t more;              /* run_for: 1 = the budget ended within the step */
+    double drift, drift_weight; /* with an anchor: KL on this step's row, and its weight */
 } peft_step;
 typedef struct peft_plan {
     size_t size;
@@ -917,6 +935,7 @@ typedef struct peft_plan {
                                  cheap; -1 = nothing is */
     int64_t memory_least;     /* the smallest memory_limit that works; 0 = none was given */
     char choice[240];         /* with a limit: what was chosen, in words */
+    int64_t tokens;           /* of all steps, as often as they are read */
 } peft_plan;
 
 /* Prepares a run; the model and the data set must outlive it.  Copies of the
@@ -991,6 +1010,34 @@ PEFT_API int32_t peft_trainer_save(const peft_trainer *trainer, const char *dir)
 /* Into a trainer made with the same model, data and options; the further run
  * has the bits of one that was never interrupted. */
 PEFT_API int32_t peft_trainer_resume(peft_trainer *trainer, const char *dir);
+/* The same in memory: keeps a copy of weights, optimizer states and position in place of
+ * the last one, and puts it back, as often as wanted, bit for bit; steps after it have the
+ * bits that those after keep had.  It takes 4 bytes a trained number and its optimizer
+ * states until the trainer ends.  The last evaluation, which a saved adapter's README.md
+ * tells, comes back too.  PEFT_ESTATE while a step is in flight, and when nothing was kept. */
+PEFT_API int32_t peft_trainer_keep(peft_trainer *trainer);
+PEFT_API int32_t peft_trainer_back(peft_trainer *trainer);
+
+/* What an evaluation found of one row.  Fields that are not of its task are 0 or NULL. */
+typedef struct peft_eval_row {
+    size_t size;
+    int64_t row, line;        /* in the data set, from 0; in its file, from 1 */
+    int64_t terms, right;     /* of its loss: tokens that count, windows of a question, else 1;
+                                 and those of them where the likeliest is the right one */
+    double loss;              /* the sum of its terms */
+    int32_t label, said;      /* classification: the true class, and the likeliest */
+    int32_t n;                /* classes, labels, or numbers that the head gives; else 0 */
+    const float *scores;      /* [n] the probability of each class or label, or the numbers;
+                                 embeddings with scores: the cosine */
+    const float *wanted;      /* [n] of several labels (0 or 1) and of numbers, else NULL */
+    const int32_t *labels, *tags; /* [terms] of tokens: the true classes and the likeliest */
+    int64_t chunks_right, chunks_said, chunks; /* tokens, as in seqeval */
+    double margin;            /* reward: of the better text less that of the worse */
+    double exact, f1;         /* questions: 0..1, of */
+    const char *answer;       /* what was said: bytes of the context, NULL = there is none */
+    int64_t answer_n;
+    int64_t rank;             /* embeddings: of the row's own second text among all, from 1 */
+} peft_eval_row;
 
 typedef struct peft_eval_opts {
     size_t size;
@@ -1002,6 +1049,10 @@ typedef struct peft_eval_opts {
     double no_answer;         /* questions: there is none when its score (a sum of two
                                  logits) exceeds the best answer's by more */
     const char *objective;    /* as in peft_train_opts, whose default scale and margin it has */
+    /* Called with each row in the order of the file, a question's windows being one row, that
+     * of the first; what it points to is valid until it returns.  Non-zero ends with
+     * PEFT_ECANCELLED.  Not of peft_compare. */
+    int32_t (*on_row)(void *ctx, const peft_eval_row *row);
 } peft_eval_opts;
 /* One figure of an evaluation.  Names by task:
  * classification: accuracy, f1, precision, recall (means over the classes that

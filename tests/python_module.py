@@ -54,6 +54,7 @@ def test_train_save_load():
         data = model.dataset(IDS)
         test = data.split(0.2, seed=1)
         assert len(data) == 16 and len(test) == 4
+        assert len(data.subset([3, 3, 0])) == 3
         before = model.evaluate(data).loss
         trainer = model.trainer(data, epochs=5, lr=1e-2)
         plan = trainer.plan
@@ -132,6 +133,10 @@ def test_classes():
             pass
         result = model.evaluate(data)
         assert sum(map(sum, result.confusion)) == 12
+        each = model.evaluate(data, rows=True).each
+        assert [r.row for r in each] == list(range(12))
+        assert abs(sum(r.loss for r in each) / 12 - result.loss) < 1e-9
+        assert all(abs(sum(r.scores) - 1) < 1e-5 for r in each)
         assert len(model.forward([5, 30, 40, 7])) == 2
 
 

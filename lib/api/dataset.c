@@ -52,6 +52,27 @@ int32_t peft_dataset_split(peft_dataset *data, double share, uint64_t seed, peft
     return rc;
 }
 
+int32_t peft_dataset_subset(const peft_dataset *data, const int64_t *rows, int64_t n,
+                            peft_dataset **out)
+{
+    ARG(data && rows && out, "no data set, rows or place for their data set given");
+    struct dataset *part = NULL;
+    int rc = data_subset(dataset_of(data), rows, n, &part);
+    *out = (peft_dataset *)part;
+    return rc;
+}
+
+int32_t peft_dataset_mix(const peft_dataset *data, const peft_dataset *other, int64_t n,
+                         uint64_t seed, peft_dataset **out)
+{
+    ARG(data && other && out, "no data sets or place for the result given");
+    struct dataset *all = NULL;
+    *out = NULL;
+    int rc = data_mix(dataset_of(data), dataset_of(other), n, seed, &all);
+    if (!rc) *out = (peft_dataset *)all;
+    return rc;
+}
+
 static int compare(const void *a, const void *b)
 {
     int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;

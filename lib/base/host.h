@@ -51,6 +51,7 @@ struct writer;                        /* errors are sticky until commit */
 int writer_open(struct host *h, const char *path, struct writer **out);
 void writer_put(struct writer *w, const void *data, int64_t n);   /* buffered */
 int64_t writer_at(const struct writer *w);             /* bytes so far */
+int writer_finish(struct writer *w);  /* all is on the disk, under the temporary name */
 int writer_commit(struct writer *w);  /* frees w; on failure the old file stays */
 void writer_abort(struct writer *w);                   /* NULL allowed */
 int file_write(struct host *h, const char *path, const void *data, int64_t n);

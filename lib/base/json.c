@@ -538,6 +538,17 @@ int json_int(const json *obj, const char *path, int64_t lo, int64_t hi, int64_t 
     return 1;
 }
 
+int json_set_string(json *string, const char *s, int64_t n)
+{
+    char *copy = n < INT64_MAX ? cJSON_malloc((size_t)n + 1) : NULL;
+    if (!copy) return fail(PEFT_ENOMEM, "out of memory for a string of %lld bytes", (long long)n);
+    memcpy(copy, s, (size_t)n);
+    copy[n] = 0;
+    cJSON_free(string->valuestring);
+    string->valuestring = copy;
+    return PEFT_OK;
+}
+
 void json_write(struct buf *b, const json *j)
 {
     const char *between = "";

@@ -48,6 +48,9 @@ int json_bool(const json *j, int absent);
  * < 0 = PEFT_EFORMAT with the path, what was found and what was expected. */
 int json_int(const json *obj, const char *path, int64_t lo, int64_t hi, int64_t *out);
 
+/* Changes what a string holds, to n bytes of UTF-8 without NUL. */
+int json_set_string(json *string, const char *s, int64_t n);
+
 /* Appends the value as JSON text; the depth is that of the parse, at most 64. */
 void json_write(struct buf *b, const json *j);
 

@@ -194,7 +194,11 @@ tensor *g_slice_rows(graph *g, tensor *x, int64_t first, int64_t n);
 tensor *g_put_rows(graph *g, tensor *x, tensor *b, int64_t first);
 tensor *g_cache(graph *g, tensor *x, float *cache, const int32_t *at, int64_t rows);
 /* What a loss reports beside its value; sums over the run. */
-struct loss_stats { double loss; int64_t count, hits; };
+struct loss_stats {
+    double loss;
+    int64_t count, hits;
+    struct loss_term { double loss; int right; } *each;     /* of the graph's terms, or NULL */
+};
 /* Language-model head, softmax and cross entropy in one: rows[n] of h (NULL: all n) are
  * multiplied with w [V,D] in chunks, so [N,V] never exists.  Value [1,1] =
  * scale * sum of -log p(target); the gradient of h, and of w when it trains,

@@ -121,6 +121,11 @@ void op_reduce(const struct tensor *t, const struct run *r, int k, const float *
 void op_loss_shape(struct tensor *t);
 void op_loss(const struct tensor *t, float scale, double sum, int64_t count, int64_t hits,
              struct loss_stats *stats);
+/* Term i of it, for those who want each. */
+static inline void op_term(struct loss_stats *stats, int64_t i, double loss, int right)
+{
+    if (stats && stats->each) stats->each[i] = (struct loss_term){ loss, right };
+}
 /* Checks for shape(); each fails with what was found. */
 int op_same(const struct tensor *a, const struct tensor *b);
 int op_vector(const struct tensor *v, int64_t cols);           /* v is [1, cols] */

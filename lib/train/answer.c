@@ -30,6 +30,7 @@ struct answers {
     double f1[2], exact[2];         /* sums: with an answer, without */
     int64_t count[2];
     struct buf said, wanted;
+    peft_eval_row row;
 };
 
 int answers_new(struct measure *s)
@@ -134,7 +135,26 @@ static int finish_question(struct measure *s)
     a->exact[!q->n_answers] += exact;
     a->count[!q->n_answers]++;
     a->question = NULL;
-    return rc;
+    a->row.exact = exact;
+    a->row.f1 = f1;
+    a->row.answer = none || a->end == a->begin ? NULL : q->context + a->begin;
+    a->row.answer_n = a->row.answer ? a->end - a->begin : 0;
+    row_give(s, &a->row);
+    return rc ? rc : s->rc;
+}
+
+static void note_window(struct measure *s, const struct batch *b, int64_t i)
+{
+    peft_eval_row *row = &s->answers->row;
+    if (!s->stats.each) return;
+    row->loss += s->stats.each[i].loss;
+    row->right += s->stats.each[i].right;
+    row->terms++;
+    if (s->d->rows[b->example[i]].question) return;
+    row->row = b->example[i];
+    row->exact = row->f1 = (double)row->right;
+    row_give(s, row);
+    *row = (peft_eval_row){ 0 };
 }
 
 int note_spans(struct measure *s, const struct batch *b, const float *z)
@@ -145,15 +165,20 @@ int note_spans(struct measure *s, const struct batch *b, const float *z)
         const struct example *x = &s->d->rows[b->example[i]];
         const struct question *q = x->question;
         struct span_score best;
-        if (!q) continue;
+        if (!q) {
+            note_window(s, b, i);
+            continue;
+        }
         if (q != a->question) {
             int rc = finish_question(s);
             if (rc) return rc;
             a->question = q;
+            a->row = (peft_eval_row){ .row = b->example[i] };
             a->score = -INFINITY;
             a->none = INFINITY;
             a->begin = a->end = 0;
         }
+        note_window(s, b, i);
         const float *row = z + 2 * (int64_t)b->start[i];
         int64_t n = MIN(x->n - x->before, q->n - x->first);
         a->none = MIN(a->none, row[0] + row[1]);

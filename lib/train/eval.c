@@ -58,7 +58,9 @@ static int run_batch(struct eval *e, const struct batch *b)
     struct tensor *y = o->loss(&p, b, x, 1.0f, &s->stats);
     if (y) graph_keep(y);
     rc = graph_forward(p.g);
-    return rc || !o->note ? rc : o->note(s, b, tensor_f32(x));
+    const float *z = o->note ? tensor_f32(x) : NULL;
+    if (!rc && o->note) rc = o->note(s, b, z);
+    return rc ? rc : rows_note(s, o, b, z);
 }
 
 static int run_all(struct eval *e)
@@ -152,10 +154,16 @@ int eval_run(struct model *m, const struct dataset *d, const peft_eval_opts *o,
     if (!rc) rc = rope_reserve(m, d->max_len);
     if (!rc) rc = measure_new(&s);
     if (!rc) rc = batcher_new(d, &bo, &e.batcher);
+    if (!rc) {
+        struct batch_size most;
+        batcher_max(e.batcher, 1, &most);
+        rc = rows_new(&s, &most);
+    }
     if (!rc) rc = fit_room(&e, bo.batch);
     if (!rc) rc = take_prefix(&e, m, d);
     if (!rc) rc = run_all(&e);
     if (!rc) report(&s, objective, out);
+    if (!rc) rc = s.rc;
     if (!rc) card_metrics(m, out);
     out->seconds = os_seconds() - begin;
     batcher_free(e.batcher);

@@ -23,6 +23,10 @@ void measure_free(struct measure *s)
     mem_free(&s->host->mem, s->is);
     mem_free(&s->host->mem, s->x);
     mem_free(&s->host->mem, s->texts);
+    mem_free(&s->host->mem, s->stats.each);
+    mem_free(&s->host->mem, s->scores);
+    mem_free(&s->host->mem, s->tags);
+    mem_free(&s->host->mem, s->losses);
     answers_free(s);
 }
 
@@ -237,25 +241,46 @@ static int step_chunk(struct chunk *was, struct chunk now, int64_t i, struct chu
     return ends;
 }
 
+/* Adds the chunks of the tokens [from, to), of one text: right, said, true. */
+static void note_chunks(const struct measure *s, const struct batch *b, const float *z,
+                        int64_t from, int64_t to, int64_t chunks[3])
+{
+    struct chunk is = { 'O', "", 0 }, said = is, ended[2];
+    for (int64_t row = from; row <= to; row++) {
+        int64_t label = row == to ? -1 : b->target[row];
+        int64_t best = row == to ? -1 : best_of(z + row * s->n, s->n);
+        int a = step_chunk(&is, tag_of(s, label), row, &ended[0]);
+        int c = step_chunk(&said, tag_of(s, best), row, &ended[1]);
+        chunks[0] += a && c && ended[0].begin == ended[1].begin &&
+                     !strcmp(ended[0].type, ended[1].type);
+        chunks[1] += c;
+        chunks[2] += a;
+    }
+}
+
 int note_tokens(struct measure *s, const struct batch *b, const float *z)
 {
-    int64_t row = 0;
-    for (int64_t t = 0; t < b->n_seq; t++) {
-        struct chunk is = { 'O', "", 0 }, said = is, ended[2];
-        for (int last = 0; !last; row += !last) {
-            last = row >= b->n_target || b->rows[row] >= b->start[t + 1];
-            int64_t label = last ? -1 : b->target[row];
-            int64_t best = last ? -1 : best_of(z + row * s->n, s->n);
-            if (!last) note_class(s, label, best);
-            int a = step_chunk(&is, tag_of(s, label), row, &ended[0]);
-            int c = step_chunk(&said, tag_of(s, best), row, &ended[1]);
-            s->chunks[0] += a && c && ended[0].begin == ended[1].begin &&
-                            !strcmp(ended[0].type, ended[1].type);
-            s->chunks[1] += c;
-            s->chunks[2] += a;
-        }
+    for (int64_t t = 0, row = 0, from = 0; t < b->n_seq; t++, from = row) {
+        for (; row < b->n_target && b->rows[row] < b->start[t + 1]; row++)
+            note_class(s, b->target[row], best_of(z + row * s->n, s->n));
+        note_chunks(s, b, z, from, row, s->chunks);
     }
     return PEFT_OK;
+}
+
+void row_tokens(struct measure *s, const struct batch *b, const float *z, int64_t i, int64_t first,
+                peft_eval_row *row)
+{
+    int64_t chunks[3] = { 0 };
+    (void)i;
+    for (int64_t k = 0; k < row->terms; k++)
+        s->tags[k] = (int32_t)best_of(z + (first + k) * s->n, s->n);
+    note_chunks(s, b, z, first, first + row->terms, chunks);
+    row->labels = b->target + first;
+    row->tags = s->tags;
+    row->chunks_right = chunks[0];
+    row->chunks_said = chunks[1];
+    row->chunks = chunks[2];
 }
 
 void report_tokens(struct measure *s, peft_evaluation *out)

@@ -38,6 +38,8 @@ int note_texts(struct measure *s, const struct batch *b, const float *x)
         float *to = s->texts + (i / b->n_rows * n + b->example[i % b->n_rows]) * dim;
         s->m->compute.k->axpy(to, x + i * dim, (float)(1 / length(s, x + i * dim)), 0, dim);
     }
+    for (int64_t i = 0; s->losses && i < b->n_rows; i++)
+        s->losses[b->example[i]] = s->stats.each[i];
     return PEFT_OK;
 }
 
@@ -87,6 +89,9 @@ void report_texts(struct measure *s, peft_evaluation *out)
             ten += rank <= 10;
             reciprocal += rank <= 10 ? 1.0 / (double)rank : 0;
             gain += rank <= 10 ? 1.0 / log2(1.0 + (double)rank) : 0;
+            if (!s->losses) continue;
+            row_give(s, &(peft_eval_row){ .row = i, .terms = 1, .right = s->losses[i].right,
+                                          .loss = s->losses[i].loss, .rank = rank });
         }
         metric_add(out, "ndcg_10", gain / (double)n);
         metric_add(out, "mrr_10", reciprocal / (double)n);

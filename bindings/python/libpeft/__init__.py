@@ -102,6 +102,19 @@ def _options(kind, options):
     return kind(**{k: v.encode() if isinstance(v, str) else v for k, v in options.items()})
 
 
+def _evaluated(row):
+    """A row of an evaluation, whose arrays become lists."""
+    result = _record(row)
+    for name, kind, n in (("scores", ctypes.c_float, row.n), ("wanted", ctypes.c_float, row.n),
+                          ("labels", ctypes.c_int32, row.terms),
+                          ("tags", ctypes.c_int32, row.terms)):
+        at = getattr(row, name)
+        setattr(result, name, list((kind * n).from_address(at)) if at else None)
+    result.answer = ctypes.string_at(row.answer, row.answer_n).decode("utf-8", "replace") \
+        if row.answer else None
+    return result
+
+
 def _record(struct):
     """A result struct as plain Python values."""
     values = {name: getattr(struct, name) for name, _ in struct._fields_ if name != "size"}
@@ -218,6 +231,20 @@ class Dataset(_Handle):
         """Moves a share of the rows into a data set that is returned."""
         out = ctypes.c_void_p()
         _check(lib.peft_dataset_split(self._c, share, seed, ctypes.byref(out)))
+        return Dataset(out, self._owner)
+
+    def subset(self, rows):
+        """A data set of these rows, by number, which shares them; a row may be repeated."""
+        rows = list(rows)
+        out = ctypes.c_void_p()
+        _check(lib.peft_dataset_subset(self._c, (ctypes.c_int64 * len(rows))(*rows), len(rows),
+                                       ctypes.byref(out)))
+        return Dataset(out, self._owner)
+
+    def mix(self, other, rows, seed=0):
+        """A data set of all rows and some of another, chosen by seed (replay)."""
+        out = ctypes.c_void_p()
+        _check(lib.peft_dataset_mix(self._c, other._c, rows, seed, ctypes.byref(out)))
         return Dataset(out, self._owner)
 
     @property
@@ -456,15 +483,19 @@ class Model(_Handle):
         _check(lib.peft_trainer_new(self._c, data._c, ctypes.byref(opts), ctypes.byref(out)))
         return Trainer(out, self)
 
-    def evaluate(self, data, batch=0):
+    def evaluate(self, data, batch=0, rows=False):
         """Loss, and the task's figures by name in `metrics`; `confusion` is a list of rows
-        with a head for classes."""
+        with a head for classes.  With `rows`, `each` lists what was found of each."""
         n = self.info.labels
         cells = (ctypes.c_int64 * (n * n))() if n > 1 else None
-        opts = _api.EvalOpts(batch=batch, confusion=ctypes.cast(cells, ctypes.c_void_p))
+        found = []
+        each = _api.OnRow(lambda _, row: found.append(_evaluated(row.contents)) or 0)
+        opts = _api.EvalOpts(batch=batch, confusion=ctypes.cast(cells, ctypes.c_void_p),
+                             on_row=ctypes.cast(each, ctypes.c_void_p) if rows else None)
         out = _api.Evaluation()
         _check(lib.peft_eval(self._c, data._c, ctypes.byref(opts), ctypes.byref(out)))
         result = _record(out)
+        result.each = found if rows else None
         result.metrics = {m.name.decode(): m.value for m in out.metrics[:out.n_metrics]}
         result.confusion = [list(cells[i * n:i * n + n]) for i in range(n)] if cells else None
         return result

@@ -94,9 +94,11 @@ TrainOpts = _struct("TrainOpts", "size:size optimizer:str schedule:str lr:f32 be
                     "batch:i32 accumulate:i32 packing:i32 max_len:i32 epochs:i32 steps:i32 "
                     "no_shuffle:i32 recompute:i32 feature_cache:i64 seed:u64 augment:str "
                     "objective:str scale:f32 margin:f32 memory_limit:i64 optimizer_states:str "
-                    "cache_file:str cache_file_limit:i64")
+                    "cache_file:str cache_file_limit:i64 anchor:ptr anchor_weight:f32 "
+                    "drift_bound:f32")
 Step = _struct("Step", "size:size step:i64 steps:i64 epoch:f64 loss:f64 grad_norm:f64 lr:f64 "
-               "tokens:i64 trained_tokens:i64 tokens_seen:i64 seconds:f64 more:i32")
+               "tokens:i64 trained_tokens:i64 tokens_seen:i64 seconds:f64 more:i32 "
+               "drift:f64 drift_weight:f64")
 Plan = _struct("Plan", "size:size weights:i64 trainable:i64 gradients:i64 optimizer:i64 "
                "activations:i64 scratch:i64 data:i64 features:i64 process:i64 peak:i64 "
                "evaluation:i64 steps:i64 tokens_per_step:i64 flops_per_step:f64 "
@@ -111,7 +113,11 @@ Peaks = _struct("Peaks", "size:size gflops:f64 gflops_bf16:f64 gflops_blas:f64 g
 EvaOpts = _struct("EvaOpts", "size:size rho:f32 tau:f32 whiten:i32 keep_alpha:i32 "
                   "all_tokens:i32 batch:i32 seed:u64 progress:ptr ctx:ptr")
 EvalOpts = _struct("EvalOpts", "size:size batch:i32 confusion:ptr progress:ptr ctx:ptr "
-                   "no_answer:f64 objective:str")
+                   "no_answer:f64 objective:str on_row:ptr")
+EvalRow = _struct("EvalRow", "size:size row:i64 line:i64 terms:i64 right:i64 loss:f64 label:i32 "
+                  "said:i32 n:i32 scores:ptr wanted:ptr labels:ptr tags:ptr chunks_right:i64 "
+                  "chunks_said:i64 chunks:i64 margin:f64 exact:f64 f1:f64 answer:ptr answer_n:i64 "
+                  "rank:i64")
 Evaluation = _struct("Evaluation", "size:size rows:i64 tokens:i64 loss:f64 perplexity:f64 "
                      "token_accuracy:f64 accuracy:f64 f1:f64 seconds:f64 task:str "
                      "n_metrics:i32 metrics:metric[16]")
@@ -146,7 +152,8 @@ STRUCTS = {"peft_system": System, "peft_load_opts": LoadOpts, "peft_save_opts": 
            "peft_train_opts": TrainOpts, "peft_step": Step, "peft_plan": Plan,
            "peft_cache": Cache, "peft_work": Work,
            "peft_peaks": Peaks,
-           "peft_eva_opts": EvaOpts, "peft_eval_opts": EvalOpts, "peft_evaluation": Evaluation, "peft_metric": Metric,
+           "peft_eva_opts": EvaOpts, "peft_eval_opts": EvalOpts,
+           "peft_eval_row": EvalRow, "peft_evaluation": Evaluation, "peft_metric": Metric,
            "peft_classify_opts": ClassifyOpts, "peft_tag_opts": TagOpts, "peft_tag": Tag,
            "peft_answer_opts": AnswerOpts, "peft_answer_span": AnswerSpan,
            "peft_filled": Filled, "peft_embed_opts": EmbedOpts,
@@ -154,6 +161,7 @@ STRUCTS = {"peft_system": System, "peft_load_opts": LoadOpts, "peft_save_opts": 
            "peft_quantized": Quantized}
 
 OnText = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t)
+OnRow = CFUNCTYPE(c_int32, c_void_p, POINTER(EvalRow))
 
 # name: result, arguments.  "p" is any pointer, "s" a NUL-terminated text.
 _FUNCTIONS = """
@@ -213,6 +221,8 @@ peft_list i32 s i32 p
 peft_dataset_load i32 p s p p
 peft_dataset_free - p
 peft_dataset_split i32 p f64 u64 p
+peft_dataset_subset i32 p p i64 p
+peft_dataset_mix i32 p p i64 u64 p
 peft_dataset_info i32 p p
 peft_dataset_label s p i32
 peft_trainer_new i32 p p p p

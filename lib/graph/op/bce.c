@@ -24,12 +24,14 @@ static void forward_bce(const struct tensor *t, const struct run *r)
     double sum = 0;
     (void)r;
     for (int64_t i = 0; i < t->in[0]->rows; i++) {
+        double before = sum;
         int right = 1;
         for (int64_t c = 0; c < cols; c++, x++, y++) {
             sum += MAX((double)*x, 0) - (double)*x * (double)*y + log1p(exp(-fabs((double)*x)));
             right &= (*x > 0) == (*y > 0.5f);
         }
         hits += right;
+        op_term(a->stats, i, (sum - before) / (double)cols, right);
     }
     sum /= (double)cols;
     op_loss(t, a->scale, sum, t->in[0]->rows, hits, a->stats);

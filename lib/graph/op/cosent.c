@@ -43,6 +43,7 @@ static void forward_cosent(const struct tensor *t, const struct run *r)
     if (!a->stats) return;
     a->stats->loss += (top + log(sum)) * (double)n;
     a->stats->count += n;
+    for (int64_t i = 0; i < n; i++) op_term(a->stats, i, top + log(sum), 0);
 }
 
 static void backward_cosent(const struct tensor *t, const struct run *r)

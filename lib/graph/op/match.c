@@ -40,6 +40,7 @@ static void forward_match(const struct tensor *t, const struct run *r)
     for (int64_t i = 0; i < n; i++) {
         sum += (double)loss[i];
         hits += hit[i];
+        op_term(a->stats, i, (double)loss[i], hit[i]);
     }
     op_loss(t, a->scale, sum, n, hits, a->stats);
 }

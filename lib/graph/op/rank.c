@@ -26,8 +26,10 @@ static void forward_rank(const struct tensor *t, const struct run *r)
     (void)r;
     for (int64_t i = 0; i < n; i++) {
         double d = (double)x[i] - (double)x[n + i] - (a->margin ? (double)a->margin[i] : 0);
-        sum += MAX(-d, 0) + log1p(exp(-fabs(d)));
+        double loss = MAX(-d, 0) + log1p(exp(-fabs(d)));
+        sum += loss;
         hits += x[i] > x[n + i];
+        op_term(a->stats, i, loss, x[i] > x[n + i]);
     }
     op_loss(t, a->scale, sum, n, hits, a->stats);
 }

@@ -56,8 +56,11 @@ static void forward_span(const struct tensor *t, const struct run *r)
     double sum = 0;
     (void)r;
     for (int64_t s = 0; s < a->n; s++) {
+        double before = sum;
         for (int64_t side = 0; side < 2; side++) sum += 0.5 * span_side(t, s, side, &best[side]);
-        hits += best[0] == a->span[2 * s] && best[1] == a->span[2 * s + 1];
+        int hit = best[0] == a->span[2 * s] && best[1] == a->span[2 * s + 1];
+        hits += hit;
+        op_term(a->stats, s, sum - before, hit);
     }
     op_loss(t, a->scale, sum, a->n, hits, a->stats);
 }

@@ -39,8 +39,10 @@ static void forward_triplet(const struct tensor *t, const struct run *r)
             }
             d[2 * i + other - 1] = (float)sqrt(sum);
         }
-        total += fmax(0, (double)d[2 * i] - (double)d[2 * i + 1] + (double)a->margin);
+        double loss = fmax(0, (double)d[2 * i] - (double)d[2 * i + 1] + (double)a->margin);
+        total += loss;
         hits += d[2 * i] < d[2 * i + 1];
+        op_term(a->stats, i, loss, d[2 * i] < d[2 * i + 1]);
     }
     op_loss(t, a->scale, total, n, hits, a->stats);
 }

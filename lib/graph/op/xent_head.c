@@ -183,6 +183,7 @@ static void forward_xent_head(const struct tensor *t, const struct run *r)
     for (int64_t i = 0; i < c.n; i++) {
         c.sum[0] += (double)c.loss[i];
         c.sum[1] += c.hit[i];
+        op_term(a->stats, c.begin + i, (double)c.loss[i], c.hit[i]);
     }
     if (c.begin + c.n < a->n) return;
     op_loss(t, a->scale, c.sum[0], a->n, (int64_t)c.sum[1], a->stats);

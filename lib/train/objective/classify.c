@@ -97,17 +97,17 @@ static int numbers_fits(const struct model *m, const struct dataset *d)
 
 const struct objective objective_classify = {
     "classify", TASK_CLASS, PER_TEXT, PER_ROW, class_fits, class_features, class_output, classify,
-    note_classes, report_classes
+    note_classes, report_classes, row_class
 };
 const struct objective objective_regress = {
     "regress", TASK_CLASS, PER_TEXT, PER_ROW, regress_fits, class_features, class_output, regress,
-    note_numbers, report_numbers
+    note_numbers, report_numbers, row_numbers
 };
 const struct objective objective_labels = {
     "labels", TASK_MULTI, PER_TEXT, PER_ROW, labels_fits, class_features, class_output, labels_loss,
-    note_labels, report_labels
+    note_labels, report_labels, row_labels
 };
 const struct objective objective_numbers = {
     "numbers", TASK_MULTI, PER_TEXT, PER_ROW, numbers_fits, class_features, class_output,
-    numbers_loss, note_numbers, report_numbers
+    numbers_loss, note_numbers, report_numbers, row_numbers
 };

@@ -80,10 +80,12 @@ static int triplet_fits(const struct model *m, const struct dataset *d)
                 (int)d->texts);
 }
 
-#define EMBED(id, task, fits, output, note, report) \
+#define EMBED(id, task, fits, output, note, report, row) \
     const struct objective objective_##id = { #id, task, PER_TEXT, PER_ROW, fits, embed_features, \
-                                              output, id##_loss, note, report }
-EMBED(match, TASK_MATCH, any_fits, embed_unit, note_texts, report_texts);
-EMBED(triplet, TASK_MATCH, triplet_fits, NULL, note_texts, report_texts);
-EMBED(cosent, TASK_ALIKE, any_fits, embed_unit, note_alike, report_numbers);
-EMBED(cosine, TASK_ALIKE, any_fits, embed_unit, note_alike, report_numbers);
+                                              output, id##_loss, note, report, row }
+EMBED(match, TASK_MATCH, any_fits, embed_unit, note_texts, report_texts, NULL);
+EMBED(triplet, TASK_MATCH, triplet_fits, NULL, note_texts, report_texts, NULL);
+EMBED(cosent, TASK_ALIKE, any_fits, embed_unit, note_alike, report_numbers,
+      row_numbers);
+EMBED(cosine, TASK_ALIKE, any_fits, embed_unit, note_alike, report_numbers,
+      row_numbers);

@@ -51,7 +51,7 @@ static int seq2seq_fits(const struct model *m, const struct dataset *d)
 
 const struct objective objective_seq2seq = {
     "seq2seq", TASK_SEQ2SEQ, PER_TARGET, PER_TARGET, seq2seq_fits, lm_features, NULL, lm_loss,
-    NULL, NULL
+    NULL, NULL, NULL
 };
 
 static int masked_fits(const struct model *m, const struct dataset *d)
@@ -66,9 +66,9 @@ static int masked_fits(const struct model *m, const struct dataset *d)
 }
 
 const struct objective objective_lm = {
-    "lm", TASK_LM, PER_TARGET, PER_TARGET, lm_fits, lm_features, NULL, lm_loss, NULL, NULL
+    "lm", TASK_LM, PER_TARGET, PER_TARGET, lm_fits, lm_features, NULL, lm_loss, NULL, NULL, NULL
 };
 const struct objective objective_masked = {
     "masked", TASK_MASKED, PER_TARGET, PER_TARGET, masked_fits, lm_features, NULL, lm_loss, NULL,
-    NULL
+    NULL, NULL
 };

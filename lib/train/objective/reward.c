@@ -28,5 +28,5 @@ static int reward_fits(const struct model *m, const struct dataset *d)
 
 const struct objective objective_reward = {
     "reward", TASK_PAIR, PER_TEXT, PER_ROW, reward_fits, reward_features, reward_output,
-    reward_loss, note_pairs, report_pairs
+    reward_loss, note_pairs, report_pairs, row_pair
 };

@@ -31,5 +31,5 @@ static int span_fits(const struct model *m, const struct dataset *d)
 
 const struct objective objective_span = {
     "span", TASK_SPAN, PER_TOKEN, PER_ROW, span_fits, span_features, span_output, span_loss,
-    note_spans, report_spans
+    note_spans, report_spans, NULL
 };

@@ -32,5 +32,5 @@ static int token_fits(const struct model *m, const struct dataset *d)
 
 const struct objective objective_tokens = {
     "tokens", TASK_TOKEN, PER_TARGET, PER_TARGET, token_fits, token_features, token_output,
-    token_loss, note_tokens, report_tokens
+    token_loss, note_tokens, report_tokens, row_tokens
 };
