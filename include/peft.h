@@ -747,6 +747,8 @@ typedef struct peft_dataset_opts {
                                  "body" as "text"; NULL = as they are */
     const char *table;        /* of an SQLite file: a table's name or a query; NULL = its only
                                  table */
+    int64_t chunk;            /* of plain texts: bytes of a row at most, cut at ends of paragraphs;
+                                 0 = a paragraph a row, of a folder a file a row */
 } peft_dataset_opts;
 /* Reads JSONL or CSV (by its ending): messages, prompt/completion,
  * instruction/input/output, text, text/label, text/labels (several), tokens/tags
