@@ -350,7 +350,7 @@ clean:
 distclean:
 	rm -rf build
 
-.PHONY: amalgam-all amalgam-kit unity-all unity-kit all lib deps test test-programs fuzz fuzz-programs fuzz-run examples check-style demo bench \
+.PHONY: all lib deps test test-programs fuzz fuzz-programs fuzz-run examples check-style demo bench \
     cross cross-programs bench-methods benches instructions interop amalgam unity install uninstall \
     clean distclean
 

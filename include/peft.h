@@ -748,6 +748,10 @@ typedef struct peft_dataset_opts {
                                  0 = 128, at most half a window's (max_len 0: 384) */
     int32_t label_all;        /* words with tags: 1 = every piece of a word has its tag, pieces
                                  after the first B-X as I-X; 0 = the first piece only */
+    const char *columns;      /* names of the file's own: "text=body,label=stars" reads column
+                                 "body" as "text"; NULL = as they are */
+    const char *table;        /* of an SQLite file: a table's name or a query; NULL = its only
+                                 table */
 } peft_dataset_opts;
 /* Reads JSONL or CSV (by its ending): messages, prompt/completion,
  * instruction/input/output, text, text/label, text/labels (several), tokens/tags
@@ -777,6 +781,16 @@ PEFT_API void peft_dataset_free(peft_dataset *data);
 /* Moves a share (0..1) of the rows, chosen by seed, into *eval. */
 PEFT_API int32_t peft_dataset_split(peft_dataset *data, double share,
                                     uint64_t seed, peft_dataset **eval);
+/* A data set of the n rows `rows` (0-based), in this order; a row may be repeated.  Tokens
+ * and pictures are shared with `data`, which keeps its rows; either may be freed first.
+ * PEFT_EARG for no rows and for one that there is not. */
+PEFT_API int32_t peft_dataset_subset(const peft_dataset *data, const int64_t *rows, int64_t n,
+                                     peft_dataset **out);
+/* A data set of all rows of `data` and n rows of `other`, chosen by seed: old rows that are
+ * repeated while new ones are learned (replay).  It shares them, and all three are freed in any
+ * order.  PEFT_EARG for data of other models, tasks or labels, PEFT_ESTATE for mixtures. */
+PEFT_API int32_t peft_dataset_mix(const peft_dataset *data, const peft_dataset *other, int64_t n,
+                                  uint64_t seed, peft_dataset **out);
 typedef struct peft_dataset_stats {
     size_t size;
     char schema[32];          /* "messages", "text-label", ... */
@@ -878,6 +892,12 @@ typedef struct peft_train_opts {
                                  file for other weights, data, settings or kernels is never
                                  used; one that is no cache is PEFT_EFORMAT */
     int64_t cache_file_limit; /* bytes of it; 0 = as many as it takes */
+    peft_dataset *anchor;     /* texts on which a language model shall stay as it is when the run
+                                 begins, or NULL: each step adds anchor_weight times the mean of
+                                 KL(before || now) a token of one of its rows */
+    float anchor_weight;      /* 0 = 1 */
+    float drift_bound;        /* nats a token, > 0: the weight rises while that KL is above, and
+                                 falls while it is below */
 } peft_train_opts;
 enum {
     PEFT_RECOMPUTE_AUTO = 0,   /* as CHEAP */
@@ -897,6 +917,7 @@ typedef struct peft_step {
     int64_t tokens_seen;       /* since the run began */
     double seconds;            /* this step's own */
     int32_t more;              /* run_for: 1 = the budget ended within the step */
+    double drift, drift_weight; /* with an anchor: KL on this step's row, and its weight */
 } peft_step;
 typedef struct peft_plan {
     size_t size;
@@ -990,6 +1011,13 @@ PEFT_API int32_t peft_trainer_save(const peft_trainer *trainer, const char *dir)
 /* Into a trainer made with the same model, data and options; the further run
  * has the bits of one that was never interrupted. */
 PEFT_API int32_t peft_trainer_resume(peft_trainer *trainer, const char *dir);
+/* The same in memory: keeps a copy of weights, optimizer states and position in place of
+ * the last one, and puts it back, as often as wanted, bit for bit; steps after it have the
+ * bits that those after keep had.  It takes 4 bytes a trained number and its optimizer
+ * states until the trainer ends.  The last evaluation, which a saved adapter's README.md
+ * tells, comes back too.  PEFT_ESTATE while a step is in flight, and when nothing was kept. */
+PEFT_API int32_t peft_trainer_keep(peft_trainer *trainer);
+PEFT_API int32_t peft_trainer_back(peft_trainer *trainer);
 
 /* What an evaluation found of one row.  Fields that are not of its task are 0 or NULL. */
 typedef struct peft_eval_row {

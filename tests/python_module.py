@@ -54,6 +54,7 @@ def test_train_save_load():
         data = model.dataset(IDS)
         test = data.split(0.2, seed=1)
         assert len(data) == 16 and len(test) == 4
+        assert len(data.subset([3, 3, 0])) == 3
         before = model.evaluate(data).loss
         trainer = model.trainer(data, epochs=5, lr=1e-2)
         plan = trainer.plan

@@ -42,6 +42,10 @@ const struct option data_options[] = {
     {"train-on-prompt", OPT_FLAG, NULL, "prompts count too, not only answers",
      AT(train_on_prompt), 0, 0},
     {"limit", OPT_INT, "N", "read only the first N rows", AT(limit), 1, BIG},
+    {"columns", OPT_TEXT, "LIST", "names of the file's own: text=body,label=stars", AT(columns), 0,
+     0},
+    {"table", OPT_TEXT, "NAME", "of an SQLite file: a table, or a query SELECT ...", AT(table), 0,
+     0},
     {"any-path", OPT_FLAG, NULL, "a list of pictures may name files outside of its folder",
      AT(any_path), 0, 0},
     {0}};

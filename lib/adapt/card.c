@@ -106,7 +106,7 @@ static void put_card(const struct model *m, const struct adapter *a, struct buf 
     buf_printf(b, "# %s of %s\n\nAn adapter (%s: %s) for a %s model of %lld layers and hidden size "
                "%lld.\n\n", a->method->name, base, a->method->peft_type, a->method->about,
                m->arch->name, (long long)m->hp.layers, (long long)m->hp.dim);
-    if (a->card) put_run(b, a->card);
+    if (a->card && a->card->steps) put_run(b, a->card);
     buf_puts(b, "## Settings\n\n```json\n");
     settings_write(a, b, &members);
     tokens_write(m, a, b, &members);

@@ -88,6 +88,18 @@ int32_t peft_trainer_resume(peft_trainer *trainer, const char *dir)
     return trainer_resume(trainer_of(trainer), dir);
 }
 
+int32_t peft_trainer_keep(peft_trainer *trainer)
+{
+    ARG(trainer, "no trainer given");
+    return trainer_keep(trainer_of(trainer));
+}
+
+int32_t peft_trainer_back(peft_trainer *trainer)
+{
+    ARG(trainer, "no trainer given");
+    return trainer_back(trainer_of(trainer));
+}
+
 int32_t peft_eval(peft_model *model, const peft_dataset *data, const peft_eval_opts *opts,
                   peft_evaluation *out)
 {

@@ -164,13 +164,13 @@ static int read_all(struct loading *l)
 {
     const struct data_opts *o = l->e.o;
     json *row = NULL;
-    int rc = source_open(l->d->host, l->path, &l->source);
-    while (rc >= 0 && !(o->limit > 0 && l->read >= o->limit)) {
+    int rc = source_open(l->d->host, l->path, &o->source, &l->source);
+    while (rc >= 0) {
         rc = source_next(l->source, &row, &l->line);
         if (rc <= 0) break;
         rc = read_row(l, row);
         json_free(row);
-        if (rc < 0) fail_in(rc, "%s line %lld: ", l->path, (long long)l->line);
+        if (rc < 0) source_fail(l->source, rc);
         l->read++;
     }
     if (rc >= 0 && l->d->n == 0) rc = nothing_left(l);
@@ -258,35 +258,56 @@ int data_load(struct host *h, const struct tokenizer *tok, const char *path,
     return rc;
 }
 
-void data_free(struct dataset *d)
+/* One user less of the arena. */
+static void leave(struct dataset *root)
 {
-    if (!d) return;
-    struct mem *m = &d->host->mem;
-    struct dataset *root = d->parent ? d->parent : d;
-    mem_free(m, d->rows);
-    d->rows = NULL;
-    d->n = d->cap = 0;
-    if (d != root) mem_free(m, d);
-    if (--root->users > 0) return;
+    if (!root || atomic_fetch_sub(&root->users, 1) > 1) return;
+    struct mem *m = &root->host->mem;
     arena_free(&root->arena);
     mem_free(m, root);
 }
 
-/* Removes the rows marked in `moved` into e, both in file order. */
-static void move_rows(struct dataset *d, struct dataset *e, const uint8_t *moved)
+void data_free(struct dataset *d)
 {
-    int64_t kept = 0, n = d->n;
-    d->max_len = e->max_len = 0;
-    for (int64_t i = 0; i < n; i++) {
-        struct dataset *to = moved[i] ? e : d;
-        struct example x = d->rows[i];
-        if (moved[i]) e->rows[e->n++] = x;
-        else d->rows[kept++] = x;
-        to->max_len = MAX(to->max_len, x.n);
+    if (!d) return;
+    struct mem *m = &d->host->mem;
+    struct dataset *root = d->parent ? d->parent : d, *second = d->second;
+    mem_free(m, d->rows);
+    d->rows = NULL;
+    d->n = d->cap = 0;
+    if (d != root) mem_free(m, d);
+    leave(root);
+    leave(second);
+}
+
+/* A data set without rows, but with room for k, whose arena is d's. */
+static struct dataset *child_of(const struct dataset *d, int64_t k)
+{
+    struct mem *m = &d->host->mem;
+    struct dataset *e = mem_zalloc(m, sizeof *e);
+    struct example *rows = mem_array(m, k, sizeof *rows);
+    if (!e || !rows) {
+        mem_free(m, e);
+        mem_free(m, rows);
+        return NULL;
     }
-    d->n = kept;
-    d->serial = next_serial();
+    *e = (struct dataset){.host = d->host, .rows = rows, .cap = k, .labels = d->labels,
+                          .n_labels = d->n_labels, .task = d->task, .masks = d->masks,
+                          .mask_id = d->mask_id, .vocab = d->vocab, .texts = d->texts,
+                          .vision = d->vision,
+                          .parent = d->parent ? d->parent : (struct dataset *)(uintptr_t)d};
+    arena_init(&e->arena, m);
+    memcpy(e->schema, d->schema, sizeof e->schema);
+    e->parent->users++;
+    if ((e->second = d->second)) e->second->users++;
     e->serial = next_serial();
+    return e;
+}
+
+static void add_example(struct dataset *d, const struct example *x)
+{
+    d->rows[d->n++] = *x;
+    d->max_len = MAX(d->max_len, x->n);
 }
 
 int data_split(struct dataset *d, double share, uint64_t seed, struct dataset **eval)
@@ -298,34 +319,76 @@ int data_split(struct dataset *d, double share, uint64_t seed, struct dataset **
         return fail(PEFT_ESTATE, "a trainer is alive on this data set, expected it to be freed");
     if (d->n < 2)
         return fail(PEFT_EARG, "%lld row cannot be split, expected at least 2", (long long)d->n);
-    int64_t k = llround(share * (double)d->n);
-    k = MIN(MAX(k, 1), d->n - 1);
+    int64_t n = d->n, k = llround(share * (double)n);
+    k = MIN(MAX(k, 1), n - 1);
     struct mem *m = &d->host->mem;
-    struct dataset *e = mem_zalloc(m, sizeof *e);
-    struct example *rows = mem_array(m, k, sizeof *rows);
-    int32_t *order = mem_array(m, d->n, sizeof *order);
-    uint8_t *moved = mem_zalloc(m, d->n);
-    if (!e || !rows || !order || !moved) {
-        mem_free(m, e);
-        mem_free(m, rows);
-        mem_free(m, order);
-        mem_free(m, moved);
-        return PEFT_ENOMEM;
+    int32_t *order = mem_array(m, n, sizeof *order);
+    uint8_t *moved = mem_zalloc(m, n);
+    struct dataset *e = order && moved ? child_of(d, k) : NULL;
+    if (e) {
+        for (int64_t i = 0; i < n; i++) order[i] = (int32_t)i;
+        rng_shuffle(order, n, seed, rng_stream(RNG_SPLIT, 0));
+        for (int64_t i = 0; i < k; i++) moved[order[i]] = 1;
+        d->n = d->max_len = 0;
+        d->serial = next_serial();
+        for (int64_t i = 0; i < n; i++) add_example(moved[i] ? e : d, &d->rows[i]);
     }
-    for (int64_t i = 0; i < d->n; i++) order[i] = (int32_t)i;
-    rng_shuffle(order, d->n, seed, rng_stream(RNG_SPLIT, 0));
-    for (int64_t i = 0; i < k; i++) moved[order[i]] = 1;
-    *e = (struct dataset){.host = d->host, .rows = rows, .cap = k, .labels = d->labels,
-                          .n_labels = d->n_labels, .task = d->task, .masks = d->masks,
-                          .mask_id = d->mask_id, .vocab = d->vocab, .texts = d->texts,
-                          .vision = d->vision,
-                          .parent = d->parent ? d->parent : d};
-    arena_init(&e->arena, m);
-    memcpy(e->schema, d->schema, sizeof e->schema);
-    e->parent->users++;
-    move_rows(d, e, moved);
     mem_free(m, order);
     mem_free(m, moved);
     *eval = e;
+    return e ? PEFT_OK : PEFT_ENOMEM;
+}
+
+int data_subset(const struct dataset *d, const int64_t *rows, int64_t n, struct dataset **out)
+{
+    *out = NULL;
+    if (n < 1 || n > INT32_MAX / 2)
+        return fail(PEFT_EARG, "%lld rows, expected 1 to 2^30", (long long)n);
+    for (int64_t i = 0; i < n; i++)
+        if (rows[i] < 0 || rows[i] >= d->n)
+            return fail(PEFT_EARG, "row %lld, expected 0 to %lld", (long long)rows[i],
+                        (long long)d->n - 1);
+    struct dataset *e = child_of(d, n);
+    if (!e) return PEFT_ENOMEM;
+    for (int64_t i = 0; i < n; i++) add_example(e, &d->rows[rows[i]]);
+    *out = e;
     return PEFT_OK;
+}
+
+static int same_labels(const struct dataset *a, const struct dataset *b)
+{
+    if (a->n_labels != b->n_labels || !a->labels != !b->labels) return 0;
+    for (int32_t i = 0; a->labels && i < a->n_labels; i++)
+        if (strcmp(a->labels[i], b->labels[i]) != 0) return 0;
+    return 1;
+}
+
+int data_mix(const struct dataset *d, const struct dataset *other, int64_t n, uint64_t seed,
+             struct dataset **out)
+{
+    *out = NULL;
+    if (d->host != other->host)
+        return fail(PEFT_EARG, "the data sets were made from different models");
+    if (d->task != other->task || d->texts != other->texts || !same_labels(d, other))
+        return fail(PEFT_EARG, "rows of %s and of %s with other labels or another task cannot be "
+                    "mixed", d->schema, other->schema);
+    if (n < 0 || n > other->n)
+        return fail(PEFT_EARG, "%lld rows of the second data set, expected 0 to its %lld",
+                    (long long)n, (long long)other->n);
+    if (d->second || other->second)
+        return fail(PEFT_ESTATE, "a data set is mixed already, expected two that are not");
+    struct mem *m = &d->host->mem;
+    int32_t *order = mem_array(m, other->n, sizeof *order);
+    struct dataset *e = order ? child_of(d, d->n + n) : NULL;
+    if (e) {
+        for (int64_t i = 0; i < d->n; i++) add_example(e, &d->rows[i]);
+        for (int64_t i = 0; i < other->n; i++) order[i] = (int32_t)i;
+        rng_shuffle(order, other->n, seed, rng_stream(RNG_SPLIT, 1));
+        for (int64_t i = 0; i < n; i++) add_example(e, &other->rows[order[i]]);
+        e->second = other->parent ? other->parent : (struct dataset *)(uintptr_t)other;
+        e->second->users++;
+    }
+    mem_free(m, order);
+    *out = e;
+    return e ? PEFT_OK : PEFT_ENOMEM;
 }

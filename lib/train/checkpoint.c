@@ -1,7 +1,7 @@
 /* Checkpoints: a folder with state.safetensors (weights, optimizer states) and
  * trainer.json (position, and what must be the same to go on).  Random numbers
  * are functions of the position, so no generator state is kept.  Resuming
- * gives the bits of an uninterrupted run. */
+ * gives the bits of an uninterrupted run.  trainer_keep does the same in memory. */
 #include <stdio.h>
 
 #include "train/train.h"
@@ -57,6 +57,12 @@ static int put_json(const struct trainer *t, const char *path)
                (long long)div_up(busy ? t->index0 : t->index, t->how.parts),
                (long long)t->tokens_seen,
                (long long)t->terms_seen);
+    if (t->anchor.d) {
+        buf_puts(&b, ",\n  \"anchor_weight\": ");
+        buf_real(&b, t->anchor.weight);
+        buf_puts(&b, ",\n  \"drift\": ");
+        buf_real(&b, t->anchor.smooth);
+    }
     for (int i = 0; i < (int)ARRAY_LEN(fingerprint_names); i++)
         buf_printf(&b, ",\n  \"%s\": %lld", fingerprint_names[i], (long long)fingerprint(t, i));
     buf_puts(&b, "\n}\n");
@@ -160,7 +166,7 @@ int trainer_save(struct trainer *t, const char *dir)
 
 /* --- reading */
 
-struct position { int64_t step, epoch, index, tokens_seen, terms_seen; };
+struct position { int64_t step, epoch, index, tokens_seen, terms_seen; double weight, drift; };
 
 /* Batches of an epoch, in which a checkpoint counts: a memory limit may cut them into parts. */
 static int64_t count_batches(const struct trainer *t, int64_t epoch)
@@ -209,6 +215,10 @@ static int read_json(const struct trainer *t, const char *path, struct position 
                       fingerprint_names[i], (long long)found, (long long)fingerprint(t, i));
         rc = MIN(rc, 0);
     }
+    p->weight = rc ? 0 : json_number(json_get(j, "anchor_weight"), 0);
+    p->drift = rc ? 0 : json_number(json_get(j, "drift"), -1);
+    if (!rc && t->anchor.d && !(p->weight > 0 && p->weight < 1e10 && p->drift >= 0))
+        rc = fail(PEFT_ESTATE, "the checkpoint was made without an anchor, this run has one");
     if (!rc) rc = check_position(t, p);
     json_free(j);
     return rc;
@@ -251,6 +261,13 @@ static int read_own(struct trainer *t, const struct store *s, int copy)
     return PEFT_OK;
 }
 
+/* The change was ours: what is kept of the frozen part stays. */
+static void weights_set(struct trainer *t)
+{
+    t->m->edits++;
+    t->prefix.edits = t->m->edits;
+}
+
 static int read_state(struct trainer *t, const struct store *s, int copy)
 {
     for (int64_t i = 0; i < t->n_list; i++)
@@ -266,9 +283,14 @@ static int read_state(struct trainer *t, const struct store *s, int copy)
             if (!x) return PEFT_EFORMAT;
             if (copy) memcpy(at, x, (size_t)(n * type->bytes));
         }
-    t->m->edits++;
-    t->prefix.edits = t->m->edits;
+    weights_set(t);
     return read_own(t, s, copy);
+}
+
+static int check_idle(const struct trainer *t)
+{
+    if (t->stage == STAGE_IDLE) return PEFT_OK;
+    return fail(PEFT_ESTATE, "a step is in flight, expected none");
 }
 
 static int resume(struct trainer *t, const char *dir)
@@ -277,9 +299,8 @@ static int resume(struct trainer *t, const char *dir)
     struct store *s = NULL;
     struct position p = { 0 };
     char *path;
-    if (t->stage != STAGE_IDLE)
-        return fail(PEFT_ESTATE, "a step is in flight, expected none while resuming");
-    int rc = path_join(h, dir, "trainer.json", &path);
+    int rc = check_idle(t);
+    if (!rc) rc = path_join(h, dir, "trainer.json", &path);
     if (rc) return rc;
     rc = read_json(t, path, &p);
     mem_free(&h->mem, path);
@@ -297,10 +318,76 @@ static int resume(struct trainer *t, const char *dir)
     t->index = MIN(p.index * t->how.parts, batcher_count(t->batcher, p.epoch));
     t->tokens_seen = p.tokens_seen;
     t->terms_seen = p.terms_seen;
+    if (t->anchor.d) t->anchor.weight = p.weight, t->anchor.smooth = p.drift;
     return PEFT_OK;
 }
 
 int trainer_resume(struct trainer *t, const char *dir)
 {
     return fail_path(resume(t, dir), dir);
+}
+
+/* --- in memory */
+
+struct copying { char *kept; int64_t n; int back; };        /* kept NULL: bytes are counted */
+
+static void copy_stretch(struct copying *w, void *at, int64_t n)
+{
+    char *kept = w->kept ? w->kept + w->n : NULL;
+    if (kept && n) memcpy(w->back ? at : kept, w->back ? kept : at, (size_t)n);
+    w->n += n;
+}
+
+/* All that steps change. */
+static int64_t copy_all(struct trainer *t, char *kept, int back)
+{
+    struct copying w = { kept, 0, back };
+    const struct qtype *type;
+    struct adapted *d;
+    int64_t *position[] = { &t->step, &t->epoch, &t->index, &t->tokens_seen, &t->terms_seen }, n;
+    for (size_t i = 0; i < ARRAY_LEN(position); i++) copy_stretch(&w, position[i], sizeof(int64_t));
+    copy_stretch(&w, &t->anchor.weight, sizeof(double));
+    copy_stretch(&w, &t->anchor.smooth, sizeof(double));
+    for (int64_t i = 0; i < t->n_list; i++) {
+        struct param *p = t->list[i].p;
+        for (int k = 0; k < KINDS; k++) {
+            void *at = kind_at(t, &t->list[i], k, &n, &type);
+            if (at) copy_stretch(&w, at, n * type->bytes);
+        }
+        copy_stretch(&w, p->state, p->states * param_len(p) * 4);
+    }
+    for (int64_t i = 0; (d = indexed(t, i)); i++) copy_stretch(&w, d->index, d->rank * 4);
+    for (struct adapter *a = t->m->adapters; a; a = a->next)
+        if (a->card) copy_stretch(&w, a->card, sizeof(*a->card));
+    return w.n;
+}
+
+int trainer_keep(struct trainer *t)
+{
+    struct mem *mem = &t->m->host.mem;
+    int rc = check_idle(t);
+    if (!rc) rc = trainer_prepare(t);
+    for (struct adapter *a = t->m->adapters; a && !rc; a = a->next)
+        if (!a->card && !(a->card = arena_alloc(&a->arena, sizeof(*a->card)))) rc = PEFT_ENOMEM;
+    if (rc) return rc;
+    int64_t n = copy_all(t, NULL, 0);
+    char *kept = n == t->n_kept ? t->kept : mem_alloc(mem, n);
+    if (!kept) return PEFT_ENOMEM;
+    if (kept != t->kept) mem_free(mem, t->kept);
+    t->kept = kept;
+    t->n_kept = n;
+    copy_all(t, kept, 0);
+    return PEFT_OK;
+}
+
+int trainer_back(struct trainer *t)
+{
+    int rc = check_idle(t);
+    if (rc) return rc;
+    if (!t->kept || copy_all(t, NULL, 0) != t->n_kept)
+        return fail(PEFT_ESTATE, "nothing was kept of what trains now, expected "
+                    "peft_trainer_keep before");
+    copy_all(t, t->kept, 1);
+    weights_set(t);
+    return PEFT_OK;
 }

@@ -69,7 +69,8 @@ static double refill_seconds(const struct trainer *t)
 
 double predict_step(const struct trainer *t)
 {
-    return (double)trainer_micros(t) * (t->each + refill_seconds(t)) + update_seconds(t);
+    return (double)trainer_micros(t) * (t->each + refill_seconds(t)) + t->beside +
+           update_seconds(t);
 }
 
 /* The mean of an epoch's batches, or of the first so many. */
@@ -106,8 +107,8 @@ static void predict_mean(struct trainer *t)
     double below = below_seconds(t, (double)parts * (double)t->max.tokens);
     if (t->prefix.on)
         share = (double)t->prefix.train.cap / (double)MAX(t->prefix.train.at[t->d->n], 1);
-    t->mean_seconds = (double)parts / steps * (t->each + refill_seconds(t)) + update_seconds(t) +
-                      (1 - share) * below / steps;
+    t->mean_seconds = (double)parts / steps * (t->each + refill_seconds(t)) + t->beside +
+                      update_seconds(t) + (1 - share) * below / steps;
     t->first_seconds = share * below * MIN((double)t->steps / steps, 1);
 }
 

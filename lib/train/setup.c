@@ -214,6 +214,28 @@ static int plan_graphs(struct trainer *t, const struct batch *b, struct arena *a
     return PEFT_OK;
 }
 
+/* The anchor's row, a graph of its own. */
+static int plan_anchor(struct trainer *t)
+{
+    struct plan_report report;
+    int rc = PEFT_OK;
+    t->beside = 0;
+    if (!t->anchor.d) return rc;
+    int64_t n = batcher_count(t->anchor.batcher, 0);
+    for (int64_t i = 0, longest = -1; i < n && !rc; i++) {
+        struct batch_size s;
+        batcher_size(t->anchor.batcher, 0, i, &s);
+        if (s.tokens <= longest) continue;
+        longest = s.tokens;
+        struct tensor *x = anchor_loss(t, batcher_get(t->anchor.batcher, 0, i), NULL);
+        if (!x) return PEFT_ENOMEM;
+        if (!x->needs_grad) return PEFT_OK;
+        if (!(rc = graph_plan(t->graph, x, t->how.policy, &report))) take_max(t, &report);
+        t->beside = graph_time(t);
+    }
+    return rc;
+}
+
 /* What an evaluation between steps needs beside the training graph. */
 static int plan_evaluation(struct trainer *t, const struct batch *b)
 {
@@ -304,6 +326,7 @@ int trainer_size(struct trainer *t)
     graph_chunks(t->graph, t->how.chunks);
     int rc = make_dummy(t, &a, &t->max, &d);
     if (!rc) rc = plan_graphs(t, &d.b, &a);
+    if (!rc) rc = plan_anchor(t);
     if (!rc) rc = plan_evaluation(t, &d.b);
     graph_reset(t->graph);
     arena_free(&a);
@@ -383,6 +406,7 @@ int trainer_new(struct model *m, struct dataset *d, const peft_train_opts *o, st
     t->pass = (struct pass){ .m = m, .g = t->graph, .mem = t->mem, .seed = t->o.seed,
                              .loss = &t->loss };
     for (int plain = 0; plain < 2; plain++) tree_levels(t->levels[plain], plain);
+    if (!rc) rc = anchor_new(t, (struct dataset *)(uintptr_t)t->o.anchor);
     if (!rc) rc = count_steps(t);
     if (!rc) rc = plan_run(t);
     for (struct adapter *a = m->adapters; a && !rc; a = a->next)
@@ -422,6 +446,7 @@ int trainer_prepare(struct trainer *t)
     budget_begin(t);
     for (int64_t i = 0; i < t->n_list && !rc; i++) rc = param_own(t->m, t->list[i].p);
     if (!rc) rc = graph_reserve(t->graph, t->slab, t->scratch);
+    if (!rc) rc = anchor_begin(t);
     if (rc) return rc;
     if (t->n_own && !t->own && !(t->own = mem_array(mem, t->n_own, 4))) return PEFT_ENOMEM;
     for (int k = 0; k < t->optimizer->states; k++)
@@ -514,7 +539,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
     out->optimizer = t->state_bytes * t->optimizer->states + t->n_own * 4;
     out->activations = t->slab;
     out->scratch = t->scratch * pool_threads(m->pool) + t->panels;
-    out->data = data_bytes(t->d);
+    out->data = data_bytes(t->d) + anchor_bytes(t) + (t->anchor.d ? data_bytes(t->anchor.d) : 0);
     out->features = prefix_bytes(&t->prefix, &t->max);
     out->process = process_bytes(t, out, unmapped);
     out->peak = out->weights + out->trainable + out->gradients + out->optimizer + out->activations +
@@ -543,10 +568,12 @@ void trainer_free(struct trainer *t)
         t->list[i].p->grad = t->list[i].p->state = NULL;
     mem_free(mem, t->grads);
     mem_free(mem, t->own);
+    mem_free(mem, t->kept);
     for (int k = 0; k < STATES; k++) mem_free(mem, t->state[k]);
     mem_free(mem, t->norm_parts);
     if (t->m->prefix == &t->prefix) t->m->prefix = NULL;
     prefix_free(&t->prefix);
+    anchor_free(t);
     mem_free(mem, t->profile);
     batcher_free(t->batcher);
     graph_free(t->graph);

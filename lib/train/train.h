@@ -131,7 +131,38 @@ struct manner {
     int32_t lean;                   /* mapped weights leave memory when they have been read */
 };
 
-enum stage { STAGE_IDLE, STAGE_MICRO, STAGE_BELOW, STAGE_RUN };
+/* --- compare.c.  The reference's hidden states [rows, dim], and its head. */
+struct reference { const float *hidden; int64_t dim; struct matrix head; };
+struct reference reference_of(const struct model *m, const float *hidden);
+/* 1 = by KL on next tokens; 0 = by the mean hidden state of each text. */
+int compare_lm(const struct model *m);
+/* The inference graph and rope tables for the data set's lengths. */
+int compare_begin(struct model *m, const struct dataset *d);
+int64_t compare_rows(const struct model *m, const struct batch *b);
+struct tensor *compare_features(struct pass *p, const struct batch *b);
+int compare_hidden(struct model *m, const struct batch *b, float *to);
+/* What is summed: of language models kl, of others mse (of vectors of length 1). */
+struct compared { struct kl_stats kl; struct loss_stats mse; };
+/* scale * sum of KL(reference || model) over the batch's targets, or of 1 - cos over
+ * its texts. */
+struct tensor *compare_loss(struct pass *p, const struct batch *b, const struct reference *r,
+                            float scale, struct compared *sum);
+/* The mean of KL, or of 1 - cos. */
+double compare_mean(const struct model *m, const struct compared *sum);
+
+/* --- anchor.c: texts on which the model shall stay as it was */
+struct anchor {
+    struct dataset *d;              /* or NULL */
+    struct batcher *batcher;
+    struct batch_size max;
+    int64_t rows;                   /* tokens that are compared, of all texts */
+    float *hidden;                  /* before the run: the head if it trains, and hidden states
+                                       [rows, dim]; made at the first step */
+    struct compared sum;            /* of the step in flight */
+    double weight, smooth;          /* smooth: KL, smoothed over steps */
+};
+
+enum stage { STAGE_IDLE, STAGE_MICRO, STAGE_BELOW, STAGE_RUN, STAGE_ANCHOR };
 struct trainer {
     struct model *m;
     struct dataset *d;
@@ -154,8 +185,11 @@ struct trainer {
     float levels[2][256];           /* tree_levels */
     float *own;                     /* [n_own], what methods keep: param.state */
     int64_t n_own;
+    char *kept;                     /* [n_kept] trainer_keep's, or NULL */
+    int64_t n_kept;
     double *norm_parts;             /* [n_floats / NORM_GRAIN] */
     struct prefix prefix;           /* what is frozen below all that trains */
+    struct anchor anchor;
     struct batch_size max;          /* of any batch */
     int64_t slab, scratch, panels;  /* of the largest graph */
     int64_t eval_slab;              /* of evaluating one as large */
@@ -167,7 +201,8 @@ struct trainer {
     char choice[240];               /* what was chosen for it, for people */
     double flops;                   /* of the largest step */
     struct pace *pace;              /* how fast nodes are; NULL = not measured */
-    double each, once;              /* by it: of the largest batch; of its frozen part */
+    double each, once, beside;      /* by it: of the largest batch; of its frozen part; of the
+                                       anchor's */
     double mean_seconds, first_seconds;     /* of a step on average; of what is done only once */
     struct profile *profile;        /* or NULL */
     int64_t steps, step, epochs;    /* of the run; done; epochs begun in the run */
@@ -185,6 +220,7 @@ struct trainer {
     int rest;                       /* 1 = what the batch has that is not kept was computed */
     double seconds;
     int64_t rows;
+    int anchored;                   /* the step has had its anchor */
 };
 
 enum { NORM_GRAIN = 65536 };        /* elements of one partial sum of the norm */
@@ -209,6 +245,8 @@ int trainer_run(struct trainer *t, double deadline, peft_step *out);
 int trainer_profile(struct trainer *t, int on);         /* on: begins anew */
 int trainer_save(struct trainer *t, const char *dir);
 int trainer_resume(struct trainer *t, const char *dir);
+int trainer_keep(struct trainer *t);
+int trainer_back(struct trainer *t);
 
 /* --- metric.c: what evaluations count.  Figures are those of scikit-learn,
  * scipy, seqeval and SQuAD's script. */
@@ -296,6 +334,16 @@ void budget_end(struct trainer *t);
  * back when the next step begins. */
 void budget_lend(struct trainer *t);
 void budget_take(struct trainer *t);
+
+int anchor_new(struct trainer *t, struct dataset *d);    /* d NULL: nothing */
+void anchor_free(struct trainer *t);
+int64_t anchor_bytes(const struct trainer *t);
+/* Notes the model as it is; once. */
+int anchor_begin(struct trainer *t);
+const struct batch *anchor_batch(struct trainer *t, const float **hidden);
+/* NULL with a message. */
+struct tensor *anchor_loss(struct trainer *t, const struct batch *b, const float *hidden);
+void anchor_stepped(struct trainer *t, peft_step *out);
 
 /* --- predict.c: measures nodes, and then tells the seconds of a step of the largest batches,
  * and of the mean ones for the plan. */

@@ -137,7 +137,7 @@ static int begin_step(struct trainer *t)
     if (rc) return rc;
     step_size(t);
     prefix_check(&t->prefix);
-    t->rest = 0;
+    t->rest = t->anchored = 0;
     t->stats = (struct loss_stats){ 0 };
     t->seconds = 0;
     trainer_zero(t, t->grads, t->n_floats * (int64_t)sizeof(float));
@@ -165,6 +165,7 @@ static int finish_step(struct trainer *t, peft_step *out)
     out->loss += regularise(t);
     int rc = isfinite(out->loss) ? update(t, out) : PEFT_ENONFINITE;
     if (rc) return undo_step(t, rc);
+    anchor_stepped(t, out);
     t->step++;
     t->tokens_seen += t->tokens;
     t->terms_seen += t->terms;
@@ -200,6 +201,17 @@ static int begin_micro(struct trainer *t)
     return build(t, b);
 }
 
+static int begin_anchor(struct trainer *t)
+{
+    const float *hidden;
+    const struct batch *b = anchor_batch(t, &hidden);
+    t->anchored = 1;
+    t->stage = STAGE_ANCHOR;
+    t->pass.draw = (uint64_t)t->step << 16 | (uint64_t)t->micro;
+    struct tensor *loss = anchor_loss(t, b, hidden);
+    return loss ? plan_and_start(t, loss) : PEFT_ENOMEM;
+}
+
 static int end_below(struct trainer *t)
 {
     prefix_store(&t->prefix, &t->prefix.train, t->job);
@@ -230,11 +242,13 @@ static int go_on(struct trainer *t, double deadline, peft_step *out)
         return begin_step(t);
     case STAGE_MICRO:
         if (t->micro < t->micros) return begin_micro(t);
+        if (t->anchor.d && !t->anchored) return begin_anchor(t);
         rc = finish_step(t, out);
         return rc ? rc : 1;
     default:
         done = graph_run(t->graph, deadline, &t->cancel);
         if (!done) return 0;
+        if (t->stage == STAGE_ANCHOR) return t->stage = STAGE_MICRO, PEFT_OK;
         return t->stage == STAGE_BELOW ? end_below(t) : end_micro(t);
     }
 }

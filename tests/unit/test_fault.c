@@ -82,6 +82,10 @@ static int load_labels(struct world *w)
     return peft_dataset_load(w->m, in("labels.jsonl"), NULL, &w->d);
 }
 static int split(struct world *w) { return peft_dataset_split(w->d, 0.3, 1, &w->part); }
+static int subset(struct world *w)
+{
+    return peft_dataset_subset(w->d, (const int64_t[]){ 1, 1 }, 2, &w->part);
+}
 static int info(struct world *w)
 {
     peft_dataset_stats s = { .size = sizeof(s) };
@@ -187,6 +191,7 @@ static const struct scenario {
     { "dataset chat", { load_folder }, load_chat, NULL, 1 },
     { "dataset labels", { load_folder, add_head }, load_labels, NULL, 1 },
     { "split", { load_folder, load_rows }, split, NULL, 0 },
+    { "subset", { load_folder, load_rows }, subset, NULL, 0 },
     { "info", { load_folder, load_rows }, info, NULL, 0 },
     { "trainer_new", { load_folder, add_adapter, load_rows }, new_trainer, NULL, 0 },
     { "trainer_new packing", { load_folder, add_adapter, load_rows }, new_packing, NULL, 0 },

@@ -51,6 +51,93 @@ static void test_dataset(void)
     peft_model_free(m);
 }
 
+static double loss_of(peft_model *m, const peft_dataset *d)
+{
+    peft_evaluation e = { .size = sizeof(e) };
+    OK(peft_eval(m, d, NULL, &e));
+    return e.loss * (double)e.tokens;
+}
+
+static void test_mix(void)
+{
+    peft_model *m = load(base), *n = load(base);
+    peft_dataset *d = data(m, rows_file()), *old = data(m, rows_file()), *far = data(n, rows_file());
+    peft_dataset *all = NULL, *again = NULL, *half = NULL, *never = NULL;
+    peft_dataset_stats s = { .size = sizeof(s) };
+    peft_row r = { .size = sizeof(r) }, q = r;
+    OK(peft_dataset_mix(d, old, 4, 7, &all));
+    OK(peft_dataset_mix(d, old, 4, 7, &again));
+    OK(peft_dataset_info(all, &s));
+    CHECK_EQ(s.rows, 14);
+    uint32_t seen = 0;
+    for (int i = 0; i < 14; i++) {
+        OK(peft_dataset_row(all, i, &r));
+        OK(peft_dataset_row(again, i, &q));
+        CHECK(r.line == q.line && (i >= 10 || r.line == i + 1));
+        CHECK(i < 10 || !(seen >> r.line & 1));
+        if (i >= 10) seen |= 1u << r.line;
+    }
+    REFUSED(peft_dataset_mix(d, old, 11, 7, &never), PEFT_EARG);
+    REFUSED(peft_dataset_mix(d, old, -1, 7, &never), PEFT_EARG);
+    REFUSED(peft_dataset_mix(d, far, 1, 7, &never), PEFT_EARG);
+    REFUSED(peft_dataset_mix(all, old, 1, 7, &never), PEFT_ESTATE);
+    CHECK(!never);
+    OK(peft_dataset_split(all, 0.5, 1, &half));
+    peft_dataset_free(d);                               /* in any order */
+    peft_dataset_free(again);
+    peft_dataset_free(old);
+    peft_dataset_free(all);
+    OK(peft_dataset_row(half, 0, &r));
+    CHECK(r.n >= 4);
+    peft_dataset_free(half);
+    peft_dataset_free(far);
+    peft_model_free(m);
+    peft_model_free(n);
+}
+
+static void test_subset(void)
+{
+    static const int64_t rows[] = { 7, 2, 2, 0 }, again[] = { 3, 1 }, none[] = { 1, 10 };
+    peft_model *m = load(base);
+    peft_dataset *d = data(m, rows_file()), *part = NULL, *more = NULL, *one = NULL;
+    peft_dataset_stats s = { .size = sizeof(s) };
+    peft_row r = { .size = sizeof(r) };
+    double sum = 0;
+    OK(peft_dataset_subset(d, rows, 4, &part));
+    OK(peft_dataset_subset(part, again, 2, &more));     /* of a subset */
+    for (int64_t i = 0; i < 4; i++) {
+        OK(peft_dataset_row(part, i, &r));
+        CHECK_EQ(r.line, rows[i] + 1);
+        OK(peft_dataset_subset(d, rows + i, 1, &one));
+        sum += loss_of(m, one);
+        peft_dataset_free(one);
+    }
+    CHECK_NEAR(loss_of(m, part), sum, 1e-4);
+    peft_dataset_info(part, &s);
+    CHECK(s.rows == 4 && s.min_len == 4 && s.max_len == 7);
+    CHECK_STR(s.schema, "input_ids");
+    peft_dataset_info(d, &s);
+    CHECK_EQ(s.rows, 10);
+    REFUSED(peft_dataset_subset(d, none, 2, &one), PEFT_EARG);
+    CHECK(!one);
+    REFUSED(peft_dataset_subset(d, rows, 0, &one), PEFT_EARG);
+    REFUSED(peft_dataset_subset(part, rows, 1, &one), PEFT_EARG);
+    peft_train_opts o = { .size = sizeof(o), .batch = 2, .steps = 2 };
+    peft_trainer *t = NULL;
+    OK(peft_trainer_new(m, part, &o, &t));
+    OK(peft_dataset_subset(d, rows, 1, &one));          /* a trainer alive is no hindrance */
+    OK(peft_train_step(t, NULL));
+    OK(peft_train_step(t, NULL));
+    peft_trainer_free(t);
+    peft_dataset_free(one);
+    peft_dataset_free(d);                               /* in any order */
+    peft_dataset_free(part);
+    OK(peft_dataset_row(more, 1, &r));
+    CHECK(r.line == 3 && r.n == 6);
+    peft_dataset_free(more);
+    peft_model_free(m);
+}
+
 static void test_dataset_options(void)
 {
     peft_model *m = load(base);
@@ -563,6 +650,8 @@ int main(void)
     kit_begin();
     snprintf(base, sizeof(base), "%s", make_model("base", 1));
     RUN(test_dataset);
+    RUN(test_subset);
+    RUN(test_mix);
     RUN(test_dataset_options);
     RUN(test_training);
     RUN(test_profile);

@@ -84,7 +84,8 @@ Generated = _struct("Generated", "size:size prompt_tokens:i32 tokens:i32 reason:
 Request = _struct("Request", "size:size messages:ptr ids:ptr n:i32 adapter:str opts:ptr to:ptr "
                   "cap:i64 out:ptr")
 DatasetOpts = _struct("DatasetOpts", "size:size max_len:i32 train_on_prompt:i32 system:str "
-                      "limit:i32 any_path:i32 prefix:str stride:i32 label_all:i32")
+                      "limit:i32 any_path:i32 prefix:str stride:i32 label_all:i32 "
+                      "columns:str table:str")
 DatasetStats = _struct("DatasetStats", "size:size schema:char[32] rows:i64 tokens:i64 "
                        "trained_tokens:i64 min_len:i32 median_len:i32 mean_len:i32 p95_len:i32 "
                        "max_len:i32 truncated:i64 skipped:i64 labels:i32 head:char[32]")
@@ -93,9 +94,11 @@ TrainOpts = _struct("TrainOpts", "size:size optimizer:str schedule:str lr:f32 be
                     "batch:i32 accumulate:i32 packing:i32 max_len:i32 epochs:i32 steps:i32 "
                     "no_shuffle:i32 recompute:i32 feature_cache:i64 seed:u64 augment:str "
                     "objective:str scale:f32 margin:f32 memory_limit:i64 optimizer_states:str "
-                    "cache_file:str cache_file_limit:i64")
+                    "cache_file:str cache_file_limit:i64 anchor:ptr anchor_weight:f32 "
+                    "drift_bound:f32")
 Step = _struct("Step", "size:size step:i64 steps:i64 epoch:f64 loss:f64 grad_norm:f64 lr:f64 "
-               "tokens:i64 trained_tokens:i64 tokens_seen:i64 seconds:f64 more:i32")
+               "tokens:i64 trained_tokens:i64 tokens_seen:i64 seconds:f64 more:i32 "
+               "drift:f64 drift_weight:f64")
 Plan = _struct("Plan", "size:size weights:i64 trainable:i64 gradients:i64 optimizer:i64 "
                "activations:i64 scratch:i64 data:i64 features:i64 process:i64 peak:i64 "
                "evaluation:i64 steps:i64 tokens_per_step:i64 flops_per_step:f64 "
@@ -218,6 +221,8 @@ peft_list i32 s i32 p
 peft_dataset_load i32 p s p p
 peft_dataset_free - p
 peft_dataset_split i32 p f64 u64 p
+peft_dataset_subset i32 p p i64 p
+peft_dataset_mix i32 p p i64 u64 p
 peft_dataset_info i32 p p
 peft_dataset_label s p i32
 peft_trainer_new i32 p p p p
