@@ -846,7 +846,8 @@ PEFT_API int32_t peft_adapter_init_eva(peft_model *model, const char *name,
 typedef struct peft_train_opts {
     size_t size;
     const char *optimizer;    /* NULL = "adamw" */
-    const char *schedule;     /* NULL = "cosine"; "linear", "constant" */
+    const char *schedule;     /* NULL = "cosine"; "linear", "constant"; "exponential": rises from
+                                 lr / sqrt(1000) to lr * sqrt(1000), to find one (Smith 2017) */
     float lr;                 /* 0 = the adapter method's (LoRA 2e-4), 1e-3 a head,
                                  5e-3 biases and norms alone (BitFit), 2e-5 the rest */
     float beta1, beta2, eps;  /* 0 = 0.9, 0.999, 1e-8 */
@@ -937,6 +938,7 @@ typedef struct peft_plan {
                                  cheap; -1 = nothing is */
     int64_t memory_least;     /* the smallest memory_limit that works; 0 = none was given */
     char choice[240];         /* with a limit: what was chosen, in words */
+    int64_t tokens;           /* of all steps, as often as they are read */
 } peft_plan;
 
 /* Prepares a run; the model and the data set must outlive it.  Copies of the

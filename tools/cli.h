@@ -91,6 +91,8 @@ struct args {
     int32_t markdown, no_special, plain, tensors, memory;
     int32_t roofline, length, paced;
     const char *ratio, *stratify, *group;
+    const char *model;                   /* beside a data file as the operand */
+    int32_t examples;
 };
 
 enum option_kind {
@@ -162,6 +164,7 @@ void json_bool(struct json *j, const char *key, bool v);
 uint32_t utf8_next(const char *s, size_t n, size_t *used);
 /* Columns that a text takes on a terminal, counted as code points. */
 int text_columns(const char *s);
+int terminal_columns(FILE *f);
 
 /* Allocation in the command ends the process with EXIT_MEMORY on failure. */
 void *grow(void *at, size_t bytes);
@@ -279,5 +282,6 @@ int run_embed(const struct args *args);
 int run_adapter_check(const struct args *args);
 int run_adapter_convert(const struct args *args);
 int run_data_split(const struct args *args);
+int run_data_inspect(const struct args *args);
 
 #endif

@@ -15,7 +15,7 @@ struct loading {
     struct labels labels;
     int64_t line, read;             /* of the present row; rows so far */
     int64_t cut;                    /* rows whose answer was cut off wholly */
-    int64_t shortest, shortest_line;
+    int64_t shortest, shortest_line, longest;
     int64_t empty_line;             /* first row with nothing to train, or 0 */
     char empty[100];                /* its beginning */
 };
@@ -102,6 +102,7 @@ static int take_row(struct loading *l)
         return fail(PEFT_EDATA, "begins with two BOS tokens (id %d), expected one: %s",
                     (int)e->info->bos, source_excerpt(l->source));
     bool tokens = e->labels.n > 0;
+    l->longest = MAX(l->longest, n);
     bool any = tokens ? count_trained(e->labels.v, shift, n, &first) > 0
                       : n > 0 && l->d->task != TASK_LM;
     bool cut = cut_texts(e);
@@ -154,8 +155,9 @@ static int nothing_left(const struct loading *l)
         return fail(PEFT_EDATA, "%s: no rows", l->path);
     if (l->cut)
         return fail(PEFT_EDATA, "%s: every answer is cut off at max_len %d: shortest prompt is "
-                    "%lld tokens (%s line %lld)", l->path, (int)l->e.o->max_len,
-                    (long long)l->shortest, l->path, (long long)l->shortest_line);
+                    "%lld tokens (%s line %lld), the longest row %lld", l->path,
+                    (int)l->e.o->max_len, (long long)l->shortest, l->path,
+                    (long long)l->shortest_line, (long long)l->longest);
     return fail(PEFT_EDATA, "%s: no row has anything to train, as line %lld: %s", l->path,
                 (long long)l->empty_line, l->empty);
 }
