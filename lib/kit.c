@@ -4,8 +4,6 @@
 #include "prep/fields.c"
 #include "prep/files.c"
 #include "prep/flow.c"
-#include "prep/keys.c"
-#include "prep/split.c"
 #include "prep/inspect.c"
 #include "prep/inspect_row.c"
 #include "prep/inspect_tables.c"
