@@ -102,7 +102,8 @@ int open_data(const struct args *args, const peft_model *model, const char *path
                               .train_on_prompt = args->train_on_prompt,
                               .system = args->system, .limit = args->limit,
                               .any_path = args->any_path, .prefix = args->prefix,
-                              .columns = args->columns, .table = args->table};
+                              .columns = args->columns, .table = args->table,
+                              .chunk = args->chunk};
     int32_t rc = peft_dataset_load(model, path, &opts, data);
     return rc ? library_error(rc, "cannot use the data") : 0;
 }
