@@ -92,6 +92,8 @@ struct args {
     int32_t markdown, no_special, plain, tensors, memory;
     int32_t roofline, length, paced;
     const char *ratio, *stratify, *group;
+    const char *from, *layout;
+    int32_t skip, drop;
     const char *model;                   /* beside a data file as the operand */
     int32_t examples;
 };
@@ -283,6 +285,7 @@ int run_embed(const struct args *args);
 int run_adapter_check(const struct args *args);
 int run_adapter_convert(const struct args *args);
 int run_data_split(const struct args *args);
+int run_data_convert(const struct args *args);
 int run_data_inspect(const struct args *args);
 
 #endif

@@ -3,7 +3,7 @@
 
 static void put_text(struct buf *b, const char *s) { buf_json(b, s, (int64_t)strlen(s)); }
 
-static void put_member(struct buf *b, const char *key, const char *value)
+static void put_string(struct buf *b, const char *key, const char *value)
 {
     put_text(b, key);
     buf_puts(b, ": ");
@@ -48,9 +48,9 @@ static int put_message(struct buf *b, const struct turn *m)
         return rc;
     }
     buf_putc(b, '{');
-    put_member(b, "role", message_roles[m->who]);
+    put_string(b, "role", message_roles[m->who]);
     buf_puts(b, ", ");
-    put_member(b, "content", m->who == CALL ? "" : m->text);
+    put_string(b, "content", m->who == CALL ? "" : m->text);
     if (m->who == CALL) {
         buf_puts(b, ", ");
         rc = put_calls(b, m->text);
@@ -93,15 +93,15 @@ static int write_sharegpt(struct buf *b, const struct talk *t, int style)
         buf_puts(b, sep);
         sep = ", ";
         buf_putc(b, '{');
-        put_member(b, "from", sharegpt_roles[m->who]);
+        put_string(b, "from", sharegpt_roles[m->who]);
         buf_puts(b, ", ");
-        put_member(b, "value", m->text);
+        put_string(b, "value", m->text);
         buf_putc(b, '}');
     }
     buf_putc(b, ']');
     if (first) {
         buf_puts(b, ", ");
-        put_member(b, "system", t->all.v[0].text ? t->all.v[0].text : "");
+        put_string(b, "system", t->all.v[0].text ? t->all.v[0].text : "");
     }
     return PEFT_OK;
 }
@@ -143,13 +143,13 @@ static int write_alpaca(struct buf *b, const struct talk *t, int style)
     buf_puts(b, "\"instruction\": ");
     buf_json(b, task, (int64_t)(cut ? n - k - 1 : n));
     buf_puts(b, ", ");
-    put_member(b, "input", input);
+    put_string(b, "input", input);
     buf_puts(b, ", ");
-    put_member(b, "output", v[t->prompt].text);
+    put_string(b, "output", v[t->prompt].text);
     int64_t at = v[0].who == SYSTEM;
     if (at) {
         buf_puts(b, ", ");
-        put_member(b, "system", v[0].text);
+        put_string(b, "system", v[0].text);
     }
     if (at + 1 == t->prompt) return PEFT_OK;
     buf_puts(b, ", \"history\": [");
@@ -188,9 +188,9 @@ static int write_completion(struct buf *b, const struct talk *t, int style)
     if (t->prompt < 1 || n < 1 || answer[0].who == USER || answer[n - 1].who == USER)
         return cannot("prompt-completion", "a conversation without an answer at the end");
     if (!style && is_bare_question(t) && is_bare_answer(answer, n)) {
-        put_member(b, "prompt", t->all.v[0].text);
+        put_string(b, "prompt", t->all.v[0].text);
         buf_puts(b, ", ");
-        put_member(b, "completion", answer->text);
+        put_string(b, "completion", answer->text);
         return PEFT_OK;
     }
     int rc = put_list(b, "prompt", t->all.v, t->prompt);
@@ -207,12 +207,12 @@ static int write_preference(struct buf *b, const struct talk *t, int style)
     if (!style && (!t->prompt || is_bare_question(t)) && is_bare_answer(answer, n) &&
         is_bare_answer(t->rejected.v, t->rejected.n)) {
         if (t->prompt) {
-            put_member(b, "prompt", t->all.v[0].text);
+            put_string(b, "prompt", t->all.v[0].text);
             buf_puts(b, ", ");
         }
-        put_member(b, "chosen", answer->text);
+        put_string(b, "chosen", answer->text);
         buf_puts(b, ", ");
-        put_member(b, "rejected", t->rejected.v->text);
+        put_string(b, "rejected", t->rejected.v->text);
         return PEFT_OK;
     }
     int rc = PEFT_OK;

@@ -56,19 +56,19 @@ static int64_t word_at(struct piece p, const char *word)
 /* --- templates */
 
 enum { SLOTS = 8 };
-enum slot { NO_SLOT = -1, QUESTION, ANSWER, INPUT, SYSTEM_SLOT, SLOT_NAMES };
+enum place { NO_SLOT = -1, QUESTION, ANSWER, INPUT, SYSTEM_SLOT, SLOT_NAMES };
 static const char *const slot_names[] = {"{question}", "{answer}", "{input}", "{system}"};
 
 struct layout {
     struct piece literal[SLOTS + 1];        /* before each slot, and after the last */
-    enum slot slot[SLOTS];
+    enum place slot[SLOTS];
     int n;
 };
 
-static enum slot slot_at(const char *s)
+static enum place slot_at(const char *s)
 {
     for (int i = 0; i < SLOT_NAMES; i++)
-        if (!strncmp(s, slot_names[i], strlen(slot_names[i]))) return (enum slot)i;
+        if (!strncmp(s, slot_names[i], strlen(slot_names[i]))) return (enum place)i;
     return NO_SLOT;
 }
 
@@ -80,7 +80,7 @@ static int layout_read(const char *s, struct layout *l)
     *l = (struct layout){0};
     while (end > s && (end[-1] == '\n' || end[-1] == '\r')) end--;
     for (const char *at = s; at < end; at++) {
-        enum slot slot = *at == '{' ? slot_at(at) : NO_SLOT;
+        enum place slot = *at == '{' ? slot_at(at) : NO_SLOT;
         if (slot == NO_SLOT) continue;
         if (l->n == SLOTS || has[slot])
             return fail(PEFT_EARG, "the template has %s twice", slot_names[slot]);
