@@ -223,7 +223,8 @@ static int open_run(struct run *run)
 {
     struct flow *f = run->f;
     struct mem *mem = &f->host->mem;
-    int rc = source_open(f->host, f->path, &run->source);
+    struct source_opts o = source_of(f->source);
+    int rc = source_open(f->host, f->path, &o, &run->source);
     if (rc >= 0) rc = os_mutex_new(f->host, &run->mutex);
     if (rc >= 0) rc = os_cond_new(f->host, &run->changed);
     if (rc < 0) return rc;
