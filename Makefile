@@ -306,16 +306,16 @@ UNIT = $(foreach d,$(LAYERS),$(filter $d/%,$(filter-out kernel/level_% kernel/qu
 UNIT_all = $(UNIT)
 UNIT_kit = $(KIT_SRCS:lib/%=%)
 amalgam: amalgam-all amalgam-kit
-amalgam-%:
+amalgam-all amalgam-kit: amalgam-%:
 	sed '/^#include/d' lib/$*.c >build/$*.head
 	{ cat build/$*.head; printf '#include "%s"\n' $(UNIT_$*); } >lib/$*.c
-unity: unity-all unity-kit
-unity-%: | $(B)/packages
+unity: $(B)/unity-all.o $(B)/unity-kit.o
+$(B)/unity-all.o $(B)/unity-kit.o: $(B)/unity-%.o: always | $(B)/packages
 	printf '#include "%s"\n' $(UNIT_$*) >$(B)/$*.want
 	grep '^#include' lib/$*.c | diff - $(B)/$*.want || { \
 	    echo "lib/$*.c is out of date: run 'make amalgam'" >&2; exit 1; }
-	echo "CC $(B)/$*.o"
-	$(CCALL) -Ilib -c -o $(B)/$*.o lib/$*.c
+	echo "CC $@"
+	$(CCALL) -Ilib -c -o $@ lib/$*.c
 
 install: all
 	install -d $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(BINDIR)
@@ -352,7 +352,7 @@ clean:
 distclean:
 	rm -rf build
 
-.PHONY: all lib deps test test-programs fuzz fuzz-programs fuzz-run examples check-style demo bench \
+.PHONY: amalgam-all amalgam-kit always all lib deps test test-programs fuzz fuzz-programs fuzz-run examples check-style demo bench \
     cross cross-programs bench-methods benches instructions interop amalgam unity install uninstall \
     clean distclean
 

@@ -521,6 +521,11 @@ PEFT_API int32_t peft_forward(peft_model *model, const int32_t *ids, int32_t n,
 PEFT_API int32_t peft_forward_batch(peft_model *model, const int32_t *ids,
                                     const int32_t *lengths, int32_t n,
                                     const char *const *adapters, float *logits);
+/* How likely the ends of n sequences are, by a language model that is no encoder: of text i,
+ * which has lengths[i] ids, those from number from[i] (1 or more) on.  logp [n]: the sum of
+ * log p(id | those before it).  right [n], or NULL: how many of them were the likeliest. */
+PEFT_API int32_t peft_logprob(peft_model *model, const int32_t *ids, const int32_t *lengths,
+                              const int32_t *from, int32_t n, double *logp, int32_t *right);
 /* Of an encoder-decoder model: logits [n, vocab] for the n ids of a target, whose
  * first is the decoder's start token, after a source of n_source ids. */
 PEFT_API int32_t peft_forward_pair(peft_model *model, const int32_t *source,

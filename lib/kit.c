@@ -14,5 +14,8 @@
 #include "prep/tables.c"
 #include "prep/tally.c"
 #include "judge/bootstrap.c"
+#include "judge/check.c"
+#include "judge/cost.c"
 #include "judge/overlap.c"
+#include "judge/rows.c"
 #include "judge/score.c"

@@ -238,6 +238,7 @@ peft_trainer_cancel i32 p
 peft_trainer_save i32 p s
 peft_trainer_resume i32 p s
 peft_eval i32 p p p p
+peft_logprob i32 p p p p i32 p p
 peft_compare i32 p p p p p
 peft_quantize i32 p p p p
 """
