@@ -125,7 +125,7 @@ static void test_text(void)
     put("a.json", file, sizeof file - 1);
     CHECK_EQ(source_open(&host, at("a.json"), NULL, &s), PEFT_OK);
     CHECK_EQ(source_next_text(s, &text, &n, &line), 1);
-    CHECK(n == 17 && !memcmp(text, "{  \"a\": [1,\r 2]}", 17));
+    CHECK(n == 16 && !memcmp(text, "{  \"a\": [1,\r 2]}", 16));
     CHECK_EQ(source_next_text(s, &text, &n, &line), 0);
     CHECK_STR(source_kind(s), "JSON array");
     source_close(s);
