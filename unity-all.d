@@ -85,10 +85,11 @@ unity-all: lib/all.c lib/base/buf.c lib/base/base.h include/peft.h \
  /usr/include/libpng16/png.h /usr/include/libpng16/pnglibconf.h \
  /usr/include/libpng16/pngconf.h lib/data/resample.c lib/data/schema.c \
  lib/data/schema_embed.c lib/data/schema_task.c lib/data/seq2seq.c \
- lib/data/source.c lib/train/answer.c lib/train/train.h \
- lib/train/prefix.h lib/train/budget.c lib/train/card.c \
- lib/train/checkpoint.c lib/train/compare.c lib/train/quantise.h \
- lib/train/dynamic.c lib/train/eva.c lib/train/eval.c lib/train/metric.c \
+ lib/data/source.c lib/train/anchor.c lib/train/train.h \
+ lib/train/prefix.h lib/train/answer.c lib/train/budget.c \
+ lib/train/card.c lib/train/checkpoint.c lib/train/compare.c \
+ lib/train/quantise.h lib/train/dynamic.c lib/train/eva.c \
+ lib/train/eval.c lib/train/eval_row.c lib/train/metric.c \
  lib/train/objective.c lib/train/predict.c lib/train/prefix.c \
  lib/train/prefix_file.c lib/train/retrieve.c lib/train/sched.c \
  lib/train/setup.c lib/train/states.c lib/train/trainer.c \
@@ -375,9 +376,10 @@ lib/data/schema_embed.c:
 lib/data/schema_task.c:
 lib/data/seq2seq.c:
 lib/data/source.c:
-lib/train/answer.c:
+lib/train/anchor.c:
 lib/train/train.h:
 lib/train/prefix.h:
+lib/train/answer.c:
 lib/train/budget.c:
 lib/train/card.c:
 lib/train/checkpoint.c:
@@ -386,6 +388,7 @@ lib/train/quantise.h:
 lib/train/dynamic.c:
 lib/train/eva.c:
 lib/train/eval.c:
+lib/train/eval_row.c:
 lib/train/metric.c:
 lib/train/objective.c:
 lib/train/predict.c:

@@ -3,6 +3,13 @@
 
 #include "prep/fields.c"
 #include "prep/flow.c"
+#include "prep/inspect.c"
+#include "prep/inspect_row.c"
+#include "prep/inspect_tables.c"
+#include "prep/script.c"
+#include "prep/sketch.c"
+#include "prep/tables.c"
+#include "prep/tally.c"
 #include "judge/bootstrap.c"
 #include "judge/overlap.c"
 #include "judge/score.c"
