@@ -22,6 +22,8 @@ typedef struct peft_source_opts {
                                  "body" as "text"; NULL = as they are */
     const char *table;        /* of an SQLite file: a table's name or a query; NULL = its only
                                  table */
+    int64_t chunk;            /* of plain texts: bytes of a row at most, cut at ends of paragraphs;
+                                 0 = a paragraph a row, of a folder a file a row */
     int64_t limit;            /* rows read; 0 = all */
     int32_t threads;          /* 0 = one per usable core; at most 32 */
     const peft_load_opts *host; /* memory and files (alloc, io, log); NULL = the system's */
@@ -30,6 +32,38 @@ typedef struct peft_source_opts {
     void *ctx;
 } peft_source_opts;
 
+/* ------------------------------------------------------------------ split */
+
+enum { PEFT_TRAIN = 0, PEFT_VALID = 1, PEFT_TEST = 2, PEFT_SIDES = 3 };
+typedef struct peft_split_opts {
+    size_t size;
+    const peft_source_opts *source; /* NULL = defaults */
+    double ratio[3];          /* train, valid, test, relative to their sum; all 0 = 8, 1, 1 */
+    const char *stratify;     /* column whose values each side has in equal shares, or NULL */
+    const char *group;        /* column: rows with the same value stay on one side, or NULL */
+    int32_t group_text;       /* 1 = so do rows whose texts are equal or nearly so */
+    int32_t overwrite;        /* 1 = replace files that are there */
+    uint64_t seed;
+    /* Called once for each value of `stratify`, with its rows on each side. */
+    void (*on_class)(void *ctx, const char *name, const int64_t *rows);
+    void *ctx;
+} peft_split_opts;
+typedef struct peft_split {
+    size_t size;
+    int64_t rows[3], groups[3]; /* on each side; a row without a group is one */
+    int64_t classes;
+    int64_t scarce;           /* classes that some side has no row of */
+    int64_t shared;           /* texts that are on more than one side; case, spaces and
+                                 punctuation do not count */
+} peft_split;
+/* Deals the rows of the file `path` out to train.jsonl, valid.jsonl and test.jsonl, in their
+ * order; a side whose ratio is 0 has no file.  `out` is a folder, or where it ends in '-',
+ * '_' or '.' the beginning of the names.  Each class gets the largest remainders of its
+ * shares, exactly; groups, the large ones first, go where they fit best.  Memory: nothing
+ * for a row, some 40 bytes for a text or group that is not yet known.  PEFT_EDATA when a
+ * side would stay empty; scarce classes are named in the log. */
+PEFT_API int32_t peft_data_split(const char *path, const char *out, const peft_split_opts *opts,
+                                 peft_split *result);
 /* --------------------------------------------- results, as named tables
  * The same for a terminal, a page and JSON. */
 

@@ -11,6 +11,9 @@ typedef struct cJSON json;
 /* `what` names the text in messages ("config.json").  The tree holds its own
  * copy of all strings. */
 int json_parse(const char *text, int64_t n, const char *what, json **out);
+/* The same of a text that begins at a line and byte column, from 1, of the file `what`. */
+int json_parse_at(const char *text, int64_t n, const char *what, int64_t line, int64_t column,
+                  json **out);
 void json_free(json *j);
 
 /* The same, but the list at `path` ("model.merges": a key and a key in it) is
