@@ -11,7 +11,6 @@ static const struct option inspect_options[] = {
     {"model", OPT_TEXT, "MODEL", "whose tokens are counted", AT(model), 0, 0},
     {"max-len", OPT_INT, "N", "tokens that an example may have; those beyond are counted",
      AT(max_len), 1, BIG},
-    {"limit", OPT_INT, "N", "read only the first N rows", AT(limit), 1, BIG},
     {"examples", OPT_INT, "N", "broken rows that are shown (default 10)", AT(examples), 1, 100000},
     {"seed", OPT_SEED, "N", "of the rows that are shown (default 0)", AT(seed), 0, 0},
     {0}};
@@ -43,7 +42,7 @@ const struct command data_commands[] = {
      "  peft data inspect chats.jsonl\n"
      "  peft data inspect reviews.csv --model model.gguf --max-len 512\n"
      "  peft data inspect reviews.csv --json | jq .labels\n",
-     OPERAND_NEEDED, {inspect_options, model_options, common_options}, run_data_inspect,
+     OPERAND_NEEDED, {inspect_options, source_options, common_options}, run_data_inspect,
      "data file"},
     {"data split", "Deals rows out to training, validation and test.",
      "peft data split FILE --out DIR|PREFIX [options]",
