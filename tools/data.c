@@ -23,6 +23,12 @@ const struct option source_options[] = {
     {"limit", OPT_INT, "N", "read only the first N rows", AT(limit), 1, 2147483647},
     {"threads", OPT_INT, "N", "worker threads (default: one per usable core)", AT(threads), 1, 32},
     {0}};
+static const struct option report_options[] = {
+    {"out", OPT_TEXT, "FILE", "the page: report.html", AT(out), 0, 0},
+    {"eval", OPT_TEXT, "FILE", "rows to be judged by: looked at too, and what leaks into them",
+     AT(eval), 0, 0},
+    {"overwrite", OPT_FLAG, NULL, "replace a file that is no page", AT(overwrite), 0, 0},
+    {0}};
 static const struct option split_options[] = {
     {"out", OPT_TEXT, "DIR|PREFIX", "where train.jsonl, valid.jsonl and test.jsonl go; a\n"
      "                         PREFIX ends in - _ or .", AT(out), 0, 0},
@@ -44,6 +50,13 @@ const struct command data_commands[] = {
      "  peft data inspect reviews.csv --json | jq .labels\n",
      OPERAND_NEEDED, {inspect_options, source_options, common_options}, run_data_inspect,
      "data file"},
+    {"data report", "Puts all that is known of a data file on one page.",
+     "peft data report FILE --out report.html [--model MODEL] [--eval FILE] [options]",
+     "  peft data report reviews.csv --out report.html\n"
+     "  peft data report train.jsonl --eval test.jsonl --model MiniLM --out report.html\n"
+     "  peft data report reviews.csv --json | jq .inspect.labels\n",
+     OPERAND_NEEDED, {report_options, inspect_options, source_options, common_options},
+     run_data_report, "data file"},
     {"data split", "Deals rows out to training, validation and test.",
      "peft data split FILE --out DIR|PREFIX [options]",
      "  peft data split reviews.csv --out data --stratify label\n"

@@ -21,6 +21,15 @@ void tables_json(struct json *j, const peft_tables *tables)
         table_json(j, &t);
 }
 
+int32_t inspect_file(const struct args *args, const char *path, const peft_model *model,
+                     const peft_source_opts *source, peft_tables **out)
+{
+    peft_inspect_opts opts = {.size = sizeof opts, .source = source, .model = model,
+                              .max_len = args->max_len, .examples = args->examples,
+                              .seed = args->seed};
+    return peft_data_inspect(path, &opts, out);
+}
+
 int run_data_inspect(const struct args *args)
 {
     peft_model *model = NULL;
@@ -31,10 +40,8 @@ int run_data_inspect(const struct args *args)
     struct source source;
     peft_tables *tables = NULL;
     source_begin(args, "inspecting", &source);
-    peft_inspect_opts opts = {.size = sizeof opts, .source = &source.opts, .model = model,
-                              .max_len = args->max_len, .examples = args->examples,
-                              .seed = args->seed};
-    rc = source_end(peft_data_inspect(args->operand, &opts, &tables), "cannot inspect");
+    rc = source_end(inspect_file(args, args->operand, model, &source.opts, &tables),
+                    "cannot inspect");
     if (!tables)
         rc = rc ? rc : EXIT_RUNTIME;
     else if (args->json) {
