@@ -284,5 +284,6 @@ int run_adapter_check(const struct args *args);
 int run_adapter_convert(const struct args *args);
 int run_data_split(const struct args *args);
 int run_data_inspect(const struct args *args);
+int run_data_report(const struct args *args);
 
 #endif

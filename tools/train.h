@@ -101,6 +101,7 @@ int run_loop(struct run *run);
 
 /* report.c */
 int report_write(const struct run *run);
+extern const char page_style[];            /* of a page with light and dark modes */
 
 /* chart.c */
 struct series {
