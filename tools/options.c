@@ -133,6 +133,15 @@ const struct option train_options[] = {
      "                         fastest way that fits is chosen", AT(memory_limit), 0, 0},
     {0}};
 
+const struct option before_options[] = {
+    {"allow-leak", OPT_FLAG, NULL, "go on though evaluation rows are training rows too",
+     AT(allow_leak), 0, 0},
+    {"show-row", OPT_INT, "N", "show row N with the trained tokens marked", AT(show_row), 1, BIG},
+    {0}};
+
+const struct option plan_options[] = {
+    {"price", OPT_TEXT, "PRICE", "of tokens or time: 0.5/M, 2e-6, 1.20/h", AT(price), 0, 0}, {0}};
+
 const struct option generate_options[] = {
     {"system", OPT_TEXT, "TEXT", "system message", AT(system), 0, 0},
     {"max-tokens", OPT_INT, "N", "length of an answer (default 256)", AT(max_tokens), 1, BIG},

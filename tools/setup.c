@@ -393,6 +393,8 @@ int run_setup(struct run *run)
         rc = open_adapter(run->args, run->model, &run->info);
     if (!rc)
         rc = open_training_data(run);
+    if (!rc && run->checks)
+        rc = before_check(run);
     if (!rc)
         rc = find_method(run->method)(run);
     if (!rc && (rc = peft_model_info(run->model, &run->info)) != 0)

@@ -50,6 +50,9 @@ struct run {
     peft_info info;
     peft_dataset_stats stats, eval_stats;
     peft_plan plan;
+    peft_cost cost;
+    bool checks;               /* rows are looked through before anything runs */
+    peft_checked checked;
     peft_system sys;
     int32_t threads;
     double predicted_seconds;  /* of all steps */
@@ -71,6 +74,14 @@ int run_setup(struct run *run);
 bool is_adapter(const char *method);      /* a row of the library's table of methods */
 void run_release(struct run *run);
 void settings_make(struct run *run);
+
+/* before.c */
+int before_check(struct run *run);        /* refuses data that is of no use */
+void before_notes(const struct run *run);
+/* The row that --show-row names, else the first, with what trains marked; NULL = there is none. */
+char *before_row(const struct run *run, FILE *to);
+int before_show(const struct run *run, FILE *to);
+void before_json(const struct run *run, struct json *j);
 
 /* history.c */
 void history_add_step(struct history *h, const struct step_row *row);
