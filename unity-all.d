@@ -80,26 +80,27 @@ unity-all: lib/all.c lib/base/buf.c lib/base/base.h include/peft.h \
  lib/adapt/method/prompt.c lib/adapt/method/ptuning.c \
  lib/adapt/method/tokens.c lib/adapt/method/vera.c lib/data/augment.c \
  lib/data/image.h lib/data/data.h lib/data/batch.c lib/data/row.h \
- lib/data/dataset.c lib/data/encode.c lib/data/image.c lib/data/jpeg.c \
- lib/data/labels.c lib/data/picture.c lib/data/pictures.c lib/data/png.c \
- /usr/include/libpng16/png.h /usr/include/libpng16/pnglibconf.h \
- /usr/include/libpng16/pngconf.h lib/data/resample.c lib/data/schema.c \
- lib/data/schema_embed.c lib/data/schema_task.c lib/data/seq2seq.c \
- lib/data/source.c lib/train/answer.c lib/train/train.h \
- lib/train/prefix.h lib/train/budget.c lib/train/card.c \
+ lib/data/csv.c lib/data/source.h lib/data/dataset.c lib/data/encode.c \
+ lib/data/image.c lib/data/jpeg.c lib/data/labels.c lib/data/picture.c \
+ lib/data/pictures.c lib/data/png.c /usr/include/libpng16/png.h \
+ /usr/include/libpng16/pnglibconf.h /usr/include/libpng16/pngconf.h \
+ lib/data/resample.c lib/data/schema.c lib/data/schema_embed.c \
+ lib/data/schema_task.c lib/data/seq2seq.c lib/data/source.c \
+ lib/train/anchor.c lib/train/train.h lib/train/prefix.h \
+ lib/train/answer.c lib/train/budget.c lib/train/card.c \
  lib/train/checkpoint.c lib/train/compare.c lib/train/quantise.h \
- lib/train/dynamic.c lib/train/eva.c lib/train/eval.c lib/train/metric.c \
- lib/train/objective.c lib/train/predict.c lib/train/prefix.c \
- lib/train/prefix_file.c lib/train/retrieve.c lib/train/sched.c \
- lib/train/setup.c lib/train/states.c lib/train/trainer.c \
- lib/train/objective/classify.c lib/train/objective/embed.c \
- lib/train/objective/lm.c lib/train/objective/reward.c \
- lib/train/objective/span.c lib/train/objective/tokens.c \
- lib/train/optim/adamw.c lib/api/adapter.c lib/api/api.h lib/api/batch.c \
- lib/api/infer.h lib/api/common.c lib/api/convert.c lib/api/dataset.c \
- lib/api/error.c lib/api/image.c lib/api/infer.c lib/api/list.c \
- lib/api/locate.c lib/api/model.c lib/api/profile.c lib/api/quantise.c \
- lib/api/text.c lib/api/train.c
+ lib/train/dynamic.c lib/train/eva.c lib/train/eval.c \
+ lib/train/eval_row.c lib/train/metric.c lib/train/objective.c \
+ lib/train/predict.c lib/train/prefix.c lib/train/prefix_file.c \
+ lib/train/retrieve.c lib/train/sched.c lib/train/setup.c \
+ lib/train/states.c lib/train/trainer.c lib/train/objective/classify.c \
+ lib/train/objective/embed.c lib/train/objective/lm.c \
+ lib/train/objective/reward.c lib/train/objective/span.c \
+ lib/train/objective/tokens.c lib/train/optim/adamw.c lib/api/adapter.c \
+ lib/api/api.h lib/api/batch.c lib/api/infer.h lib/api/common.c \
+ lib/api/convert.c lib/api/dataset.c lib/api/error.c lib/api/image.c \
+ lib/api/infer.c lib/api/list.c lib/api/locate.c lib/api/model.c \
+ lib/api/profile.c lib/api/quantise.c lib/api/text.c lib/api/train.c
 lib/base/buf.c:
 lib/base/base.h:
 include/peft.h:
@@ -358,6 +359,8 @@ lib/data/image.h:
 lib/data/data.h:
 lib/data/batch.c:
 lib/data/row.h:
+lib/data/csv.c:
+lib/data/source.h:
 lib/data/dataset.c:
 lib/data/encode.c:
 lib/data/image.c:
@@ -375,9 +378,10 @@ lib/data/schema_embed.c:
 lib/data/schema_task.c:
 lib/data/seq2seq.c:
 lib/data/source.c:
-lib/train/answer.c:
+lib/train/anchor.c:
 lib/train/train.h:
 lib/train/prefix.h:
+lib/train/answer.c:
 lib/train/budget.c:
 lib/train/card.c:
 lib/train/checkpoint.c:
@@ -386,6 +390,7 @@ lib/train/quantise.h:
 lib/train/dynamic.c:
 lib/train/eva.c:
 lib/train/eval.c:
+lib/train/eval_row.c:
 lib/train/metric.c:
 lib/train/objective.c:
 lib/train/predict.c:

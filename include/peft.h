@@ -743,6 +743,10 @@ typedef struct peft_dataset_opts {
                                  0 = 128, at most half a window's (max_len 0: 384) */
     int32_t label_all;        /* words with tags: 1 = every piece of a word has its tag, pieces
                                  after the first B-X as I-X; 0 = the first piece only */
+    const char *columns;      /* names of the file's own: "text=body,label=stars" reads column
+                                 "body" as "text"; NULL = as they are */
+    const char *table;        /* of an SQLite file: a table's name or a query; NULL = its only
+                                 table */
 } peft_dataset_opts;
 /* Reads JSONL or CSV (by its ending): messages, prompt/completion,
  * instruction/input/output, text, text/label, text/labels (several), tokens/tags
@@ -777,6 +781,11 @@ PEFT_API int32_t peft_dataset_split(peft_dataset *data, double share,
  * PEFT_EARG for no rows and for one that there is not. */
 PEFT_API int32_t peft_dataset_subset(const peft_dataset *data, const int64_t *rows, int64_t n,
                                      peft_dataset **out);
+/* A data set of all rows of `data` and n rows of `other`, chosen by seed: old rows that are
+ * repeated while new ones are learned (replay).  It shares them, and all three are freed in any
+ * order.  PEFT_EARG for data of other models, tasks or labels, PEFT_ESTATE for mixtures. */
+PEFT_API int32_t peft_dataset_mix(const peft_dataset *data, const peft_dataset *other, int64_t n,
+                                  uint64_t seed, peft_dataset **out);
 typedef struct peft_dataset_stats {
     size_t size;
     char schema[32];          /* "messages", "text-label", ... */

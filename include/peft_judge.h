@@ -84,18 +84,18 @@ PEFT_API int32_t peft_judge_cost(const peft_model *model, const peft_dataset *da
 
 /* --------------------------------------------------- settings by themselves */
 
-typedef struct peft_split_opts {
+typedef struct peft_aside_opts {
     size_t size;
     double share;             /* of the rows that are set aside, 0 to 1; 0 = a tenth, at least 50
                                  rows or a fifth, at most 2000; none of less than 20 */
     uint64_t seed;
-} peft_split_opts;
+} peft_aside_opts;
 /* Two data sets of the rows of one, which stays: those set aside for evaluation have each
  * label's share (the stated one, at least one row where there are 5), and rows with the same text
  * (as peft_judge_check compares them) are all on one side.  *eval is NULL where there are too
  * few rows. */
-PEFT_API int32_t peft_judge_split(const peft_model *model, const peft_dataset *data,
-                                  const peft_split_opts *opts, peft_dataset **train,
+PEFT_API int32_t peft_judge_aside(const peft_model *model, const peft_dataset *data,
+                                  const peft_aside_opts *opts, peft_dataset **train,
                                   peft_dataset **eval);
 
 /* One setting: what it is, and why. */

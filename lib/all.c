@@ -204,6 +204,7 @@
 #include "adapt/method/vera.c"
 #include "data/augment.c"
 #include "data/batch.c"
+#include "data/csv.c"
 #include "data/dataset.c"
 #include "data/encode.c"
 #include "data/image.c"

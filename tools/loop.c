@@ -344,6 +344,9 @@ int run_loop(struct run *run)
     if (rc)
         return rc;
     show_first_line(run);
+    auto_show(run);
+    if (run->choice.n && (rc = auto_write(run)) != 0)
+        return rc;
     if (run->args->show_row && (rc = before_show(run, stderr)) != 0)
         return rc;
     signal(SIGPIPE, SIG_IGN);  /* a closed stdout does not cost the training */

@@ -100,7 +100,8 @@ peft_dataset_opts data_opts(const struct args *args)
     return (peft_dataset_opts){.size = sizeof(peft_dataset_opts), .max_len = args->max_len,
                                .train_on_prompt = args->train_on_prompt,
                                .system = args->system, .limit = args->limit,
-                               .any_path = args->any_path, .prefix = args->prefix};
+                               .any_path = args->any_path, .prefix = args->prefix,
+                               .columns = args->columns, .table = args->table};
 }
 
 int open_data(const struct args *args, const peft_model *model, const char *path,

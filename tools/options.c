@@ -42,6 +42,10 @@ const struct option data_options[] = {
     {"train-on-prompt", OPT_FLAG, NULL, "prompts count too, not only answers",
      AT(train_on_prompt), 0, 0},
     {"limit", OPT_INT, "N", "read only the first N rows", AT(limit), 1, BIG},
+    {"columns", OPT_TEXT, "LIST", "names of the file's own: text=body,label=stars", AT(columns), 0,
+     0},
+    {"table", OPT_TEXT, "NAME", "of an SQLite file: a table, or a query SELECT ...", AT(table), 0,
+     0},
     {"any-path", OPT_FLAG, NULL, "a list of pictures may name files outside of its folder",
      AT(any_path), 0, 0},
     {0}};
@@ -65,7 +69,8 @@ const struct option prompts_options[] = {
 const struct option train_options[] = {
     {"eval", OPT_TEXT, "FILE|RATIO", "evaluation data, or the share to set aside", AT(eval), 0, 0},
     {"method", OPT_TEXT, "NAME", "lora (default), dora ... (peft list methods), full, head,\n"
-     "                         bitfit (biases), none", AT(method), 0, 0},
+     "                         last (layers), bitfit (biases), none", AT(method), 0, 0},
+    {"last", OPT_INT, "N", "layers that --method last trains (default 2)", AT(last), 1, 4096},
     {"freeze", OPT_LIST, "A-B", "layers that do not train; from the end: -2:-1", AT(freeze), 0, 0},
     {"unfreeze", OPT_LIST, "GLOB", "tensors that train in any case", AT(unfreeze), 0, 0},
     {"to-float", OPT_FLAG, NULL, "turn quantised tensors that train into float32", AT(to_float),
@@ -134,6 +139,8 @@ const struct option train_options[] = {
     {0}};
 
 const struct option before_options[] = {
+    {"auto", OPT_SWITCH, NULL, "choose what is not given: method, rank, batch, lr, epochs\n"
+     "                         (default: where none of them is given)", AT(auto_on), 0, 0},
     {"allow-leak", OPT_FLAG, NULL, "go on though evaluation rows are training rows too",
      AT(allow_leak), 0, 0},
     {"show-row", OPT_INT, "N", "show row N with the trained tokens marked", AT(show_row), 1, BIG},

@@ -125,6 +125,8 @@ static void plan_json(const struct run *run)
     json_int(&j, "threads", run->threads);
     json_num(&j, "seconds", run->predicted_seconds);
     cost_json(run, &j);
+    if (run->choice.n)
+        auto_json(run, &j);
     before_json(run, &j);
     char *row = before_row(run, stdout);
     if (row) {
@@ -156,6 +158,7 @@ static void plan_table(const struct run *run)
         printf("\n%s are available now%s\n", show_bytes(run->sys.memory_available),
                p->peak > run->sys.memory_available ? ": not enough" : "");
     printf("\n");
+    auto_show(run);
     before_notes(run);
     before_show(run, stdout);
 }

@@ -166,13 +166,13 @@ static int read_all(struct loading *l)
 {
     const struct data_opts *o = l->e.o;
     json *row = NULL;
-    int rc = source_open(l->d->host, l->path, &l->source);
-    while (rc >= 0 && !(o->limit > 0 && l->read >= o->limit)) {
+    int rc = source_open(l->d->host, l->path, &o->source, &l->source);
+    while (rc >= 0) {
         rc = source_next(l->source, &row, &l->line);
         if (rc <= 0) break;
         rc = read_row(l, row);
         json_free(row);
-        if (rc < 0) fail_in(rc, "%s line %lld: ", l->path, (long long)l->line);
+        if (rc < 0) source_fail(l->source, rc);
         l->read++;
     }
     if (rc >= 0 && l->d->n == 0) rc = nothing_left(l);
@@ -260,18 +260,26 @@ int data_load(struct host *h, const struct tokenizer *tok, const char *path,
     return rc;
 }
 
+/* One user less of the arena. */
+static void leave(struct dataset *root)
+{
+    if (!root || atomic_fetch_sub(&root->users, 1) > 1) return;
+    struct mem *m = &root->host->mem;
+    arena_free(&root->arena);
+    mem_free(m, root);
+}
+
 void data_free(struct dataset *d)
 {
     if (!d) return;
     struct mem *m = &d->host->mem;
-    struct dataset *root = d->parent ? d->parent : d;
+    struct dataset *root = d->parent ? d->parent : d, *second = d->second;
     mem_free(m, d->rows);
     d->rows = NULL;
     d->n = d->cap = 0;
     if (d != root) mem_free(m, d);
-    if (atomic_fetch_sub(&root->users, 1) > 1) return;
-    arena_free(&root->arena);
-    mem_free(m, root);
+    leave(root);
+    leave(second);
 }
 
 /* A data set without rows, but with room for k, whose arena is d's. */
@@ -293,6 +301,7 @@ static struct dataset *child_of(const struct dataset *d, int64_t k)
     arena_init(&e->arena, m);
     memcpy(e->schema, d->schema, sizeof e->schema);
     e->parent->users++;
+    if ((e->second = d->second)) e->second->users++;
     e->serial = next_serial();
     return e;
 }
@@ -346,4 +355,42 @@ int data_subset(const struct dataset *d, const int64_t *rows, int64_t n, struct 
     for (int64_t i = 0; i < n; i++) add_example(e, &d->rows[rows[i]]);
     *out = e;
     return PEFT_OK;
+}
+
+static int same_labels(const struct dataset *a, const struct dataset *b)
+{
+    if (a->n_labels != b->n_labels || !a->labels != !b->labels) return 0;
+    for (int32_t i = 0; a->labels && i < a->n_labels; i++)
+        if (strcmp(a->labels[i], b->labels[i]) != 0) return 0;
+    return 1;
+}
+
+int data_mix(const struct dataset *d, const struct dataset *other, int64_t n, uint64_t seed,
+             struct dataset **out)
+{
+    *out = NULL;
+    if (d->host != other->host)
+        return fail(PEFT_EARG, "the data sets were made from different models");
+    if (d->task != other->task || d->texts != other->texts || !same_labels(d, other))
+        return fail(PEFT_EARG, "rows of %s and of %s with other labels or another task cannot be "
+                    "mixed", d->schema, other->schema);
+    if (n < 0 || n > other->n)
+        return fail(PEFT_EARG, "%lld rows of the second data set, expected 0 to its %lld",
+                    (long long)n, (long long)other->n);
+    if (d->second || other->second)
+        return fail(PEFT_ESTATE, "a data set is mixed already, expected two that are not");
+    struct mem *m = &d->host->mem;
+    int32_t *order = mem_array(m, other->n, sizeof *order);
+    struct dataset *e = order ? child_of(d, d->n + n) : NULL;
+    if (e) {
+        for (int64_t i = 0; i < d->n; i++) add_example(e, &d->rows[i]);
+        for (int64_t i = 0; i < other->n; i++) order[i] = (int32_t)i;
+        rng_shuffle(order, other->n, seed, rng_stream(RNG_SPLIT, 1));
+        for (int64_t i = 0; i < n; i++) add_example(e, &other->rows[order[i]]);
+        e->second = other->parent ? other->parent : (struct dataset *)(uintptr_t)other;
+        e->second->users++;
+    }
+    mem_free(m, order);
+    *out = e;
+    return e ? PEFT_OK : PEFT_ENOMEM;
 }

@@ -199,7 +199,7 @@ static int load_folder(struct picture_load *l)
     if (!rc && !all)
         rc = fail(PEFT_EDATA, "%s: no pictures, expected one sub-folder for each class with .png "
                   "or .jpg files", l->path);
-    if (!rc) share_limit(c, n, l->o->limit);
+    if (!rc) share_limit(c, n, l->o->source.limit);
     for (int64_t i = 0; i < n && !rc; i++) rc = load_class(l, &c[i]);
     arena_free(&a);
     return rc;
@@ -243,8 +243,8 @@ static int load_list(struct picture_load *l)
 {
     struct row_source *source = NULL;
     json *row = NULL;
-    int rc = source_open(l->d->host, l->path, &source);
-    for (int64_t read = 0; !rc && !(l->o->limit > 0 && read >= l->o->limit); read++) {
+    int rc = source_open(l->d->host, l->path, &l->o->source, &source);
+    while (!rc) {
         int found = source_next(source, &row, &l->line);
         if (found <= 0) {
             rc = found;
@@ -252,7 +252,7 @@ static int load_list(struct picture_load *l)
         }
         rc = list_row(l, row);
         json_free(row);
-        if (rc) fail_in(rc, "%s line %lld: ", l->path, (long long)l->line);
+        if (rc) source_fail(source, rc);
     }
     source_close(source);
     return rc;

@@ -329,9 +329,9 @@ int trainer_resume(struct trainer *t, const char *dir)
 
 /* --- in memory */
 
-struct copying { char *kept; int64_t n; int back; };        /* kept NULL: bytes are counted */
+struct state_copy { char *kept; int64_t n; int back; };        /* kept NULL: bytes are counted */
 
-static void copy_stretch(struct copying *w, void *at, int64_t n)
+static void copy_stretch(struct state_copy *w, void *at, int64_t n)
 {
     char *kept = w->kept ? w->kept + w->n : NULL;
     if (kept && n) memcpy(w->back ? at : kept, w->back ? kept : at, (size_t)n);
@@ -341,11 +341,13 @@ static void copy_stretch(struct copying *w, void *at, int64_t n)
 /* All that steps change. */
 static int64_t copy_all(struct trainer *t, char *kept, int back)
 {
-    struct copying w = { kept, 0, back };
+    struct state_copy w = { kept, 0, back };
     const struct qtype *type;
     struct adapted *d;
     int64_t *position[] = { &t->step, &t->epoch, &t->index, &t->tokens_seen, &t->terms_seen }, n;
     for (size_t i = 0; i < ARRAY_LEN(position); i++) copy_stretch(&w, position[i], sizeof(int64_t));
+    copy_stretch(&w, &t->anchor.weight, sizeof(double));
+    copy_stretch(&w, &t->anchor.smooth, sizeof(double));
     for (int64_t i = 0; i < t->n_list; i++) {
         struct param *p = t->list[i].p;
         for (int k = 0; k < KINDS; k++) {

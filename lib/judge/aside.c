@@ -3,7 +3,7 @@
 
 #include "judge/rows.h"
 
-struct split {
+struct aside {
     struct mem mem;
     struct arena texts;
     peft_dataset_stats stats;
@@ -14,7 +14,7 @@ struct split {
     uint8_t *aside;                 /* [rows] */
 };
 
-static int find_equal(struct split *s, const peft_model *model, const peft_dataset *data)
+static int find_equal(struct aside *s, const peft_model *model, const peft_dataset *data)
 {
     struct map places;
     struct row_text t;
@@ -44,7 +44,7 @@ static int find_equal(struct split *s, const peft_model *model, const peft_datas
 }
 
 /* Of each label, texts in a random order until there are enough. */
-static void set_aside(struct split *s, double share)
+static void set_aside(struct aside *s, double share)
 {
     for (int32_t k = 0; k < MAX(s->stats.labels, 1); k++) {
         double rows = s->want[k];
@@ -59,7 +59,7 @@ static void set_aside(struct split *s, double share)
     }
 }
 
-static int give_part(const struct split *s, const peft_dataset *data, int aside,
+static int give_part(const struct aside *s, const peft_dataset *data, int aside,
                      peft_dataset **out)
 {
     int64_t n = 0;
@@ -76,7 +76,7 @@ static double usual_share(int64_t rows)
     return rows < 20 ? 0 : MIN(MAX(n / 10, MIN(50, n / 5)), 2000) / n;
 }
 
-static int split(struct split *s, const peft_model *model, const peft_dataset *data, double share,
+static int part(struct aside *s, const peft_model *model, const peft_dataset *data, double share,
                  uint64_t seed, peft_dataset **parts)
 {
     int64_t n = s->stats.rows;
@@ -97,13 +97,13 @@ static int split(struct split *s, const peft_model *model, const peft_dataset *d
     return rc;
 }
 
-int32_t peft_judge_split(const peft_model *model, const peft_dataset *data,
-                         const peft_split_opts *opts, peft_dataset **train, peft_dataset **eval)
+int32_t peft_judge_aside(const peft_model *model, const peft_dataset *data,
+                         const peft_aside_opts *opts, peft_dataset **train, peft_dataset **eval)
 {
     KIT_ARG(model && data && train && eval, "no model, data set or place for its parts given");
-    peft_split_opts o;
+    peft_aside_opts o;
     peft_dataset *parts[2] = { NULL, NULL };
-    struct split s = { 0 };
+    struct aside s = { 0 };
     *train = *eval = NULL;
     int rc = take_options(&o, sizeof(o), opts);
     if (!rc && !(o.share >= 0 && o.share < 1))
@@ -112,7 +112,7 @@ int32_t peft_judge_split(const peft_model *model, const peft_dataset *data,
     if (rc) return kit_end(rc);
     mem_init(&s.mem, NULL, NULL);
     arena_init(&s.texts, &s.mem);
-    rc = split(&s, model, data, o.share > 0 ? o.share : usual_share(s.stats.rows), o.seed, parts);
+    rc = part(&s, model, data, o.share > 0 ? o.share : usual_share(s.stats.rows), o.seed, parts);
     arena_free(&s.texts);
     mem_free(&s.mem, s.first);
     mem_free(&s.mem, s.rows);
