@@ -521,6 +521,11 @@ PEFT_API int32_t peft_forward(peft_model *model, const int32_t *ids, int32_t n,
 PEFT_API int32_t peft_forward_batch(peft_model *model, const int32_t *ids,
                                     const int32_t *lengths, int32_t n,
                                     const char *const *adapters, float *logits);
+/* How likely the ends of n sequences are, by a language model that is no encoder: of text i,
+ * which has lengths[i] ids, those from number from[i] (1 or more) on.  logp [n]: the sum of
+ * log p(id | those before it).  right [n], or NULL: how many of them were the likeliest. */
+PEFT_API int32_t peft_logprob(peft_model *model, const int32_t *ids, const int32_t *lengths,
+                              const int32_t *from, int32_t n, double *logp, int32_t *right);
 /* Of an encoder-decoder model: logits [n, vocab] for the n ids of a target, whose
  * first is the decoder's start token, after a source of n_source ids. */
 PEFT_API int32_t peft_forward_pair(peft_model *model, const int32_t *source,
@@ -747,6 +752,8 @@ typedef struct peft_dataset_opts {
                                  "body" as "text"; NULL = as they are */
     const char *table;        /* of an SQLite file: a table's name or a query; NULL = its only
                                  table */
+    int64_t chunk;            /* of plain texts: bytes of a row at most, cut at ends of paragraphs;
+                                 0 = a paragraph a row, of a folder a file a row */
 } peft_dataset_opts;
 /* Reads JSONL or CSV (by its ending): messages, prompt/completion,
  * instruction/input/output, text, text/label, text/labels (several), tokens/tags

@@ -22,6 +22,8 @@ typedef struct peft_source_opts {
                                  "body" as "text"; NULL = as they are */
     const char *table;        /* of an SQLite file: a table's name or a query; NULL = its only
                                  table */
+    int64_t chunk;            /* of plain texts: bytes of a row at most, cut at ends of paragraphs;
+                                 0 = a paragraph a row, of a folder a file a row */
     int64_t limit;            /* rows read; 0 = all */
     int32_t threads;          /* 0 = one per usable core; at most 32 */
     const peft_load_opts *host; /* memory and files (alloc, io, log); NULL = the system's */

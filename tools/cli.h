@@ -48,6 +48,7 @@ struct args {
 
     const char *data, *eval, *system, *prefix, *columns, *table;
     int32_t max_len, train_on_prompt, limit, any_path;
+    int64_t chunk;
     const char *augment, *objective;
     double scale, margin;
     struct list image;

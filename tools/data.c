@@ -106,6 +106,6 @@ int source_end(int32_t rc, const char *doing)
     if (rc == PEFT_EARG)
         return usage_error("%s", peft_errmsg());
     if (rc == PEFT_ESTATE)
-        return usage_error("%s: --overwrite", peft_errmsg());
+        return usage_error("%s: --overwrite replaces it", peft_errmsg());
     return !rc ? EXIT_OK : rc == PEFT_EIO ? saving_error(rc, doing) : library_error(rc, doing);
 }

@@ -101,7 +101,8 @@ peft_dataset_opts data_opts(const struct args *args)
                                .train_on_prompt = args->train_on_prompt,
                                .system = args->system, .limit = args->limit,
                                .any_path = args->any_path, .prefix = args->prefix,
-                               .columns = args->columns, .table = args->table};
+                               .columns = args->columns, .table = args->table,
+                               .chunk = args->chunk};
 }
 
 int open_data(const struct args *args, const peft_model *model, const char *path,

@@ -69,7 +69,7 @@ void file_close_view(struct host *h, struct file_view *v)
  * overwritten with the NUL, and one byte after `end` is kept for that. */
 
 enum { LINE_FIRST = 64 * 1024, LINE_LIMIT = 16 * 1024 * 1024, WIDE_BLOCK = 4096 };
-enum byte_order { NARROW, LITTLE, BIG };
+enum byte_order { ORDER_NONE, ORDER_LITTLE, ORDER_BIG };
 struct line_reader {
     struct host *host;
     void *file;
@@ -167,7 +167,7 @@ static int fill_wide(struct line_reader *r)
     if (n % 2)
         return fail(PEFT_EFORMAT, "%s: ends inside a character of UTF-16", r->path);
     for (int64_t i = 0; i < n; i += 2) {
-        uint32_t c = block[i + (r->wide == LITTLE)] * 256u + block[i + (r->wide == BIG)];
+        uint32_t c = block[i + (r->wide == ORDER_LITTLE)] * 256u + block[i + (r->wide == ORDER_BIG)];
         bool low = c >= 0xdc00 && c <= 0xdfff;
         if (r->high && low) c = 0x10000 + ((r->high - 0xd800) << 10) + (c - 0xdc00);
         else if (r->high) put_char(r, r->high);
@@ -183,8 +183,8 @@ static void take_mark(struct line_reader *r)
 {
     if (r->end >= 3 && memcmp(r->data, "\xef\xbb\xbf", 3) == 0) r->start = 3;
     if (r->end < 2) return;
-    if (memcmp(r->data, "\xff\xfe", 2) == 0) r->wide = LITTLE;
-    if (memcmp(r->data, "\xfe\xff", 2) == 0) r->wide = BIG;
+    if (memcmp(r->data, "\xff\xfe", 2) == 0) r->wide = ORDER_LITTLE;
+    if (memcmp(r->data, "\xfe\xff", 2) == 0) r->wide = ORDER_BIG;
     if (r->wide) r->offset = 2, r->end = 0;
 }
 

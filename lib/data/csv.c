@@ -117,7 +117,7 @@ static int csv_next(struct row_source *s)
         if ((rc = next_cell(s, &at)) < 0) return rc;
         /* A nameless column, such as an exported row index, has no meaning. */
         if (i >= c->n_columns || !c->columns[i][0]) continue;
-        rc = source_cell(s, c->columns[i], buf_str(&c->cell), c->cell.n);
+        rc = source_cell(s, c->columns[i], buf_str(&c->cell), c->cell.n, false);
         if (rc < 0) return rc;
     }
     if (i != c->n_columns)
@@ -143,4 +143,7 @@ static void csv_close(struct row_source *s)
     buf_free(&c->cell);
 }
 
-const struct reader read_csv = { "CSV", ".csv.tsv.tab", csv_open, csv_next, csv_close };
+const struct reader read_csv = {
+    .name = "CSV", .endings = ".csv.tsv.tab", .open = csv_open, .next = csv_next,
+    .close = csv_close
+};

@@ -77,6 +77,8 @@ struct source_opts {
     const char *columns;            /* "text=body,label=stars": new names of columns; or NULL */
     const char *table;              /* of SQLite: its name, or a query; NULL = the only one */
     int64_t limit;                  /* rows; 0 = all */
+    int64_t chunk;                  /* of plain texts: bytes of a row at most; 0 = paragraphs of
+                                       one file, whole files of a folder */
 };
 struct data_opts {
     int32_t max_len;                /* tokens an example; > 0 */

@@ -261,7 +261,7 @@ int data_load(struct host *h, const struct tokenizer *tok, const char *path,
 }
 
 /* One user less of the arena. */
-static void leave(struct dataset *root)
+static void leave_arena(struct dataset *root)
 {
     if (!root || atomic_fetch_sub(&root->users, 1) > 1) return;
     struct mem *m = &root->host->mem;
@@ -278,12 +278,12 @@ void data_free(struct dataset *d)
     d->rows = NULL;
     d->n = d->cap = 0;
     if (d != root) mem_free(m, d);
-    leave(root);
-    leave(second);
+    leave_arena(root);
+    leave_arena(second);
 }
 
 /* A data set without rows, but with room for k, whose arena is d's. */
-static struct dataset *child_of(const struct dataset *d, int64_t k)
+static struct dataset *dataset_child(const struct dataset *d, int64_t k)
 {
     struct mem *m = &d->host->mem;
     struct dataset *e = mem_zalloc(m, sizeof *e);
@@ -326,7 +326,7 @@ int data_split(struct dataset *d, double share, uint64_t seed, struct dataset **
     struct mem *m = &d->host->mem;
     int32_t *order = mem_array(m, n, sizeof *order);
     uint8_t *moved = mem_zalloc(m, n);
-    struct dataset *e = order && moved ? child_of(d, k) : NULL;
+    struct dataset *e = order && moved ? dataset_child(d, k) : NULL;
     if (e) {
         for (int64_t i = 0; i < n; i++) order[i] = (int32_t)i;
         rng_shuffle(order, n, seed, rng_stream(RNG_SPLIT, 0));
@@ -350,7 +350,7 @@ int data_subset(const struct dataset *d, const int64_t *rows, int64_t n, struct 
         if (rows[i] < 0 || rows[i] >= d->n)
             return fail(PEFT_EARG, "row %lld, expected 0 to %lld", (long long)rows[i],
                         (long long)d->n - 1);
-    struct dataset *e = child_of(d, n);
+    struct dataset *e = dataset_child(d, n);
     if (!e) return PEFT_ENOMEM;
     for (int64_t i = 0; i < n; i++) add_example(e, &d->rows[rows[i]]);
     *out = e;
@@ -381,7 +381,7 @@ int data_mix(const struct dataset *d, const struct dataset *other, int64_t n, ui
         return fail(PEFT_ESTATE, "a data set is mixed already, expected two that are not");
     struct mem *m = &d->host->mem;
     int32_t *order = mem_array(m, other->n, sizeof *order);
-    struct dataset *e = order ? child_of(d, d->n + n) : NULL;
+    struct dataset *e = order ? dataset_child(d, d->n + n) : NULL;
     if (e) {
         for (int64_t i = 0; i < d->n; i++) add_example(e, &d->rows[i]);
         for (int64_t i = 0; i < other->n; i++) order[i] = (int32_t)i;

@@ -7,66 +7,9 @@
  * again for each batch.  A file of a list lies in the list's folder or below,
  * unless the options allow any place. */
 #include "data/image.h"
-#include "data/row.h"
+#include "data/source.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-
-struct names {
-    struct arena *arena;
-    struct buf list;                /* of char * */
-    int64_t n;
-    bool oom;
-};
-
-static int32_t take_entry(void *arg, const char *name)
-{
-    struct names *l = arg;
-    if (*name == '.') return 0;
-    char *copy = arena_strndup(l->arena, name, (int64_t)strlen(name));
-    if (copy) buf_put(&l->list, &copy, sizeof copy);
-    l->oom = l->oom || !copy || l->list.oom;
-    l->n++;
-    return l->oom;
-}
-
-static int by_text(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* The entries of a folder, sorted, hidden ones left out. */
-static int list_folder(struct host *h, const char *path, struct names *l)
-{
-    buf_clear(&l->list);
-    l->n = 0;
-    l->oom = false;
-    int32_t err = h->io.list(h->io.ctx, path, take_entry, l);
-    if (err < 0) return fail(PEFT_EIO, "%s: the folder cannot be read", path);
-    if (l->oom) return fail(PEFT_ENOMEM, "out of memory for the names in %s", path);
-    if (l->n) qsort(l->list.data, (size_t)l->n, sizeof(char *), by_text);
-    return PEFT_OK;
-}
-
-static char *name_at(const struct names *l, int64_t i)
-{
-    char *s;
-    memcpy(&s, l->list.data + i * (int64_t)sizeof s, sizeof s);
-    return s;
-}
-
-static bool is_picture(const char *name)
-{
-    static const char *const endings[] = {".png", ".jpg", ".jpeg"};
-    size_t n = strlen(name);
-    for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
-        size_t k = strlen(endings[i]), same = 0;
-        while (n > k && same < k && (name[n - k + same] | 0x20) == (endings[i][same] | 0x20))
-            same++;
-        if (n > k && same == k) return true;
-    }
-    return false;
-}
 
 /* --- loading */
 
@@ -143,7 +86,8 @@ static int read_class(struct picture_load *l, struct arena *a, struct class_file
     if (!(c->files = arena_alloc(a, (l->names.n + 1) * (int64_t)sizeof *c->files)))
         return PEFT_ENOMEM;
     for (int64_t i = 0; i < l->names.n; i++)
-        if (is_picture(name_at(&l->names, i))) c->files[c->n++] = name_at(&l->names, i);
+        if (has_ending(name_at(&l->names, i), PICTURE_ENDINGS))
+            c->files[c->n++] = name_at(&l->names, i);
     return PEFT_OK;
 }
 

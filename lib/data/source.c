@@ -167,10 +167,10 @@ static bool is_json_number(const char *s)
     return yes;
 }
 
-int source_cell(struct row_source *s, const char *column, const char *cell, int64_t n)
+int source_cell(struct row_source *s, const char *column, const char *cell, int64_t n,
+                bool raw)
 {
     const char *to = renamed(s, column, (int64_t)strlen(column)), *name = to ? to : column;
-    bool raw = false;
     buf_putc(&s->row, s->row.n ? ',' : '{');
     buf_json(&s->row, column, (int64_t)strlen(column));
     buf_putc(&s->row, ':');
@@ -204,31 +204,33 @@ static int lines_next(struct row_source *s)
     return rc;
 }
 
-static const struct reader read_lines = { "JSONL", ".jsonl.ndjson.json", NULL, lines_next, NULL };
+static const struct reader read_lines = { .name = "JSONL", .endings = "", .next = lines_next };
 
 /* --- which reader */
 
-static const struct reader *const readers[] = { &read_csv };
-
-static bool has_ending(const char *path, const char *endings)
-{
-    const char *dot = strrchr(path_base(path), '.');
-    size_t n = dot ? strlen(dot) : 0;
-    for (const char *e = endings; n > 1 && *e; e += 1 + strcspn(e + 1, ".")) {
-        size_t same = 0;
-        while (same < n && e[same] == (dot[same] == '.' ? '.' : dot[same] | 0x20)) same++;
-        if (same == n && (!e[n] || e[n] == '.')) return true;
-    }
-    return false;
-}
+/* The first that knows the beginning, the ending, or else nothing of both. */
+static const struct reader *const readers[] = {
+    &read_sqlite, &read_texts, &read_csv, &read_array, &read_lines
+};
 
 static int choose_reader(struct row_source *s)
 {
-    s->reader = &read_lines;
-    for (size_t i = 0; i < ARRAY_LEN(readers); i++)
-        if (has_ending(s->path, readers[i]->endings)) s->reader = readers[i];
-    int rc = line_open(s->host, s->path, &s->lines);
-    return rc == PEFT_OK && s->reader->open ? s->reader->open(s) : rc;
+    const char *head = "";
+    int64_t n = 0;
+    size_t i = 0;
+    int rc = PEFT_OK;
+    s->reader = &read_texts;
+    if (path_kind(s->host, s->path) != 2) {
+        rc = line_open(s->host, s->path, &s->lines);
+        if (rc == PEFT_OK) rc = line_peek(s->lines, &head, &n);
+        while (i + 1 < ARRAY_LEN(readers) && !has_ending(s->path, readers[i]->endings) &&
+               !(readers[i]->knows && readers[i]->knows(head, n))) i++;
+        s->reader = readers[i];
+    }
+    if (rc >= 0 && s->o.table && s->reader != &read_sqlite)
+        rc = fail(PEFT_EARG, "%s: table \"%.60s\" is given, and this is no SQLite file but %s",
+                  s->path, s->o.table, s->reader->name);
+    return rc >= 0 && s->reader->open ? s->reader->open(s) : rc;
 }
 
 /* --- rows */

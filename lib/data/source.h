@@ -11,6 +11,7 @@ enum { ROW_LIMIT = 16 << 20 };
  * says where it begins: 1, 0 at the end, or < 0 with the place in the message. */
 struct reader {
     const char *name, *endings;     /* of its files, ".csv.tsv" */
+    bool (*knows)(const char *head, int64_t n); /* any file by its beginning; or NULL */
     int (*open)(struct row_source *s);
     int (*next)(struct row_source *s);
     void (*close)(struct row_source *s);    /* or NULL */
@@ -33,7 +34,7 @@ struct row_source {
     int64_t count;                  /* rows so far */
     char excerpt[100];
 };
-extern const struct reader read_array, read_csv;
+extern const struct reader read_array, read_csv, read_sqlite, read_texts;
 
 /* "PATH line 3 column 7: problem". */
 int source_fail_at(const struct row_source *s, int64_t line, int64_t column, const char *fmt, ...)
@@ -44,8 +45,23 @@ int source_line(struct row_source *s, char **line, int64_t *n, int64_t *number);
 int source_check(const struct row_source *s, const char *text, int64_t n, int64_t line,
                  int64_t column);
 bool is_blank(const char *s, int64_t n);
+static inline bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 /* Appends a cell, which is text, to the row as the value of a column: as JSON
- * where the column may be that and the cell looks so. */
-int source_cell(struct row_source *s, const char *column, const char *cell, int64_t n);
+ * where it is that (`raw`), or where the column may be and the cell looks so. */
+int source_cell(struct row_source *s, const char *column, const char *cell, int64_t n,
+                bool raw);
+
+/* --- folder.c */
+#define PICTURE_ENDINGS ".png.jpg.jpeg"
+bool has_ending(const char *path, const char *endings);
+struct names {
+    struct arena *arena;
+    struct buf list;                /* of char * */
+    int64_t n;
+    bool oom;
+};
+/* The entries of a folder, sorted, hidden ones left out. */
+int list_folder(struct host *h, const char *path, struct names *l);
+char *name_at(const struct names *l, int64_t i);
 
 #endif

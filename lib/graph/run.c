@@ -156,8 +156,11 @@ static bool is_finite(const struct graph *g, const void *x, const struct tensor 
 
 static const char *name_bad(struct graph *g, const char *what, const struct tensor *t)
 {
-    snprintf(g->bad, sizeof g->bad, "%s%s%s%s%s", what, t->op ? t->op->name : "",
-             t->op && t->name ? " " : "", t->name ? t->name : "", t->op || t->name ? "" : "a leaf");
+    int n = snprintf(g->bad, sizeof g->bad, "%s%s%s%s%s", what, t->op ? t->op->name : "",
+                     t->op && t->name ? " " : "", t->name ? t->name : "",
+                     t->op || t->name ? "" : "a leaf");
+    if (t->segment >= 0 && n >= 0 && n < (int)sizeof g->bad)
+        snprintf(g->bad + n, sizeof g->bad - (size_t)n, ", layer %d", (int)t->segment);
     return g->bad;
 }
 
@@ -171,7 +174,8 @@ static const char *first_bad(struct graph *g, const struct event *ev)
         if (ev->kind == EVENT_BACKWARD && wants(t, k) && !is_finite(g, u->g, u))
             return name_bad(g, "the gradient of ", u);
     }
-    if (ev->kind != EVENT_BACKWARD && !is_finite(g, t->x, t)) return name_bad(g, "", t);
+    if (ev->kind != EVENT_BACKWARD && !is_finite(g, t->x, t))
+        return name_bad(g, "the result of ", t);
     return NULL;
 }
 

@@ -34,8 +34,7 @@ static int open_one(struct files *f, const char *out, const char *between, const
     if (!path) return PEFT_ENOMEM;
     f->path[f->n++] = path;
     if (!overwrite && path_kind(f->host, path))
-        return fail(PEFT_ESTATE, "%s exists already; it is replaced only when that is asked for",
-                    path);
+        return fail(PEFT_ESTATE, "%s exists already", path);
     return writer_open(f->host, path, &f->to[f->n - 1]);
 }
 

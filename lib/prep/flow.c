@@ -32,7 +32,7 @@ struct run {
     int64_t read, next, taken;
     bool quit;
     struct { struct run *run; struct os_thread *thread; int index; } worker[POOL_MAX];
-    int64_t rows, bytes, size, limit;
+    int64_t rows, bytes, size, limit, line;     /* line: of the last broken row */
     int end;                        /* 1 = all is read; < 0 = why no more could be */
     char reason[512];
 };
@@ -141,6 +141,12 @@ static int read_batch(struct run *run, struct portion *b)
         int64_t n, line;
         int rc = run->limit && run->rows == run->limit ?
                      0 : source_next_text(run->source, &text, &n, &line);
+        if (rc == PEFT_EFORMAT && run->f->broken && line > run->line) {
+            run->line = line;
+            run->rows++;
+            rc = run->f->broken(run->f->ctx, line);
+            if (rc == PEFT_OK) continue;
+        }
         if (rc <= 0) {
             end_reading(run, rc);
             break;
@@ -223,7 +229,9 @@ static int open_run(struct run *run)
 {
     struct flow *f = run->f;
     struct mem *mem = &f->host->mem;
-    int rc = source_open(f->host, f->path, &run->source);
+    const struct source_opts how = { .columns = f->source ? f->source->columns : NULL,
+                                     .table = f->source ? f->source->table : NULL };
+    int rc = source_open(f->host, f->path, &how, &run->source);
     if (rc >= 0) rc = os_mutex_new(f->host, &run->mutex);
     if (rc >= 0) rc = os_cond_new(f->host, &run->changed);
     if (rc < 0) return rc;

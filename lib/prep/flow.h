@@ -27,6 +27,9 @@ struct flow {
      * order.  A failure of either ends the run: the first in file order is told. */
     int (*work)(void *ctx, struct flow_row *r, int worker);
     int (*take)(void *ctx, struct flow_row *r);
+    /* A row that cannot be read: error_message() says why, and the next one follows.  NULL =
+     * it ends the run.  By the caller's thread, ahead of `take`. */
+    int (*broken)(void *ctx, int64_t line);
     int64_t done, total;            /* for progress: bytes of runs before, of all; 0 = this one */
 };
 /* PEFT_ECANCELLED when the source's progress says so. */

@@ -11,6 +11,7 @@
 #include "prep/keys.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static const char *const side_files[] = {"train.jsonl", "valid.jsonl", "test.jsonl"};
@@ -60,11 +61,21 @@ static bool is_grouped(const struct split *s) { return s->o.group || s->o.group_
 
 struct row_keys { uint64_t class, group, text; };
 
+static int no_column(const json *row, const char *column)
+{
+    char has[160] = "";
+    size_t n = 0;
+    for (const json *v = json_first(row); v && n < sizeof has; v = json_next(v))
+        n += (size_t)snprintf(has + n, sizeof has - n, "%s%s", n ? ", " : "", json_key(v));
+    return fail(PEFT_EFORMAT, "no column \"%s\", expected it in every row; this one has %s", column,
+                *has ? has : "none");
+}
+
 /* The value of a column as text; numbers and words are those of JSON. */
 static int column_text(const json *row, const char *column, struct buf *out)
 {
     const json *v = row_member(row, column);
-    if (!v) return fail(PEFT_EFORMAT, "no column \"%s\", expected it in every row", column);
+    if (!v) return no_column(row, column);
     if (json_kind(v) == JSON_STRING) buf_puts(out, json_string(v));
     else json_write(out, v);
     return buf_check(out);

@@ -2,6 +2,7 @@
  * clip -> optimizer.  It is a small state machine, so that it can be left
  * after any node and gone on with later, with the same bits. */
 #include <math.h>
+#include <stdio.h>
 
 #include "train/train.h"
 
@@ -47,13 +48,48 @@ static double correction(float beta, int64_t t)
     return 1.0 - pow(round((double)beta * 1e7) / 1e7, (double)t);
 }
 
+/* --- a step that is not finite */
+
+static int param_finite(const struct trainer *t, const struct param *p)
+{
+    enum { PIECE = 1024 };                    /* whole blocks of all types */
+    float x[PIECE];
+    for (int64_t n, i = 0; i < param_len(p); i += n) {
+        n = MIN(PIECE, param_len(p) - i);
+        qtype_expand(p->type, x, p->data, i, n);
+        if (!t->m->compute.k->finite(x, n)) return 0;
+    }
+    return 1;
+}
+
+/* Where it is seen first: in a weight, in a value or gradient of the last batch's graph, or
+ * in the gradient that the last layers left. */
+static int broken_step(struct trainer *t, const char *what)
+{
+    const struct param *p, *bad = NULL;
+    const char *is = "the weight ", *node = NULL;
+    for (int64_t i = 0; !bad && (p = model_nth_param(t->m, i)); i++)
+        if (p->used && !param_finite(t, p)) bad = p;
+    for (int64_t i = t->n_list - 1; !bad && i >= 0; i--)
+        if (!t->m->compute.k->finite(t->grads + t->list[i].at, t->list[i].n)) {
+            node = graph_find_nonfinite(t->graph);
+            bad = t->list[i].p;
+            is = "the gradient of ";
+        }
+    if (!bad) node = graph_find_nonfinite(t->graph);
+    char layer[24] = "";
+    if (bad && !node && bad->layer >= 0)
+        snprintf(layer, sizeof layer, ", layer %d", (int)bad->layer);
+    return fail(PEFT_ENONFINITE, "step %lld: %s is not finite, first seen in %s%s%s",
+                (long long)t->step + 1, what, node ? "" : bad ? is : what,
+                node ? node : bad ? bad->name : "", layer);
+}
+
 static int update(struct trainer *t, peft_step *out)
 {
     double norm = grad_norm(t);
     double lr = t->o.lr * t->schedule->factor(t->step, t->steps, warmup_steps(t));
-    if (!isfinite(norm))
-        return fail(PEFT_ENONFINITE, "step %lld: the gradient is not finite (loss %g)",
-                    (long long)t->step + 1, out->loss);
+    if (!isfinite(norm)) return broken_step(t, "the gradient");
     struct hyper h = { .lr = (float)lr, .beta1 = t->o.beta1, .beta2 = t->o.beta2, .eps = t->o.eps,
                        .gscale = 1.0f, .bias1 = correction(t->o.beta1, t->step + 1),
                        .bias2 = correction(t->o.beta2, t->step + 1) };
@@ -163,7 +199,7 @@ static int finish_step(struct trainer *t, peft_step *out)
 {
     out->loss = t->stats.count ? t->stats.loss / (double)t->stats.count : 0;
     out->loss += regularise(t);
-    int rc = isfinite(out->loss) ? update(t, out) : PEFT_ENONFINITE;
+    int rc = isfinite(out->loss) ? update(t, out) : broken_step(t, "the loss");
     if (rc) return undo_step(t, rc);
     anchor_stepped(t, out);
     t->step++;
@@ -222,11 +258,7 @@ static int end_below(struct trainer *t)
 
 static int end_micro(struct trainer *t)
 {
-    if (!isfinite(t->stats.loss)) {
-        const char *name = graph_find_nonfinite(t->graph);
-        return fail(PEFT_ENONFINITE, "step %lld: the loss is not finite, first seen in %s",
-                    (long long)t->step + 1, name ? name : "the loss");
-    }
+    if (!isfinite(t->stats.loss)) return broken_step(t, "the loss");
     t->index++;
     t->micro++;
     t->stage = STAGE_MICRO;

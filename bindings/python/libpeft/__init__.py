@@ -469,7 +469,7 @@ class Model(_Handle):
 
     def dataset(self, path, **options):
         """JSONL, CSV or a folder of pictures; options: max_len, system,
-        train_on_prompt, limit, any_path, prefix, columns, table."""
+        train_on_prompt, limit, any_path, prefix, columns, table, chunk."""
         out = ctypes.c_void_p()
         opts = _options(_api.DatasetOpts, options)
         _check(lib.peft_dataset_load(self._c, _bytes(path), ctypes.byref(opts), ctypes.byref(out)))
