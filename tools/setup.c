@@ -102,6 +102,8 @@ static int method_adapter(struct run *run)
         return 0;
     peft_adapter_opts opts = adapter_opts(a);
     opts.method = run->method;
+    if (run->choice.size && peft_freeze(run->model, "*"))    /* trials have had adapters */
+        return library_error(PEFT_ESTATE, "cannot freeze the model");
     int32_t rc = peft_adapter_add(run->model, "default", &opts);
     if (rc)
         return library_error(rc, "cannot add the adapter");
