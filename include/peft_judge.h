@@ -82,6 +82,71 @@ PEFT_API int32_t peft_judge_cost(const peft_model *model, const peft_dataset *da
                                  const peft_trainer *trainer, const peft_cost_opts *opts,
                                  peft_cost *out);
 
+/* --------------------------------------------------- settings by themselves */
+
+typedef struct peft_aside_opts {
+    size_t size;
+    double share;             /* of the rows that are set aside, 0 to 1; 0 = a tenth, at least 50
+                                 rows or a fifth, at most 2000; none of less than 20 */
+    uint64_t seed;
+} peft_aside_opts;
+/* Two data sets of the rows of one, which stays: those set aside for evaluation have each
+ * label's share (the stated one, at least one row where there are 5), and rows with the same text
+ * (as peft_judge_check compares them) are all on one side.  *eval is NULL where there are too
+ * few rows. */
+PEFT_API int32_t peft_judge_aside(const peft_model *model, const peft_dataset *data,
+                                  const peft_aside_opts *opts, peft_dataset **train,
+                                  peft_dataset **eval);
+
+/* One setting: what it is, and why. */
+typedef struct peft_chosen {
+    const char *name;         /* "method", "rank", "batch", "lr", "epochs" ...; static */
+    char value[40];
+    int32_t given;            /* 1 = by the caller: it is as it was given */
+    char why[240];
+} peft_chosen;
+enum { PEFT_CHOSEN = 12, PEFT_RANGE = 64 };
+typedef struct peft_auto_opts {
+    size_t size;
+    /* What is given (not 0 or NULL) stays, the rest is chosen. */
+    const char *method;       /* "head": a new last layer or the output layer alone; "last": the
+                                 last layers, and those; "full": all; else an adapter's */
+    int32_t rank;             /* of adapters */
+    int32_t last;             /* layers of "last" */
+    int32_t batch, epochs, patience;
+    float lr;
+    const peft_adapter_opts *adapter; /* everything else about an adapter, or NULL */
+    const peft_train_opts *train;     /* everything else about training, or NULL */
+    int64_t memory;           /* bytes that training may take; 0 = four fifths of what is available */
+    int32_t range_steps;      /* of the range test; 0 = 40; < 0: no test, the method's usual rate */
+    /* Called now and then; non-zero ends with PEFT_ECANCELLED. */
+    int32_t (*progress)(void *ctx, const char *doing, int64_t done, int64_t total);
+    void *ctx;
+} peft_auto_opts;
+typedef struct peft_choice {
+    size_t size;
+    char method[32];
+    int32_t rank, last;
+    int32_t batch, accumulate;
+    int32_t epochs;           /* at most: with an evaluation after each, and an end when `patience` */
+    int32_t patience;         /* of them in a row were no better; 0 = nothing to evaluate on */
+    float lr, warmup;
+    char schedule[16];
+    int32_t n;                /* of the settings, as they are to be told */
+    peft_chosen chosen[PEFT_CHOSEN];
+    int32_t n_range;          /* the range test: learning rates, and the change of the loss, smoothed */
+    float range_lr[PEFT_RANGE], range_loss[PEFT_RANGE];
+} peft_choice;
+/* Chooses settings by rules, which docs/judgement.md tells, from the rows, the task, memory,
+ * and a range test of the learning rate (Smith 2017) on `data`; eval (or NULL) is what
+ * epochs will be judged by.  The model has the head that the data needs and no adapter, and
+ * is as it was when the call returns. */
+PEFT_API int32_t peft_auto(peft_model *model, peft_dataset *data, const peft_dataset *eval,
+                           const peft_auto_opts *opts, peft_choice *choice);
+/* Makes what the choice says trainable; an adapter is called "default". */
+PEFT_API int32_t peft_auto_apply(peft_model *model, const peft_choice *choice,
+                                 const peft_adapter_opts *adapter);
+
 /* --------------------------------------------------------- texts, compared */
 
 typedef struct peft_score_opts {
