@@ -4,3 +4,4 @@
 #include "judge/bootstrap.c"
 #include "judge/overlap.c"
 #include "judge/score.c"
+#include "judge/watch.c"
