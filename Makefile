@@ -41,17 +41,19 @@ PKG_CFLAGS ?= $(shell $(PKG_CONFIG) --cflags libcjson libutf8proc 2>/dev/null)
 PKG_LIBS ?= $(shell $(PKG_CONFIG) --libs libcjson libutf8proc 2>/dev/null || \
     echo -lcjson -lutf8proc)
 # What is used when it is there, and its absence an error with a reason otherwise:
-# PCRE2 for unusual expressions of tokenizers, libpng and libjpeg for pictures.
-# WITH_PCRE2=0, WITH_PNG=0 and WITH_JPEG=0 leave them out.
+# PCRE2 for unusual expressions of tokenizers, libpng and libjpeg for pictures, SQLite
+# for data.  WITH_PCRE2=0, WITH_PNG=0, WITH_JPEG=0 and WITH_SQLITE=0 leave them out.
 WITH_PCRE2 ?= $(shell $(PKG_CONFIG) --exists libpcre2-8 2>/dev/null && echo 1)
 WITH_PNG ?= $(shell $(PKG_CONFIG) --exists libpng 2>/dev/null && echo 1)
 WITH_JPEG ?= $(shell $(PKG_CONFIG) --exists libjpeg 2>/dev/null && echo 1)
+WITH_SQLITE ?= $(shell $(PKG_CONFIG) --exists sqlite3 2>/dev/null && echo 1)
 OPTIONAL := $(strip $(if $(filter 1,$(WITH_PCRE2)),libpcre2-8) $(if $(filter \
-    1,$(WITH_PNG)),libpng) $(if $(filter 1,$(WITH_JPEG)),libjpeg))
+    1,$(WITH_PNG)),libpng) $(if $(filter 1,$(WITH_JPEG)),libjpeg) $(if $(filter \
+    1,$(WITH_SQLITE)),sqlite3))
 ifneq ($(OPTIONAL),)
 PKG_CFLAGS += $(shell $(PKG_CONFIG) --cflags $(OPTIONAL)) $(if $(filter \
     libpcre2-8,$(OPTIONAL)),-DPEFT_PCRE2) $(if $(filter \
-    libpng,$(OPTIONAL)),-DPEFT_PNG) $(if $(filter libjpeg,$(OPTIONAL)),-DPEFT_JPEG)
+    libpng,$(OPTIONAL)),-DPEFT_PNG) $(if $(filter libjpeg,$(OPTIONAL)),-DPEFT_JPEG) $(if $(filter sqlite3,$(OPTIONAL)),-DPEFT_SQLITE)
 PKG_LIBS += $(shell $(PKG_CONFIG) --libs $(OPTIONAL))
 endif
 PKG_CFLAGS := $(PKG_CFLAGS)
@@ -179,7 +181,7 @@ $(B)/tools/%.o: tools/%.c | $(B)/packages
 # What uses them is built anew when optional libraries come or go.
 $(shell mkdir -p $(B) && { echo '$(OPTIONAL)' | cmp -s - $(B)/optional || \
     echo '$(OPTIONAL)' >$(B)/optional; })
-$(B)/text/regex.o $(B)/data/png.o $(B)/data/jpeg.o: $(B)/optional
+$(B)/text/regex.o $(B)/data/png.o $(B)/data/jpeg.o $(B)/data/sqlite.o: $(B)/optional
 
 # Every object, for the tests, which also look inside.
 $(B)/internal.a: $(OBJS) $(KIT_OBJS)
@@ -304,16 +306,16 @@ UNIT = $(foreach d,$(LAYERS),$(filter $d/%,$(filter-out kernel/level_% kernel/qu
 UNIT_all = $(UNIT)
 UNIT_kit = $(KIT_SRCS:lib/%=%)
 amalgam: amalgam-all amalgam-kit
-amalgam-%:
+amalgam-all amalgam-kit: amalgam-%:
 	sed '/^#include/d' lib/$*.c >build/$*.head
 	{ cat build/$*.head; printf '#include "%s"\n' $(UNIT_$*); } >lib/$*.c
-unity: unity-all unity-kit
-unity-%: | $(B)/packages
+unity: $(B)/unity-all.o $(B)/unity-kit.o
+$(B)/unity-all.o $(B)/unity-kit.o: $(B)/unity-%.o: always | $(B)/packages
 	printf '#include "%s"\n' $(UNIT_$*) >$(B)/$*.want
 	grep '^#include' lib/$*.c | diff - $(B)/$*.want || { \
 	    echo "lib/$*.c is out of date: run 'make amalgam'" >&2; exit 1; }
-	echo "CC $(B)/$*.o"
-	$(CCALL) -Ilib -c -o $(B)/$*.o lib/$*.c
+	echo "CC $@"
+	$(CCALL) -Ilib -c -o $@ lib/$*.c
 
 install: all
 	install -d $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(BINDIR)
@@ -350,7 +352,7 @@ clean:
 distclean:
 	rm -rf build
 
-.PHONY: all lib deps test test-programs fuzz fuzz-programs fuzz-run examples check-style demo bench \
+.PHONY: amalgam-all amalgam-kit always all lib deps test test-programs fuzz fuzz-programs fuzz-run examples check-style demo bench \
     cross cross-programs bench-methods benches instructions interop amalgam unity install uninstall \
     clean distclean
 

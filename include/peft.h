@@ -521,6 +521,11 @@ PEFT_API int32_t peft_forward(peft_model *model, const int32_t *ids, int32_t n,
 PEFT_API int32_t peft_forward_batch(peft_model *model, const int32_t *ids,
                                     const int32_t *lengths, int32_t n,
                                     const char *const *adapters, float *logits);
+/* How likely the ends of n sequences are, by a language model that is no encoder: of text i,
+ * which has lengths[i] ids, those from number from[i] (1 or more) on.  logp [n]: the sum of
+ * log p(id | those before it).  right [n], or NULL: how many of them were the likeliest. */
+PEFT_API int32_t peft_logprob(peft_model *model, const int32_t *ids, const int32_t *lengths,
+                              const int32_t *from, int32_t n, double *logp, int32_t *right);
 /* Of an encoder-decoder model: logits [n, vocab] for the n ids of a target, whose
  * first is the decoder's start token, after a source of n_source ids. */
 PEFT_API int32_t peft_forward_pair(peft_model *model, const int32_t *source,
@@ -743,6 +748,12 @@ typedef struct peft_dataset_opts {
                                  0 = 128, at most half a window's (max_len 0: 384) */
     int32_t label_all;        /* words with tags: 1 = every piece of a word has its tag, pieces
                                  after the first B-X as I-X; 0 = the first piece only */
+    const char *columns;      /* names of the file's own: "text=body,label=stars" reads column
+                                 "body" as "text"; NULL = as they are */
+    const char *table;        /* of an SQLite file: a table's name or a query; NULL = its only
+                                 table */
+    int64_t chunk;            /* of plain texts: bytes of a row at most, cut at ends of paragraphs;
+                                 0 = a paragraph a row, of a folder a file a row */
 } peft_dataset_opts;
 /* Reads JSONL or CSV (by its ending): messages, prompt/completion,
  * instruction/input/output, text, text/label, text/labels (several), tokens/tags
@@ -777,6 +788,11 @@ PEFT_API int32_t peft_dataset_split(peft_dataset *data, double share,
  * PEFT_EARG for no rows and for one that there is not. */
 PEFT_API int32_t peft_dataset_subset(const peft_dataset *data, const int64_t *rows, int64_t n,
                                      peft_dataset **out);
+/* A data set of all rows of `data` and n rows of `other`, chosen by seed: old rows that are
+ * repeated while new ones are learned (replay).  It shares them, and all three are freed in any
+ * order.  PEFT_EARG for data of other models, tasks or labels, PEFT_ESTATE for mixtures. */
+PEFT_API int32_t peft_dataset_mix(const peft_dataset *data, const peft_dataset *other, int64_t n,
+                                  uint64_t seed, peft_dataset **out);
 typedef struct peft_dataset_stats {
     size_t size;
     char schema[32];          /* "messages", "text-label", ... */
@@ -832,7 +848,8 @@ PEFT_API int32_t peft_adapter_init_eva(peft_model *model, const char *name,
 typedef struct peft_train_opts {
     size_t size;
     const char *optimizer;    /* NULL = "adamw" */
-    const char *schedule;     /* NULL = "cosine"; "linear", "constant" */
+    const char *schedule;     /* NULL = "cosine"; "linear", "constant"; "exponential": rises from
+                                 lr / sqrt(1000) to lr * sqrt(1000), to find one (Smith 2017) */
     float lr;                 /* 0 = the adapter method's (LoRA 2e-4), 1e-3 a head,
                                  5e-3 biases and norms alone (BitFit), 2e-5 the rest */
     float beta1, beta2, eps;  /* 0 = 0.9, 0.999, 1e-8 */
@@ -923,6 +940,7 @@ typedef struct peft_plan {
                                  cheap; -1 = nothing is */
     int64_t memory_least;     /* the smallest memory_limit that works; 0 = none was given */
     char choice[240];         /* with a limit: what was chosen, in words */
+    int64_t tokens;           /* of all steps, as often as they are read */
 } peft_plan;
 
 /* Prepares a run; the model and the data set must outlive it.  Copies of the

@@ -22,6 +22,8 @@ typedef struct peft_source_opts {
                                  "body" as "text"; NULL = as they are */
     const char *table;        /* of an SQLite file: a table's name or a query; NULL = its only
                                  table */
+    int64_t chunk;            /* of plain texts: bytes of a row at most, cut at ends of paragraphs;
+                                 0 = a paragraph a row, of a folder a file a row */
     int64_t limit;            /* rows read; 0 = all */
     int32_t threads;          /* 0 = one per usable core; at most 32 */
     const peft_load_opts *host; /* memory and files (alloc, io, log); NULL = the system's */
@@ -29,6 +31,97 @@ typedef struct peft_source_opts {
     int32_t (*progress)(void *ctx, int64_t done, int64_t total);
     void *ctx;
 } peft_source_opts;
+
+/* ------------------------------------------------------------------ split */
+
+enum { PEFT_TRAIN = 0, PEFT_VALID = 1, PEFT_TEST = 2, PEFT_SIDES = 3 };
+typedef struct peft_split_opts {
+    size_t size;
+    const peft_source_opts *source; /* NULL = defaults */
+    double ratio[3];          /* train, valid, test, relative to their sum; all 0 = 8, 1, 1 */
+    const char *stratify;     /* column whose values each side has in equal shares, or NULL */
+    const char *group;        /* column: rows with the same value stay on one side, or NULL */
+    int32_t group_text;       /* 1 = so do rows whose texts are equal or nearly so */
+    int32_t overwrite;        /* 1 = replace files that are there */
+    uint64_t seed;
+    /* Called once for each value of `stratify`, with its rows on each side. */
+    void (*on_class)(void *ctx, const char *name, const int64_t *rows);
+    void *ctx;
+} peft_split_opts;
+typedef struct peft_split {
+    size_t size;
+    int64_t rows[3], groups[3]; /* on each side; a row without a group is one */
+    int64_t classes;
+    int64_t scarce;           /* classes that some side has no row of */
+    int64_t shared;           /* texts that are on more than one side; case, spaces and
+                                 punctuation do not count */
+} peft_split;
+/* Deals the rows of the file `path` out to train.jsonl, valid.jsonl and test.jsonl, in their
+ * order; a side whose ratio is 0 has no file.  `out` is a folder, or where it ends in '-',
+ * '_' or '.' the beginning of the names.  Each class gets the largest remainders of its
+ * shares, exactly; groups, the large ones first, go where they fit best.  Memory: nothing
+ * for a row, some 40 bytes for a text or group that is not yet known.  PEFT_EDATA when a
+ * side would stay empty; scarce classes are named in the log. */
+PEFT_API int32_t peft_data_split(const char *path, const char *out, const peft_split_opts *opts,
+                                 peft_split *result);
+/* --------------------------------------------- results, as named tables
+ * The same for a terminal, a page and JSON. */
+
+enum {
+    PEFT_TABLE_FACTS,         /* columns "name" and "value" */
+    PEFT_TABLE_LIST,
+    PEFT_TABLE_BARS,          /* the first column names what column "rows" counts */
+    PEFT_TABLE_HISTOGRAM      /* "from", "to" (both within) and "rows"; rows in order */
+};
+typedef struct peft_cell {
+    const char *text;         /* NULL: a number */
+    double number;            /* NaN = none */
+} peft_cell;
+typedef struct peft_table {
+    size_t size;
+    const char *name, *title; /* "lengths", "Lengths in tokens" */
+    int32_t kind;
+    int32_t n_columns;
+    int64_t n_rows;
+    const char *const *columns; /* [n_columns] */
+    const peft_cell *cells;     /* [n_rows, n_columns] */
+} peft_table;
+typedef struct peft_tables peft_tables;
+/* The i-th table, PEFT_EEND after the last; or the one of that name.  What it points to lives
+ * as long as `t`.  Any thread. */
+PEFT_API int32_t peft_tables_at(const peft_tables *t, int32_t i, peft_table *out);
+PEFT_API int32_t peft_tables_find(const peft_tables *t, const char *name, peft_table *out);
+PEFT_API void peft_tables_free(peft_tables *t);
+
+/* ------------------------------------------------------------ inspection */
+
+typedef struct peft_inspect_opts {
+    size_t size;
+    const peft_source_opts *source; /* how rows are read; NULL = defaults */
+    const peft_model *model;  /* whose tokens are counted; NULL = characters and words alone */
+    int32_t max_len;          /* tokens; rows beyond it are counted; 0 = none */
+    int32_t examples;         /* broken rows that are told with their reasons; 0 = 10 */
+    uint64_t seed;            /* of the rows that are shown */
+} peft_inspect_opts;
+/* Looks at all rows of a file or folder and changes nothing.  A broken row is counted and
+ * the next one read; PEFT_EDATA when there is no row at all.  Tables, of which those
+ * without a row are left out:
+ *   summary    facts: file, bytes, rows, schema, why, broken, empty, duplicates (of texts and
+ *              label; an estimate beyond three million different rows: duplicates_exact is 0),
+ *              mixed_scripts, label_kind, ...
+ *   notes      level ("warning", "note"), text: what to look at before training
+ *   schemas    schema, columns, rows, first_line: what kinds of rows there are
+ *   columns    column, kind, filled (share of rows), texts, numbers, lists, others, empty, mean,
+ *              least, most
+ *   tokens, characters, words   histograms; their facts are in
+ *   lengths    of, mean, median, p95, least, most, longest_line
+ *   labels     label, rows, share: the most frequent first
+ *   scripts    script, rows, share: writing systems, the first guess at languages
+ *   broken     line, reason
+ *   examples   line, label, text: some rows, drawn with the seed
+ * Memory: some 100 MB at most, whatever the file's size. */
+PEFT_API int32_t peft_data_inspect(const char *path, const peft_inspect_opts *opts,
+                                   peft_tables **out);
 
 #ifdef __cplusplus
 }

@@ -17,6 +17,7 @@ BEGIN {
     door["pcre2.h"] = "lib/text/regex.c"
     door["png.h"] = "lib/data/png.c"
     door["jpeglib.h"] = "lib/data/jpeg.c"
+    door["sqlite3.h"] = "lib/data/sqlite.c"
 }
 function bad(why) {
     printf "%s:%d: %s: %s\n", FILENAME, FNR, name, why

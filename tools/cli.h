@@ -46,8 +46,9 @@ struct args {
     int32_t threads, no_map;
     const char *level, *blas, *quant, *compute;
 
-    const char *data, *eval, *system, *prefix;
+    const char *data, *eval, *system, *prefix, *columns, *table;
     int32_t max_len, train_on_prompt, limit, any_path;
+    int64_t chunk;
     const char *augment, *objective;
     double scale, margin;
     struct list image;
@@ -92,6 +93,9 @@ struct args {
     double limit_diff;
     int32_t markdown, no_special, plain, tensors, memory;
     int32_t roofline, length, paced;
+    const char *ratio, *stratify, *group;
+    const char *model;                   /* beside a data file as the operand */
+    int32_t examples;
 };
 
 enum option_kind {
@@ -124,8 +128,9 @@ struct command {
     const char *of;                      /* what the operand is; NULL = a model */
 };
 
-/* The commands of `peft data`, in data.c. */
+/* The commands of `peft data`, in data.c, and what all of them take. */
 extern const struct command data_commands[];
+extern const struct option source_options[];
 
 extern const struct option prompts_options[];
 extern const struct option common_options[], model_options[], data_options[], adapter_options[],
@@ -162,6 +167,7 @@ void json_bool(struct json *j, const char *key, bool v);
 uint32_t utf8_next(const char *s, size_t n, size_t *used);
 /* Columns that a text takes on a terminal, counted as code points. */
 int text_columns(const char *s);
+int terminal_columns(FILE *f);
 
 /* Allocation in the command ends the process with EXIT_MEMORY on failure. */
 void *grow(void *at, size_t bytes);
@@ -242,6 +248,21 @@ void generate_setup(const struct args *args, peft_generate_opts *opts);
 /* The same; without any option of sampling, the model's own advice counts. */
 void generate_advised(const struct args *args, const peft_model *model, peft_generate_opts *opts);
 
+/* ------------------------------------------------------------------ data */
+
+/* How rows are read, as given: with progress under this name ("counting"), warnings, and
+ * an end at Ctrl-C, which source_begin and source_end watch for. */
+struct source {
+    peft_source_opts opts;
+    peft_load_opts host;
+    const char *doing;
+    double began;
+    int64_t done;
+};
+void source_begin(const struct args *args, const char *doing, struct source *s);
+/* The exit code of a call that read or wrote data; of one that failed, with its reason. */
+int source_end(int32_t rc, const char *doing);
+
 /* -------------------------------------------------------------- commands */
 
 int run_doctor(const struct args *args);
@@ -263,5 +284,7 @@ int run_answer(const struct args *args);
 int run_embed(const struct args *args);
 int run_adapter_check(const struct args *args);
 int run_adapter_convert(const struct args *args);
+int run_data_split(const struct args *args);
+int run_data_inspect(const struct args *args);
 
 #endif

@@ -101,7 +101,9 @@ int open_data(const struct args *args, const peft_model *model, const char *path
     peft_dataset_opts opts = {.size = sizeof opts, .max_len = args->max_len,
                               .train_on_prompt = args->train_on_prompt,
                               .system = args->system, .limit = args->limit,
-                              .any_path = args->any_path, .prefix = args->prefix};
+                              .any_path = args->any_path, .prefix = args->prefix,
+                              .columns = args->columns, .table = args->table,
+                              .chunk = args->chunk};
     int32_t rc = peft_dataset_load(model, path, &opts, data);
     return rc ? library_error(rc, "cannot use the data") : 0;
 }

@@ -32,7 +32,8 @@ const struct option model_options[] = {
     {0}};
 
 const struct option data_options[] = {
-    {"data", OPT_TEXT, "FILE", "JSONL or CSV; of pictures also a folder of classes", AT(data), 0,
+    {"data", OPT_TEXT, "FILE", "JSONL, a JSON array, CSV, TSV, SQLite, texts or a\n"
+     "                         folder of them; of pictures a folder of classes", AT(data), 0,
      0},
     {"max-len", OPT_INT, "N", "tokens an example, and a pack (default 1024)", AT(max_len), 1, BIG},
     {"system", OPT_TEXT, "TEXT", "system message for conversations without one", AT(system), 0,
@@ -42,6 +43,12 @@ const struct option data_options[] = {
     {"train-on-prompt", OPT_FLAG, NULL, "prompts count too, not only answers",
      AT(train_on_prompt), 0, 0},
     {"limit", OPT_INT, "N", "read only the first N rows", AT(limit), 1, BIG},
+    {"columns", OPT_TEXT, "LIST", "names of the file's own: text=body,label=stars", AT(columns), 0,
+     0},
+    {"table", OPT_TEXT, "NAME", "of an SQLite file: a table, or a query SELECT ...", AT(table), 0,
+     0},
+    {"chunk", OPT_SIZE, "BYTES", "plain text: rows of so many bytes, cut at paragraphs\n"
+     "                         (default: a paragraph, of a folder a file)", AT(chunk), 0, 0},
     {"any-path", OPT_FLAG, NULL, "a list of pictures may name files outside of its folder",
      AT(any_path), 0, 0},
     {0}};

@@ -235,7 +235,7 @@ void note(const char *fmt, ...)
     putc('\n', stderr);
 }
 
-static int terminal_columns(FILE *f)
+int terminal_columns(FILE *f)
 {
     struct winsize w;
     bool known = !ioctl(fileno(f), TIOCGWINSZ, &w) && w.ws_col >= 40;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what building needs and is not there: a C compiler, pkg-config, cJSON,
-# utf8proc, libpng, libjpeg and PCRE2 (optional: without them pictures of that kind,
-# or tokenizers with unusual expressions, are refused), valgrind (optional, for a test),
+# utf8proc, libpng, libjpeg, PCRE2 and SQLite (optional: without them pictures of that
+# kind, tokenizers with unusual expressions, or data bases are refused), valgrind (optional, for a test),
 # and a good OpenBLAS in build/deps/libpeft.  Silent when nothing is missing.  OpenBLAS is
 # chosen by its version and never by the processor of this machine, so that what is built
 # here runs well elsewhere.
@@ -19,7 +19,7 @@ have_headers() {
     have "${CC%% *}" && have pkg-config && printf '#include <cJSON.h>\n#include <utf8proc.h>\n' |
         $CC $(pkg-config --cflags libcjson libutf8proc 2>/dev/null) -fsyntax-only -x c - 2>/dev/null
 }
-have_optional() { pkg-config --exists libpng libjpeg libpcre2-8 2>/dev/null; }
+have_optional() { pkg-config --exists libpng libjpeg libpcre2-8 sqlite3 2>/dev/null; }
 have_pip() { have python3 && python3 -m pip --version >/dev/null 2>&1; }
 
 as_root() {
@@ -32,7 +32,7 @@ as_root() {
 install_packages() {
     if have apt-get; then
         set -- gcc libc6-dev make pkg-config libcjson-dev libutf8proc-dev libpng-dev \
-            libjpeg-dev libpcre2-dev ca-certificates valgrind
+            libjpeg-dev libpcre2-dev libsqlite3-dev ca-certificates valgrind
         have_pip || set -- "$@" python3 python3-pip
         say "apt-get install $*"
         export DEBIAN_FRONTEND=noninteractive
@@ -40,12 +40,12 @@ install_packages() {
         as_root apt-get install -qq -y --no-install-recommends "$@" >/dev/null
     elif have dnf; then
         set -- gcc make pkgconf-pkg-config cjson-devel utf8proc-devel libpng-devel \
-            libjpeg-turbo-devel pcre2-devel libasan libubsan valgrind
+            libjpeg-turbo-devel pcre2-devel sqlite-devel libasan libubsan valgrind
         have_pip || set -- "$@" python3 python3-pip
         say "dnf install $*"
         as_root dnf install -q -y "$@"
     elif have brew; then
-        set -- pkgconf cjson utf8proc libpng jpeg-turbo pcre2 openblas
+        set -- pkgconf cjson utf8proc libpng jpeg-turbo pcre2 sqlite openblas
         say "brew install $*"
         brew install -q "$@"
     else
@@ -116,7 +116,7 @@ if ! have make || ! have_headers; then
 fi
 if ! have_optional; then
     install_packages || true
-    have_optional || say "no libpng, libjpeg or PCRE2: what needs them will be refused"
+    have_optional || say "no libpng, libjpeg, PCRE2 or SQLite: what needs them will be refused"
 fi
 # Valgrind counts instructions in a test.
 if ! have valgrind && { have apt-get || have dnf; }; then

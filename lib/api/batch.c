@@ -100,6 +100,67 @@ int32_t peft_forward_batch(peft_model *model, const int32_t *ids, const int32_t 
     return rc;
 }
 
+/* --- likelihoods */
+
+struct ends { struct batch b; struct loss_stats stats; };
+
+static struct tensor *ends_loss(struct pass *p, struct tensor *hidden, void *arg)
+{
+    struct ends *e = arg;
+    const int32_t *rows = pass_rows(p, e->b.rows, e->b.n_target);
+    return objective_lm.loss(p, &e->b, g_rows(p->g, hidden, rows, e->b.n_target), 1.0f, &e->stats);
+}
+
+int32_t peft_logprob(peft_model *model, const int32_t *ids, const int32_t *lengths,
+                     const int32_t *from, int32_t n, double *logp, int32_t *right)
+{
+    ARG(model && ids && lengths && from && logp && n > 0, "no model, ids or room for results given");
+    struct model *m = model_of(model);
+    struct seqs t;
+    struct ids rows, target;
+    struct ends e = { .b.n = 0 };
+    const struct tensor *z;
+    int64_t all = 0, k = 0;
+    int rc = check_forward(m);
+    if (!rc && (m->head || !m->arch->style.causal || !model_lm_head(m)))
+        rc = fail(PEFT_ESTATE, "the model is no language model that predicts the next token");
+    if (rc) return rc;
+    seqs_init(&t, m);
+    ids_init(&rows, &m->host.mem);
+    ids_init(&target, &m->host.mem);
+    for (int32_t i = 0; i < n && !rc; all += lengths[i++]) {
+        if (lengths[i] < 2 || from[i] < 1 || from[i] >= lengths[i] || lengths[i] > INT32_MAX - all)
+            rc = fail(PEFT_EARG, "text %d: the ids from %d on of %d, expected 1 or more after "
+                      "the first", i, from[i], lengths[i]);
+        else rc = check_ids(m, ids + all, lengths[i]);
+        if (!rc) rc = seqs_add(&t, ids + all, lengths[i], 0);
+        for (int64_t j = all + from[i]; j < all + lengths[i] && !rc; j++) {
+            ids_push(&rows, (int32_t)j - 1);
+            ids_push(&target, ids[j]);
+        }
+    }
+    if (!rc) rc = MIN(ids_check(&rows), ids_check(&target));
+    e.stats.each = rc ? NULL : mem_array(&m->host.mem, target.n, sizeof(*e.stats.each));
+    if (!rc && !e.stats.each) rc = PEFT_ENOMEM;
+    e.b.rows = rows.v;
+    e.b.target = target.v;
+    e.b.n_target = target.n;
+    if (!rc) rc = seqs_run(&t, m, ends_loss, &e, &z);
+    for (int32_t i = 0; i < n && !rc; i++) {
+        logp[i] = 0;
+        if (right) right[i] = 0;
+        for (int32_t j = from[i]; j < lengths[i]; j++, k++) {
+            logp[i] -= e.stats.each[k].loss;
+            if (right) right[i] += e.stats.each[k].right;
+        }
+    }
+    mem_free(&m->host.mem, e.stats.each);
+    ids_free(&rows);
+    ids_free(&target);
+    seqs_free(&t);
+    return rc;
+}
+
 /* --- answers */
 
 struct served {

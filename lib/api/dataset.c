@@ -14,6 +14,7 @@ int32_t peft_dataset_load(const peft_model *model, const char *path, const peft_
     struct model *m = model_of(model);
     int rc = take_options(&o, sizeof(o), opts);
     if (rc) return rc;
+    if (o.chunk < 0) return fail(PEFT_EARG, "chunk %lld, expected 0 or more", (long long)o.chunk);
     if (o.stride < 0) return fail(PEFT_EARG, "stride %d, expected 0 or more", o.stride);
     if (o.max_len < 0 || o.limit < 0 || (!m->vision && o.max_len > model_room(m)))
         return fail(PEFT_EARG,
@@ -21,7 +22,8 @@ int32_t peft_dataset_load(const peft_model *model, const char *path, const peft_
                     o.max_len, o.limit, (int)model_room(m));
     struct data_opts d = { .max_len = o.max_len ? o.max_len : (int32_t)MIN(1024, model_room(m)),
                            .vocab = (int32_t)m->hp.vocab, .train_on_prompt = o.train_on_prompt,
-                           .limit = o.limit, .causal = m->arch->style.causal, .system = o.system,
+                           .source = { o.columns, o.table, o.limit, o.chunk },
+                           .causal = m->arch->style.causal, .system = o.system,
                            .prefix = o.prefix, .seq2seq = m->stack[STACK_ENCODER].end > 0,
                            .start = (int32_t)m->hp.start_id,
                            .labels = (const char *const *)(m->head ? m->labels : NULL),
@@ -57,6 +59,17 @@ int32_t peft_dataset_subset(const peft_dataset *data, const int64_t *rows, int64
     struct dataset *part = NULL;
     int rc = data_subset(dataset_of(data), rows, n, &part);
     *out = (peft_dataset *)part;
+    return rc;
+}
+
+int32_t peft_dataset_mix(const peft_dataset *data, const peft_dataset *other, int64_t n,
+                         uint64_t seed, peft_dataset **out)
+{
+    ARG(data && other && out, "no data sets or place for the result given");
+    struct dataset *all = NULL;
+    *out = NULL;
+    int rc = data_mix(dataset_of(data), dataset_of(other), n, seed, &all);
+    if (!rc) *out = (peft_dataset *)all;
     return rc;
 }
 

@@ -68,15 +68,18 @@ void file_close_view(struct host *h, struct file_view *v)
 /* --- lines: data[start, end) is read but not yet given out; a line's end is
  * overwritten with the NUL, and one byte after `end` is kept for that. */
 
-enum { LINE_FIRST = 64 * 1024, LINE_LIMIT = 256 * 1024 * 1024 };
+enum { LINE_FIRST = 64 * 1024, LINE_LIMIT = 16 * 1024 * 1024, WIDE_BLOCK = 4096 };
+enum byte_order { ORDER_NONE, ORDER_LITTLE, ORDER_BIG };
 struct line_reader {
     struct host *host;
     void *file;
     char *path;
     char *data;
     int64_t cap, start, end;
-    int64_t offset;               /* of data[end] in the file */
+    int64_t offset;               /* in the file, of what was not read yet */
     int64_t length, number;
+    enum byte_order wide;         /* UTF-16, which becomes UTF-8 here */
+    uint32_t high;                /* its first half of a pair, or 0 */
 };
 
 int line_open(struct host *h, const char *path, struct line_reader **out)
@@ -108,16 +111,16 @@ void line_close(struct line_reader *r)
     mem_free(&h->mem, r);
 }
 
-/* Makes room for a byte at least, by moving the line's beginning to the front
+/* Makes room for n bytes and a NUL, by moving the line's beginning to the front
  * or else by growing. */
-static int line_room(struct line_reader *r)
+static int line_room(struct line_reader *r, int64_t n)
 {
-    if (r->end + 1 < r->cap) return PEFT_OK;
+    if (r->end + n < r->cap) return PEFT_OK;
     if (r->start > 0) {
         memmove(r->data, r->data + r->start, (size_t)(r->end - r->start));
         r->end -= r->start;
         r->start = 0;
-        return PEFT_OK;
+        if (r->end + n < r->cap) return PEFT_OK;
     }
     if (r->cap >= LINE_LIMIT)
         return fail(PEFT_EFORMAT, "%s line %lld: longer than %d MiB", r->path,
@@ -129,47 +132,114 @@ static int line_room(struct line_reader *r)
     return PEFT_OK;
 }
 
-/* 1 = more bytes, 0 = end of file. */
-static int line_fill(struct line_reader *r)
+/* At most n bytes of the file. */
+static int64_t line_read(struct line_reader *r, void *to, int64_t n)
 {
-    if (r->offset == r->length) return 0;
-    int rc = line_room(r);
-    if (rc < 0) return rc;
     struct peft_io *io = &r->host->io;
-    int64_t want = MIN(r->cap - r->end - 1, r->length - r->offset);
-    int64_t got = io->read(io->ctx, r->file, r->offset, r->data + r->end, want);
+    int64_t want = MIN(n, r->length - r->offset);
+    int64_t got = io->read(io->ctx, r->file, r->offset, to, want);
     if (got < 0) return io_fail(got, r->path, "read");
     if (got == 0 || got > want)
         return fail(PEFT_EIO, "%s: ends at byte %lld, expected %lld bytes", r->path,
                     (long long)r->offset, (long long)r->length);
-    bool mark_possible = r->offset < 3;
-    r->end += got;
     r->offset += got;
-    if (mark_possible && r->offset >= 3 && memcmp(r->data, "\xef\xbb\xbf", 3) == 0) r->start = 3;
+    return got;
+}
+
+static void put_char(struct line_reader *r, uint32_t c)
+{
+    int more = c < 0x80 ? 0 : c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+    static const uint8_t first[] = { 0, 0xc0, 0xe0, 0xf0 };
+    r->data[r->end++] = (char)(first[more] | c >> 6 * more);
+    while (more-- > 0) r->data[r->end++] = (char)(0x80 | (c >> 6 * more & 0x3f));
+}
+
+/* One block of UTF-16.  A half of a pair by itself is written as it is, which
+ * is not valid UTF-8: whoever reads the line tells where. */
+static int fill_wide(struct line_reader *r)
+{
+    uint8_t block[WIDE_BLOCK];
+    int rc = line_room(r, WIDE_BLOCK * 3 / 2 + 6);
+    int64_t n = 0, got;
+    for (; rc == PEFT_OK && n < WIDE_BLOCK && r->offset < r->length; n += got)
+        if ((got = line_read(r, block + n, WIDE_BLOCK - n)) < 0) return (int)got;
+    if (rc < 0) return rc;
+    if (n % 2)
+        return fail(PEFT_EFORMAT, "%s: ends inside a character of UTF-16", r->path);
+    for (int64_t i = 0; i < n; i += 2) {
+        uint32_t c = block[i + (r->wide == ORDER_LITTLE)] * 256u + block[i + (r->wide == ORDER_BIG)];
+        bool low = c >= 0xdc00 && c <= 0xdfff;
+        if (r->high && low) c = 0x10000 + ((r->high - 0xd800) << 10) + (c - 0xdc00);
+        else if (r->high) put_char(r, r->high);
+        r->high = c >= 0xd800 && c <= 0xdbff ? c : 0;
+        if (!r->high) put_char(r, c);
+    }
+    if (r->offset == r->length && r->high) put_char(r, r->high);
     return 1;
+}
+
+/* The mark at a file's beginning says what the text is. */
+static void take_mark(struct line_reader *r)
+{
+    if (r->end >= 3 && memcmp(r->data, "\xef\xbb\xbf", 3) == 0) r->start = 3;
+    if (r->end < 2) return;
+    if (memcmp(r->data, "\xff\xfe", 2) == 0) r->wide = ORDER_LITTLE;
+    if (memcmp(r->data, "\xfe\xff", 2) == 0) r->wide = ORDER_BIG;
+    if (r->wide) r->offset = 2, r->end = 0;
+}
+
+/* 1 = more bytes, 0 = end of file. */
+static int line_fill(struct line_reader *r)
+{
+    if (r->offset == r->length) return 0;
+    if (r->wide) return fill_wide(r);
+    bool first = r->offset == 0;
+    int rc = line_room(r, 1);
+    do {
+        int64_t got = rc < 0 ? rc : line_read(r, r->data + r->end, r->cap - r->end - 1);
+        if (got < 0) return (int)got;
+        r->end += got;
+    } while (first && r->end < 3 && r->offset < r->length);
+    if (first) take_mark(r);
+    return r->wide ? line_fill(r) : 1;
+}
+
+int line_peek(struct line_reader *r, const char **at, int64_t *n)
+{
+    int rc = 1;
+    while (rc > 0 && r->start == r->end) {
+        r->start = r->end = 0;
+        rc = line_fill(r);
+    }
+    *at = r->data + r->start;
+    *n = r->end - r->start;
+    return rc;
+}
+
+void line_skip(struct line_reader *r, int64_t n)
+{
+    r->start += n;
 }
 
 int line_next(struct line_reader *r, char **line, int64_t *n, int64_t *number)
 {
     int64_t seen = 0;             /* bytes of this line known to hold no LF */
+    const char *at;
     char *lf = NULL;
-    while (r->offset < 3 && r->offset < r->length) {
-        int rc = line_fill(r);
-        if (rc < 0) return rc;
-    }
+    int rc = line_peek(r, &at, n);
+    if (rc <= 0) return rc;
     for (;;) {
         int64_t have = r->end - r->start;
         if (have > seen)
             lf = memchr(r->data + r->start + seen, '\n', (size_t)(have - seen));
         if (lf) break;
         seen = have;
-        int rc = line_fill(r);
+        rc = line_fill(r);
         if (rc < 0) return rc;
         if (rc == 0) break;
     }
     char *from = r->data + r->start;
     int64_t size = lf ? lf - from : r->end - r->start;
-    if (!lf && size == 0) return 0;
     r->start += size + (lf ? 1 : 0);
     if (lf && size > 0 && from[size - 1] == '\r') size--;
     from[size] = 0;

@@ -98,12 +98,22 @@ int64_t writer_at(const struct writer *w)
     return w->at;
 }
 
+int writer_finish(struct writer *w)
+{
+    struct peft_io *io = &w->host->io;
+    if (w->file) {
+        write_through(w, w->data, w->used);
+        if (!w->err) writer_sticky(w, io->sync(io->ctx, w->file), "sync");
+        writer_sticky(w, io->close(io->ctx, w->file), "close");
+        w->file = NULL;
+    }
+    return w->err ? io_fail(w->err, w->path, w->what) : PEFT_OK;
+}
+
 int writer_commit(struct writer *w)
 {
     struct peft_io *io = &w->host->io;
-    write_through(w, w->data, w->used);
-    if (!w->err) writer_sticky(w, io->sync(io->ctx, w->file), "sync");
-    writer_sticky(w, io->close(io->ctx, w->file), "close");
+    writer_finish(w);
     if (!w->err) writer_sticky(w, io->rename(io->ctx, w->tmp, w->path), "replace");
     if (w->err) io->remove(io->ctx, w->tmp);
     else writer_sticky(w, io->sync_dir(io->ctx, w->parent), "sync the folder of");
@@ -116,7 +126,7 @@ void writer_abort(struct writer *w)
 {
     if (!w) return;
     struct peft_io *io = &w->host->io;
-    io->close(io->ctx, w->file);
+    if (w->file) io->close(io->ctx, w->file);
     io->remove(io->ctx, w->tmp);
     writer_free(w);
 }

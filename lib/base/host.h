@@ -30,8 +30,13 @@ void file_close_view(struct host *h, struct file_view *v);
 struct line_reader;
 int line_open(struct host *h, const char *path, struct line_reader **out);
 /* 1 = a line (without its end, NUL-terminated), 0 = end of file, < 0 failure.
- * A UTF-8 byte order mark at the start and a CR before LF are dropped. */
+ * A byte order mark at the start and a CR before LF are dropped; what the mark
+ * says is UTF-16 becomes UTF-8. */
 int line_next(struct line_reader *r, char **line, int64_t *n, int64_t *number);
+/* The same file as blocks: bytes that were read and not given out, of which
+ * there are some unless the file ends (0), and giving out n of them. */
+int line_peek(struct line_reader *r, const char **at, int64_t *n);
+void line_skip(struct line_reader *r, int64_t n);
 void line_close(struct line_reader *r);
 int path_kind(struct host *h, const char *path);       /* 0, 1 file, 2 folder */
 /* dir + "/" + name into an allocated string.  A name from a file that is
@@ -46,6 +51,7 @@ struct writer;                        /* errors are sticky until commit */
 int writer_open(struct host *h, const char *path, struct writer **out);
 void writer_put(struct writer *w, const void *data, int64_t n);   /* buffered */
 int64_t writer_at(const struct writer *w);             /* bytes so far */
+int writer_finish(struct writer *w);  /* all is on the disk, under the temporary name */
 int writer_commit(struct writer *w);  /* frees w; on failure the old file stays */
 void writer_abort(struct writer *w);                   /* NULL allowed */
 int file_write(struct host *h, const char *path, const void *data, int64_t n);

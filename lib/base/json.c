@@ -5,6 +5,7 @@
 
 #include <cJSON.h>
 #include <math.h>
+#include <stdio.h>
 
 int64_t utf8_check(const char *s, int64_t n)
 {
@@ -42,6 +43,7 @@ struct scan {
     const char *text;
     int64_t n, at;
     const char *what;
+    int64_t line, column;     /* of the text's beginning in its file, from 0 */
     int64_t memory, outside;  /* of the tree so far; when the list began that is left out */
     int depth;
     char open[JSON_DEPTH];    /* '[' or '{' */
@@ -52,12 +54,12 @@ struct scan {
 
 static int scan_fail(const struct scan *s, const char *problem)
 {
-    int64_t line = 1, column = 1;
+    int64_t line = s->line + 1, column = s->column + 1;
     for (int64_t i = 0; i < MIN(s->at, s->n); i++) {
         column++;
         if (s->text[i] == '\n') line++, column = 1;
     }
-    return fail(PEFT_EFORMAT, "%s: line %lld column %lld: %s", s->what, (long long)line,
+    return fail(PEFT_EFORMAT, "%s line %lld column %lld: %s", s->what, (long long)line,
                 (long long)column, problem);
 }
 
@@ -363,6 +365,20 @@ int json_parse(const char *text, int64_t n, const char *what, json **out)
     return json_parse_but(text, n, what, NULL, NULL, out);
 }
 
+int json_parse_at(const char *text, int64_t n, const char *what, int64_t line, int64_t column,
+                  json **out)
+{
+    struct scan s = {.text = text, .n = n, .what = what, .line = line - 1, .column = column - 1};
+    *out = NULL;
+    if ((s.at = utf8_check(text, n)) < n) return scan_fail(&s, "invalid UTF-8");
+    s.at = 0;
+    int rc = scan_text(&s);
+    if (rc < 0) return rc;
+    char place[240];
+    snprintf(place, sizeof place, "%.200s line %lld", what, (long long)line);
+    return build_tree(text, n, place, out);
+}
+
 int json_parse_but(const char *text, int64_t n, const char *what, const char *path,
                    struct json_items *items, json **out)
 {
@@ -520,6 +536,17 @@ int json_int(const json *obj, const char *path, int64_t lo, int64_t hi, int64_t 
                     (long long)lo, (long long)hi);
     *out = v;
     return 1;
+}
+
+int json_set_string(json *string, const char *s, int64_t n)
+{
+    char *copy = n < INT64_MAX ? cJSON_malloc((size_t)n + 1) : NULL;
+    if (!copy) return fail(PEFT_ENOMEM, "out of memory for a string of %lld bytes", (long long)n);
+    memcpy(copy, s, (size_t)n);
+    copy[n] = 0;
+    cJSON_free(string->valuestring);
+    string->valuestring = copy;
+    return PEFT_OK;
 }
 
 void json_write(struct buf *b, const json *j)

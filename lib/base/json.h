@@ -11,6 +11,9 @@ typedef struct cJSON json;
 /* `what` names the text in messages ("config.json").  The tree holds its own
  * copy of all strings. */
 int json_parse(const char *text, int64_t n, const char *what, json **out);
+/* The same of a text that begins at a line and byte column, from 1, of the file `what`. */
+int json_parse_at(const char *text, int64_t n, const char *what, int64_t line, int64_t column,
+                  json **out);
 void json_free(json *j);
 
 /* The same, but the list at `path` ("model.merges": a key and a key in it) is
@@ -44,6 +47,9 @@ int json_bool(const json *j, int absent);
 /* An exact integer within [lo, hi] into *out: 1 = found, 0 = no such member,
  * < 0 = PEFT_EFORMAT with the path, what was found and what was expected. */
 int json_int(const json *obj, const char *path, int64_t lo, int64_t hi, int64_t *out);
+
+/* Changes what a string holds, to n bytes of UTF-8 without NUL. */
+int json_set_string(json *string, const char *s, int64_t n);
 
 /* Appends the value as JSON text; the depth is that of the parse, at most 64. */
 void json_write(struct buf *b, const json *j);

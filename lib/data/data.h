@@ -67,14 +67,24 @@ struct dataset {
     int32_t masks;                  /* TASK_MASKED: tokens are chosen anew each epoch */
     int32_t mask_id, vocab;         /* what takes their place */
     struct dataset *parent;         /* of a split: its arena holds the rows */
+    struct dataset *second;         /* of a mixture: the other arena; or NULL */
     _Atomic int32_t users;          /* of the arena: itself and its splits */
     int32_t trainers;               /* alive: the rows must stay */
     uint64_t serial;                /* of these rows: no others have it while the process lives */
 };
+/* How rows of a file are read. */
+struct source_opts {
+    const char *columns;            /* "text=body,label=stars": new names of columns; or NULL */
+    const char *table;              /* of SQLite: its name, or a query; NULL = the only one */
+    int64_t limit;                  /* rows; 0 = all */
+    int64_t chunk;                  /* of plain texts: bytes of a row at most; 0 = paragraphs of
+                                       one file, whole files of a folder */
+};
 struct data_opts {
     int32_t max_len;                /* tokens an example; > 0 */
     int32_t vocab;                  /* ids must be below */
-    int32_t train_on_prompt, limit;
+    int32_t train_on_prompt;
+    struct source_opts source;
     int32_t causal;                 /* 0: encoder */
     int32_t seq2seq, start;         /* encoder-decoder, whose targets begin with token `start` */
     const char *prefix;             /* of every source text, or NULL */
@@ -104,6 +114,9 @@ int data_split(struct dataset *d, double share, uint64_t seed, struct dataset **
 /* A data set of d's rows rows[0..n), which it shares, in this order and any of them any
  * number of times. */
 int data_subset(const struct dataset *d, const int64_t *rows, int64_t n, struct dataset **out);
+/* All rows of the one, and n of the other, chosen by seed. */
+int data_mix(const struct dataset *d, const struct dataset *other, int64_t n, uint64_t seed,
+             struct dataset **out);
 
 /* --- pictures */
 enum { PICTURES_KEPT = 1 << 30 };   /* bytes of decoded pictures that a data set holds */

@@ -15,7 +15,7 @@ struct loading {
     struct labels labels;
     int64_t line, read;             /* of the present row; rows so far */
     int64_t cut;                    /* rows whose answer was cut off wholly */
-    int64_t shortest, shortest_line;
+    int64_t shortest, shortest_line, longest;
     int64_t empty_line;             /* first row with nothing to train, or 0 */
     char empty[100];                /* its beginning */
 };
@@ -102,6 +102,7 @@ static int take_row(struct loading *l)
         return fail(PEFT_EDATA, "begins with two BOS tokens (id %d), expected one: %s",
                     (int)e->info->bos, source_excerpt(l->source));
     bool tokens = e->labels.n > 0;
+    l->longest = MAX(l->longest, n);
     bool any = tokens ? count_trained(e->labels.v, shift, n, &first) > 0
                       : n > 0 && l->d->task != TASK_LM;
     bool cut = cut_texts(e);
@@ -154,8 +155,9 @@ static int nothing_left(const struct loading *l)
         return fail(PEFT_EDATA, "%s: no rows", l->path);
     if (l->cut)
         return fail(PEFT_EDATA, "%s: every answer is cut off at max_len %d: shortest prompt is "
-                    "%lld tokens (%s line %lld)", l->path, (int)l->e.o->max_len,
-                    (long long)l->shortest, l->path, (long long)l->shortest_line);
+                    "%lld tokens (%s line %lld), the longest row %lld", l->path,
+                    (int)l->e.o->max_len, (long long)l->shortest, l->path,
+                    (long long)l->shortest_line, (long long)l->longest);
     return fail(PEFT_EDATA, "%s: no row has anything to train, as line %lld: %s", l->path,
                 (long long)l->empty_line, l->empty);
 }
@@ -164,13 +166,13 @@ static int read_all(struct loading *l)
 {
     const struct data_opts *o = l->e.o;
     json *row = NULL;
-    int rc = source_open(l->d->host, l->path, &l->source);
-    while (rc >= 0 && !(o->limit > 0 && l->read >= o->limit)) {
+    int rc = source_open(l->d->host, l->path, &o->source, &l->source);
+    while (rc >= 0) {
         rc = source_next(l->source, &row, &l->line);
         if (rc <= 0) break;
         rc = read_row(l, row);
         json_free(row);
-        if (rc < 0) fail_in(rc, "%s line %lld: ", l->path, (long long)l->line);
+        if (rc < 0) source_fail(l->source, rc);
         l->read++;
     }
     if (rc >= 0 && l->d->n == 0) rc = nothing_left(l);
@@ -258,22 +260,30 @@ int data_load(struct host *h, const struct tokenizer *tok, const char *path,
     return rc;
 }
 
-void data_free(struct dataset *d)
+/* One user less of the arena. */
+static void leave_arena(struct dataset *root)
 {
-    if (!d) return;
-    struct mem *m = &d->host->mem;
-    struct dataset *root = d->parent ? d->parent : d;
-    mem_free(m, d->rows);
-    d->rows = NULL;
-    d->n = d->cap = 0;
-    if (d != root) mem_free(m, d);
-    if (atomic_fetch_sub(&root->users, 1) > 1) return;
+    if (!root || atomic_fetch_sub(&root->users, 1) > 1) return;
+    struct mem *m = &root->host->mem;
     arena_free(&root->arena);
     mem_free(m, root);
 }
 
+void data_free(struct dataset *d)
+{
+    if (!d) return;
+    struct mem *m = &d->host->mem;
+    struct dataset *root = d->parent ? d->parent : d, *second = d->second;
+    mem_free(m, d->rows);
+    d->rows = NULL;
+    d->n = d->cap = 0;
+    if (d != root) mem_free(m, d);
+    leave_arena(root);
+    leave_arena(second);
+}
+
 /* A data set without rows, but with room for k, whose arena is d's. */
-static struct dataset *child_of(const struct dataset *d, int64_t k)
+static struct dataset *dataset_child(const struct dataset *d, int64_t k)
 {
     struct mem *m = &d->host->mem;
     struct dataset *e = mem_zalloc(m, sizeof *e);
@@ -291,6 +301,7 @@ static struct dataset *child_of(const struct dataset *d, int64_t k)
     arena_init(&e->arena, m);
     memcpy(e->schema, d->schema, sizeof e->schema);
     e->parent->users++;
+    if ((e->second = d->second)) e->second->users++;
     e->serial = next_serial();
     return e;
 }
@@ -315,7 +326,7 @@ int data_split(struct dataset *d, double share, uint64_t seed, struct dataset **
     struct mem *m = &d->host->mem;
     int32_t *order = mem_array(m, n, sizeof *order);
     uint8_t *moved = mem_zalloc(m, n);
-    struct dataset *e = order && moved ? child_of(d, k) : NULL;
+    struct dataset *e = order && moved ? dataset_child(d, k) : NULL;
     if (e) {
         for (int64_t i = 0; i < n; i++) order[i] = (int32_t)i;
         rng_shuffle(order, n, seed, rng_stream(RNG_SPLIT, 0));
@@ -339,9 +350,47 @@ int data_subset(const struct dataset *d, const int64_t *rows, int64_t n, struct 
         if (rows[i] < 0 || rows[i] >= d->n)
             return fail(PEFT_EARG, "row %lld, expected 0 to %lld", (long long)rows[i],
                         (long long)d->n - 1);
-    struct dataset *e = child_of(d, n);
+    struct dataset *e = dataset_child(d, n);
     if (!e) return PEFT_ENOMEM;
     for (int64_t i = 0; i < n; i++) add_example(e, &d->rows[rows[i]]);
     *out = e;
     return PEFT_OK;
+}
+
+static int same_labels(const struct dataset *a, const struct dataset *b)
+{
+    if (a->n_labels != b->n_labels || !a->labels != !b->labels) return 0;
+    for (int32_t i = 0; a->labels && i < a->n_labels; i++)
+        if (strcmp(a->labels[i], b->labels[i]) != 0) return 0;
+    return 1;
+}
+
+int data_mix(const struct dataset *d, const struct dataset *other, int64_t n, uint64_t seed,
+             struct dataset **out)
+{
+    *out = NULL;
+    if (d->host != other->host)
+        return fail(PEFT_EARG, "the data sets were made from different models");
+    if (d->task != other->task || d->texts != other->texts || !same_labels(d, other))
+        return fail(PEFT_EARG, "rows of %s and of %s with other labels or another task cannot be "
+                    "mixed", d->schema, other->schema);
+    if (n < 0 || n > other->n)
+        return fail(PEFT_EARG, "%lld rows of the second data set, expected 0 to its %lld",
+                    (long long)n, (long long)other->n);
+    if (d->second || other->second)
+        return fail(PEFT_ESTATE, "a data set is mixed already, expected two that are not");
+    struct mem *m = &d->host->mem;
+    int32_t *order = mem_array(m, other->n, sizeof *order);
+    struct dataset *e = order ? dataset_child(d, d->n + n) : NULL;
+    if (e) {
+        for (int64_t i = 0; i < d->n; i++) add_example(e, &d->rows[i]);
+        for (int64_t i = 0; i < other->n; i++) order[i] = (int32_t)i;
+        rng_shuffle(order, other->n, seed, rng_stream(RNG_SPLIT, 1));
+        for (int64_t i = 0; i < n; i++) add_example(e, &other->rows[order[i]]);
+        e->second = other->parent ? other->parent : (struct dataset *)(uintptr_t)other;
+        e->second->users++;
+    }
+    mem_free(m, order);
+    *out = e;
+    return e ? PEFT_OK : PEFT_ENOMEM;
 }

@@ -7,66 +7,9 @@
  * again for each batch.  A file of a list lies in the list's folder or below,
  * unless the options allow any place. */
 #include "data/image.h"
-#include "data/row.h"
+#include "data/source.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-
-struct names {
-    struct arena *arena;
-    struct buf list;                /* of char * */
-    int64_t n;
-    bool oom;
-};
-
-static int32_t take_entry(void *arg, const char *name)
-{
-    struct names *l = arg;
-    if (*name == '.') return 0;
-    char *copy = arena_strndup(l->arena, name, (int64_t)strlen(name));
-    if (copy) buf_put(&l->list, &copy, sizeof copy);
-    l->oom = l->oom || !copy || l->list.oom;
-    l->n++;
-    return l->oom;
-}
-
-static int by_text(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* The entries of a folder, sorted, hidden ones left out. */
-static int list_folder(struct host *h, const char *path, struct names *l)
-{
-    buf_clear(&l->list);
-    l->n = 0;
-    l->oom = false;
-    int32_t err = h->io.list(h->io.ctx, path, take_entry, l);
-    if (err < 0) return fail(PEFT_EIO, "%s: the folder cannot be read", path);
-    if (l->oom) return fail(PEFT_ENOMEM, "out of memory for the names in %s", path);
-    if (l->n) qsort(l->list.data, (size_t)l->n, sizeof(char *), by_text);
-    return PEFT_OK;
-}
-
-static char *name_at(const struct names *l, int64_t i)
-{
-    char *s;
-    memcpy(&s, l->list.data + i * (int64_t)sizeof s, sizeof s);
-    return s;
-}
-
-static bool is_picture(const char *name)
-{
-    static const char *const endings[] = {".png", ".jpg", ".jpeg"};
-    size_t n = strlen(name);
-    for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
-        size_t k = strlen(endings[i]), same = 0;
-        while (n > k && same < k && (name[n - k + same] | 0x20) == (endings[i][same] | 0x20))
-            same++;
-        if (n > k && same == k) return true;
-    }
-    return false;
-}
 
 /* --- loading */
 
@@ -143,7 +86,8 @@ static int read_class(struct picture_load *l, struct arena *a, struct class_file
     if (!(c->files = arena_alloc(a, (l->names.n + 1) * (int64_t)sizeof *c->files)))
         return PEFT_ENOMEM;
     for (int64_t i = 0; i < l->names.n; i++)
-        if (is_picture(name_at(&l->names, i))) c->files[c->n++] = name_at(&l->names, i);
+        if (has_ending(name_at(&l->names, i), PICTURE_ENDINGS))
+            c->files[c->n++] = name_at(&l->names, i);
     return PEFT_OK;
 }
 
@@ -199,7 +143,7 @@ static int load_folder(struct picture_load *l)
     if (!rc && !all)
         rc = fail(PEFT_EDATA, "%s: no pictures, expected one sub-folder for each class with .png "
                   "or .jpg files", l->path);
-    if (!rc) share_limit(c, n, l->o->limit);
+    if (!rc) share_limit(c, n, l->o->source.limit);
     for (int64_t i = 0; i < n && !rc; i++) rc = load_class(l, &c[i]);
     arena_free(&a);
     return rc;
@@ -243,8 +187,8 @@ static int load_list(struct picture_load *l)
 {
     struct row_source *source = NULL;
     json *row = NULL;
-    int rc = source_open(l->d->host, l->path, &source);
-    for (int64_t read = 0; !rc && !(l->o->limit > 0 && read >= l->o->limit); read++) {
+    int rc = source_open(l->d->host, l->path, &l->o->source, &source);
+    while (!rc) {
         int found = source_next(source, &row, &l->line);
         if (found <= 0) {
             rc = found;
@@ -252,7 +196,7 @@ static int load_list(struct picture_load *l)
         }
         rc = list_row(l, row);
         json_free(row);
-        if (rc) fail_in(rc, "%s line %lld: ", l->path, (long long)l->line);
+        if (rc) source_fail(source, rc);
     }
     source_close(source);
     return rc;

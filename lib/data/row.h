@@ -8,14 +8,25 @@
 enum { NOT_TRAINED = -100 };
 
 /* --- source.c: a file as a stream of JSON objects, one row in memory at a
- * time.  The cells of a CSV file become members named by its header row. */
+ * time, whatever it is: JSONL, a JSON array, CSV, texts, SQLite. */
 struct row_source;
-int source_open(struct host *h, const char *path, struct row_source **out);
-/* 1 = a row, which the caller frees; 0 = end of file; < 0 failure, named by
- * file and line. */
+/* `o` may be NULL. */
+int source_open(struct host *h, const char *path, const struct source_opts *o,
+                struct row_source **out);
+/* The next row as JSON text, which may yet turn out to be broken: 1 with a text
+ * that is valid until the next call, 0 = end, < 0 failure, named by file, line
+ * and column.  *line counts from 1: of a file its lines, else its rows. */
+int source_next_text(struct row_source *s, const char **text, int64_t *n, int64_t *line);
+/* The same as an object, which the caller frees. */
 int source_next(struct row_source *s, json **row, int64_t *line);
+/* The object in the text of a row that came from this line; any thread. */
+int source_parse(const char *path, const char *text, int64_t n, int64_t line, json **row);
+/* Puts the place of the present row before a failure's reason. */
+int source_fail(const struct row_source *s, int rc);
 /* The beginning of the present row for a message. */
 const char *source_excerpt(struct row_source *s);
+/* What the file was found to be: "JSONL", "CSV". */
+const char *source_kind(const struct row_source *s);
 void source_close(struct row_source *s);
 
 /* --- labels.c: names and numbers of classes, settled when all rows are read */

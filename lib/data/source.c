@@ -1,28 +1,155 @@
-/* Data files as streams of JSON objects.
+/* Data files as streams of JSON objects.  What a file is, its ending and its
+ * beginning say; a reader of that kind gives its rows as JSON text, and columns
+ * get their new names here.
  *
- * JSONL: one object a line.  CSV: RFC 4180 with a header row; quoted cells may
- * hold commas, doubled quotes and line ends.  A CSV record is written as a JSON
- * object and read like a line of JSONL, so that everything after this file
- * knows one form only.  Blank lines are skipped. */
-#include "data/row.h"
+ * JSONL: one object a line; blank lines are skipped. */
+#include "data/source.h"
 
-/* A row beyond this is a broken file (an unclosed quote), or no row at all. */
-static const int64_t row_limit = 16 << 20;
-enum { COLUMN_LIMIT = 65536 };
+#include <stdarg.h>
+#include <stdio.h>
 
-struct row_source {
-    struct host *host;
-    char *path;
-    struct line_reader *lines;
-    int csv;
-    char *line;                     /* the present one */
-    int64_t n, number;
-    const char **columns;           /* of a CSV file */
-    int64_t n_columns;
-    struct arena names;
-    struct buf cell, text;          /* text: the record as JSON */
-    char excerpt[100];
-};
+/* --- what readers share */
+
+int source_fail_at(const struct row_source *s, int64_t line, int64_t column, const char *fmt, ...)
+{
+    char why[200];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(why, sizeof why, fmt, args);
+    va_end(args);
+    return fail(PEFT_EFORMAT, "%s %s %lld column %lld: %s", s->file, s->unit, (long long)line,
+                (long long)column, why);
+}
+
+int source_check(const struct row_source *s, const char *text, int64_t n, int64_t line,
+                 int64_t column)
+{
+    const char *nul = memchr(text, 0, (size_t)n);
+    int64_t good = utf8_check(text, n), bad = nul ? MIN(good, nul - text) : good;
+    for (int64_t i = 0; bad < n && i < bad; i++) {
+        column++;
+        if (text[i] == '\n') line++, column = 1;
+    }
+    if (bad == n) return PEFT_OK;
+    return source_fail_at(s, line, column, good == bad ? "not valid UTF-8" : "a NUL byte, expected "
+                          "text; UTF-16 needs a byte order mark at the file's beginning");
+}
+
+int source_line(struct row_source *s, char **line, int64_t *n, int64_t *number)
+{
+    int rc = line_next(s->lines, line, n, number);
+    if (rc > 0 && (rc = source_check(s, *line, *n, *number, 1)) == PEFT_OK) rc = 1;
+    return rc;
+}
+
+bool is_blank(const char *s, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (s[i] != ' ' && s[i] != '\t' && s[i] != '\r') return false;
+    return true;
+}
+
+/* --- new names */
+
+struct rename { const char *to, *from; int64_t n; bool seen; };
+
+static int wrong_columns_option(const struct row_source *s)
+{
+    return fail(PEFT_EARG, "columns \"%.100s\": expected new=old,new=old, each once",
+                s->o.columns);
+}
+
+static int read_renames(struct row_source *s)
+{
+    int32_t most = 1;
+    for (const char *c = s->o.columns; c && *c; c++) most += *c == ',';
+    s->renames = arena_alloc(&s->arena, most * (int64_t)sizeof *s->renames);
+    if (!s->renames) return PEFT_ENOMEM;
+    for (const char *c = s->o.columns; c && *c;) {
+        int64_t n = (int64_t)strcspn(c, ","), to = (int64_t)strcspn(c, "=");
+        if (to == 0 || to + 1 >= n) return wrong_columns_option(s);
+        struct rename *r = &s->renames[s->n_renames++];
+        r->to = arena_strndup(&s->arena, c, to);
+        r->from = arena_strndup(&s->arena, c + to + 1, n - to - 1);
+        if (!r->to || !r->from) return PEFT_ENOMEM;
+        r->n = n - to - 1;
+        for (const struct rename *b = s->renames; b < r; b++)
+            if (!strcmp(b->to, r->to) || !strcmp(b->from, r->from)) return wrong_columns_option(s);
+        c += n + (c[n] == ',');
+    }
+    return PEFT_OK;
+}
+
+/* The new name of a column; "" when its name is now another's, NULL = its own. */
+static const char *renamed(struct row_source *s, const char *name, int64_t n)
+{
+    const char *to = NULL;
+    for (int32_t i = 0; i < s->n_renames; i++) {
+        struct rename *r = &s->renames[i];
+        bool same = r->n == n && !memcmp(r->from, name, (size_t)n);
+        if (same) r->seen = true;
+        if (same) return r->to;
+        if ((int64_t)strlen(r->to) == n && !memcmp(r->to, name, (size_t)n)) to = "";
+    }
+    return to;
+}
+
+/* Where the value or key that begins at p ends, at depth 0 of what follows. */
+static const char *skip_value(const char *p, const char *end)
+{
+    for (int64_t depth = 0; p < end; p++) {
+        if (*p == '"') {
+            for (p++; p < end && *p != '"'; p++) p += *p == '\\';
+            continue;
+        }
+        if (depth == 0 && (*p == ',' || *p == ':' || *p == '}')) break;
+        depth += *p == '{' || *p == '[';
+        depth -= *p == '}' || *p == ']';
+    }
+    return MIN(p, end);
+}
+
+/* Copies an object with the new names of its members.  Text that is none is
+ * copied as far as it goes: the parser shall say what is wrong. */
+static int rename_row(struct row_source *s)
+{
+    const char *p = s->at, *end = p + s->n, *sep = "{";
+    while (p < end && is_blank(p, 1)) p++;
+    if (p == end || *p != '{') return PEFT_OK;
+    buf_clear(&s->other);
+    for (p++; p < end && *p != '}';) {
+        const char *key = p, *colon = skip_value(p, end), *stop = colon;
+        while (key < colon && *key != '"') key++;
+        const char *last = colon;
+        while (last > key && last[-1] != '"') last--;
+        if (last - key < 2 || colon == end || *colon != ':') return PEFT_OK;
+        stop = skip_value(colon + 1, end);
+        const char *to = renamed(s, key + 1, last - key - 2);
+        if (!to || *to) {
+            buf_puts(&s->other, sep);
+            if (to) buf_json(&s->other, to, (int64_t)strlen(to));
+            else buf_put(&s->other, key, last - key);
+            buf_put(&s->other, colon, stop - colon);
+            sep = ",";
+        }
+        p = stop + (stop < end && *stop == ',');
+    }
+    if (*sep == '{') buf_puts(&s->other, sep);
+    buf_put(&s->other, p, end - p);
+    s->at = s->other.data;
+    s->n = s->other.n;
+    return buf_check(&s->other);
+}
+
+/* A name that the first row does not have is a slip. */
+static int check_renames(const struct row_source *s)
+{
+    for (int32_t i = 0; s->count == 1 && i < s->n_renames; i++)
+        if (!s->renames[i].seen)
+            return fail(PEFT_EARG, "%s: columns \"%.60s\": the first row has no \"%.60s\": %.100s",
+                        s->path, s->o.columns, s->renames[i].from, s->at);
+    return PEFT_OK;
+}
 
 /* Cells of these columns are JSON when they look so; all others are text. */
 static const struct { const char *name; int list, number; } json_columns[] = {
@@ -30,81 +157,6 @@ static const struct { const char *name; int list, number; } json_columns[] = {
     {"messages", 1, 0}, {"conversations", 1, 0}, {"tokens", 1, 0}, {"tags", 1, 0},
     {"ner_tags", 1, 0}, {"spans", 1, 0}, {"entities", 1, 0}, {"answers", 1, 0}, {"score", 0, 1},
 };
-
-/* Reads the next line into s: 1, 0 at the end, or < 0. */
-static int next_line(struct row_source *s)
-{
-    int rc = line_next(s->lines, &s->line, &s->n, &s->number);
-    if (rc <= 0) return rc;
-    int64_t good = utf8_check(s->line, s->n);
-    if (good < s->n)
-        return fail(PEFT_EFORMAT, "%s line %lld: byte %lld is not valid UTF-8", s->path,
-                    (long long)s->number, (long long)good + 1);
-    const char *nul = memchr(s->line, 0, (size_t)s->n);
-    if (nul)
-        return fail(PEFT_EFORMAT, "%s line %lld: byte %lld is NUL, expected text", s->path,
-                    (long long)s->number, (long long)(nul - s->line) + 1);
-    if (s->n > row_limit)
-        return fail(PEFT_EFORMAT, "%s line %lld: %lld bytes, expected at most %lld", s->path,
-                    (long long)s->number, (long long)s->n, (long long)row_limit);
-    return 1;
-}
-
-static bool is_blank(const char *s, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        if (s[i] != ' ' && s[i] != '\t' && s[i] != '\r') return false;
-    return true;
-}
-
-/* --- CSV */
-
-/* Reads a quoted cell into s->cell from just behind its opening quote, going
- * on over lines.  *at ends behind the closing quote. */
-static int quoted_cell(struct row_source *s, int64_t *at, int64_t first)
-{
-    for (;;) {
-        const char *from = s->line + *at;
-        const char *quote = memchr(from, '"', (size_t)(s->n - *at));
-        buf_put(&s->cell, from, (quote ? quote - from : s->n - *at));
-        if (quote) {
-            *at = quote - s->line + 1;
-            if (*at == s->n || s->line[*at] != '"') return PEFT_OK;
-            buf_putc(&s->cell, '"');
-            ++*at;
-            continue;
-        }
-        buf_putc(&s->cell, '\n');
-        int rc = s->cell.n > row_limit ? 0 : next_line(s);
-        if (rc < 0) return rc;
-        if (rc == 0)
-            return fail(PEFT_EFORMAT, "%s line %lld: a quoted cell is never closed", s->path,
-                        (long long)first);
-        *at = 0;
-    }
-}
-
-/* Reads one cell into s->cell.  *at ends behind its comma, or at -1 after the
- * record's last cell. */
-static int next_cell(struct row_source *s, int64_t *at, int64_t first)
-{
-    buf_clear(&s->cell);
-    if (*at < s->n && s->line[*at] == '"') {
-        ++*at;
-        int rc = quoted_cell(s, at, first);
-        if (rc < 0) return rc;
-        if (*at < s->n && s->line[*at] != ',')
-            return fail(PEFT_EFORMAT, "%s line %lld: text behind a closing quote at byte %lld, "
-                        "expected a comma", s->path, (long long)s->number, (long long)*at + 1);
-    } else {
-        const char *from = s->line + *at;
-        const char *comma = memchr(from, ',', (size_t)(s->n - *at));
-        buf_put(&s->cell, from, comma ? comma - from : s->n - *at);
-        *at += s->cell.n;
-    }
-    *at = *at < s->n ? *at + 1 : -1;
-    return buf_check(&s->cell);
-}
 
 static bool is_json_number(const char *s)
 {
@@ -115,103 +167,90 @@ static bool is_json_number(const char *s)
     return yes;
 }
 
-/* Appends the present cell as the value of column `name`. */
-static int put_cell(struct row_source *s, const char *name)
+int source_cell(struct row_source *s, const char *column, const char *cell, int64_t n,
+                bool raw)
 {
-    const char *cell = buf_str(&s->cell);
-    bool raw = false;
+    const char *to = renamed(s, column, (int64_t)strlen(column)), *name = to ? to : column;
+    buf_putc(&s->row, s->row.n ? ',' : '{');
+    buf_json(&s->row, column, (int64_t)strlen(column));
+    buf_putc(&s->row, ':');
     for (size_t i = 0; i < ARRAY_LEN(json_columns); i++) {
         if (strcmp(name, json_columns[i].name) != 0) continue;
         if (json_columns[i].list && cell[0] == '[') {
             json *j = NULL;
-            int rc = json_parse(cell, s->cell.n, name, &j);
+            int rc = json_parse(cell, n, column, &j);
             json_free(j);
-            if (rc < 0) return fail_in(rc, "%s line %lld: ", s->path, (long long)s->number);
+            if (rc < 0) return source_fail(s, rc);
             raw = true;
         }
         raw = raw || (json_columns[i].number && is_json_number(cell));
     }
-    if (raw) buf_put(&s->text, cell, s->cell.n);
-    else buf_json(&s->text, cell, s->cell.n);
-    return PEFT_OK;
+    if (raw) buf_put(&s->row, cell, n);
+    else buf_json(&s->row, cell, n);
+    if (s->row.n > ROW_LIMIT)
+        return source_fail_at(s, s->line, 1, "a record of more than %d bytes", (int)ROW_LIMIT);
+    return buf_check(&s->row);
 }
 
-static int read_header(struct row_source *s)
+/* --- lines of JSON */
+
+static int lines_next(struct row_source *s)
 {
+    char *line;
     int rc;
-    do rc = next_line(s);
-    while (rc > 0 && is_blank(s->line, s->n));
-    if (rc <= 0) return rc;
-    int64_t most = 1, at = 0, first = s->number;
-    for (int64_t i = 0; i < s->n; i++) most += s->line[i] == ',';
-    if (most > COLUMN_LIMIT)
-        return fail(PEFT_EFORMAT, "%s line %lld: %lld columns, expected at most %d", s->path,
-                    (long long)first, (long long)most, (int)COLUMN_LIMIT);
-    s->columns = arena_alloc(&s->names, most * (int64_t)sizeof *s->columns);
-    struct map seen;
-    map_init(&seen, &s->host->mem);
-    rc = s->columns ? PEFT_OK : PEFT_ENOMEM;
-    while (rc == PEFT_OK && at >= 0) {
-        if ((rc = next_cell(s, &at, first)) < 0) break;
-        char *name = arena_strndup(&s->names, buf_str(&s->cell), s->cell.n);
-        int added = name ? map_add(&seen, name, s->cell.n, 1) : PEFT_ENOMEM;
-        if (added < 0) rc = added;
-        else if (s->number != first || (added == 0 && name[0]))
-            rc = fail(PEFT_EFORMAT, "%s line %lld: the header row has column \"%.60s\" %s",
-                      s->path, (long long)first, name, added ? "with a line end" : "twice");
-        else s->columns[s->n_columns++] = name;
-    }
-    map_free(&seen);
-    return rc < 0 ? rc : 1;
+    do rc = source_line(s, &line, &s->n, &s->line);
+    while (rc > 0 && is_blank(line, s->n));
+    s->at = line;
+    return rc;
 }
 
-/* The next CSV record as JSON text. */
-static int next_record(struct row_source *s, int64_t *first)
+static const struct reader read_lines = { .name = "JSONL", .endings = "", .next = lines_next };
+
+/* --- which reader */
+
+/* The first that knows the beginning, the ending, or else nothing of both. */
+static const struct reader *const readers[] = {
+    &read_sqlite, &read_texts, &read_csv, &read_array, &read_lines
+};
+
+static int choose_reader(struct row_source *s)
 {
-    int rc;
-    if (!s->columns && (rc = read_header(s)) <= 0) return rc;
-    do rc = next_line(s);
-    while (rc > 0 && s->n == 0);
-    if (rc <= 0) return rc;
-    *first = s->number;
-    buf_clear(&s->text);
-    int64_t at = 0, i = 0;
-    for (; at >= 0; i++) {
-        if ((rc = next_cell(s, &at, *first)) < 0) return rc;
-        /* A nameless column, such as an exported row index, has no meaning. */
-        if (i >= s->n_columns || !s->columns[i][0]) continue;
-        buf_putc(&s->text, s->text.n ? ',' : '{');
-        buf_json(&s->text, s->columns[i], (int64_t)strlen(s->columns[i]));
-        buf_putc(&s->text, ':');
-        if ((rc = put_cell(s, s->columns[i])) < 0) return rc;
-        if (s->text.n > row_limit)
-            return fail(PEFT_EFORMAT, "%s line %lld: a record of more than %lld bytes", s->path,
-                        (long long)*first, (long long)row_limit);
+    const char *head = "";
+    int64_t n = 0;
+    size_t i = 0;
+    int rc = PEFT_OK;
+    s->reader = &read_texts;
+    if (path_kind(s->host, s->path) != 2) {
+        rc = line_open(s->host, s->path, &s->lines);
+        if (rc == PEFT_OK) rc = line_peek(s->lines, &head, &n);
+        while (i + 1 < ARRAY_LEN(readers) && !has_ending(s->path, readers[i]->endings) &&
+               !(readers[i]->knows && readers[i]->knows(head, n))) i++;
+        s->reader = readers[i];
     }
-    if (i != s->n_columns)
-        return fail(PEFT_EFORMAT, "%s line %lld: expected %lld cells as in the header row, "
-                    "found %lld", s->path, (long long)*first, (long long)s->n_columns,
-                    (long long)i);
-    buf_puts(&s->text, s->text.n ? "}" : "{}");
-    rc = buf_check(&s->text);
-    return rc < 0 ? rc : 1;
+    if (rc >= 0 && s->o.table && s->reader != &read_sqlite)
+        rc = fail(PEFT_EARG, "%s: table \"%.60s\" is given, and this is no SQLite file but %s",
+                  s->path, s->o.table, s->reader->name);
+    return rc >= 0 && s->reader->open ? s->reader->open(s) : rc;
 }
 
-/* --- both */
+/* --- rows */
 
-int source_open(struct host *h, const char *path, struct row_source **out)
+int source_open(struct host *h, const char *path, const struct source_opts *o,
+                struct row_source **out)
 {
     *out = NULL;
     struct row_source *s = mem_zalloc(&h->mem, sizeof *s);
     if (!s) return PEFT_ENOMEM;
     s->host = h;
-    arena_init(&s->names, &h->mem);
-    buf_init(&s->cell, &h->mem);
-    buf_init(&s->text, &h->mem);
-    size_t n = strlen(path);
-    s->csv = n > 4 && strcmp(path + n - 4, ".csv") == 0;
-    s->path = mem_strdup(&h->mem, path);
-    int rc = s->path ? line_open(h, path, &s->lines) : PEFT_ENOMEM;
+    arena_init(&s->arena, &h->mem);
+    buf_init(&s->row, &h->mem);
+    buf_init(&s->other, &h->mem);
+    if (o) s->o = *o;
+    s->unit = "line";
+    s->column = 1;
+    s->file = s->path = arena_strndup(&s->arena, path, (int64_t)strlen(path));
+    int rc = s->path ? read_renames(s) : PEFT_ENOMEM;
+    if (rc == PEFT_OK) rc = choose_reader(s);
     if (rc < 0) {
         source_close(s);
         return rc;
@@ -223,55 +262,80 @@ int source_open(struct host *h, const char *path, struct row_source **out)
 void source_close(struct row_source *s)
 {
     if (!s) return;
+    if (s->own && s->reader->close) s->reader->close(s);
     if (s->lines) line_close(s->lines);
-    buf_free(&s->cell);
-    buf_free(&s->text);
-    arena_free(&s->names);
-    mem_free(&s->host->mem, s->path);
+    buf_free(&s->row);
+    buf_free(&s->other);
+    arena_free(&s->arena);
     mem_free(&s->host->mem, s);
 }
 
-static const char *record_text(const struct row_source *s, int64_t *n)
+const char *source_kind(const struct row_source *s)
 {
-    *n = s->csv ? s->text.n : s->n;
-    return s->csv ? s->text.data : s->line;
+    return s->reader->name;
+}
+
+int source_fail(const struct row_source *s, int rc)
+{
+    return fail_in(rc, "%s %s %lld: ", s->file, s->unit, (long long)s->line);
+}
+
+int source_next_text(struct row_source *s, const char **text, int64_t *n, int64_t *line)
+{
+    if (s->o.limit > 0 && s->count >= s->o.limit) return 0;
+    s->at = NULL;
+    int rc = s->reader->next(s);
+    *line = s->line;
+    if (rc <= 0) return rc;
+    if (!s->at) {
+        s->at = s->row.data;
+        s->n = s->row.n;
+        if ((rc = buf_check(&s->row)) < 0) return rc;
+    }
+    s->count++;
+    if (s->n_renames) {
+        rc = rename_row(s);
+        if (rc == PEFT_OK) rc = check_renames(s);
+        if (rc < 0) return rc;
+    }
+    *text = s->at;
+    *n = s->n;
+    return 1;
+}
+
+static int parse_row(const char *path, const char *text, int64_t n, int64_t line, int64_t column,
+                     json **row)
+{
+    int rc = json_parse_at(text, n, path, line, column, row);
+    if (rc < 0 || json_kind(*row) == JSON_OBJECT) return rc;
+    rc = fail(PEFT_EFORMAT, "%s line %lld: expected a JSON object on each line, found %s", path,
+              (long long)line, json_kind_name(*row));
+    json_free(*row);
+    *row = NULL;
+    return rc;
+}
+
+int source_parse(const char *path, const char *text, int64_t n, int64_t line, json **row)
+{
+    return parse_row(path, text, n, line, 1, row);
 }
 
 int source_next(struct row_source *s, json **row, int64_t *line)
 {
-    int rc;
-    *row = NULL;
-    *line = 0;
-    if (s->csv) {
-        rc = next_record(s, line);
-    } else {
-        do rc = next_line(s);
-        while (rc > 0 && is_blank(s->line, s->n));
-        *line = s->number;
-    }
-    if (rc <= 0) return rc;
+    const char *text;
     int64_t n;
-    const char *text = record_text(s, &n);
-    rc = json_parse(text, n, "JSON", row);
-    if (rc < 0) return fail_in(rc, "%s line %lld: ", s->path, (long long)*line);
-    if (json_kind(*row) != JSON_OBJECT) {
-        rc = fail(PEFT_EFORMAT, "%s line %lld: expected a JSON object on each line, found %s",
-                  s->path, (long long)*line, json_kind_name(*row));
-        json_free(*row);
-        *row = NULL;
-        return rc;
-    }
-    return 1;
+    *row = NULL;
+    int rc = source_next_text(s, &text, &n, line);
+    if (rc > 0) rc = parse_row(s->file, text, n, s->line, s->column, row);
+    return rc < 0 ? rc : *row != NULL;
 }
 
 const char *source_excerpt(struct row_source *s)
 {
-    int64_t n, cap = (int64_t)sizeof s->excerpt - 4;
-    const char *text = record_text(s, &n);
-    int64_t keep = MIN(n, cap);
+    int64_t keep = MIN(s->n, (int64_t)sizeof s->excerpt - 4);
     /* Not inside a character. */
-    while (keep < n && keep > 0 && ((unsigned char)text[keep] & 0xc0) == 0x80) keep--;
-    memcpy(s->excerpt, text, (size_t)keep);
-    memcpy(s->excerpt + keep, n > keep ? "..." : "", n > keep ? 4 : 1);
+    while (keep < s->n && keep > 0 && ((unsigned char)s->at[keep] & 0xc0) == 0x80) keep--;
+    memcpy(s->excerpt, s->at, (size_t)keep);
+    memcpy(s->excerpt + keep, s->n > keep ? "..." : "", s->n > keep ? 4 : 1);
     return s->excerpt;
 }

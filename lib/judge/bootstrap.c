@@ -8,22 +8,34 @@
 
 enum { DRAW = 0, EXCHANGE = 1 };       /* streams */
 
+double figure_mean(const struct figure *f, const double *sum, double rows)
+{
+    (void)f;
+    return rows > 0 ? sum[0] / rows : 0;
+}
+
 static double value_of(const struct figure *f, const double *sum, int64_t n)
 {
-    double x = f->value(sum, (double)n);
+    double x = f->value(f, sum, (double)n);
     return isfinite(x) ? x : 0;
 }
 
-static void draw_row(const struct figure *f, double *sum, const double *rows, int64_t i)
+static void add_row(const struct figure *f, double *sum, const double *rows, int64_t i)
 {
-    for (int k = 0; k < f->n; k++) sum[k] += rows[i * f->n + k];
+    const double *row = rows + i * f->width;
+    if (f->add) f->add(f, sum, row);
+    else
+        for (int64_t k = 0; k < f->sums; k++) sum[k] += row[k];
 }
 
-double figure_of(const struct figure *f, const double *rows, int64_t n)
+int figure_of(struct mem *mem, const struct figure *f, const double *rows, int64_t n, double *out)
 {
-    double sum[OVERLAP_SUMS] = { 0 };
-    for (int64_t i = 0; i < n; i++) draw_row(f, sum, rows, i);
-    return value_of(f, sum, n);
+    double *sum = mem_array(mem, f->sums, sizeof(*sum));
+    if (!sum) return PEFT_ENOMEM;
+    for (int64_t i = 0; i < n; i++) add_row(f, sum, rows, i);
+    *out = value_of(f, sum, n);
+    mem_free(mem, sum);
+    return PEFT_OK;
 }
 
 static int by_value(const void *x, const void *y)
@@ -41,42 +53,67 @@ static struct interval middle(double *x, int64_t n, double level)
     return (struct interval){ x[low], x[high] };
 }
 
-int bootstrap_pair(struct mem *mem, const struct figure *f, const double *a, const double *b,
-                   int64_t n, int64_t samples, double level, uint64_t seed, struct interval *out,
-                   double *p)
+int draws_check(struct draws *d)
 {
-    int64_t draws, as_far = 0;
-    if (!mul_ok(n, samples, &draws)) return fail(PEFT_EARG, "too many samples for these rows");
-    double *x = mem_array(mem, samples, sizeof(*x));
-    if (!x) return PEFT_ENOMEM;
-    double apart = b ? fabs(figure_of(f, b, n) - figure_of(f, a, n)) : 0;
-    for (int64_t s = 0; s < samples; s++) {
-        double drawn[2][OVERLAP_SUMS] = { { 0 } }, mixed[2][OVERLAP_SUMS] = { { 0 } };
-        for (int64_t k = 0; k < n; k++) {
-            uint64_t at = (uint64_t)(s * n + k);
-            int64_t i = (int64_t)(((uint64_t)rng_u32(seed, rng_stream(RNG_BOOTSTRAP, DRAW), at) *
-                                   (uint64_t)n) >> 32);
-            draw_row(f, drawn[0], a, i);
-            if (!b) continue;
-            draw_row(f, drawn[1], b, i);
-            int other = rng_u32(seed, rng_stream(RNG_BOOTSTRAP, EXCHANGE), at) & 1;
-            draw_row(f, mixed[other], a, k);
-            draw_row(f, mixed[!other], b, k);
-        }
-        x[s] = value_of(f, drawn[0], n);
-        if (!b) continue;
-        x[s] = value_of(f, drawn[1], n) - x[s];
-        double by_chance = fabs(value_of(f, mixed[1], n) - value_of(f, mixed[0], n));
-        as_far += by_chance >= apart - 1e-12;
-    }
-    *out = middle(x, samples, level);
-    if (p) *p = (double)(as_far + 1) / (double)(samples + 1);
-    mem_free(mem, x);
+    if (!d->samples) d->samples = 1000;
+    if (!(d->level != 0)) d->level = 0.95;
+    if (d->samples < 0 || d->samples > 1 << 20)
+        return fail(PEFT_EARG, "%lld samples, expected 1 to 1048576", (long long)d->samples);
+    if (!(d->level > 0 && d->level < 1))
+        return fail(PEFT_EARG, "a level of %g, expected one between 0 and 1", d->level);
     return PEFT_OK;
 }
 
-int bootstrap(struct mem *mem, const struct figure *f, const double *rows, int64_t n,
-              int64_t samples, double level, uint64_t seed, struct interval *out)
+/* Sums of rows drawn of both systems, and of their rows exchanged at random. */
+struct drawn { double *sum[4]; };
+
+static void draw(const struct figure *f, const double *a, const double *b, int64_t n, int64_t s,
+                 uint64_t seed, struct drawn *d)
 {
-    return bootstrap_pair(mem, f, rows, NULL, n, samples, level, seed, out, NULL);
+    memset(d->sum[0], 0, (size_t)(4 * f->sums) * sizeof(double));
+    for (int64_t k = 0; k < n; k++) {
+        uint64_t at = (uint64_t)(s * n + k);
+        uint64_t x = rng_u32(seed, rng_stream(RNG_BOOTSTRAP, DRAW), at);
+        int64_t i = (int64_t)((x * (uint64_t)n) >> 32);
+        add_row(f, d->sum[0], a, i);
+        if (!b) continue;
+        add_row(f, d->sum[1], b, i);
+        int other = rng_u32(seed, rng_stream(RNG_BOOTSTRAP, EXCHANGE), at) & 1;
+        add_row(f, d->sum[2 + other], a, k);
+        add_row(f, d->sum[2 + !other], b, k);
+    }
+}
+
+int bootstrap_pair(struct mem *mem, const struct figure *f, const double *a, const double *b,
+                   int64_t n, const struct draws *o, struct interval *out, double *p)
+{
+    int64_t draws, as_far = 0;
+    double apart[2] = { 0, 0 };
+    if (!mul_ok(n, o->samples, &draws)) return fail(PEFT_EARG, "too many samples for these rows");
+    double *x = mem_array(mem, o->samples, sizeof(*x));
+    double *sums = mem_array(mem, 4 * f->sums, sizeof(*sums));
+    int rc = x && sums ? PEFT_OK : PEFT_ENOMEM;
+    if (!rc && b) rc = figure_of(mem, f, a, n, &apart[0]);
+    if (!rc && b) rc = figure_of(mem, f, b, n, &apart[1]);
+    for (int64_t s = 0; s < o->samples && !rc; s++) {
+        struct drawn d;
+        for (int k = 0; k < 4; k++) d.sum[k] = sums + k * f->sums;
+        draw(f, a, b, n, s, o->seed, &d);
+        x[s] = value_of(f, d.sum[0], n);
+        if (!b) continue;
+        x[s] = value_of(f, d.sum[1], n) - x[s];
+        double by_chance = fabs(value_of(f, d.sum[3], n) - value_of(f, d.sum[2], n));
+        as_far += by_chance >= fabs(apart[1] - apart[0]) - 1e-12;
+    }
+    if (!rc) *out = middle(x, o->samples, o->level);
+    if (!rc && p) *p = (double)(as_far + 1) / (double)(o->samples + 1);
+    mem_free(mem, x);
+    mem_free(mem, sums);
+    return rc;
+}
+
+int bootstrap(struct mem *mem, const struct figure *f, const double *rows, int64_t n,
+              const struct draws *d, struct interval *out)
+{
+    return bootstrap_pair(mem, f, rows, NULL, n, d, out, NULL);
 }

@@ -210,8 +210,6 @@ static int count_rouge_l(struct mem *mem, const char *said, const char *wanted, 
     return rc;
 }
 
-static double mean_row(const double *sum, double rows) { return rows > 0 ? sum[0] / rows : 0; }
-
 /* ---------------------------------------------------------------------- BLEU */
 
 /* Every place of an ASCII word becomes another; the result is in `to`. */
@@ -315,9 +313,10 @@ static int count_bleu(struct mem *mem, const char *said, const char *wanted, dou
 
 /* An order without a match counts as half a match, a quarter for the next such,
  * and so on. */
-static double bleu(const double *sum, double rows)
+static double bleu(const struct figure *f, const double *sum, double rows)
 {
     double logs = 0, part = 1, matches = 0;
+    (void)f;
     (void)rows;
     for (int n = 0; n < 4; n++) matches += sum[3 * n + 2];
     if (!(matches > 0)) return 0;
@@ -352,9 +351,10 @@ static int count_chrf(struct mem *mem, const char *said, const char *wanted, dou
     return rc;
 }
 
-static double chrf(const double *sum, double rows)
+static double chrf(const struct figure *f, const double *sum, double rows)
 {
     double p = 0, r = 0, orders = 0;
+    (void)f;
     (void)rows;
     for (int n = 0; n < MOST; n++, sum += 3) {
         if (!(sum[0] > 0 && sum[1] > 0)) continue;
@@ -366,12 +366,12 @@ static double chrf(const double *sum, double rows)
 }
 
 const struct overlap_figure overlap_figures[] = {
-    { { "exact_match", 1, mean_row }, count_exact },
-    { { "f1", 1, mean_row }, count_f1 },
-    { { "rouge1", 1, mean_row }, count_rouge1 },
-    { { "rouge2", 1, mean_row }, count_rouge2 },
-    { { "rougeL", 1, mean_row }, count_rouge_l },
-    { { "bleu", 12, bleu }, count_bleu },
-    { { "chrf", 3 * MOST, chrf }, count_chrf },
-    { { NULL, 0, NULL }, NULL },
+    { { "exact_match", 1, 1, figure_mean, NULL }, count_exact },
+    { { "f1", 1, 1, figure_mean, NULL }, count_f1 },
+    { { "rouge1", 1, 1, figure_mean, NULL }, count_rouge1 },
+    { { "rouge2", 1, 1, figure_mean, NULL }, count_rouge2 },
+    { { "rougeL", 1, 1, figure_mean, NULL }, count_rouge_l },
+    { { "bleu", 12, 12, bleu, NULL }, count_bleu },
+    { { "chrf", 3 * MOST, 3 * MOST, chrf, NULL }, count_chrf },
+    { { NULL, 0, 0, NULL, NULL }, NULL },
 };

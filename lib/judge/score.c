@@ -6,10 +6,10 @@ struct text_pairs { const char *const *said, *const *wanted; int64_t n; };
 static int count_rows(struct mem *mem, const struct overlap_figure *f, struct text_pairs t,
                       double **out)
 {
-    double *rows = mem_array(mem, t.n, f->figure.n * (int64_t)sizeof(*rows));
+    double *rows = mem_array(mem, t.n, f->figure.width * (int64_t)sizeof(*rows));
     int rc = rows ? PEFT_OK : PEFT_ENOMEM;
     for (int64_t i = 0; i < t.n && !rc; i++)
-        rc = f->count(mem, t.said[i], t.wanted[i], rows + i * f->figure.n);
+        rc = f->count(mem, t.said[i], t.wanted[i], rows + i * f->figure.width);
     if (rc) mem_free(mem, rows);
     else *out = rows;
     return rc;
@@ -24,15 +24,15 @@ static int score(struct mem *mem, const struct overlap_figure *f, struct text_pa
     int rc = count_rows(mem, f, t, &rows);
     if (!rc && o->other) rc = count_rows(mem, f, second, &other);
     *out = (peft_score){ .name = f->figure.name, .p = 1 };
-    if (!rc) rc = bootstrap(mem, &f->figure, rows, t.n, o->samples, o->level, o->seed, &range);
+    struct draws d = { o->samples, o->level, o->seed };
+    if (!rc) rc = bootstrap(mem, &f->figure, rows, t.n, &d, &range);
+    if (!rc) rc = figure_of(mem, &f->figure, rows, t.n, &out->value);
+    if (!rc && other) rc = figure_of(mem, &f->figure, other, t.n, &out->other);
     if (!rc && other)
-        rc = bootstrap_pair(mem, &f->figure, rows, other, t.n, o->samples, o->level, o->seed,
-                            &gain, &out->p);
+        rc = bootstrap_pair(mem, &f->figure, rows, other, t.n, &d, &gain, &out->p);
     if (!rc) {
-        out->value = figure_of(&f->figure, rows, t.n);
         out->low = range.low;
         out->high = range.high;
-        out->other = other ? figure_of(&f->figure, other, t.n) : 0;
         out->gain = other ? out->other - out->value : 0;
         out->gain_low = gain.low;
         out->gain_high = gain.high;
@@ -51,11 +51,10 @@ int32_t peft_score_texts(const char *const *said, const char *const *wanted, int
     int rc = take_options(&o, sizeof(o), opts);
     if (!rc) rc = check_result(out);
     if (rc) return kit_end(rc);
-    if (!o.samples) o.samples = 1000;
-    if (!(o.level != 0)) o.level = 0.95;
-    KIT_ARG(o.samples > 0 && o.samples <= 1 << 20, "%lld samples, expected 1 to 1048576",
-            (long long)o.samples);
-    KIT_ARG(o.level > 0 && o.level < 1, "a level of %g, expected one between 0 and 1", o.level);
+    struct draws d = { o.samples, o.level, o.seed };
+    if ((rc = draws_check(&d)) != PEFT_OK) return kit_end(rc);
+    o.samples = d.samples;
+    o.level = d.level;
     for (int64_t i = 0; i < n; i++)
         KIT_ARG(said[i] && wanted[i] && (!o.other || o.other[i]),
                 "no text in row %lld, expected one", (long long)i);

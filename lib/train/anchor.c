@@ -12,11 +12,11 @@
 #include "train/train.h"
 
 enum { ANCHOR_BATCH = 1 };
-static const double rate = 0.2;                 /* of w, in its logarithm, a step */
-static const double share = 0.3;                /* of a step in the smoothed KL */
-static const double least = 0.3, most = 1e3;    /* of w, in parts of what it begins with */
-static const double soon = 0.05;                /* share of its excess that KL loses a step */
-static const double margin = 0.7;               /* of the bound, that is aimed at */
+static const double weight_rate = 0.2;          /* of w, in its logarithm, a step */
+static const double smoothing = 0.3;            /* of a step in the smoothed KL */
+static const double weight_least = 0.3, weight_most = 1e3;  /* parts of what w begins with */
+static const double soon_back = 0.05;           /* share of its excess that KL loses a step */
+static const double bound_margin = 0.7;         /* of the bound, that is aimed at */
 
 int anchor_new(struct trainer *t, struct dataset *d)
 {
@@ -125,13 +125,13 @@ void anchor_stepped(struct trainer *t, peft_step *out)
     out->drift = compare_mean(t->m, &a->sum);
     out->drift_weight = a->weight;
     if (!(t->o.drift_bound > 0)) return;
-    double before = a->smooth, aim = margin * (double)t->o.drift_bound;
+    double before = a->smooth, aim = bound_margin * (double)t->o.drift_bound;
     double start = t->o.anchor_weight > 0 ? t->o.anchor_weight : 1;
-    a->smooth += (out->drift - before) * share;
+    a->smooth += (out->drift - before) * smoothing;
     /* Soon back already: more weight would only overshoot. */
-    if (a->smooth > aim && before - a->smooth > soon * (a->smooth - aim)) return;
+    if (a->smooth > aim && before - a->smooth > soon_back * (a->smooth - aim)) return;
     double over = fmin(fmax(a->smooth / aim - 1, -1), 1);
-    a->weight = fmin(fmax(a->weight * exp(rate * over), start * least), start * most);
+    a->weight = fmin(fmax(a->weight * exp(weight_rate * over), start * weight_least), start * weight_most);
 }
 
 void anchor_free(struct trainer *t)

@@ -87,7 +87,8 @@ static struct batch_size mean_batch(struct trainer *t)
         sum.first += s.first;
         sum.others += s.others;
     }
-    int64_t texts = t->d->texts;
+    int64_t texts = t->d->texts, steps = div_up(n, trainer_micros(t));
+    t->mean_tokens = (double)sum.tokens / (double)MAX(steps, 1);
     return (struct batch_size){ div_up(sum.tokens, n), div_up(sum.targets, n),
                                 div_up(div_up(sum.seqs, n), texts) * texts, div_up(sum.first, n),
                                 div_up(sum.others, n) };

@@ -27,7 +27,14 @@ static double cosine(int64_t i, int64_t n, int64_t warmup)
     return MAX(0.0, 0.5 * (1.0 + cos(3.14159265358979323846 * rest(i, n, warmup))));
 }
 
+/* For range tests (Smith 2017): from the root of a thousandth to that of a thousand. */
+static double exponential(int64_t i, int64_t n, int64_t warmup)
+{
+    return pow(1000, rest(i, n - 1, warmup) - 0.5);
+}
+
 static const struct schedule table[] = {
-    { "cosine", cosine }, { "linear", linear }, { "constant", constant }
+    { "cosine", cosine }, { "linear", linear }, { "constant", constant },
+    { "exponential", exponential }
 };
-const struct schedule *const schedules[] = { &table[0], &table[1], &table[2], NULL };
+const struct schedule *const schedules[] = { &table[0], &table[1], &table[2], &table[3], NULL };

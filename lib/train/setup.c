@@ -21,7 +21,8 @@ static int check_options(struct trainer *t)
     if (!(t->storage = storage_for(states)))
         return fail(PEFT_EARG, "optimizer states \"%s\", expected f32, bf16 or 8bit", states);
     if (!t->schedule)
-        return fail(PEFT_EARG, "schedule \"%s\", expected cosine, linear or constant", schedule);
+        return fail(PEFT_EARG, "schedule \"%s\", expected cosine, linear, constant or exponential",
+                    schedule);
     if (o->beta1 == 0) o->beta1 = 0.9f;
     if (o->beta2 == 0) o->beta2 = 0.999f;
     if (o->eps == 0) o->eps = 1e-8f;
@@ -547,6 +548,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
     out->evaluation = (t->o.memory_limit ? MAX(t->eval_slab - t->slab, 0) : t->eval_slab) +
                       prefix_eval_bytes(&t->prefix);
     out->steps = t->steps;
+    out->tokens = (int64_t)(t->mean_tokens * (double)t->steps + 0.5);
     out->seconds_per_step = t->mean_seconds;
     out->seconds = t->mean_seconds * (double)t->steps + t->first_seconds;
     out->tokens_per_step = t->whole * t->o.accumulate;

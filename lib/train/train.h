@@ -204,6 +204,7 @@ struct trainer {
     double each, once, beside;      /* by it: of the largest batch; of its frozen part; of the
                                        anchor's */
     double mean_seconds, first_seconds;     /* of a step on average; of what is done only once */
+    double mean_tokens;             /* of a step, by the batches of an epoch */
     struct profile *profile;        /* or NULL */
     int64_t steps, step, epochs;    /* of the run; done; epochs begun in the run */
     int64_t epoch, index;           /* next batch */

@@ -238,6 +238,9 @@ static void test_null(void)
     REFUSED(peft_dataset_load(m, file, NULL, NULL), PEFT_EARG);
     REFUSED(peft_dataset_split(NULL, 0.5, 0, &part), PEFT_EARG);
     REFUSED(peft_dataset_split(d, 0.5, 0, NULL), PEFT_EARG);
+    REFUSED(peft_dataset_mix(d, NULL, 1, 0, &part), PEFT_EARG);
+    REFUSED(peft_dataset_mix(NULL, d, 1, 0, &part), PEFT_EARG);
+    REFUSED(peft_dataset_mix(d, d, 1, 0, NULL), PEFT_EARG);
     REFUSED(peft_dataset_subset(NULL, (const int64_t[]){ 0 }, 1, &part), PEFT_EARG);
     REFUSED(peft_dataset_subset(d, NULL, 1, &part), PEFT_EARG);
     REFUSED(peft_dataset_subset(d, (const int64_t[]){ 0 }, 1, NULL), PEFT_EARG);

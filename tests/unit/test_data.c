@@ -470,11 +470,11 @@ static void test_format_errors(void)
         {"{\"prompt\":\"a\\u0000\",\"completion\":\"b\"}", PEFT_EFORMAT, ""},
         {"[1]", PEFT_EFORMAT, "expected a JSON object on each line, found an array"},
         {"nonsense", PEFT_EFORMAT, ""},
-        {"{\"prompt\":\"a\xff\",\"completion\":\"b\"}", PEFT_EFORMAT, "byte 13 is not valid UTF-8"},
+        {"{\"prompt\":\"a\xff\",\"completion\":\"b\"}", PEFT_EFORMAT, "column 13: not valid UTF-8"},
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         snprintf(text, sizeof text, "%s\n%s%s\n", good, good, bad[i].row);
-        refuse(plain, text, bad[i].code, " line 4: ", bad[i].says);
+        refuse(plain, text, bad[i].code, " line 4", bad[i].says);
     }
     static const char *const chats[] = {
         "{\"messages\":\"x\"}", "{\"messages\":[]}", "{\"messages\":[3]}",
@@ -550,10 +550,10 @@ static void test_nothing_to_train(void)
     CHECK_STR(marked(plain, d, 0), "<s>a[x]");
     CHECK_EQ(d->rows[0].line, 4);
     data_free(d);
-    o.limit = 3;
+    o.source.limit = 3;
     refuse_as(plain, "jsonl", text, &o, PEFT_EDATA,
               "every answer is cut off at max_len 3: shortest prompt is 5 tokens", "line 2)");
-    o.limit = 1;
+    o.source.limit = 1;
     o.max_len = 100;
     CHECK_EQ(load_as(plain, "jsonl", text, &o, &d), PEFT_OK);
     CHECK_EQ(d->n, 1);
@@ -603,7 +603,7 @@ static void test_long_rows(void)
     for (int i = 0; i < 9000000; i++) buf_puts(&b, "a\n");
     put_file("csv", b.data, (size_t)b.n);
     CHECK_EQ(data_load(&host, plain, path, &o, &d), PEFT_EFORMAT);
-    CHECK(strstr(error_message(), "line 2: a quoted cell is never closed"));
+    CHECK(strstr(error_message(), "line 2 column 1: a quoted cell is never closed"));
     remove(path);
     snprintf(path, sizeof path, "/tmp/peft-data-%d.jsonl", (int)getpid());
     remove(path);

@@ -241,8 +241,8 @@ static void test_line_limit(void)
     char *line;
     int64_t n, number;
     CHECK_EQ(line_next(r, &line, &n, &number), PEFT_EFORMAT);
-    CHECK(strstr(error_message(), "line 1: longer than 256 MiB"));
-    CHECK(h.mem.peak < (int64_t)600 << 20);
+    CHECK(strstr(error_message(), "line 1: longer than 16 MiB"));
+    CHECK(h.mem.peak < (int64_t)40 << 20);
     line_close(r);
 }
 

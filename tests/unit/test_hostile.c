@@ -492,7 +492,7 @@ static void test_folder_cases(void)
     expect("no config", "dir", PEFT_ENOTFOUND, "no config.json");
     expect("no config", "dir/model.safetensors", PEFT_ENOTFOUND, "dir/config.json");
     disk_puts("dir/config.json", "{]");
-    expect("bad config", "dir", PEFT_EFORMAT, "config.json: line 1 column 2");
+    expect("bad config", "dir", PEFT_EFORMAT, "config.json line 1 column 2");
     disk_puts("dir/config.json", "[]");
     expect("config array", "dir", PEFT_EFORMAT, "config.json: is an array");
     disk_puts("dir/config.json", "{}");

@@ -58,6 +58,43 @@ static double loss_of(peft_model *m, const peft_dataset *d)
     return e.loss * (double)e.tokens;
 }
 
+static void test_mix(void)
+{
+    peft_model *m = load(base), *n = load(base);
+    peft_dataset *d = data(m, rows_file()), *old = data(m, rows_file()), *far = data(n, rows_file());
+    peft_dataset *all = NULL, *again = NULL, *half = NULL, *never = NULL;
+    peft_dataset_stats s = { .size = sizeof(s) };
+    peft_row r = { .size = sizeof(r) }, q = r;
+    OK(peft_dataset_mix(d, old, 4, 7, &all));
+    OK(peft_dataset_mix(d, old, 4, 7, &again));
+    OK(peft_dataset_info(all, &s));
+    CHECK_EQ(s.rows, 14);
+    uint32_t seen = 0;
+    for (int i = 0; i < 14; i++) {
+        OK(peft_dataset_row(all, i, &r));
+        OK(peft_dataset_row(again, i, &q));
+        CHECK(r.line == q.line && (i >= 10 || r.line == i + 1));
+        CHECK(i < 10 || !(seen >> r.line & 1));
+        if (i >= 10) seen |= 1u << r.line;
+    }
+    REFUSED(peft_dataset_mix(d, old, 11, 7, &never), PEFT_EARG);
+    REFUSED(peft_dataset_mix(d, old, -1, 7, &never), PEFT_EARG);
+    REFUSED(peft_dataset_mix(d, far, 1, 7, &never), PEFT_EARG);
+    REFUSED(peft_dataset_mix(all, old, 1, 7, &never), PEFT_ESTATE);
+    CHECK(!never);
+    OK(peft_dataset_split(all, 0.5, 1, &half));
+    peft_dataset_free(d);                               /* in any order */
+    peft_dataset_free(again);
+    peft_dataset_free(old);
+    peft_dataset_free(all);
+    OK(peft_dataset_row(half, 0, &r));
+    CHECK(r.n >= 4);
+    peft_dataset_free(half);
+    peft_dataset_free(far);
+    peft_model_free(m);
+    peft_model_free(n);
+}
+
 static void test_subset(void)
 {
     static const int64_t rows[] = { 7, 2, 2, 0 }, again[] = { 3, 1 }, none[] = { 1, 10 };
@@ -614,6 +651,7 @@ int main(void)
     snprintf(base, sizeof(base), "%s", make_model("base", 1));
     RUN(test_dataset);
     RUN(test_subset);
+    RUN(test_mix);
     RUN(test_dataset_options);
     RUN(test_training);
     RUN(test_profile);

@@ -241,6 +241,12 @@ class Dataset(_Handle):
                                        ctypes.byref(out)))
         return Dataset(out, self._owner)
 
+    def mix(self, other, rows, seed=0):
+        """A data set of all rows and some of another, chosen by seed (replay)."""
+        out = ctypes.c_void_p()
+        _check(lib.peft_dataset_mix(self._c, other._c, rows, seed, ctypes.byref(out)))
+        return Dataset(out, self._owner)
+
     @property
     def info(self):
         out = _api.DatasetStats()
@@ -463,7 +469,7 @@ class Model(_Handle):
 
     def dataset(self, path, **options):
         """JSONL, CSV or a folder of pictures; options: max_len, system,
-        train_on_prompt, limit, any_path, prefix."""
+        train_on_prompt, limit, any_path, prefix, columns, table, chunk."""
         out = ctypes.c_void_p()
         opts = _options(_api.DatasetOpts, options)
         _check(lib.peft_dataset_load(self._c, _bytes(path), ctypes.byref(opts), ctypes.byref(out)))

@@ -84,7 +84,8 @@ Generated = _struct("Generated", "size:size prompt_tokens:i32 tokens:i32 reason:
 Request = _struct("Request", "size:size messages:ptr ids:ptr n:i32 adapter:str opts:ptr to:ptr "
                   "cap:i64 out:ptr")
 DatasetOpts = _struct("DatasetOpts", "size:size max_len:i32 train_on_prompt:i32 system:str "
-                      "limit:i32 any_path:i32 prefix:str stride:i32 label_all:i32")
+                      "limit:i32 any_path:i32 prefix:str stride:i32 label_all:i32 "
+                      "columns:str table:str chunk:i64")
 DatasetStats = _struct("DatasetStats", "size:size schema:char[32] rows:i64 tokens:i64 "
                        "trained_tokens:i64 min_len:i32 median_len:i32 mean_len:i32 p95_len:i32 "
                        "max_len:i32 truncated:i64 skipped:i64 labels:i32 head:char[32]")
@@ -221,6 +222,7 @@ peft_dataset_load i32 p s p p
 peft_dataset_free - p
 peft_dataset_split i32 p f64 u64 p
 peft_dataset_subset i32 p p i64 p
+peft_dataset_mix i32 p p i64 u64 p
 peft_dataset_info i32 p p
 peft_dataset_label s p i32
 peft_trainer_new i32 p p p p
@@ -236,6 +238,7 @@ peft_trainer_cancel i32 p
 peft_trainer_save i32 p s
 peft_trainer_resume i32 p s
 peft_eval i32 p p p p
+peft_logprob i32 p p p p i32 p p
 peft_compare i32 p p p p p
 peft_quantize i32 p p p p
 """

@@ -1,0 +1,476 @@
+/* A data set's rows, dealt out to training, validation and test.
+ *
+ * Two passes over the file.  The first counts: rows of each class, and of each group's
+ * classes.  Between them every class gets its seats on each side, by largest remainders
+ * (Hamilton's method).  The second deals: a row without a group takes one of its class's
+ * seats that are left, all equally likely (selection sampling, Knuth 3.4.2 algorithm S), so
+ * that nothing is kept for a row; a group's side was settled between the passes. */
+#include "prep/fields.h"
+#include "prep/files.h"
+#include "prep/flow.h"
+#include "prep/keys.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char *const side_files[] = {"train.jsonl", "valid.jsonl", "test.jsonl"};
+static const char *const side_names[] = {"train", "valid", "test"};
+enum { SIDES = PEFT_SIDES, NAMED = 10, NO_CELL = 0 };
+
+struct class_share {
+    const char *name;
+    int64_t n, seats[SIDES];        /* of its rows; what each side is to have */
+    int64_t rows[SIDES];            /* has got */
+};
+/* Rows of one class in one group. */
+struct cell { uint32_t key, class, n, next; };  /* next: of its key, NO_CELL = none */
+
+struct group { uint32_t root, tie, first, end; int64_t rows; };
+
+struct split {
+    struct host host;
+    peft_split_opts o;
+    peft_source_opts source;
+    const char *path;
+    double share[SIDES];
+    bool texts;                     /* whether the pass looks at them */
+    struct arena names;
+    struct keys class_keys;
+    struct buf classes;             /* of struct class_share */
+    struct keys keys, seen;         /* of groups; of texts that are on a side */
+    struct buf cells;               /* of struct cell; the first one is not used */
+    struct buf heads;               /* of uint32_t: a key's first cell */
+    struct buf sides, on;           /* of uint8_t: a key's side; a text's sides as bits */
+    struct writer *to[SIDES];
+    int64_t rows;
+    peft_split result;
+};
+
+static struct class_share *class_at(const struct split *s, int64_t i)
+{
+    return (struct class_share *)(void *)s->classes.data + i;
+}
+static struct cell *cell_at(const struct split *s, int64_t i)
+{
+    return (struct cell *)(void *)s->cells.data + i;
+}
+static bool is_grouped(const struct split *s) { return s->o.group || s->o.group_text; }
+
+/* --- what a row is: hashes, made by any thread */
+
+struct row_keys { uint64_t class, group, text; };
+
+static int no_column(const json *row, const char *column)
+{
+    char has[160] = "";
+    size_t n = 0;
+    for (const json *v = json_first(row); v && n < sizeof has; v = json_next(v))
+        n += (size_t)snprintf(has + n, sizeof has - n, "%s%s", n ? ", " : "", json_key(v));
+    return fail(PEFT_EFORMAT, "no column \"%s\", expected it in every row; this one has %s", column,
+                *has ? has : "none");
+}
+
+/* The value of a column as text; numbers and words are those of JSON. */
+static int column_text(const json *row, const char *column, struct buf *out)
+{
+    const json *v = row_member(row, column);
+    if (!v) return no_column(row, column);
+    if (json_kind(v) == JSON_STRING) buf_puts(out, json_string(v));
+    else json_write(out, v);
+    return buf_check(out);
+}
+
+/* What is asked, or said without being asked; of a row without either, all. */
+static int row_text_key(json *row, struct buf *b, uint64_t *key)
+{
+    enum { FIELDS = 64 };
+    struct field f[FIELDS];
+    int64_t n = MIN(fields_of(row, f, FIELDS), FIELDS), at = b->n, used = 0;
+    for (int all = 0; all < 2 && !used; all++)
+        for (int64_t i = 0; i < n; i++) {
+            if (!all && f[i].role != FIELD_TEXT && f[i].role != FIELD_INPUT) continue;
+            const char *s = json_string(f[i].node);
+            plain_text(b, s, (int64_t)strlen(s));
+            buf_putc(b, ' ');
+            used++;
+        }
+    int rc = buf_check(b);
+    if (!rc) *key = key_of(1, b->data + at, b->n - at);
+    b->n = at;
+    return rc;
+}
+
+/* In the first pass the row's class stays in r->out for `take`. */
+static int find_keys(struct split *s, struct flow_row *r)
+{
+    struct row_keys *k = r->note;
+    struct buf *b = r->out;
+    int64_t at = b->n;
+    int rc = flow_parse(r);
+    if (rc) return rc;
+    buf_putc(b, 0);
+    b->n = at;
+    if (!rc && s->texts) rc = row_text_key(r->row, b, &k->text);
+    if (!rc && s->o.group) {
+        rc = column_text(r->row, s->o.group, b);
+        if (!rc) k->group = key_of(0, b->data + at, b->n - at);
+        b->n = at;
+    }
+    if (!rc && s->o.stratify) {
+        rc = column_text(r->row, s->o.stratify, b);
+        if (!rc) k->class = key_of(2, b->data + at, b->n - at);
+    }
+    return rc ? fail_in(rc, "%s line %lld: ", r->path, (long long)r->line) : PEFT_OK;
+}
+
+static int keys_first(void *ctx, struct flow_row *r, int worker)
+{
+    (void)worker;
+    return find_keys(ctx, r);
+}
+static int keys_again(void *ctx, struct flow_row *r, int worker)
+{
+    int64_t at = r->out->n;
+    (void)worker;
+    int rc = find_keys(ctx, r);
+    r->out->n = at;
+    return rc;
+}
+
+/* The key of the row's group; all that makes groups is joined. */
+static int group_key(struct split *s, const struct row_keys *k, uint32_t *id)
+{
+    uint32_t text = 0;
+    int rc = s->o.group_text ? keys_add(&s->keys, k->text, &text) : 0;
+    *id = text;
+    if (rc < 0 || !s->o.group) return rc;
+    rc = keys_add(&s->keys, k->group, id);
+    if (rc >= 0 && s->o.group_text) keys_join(&s->keys, text, *id);
+    return rc;
+}
+
+static int run_pass(struct split *s, int (*work)(void *, struct flow_row *, int),
+                    int (*take)(void *, struct flow_row *))
+{
+    struct flow f = {.host = &s->host, .path = s->path, .source = &s->source, .ctx = s,
+                     .note = sizeof(struct row_keys), .work = work, .take = take};
+    s->rows = 0;
+    return flow_run(&f);
+}
+
+/* --- the first pass */
+
+static int class_id(struct split *s, const struct flow_row *r, uint32_t *id)
+{
+    const struct row_keys *k = r->note;
+    *id = 0;
+    if (!s->o.stratify) return PEFT_OK;
+    int rc = keys_add(&s->class_keys, k->class, id);
+    if (rc <= 0) return rc;
+    const char *name = r->out_n ? r->out->data + r->out_at : "";
+    struct class_share c = {.name = arena_strndup(&s->names, name, r->out_n)};
+    buf_put(&s->classes, &c, sizeof c);
+    return c.name ? buf_check(&s->classes) : PEFT_ENOMEM;
+}
+
+static int count_cell(struct split *s, uint32_t key, uint32_t class)
+{
+    while (s->heads.n < (int64_t)sizeof(uint32_t) * s->keys.n)
+        buf_put(&s->heads, &(uint32_t){NO_CELL}, sizeof(uint32_t));
+    if (buf_check(&s->heads)) return PEFT_ENOMEM;
+    uint32_t *head = (uint32_t *)(void *)s->heads.data + key, at = *head;
+    while (at != NO_CELL && cell_at(s, at)->class != class) at = cell_at(s, at)->next;
+    if (at != NO_CELL) {
+        cell_at(s, at)->n++;
+        return PEFT_OK;
+    }
+    struct cell c = {key, class, 1, *head};
+    *head = (uint32_t)(s->cells.n / (int64_t)sizeof c);
+    buf_put(&s->cells, &c, sizeof c);
+    return buf_check(&s->cells);
+}
+
+static int count_row(void *ctx, struct flow_row *r)
+{
+    struct split *s = ctx;
+    uint32_t class, key;
+    int rc = class_id(s, r, &class);
+    if (rc) return rc;
+    s->rows++;
+    class_at(s, class)->n++;
+    if (!is_grouped(s)) return PEFT_OK;
+    rc = group_key(s, r->note, &key);
+    return rc < 0 ? rc : count_cell(s, key, class);
+}
+
+/* --- seats */
+
+/* Largest remainders; of equal ones the side that all classes so far left furthest behind. */
+static void give_seats(const struct split *s, struct class_share *c, double behind[SIDES])
+{
+    int64_t left = c->n;
+    double rest[SIDES];
+    for (int k = 0; k < SIDES; k++) {
+        double due = s->share[k] * (double)c->n, whole = floor(due + 1e-9);
+        c->seats[k] = (int64_t)whole;
+        rest[k] = due - whole;
+        behind[k] += rest[k];
+        left -= c->seats[k];
+    }
+    for (; left > 0; left--) {
+        int best = 0;
+        for (int k = 1; k < SIDES; k++)
+            if (rest[k] > rest[best] + 1e-9 ||
+                (rest[k] > rest[best] - 1e-9 && behind[k] > behind[best] + 1e-9))
+                best = k;
+        c->seats[best]++;
+        rest[best]--;
+        behind[best]--;
+    }
+}
+
+static int by_root(const void *a, const void *b)
+{
+    const struct cell *x = a, *y = b;
+    return x->key != y->key ? (x->key > y->key) - (x->key < y->key)
+                            : (x->class > y->class) - (x->class < y->class);
+}
+
+static int by_size(const void *a, const void *b)
+{
+    const struct group *x = a, *y = b;
+    if (x->rows != y->rows) return x->rows < y->rows ? 1 : -1;
+    if (x->tie != y->tie) return x->tie < y->tie ? -1 : 1;
+    return (x->root > y->root) - (x->root < y->root);
+}
+
+/* Where a group makes the squared distances from the seats, in shares of them, least. */
+static int best_side(const struct split *s, const struct group *g)
+{
+    int best = -1;
+    double least = 0;
+    for (int k = 0; k < SIDES; k++) {
+        double cost = 0;
+        if (!(s->share[k] > 0)) continue;
+        for (uint32_t i = g->first; i < g->end; i++) {
+            const struct cell *c = cell_at(s, i);
+            const struct class_share *x = class_at(s, c->class);
+            double off = (double)(x->rows[k] - x->seats[k]), n = c->n;
+            cost += n * (2 * off + n) / (s->share[k] * (double)x->n);
+        }
+        if (best < 0 || cost < least) {
+            best = k;
+            least = cost;
+        }
+    }
+    return best;
+}
+
+/* Cells in the order of their sets' roots, and a group for each set; returns their number. */
+static int64_t list_groups(struct split *s, struct group *groups)
+{
+    int64_t n_cells = s->cells.n / (int64_t)sizeof(struct cell), n = 0;
+    for (int64_t i = 1; i < n_cells; i++)
+        cell_at(s, i)->key = keys_root(&s->keys, cell_at(s, i)->key);
+    qsort(cell_at(s, 1), (size_t)(n_cells - 1), sizeof(struct cell), by_root);
+    for (int64_t i = 1; i < n_cells; i++) {
+        const struct cell *c = cell_at(s, i);
+        if (!n || groups[n - 1].root != c->key) {
+            uint32_t tie = rng_u32(s->o.seed, rng_stream(RNG_SPLIT, 1), (uint64_t)n);
+            groups[n++] = (struct group){.root = c->key, .tie = tie, .first = (uint32_t)i};
+        }
+        groups[n - 1].end = (uint32_t)i + 1;
+        groups[n - 1].rows += c->n;
+    }
+    return n;
+}
+
+static int deal_groups(struct split *s)
+{
+    struct group *groups = mem_array(&s->host.mem, s->keys.n, sizeof *groups);
+    if (!groups) return PEFT_ENOMEM;
+    int64_t n = list_groups(s, groups);
+    qsort(groups, (size_t)n, sizeof *groups, by_size);
+    for (int64_t i = 0; i < s->keys.n; i++) buf_putc(&s->sides, 0);
+    int rc = buf_check(&s->sides);
+    for (int64_t i = 0; i < n && !rc; i++) {
+        int side = best_side(s, &groups[i]);
+        s->sides.data[groups[i].root] = (char)side;
+        s->result.groups[side]++;
+        for (uint32_t k = groups[i].first; k < groups[i].end; k++)
+            class_at(s, cell_at(s, k)->class)->rows[side] += cell_at(s, k)->n;
+    }
+    mem_free(&s->host.mem, groups);
+    int64_t classes = s->classes.n / (int64_t)sizeof(struct class_share);
+    for (int64_t i = 0; i < classes; i++) memset(class_at(s, i)->rows, 0, sizeof(int64_t[SIDES]));
+    return rc;
+}
+
+/* --- the second pass */
+
+/* A seat of the row's class among those that are left. */
+static int draw_side(const struct split *s, const struct class_share *c)
+{
+    int64_t left = 0;
+    for (int k = 0; k < SIDES; k++) left += c->seats[k] - c->rows[k];
+    int64_t row = s->result.rows[0] + s->result.rows[1] + s->result.rows[2];
+    uint64_t draw = rng_u32(s->o.seed, rng_stream(RNG_SPLIT, 0), (uint64_t)row);
+    int64_t seat = (int64_t)(draw * (uint64_t)left >> 32);
+    for (int k = 0; k < SIDES; k++)
+        if ((seat -= c->seats[k] - c->rows[k]) < 0) return k;
+    return -1;
+}
+
+/* Remembers the sides on which a text is. */
+static int note_text(struct split *s, uint64_t text, int side)
+{
+    uint32_t id = 0;
+    int rc = keys_add(&s->seen, text, &id);
+    if (rc < 0) return rc;
+    if (rc == 1) buf_putc(&s->on, 0);
+    if (buf_check(&s->on)) return PEFT_ENOMEM;
+    int had = s->on.data[id], now = had | 1 << side;
+    s->result.shared += had != now && had && !(had & (had - 1));
+    s->on.data[id] = (char)now;
+    return PEFT_OK;
+}
+
+static int deal_row(void *ctx, struct flow_row *r)
+{
+    struct split *s = ctx;
+    const struct row_keys *k = r->note;
+    uint32_t class, key;
+    int64_t classes = s->classes.n, keys = s->keys.n;
+    int rc = class_id(s, r, &class), side = -1;
+    if (rc) return rc;
+    if (is_grouped(s)) {
+        rc = MIN(group_key(s, k, &key), PEFT_OK);
+        if (!rc && keys == s->keys.n) side = s->sides.data[keys_root(&s->keys, key)];
+    } else if (classes == s->classes.n) {
+        side = draw_side(s, class_at(s, class));
+    }
+    if (!rc && side < 0)
+        rc = fail(PEFT_EIO, "%s line %lld: not the row that was here before: the file has changed",
+                  s->path, (long long)r->line);
+    if (!rc && !s->o.group_text) rc = note_text(s, k->text, side);
+    if (rc) return rc;
+    class_at(s, class)->rows[side]++;
+    s->result.rows[side]++;
+    s->rows++;
+    flow_put(s->to[side], r);
+    return PEFT_OK;
+}
+
+/* --- all of it */
+
+static int take_shares(struct split *s)
+{
+    double sum = 0, *r = s->o.ratio;
+    if (!(r[0] != 0) && !(r[1] != 0) && !(r[2] != 0)) r[0] = 8, r[1] = 1, r[2] = 1;
+    for (int k = 0; k < SIDES; k++) {
+        if (!(r[k] >= 0 && r[k] <= 1e12))
+            return fail(PEFT_EARG, "a ratio of %g, expected 0 or more", r[k]);
+        sum += r[k];
+    }
+    if (!(sum > 0)) return fail(PEFT_EARG, "all ratios are 0, expected one above");
+    for (int k = 0; k < SIDES; k++) s->share[k] = r[k] / sum;
+    return PEFT_OK;
+}
+
+static int give_all_seats(struct split *s)
+{
+    double behind[SIDES] = {0};
+    int64_t seats[SIDES] = {0}, n = s->classes.n / (int64_t)sizeof(struct class_share);
+    if (!s->rows) return fail(PEFT_EDATA, "%s: no rows", s->path);
+    for (int64_t i = 0; i < n; i++) {
+        give_seats(s, class_at(s, i), behind);
+        for (int k = 0; k < SIDES; k++) seats[k] += class_at(s, i)->seats[k];
+    }
+    if (s->o.stratify && n > 10 && n * 2 > s->rows)
+        return fail(PEFT_EDATA, "%s: \"%s\" has %lld values in %lld rows, expected classes of "
+                    "several rows", s->path, s->o.stratify, (long long)n, (long long)s->rows);
+    int rc = is_grouped(s) ? deal_groups(s) : PEFT_OK;
+    for (int k = 0; k < SIDES && !rc; k++)
+        if (s->share[k] > 0 && !(is_grouped(s) ? s->result.groups[k] : seats[k]))
+            rc = fail(PEFT_EDATA, "%s: %lld rows%s are too few to leave one for %s; more of them "
+                      "or a larger ratio is needed, or the ratio 0", s->path, (long long)s->rows,
+                      is_grouped(s) ? " in these groups" : "", side_names[k]);
+    return rc;
+}
+
+static void tell_classes(struct split *s)
+{
+    int64_t n = s->classes.n / (int64_t)sizeof(struct class_share);
+    s->result.classes = s->o.stratify ? n : 0;
+    for (int64_t i = 0; i < n && s->o.stratify; i++) {
+        const struct class_share *c = class_at(s, i);
+        int none = 0;
+        while (none < SIDES && (c->rows[none] || !(s->share[none] > 0))) none++;
+        if (none < SIDES && s->result.scarce++ < NAMED)
+            host_log(&s->host, LOG_WARN, "class \"%s\" has too few rows, %lld: none for %s",
+                     c->name, (long long)c->n, side_names[none]);
+        if (s->o.on_class) s->o.on_class(s->o.ctx, c->name, c->rows);
+    }
+    if (s->result.scarce > NAMED)
+        host_log(&s->host, LOG_WARN, "%lld classes have too few rows for every side",
+                 (long long)s->result.scarce);
+}
+
+static int split_file(struct split *s, const char *out)
+{
+    const char *names[SIDES];
+    struct files files;
+    int n = 0;
+    buf_put(&s->classes, &(struct class_share){.name = ""},
+            s->o.stratify ? 0 : sizeof(struct class_share));
+    buf_put(&s->cells, &(struct cell){0}, sizeof(struct cell));
+    int rc = take_shares(s);
+    s->texts = s->o.group_text;
+    for (int k = 0; k < SIDES && !rc; k++)
+        if (s->share[k] > 0) names[n++] = side_files[k];
+    if (!rc) rc = run_pass(s, keys_first, count_row);
+    if (!rc) rc = give_all_seats(s);
+    if (!rc) rc = files_open(&files, &s->host, out, names, n, s->o.overwrite);
+    if (rc) return rc;
+    for (int k = 0, i = 0; k < SIDES; k++)
+        if (s->share[k] > 0) s->to[k] = files.to[i++];
+    int64_t rows = s->rows;
+    s->texts = true;
+    rc = run_pass(s, keys_again, deal_row);
+    if (!rc && rows != s->rows)
+        rc = fail(PEFT_EIO, "%s: %lld rows, expected the %lld of before: the file has changed",
+                  s->path, (long long)s->rows, (long long)rows);
+    if (rc) files_abort(&files);
+    else rc = files_commit(&files);
+    if (!rc) tell_classes(s);
+    if (!rc && !is_grouped(s)) memcpy(s->result.groups, s->result.rows, sizeof s->result.groups);
+    return rc;
+}
+
+int32_t peft_data_split(const char *path, const char *out, const peft_split_opts *opts,
+                        peft_split *result)
+{
+    struct split s = {.path = path, .result.size = sizeof s.result};
+    KIT_ARG(path && out, "no file or no place to write to given");
+    int rc = take_options(&s.o, sizeof s.o, opts);
+    if (!rc) rc = take_options(&s.source, sizeof s.source, s.o.source);
+    if (!rc && result) rc = check_result(result);
+    if (!rc) rc = host_init(&s.host, s.source.host);
+    if (rc) return kit_end(rc);
+    struct mem *m = &s.host.mem;
+    arena_init(&s.names, m);
+    keys_init(&s.class_keys, m);
+    keys_init(&s.keys, m);
+    keys_init(&s.seen, m);
+    struct buf *all[] = {&s.classes, &s.cells, &s.heads, &s.sides, &s.on};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) buf_init(all[i], m);
+    rc = split_file(&s, out);
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) buf_free(all[i]);
+    keys_free(&s.class_keys);
+    keys_free(&s.keys);
+    keys_free(&s.seen);
+    arena_free(&s.names);
+    if (!rc && result) give_result(result, &s.result, sizeof s.result);
+    return kit_end(rc);
+}
