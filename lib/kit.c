@@ -23,3 +23,4 @@
 #include "judge/range.c"
 #include "judge/rows.c"
 #include "judge/score.c"
+#include "judge/watch.c"

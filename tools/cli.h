@@ -70,6 +70,8 @@ struct args {
     int64_t memory_limit;
     uint64_t seed;
 
+    const char *keep, *metric, *stop_on;
+    int32_t patience;
     const char *out, *sample_file;
     int32_t checkpoint_every, eval_every, resume, overwrite, sample_tokens;
 
