@@ -228,6 +228,101 @@ PEFT_API int32_t peft_watch_info(const peft_watch *watch, peft_watched *out);
 PEFT_API int32_t peft_watch_notice(const peft_watch *watch, int32_t i, peft_notice *out);
 /* 1 = a smaller value of that metric is better. */
 PEFT_API int32_t peft_metric_falls(const char *metric);
+/* ------------------------------------------------------ systems, side by side */
+
+typedef struct peft_board peft_board;
+typedef struct peft_board_opts {
+    size_t size;
+    const peft_dataset_opts *data; /* how rows are read; NULL = defaults */
+    const char *shots;        /* a file of examples for few-shot prompts; NULL = none */
+    const char *question;     /* below a text that a language model shall classify; NULL =
+                                 "Which of these is it: A, B or C?" */
+    int32_t generate;         /* 1 = the prompts of the rows are answered, greedily */
+    int32_t max_tokens;       /* of an answer; 0 = 128 */
+    int32_t batch;            /* rows at a time; 0 = 4, of answers 16 */
+    int64_t samples;          /* of the bootstrap; 0 = 1000 */
+    double level;             /* of the intervals; 0 = 0.95 */
+    uint64_t seed;            /* of the samples, and of the choice of examples */
+    /* Called now and then of a run; non-zero ends it with PEFT_ECANCELLED. */
+    int32_t (*progress)(void *ctx, const char *doing, int64_t done, int64_t rows);
+    void *ctx;
+} peft_board_opts;
+/* Measures systems, models with or without adapters, on the rows of one file.  Strings of
+ * the options are copied; `data` and its strings must stay. */
+PEFT_API int32_t peft_board_new(const char *path, const peft_board_opts *opts, peft_board **out);
+PEFT_API void peft_board_free(peft_board *board);
+
+typedef struct peft_judged {
+    size_t size;
+    const char *name;
+    char how[120];            /* what was done, in words; "" = as peft_eval does */
+    int64_t rows;             /* that were measured */
+    int64_t answers;          /* that were generated */
+    int64_t prompt_tokens;    /* read for them, or for likelihoods */
+    int64_t tokens;           /* that were written */
+    double seconds;
+    int32_t shots;            /* examples before each row */
+    int32_t labels;           /* classes that were told apart, else 0 */
+} peft_judged;
+/* Measures the model as it is now, with the adapters that are enabled, and returns the
+ * system's number, from 0; the model is not kept.  Rows of text and label go to the model's
+ * head, or to a language model without one as a question whose answers are the labels, by
+ * their likelihood.  With `shots` so many examples (as many as there is room for) are turns
+ * before each row; an encoder without a head takes the label whose examples, `shots` of
+ * each, have the nearest mean embedding (cosine).  Model NULL: the label that is most
+ * frequent among the examples, else in the data.  PEFT_EARG for shots without a file of
+ * examples, PEFT_EUNSUPPORTED where a model has no answer to such rows. */
+PEFT_API int32_t peft_board_run(peft_board *board, peft_model *model, const char *name,
+                                int32_t shots, peft_judged *out);
+
+typedef struct peft_figure {
+    size_t size;
+    const char *name;         /* "rougeL"; static */
+    double value, low, high;  /* and its confidence interval */
+    int32_t lower;            /* 1 = the smaller the better */
+} peft_figure;
+/* Figure i of a system, from 0, the most telling first; PEFT_EEND after the last.  Language
+ * models: perplexity, token_accuracy, and with answers exact_match, answer_f1, rouge1,
+ * rouge2, rougeL, bleu, chrf (as peft_score_texts); classes: accuracy, f1 (macro), ece (the
+ * expected calibration error of the likeliest class's probability, in 15 bins; Guo et al.
+ * 2017), log_loss; others as in peft_eval, those that sums over rows can tell. */
+PEFT_API int32_t peft_board_figure(peft_board *board, int32_t system, int32_t i, peft_figure *out);
+
+typedef struct peft_versus {
+    size_t size;
+    const char *name;         /* of the figure */
+    int64_t rows;             /* that both have */
+    double value, other;      /* of a, and of b, on these rows */
+    double gain, low, high;   /* b's less a's, and its interval */
+    double p;                 /* of a gain as far from 0 by chance */
+    int32_t verdict;          /* 1 = b is better, -1 = worse, 0 = chance could be all of it */
+    char words[240];          /* "run1 is better than base: rougeL +0.12 [0.05, 0.19], p 0.002" */
+} peft_versus;
+/* Two systems by a figure that both have (else PEFT_ENOTFOUND), on the rows of both.  Better
+ * or worse is what has an interval without 0 and p < 1 - level.  Perplexities are compared
+ * where the same tokens are counted (else PEFT_EUNSUPPORTED). */
+PEFT_API int32_t peft_board_versus(peft_board *board, int32_t a, int32_t b, const char *figure,
+                                   peft_versus *out);
+
+typedef struct peft_prediction {
+    size_t size;
+    int64_t line;             /* of the row, from 1 */
+    double loss;              /* a sum over */
+    int64_t terms;            /* so many tokens, or rows */
+    const char *wanted;       /* label or answer; NULL = is no text */
+    const char *said;
+    double confidence;        /* of the label */
+    double exact, f1;         /* of the answer, 0..1 */
+} peft_prediction;
+/* What a system said of row i, from 0; PEFT_EEND after the last.  Strings live as long as
+ * the board. */
+PEFT_API int32_t peft_board_row(peft_board *board, int32_t system, int64_t i,
+                                peft_prediction *out);
+/* Classes of all systems, by name; NULL = there is none of this number. */
+PEFT_API const char *peft_board_label(const peft_board *board, int32_t i);
+/* counts [labels * labels], labels as in peft_board_label, row = true class; returns how many
+ * labels there are, also when `counts` is NULL (to ask). */
+PEFT_API int32_t peft_board_confusion(const peft_board *board, int32_t system, int64_t *counts);
 
 #ifdef __cplusplus
 }
