@@ -26,8 +26,8 @@ static void show_text(const struct args *args, const peft_data_converted *r)
     printf("%s: %s rows of %s from %s of %s\n", args->out, show_count(r->rows), args->to,
            show_count(r->read), r->from);
     if (r->kept && !args->drop)
-        note("%s rows keep in the column \"kept\" what the way back needs%s%s; --drop leaves it out",
-             show_count(r->kept), *r->columns ? ": " : "", r->columns);
+        note("%s rows keep in the column \"kept\" what the way back needs%s%s; --drop leaves "
+             "it out", show_count(r->kept), *r->columns ? ": " : "", r->columns);
     else if (r->kept && *r->columns)
         note("of %s rows is lost what %s cannot hold: %s", show_count(r->kept), args->to,
              r->columns);

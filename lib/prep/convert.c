@@ -17,7 +17,7 @@
 
 #include <stdio.h>
 
-static const char kept_key[] = "kept";
+static const char kept_key[] = "kept", second_key[] = "rejected";
 enum { OWN_MAX = 7, NAMED = 5 };
 
 struct convert {
@@ -82,6 +82,7 @@ struct job {
     struct arena arena;
     struct row_told *told;
     struct buf row, back;           /* what is written, and turned back */
+    bool lent;                      /* for which it had to be told how the question ends */
 };
 
 static int read_form(const struct form *f, const json *row, struct talk *t)
@@ -167,15 +168,16 @@ static int read_any(struct job *j, const struct form *f, const json *row, struct
     return f->read ? read_form(f, row, t) : read_text(j, row, t);
 }
 
-/* How row `now` of format f differs from what comes back, as members of "columns" in *b:
- * their number; only counted without b. */
-static int differences(const struct form *f, const json *row, const json *now, struct buf *b,
-                       uint8_t *columns)
+/* How a row differs from what comes back, as members of "columns" in *b: their number; only
+ * counted without b.  The second answer of two only came back because it was lent. */
+static int differences(const struct form *f, const json *row, const json *now, bool lacks_second,
+                       struct buf *b, uint8_t *columns)
 {
     int n = 0;
     for (int i = 0; i < OWN_MAX && f->own[i]; i++) {
         const json *was = row_member(row, f->own[i]);
-        if (is_same(was, row_member(now, f->own[i]))) continue;
+        bool lost = lacks_second && !strcmp(f->own[i], second_key);
+        if (!lost && is_same(was, row_member(now, f->own[i]))) continue;
         if (b) {
             if (n) buf_puts(b, ", ");
             buf_json(b, f->own[i], (int64_t)strlen(f->own[i]));
@@ -202,7 +204,9 @@ static int turn_back(struct job *j, const json *b, const struct talk *was, int s
     buf_clear(&j->back);
     buf_putc(&j->back, '{');
     int rc = read_any(j, j->c->to, b, &t);
-    if (was->input) t.input = was->input;
+    j->lent = was->input && !t.input;
+    if (j->lent) t.input = was->input;
+    if (!t.rejected.n) t.rejected = was->rejected;
     if (!rc) rc = write_form(j, j->c->from, &j->back, &t, style);
     buf_putc(&j->back, '}');
     if (!rc) rc = json_parse(buf_str(&j->back), j->back.n, "the row turned back", out);
@@ -216,13 +220,16 @@ static int keep(struct job *j, const json *row, const struct talk *was)
 {
     const struct form *from = j->c->from, *to = j->c->to;
     json *b = NULL, *best = NULL, *now;
-    int style = 0, least = -1, from_text = !from->read;
+    int style = 0, least = -1;
+    bool from_text = !from->read;
+    if (!from->write && !from_text) return PEFT_OK;
+    bool lacks = was->rejected.n && !form_owns(to, second_key);
     buf_putc(&j->row, '}');
     int rc = json_parse(buf_str(&j->row), j->row.n, "the new row", &b);
     j->row.n--;
-    for (int s = 0; s < from->styles && !rc && least && (from->write || from_text); s++) {
+    for (int s = 0; s < from->styles && !rc && least; s++) {
         rc = turn_back(j, b, was, s, &now);
-        int n = rc ? 0 : differences(from, row, now, NULL, NULL);
+        int n = rc ? 0 : differences(from, row, now, lacks, NULL, NULL);
         if (!rc && (least < 0 || n < least)) {
             json_free(best);
             best = now;
@@ -232,17 +239,18 @@ static int keep(struct job *j, const json *row, const struct talk *was)
             json_free(now);
         }
     }
-    bool split = was->input && strcmp(from->name, "text") != 0;
-    if (!rc && (least || style || split)) {
+    /* A text that pairs were found in was more than they are. */
+    if (from_text) least = 0;
+    if (!rc && (least || style || j->lent)) {
         char of[17];
         hash_of(to, b, &j->back, of);
         buf_clear(&j->back);
-        if (least) differences(from, row, best, &j->back, &j->told->columns);
+        if (least) differences(from, row, best, lacks, &j->back, &j->told->columns);
         j->told->kept = 1;
         if (!j->c->o.drop) {
             buf_printf(&j->row, ", \"%s\": {\"format\": \"%s\"", kept_key, from->name);
             if (style) buf_printf(&j->row, ", \"style\": %d", style);
-            if (split) {
+            if (j->lent) {
                 buf_puts(&j->row, ", \"input\": ");
                 buf_json(&j->row, was->input, (int64_t)strlen(was->input));
             }
@@ -269,7 +277,7 @@ static int restore(struct job *j, const json *columns)
     buf_clear(&j->row);
     for (const json *v = json_first(row); v; v = json_next(v)) {
         const json *kept = json_get(columns, json_key(v));
-        if (kept && is_null(kept)) continue;
+        if ((kept && is_null(kept)) || !strcmp(json_key(v), kept_key)) continue;
         buf_puts(&j->row, sep);
         sep = ", ";
         buf_json(&j->row, json_key(v), (int64_t)strlen(json_key(v)));
@@ -317,6 +325,8 @@ static int write_row(struct job *j, const json *row, struct talk *t)
     const char *input = json_string(json_get(kept, "input"));
     if (rc < 0) return rc;
     if (input) t->input = input;
+    if (!t->rejected.n && row_member(columns, second_key)) rc = talk_rejected(t, columns);
+    if (rc < 0) return rc;
     buf_clear(&j->row);
     buf_putc(&j->row, '{');
     rc = write_form(j, to, &j->row, t, (int)style);
@@ -359,9 +369,9 @@ static int convert_text(struct job *j)
     const json *columns, *kept = kept_for(j, j->r->row, &columns);
     struct pairs to = {take_pair, j};
     const char *text;
-    if (kept) {
-        struct talk t = {.arena = &j->arena};
-        int rc = read_text(j, j->r->row, &t);
+    struct talk t = {.arena = &j->arena};
+    int rc = read_text(j, j->r->row, &t);
+    if (!rc || kept) {
         if (rc == PEFT_EFORMAT && columns) {
             t = (struct talk){.arena = &j->arena};
             error_clear();
@@ -372,7 +382,9 @@ static int convert_text(struct job *j)
         j->told->rows = 1;
         return rc;
     }
-    int rc = row_text(j->r->row, "text", false, &text);
+    if (rc != PEFT_EFORMAT) return rc;
+    error_clear();
+    rc = row_text(j->r->row, "text", false, &text);
     return rc ? rc : pairs_find(&j->c->host.mem, text, (int64_t)strlen(text), j->c->o.layout, &to);
 }
 
@@ -455,7 +467,7 @@ static int find_forms(struct convert *c)
     if (rc < 0) return rc;
     if (!c->from) c->from = form_of(row);
     rc = c->from ? PEFT_OK
-                 : fail(PEFT_EFORMAT, "%s line %lld: none of the formats is known by these columns; "
+                 : fail(PEFT_EFORMAT, "%s line %lld: no format has these columns; "
                         "expected messages, conversations, prompt and completion, instruction and "
                         "output, chosen and rejected, question and answer, or text", c->path,
                         (long long)line);

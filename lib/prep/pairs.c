@@ -118,6 +118,7 @@ static const char *find(const char *at, const char *end, struct piece what)
 struct reading {
     struct mem *mem;
     const struct pairs *to;
+    bool cells;                     /* of a table: "\|" is a bar */
     struct buf question, answer, input;
 };
 
@@ -132,7 +133,9 @@ static int give_pair(struct reading *r, struct piece question, struct piece inpu
         {&r->question, question}, {&r->input, input}, {&r->answer, answer}};
     for (int i = 0; i < 3; i++) {
         buf_clear(all[i].to);
-        buf_put(all[i].to, all[i].from.at, all[i].from.n);
+        for (int64_t k = 0; k < all[i].from.n; k++)
+            if (!r->cells || k + 1 == all[i].from.n || memcmp(all[i].from.at + k, "\\|", 2) != 0)
+                buf_putc(all[i].to, all[i].from.at[k]);
         buf_putc(all[i].to, 0);
         if (buf_check(all[i].to)) return PEFT_ENOMEM;
     }
@@ -295,24 +298,30 @@ static bool cell_at(struct piece row, int i, struct piece *out)
     }
 }
 
+/* A row of a table of questions and answers. */
 static int table_row(struct scanner *s, struct piece row)
 {
+    struct piece pair[2];
+    for (int k = 0; k < 2; k++)
+        if (!cell_at(row, s->columns[k], &pair[k])) return PEFT_OK;
+    if (pair[0].n && strspn(pair[0].at, ":-") >= (size_t)pair[0].n) return PEFT_OK;
+    s->r->cells = true;
+    int rc = give_pair(s->r, pair[0], (struct piece){0}, pair[1]);
+    s->r->cells = false;
+    return rc;
+}
+
+/* Whether this is the head of such a table. */
+static bool table_head(struct scanner *s, struct piece row)
+{
     enum { CELLS = 64 };
-    struct piece cell, pair[2];
-    if (s->in_table) {
-        if (s->columns[0] < 0 || s->columns[1] < 0) return PEFT_OK;
-        for (int k = 0; k < 2; k++)
-            if (!cell_at(row, s->columns[k], &pair[k])) return PEFT_OK;
-        bool rule = pair[0].n && strspn(pair[0].at, ":-") >= (size_t)pair[0].n;
-        return rule ? PEFT_OK : give_pair(s->r, pair[0], (struct piece){0}, pair[1]);
-    }
-    s->in_table = true;
+    struct piece cell;
     s->columns[0] = s->columns[1] = -1;
     for (int i = 0; i < CELLS && cell_at(row, i, &cell); i++) {
         if (s->columns[0] < 0 && word_at(cell, "question")) s->columns[0] = i;
         if (s->columns[1] < 0 && word_at(cell, "answer")) s->columns[1] = i;
     }
-    return PEFT_OK;
+    return s->columns[0] >= 0 && s->columns[1] >= 0;
 }
 
 static int take_line(struct scanner *s)
@@ -320,9 +329,9 @@ static int take_line(struct scanner *s)
     struct piece text, whole = s->line;
     enum line_kind kind = kind_of(s, &text);
     int rc = PEFT_OK;
-    if (kind == LINE_TABLE && !s->answer.n && (!s->question.n || s->in_table))
-        return table_row(s, text);
-    s->in_table = false;
+    if (kind == LINE_TABLE && s->in_table) return table_row(s, text);
+    s->in_table = kind == LINE_TABLE && table_head(s, text);
+    if (s->in_table) return end_pair(s);
     switch (kind) {
     case LINE_QUESTION:
     case LINE_ASKED:

@@ -38,7 +38,8 @@ int speaker_named(const char *name, enum speaker *out)
             return *out = (enum speaker)i, PEFT_OK;
     for (size_t i = 0; i < ARRAY_LEN(more); i++)
         if (!strcmp(name, more[i].name)) return *out = more[i].who, PEFT_OK;
-    return fail(PEFT_EFORMAT, "a speaker \"%.40s\", expected system, user, assistant or tool", name);
+    return fail(PEFT_EFORMAT, "a speaker \"%.40s\", expected system, user, assistant or tool",
+                name);
 }
 
 /* --- lists of messages */
@@ -220,7 +221,8 @@ int read_question_answer(const json *row, struct talk *t)
     if (rc) return rc;
     if (json_kind(first) == JSON_OBJECT) first = json_get(first, "text");
     first = json_first(first);
-    const char *said = json_string(json_kind(first) == JSON_OBJECT ? json_get(first, "text") : first);
+    if (json_kind(first) == JSON_OBJECT) first = json_get(first, "text");
+    const char *said = json_string(first);
     if (said && !*answer) answer = said;
     if (!*answer) return fail(PEFT_EFORMAT, "\"answers\": none, expected a text");
     if (*context && !(question = talk_text(t, context, "\n\n", question))) return PEFT_ENOMEM;
@@ -273,4 +275,9 @@ int read_preference(const json *row, struct talk *t)
     if (!rc) rc = read_answer(t, row, "rejected", &t->rejected);
     if (!rc && none) find_prompt(t);
     return rc;
+}
+
+int talk_rejected(struct talk *t, const json *row)
+{
+    return read_answer(t, row, "rejected", &t->rejected);
 }

@@ -42,6 +42,7 @@ bool form_owns(const struct form *f, const char *column);
 int turn_add(struct talk *t, struct turns *to, enum speaker who, const char *text,
              const json *node);
 char *talk_text(struct talk *t, const char *a, const char *b, const char *c);   /* joined */
+int talk_rejected(struct talk *t, const json *row);      /* its second answer alone */
 /* The speaker by a name of `messages` or of ShareGPT. */
 int speaker_named(const char *name, enum speaker *out);
 extern const char *const message_roles[], *const sharegpt_roles[];
