@@ -324,6 +324,27 @@ PEFT_API const char *peft_board_label(const peft_board *board, int32_t i);
  * labels there are, also when `counts` is NULL (to ask). */
 PEFT_API int32_t peft_board_confusion(const peft_board *board, int32_t system, int64_t *counts);
 
+/* -------------------------------------------------------------- forgetting */
+
+/* Texts on which drift is measured: a file as peft_dataset_load reads it, or (path NULL) some
+ * 600 tokens that are built in: prose, talk, facts, sums, code, other languages.  The same data
+ * set is the `anchor` of peft_train_opts. */
+PEFT_API int32_t peft_probe_load(const peft_model *model, const char *path,
+                                 const peft_dataset_opts *opts, peft_dataset **out);
+typedef struct peft_drift {
+    size_t size;
+    double kl;                /* KL(base || model) a token of the probe, in nats */
+    double before;            /* the same as trained */
+    double weight;            /* that the adapter got; 1 = it stayed as trained */
+} peft_drift;
+/* Makes sure that a language model with an adapter has not drifted from its base by more than
+ * `bound` on the probe: where it has, the adapter gets the largest weight that keeps it
+ * (peft_adapter_set_weight; found by halves to 1/1024), on the way from the base to the tuned
+ * model (as Wortsman et al. 2022, WiSE-FT, for whole weights).  peft_adapter_combine makes an
+ * adapter with that weight for files.  PEFT_EUNSUPPORTED for adapters without weights. */
+PEFT_API int32_t peft_drift_hold(peft_model *model, const char *adapter, peft_model *base,
+                                 const peft_dataset *probe, double bound, peft_drift *out);
+
 #ifdef __cplusplus
 }
 #endif

@@ -31,6 +31,7 @@
 #include "judge/guessed.c"
 #include "judge/measured.c"
 #include "judge/overlap.c"
+#include "judge/probe.c"
 #include "judge/prompt.c"
 #include "judge/range.c"
 #include "judge/rows.c"
