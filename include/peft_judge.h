@@ -339,7 +339,7 @@ typedef struct peft_drift {
 } peft_drift;
 /* Makes sure that a language model with an adapter has not drifted from its base by more than
  * `bound` on the probe: where it has, the adapter gets the largest weight that keeps it
- * (peft_adapter_set_weight; found by halves to 1/1024), on the way from the base to the tuned
+ * (peft_adapter_set_weight; found by halves to 1/256), on the way from the base to the tuned
  * model (as Wortsman et al. 2022, WiSE-FT, for whole weights).  peft_adapter_combine makes an
  * adapter with that weight for files.  PEFT_EUNSUPPORTED for adapters without weights. */
 PEFT_API int32_t peft_drift_hold(peft_model *model, const char *adapter, peft_model *base,

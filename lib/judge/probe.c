@@ -54,7 +54,7 @@ int32_t peft_probe_load(const peft_model *model, const char *path, const peft_da
 }
 
 /* What the limit of a search by halves is, in weights. */
-static const double finest = 1.0 / 1024;
+static const double finest = 1.0 / 256;
 
 static int drift_at(peft_model *model, const char *adapter, double weight, peft_model *base,
                     const peft_dataset *probe, double *kl)
