@@ -34,6 +34,7 @@
 #include "judge/probe.c"
 #include "judge/prompt.c"
 #include "judge/range.c"
+#include "judge/receipt.c"
 #include "judge/rows.c"
 #include "judge/score.c"
 #include "judge/systems.c"
