@@ -62,6 +62,8 @@ struct args {
     int32_t rank, last, rslora, to_float;
     double alpha, dropout, lr_ratio, rho;
 
+    const char *replay, *probe;
+    double replay_share, drift_bound, anchor_weight;
     const char *optimizer, *optim_states, *schedule, *no_decay, *recompute;
     double lr, warmup, weight_decay, clip;
     int32_t batch, accumulate, packing, no_shuffle, epochs, steps;
