@@ -55,6 +55,7 @@ static void sort_row(peft_fault *f, const peft_row *r, int32_t max_len)
     int32_t first, last;
     if (r->n <= max_len) return;
     span_of(r, &first, &last);
+    if (first > 1 && last < max_len) return;            /* nothing that is learnt */
     peft_fault *to = &f[first >= max_len ? ANSWER_LOST
                         : first > 1 && last >= max_len ? ANSWER_CUT : CUT];
     fault_line(to, r->line, 0);
