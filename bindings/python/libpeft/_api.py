@@ -255,25 +255,32 @@ def _candidates():
     return found or [ctypes.util.find_library("peft") or name]
 
 
+def bind(library, functions):
+    """Declares the functions of a library: a line each, name, result and arguments."""
+    kinds = dict(_KINDS, p=c_void_p, s=c_char_p)
+    kinds["-"] = None
+    for line in functions.split("\n"):
+        if line:
+            name, result, *arguments = line.split()
+            function = getattr(library, name)
+            function.restype = kinds[result]
+            function.argtypes = [kinds[a] for a in arguments]
+    return library
+
+
+PATH = _candidates()[0]
+
+
 def _load():
-    path = _candidates()[0]
     try:
-        lib = ctypes.CDLL(path)
+        library = bind(ctypes.CDLL(PATH), _FUNCTIONS)
     except OSError as error:
         raise ImportError("libpeft cannot be loaded (%s); build it with `make`, or name it in "
                           "LIBPEFT_LIBRARY" % error) from None
-    kinds = dict(_KINDS, p=c_void_p, s=c_char_p)
-    kinds["-"] = None
-    for line in _FUNCTIONS.split("\n"):
-        if line:
-            name, result, *arguments = line.split()
-            function = getattr(lib, name)
-            function.restype = kinds[result]
-            function.argtypes = [kinds[a] for a in arguments]
-    version = lib.peft_version()
+    version = library.peft_version()
     if version // 100 != VERSION // 100:
-        raise ImportError("%s is version %d, this module is for %d" % (path, version, VERSION))
-    return lib
+        raise ImportError("%s is version %d, this module is for %d" % (PATH, version, VERSION))
+    return library
 
 
 lib = _load()
