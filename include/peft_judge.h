@@ -14,14 +14,14 @@ extern "C" {
 
 /* ------------------------------------------------------- before a training */
 
-enum { PEFT_NAMED = 8, PEFT_FAULTS = 8 };
+enum { PEFT_NAMED = 8, PEFT_FLAWS = 8 };
 /* What is wrong with some rows:
  * answer-lost  the answer lies wholly beyond max_len, the row is left out
  * answer-cut   the answer loses its end at max_len, so its end is never learnt
  * cut          a text is cut at max_len
  * empty        nothing of the row trains, it is left out
  * leak         a row of the evaluation data is a training row too */
-typedef struct peft_fault {
+typedef struct peft_flaw {
     const char *name;         /* static */
     int32_t refuses;          /* 1 = the training, or its evaluation, would be worth nothing:
                                  answers of more than half of the rows cut or lost, more than
@@ -33,13 +33,13 @@ typedef struct peft_fault {
     int32_t max_len;          /* that would do for all of them; 0 = the model's is too small, or
                                  that is not what is wrong */
     char text[200];           /* the same in words */
-} peft_fault;
+} peft_flaw;
 typedef struct peft_checked {
     size_t size;
     int64_t rows;             /* that were looked at, those that were left out too */
-    int32_t refuses;          /* 1 = one of the faults does */
+    int32_t refuses;          /* 1 = one of the flaws does */
     int32_t n;
-    peft_fault faults[PEFT_FAULTS];
+    peft_flaw flaws[PEFT_FLAWS];
 } peft_checked;
 typedef struct peft_judge_opts {
     size_t size;
@@ -50,7 +50,7 @@ typedef struct peft_judge_opts {
 } peft_judge_opts;
 /* Whether a data set is fit to be trained on.  Rows are the same when their texts are, but
  * for white space (without a tokenizer: their ids).  That something is wrong is no failure of
- * the call.  Two faults never get here: a BOS that the template and the tokenizer both add,
+ * the call.  Two flaws never get here: a BOS that the template and the tokenizer both add,
  * and rows of which none trains, are refused by peft_dataset_load. */
 PEFT_API int32_t peft_judge_check(const peft_model *model, const peft_dataset *data,
                                   const peft_judge_opts *opts, peft_checked *out);
@@ -117,7 +117,7 @@ typedef struct peft_auto_opts {
     float lr;
     const peft_adapter_opts *adapter; /* everything else about an adapter, or NULL */
     const peft_train_opts *train;     /* everything else about training, or NULL */
-    int64_t memory;           /* bytes that training may take; 0 = four fifths of what is available */
+    int64_t memory;           /* bytes that training may take; 0 = 4/5 of what is available */
     int32_t range_steps;      /* of the range test; 0 = 40; < 0: no test, the method's usual rate */
     /* Called now and then; non-zero ends with PEFT_ECANCELLED. */
     int32_t (*progress)(void *ctx, const char *doing, int64_t done, int64_t total);
@@ -128,13 +128,13 @@ typedef struct peft_choice {
     char method[32];
     int32_t rank, last;
     int32_t batch, accumulate;
-    int32_t epochs;           /* at most: with an evaluation after each, and an end when `patience` */
+    int32_t epochs;           /* at most: an evaluation after each, and an end when `patience` */
     int32_t patience;         /* of them in a row were no better; 0 = nothing to evaluate on */
     float lr, warmup;
     char schedule[16];
     int32_t n;                /* of the settings, as they are to be told */
     peft_chosen chosen[PEFT_CHOSEN];
-    int32_t n_range;          /* the range test: learning rates, and the change of the loss, smoothed */
+    int32_t n_range;          /* the range test: learning rates, the loss's change, smoothed */
     float range_lr[PEFT_RANGE], range_loss[PEFT_RANGE];
 } peft_choice;
 /* Chooses settings by rules, which docs/judgement.md tells, from the rows, the task, memory,
