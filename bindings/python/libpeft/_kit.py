@@ -21,9 +21,8 @@ AgreeOpts = _struct("AgreeOpts", "size:size out:str least:i32 source:ptr on_pair
 Agreement = _struct("Agreement", "size:size rows:i64 shared:i64 all:i64 same:i64 ties:i64 "
                     "written:i64 labels:i32 percent:f64 fleiss:f64")
 LabelCheck = _struct("LabelCheck", "likely:i32 flagged:i32 confidence:f32 margin:f32")
-Fault = _KINDS["fault"] = _struct("Fault", "size:size rank:i64 line:i64 text:str given:str "
-                                  "likely:str confidence:f64 likely_confidence:f64 margin:f64 "
-                                  "flagged:i32")
+Fault = _struct("Fault", "size:size rank:i64 line:i64 text:str given:str likely:str "
+                "confidence:f64 likely_confidence:f64 margin:f64 flagged:i32")
 FaultsOpts = _struct("FaultsOpts", "size:size folds:i32 rank:str l2:f64 seed:u64 pool:str "
                      "max_len:i32 batch:i32 out:str clean:str source:ptr on_fault:ptr ctx:ptr")
 Faults = _struct("Faults", "size:size rows:i64 unlabelled:i64 flagged:i64 labels:i32 accuracy:f64 "
@@ -38,9 +37,9 @@ InspectOpts = _struct("InspectOpts", "size:size source:ptr model:ptr max_len:i32
                       "seed:u64")
 
 # peft_judge.h
-Fault = _KINDS["fault"] = _struct("Fault", "name:str refuses:i32 rows:i64 n:i32 lines:i64[8] "
-                                  "others:i64[8] max_len:i32 text:char[200]")
-Checked = _struct("Checked", "size:size rows:i64 refuses:i32 n:i32 faults:fault[8]")
+Flaw = _KINDS["flaw"] = _struct("Flaw", "name:str refuses:i32 rows:i64 n:i32 lines:i64[8] "
+                                "others:i64[8] max_len:i32 text:char[200]")
+Checked = _struct("Checked", "size:size rows:i64 refuses:i32 n:i32 flaws:flaw[8]")
 JudgeOpts = _struct("JudgeOpts", "size:size eval:ptr path:str read:ptr")
 CostOpts = _struct("CostOpts", "size:size price:f64 price_hour:f64")
 Cost = _struct("Cost", "size:size steps:i64 tokens:i64 trained_tokens:i64 seconds:f64 "
@@ -81,7 +80,7 @@ STRUCTS = {
     "peft_agreement": Agreement, "peft_label_check": LabelCheck, "peft_fault": Fault,
     "peft_faults_opts": FaultsOpts, "peft_faults": Faults, "peft_split_opts": SplitOpts,
     "peft_split": Split, "peft_cell": Cell, "peft_table": Table, "peft_inspect_opts": InspectOpts,
-    "peft_fault": Fault, "peft_checked": Checked, "peft_judge_opts": JudgeOpts,
+    "peft_flaw": Flaw, "peft_checked": Checked, "peft_judge_opts": JudgeOpts,
     "peft_cost_opts": CostOpts, "peft_cost": Cost, "peft_aside_opts": AsideOpts,
     "peft_chosen": Chosen, "peft_auto_opts": AutoOpts, "peft_choice": Choice,
     "peft_score_opts": ScoreOpts, "peft_score": Score, "peft_scores": Scores,
