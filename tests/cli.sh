@@ -437,5 +437,44 @@ if [ -e "$TEXT/config.json" ]; then
     run 0 'ptuning by LSTM: generate' generate "$TEXT" --adapter lstm --prompt Hello --max-tokens 4
 fi
 
+# ---------------------------------------------------------- looking at data
+i=0
+while [ $i -lt 60 ]; do
+    echo "{\"text\": \"row number $i\", \"label\": \"$([ $((i % 4)) -eq 0 ] && echo few || echo many)\"}"
+    i=$((i + 1))
+done >seen.jsonl
+echo '{"text": "row number 3", "label": "many"}' >>seen.jsonl
+echo '{"text": "<script>alert(1)</script>", "label": "</title><b>x"}' >>seen.jsonl
+echo '{"text": "broken" "label"}' >>seen.jsonl
+run 0 'data inspect' data inspect seen.jsonl
+says out '^schema .*text-label'
+says out 'broken rows: 1; the first in line 63'
+says out 'repeat another one exactly: 1'
+says out '^many .*█'
+run 0 'data inspect --json' data inspect seen.jsonl --json
+valid_json out labels
+run 0 'data inspect: part' data inspect seen.jsonl --limit 5 --json
+says out '"rows": 5,'
+run 3 'data inspect: no file' data inspect nowhere.jsonl
+run 2 'data inspect: which' data inspect
+: >none.jsonl
+run 3 'data inspect: no rows' data inspect none.jsonl
+run 0 'data report' data report seen.jsonl --eval seen.jsonl --out seen.html
+says seen.html '^<!DOCTYPE html>'
+says seen.html '&#60;script&#62;alert'
+holds 'nothing of the data is mark-up' sh -c '! grep -q "<script\|<b>x" seen.html'
+holds 'no network' sh -c '! grep -qE "https?://|src=|@import|url\(" seen.html'
+run 0 'data report: again' data report seen.jsonl --out seen.html --quiet
+run 2 'data report: no page is replaced' data report seen.jsonl --out seen.jsonl
+run 0 'data report --json' data report seen.jsonl --json
+valid_json out inspect
+run 2 'data report: where to' data report seen.jsonl
+run 3 'data report: no file' data report nowhere.jsonl --out nowhere.html
+holds 'nothing is left' test ! -e nowhere.html
+if [ -e "$TEXT/config.json" ]; then
+    run 0 'data inspect: tokens' data inspect seen.jsonl --model "$TEXT" --max-len 3 --json
+    says out '"longer": '
+fi
+
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]
