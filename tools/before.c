@@ -5,7 +5,7 @@
 
 #include "train.h"
 
-static char *lines_of(const peft_fault *f)
+static char *lines_of(const peft_flaw *f)
 {
     char *all = format("%s", f->n ? f->rows > f->n ? " (the first in lines" : " (lines" : "");
     for (int32_t i = 0; i < f->n; i++) {
@@ -21,7 +21,7 @@ static char *lines_of(const peft_fault *f)
 }
 
 /* A fault in words, with what helps. */
-static char *fault_text(const peft_fault *f)
+static char *fault_text(const peft_flaw *f)
 {
     char *lines = lines_of(f), *help = format("%s", "");
     if (f->max_len) {
@@ -34,9 +34,9 @@ static char *fault_text(const peft_fault *f)
     return text;
 }
 
-static bool is_leak(const peft_fault *f) { return !strcmp(f->name, "leak"); }
+static bool is_leak(const peft_flaw *f) { return !strcmp(f->name, "leak"); }
 
-static int refuse(const struct run *run, const peft_fault *f)
+static int refuse(const struct run *run, const peft_flaw *f)
 {
     char *text = fault_text(f);
     runtime_error("%s: %s%s", run->args->data, text, is_leak(f) ?
@@ -57,7 +57,7 @@ int before_check(struct run *run)
     if (rc)
         return library_error(rc, "cannot look through the data");
     for (int32_t i = 0; i < run->checked.n; i++) {
-        peft_fault *f = &run->checked.faults[i];
+        peft_flaw *f = &run->checked.flaws[i];
         if (is_leak(f) && a->allow_leak)
             f->refuses = 0;
         if (f->refuses)
@@ -69,7 +69,7 @@ int before_check(struct run *run)
 void before_notes(const struct run *run)
 {
     for (int32_t i = 0; i < run->checked.n; i++) {
-        char *text = fault_text(&run->checked.faults[i]);
+        char *text = fault_text(&run->checked.flaws[i]);
         note("%swarning:%s %s: %s", paint(stderr, YELLOW), paint(stderr, PLAIN), run->args->data,
              text);
         free(text);
@@ -105,9 +105,9 @@ int before_show(const struct run *run, FILE *to)
 
 void before_json(const struct run *run, struct json *j)
 {
-    json_open(j, "faults", '[');
+    json_open(j, "flaws", '[');
     for (int32_t i = 0; i < run->checked.n; i++) {
-        const peft_fault *f = &run->checked.faults[i];
+        const peft_flaw *f = &run->checked.flaws[i];
         json_open(j, NULL, '{');
         json_text(j, "name", f->name);
         json_int(j, "rows", f->rows);

@@ -70,6 +70,8 @@ struct args {
     int64_t memory_limit;
     uint64_t seed;
 
+    const char *keep, *metric, *stop_on;
+    int32_t patience;
     const char *out, *sample_file;
     int32_t checkpoint_every, eval_every, resume, overwrite, sample_tokens;
 
@@ -91,7 +93,7 @@ struct args {
     double limit_diff;
     int32_t markdown, no_special, plain, tensors, memory;
     int32_t roofline, length, paced;
-    int32_t auto_on, allow_leak, show_row, patience;
+    int32_t auto_on, allow_leak, show_row;
     const char *price;
     const char *ratio, *stratify, *group;
     const char *model;                   /* beside a data file as the operand */
@@ -288,5 +290,6 @@ int run_adapter_check(const struct args *args);
 int run_adapter_convert(const struct args *args);
 int run_data_split(const struct args *args);
 int run_data_inspect(const struct args *args);
+int run_data_report(const struct args *args);
 
 #endif

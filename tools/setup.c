@@ -449,6 +449,7 @@ void run_release(struct run *run)
     history_free(&run->history);
     if (run->metrics)
         fclose(run->metrics);
+    peft_watch_free(run->watch);
     peft_trainer_free(run->trainer);
     peft_dataset_free(run->eval);
     peft_dataset_free(run->data);
@@ -577,6 +578,11 @@ void settings_make(struct run *run)
     if (run->choice.size)
         add_setting(s, "auto", chosen_names(&run->choice), true);
     add_setting(s, "seed", format("%llu", (unsigned long long)a->seed), false);
+    if (run->eval) {
+        add_setting(s, "keep", quoted(a->keep ? a->keep : "best"), true);
+        add_setting(s, "metric", quoted(a->metric ? a->metric : "loss"), true);
+        add_setting(s, "patience", number(a->patience), true);
+    }
     add_setting(s, "recompute", quoted(a->recompute ? a->recompute : "cheap"), true);
     if (a->cache >= 0)
         add_setting(s, "cache", number((double)a->cache), true);

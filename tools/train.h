@@ -1,8 +1,8 @@
 /* What the parts of `peft train` and `peft plan` share.
  *
- * setup.c makes a run from the options, loop.c trains it, history.c keeps and
- * logs its figures, folder.c owns the files in --out, report.c and chart.c
- * draw the report. */
+ * setup.c makes a run from the options, loop.c trains it, watch.c looks at it,
+ * history.c keeps and logs its figures, folder.c owns the files in --out, report.c
+ * and chart.c draw the report. */
 #ifndef TRAIN_H
 #define TRAIN_H
 
@@ -68,6 +68,13 @@ struct run {
     struct sample *sample;
     int n_samples;
     FILE *metrics;
+    peft_watch *watch;
+    int32_t told;              /* of its notices */
+    bool keep_best;
+    const char *ended;         /* by what, before all steps were made; NULL = not */
+    bool broken;               /* it was no use by then */
+    int64_t kept_step;         /* whose weights are the result; 0 = the last one's */
+
     double seconds;            /* of this process's training loop */
     int64_t first_step;        /* resumed after this step */
 };
@@ -117,15 +124,36 @@ int folder_settings_check(const struct run *run);
 int folder_settings_write(const struct run *run);
 int folder_checkpoint(const struct run *run, int64_t step);
 int folder_save_result(const struct run *run);
+/* The weights of the best evaluation: back returns -1 when they are not there. */
+int folder_best_save(const struct run *run, int64_t step);
+int folder_best_back(const struct run *run, int64_t step);
+void folder_best_drop(const struct run *run);
 /* A file of --out that appears whole; close returns an exit code. */
 FILE *folder_create(const char *path);
 int folder_close(FILE *file, const char *path);
 
+/* watch.c: peft_watch, of a run that goes on after `resumed`. */
+int watch_begin(struct run *run, int64_t resumed);
+int watch_replay(struct run *run);
+peft_watched watch_state(const struct run *run);
+void watch_tell(struct run *run);
+void watch_broken(struct run *run, int64_t step);
+int watch_eval(struct run *run, int64_t step, const peft_evaluation *e);
+/* Why the run ended early, and which weights are the result; NULL = there is nothing to
+ * say.  The caller frees them. */
+char *ended_words(const struct run *run);
+char *kept_words(const struct run *run);
+/* Puts back the weights that are kept. */
+int watch_finish(struct run *run);
+
 /* loop.c */
 int run_loop(struct run *run);
+/* The evaluation of the weights that are the result; NULL = there is none. */
+const struct eval_row *result_eval(const struct run *run);
 
 /* report.c */
 int report_write(const struct run *run);
+extern const char page_style[];            /* of a page with light and dark modes */
 
 /* chart.c */
 struct series {

@@ -29,7 +29,7 @@ static peft_model *model_of_labels(void)
     return m;
 }
 
-static const peft_fault *fault_of(const peft_checked *c, const char *name)
+static const peft_flaw *fault_of(const peft_checked *c, const char *name)
 {
     for (int32_t i = 0; i < c->n; i++)
         if (!strcmp(c->faults[i].name, name)) return &c->faults[i];
@@ -68,7 +68,7 @@ static void test_lengths(void)
     peft_checked c = { .size = sizeof(c) };
     peft_dataset *d = rows_of(m, path, &read);
     OK(peft_judge_check(m, d, &o, &c));
-    const peft_fault *cut = fault_of(&c, "answer-cut"), *lost = fault_of(&c, "answer-lost");
+    const peft_flaw *cut = fault_of(&c, "answer-cut"), *lost = fault_of(&c, "answer-lost");
     CHECK(c.rows == 5 && c.n == 2 && cut && lost && !c.refuses);
     if (cut && lost) {
         CHECK(cut->rows == 1 && cut->n == 1 && cut->lines[0] == 2 && !cut->refuses);
@@ -111,7 +111,7 @@ static void test_most_are_cut(void)
     peft_checked c = { .size = sizeof(c) };
     peft_dataset *d = rows_of(m, path, &read);
     OK(peft_judge_check(m, d, &o, &c));
-    const peft_fault *cut = fault_of(&c, "answer-cut");
+    const peft_flaw *cut = fault_of(&c, "answer-cut");
     CHECK(c.refuses && cut && cut->refuses && cut->rows == 6);
     peft_dataset_free(d);
     peft_model_free(m);
@@ -128,7 +128,7 @@ static void test_leaks(void)
     peft_judge_opts o = { .size = sizeof(o), .eval = e };
     peft_checked c = { .size = sizeof(c) };
     OK(peft_judge_check(m, d, &o, &c));
-    const peft_fault *leak = fault_of(&c, "leak");
+    const peft_flaw *leak = fault_of(&c, "leak");
     CHECK(c.refuses && c.n == 1 && leak && leak->rows == 2 && leak->n == 2);
     if (leak) {
         CHECK(leak->lines[0] == 2 && leak->others[0] == 8);
