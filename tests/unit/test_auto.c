@@ -32,7 +32,7 @@ static peft_model *model_of_labels(void)
 static const peft_flaw *fault_of(const peft_checked *c, const char *name)
 {
     for (int32_t i = 0; i < c->n; i++)
-        if (!strcmp(c->faults[i].name, name)) return &c->faults[i];
+        if (!strcmp(c->flaws[i].name, name)) return &c->flaws[i];
     return NULL;
 }
 
@@ -89,7 +89,7 @@ static void test_lengths(void)
     read.max_len = 12;
     d = rows_of(m, path, &read);
     OK(peft_judge_check(m, d, NULL, &c));               /* without the file: only counted */
-    CHECK(c.n == 2 && c.faults[0].n == 0 && c.faults[1].n == 0);
+    CHECK(c.n == 2 && c.flaws[0].n == 0 && c.flaws[1].n == 0);
     peft_dataset_free(d);
     peft_model_free(m);
 }
