@@ -11,7 +11,8 @@ bool auto_wanted(const struct args *a)
     bool given = a->method || a->rank || a->alpha > 0 || a->targets || a->settings || a->adapter ||
                  a->freeze.n || a->unfreeze.n || a->target_parameters || a->lr > 0 || a->schedule ||
                  a->warmup > 0 || a->batch || a->accumulate || a->packing || a->epochs ||
-                 a->steps || a->init || a->trainable_tokens || a->modules_to_save || a->lr_ratio > 0;
+                 a->steps || a->init || a->trainable_tokens || a->modules_to_save ||
+                 a->lr_ratio > 0;
     return !given;
 }
 
@@ -61,7 +62,6 @@ static int32_t on_choice(void *ctx, const char *doing, int64_t done, int64_t tot
 /* What a run chose when it began, from its auto.json: a resumed one chooses nothing. */
 static bool choice_read(struct run *run)
 {
-    struct args *a = &run->chosen;
     char *path = folder_path(run, "auto.json"), *text = read_file(path, NULL);
     static const char *const keys[] = {"method", "rank", "last", "batch", "accumulate", "epochs",
                                        "patience", "lr", "warmup", "schedule"};
@@ -88,7 +88,6 @@ static bool choice_read(struct run *run)
     for (int i = 0; i < N; i++)
         free(v[i]);
     free(text);
-    (void)a;
     return whole;
 }
 
