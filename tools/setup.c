@@ -314,11 +314,8 @@ static int open_training_data(struct run *run)
         return usage_error("--eval is %s, expected a share between 0 and 1, or a file", a->eval);
 
     int rc = open_data(a, run->model, a->data, &run->data);
-    if (!rc && ratio) {
-        rc = peft_dataset_split(run->data, share, a->seed, &run->eval);
-        if (rc)
-            return library_error(rc, "cannot set evaluation data aside");
-    }
+    if (!rc && ratio)
+        rc = set_aside(run, share);
     run->stats.size = sizeof run->stats;
     if (!rc && (rc = peft_dataset_info(run->data, &run->stats)) != 0)
         return library_error(rc, "cannot use the data");

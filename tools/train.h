@@ -100,6 +100,8 @@ int before_show(const struct run *run, FILE *to);
 void before_json(const struct run *run, struct json *j);
 
 /* auto.c */
+/* Sets a share of the rows aside for evaluation; 0 = as many as are usual, if any. */
+int set_aside(struct run *run, double share);
 bool auto_wanted(const struct args *args);
 int auto_choose(struct run *run);         /* run->args has what was chosen then */
 void auto_show(const struct run *run);
