@@ -212,8 +212,7 @@ int folder_settings_write(const struct run *run)
     return rc;
 }
 
-/* The value that a file of ours has for a key, or NULL. */
-static char *stored_value(const char *text, const char *key)
+char *stored_value(const char *text, const char *key)
 {
     char *want = format("\n  \"%s\": ", key);
     const char *at = strstr(text, want);

@@ -256,9 +256,7 @@ static void show_first_line(const struct run *run)
          show_count(run->stats.rows), show_count(run->stats.tokens),
          show_count(run->stats.trained_tokens), run->stats.max_len, (long long)p->steps,
          run->threads);
-    if (run->stats.truncated || run->stats.skipped)
-        note("%lld rows are cut at --max-len, %lld have nothing left to train",
-             (long long)run->stats.truncated, (long long)run->stats.skipped);
+    before_notes(run);
     show_cache(run);
     if (run->sys.memory_available && run->predicted_memory > run->sys.memory_available)
         note("%swarning:%s only %s of memory are available; --recompute layers, a smaller "
@@ -368,6 +366,11 @@ int run_loop(struct run *run)
     if (rc)
         return rc;
     show_first_line(run);
+    auto_show(run);
+    if (run->choice.n && (rc = auto_write(run)) != 0)
+        return rc;
+    if (run->args->show_row && (rc = before_show(run, stderr)) != 0)
+        return rc;
     signal(SIGPIPE, SIG_IGN);  /* a closed stdout does not cost the training */
     interrupt_catch(run->trainer);
     rc = ask_questions(run, false);
@@ -393,7 +396,7 @@ int run_train(const struct args *args)
 {
     if (!args->out)
         return usage_error("where to?  --out DIR");
-    struct run run = {.args = args};
+    struct run run = {.args = args, .checks = true};
     warnings_hold();
     int rc = run_setup(&run);
     if (!rc) {

@@ -147,7 +147,8 @@ static const struct command commands[] = {
      "  peft train folder --data text.jsonl --method none --unfreeze '*.29.*' --out run\n"
      "  peft train model.gguf --data chats.jsonl --out run --resume\n",
      OPERAND_NEEDED,
-     {data_options, train_options, run_options, model_options, common_options}, run_train, NULL},
+     {data_options, train_options, before_options, run_options, model_options, common_options},
+     run_train, NULL},
     {"eval", "Measures a model on a data set.", "peft eval MODEL --data FILE [options]",
      "  peft eval model.gguf --data test.jsonl\n"
      "  peft eval model.gguf --data test.jsonl --adapter run --json\n",
@@ -228,8 +229,11 @@ static const struct command commands[] = {
     {"plan", "Tells the memory and time that a training would take.",
      "peft plan MODEL --data FILE [options of train]",
      "  peft plan model.gguf --data chats.jsonl --batch 8 --max-len 512\n"
+     "  peft plan model.gguf --data chats.jsonl --epochs 3 --price 0.5/M --show-row 12\n"
      "  peft plan folder --data chats.jsonl --method full --json\n",
-     OPERAND_NEEDED, {data_options, train_options, model_options, common_options}, run_plan, NULL},
+     OPERAND_NEEDED,
+     {data_options, train_options, before_options, plan_options, model_options, common_options},
+     run_plan, NULL},
     {"bench", "Measures training steps against the machine's own limits.",
      "peft bench MODEL [--roofline] [options of train]",
      "  peft bench model.gguf --batch 4 --length 256 --steps 5\n"

@@ -7,7 +7,7 @@
 
 #include "train.h"
 
-static const char style[] =
+const char page_style[] =
     ":root{--bg:#fbfbfa;--card:#fff;--fg:#1d2127;--soft:#626a76;--rule:#e3e5e8;--a:#2563c9;"
     "--b:#d9480f;--c:#0b8f6a}\n"
     "@media(prefers-color-scheme:dark){:root{--bg:#14171b;--card:#1b1f25;--fg:#e7e9ec;"
@@ -37,7 +37,14 @@ static const char style[] =
     ".qa span{font-size:.8rem;color:var(--soft)}.qa div p{color:inherit;white-space:pre-wrap;"
     "overflow-wrap:anywhere}.qa .after{border-left:3px solid var(--c);padding-left:12px}"
     ".qa .before{border-left:3px solid var(--rule);padding-left:12px}\n"
-    "details{margin-top:14px}summary{cursor:pointer;color:var(--soft)}\n";
+    "details{margin-top:14px}summary{cursor:pointer;color:var(--soft)}\n"
+    ".wide{overflow-x:auto}.grid2+figure,figure+figure,figure+.grid2{margin-top:14px}"
+    "td{white-space:pre-wrap}nav a{color:var(--a);margin-right:14px}\n"
+    ".bars{display:grid;grid-template-columns:minmax(3em,auto) 1fr auto;gap:4px 10px;"
+    "font-size:.9rem;overflow-wrap:anywhere}.bars b{display:block;height:1.2em;min-width:1px;"
+    "background:var(--a);border-radius:2px}.n{text-align:right;"
+    "font-variant-numeric:tabular-nums}\n"
+    ".notes{margin:0;padding-left:1.2em}.bad{color:var(--b)}\n";
 
 /* -------------------------------------------------------------------- parts */
 
@@ -101,7 +108,8 @@ static void put_head(FILE *to, const struct run *run)
           "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
           "<meta name=\"color-scheme\" content=\"light dark\"><title>", to);
     html_text(to, run->info.name);
-    fprintf(to, ": training report</title><style>\n%s</style></head><body><main>\n<h1>", style);
+    fprintf(to, ": training report</title><style>\n%s</style></head><body><main>\n<h1>",
+            page_style);
     html_text(to, run->info.name);
     fprintf(to, "</h1>\n<p>Method %s, %lld steps, %s rows of training data. %s, libpeft "
             "%d.%d.%d.</p>\n", run->method, (long long)run->plan.steps,

@@ -50,6 +50,12 @@ struct run {
     peft_info info;
     peft_dataset_stats stats, eval_stats;
     peft_plan plan;
+    peft_cost cost;
+    struct args chosen;        /* with --auto: the arguments and what was chosen */
+    peft_choice choice;        /* n = 0: nothing was */
+    char *aside;               /* of evaluation data that was set aside; or NULL */
+    bool checks;               /* rows are looked through before anything runs */
+    peft_checked checked;
     peft_system sys;
     int32_t threads;
     double predicted_seconds;  /* of all steps */
@@ -75,9 +81,26 @@ struct run {
 
 /* setup.c */
 int run_setup(struct run *run);
+peft_adapter_opts adapter_opts(const struct args *args);
+int train_opts(const struct args *args, peft_train_opts *opts);
 bool is_adapter(const char *method);      /* a row of the library's table of methods */
 void run_release(struct run *run);
 void settings_make(struct run *run);
+
+/* before.c */
+int before_check(struct run *run);        /* refuses data that is of no use */
+void before_notes(const struct run *run);
+/* The row that --show-row names, else the first, with what trains marked; NULL = there is none. */
+char *before_row(const struct run *run, FILE *to);
+int before_show(const struct run *run, FILE *to);
+void before_json(const struct run *run, struct json *j);
+
+/* auto.c */
+bool auto_wanted(const struct args *args);
+int auto_choose(struct run *run);         /* run->args has what was chosen then */
+void auto_show(const struct run *run);
+int auto_write(const struct run *run);    /* auto.json in --out */
+void auto_json(const struct run *run, struct json *j);
 
 /* history.c */
 void history_add_step(struct history *h, const struct step_row *row);
@@ -91,6 +114,8 @@ int64_t memory_resident(void);
 int64_t memory_peak(void);
 
 /* folder.c */
+/* The value that a file of ours has for a key, or NULL. */
+char *stored_value(const char *text, const char *key);
 char *folder_path(const struct run *run, const char *name);
 /* Checks what lies in --out and makes it ready; with --resume *step is that
  * of the newest checkpoint, else 0. */
@@ -128,6 +153,7 @@ const struct eval_row *result_eval(const struct run *run);
 
 /* report.c */
 int report_write(const struct run *run);
+extern const char page_style[];            /* of a page with light and dark modes */
 
 /* chart.c */
 struct series {
