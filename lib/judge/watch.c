@@ -249,7 +249,8 @@ static int see_chance(struct peft_watch *w, const peft_step *s)
 {
     double smooth = mean_of(&w->smooth), chance = w->o.chance;
     if (!(chance > 0) || w->n < EARLY || 5 * s->step < s->steps || smooth < 0.97 * chance ||
-        smooth < 0.98 * w->start || noticed(w, "chance") || noticed(w, "diverged") || noticed(w, "dead"))
+        smooth < 0.98 * w->start || noticed(w, "chance") || noticed(w, "diverged") ||
+        noticed(w, "dead"))
         return PEFT_OK;
     return notice_add(w, "chance", 1, "a higher learning rate; labels and texts that belong "
                       "together", "the loss is %.3g, and that of guessing %.3g", smooth, chance);
