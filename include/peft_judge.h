@@ -14,14 +14,14 @@ extern "C" {
 
 /* ------------------------------------------------------- before a training */
 
-enum { PEFT_NAMED = 8, PEFT_FAULTS = 8 };
+enum { PEFT_NAMED = 8, PEFT_FLAWS = 8 };
 /* What is wrong with some rows:
  * answer-lost  the answer lies wholly beyond max_len, the row is left out
  * answer-cut   the answer loses its end at max_len, so its end is never learnt
  * cut          a text is cut at max_len
  * empty        nothing of the row trains, it is left out
  * leak         a row of the evaluation data is a training row too */
-typedef struct peft_fault {
+typedef struct peft_flaw {
     const char *name;         /* static */
     int32_t refuses;          /* 1 = the training, or its evaluation, would be worth nothing:
                                  answers of more than half of the rows cut or lost, more than
@@ -33,13 +33,13 @@ typedef struct peft_fault {
     int32_t max_len;          /* that would do for all of them; 0 = the model's is too small, or
                                  that is not what is wrong */
     char text[200];           /* the same in words */
-} peft_fault;
+} peft_flaw;
 typedef struct peft_checked {
     size_t size;
     int64_t rows;             /* that were looked at, those that were left out too */
-    int32_t refuses;          /* 1 = one of the faults does */
+    int32_t refuses;          /* 1 = one of the flaws does */
     int32_t n;
-    peft_fault faults[PEFT_FAULTS];
+    peft_flaw flaws[PEFT_FLAWS];
 } peft_checked;
 typedef struct peft_judge_opts {
     size_t size;
@@ -50,7 +50,7 @@ typedef struct peft_judge_opts {
 } peft_judge_opts;
 /* Whether a data set is fit to be trained on.  Rows are the same when their texts are, but
  * for white space (without a tokenizer: their ids).  That something is wrong is no failure of
- * the call.  Two faults never get here: a BOS that the template and the tokenizer both add,
+ * the call.  Two flaws never get here: a BOS that the template and the tokenizer both add,
  * and rows of which none trains, are refused by peft_dataset_load. */
 PEFT_API int32_t peft_judge_check(const peft_model *model, const peft_dataset *data,
                                   const peft_judge_opts *opts, peft_checked *out);
@@ -81,6 +81,71 @@ typedef struct peft_cost {
 PEFT_API int32_t peft_judge_cost(const peft_model *model, const peft_dataset *data,
                                  const peft_trainer *trainer, const peft_cost_opts *opts,
                                  peft_cost *out);
+
+/* --------------------------------------------------- settings by themselves */
+
+typedef struct peft_aside_opts {
+    size_t size;
+    double share;             /* of the rows that are set aside, 0 to 1; 0 = a tenth, at least 50
+                                 rows or a fifth, at most 2000; none of less than 20 */
+    uint64_t seed;
+} peft_aside_opts;
+/* Two data sets of the rows of one, which stays: those set aside for evaluation have each
+ * label's share (the stated one, at least one row where there are 5), and rows with the same text
+ * (as peft_judge_check compares them) are all on one side.  *eval is NULL where there are too
+ * few rows. */
+PEFT_API int32_t peft_judge_aside(const peft_model *model, const peft_dataset *data,
+                                  const peft_aside_opts *opts, peft_dataset **train,
+                                  peft_dataset **eval);
+
+/* One setting: what it is, and why. */
+typedef struct peft_chosen {
+    const char *name;         /* "method", "rank", "batch", "lr", "epochs" ...; static */
+    char value[40];
+    int32_t given;            /* 1 = by the caller: it is as it was given */
+    char why[240];
+} peft_chosen;
+enum { PEFT_CHOSEN = 12, PEFT_RANGE = 64 };
+typedef struct peft_auto_opts {
+    size_t size;
+    /* What is given (not 0 or NULL) stays, the rest is chosen. */
+    const char *method;       /* "head": a new last layer or the output layer alone; "last": the
+                                 last layers, and those; "full": all; else an adapter's */
+    int32_t rank;             /* of adapters */
+    int32_t last;             /* layers of "last" */
+    int32_t batch, epochs, patience;
+    float lr;
+    const peft_adapter_opts *adapter; /* everything else about an adapter, or NULL */
+    const peft_train_opts *train;     /* everything else about training, or NULL */
+    int64_t memory;           /* bytes that training may take; 0 = 4/5 of what is available */
+    int32_t range_steps;      /* of the range test; 0 = 40; < 0: no test, the method's usual rate */
+    /* Called now and then; non-zero ends with PEFT_ECANCELLED. */
+    int32_t (*progress)(void *ctx, const char *doing, int64_t done, int64_t total);
+    void *ctx;
+} peft_auto_opts;
+typedef struct peft_choice {
+    size_t size;
+    char method[32];
+    int32_t rank, last;
+    int32_t batch, accumulate;
+    int32_t epochs;           /* at most: an evaluation after each, and an end when `patience` */
+    int32_t patience;         /* of them in a row were no better; 0 = nothing to evaluate on */
+    float lr, warmup;
+    char schedule[16];
+    int32_t n;                /* of the settings, as they are to be told */
+    peft_chosen chosen[PEFT_CHOSEN];
+    int32_t n_range;          /* the range test: learning rates, the loss's change, smoothed */
+    float range_lr[PEFT_RANGE], range_loss[PEFT_RANGE];
+} peft_choice;
+/* Chooses settings by rules, which docs/judgement.md tells, from the rows, the task, memory,
+ * and a range test of the learning rate (Smith 2017) on `data`; eval (or NULL) is what
+ * epochs will be judged by.  The model has the head that the data needs and no adapter, and
+ * is as it was when the call returns. */
+PEFT_API int32_t peft_auto(peft_model *model, peft_dataset *data, const peft_dataset *eval,
+                           const peft_auto_opts *opts, peft_choice *choice);
+/* Makes what the choice says trainable; an adapter is called "default". */
+PEFT_API int32_t peft_auto_apply(peft_model *model, const peft_choice *choice,
+                                 const peft_adapter_opts *adapter);
 
 /* --------------------------------------------------------- texts, compared */
 
@@ -119,6 +184,57 @@ PEFT_API int32_t peft_score_texts(const char *const *said, const char *const *wa
 PEFT_API double peft_calibration_error(const double *confidence, const int32_t *right, int64_t n,
                                        int32_t bins);
 
+/* ----------------------------------------------------------- runs, watched */
+
+typedef struct peft_watch peft_watch;
+typedef struct peft_watch_opts {
+    size_t size;
+    const peft_model *model;  /* whose trained weights are looked at twice in the first ten steps;
+                                 NULL = not.  It must outlive the watch */
+    const char *metric;       /* that decides which evaluation is best; NULL = "loss".  Least is
+                                 best of loss, perplexity, mse and mae, most of all others */
+    int32_t patience;         /* evaluations in a row that may be no better; 0 = any */
+    double chance;            /* the loss of guessing; 0 = by the model: ln(classes), ln(vocab) */
+    double smoothing;         /* weight of the past in the smooth loss; 0 = 0.9 */
+    int64_t resumed;          /* of a run that goes on, the last step that was made before:
+                                 weights are looked at after it */
+} peft_watch_opts;
+/* What was found.  Kinds: "nonfinite"; "diverged"; "spike"; "dead": the loss is flat, the
+ * gradient or the learning rate zero, or weights (LoRA's B) stay as they were; "chance": no
+ * better than guessing; "overfitting": the training loss falls and that of the evaluation
+ * rises; "worse": an evaluation is worse than before the training. */
+typedef struct peft_notice {
+    size_t size;
+    const char *kind;         /* static */
+    int64_t step, since;      /* when it was found; where it began */
+    char what[200], advice[200];
+} peft_notice;
+typedef struct peft_watched {
+    size_t size;
+    double smooth;            /* training loss: exponential mean, corrected for its start */
+    int64_t steps, evaluations; /* that it was told */
+    int64_t best_step;        /* of the best evaluation after step 0; -1 = there is none */
+    double best;              /* its value of the metric */
+    double best_loss;
+    double first_loss;        /* of the evaluation at step 0; NaN = there was none */
+    int32_t improved;         /* 1 = the last evaluation is the best: peft_trainer_keep now */
+    int32_t waited;           /* evaluations since the best one */
+    int32_t stop;             /* 1 = patience has ended */
+    int32_t n_notices;
+} peft_watched;
+/* Looks at a run while it is made: told of every step and evaluation, it says what goes
+ * wrong, at most once of each kind (of spikes: once in 20 steps), and when to stop.  The same
+ * steps give the same notices, so that a run that is resumed can tell those it made before. */
+PEFT_API int32_t peft_watch_new(const peft_watch_opts *opts, peft_watch **out);
+PEFT_API void peft_watch_free(peft_watch *watch);
+PEFT_API int32_t peft_watch_step(peft_watch *watch, const peft_step *step);
+/* After `step` steps; 0 = before the training.  PEFT_ENOTFOUND when there is no such metric. */
+PEFT_API int32_t peft_watch_eval(peft_watch *watch, int64_t step, const peft_evaluation *e);
+PEFT_API int32_t peft_watch_info(const peft_watch *watch, peft_watched *out);
+/* Notice i, from 0; PEFT_EEND after the last. */
+PEFT_API int32_t peft_watch_notice(const peft_watch *watch, int32_t i, peft_notice *out);
+/* 1 = a smaller value of that metric is better. */
+PEFT_API int32_t peft_metric_falls(const char *metric);
 /* ------------------------------------------------------ systems, side by side */
 
 typedef struct peft_board peft_board;

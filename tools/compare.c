@@ -445,7 +445,7 @@ static int write_rows(struct contest *c)
 int run_comparison(const struct args *args)
 {
     static struct contest c;
-    peft_dataset_opts data = dataset_options(args);
+    peft_dataset_opts data = data_opts(args);
     peft_board_opts o = {.size = sizeof o, .data = &data, .shots = args->shots,
                          .question = args->question, .generate = args->generate,
                          .max_tokens = args->max_tokens, .batch = args->batch,
