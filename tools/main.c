@@ -166,15 +166,10 @@ static const struct command commands[] = {
      "  peft train folder --data text.jsonl --method none --unfreeze '*.29.*' --out run\n"
      "  peft train model.gguf --data chats.jsonl --out run --resume\n",
      OPERAND_NEEDED,
-<<<<<<< HEAD
-     {data_options, train_options, run_options, model_options, common_options}, run_train, NULL},
-    {"eval", "Measures a model on a data set, or several side by side.",
-     "peft eval MODEL --data FILE [--with NAME=PATH ...] [options]",
-=======
      {data_options, train_options, before_options, run_options, model_options, common_options},
      run_train, NULL},
-    {"eval", "Measures a model on a data set.", "peft eval MODEL --data FILE [options]",
->>>>>>> main
+    {"eval", "Measures a model on a data set, or several side by side.",
+     "peft eval MODEL --data FILE [--with NAME=PATH ...] [options]",
      "  peft eval model.gguf --data test.jsonl\n"
      "  peft eval model.gguf --data test.jsonl --adapter run --json\n"
      "  peft eval model.gguf --data test.jsonl --with law=run1 --with cook=run2 --generate\n"
