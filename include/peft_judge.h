@@ -177,6 +177,13 @@ typedef struct peft_scores {
 PEFT_API int32_t peft_score_texts(const char *const *said, const char *const *wanted, int64_t n,
                                   const peft_score_opts *opts, peft_scores *out);
 
+/* The expected calibration error (Guo et al. 2017) of n classifications: confidence[i], the
+ * probability of the class that was chosen, and whether it was right, in `bins` (0 = 15) of
+ * equal width, (k / bins, (k + 1) / bins]: the mean over rows of |share right - mean
+ * confidence| of their bin.  Negative on a wrong argument. */
+PEFT_API double peft_calibration_error(const double *confidence, const int32_t *right, int64_t n,
+                                       int32_t bins);
+
 /* ----------------------------------------------------------- runs, watched */
 
 typedef struct peft_watch peft_watch;

@@ -100,6 +100,10 @@ struct args {
     const char *ratio, *stratify, *group;
     const char *model;                   /* beside a data file as the operand */
     int32_t examples;
+    struct list others;                  /* peft eval: models beside it */
+    const char *shots;
+    int32_t few_shot, generate, samples;
+    double confidence;
 };
 
 enum option_kind {
@@ -222,6 +226,8 @@ int saving_error(int32_t code, const char *doing);
 int open_model(const struct args *args, peft_model **model, peft_info *info);
 /* The model at `path` instead. */
 int open_model_at(const struct args *args, const char *path, peft_model **model, peft_info *info);
+/* What a run with --method head, last or full has left. */
+bool is_model_folder(const char *path);
 int open_adapter(const struct args *args, peft_model *model, peft_info *info);
 peft_dataset_opts data_opts(const struct args *args);
 int open_data(const struct args *args, const peft_model *model, const char *path,
@@ -275,6 +281,9 @@ int run_doctor(const struct args *args);
 int run_inspect(const struct args *args);
 int run_train(const struct args *args);
 int run_eval(const struct args *args);
+/* Whether peft eval has several systems to measure, and that. */
+bool eval_compares(const struct args *args);
+int run_comparison(const struct args *args);
 int run_generate(const struct args *args);
 int run_chat(const struct args *args);
 int run_convert(const struct args *args);
