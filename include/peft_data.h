@@ -32,6 +32,159 @@ typedef struct peft_source_opts {
     void *ctx;
 } peft_source_opts;
 
+/* ------------------------------------------------------------ labels by hand
+ * A session of labelling the rows of a file.  What is decided is the output file itself, JSONL
+ * of the rows with their label, which after each decision is replaced as a whole: a process that
+ * dies loses nothing, and a session that is opened again goes on.  Rows are the same by their
+ * texts.  All rows are held in memory: see `limit` of the source. */
+
+typedef struct peft_labeller peft_labeller;
+typedef struct peft_label_opts {
+    size_t size;
+    const char *labels;       /* those that may be given, "positive,negative"; NULL = those that
+                                 the rows have now */
+    const char *by;           /* who gives them, kept as member "labeller"; NULL = nobody */
+    const peft_source_opts *source;
+} peft_label_opts;
+/* PEFT_EARG without two labels, PEFT_ESTATE when `out` has a row that `path` has not. */
+PEFT_API int32_t peft_labeller_open(const char *path, const char *out,
+                                    const peft_label_opts *opts, peft_labeller **labeller);
+PEFT_API void peft_labeller_free(peft_labeller *labeller);
+/* The i-th label, or NULL. */
+PEFT_API const char *peft_labeller_label(const peft_labeller *labeller, int32_t i);
+typedef struct peft_label_row {
+    size_t size;
+    int64_t row, line;        /* from 0; in its file, from 1 */
+    const char *text;         /* valid until the next call */
+    const char *given;        /* the label that it has in the file; NULL = none */
+    const char *likely;       /* the one in its member "likely", see peft_data_faults; or NULL */
+    int64_t labelled, skipped, rows;
+} peft_label_row;
+/* The row to label now: the first that has no decision.  PEFT_EEND when all have one; the
+ * counts are there all the same. */
+PEFT_API int32_t peft_labeller_row(peft_labeller *labeller, peft_label_row *out);
+/* Decides on it.  PEFT_EARG for a label that may not be given. */
+PEFT_API int32_t peft_labeller_give(peft_labeller *labeller, const char *label);
+/* Leaves it for the next session. */
+PEFT_API int32_t peft_labeller_skip(peft_labeller *labeller);
+/* Takes back the last decision, or skip, of this session or of an earlier one: its row is the
+ * one to label again.  PEFT_EEND when there is none. */
+PEFT_API int32_t peft_labeller_undo(peft_labeller *labeller);
+
+/* ------------------------------------------------- agreement of labellers */
+
+enum { PEFT_LABELLERS = 16 };
+/* Two of them, on the rows that both labelled. */
+typedef struct peft_agree_pair {
+    size_t size;
+    int32_t a, b;             /* files, from 0 */
+    int64_t rows;
+    double agreement;         /* share of rows with the same label */
+    double kappa;             /* Cohen's (1960): as scikit-learn's cohen_kappa_score; NaN where
+                                 chance alone agrees always */
+    int32_t n_labels;
+    const char *const *labels; /* sorted */
+    const int64_t *confusion; /* [n_labels, n_labels], rows: a's labels */
+} peft_agree_pair;
+/* A row on which they differ. */
+typedef struct peft_agree_row {
+    size_t size;
+    int64_t line;             /* in the first file that has it */
+    const char *text;
+    int32_t n;                /* files */
+    const char *const *labels; /* [n]; NULL = this one has none */
+    const char *majority;     /* NULL = a tie */
+} peft_agree_row;
+typedef struct peft_agree_opts {
+    size_t size;
+    const char *out;          /* JSONL of the rows with the label that most gave, and the share
+                                 who did as member "agreement"; rows with a tie are left out.
+                                 NULL = none */
+    int32_t least;            /* labels that a row of `out` must have; 0 = 2 */
+    const peft_source_opts *source;
+    /* Called for each pair, then for each row on which they differ; non-zero ends with
+     * PEFT_ECANCELLED. */
+    int32_t (*on_pair)(void *ctx, const peft_agree_pair *pair);
+    int32_t (*on_row)(void *ctx, const peft_agree_row *row);
+    void *ctx;
+} peft_agree_opts;
+typedef struct peft_agreement {
+    size_t size;
+    int64_t rows;             /* with a label by anyone */
+    int64_t shared;           /* by two or more, */
+    int64_t all;              /* and by all */
+    int64_t same;             /* of the shared ones, where all who labelled agree */
+    int64_t ties;             /* of them, without a majority */
+    int64_t written;
+    int32_t labels;
+    double percent;           /* mean over pairs of labels of the rows that all labelled: share
+                                 of them that are the same */
+    double fleiss;            /* Fleiss' kappa (1971) of these rows, as statsmodels'
+                                 fleiss_kappa; NaN as above, or without such rows */
+} peft_agreement;
+/* Compares the labels that 2 to PEFT_LABELLERS files give the same rows.  Rows are the same by
+ * their texts, in any order; of equal ones the first meets the first.  PEFT_EDATA when no row
+ * was labelled twice. */
+PEFT_API int32_t peft_data_agree(const char *const *paths, int32_t n, const peft_agree_opts *opts,
+                                 peft_agreement *out);
+
+/* -------------------------------------------------- suspected label errors */
+
+typedef struct peft_label_check {
+    int32_t likely;           /* the class that it rather is; the given one if none is likelier */
+    int32_t flagged;          /* 1 = a suspect */
+    float confidence;         /* probability of the given label */
+    float margin;             /* (it - the largest other one + 1) / 2 */
+} peft_label_check;
+/* Confident learning (Northcutt et al. 2021): what probabilities [n, labels], of models that
+ * have not seen the row, say of the labels that were given.  A row is flagged when it counts off
+ * the diagonal of the confident joint, as by cleanlab's filter "confident_learning".  order [n],
+ * or NULL: rows by suspicion, those that are flagged first, then by `rank`: "confidence" (NULL)
+ * or "margin". */
+PEFT_API int32_t peft_label_faults(const float *probabilities, const int32_t *given, int64_t n,
+                                   int32_t labels, const char *rank, peft_label_check *out,
+                                   int64_t *order);
+
+typedef struct peft_fault {
+    size_t size;
+    int64_t rank;             /* from 1 */
+    int64_t line;
+    const char *text, *given, *likely;
+    double confidence, likely_confidence, margin;
+    int32_t flagged;
+} peft_fault;
+typedef struct peft_faults_opts {
+    size_t size;
+    int32_t folds;            /* 0 = 5 */
+    const char *rank;         /* as above */
+    double l2;                /* of the heads; 0 = the one that makes held out labels likeliest */
+    uint64_t seed;            /* of the parts */
+    const char *pool;         /* as in peft_embed_opts, as are */
+    int32_t max_len, batch;
+    const char *out;          /* JSONL of the suspects, the worst first, with members "likely",
+                                 "confidence", "margin", "line"; or NULL */
+    const char *clean;        /* the other rows, in the order of the file; or NULL */
+    const peft_source_opts *source; /* its progress is called with rows done, of all */
+    /* Called for each row, the worst first; non-zero ends the calls. */
+    int32_t (*on_fault)(void *ctx, const peft_fault *fault);
+    void *ctx;
+} peft_faults_opts;
+typedef struct peft_faults {
+    size_t size;
+    int64_t rows, unlabelled; /* rows with a label; without one, which are left out */
+    int64_t flagged;
+    int32_t labels;
+    double accuracy;          /* of the heads, on rows they have not seen, by the given labels */
+    double l2;
+} peft_faults;
+/* Suspected label errors in a file of rows with one label each.  The model runs once over every
+ * row, frozen; heads are fitted to its outputs (peft_embed_text, peft_embed_image) without a
+ * part of the rows, for each part in turn, and what they say of it goes through
+ * peft_label_faults.  Any encoder or decoder; adapters that are enabled take part.  Memory: the
+ * file, and 4 bytes for each row and column of an output.  PEFT_EDATA with fewer than two
+ * labels, or fewer rows than twice the parts. */
+PEFT_API int32_t peft_data_faults(const char *path, peft_model *model,
+                                  const peft_faults_opts *opts, peft_faults *out);
 /* ------------------------------------------------------------------ split */
 
 enum { PEFT_TRAIN = 0, PEFT_VALID = 1, PEFT_TEST = 2, PEFT_SIDES = 3 };
@@ -106,20 +259,23 @@ typedef struct peft_inspect_opts {
 /* Looks at all rows of a file or folder and changes nothing.  A broken row is counted and
  * the next one read; PEFT_EDATA when there is no row at all.  Tables, of which those
  * without a row are left out:
- *   summary    facts: file, bytes, rows, schema, why, broken, empty, duplicates (of texts and
- *              label; an estimate beyond three million different rows: duplicates_exact is 0),
- *              mixed_scripts, label_kind, ...
+ *   summary    facts: file, rows, schema, why, broken, empty, duplicates (of texts and label;
+ *              an estimate beyond three million different rows: duplicates_exact is 0),
+ *              mixed_scripts (another one has a tenth of the letters or more), tokens, longer
+ *              (than max_len), label_kind ("none", "classes", "numbers", "names and numbers"),
+ *              label_column, labelled, labels, label_mean, label_least, label_most
  *   notes      level ("warning", "note"), text: what to look at before training
- *   schemas    schema, columns, rows, first_line: what kinds of rows there are
- *   columns    column, kind, filled (share of rows), texts, numbers, lists, others, empty, mean,
- *              least, most
- *   tokens, characters, words   histograms; their facts are in
+ *   schemas    schema, rows, first_line, why: what kinds of rows there are
+ *   columns    column, kind, filled (share of rows), texts, numbers, lists, others, blank (texts
+ *              and lists), mean_bytes (of texts), least, most (of numbers); the first 256
  *   lengths    of, mean, median, p95, least, most, longest_line
- *   labels     label, rows, share: the most frequent first
+ *   tokens, words, characters    histograms; tokens as training has them, of conversations
+ *              with the model's template, of other rows the sum of their texts
+ *   labels     label, rows, share: the most frequent first, at most 1000
  *   scripts    script, rows, share: writing systems, the first guess at languages
  *   broken     line, reason
- *   examples   line, label, text: some rows, drawn with the seed
- * Memory: some 100 MB at most, whatever the file's size. */
+ *   examples   line, label, text: five rows, drawn with the seed
+ * Memory: 120 MB at most, whatever the file's size. */
 PEFT_API int32_t peft_data_inspect(const char *path, const peft_inspect_opts *opts,
                                    peft_tables **out);
 

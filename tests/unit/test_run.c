@@ -61,7 +61,8 @@ static double loss_of(peft_model *m, const peft_dataset *d)
 static void test_mix(void)
 {
     peft_model *m = load(base), *n = load(base);
-    peft_dataset *d = data(m, rows_file()), *old = data(m, rows_file()), *far = data(n, rows_file());
+    peft_dataset *d = data(m, rows_file()), *old = data(m, rows_file());
+    peft_dataset *far = data(n, rows_file());
     peft_dataset *all = NULL, *again = NULL, *half = NULL, *never = NULL;
     peft_dataset_stats s = { .size = sizeof(s) };
     peft_row r = { .size = sizeof(r) }, q = r;
