@@ -1,6 +1,7 @@
 /* The kit as one unit.  To build without make: compile this file with -Ilib -Iinclude and link
  * it with the library as lib/all.c makes it, as one program or one shared library. */
 
+#include "prep/boilerplate.c"
 #include "prep/fields.c"
 #include "prep/files.c"
 #include "prep/flow.c"
@@ -8,11 +9,15 @@
 #include "prep/inspect_row.c"
 #include "prep/inspect_tables.c"
 #include "prep/keys.c"
+#include "prep/markup.c"
+#include "prep/normalize.c"
+#include "prep/report.c"
 #include "prep/script.c"
 #include "prep/sketch.c"
 #include "prep/split.c"
 #include "prep/tables.c"
 #include "prep/tally.c"
+#include "prep/tidy.c"
 #include "judge/bootstrap.c"
 #include "judge/check.c"
 #include "judge/cost.c"

@@ -94,6 +94,8 @@ struct args {
     const char *ratio, *stratify, *group;
     const char *model;                   /* beside a data file as the operand */
     int32_t examples;
+    const char *form, *rules;            /* data normalize, data clean */
+    double repeated;
 };
 
 enum option_kind {
@@ -284,5 +286,6 @@ int run_adapter_check(const struct args *args);
 int run_adapter_convert(const struct args *args);
 int run_data_split(const struct args *args);
 int run_data_inspect(const struct args *args);
+int run_data_normalize(const struct args *args);
 
 #endif
