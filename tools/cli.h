@@ -104,6 +104,8 @@ struct args {
     const char *shots;
     int32_t few_shot, generate, samples;
     double confidence;
+    const char *form, *rules;            /* data normalize, data clean */
+    double repeated;
 };
 
 enum option_kind {
@@ -302,5 +304,6 @@ int run_adapter_convert(const struct args *args);
 int run_data_split(const struct args *args);
 int run_data_inspect(const struct args *args);
 int run_data_report(const struct args *args);
+int run_data_normalize(const struct args *args);
 
 #endif
