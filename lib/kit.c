@@ -1,6 +1,9 @@
 /* The kit as one unit.  To build without make: compile this file with -Ilib -Iinclude and link
  * it with the library as lib/all.c makes it, as one program or one shared library. */
 
+#include "prep/agree.c"
+#include "prep/confident.c"
+#include "prep/faults.c"
 #include "prep/fields.c"
 #include "prep/files.c"
 #include "prep/flow.c"
@@ -8,6 +11,9 @@
 #include "prep/inspect_row.c"
 #include "prep/inspect_tables.c"
 #include "prep/keys.c"
+#include "prep/labeller.c"
+#include "prep/labels.c"
+#include "prep/logistic.c"
 #include "prep/script.c"
 #include "prep/sketch.c"
 #include "prep/split.c"

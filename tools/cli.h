@@ -92,6 +92,10 @@ struct args {
     int32_t markdown, no_special, plain, tensors, memory;
     int32_t roofline, length, paced;
     const char *ratio, *stratify, *group;
+    struct list files;                   /* operands of a command that takes several */
+    const char *labels, *by, *rank_by, *clean;
+    int32_t folds, blind, least;
+    double share;
     const char *model;                   /* beside a data file as the operand */
     int32_t examples;
 };
@@ -116,7 +120,7 @@ struct option {
     double low, high;
 };
 
-enum { OPERAND_NONE, OPERAND_NEEDED, OPERAND_OPTIONAL, OPERAND_TWO };
+enum { OPERAND_NONE, OPERAND_NEEDED, OPERAND_OPTIONAL, OPERAND_TWO, OPERAND_SEVERAL };
 
 struct command {
     const char *name, *summary, *usage, *examples;
@@ -283,6 +287,9 @@ int run_embed(const struct args *args);
 int run_adapter_check(const struct args *args);
 int run_adapter_convert(const struct args *args);
 int run_data_split(const struct args *args);
+int run_data_label(const struct args *args);
+int run_data_agree(const struct args *args);
+int run_data_faults(const struct args *args);
 int run_data_inspect(const struct args *args);
 
 #endif
