@@ -126,15 +126,14 @@ vpath test_%.c $(wildcard tests/*)
 # worth many instructions, and plain C is for processors that are rare by now.
 LEVEL = $(LEVEL_$(lastword $(subst _, ,$*)))
 WHOLE := $(call accepts,-fno-ipa-cp-clone --param vect-epilogues-nomask=0 --param max-completely-peel-times=4)
-HOT = $(addprefix base/,buf json map rng sha256) $(addprefix text/,added bpe normal pre split \
-    unicode unigram wordpiece words)
+HOT = $(addprefix base/,buf json map rng sha256) $(addprefix text/,bpe pre unigram wordpiece)
 HOT_release := -O2 $(call accepts,-fno-align-functions -fno-align-jumps -fno-align-labels)
 $(HOT:%=$(B)/%.o): EXTRA = $(HOT_$(MODE))
 FAST = -O2 -ftree-vectorize $(WHOLE)
-$(B)/kernel/level_%.o $(B)/kernel/tile_%.o: FAST = -O3 $(WHOLE)
-$(B)/kernel/quant_avx%.o $(B)/kernel/tile_c.o $(B)/kernel/tile_pair_c.o: FAST = -O2
+$(B)/kernel/tile_%.o: FAST = -O3 $(WHOLE)
+$(B)/kernel/quant_avx%.o: FAST = -O2
 $(B)/kernel/quant_neon.o: FAST = -O3 $(WHOLE)
-$(patsubst %,$(B)/kernel/%.o,level_c quant_c quant blas cayley): FAST = $(OPT_$(MODE))
+$(patsubst %,$(B)/kernel/%.o,level_c quant_c tile_c tile_pair_c quant blas cayley): FAST = $(OPT_$(MODE))
 $(B)/kernel/%.o: EXTRA = $(FAST) $(LEVEL)
 $(B)/kernel/tile_%.o: EXTRA = $(FAST) $(LEVEL) -ffp-contract=fast
 $(B)/kernel/level_%.o: EXTRA = $(FAST) $(LEVEL) -ffp-contract=fast -fno-math-errno \

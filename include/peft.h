@@ -754,6 +754,9 @@ typedef struct peft_dataset_opts {
                                  table */
     int64_t chunk;            /* of plain texts: bytes of a row at most, cut at ends of paragraphs;
                                  0 = a paragraph a row, of a folder a file a row */
+    const char *text;         /* rows in memory, JSONL, CSV, TSV or a JSON array, in place of a
+                                 file; `path` is their name and says by its ending which */
+    size_t text_n;            /* bytes of it */
 } peft_dataset_opts;
 /* Reads JSONL or CSV (by its ending): messages, prompt/completion,
  * instruction/input/output, text, text/label, text/labels (several), tokens/tags

@@ -261,20 +261,23 @@ typedef struct peft_inspect_opts {
 /* Looks at all rows of a file or folder and changes nothing.  A broken row is counted and
  * the next one read; PEFT_EDATA when there is no row at all.  Tables, of which those
  * without a row are left out:
- *   summary    facts: file, bytes, rows, schema, why, broken, empty, duplicates (of texts and
- *              label; an estimate beyond three million different rows: duplicates_exact is 0),
- *              mixed_scripts, label_kind, ...
+ *   summary    facts: file, rows, schema, why, broken, empty, duplicates (of texts and label;
+ *              an estimate beyond three million different rows: duplicates_exact is 0),
+ *              mixed_scripts (another one has a tenth of the letters or more), tokens, longer
+ *              (than max_len), label_kind ("none", "classes", "numbers", "names and numbers"),
+ *              label_column, labelled, labels, label_mean, label_least, label_most
  *   notes      level ("warning", "note"), text: what to look at before training
- *   schemas    schema, columns, rows, first_line: what kinds of rows there are
- *   columns    column, kind, filled (share of rows), texts, numbers, lists, others, empty, mean,
- *              least, most
- *   tokens, characters, words   histograms; their facts are in
+ *   schemas    schema, rows, first_line, why: what kinds of rows there are
+ *   columns    column, kind, filled (share of rows), texts, numbers, lists, others, blank (texts
+ *              and lists), mean_bytes (of texts), least, most (of numbers); the first 256
  *   lengths    of, mean, median, p95, least, most, longest_line
- *   labels     label, rows, share: the most frequent first
+ *   tokens, words, characters    histograms; tokens as training has them, of conversations
+ *              with the model's template, of other rows the sum of their texts
+ *   labels     label, rows, share: the most frequent first, at most 1000
  *   scripts    script, rows, share: writing systems, the first guess at languages
  *   broken     line, reason
- *   examples   line, label, text: some rows, drawn with the seed
- * Memory: some 100 MB at most, whatever the file's size. */
+ *   examples   line, label, text: five rows, drawn with the seed
+ * Memory: 120 MB at most, whatever the file's size. */
 PEFT_API int32_t peft_data_inspect(const char *path, const peft_inspect_opts *opts,
                                    peft_tables **out);
 

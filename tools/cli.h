@@ -59,7 +59,7 @@ struct args {
     int32_t any_base;
     const char *init_model;
     struct list freeze, unfreeze;
-    int32_t rank, rslora, to_float;
+    int32_t rank, last, rslora, to_float;
     double alpha, dropout, lr_ratio, rho;
 
     const char *optimizer, *optim_states, *schedule, *no_decay, *recompute;
@@ -70,6 +70,8 @@ struct args {
     int64_t memory_limit;
     uint64_t seed;
 
+    const char *keep, *metric, *stop_on;
+    int32_t patience;
     const char *out, *sample_file;
     int32_t checkpoint_every, eval_every, resume, overwrite, sample_tokens;
 
@@ -91,6 +93,8 @@ struct args {
     double limit_diff;
     int32_t markdown, no_special, plain, tensors, memory;
     int32_t roofline, length, paced;
+    int32_t auto_on, allow_leak, show_row;
+    const char *price;
     const char *ratio, *stratify, *group;
     struct list files;                   /* operands of a command that takes several */
     const char *labels, *by, *rank_by, *clean;
@@ -135,6 +139,7 @@ extern const struct command data_commands[];
 extern const struct option source_options[];
 
 extern const struct option prompts_options[];
+extern const struct option before_options[], plan_options[];
 extern const struct option common_options[], model_options[], data_options[], adapter_options[],
     train_options[], generate_options[];
 
@@ -220,6 +225,7 @@ int open_model(const struct args *args, peft_model **model, peft_info *info);
 /* The model at `path` instead. */
 int open_model_at(const struct args *args, const char *path, peft_model **model, peft_info *info);
 int open_adapter(const struct args *args, peft_model *model, peft_info *info);
+peft_dataset_opts data_opts(const struct args *args);
 int open_data(const struct args *args, const peft_model *model, const char *path,
               peft_dataset **data);
 /* Warnings of the library wait until the first line is on screen. */
@@ -291,5 +297,6 @@ int run_data_label(const struct args *args);
 int run_data_agree(const struct args *args);
 int run_data_faults(const struct args *args);
 int run_data_inspect(const struct args *args);
+int run_data_report(const struct args *args);
 
 #endif

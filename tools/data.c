@@ -11,7 +11,6 @@ static const struct option inspect_options[] = {
     {"model", OPT_TEXT, "MODEL", "whose tokens are counted", AT(model), 0, 0},
     {"max-len", OPT_INT, "N", "tokens that an example may have; those beyond are counted",
      AT(max_len), 1, BIG},
-    {"limit", OPT_INT, "N", "read only the first N rows", AT(limit), 1, BIG},
     {"examples", OPT_INT, "N", "broken rows that are shown (default 10)", AT(examples), 1, 100000},
     {"seed", OPT_SEED, "N", "of the rows that are shown (default 0)", AT(seed), 0, 0},
     {0}};
@@ -23,6 +22,12 @@ const struct option source_options[] = {
      0},
     {"limit", OPT_INT, "N", "read only the first N rows", AT(limit), 1, 2147483647},
     {"threads", OPT_INT, "N", "worker threads (default: one per usable core)", AT(threads), 1, 32},
+    {0}};
+static const struct option report_options[] = {
+    {"out", OPT_TEXT, "FILE", "the page: report.html", AT(out), 0, 0},
+    {"eval", OPT_TEXT, "FILE", "rows to be judged by: looked at too, and what leaks into them",
+     AT(eval), 0, 0},
+    {"overwrite", OPT_FLAG, NULL, "replace a file that is no page", AT(overwrite), 0, 0},
     {0}};
 static const struct option split_options[] = {
     {"out", OPT_TEXT, "DIR|PREFIX", "where train.jsonl, valid.jsonl and test.jsonl go; a\n"
@@ -76,8 +81,15 @@ const struct command data_commands[] = {
      "  peft data inspect chats.jsonl\n"
      "  peft data inspect reviews.csv --model model.gguf --max-len 512\n"
      "  peft data inspect reviews.csv --json | jq .labels\n",
-     OPERAND_NEEDED, {inspect_options, model_options, common_options}, run_data_inspect,
+     OPERAND_NEEDED, {inspect_options, source_options, common_options}, run_data_inspect,
      "data file"},
+    {"data report", "Puts all that is known of a data file on one page.",
+     "peft data report FILE --out report.html [--model MODEL] [--eval FILE] [options]",
+     "  peft data report reviews.csv --out report.html\n"
+     "  peft data report train.jsonl --eval test.jsonl --model MiniLM --out report.html\n"
+     "  peft data report reviews.csv --json | jq .inspect.labels\n",
+     OPERAND_NEEDED, {report_options, inspect_options, source_options, common_options},
+     run_data_report, "data file"},
     {"data split", "Deals rows out to training, validation and test.",
      "peft data split FILE --out DIR|PREFIX [options]",
      "  peft data split reviews.csv --out data --stratify label\n"

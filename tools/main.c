@@ -12,6 +12,14 @@ static const struct option run_options[] = {
     {"out", OPT_TEXT, "DIR", "adapter or model, metrics.jsonl, report.html", AT(out), 0, 0},
     {"eval-every", OPT_INT, "N", "steps between evaluations (default: an epoch)", AT(eval_every),
      1, 2147483647},
+    {"patience", OPT_INT, "N", "end after N evaluations that are no better than the best",
+     AT(patience), 1, 2147483647},
+    {"metric", OPT_TEXT, "NAME", "that tells which is best: loss (default), accuracy, f1 ...",
+     AT(metric), 0, 0},
+    {"keep", OPT_TEXT, "WHICH", "weights that are the result: best (default with --eval), last",
+     AT(keep), 0, 0},
+    {"stop-on", OPT_TEXT, "LIST", "end when it is found: diverged, dead, overfitting, spike,\n"
+     "                         chance, worse, any (default: only told)", AT(stop_on), 0, 0},
     {"checkpoint-every", OPT_INT, "N", "steps between checkpoints (default: none)",
      AT(checkpoint_every), 1, 2147483647},
     {"resume", OPT_FLAG, NULL, "go on from the newest checkpoint in --out", AT(resume), 0, 0},
@@ -134,11 +142,13 @@ static const struct command commands[] = {
      "  peft train model.gguf --data chats.jsonl --out run\n"
      "  peft train model.gguf --data chats.jsonl --eval 0.1 --epochs 3 --rank 8 --out run\n"
      "  peft train encoder --data reviews.csv --method head --epochs 5 --out run\n"
+     "  peft train encoder --data reviews.csv --eval 0.2 --epochs 20 --patience 3 --out run\n"
      "  peft train vit --data pictures/train --eval pictures/test --augment flip --out run\n"
      "  peft train folder --data text.jsonl --method none --unfreeze '*.29.*' --out run\n"
      "  peft train model.gguf --data chats.jsonl --out run --resume\n",
      OPERAND_NEEDED,
-     {data_options, train_options, run_options, model_options, common_options}, run_train, NULL},
+     {data_options, train_options, before_options, run_options, model_options, common_options},
+     run_train, NULL},
     {"eval", "Measures a model on a data set.", "peft eval MODEL --data FILE [options]",
      "  peft eval model.gguf --data test.jsonl\n"
      "  peft eval model.gguf --data test.jsonl --adapter run --json\n",
@@ -219,8 +229,11 @@ static const struct command commands[] = {
     {"plan", "Tells the memory and time that a training would take.",
      "peft plan MODEL --data FILE [options of train]",
      "  peft plan model.gguf --data chats.jsonl --batch 8 --max-len 512\n"
+     "  peft plan model.gguf --data chats.jsonl --epochs 3 --price 0.5/M --show-row 12\n"
      "  peft plan folder --data chats.jsonl --method full --json\n",
-     OPERAND_NEEDED, {data_options, train_options, model_options, common_options}, run_plan, NULL},
+     OPERAND_NEEDED,
+     {data_options, train_options, before_options, plan_options, model_options, common_options},
+     run_plan, NULL},
     {"bench", "Measures training steps against the machine's own limits.",
      "peft bench MODEL [--roofline] [options of train]",
      "  peft bench model.gguf --batch 4 --length 256 --steps 5\n"

@@ -95,15 +95,20 @@ int open_adapter(const struct args *args, peft_model *model, peft_info *info)
     return rc ? library_error(rc, "cannot load the adapter") : 0;
 }
 
+peft_dataset_opts data_opts(const struct args *args)
+{
+    return (peft_dataset_opts){.size = sizeof(peft_dataset_opts), .max_len = args->max_len,
+                               .train_on_prompt = args->train_on_prompt,
+                               .system = args->system, .limit = args->limit,
+                               .any_path = args->any_path, .prefix = args->prefix,
+                               .columns = args->columns, .table = args->table,
+                               .chunk = args->chunk};
+}
+
 int open_data(const struct args *args, const peft_model *model, const char *path,
               peft_dataset **data)
 {
-    peft_dataset_opts opts = {.size = sizeof opts, .max_len = args->max_len,
-                              .train_on_prompt = args->train_on_prompt,
-                              .system = args->system, .limit = args->limit,
-                              .any_path = args->any_path, .prefix = args->prefix,
-                              .columns = args->columns, .table = args->table,
-                              .chunk = args->chunk};
+    peft_dataset_opts opts = data_opts(args);
     int32_t rc = peft_dataset_load(model, path, &opts, data);
     return rc ? library_error(rc, "cannot use the data") : 0;
 }

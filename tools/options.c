@@ -72,7 +72,8 @@ const struct option prompts_options[] = {
 const struct option train_options[] = {
     {"eval", OPT_TEXT, "FILE|RATIO", "evaluation data, or the share to set aside", AT(eval), 0, 0},
     {"method", OPT_TEXT, "NAME", "lora (default), dora ... (peft list methods), full, head,\n"
-     "                         bitfit (biases), none", AT(method), 0, 0},
+     "                         last (layers), bitfit (biases), none", AT(method), 0, 0},
+    {"last", OPT_INT, "N", "layers that --method last trains (default 2)", AT(last), 1, 4096},
     {"freeze", OPT_LIST, "A-B", "layers that do not train; from the end: -2:-1", AT(freeze), 0, 0},
     {"unfreeze", OPT_LIST, "GLOB", "tensors that train in any case", AT(unfreeze), 0, 0},
     {"to-float", OPT_FLAG, NULL, "turn quantised tensors that train into float32", AT(to_float),
@@ -139,6 +140,17 @@ const struct option train_options[] = {
     {"memory", OPT_SIZE, "SIZE", "resident memory that is never exceeded, 600M or 1.5G: the\n"
      "                         fastest way that fits is chosen", AT(memory_limit), 0, 0},
     {0}};
+
+const struct option before_options[] = {
+    {"auto", OPT_SWITCH, NULL, "choose what is not given: method, rank, batch, lr, epochs\n"
+     "                         (default: where none of them is given)", AT(auto_on), 0, 0},
+    {"allow-leak", OPT_FLAG, NULL, "go on though evaluation rows are training rows too",
+     AT(allow_leak), 0, 0},
+    {"show-row", OPT_INT, "N", "show row N with the trained tokens marked", AT(show_row), 1, BIG},
+    {0}};
+
+const struct option plan_options[] = {
+    {"price", OPT_TEXT, "PRICE", "of tokens or time: 0.5/M, 2e-6, 1.20/h", AT(price), 0, 0}, {0}};
 
 const struct option generate_options[] = {
     {"system", OPT_TEXT, "TEXT", "system message", AT(system), 0, 0},

@@ -319,16 +319,33 @@ static void html_notes(FILE *to, const peft_table *t)
     fputs("</ul>", to);
 }
 
+/* Its bars have one width, but for the last, which ends where the data does. */
+static void html_histogram(FILE *to, const peft_table *t)
+{
+    int64_t *count = grow(NULL, (size_t)t->n_rows * sizeof *count);
+    for (int64_t i = 0; i < t->n_rows; i++)
+        count[i] = (int64_t)number_at(t, i, "rows");
+    double from = number_at(t, 0, "from");
+    double width = t->n_rows > 1 ? number_at(t, 1, "from") - from :
+                   number_at(t, 0, "to") - from + 1;
+    chart_bars(to, t->title, "", count, (int)t->n_rows, from, width);
+    free(count);
+}
+
 void table_html(FILE *to, const peft_table *t)
 {
     if (!t->n_rows)
         return;
+    if (t->kind == PEFT_TABLE_HISTOGRAM) {
+        html_histogram(to, t);
+        return;
+    }
     fputs("<figure><figcaption>", to);
     html_text(to, t->title);
     fputs("</figcaption><div class=\"wide\">", to);
     if (is_notes(t))
         html_notes(to, t);
-    else if (t->kind == PEFT_TABLE_BARS || t->kind == PEFT_TABLE_HISTOGRAM)
+    else if (t->kind == PEFT_TABLE_BARS)
         html_bars(to, t);
     else
         html_rows(to, t);

@@ -251,9 +251,10 @@ int data_load(struct host *h, const struct tokenizer *tok, const char *path,
 {
     int rc = load_rows(h, tok, path, o, out);
     if (!rc) (*out)->serial = next_serial();
-    if (rc || path_kind(h, path) != 1) return rc;
+    if (rc || (!o->source.text && path_kind(h, path) != 1)) return rc;
     snprintf((*out)->file, sizeof((*out)->file), "%s", path_base(path));
-    if ((rc = sha256_file(h, path, (*out)->hash)) != 0) {
+    if (o->source.text) sha256(o->source.text, o->source.text_n, (*out)->hash);
+    else if ((rc = sha256_file(h, path, (*out)->hash)) != 0) {
         data_free(*out);
         *out = NULL;
     }

@@ -13,8 +13,8 @@ struct row_source;
 /* `o` may be NULL. */
 int source_open(struct host *h, const char *path, const struct source_opts *o,
                 struct row_source **out);
-/* The next row as JSON text, which may yet turn out to be broken: 1 with a text
- * that is valid until the next call, 0 = end, < 0 failure, named by file, line
+/* The next row as JSON text on one line, which may yet turn out to be broken: 1
+ * with a text that is valid until the next call, 0 = end, < 0 failure, named by file, line
  * and column.  *line counts from 1: of a file its lines, else its rows. */
 int source_next_text(struct row_source *s, const char **text, int64_t *n, int64_t *line);
 /* The same as an object, which the caller frees. */

@@ -229,9 +229,8 @@ static int open_run(struct run *run)
 {
     struct flow *f = run->f;
     struct mem *mem = &f->host->mem;
-    const struct source_opts how = { .columns = f->source ? f->source->columns : NULL,
-                                     .table = f->source ? f->source->table : NULL };
-    int rc = source_open(f->host, f->path, &how, &run->source);
+    struct source_opts o = source_of(f->source);
+    int rc = source_open(f->host, f->path, &o, &run->source);
     if (rc >= 0) rc = os_mutex_new(f->host, &run->mutex);
     if (rc >= 0) rc = os_cond_new(f->host, &run->changed);
     if (rc < 0) return rc;

@@ -51,18 +51,22 @@ static int see_example(struct inspection *x, struct flow_row *r)
     return rc;
 }
 
-/* Keeps those of the first lines, with the reason but for the path that all have in common. */
+/* Keeps those of the first lines, without the path and line that the reason begins with. */
 static int see_broken(struct inspection *x, int64_t line, const char *why)
 {
-    int64_t at = MIN(x->broken++, x->o.examples);
-    size_t n = strlen(x->path);
+    char begin[32];
+    int64_t at = MIN(x->broken, x->o.examples);
+    size_t n = strlen(x->path), k = (size_t)snprintf(begin, sizeof begin, "line %lld: ",
+                                                     (long long)line);
     if (strncmp(why, x->path, n) == 0 && why[n] == ' ') why += n + 1;
+    if (strncmp(why, begin, k) == 0) why += k;
+    x->broken++;
     for (; at > 0 && x->broken_row[at - 1].line > line; at--)
         if (at < x->o.examples) x->broken_row[at] = x->broken_row[at - 1];
     if (at == x->o.examples) return PEFT_OK;
-    x->broken_row[at] = (struct broken_row){line, arena_strndup(&x->names, why,
-                                                                (int64_t)strlen(why))};
-    return x->broken_row[at].why ? PEFT_OK : PEFT_ENOMEM;
+    why = arena_strndup(&x->names, why, (int64_t)strlen(why));
+    x->broken_row[at] = (struct broken_row){line, why};
+    return why ? PEFT_OK : PEFT_ENOMEM;
 }
 
 static void see_number(struct inspection *x, double y)

@@ -467,11 +467,14 @@ class Model(_Handle):
 
     # ------------------------------------------------------- data, training
 
-    def dataset(self, path, **options):
-        """JSONL, CSV or a folder of pictures; options: max_len, system,
-        train_on_prompt, limit, any_path, prefix, columns, table, chunk."""
+    def dataset(self, path="rows.jsonl", rows=None, **options):
+        """JSONL, CSV or a folder of pictures, or `rows`: dictionaries; options: max_len,
+        system, train_on_prompt, limit, any_path, prefix, columns, table, chunk."""
         out = ctypes.c_void_p()
         opts = _options(_api.DatasetOpts, options)
+        if rows is not None:
+            text = "\n".join(json.dumps(row) for row in rows).encode()
+            opts.text, opts.text_n = ctypes.cast(text, ctypes.c_void_p), len(text)
         _check(lib.peft_dataset_load(self._c, _bytes(path), ctypes.byref(opts), ctypes.byref(out)))
         return Dataset(out, self)
 

@@ -1,0 +1,197 @@
+/* Classes of texts by models without a head for them, and without a model. */
+#include <math.h>
+#include <stdio.h>
+
+#include "judge/board.h"
+
+static int each_label(struct peft_board *j, const struct asks *a)
+{
+    for (int64_t i = 0; i < a->n; i++) {
+        int32_t label = a->v[i].kind == ASK_CLASS ? board_label(j, a->v[i].answer) : 0;
+        if (label < 0) return label;
+    }
+    return PEFT_OK;
+}
+
+/* The labels of the data and, if there is a file of them, of the examples. */
+static int find_labels(struct peft_board *j)
+{
+    enum { MOST = 200 };
+    int rc = board_rows(j);
+    if (!rc && j->shots_path) rc = board_shots(j);
+    if (!rc) rc = each_label(j, &j->rows);
+    if (!rc && j->shots_path) rc = each_label(j, &j->shots);
+    if (!rc && (j->n_labels < 2 || j->n_labels > MOST))
+        rc = fail(PEFT_EUNSUPPORTED, "the rows have %d labels, expected 2 to %d for a model without "
+                  "a head to choose from", j->n_labels, (int)MOST);
+    return rc;
+}
+
+/* Scores [labels] become probabilities, and the row's guess. */
+static int note_guess(struct peft_board *j, struct system *s, const struct ask *a, double *score)
+{
+    struct found *f = system_row(j, s, a->line);
+    double top = score[0], sum = 0;
+    if (!f) return PEFT_ENOMEM;
+    f->label = board_label(j, a->answer);
+    f->said = 0;
+    for (int32_t i = 1; i < j->n_labels; i++)
+        if (score[i] > score[f->said]) f->said = i;
+    top = score[f->said];
+    for (int32_t i = 0; i < j->n_labels; i++) sum += exp(score[i] - top);
+    f->confidence = 1 / sum;
+    f->loss = log(sum) + top - score[f->label];
+    f->terms = 1;
+    f->right = f->label == f->said;
+    return PEFT_OK;
+}
+
+/* --------------------------------------------------------------- likelihoods */
+
+/* One row's labels behind its prompt, all at once. */
+struct choice { struct ids all, lengths, from; double *score; };
+
+static int add_choice(struct peft_board *j, const peft_model *m, const struct ask *a,
+                      const char *label, int64_t room, struct choice *c, struct system *s)
+{
+    struct prompt p;
+    prompt_init(&p, &j->host.mem);
+    int rc = prompt_make(j, m, a, s->told.shots, label, room, &p);
+    if (!rc && p.ids.n > room)
+        rc = fail(PEFT_EDATA, "%s line %lld: %lld tokens, the model has room for %lld", j->path,
+                  (long long)a->line, (long long)p.ids.n, (long long)room);
+    for (int64_t i = 0; i < p.ids.n && !rc; i++) ids_push(&c->all, p.ids.v[i]);
+    ids_push(&c->lengths, (int32_t)p.ids.n);
+    ids_push(&c->from, (int32_t)MAX(p.answer_at, 1));
+    s->told.prompt_tokens += p.ids.n;
+    prompt_free(&p);
+    if (!rc) rc = MIN(ids_check(&c->all), ids_check(&c->lengths));
+    return rc ? rc : ids_check(&c->from);
+}
+
+static int choose_label(struct peft_board *j, struct system *s, peft_model *m, const struct ask *a,
+                        int64_t room, struct choice *c)
+{
+    c->all.n = c->lengths.n = c->from.n = 0;
+    int rc = PEFT_OK;
+    for (int32_t i = 0; i < j->n_labels && !rc; i++)
+        rc = add_choice(j, m, a, j->labels[i], room, c, s);
+    if (rc) return rc;
+    rc = peft_logprob(m, c->all.v, c->lengths.v, c->from.v, j->n_labels, c->score, NULL);
+    return rc ? kit_failed(rc) : note_guess(j, s, a, c->score);
+}
+
+int guess_by_likelihood(struct peft_board *j, struct system *s, peft_model *m)
+{
+    struct mem *mem = &j->host.mem;
+    peft_info info = { .size = sizeof(info) };
+    struct choice c = { .score = NULL };
+    struct ids *all[] = { &c.all, &c.lengths, &c.from };
+    int rc = peft_model_info(m, &info);
+    if (rc) return kit_failed(rc);
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) ids_init(all[i], mem);
+    rc = find_labels(j);
+    if (!rc && !(c.score = mem_array(mem, j->n_labels, sizeof(*c.score)))) rc = PEFT_ENOMEM;
+    for (int64_t i = 0; i < j->rows.n && !rc; i++) {
+        if (j->rows.v[i].kind == ASK_CLASS)
+            rc = choose_label(j, s, m, &j->rows.v[i], info.max_len, &c);
+        if (!rc) rc = board_progress(j, "asking for labels", i + 1, j->rows.n);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) ids_free(all[i]);
+    mem_free(mem, c.score);
+    s->known = 1u << KNOWN_CLASS;
+    snprintf(s->told.how, sizeof(s->told.how), "asked for the label, by the likelihood of each%s",
+             s->told.shots ? ", with examples" : "");
+    return rc;
+}
+
+/* -------------------------------------------------------- the nearest examples */
+
+static int embed(peft_model *m, const struct ask *a, int32_t dim, float *to)
+{
+    const char *text = a->messages[a->n - 1].content;
+    peft_embed_opts o = { .size = sizeof(o), .normalize = 1 };
+    (void)dim;
+    int32_t rc = peft_embed_text(m, &text, 1, &o, to);
+    return rc ? kit_failed(rc) : PEFT_OK;
+}
+
+static double dot_of(const float *a, const float *b, int32_t n)
+{
+    double sum = 0;
+    for (int32_t i = 0; i < n; i++) sum += (double)a[i] * (double)b[i];
+    return sum;
+}
+
+/* means [labels, dim]: of up to `shots` examples of each label, of length 1. */
+static int mean_examples(struct peft_board *j, struct system *s, peft_model *m, int32_t dim,
+                         float *means, float *x)
+{
+    int rc = PEFT_OK;
+    for (int32_t label = 0; label < j->n_labels && !rc; label++) {
+        float *mean = means + (int64_t)label * dim;
+        int32_t n = 0;
+        for (int64_t i = 0; i < j->shots.n && n < s->told.shots && !rc; i++) {
+            const struct ask *a = &j->shots.v[i];
+            if (a->kind != ASK_CLASS || strcmp(a->answer, j->labels[label]) != 0) continue;
+            rc = embed(m, a, dim, x);
+            for (int32_t k = 0; k < dim; k++) mean[k] += x[k];
+            n++;
+        }
+        double length = sqrt(dot_of(mean, mean, dim));
+        for (int32_t k = 0; k < dim && length > 0; k++) mean[k] = (float)((double)mean[k] / length);
+    }
+    return rc;
+}
+
+int guess_by_nearest(struct peft_board *j, struct system *s, peft_model *m)
+{
+    enum { SCALE = 20 };            /* of cosines, before the softmax */
+    struct mem *mem = &j->host.mem;
+    peft_info info = { .size = sizeof(info) };
+    if (!s->told.shots)
+        return fail(PEFT_EUNSUPPORTED, "the model has no head for classes, and no examples are "
+                    "given whose embeddings could stand for them");
+    int rc = peft_model_info(m, &info);
+    rc = rc ? kit_failed(rc) : find_labels(j);
+    if (rc) return rc;
+    int32_t dim = info.embed_dim ? info.embed_dim : info.dim;
+    float *means = mem_array(mem, (int64_t)j->n_labels + 1, dim * (int64_t)sizeof(*means));
+    double *score = mem_array(mem, j->n_labels, sizeof(*score));
+    if (!means || !score) rc = PEFT_ENOMEM;
+    float *x = rc ? NULL : means + (int64_t)j->n_labels * dim;
+    if (!rc) rc = mean_examples(j, s, m, dim, means, x);
+    for (int64_t i = 0; i < j->rows.n && !rc; i++) {
+        const struct ask *a = &j->rows.v[i];
+        if (a->kind != ASK_CLASS) continue;
+        rc = embed(m, a, dim, x);
+        for (int32_t k = 0; k < j->n_labels; k++)
+            score[k] = SCALE * dot_of(x, means + (int64_t)k * dim, dim);
+        if (!rc) rc = note_guess(j, s, a, score);
+        if (!rc) rc = board_progress(j, "embedding", i + 1, j->rows.n);
+    }
+    mem_free(mem, means);
+    mem_free(mem, score);
+    s->known = 1u << KNOWN_CLASS;
+    snprintf(s->told.how, sizeof(s->told.how), "the nearest mean embedding of examples");
+    return rc;
+}
+
+/* ----------------------------------------------------------- no model at all */
+
+int guess_majority(struct peft_board *j, struct system *s)
+{
+    int rc = find_labels(j);
+    const struct asks *from = j->shots_path ? &j->shots : &j->rows;
+    double *score = rc ? NULL : mem_array(&j->host.mem, j->n_labels, sizeof(*score));
+    if (!rc && !score) rc = PEFT_ENOMEM;
+    for (int64_t i = 0; i < from->n && !rc; i++)
+        if (from->v[i].kind == ASK_CLASS) score[board_label(j, from->v[i].answer)]++;
+    for (int32_t i = 0; i < j->n_labels && !rc; i++) score[i] = log(score[i] + 1);
+    for (int64_t i = 0; i < j->rows.n && !rc; i++)
+        if (j->rows.v[i].kind == ASK_CLASS) rc = note_guess(j, s, &j->rows.v[i], score);
+    mem_free(&j->host.mem, score);
+    s->known = 1u << KNOWN_CLASS;
+    snprintf(s->told.how, sizeof(s->told.how), "the most frequent label, whatever the text");
+    return rc;
+}
