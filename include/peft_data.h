@@ -145,18 +145,20 @@ PEFT_API int32_t peft_label_faults(const float *probabilities, const int32_t *gi
                                    int32_t labels, const char *rank, peft_label_check *out,
                                    int64_t *order);
 
-typedef struct peft_fault {
+typedef struct peft_label_fault {
     size_t size;
     int64_t rank;             /* from 1 */
     int64_t line;
     const char *text, *given, *likely;
     double confidence, likely_confidence, margin;
-    int32_t flagged;
-} peft_fault;
+    int32_t flagged, suspect;
+} peft_label_fault;
 typedef struct peft_faults_opts {
     size_t size;
     int32_t folds;            /* 0 = 5 */
     const char *rank;         /* as above */
+    double share;             /* suspects are at least this share of the rows, the next ones by
+                                 rank; 0 = those that are flagged */
     double l2;                /* of the heads; 0 = the one that makes held out labels likeliest */
     uint64_t seed;            /* of the parts */
     const char *pool;         /* as in peft_embed_opts, as are */
@@ -166,13 +168,13 @@ typedef struct peft_faults_opts {
     const char *clean;        /* the other rows, in the order of the file; or NULL */
     const peft_source_opts *source; /* its progress is called with rows done, of all */
     /* Called for each row, the worst first; non-zero ends the calls. */
-    int32_t (*on_fault)(void *ctx, const peft_fault *fault);
+    int32_t (*on_fault)(void *ctx, const peft_label_fault *fault);
     void *ctx;
 } peft_faults_opts;
 typedef struct peft_faults {
     size_t size;
     int64_t rows, unlabelled; /* rows with a label; without one, which are left out */
-    int64_t flagged;
+    int64_t flagged, suspects;
     int32_t labels;
     double accuracy;          /* of the heads, on rows they have not seen, by the given labels */
     double l2;

@@ -98,6 +98,10 @@ struct args {
     int32_t auto_on, allow_leak, show_row;
     const char *price;
     const char *ratio, *stratify, *group;
+    struct list files;                   /* operands of a command that takes several */
+    const char *labels, *by, *rank_by, *clean;
+    int32_t folds, blind, least;
+    double share;
     const char *model;                   /* beside a data file as the operand */
     int32_t examples;
     struct list others;                  /* peft eval: models beside it */
@@ -128,7 +132,7 @@ struct option {
     double low, high;
 };
 
-enum { OPERAND_NONE, OPERAND_NEEDED, OPERAND_OPTIONAL, OPERAND_TWO };
+enum { OPERAND_NONE, OPERAND_NEEDED, OPERAND_OPTIONAL, OPERAND_TWO, OPERAND_SEVERAL };
 
 struct command {
     const char *name, *summary, *usage, *examples;
@@ -302,6 +306,9 @@ int run_embed(const struct args *args);
 int run_adapter_check(const struct args *args);
 int run_adapter_convert(const struct args *args);
 int run_data_split(const struct args *args);
+int run_data_label(const struct args *args);
+int run_data_agree(const struct args *args);
+int run_data_faults(const struct args *args);
 int run_data_inspect(const struct args *args);
 int run_data_report(const struct args *args);
 int run_data_normalize(const struct args *args);

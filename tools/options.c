@@ -385,6 +385,10 @@ int options_parse(const struct command *cmd, int argc, char **argv, struct args 
             rc = usage_error("%s takes no file, found \"%s\"", cmd->name, word);
         else if (args->operand && !args->second && cmd->operand == OPERAND_TWO)
             args->second = word;
+        else if (cmd->operand == OPERAND_SEVERAL && args->files.n == LIST_MAX)
+            rc = usage_error("%s takes at most %d files", cmd->name, LIST_MAX);
+        else if (cmd->operand == OPERAND_SEVERAL)
+            args->operand = args->files.item[args->files.n++] = word;
         else if (args->operand)
             rc = usage_error("%s takes one model, found \"%s\" after \"%s\"", cmd->name, word,
                              args->operand);
@@ -395,7 +399,7 @@ int options_parse(const struct command *cmd, int argc, char **argv, struct args 
     }
     if (cmd->operand == OPERAND_TWO && args->operand && !args->second && !args->help)
         return usage_error("where to?  usage: %s", cmd->usage);
-    if ((cmd->operand == OPERAND_NEEDED || cmd->operand == OPERAND_TWO) && !args->operand &&
+    if (cmd->operand != OPERAND_NONE && cmd->operand != OPERAND_OPTIONAL && !args->operand &&
         !args->help)
         return usage_error("which %s?  usage: %s", cmd->of ? cmd->of : "model", cmd->usage);
     return 0;
