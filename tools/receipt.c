@@ -159,6 +159,8 @@ static int replay(const struct args *args, const peft_receipt_info *r, const cha
 int run_replay(const struct args *args)
 {
     peft_receipt *receipt = NULL;
+    if (!args->out)
+        return usage_error("where to?  --out DIR");
     char *file = is_folder(args->operand) ?
                  format("%s/receipt.json", args->operand) : format("%s", args->operand);
     int32_t code = peft_receipt_read(file, &receipt);
@@ -170,8 +172,6 @@ int run_replay(const struct args *args)
         note("made by libpeft %s, this is %s: bytes may differ", r->version, now);
     for (int32_t i = 0; !rc && i < r->n_inputs; i++)
         rc = check_input(&r->inputs[i]);
-    if (!rc && !args->out)
-        rc = usage_error("where to?  --out DIR");
     if (!rc)
         rc = replay(args, r, args->out);
     peft_receipt_free(receipt);
