@@ -486,6 +486,44 @@ if [ -e "$TEXT/config.json" ]; then
     run 0 'ptuning by LSTM: generate' generate "$TEXT" --adapter lstm --prompt Hello --max-tokens 4
 fi
 
+# ------------------------------------------------- receipts, old rows, forgetting
+BASE=$GOLDEN/llama
+head -n 8 ids.jsonl >old.jsonl
+tail -n 12 ids.jsonl >new.jsonl
+run 0 'train: a receipt' train "$BASE" --data old.jsonl --steps 5 --rank 2 --out made
+valid_json made/receipt.json words
+run 0 replay replay made --out again
+says out 'adapter_model.safetensors *the same bytes'
+run 0 'replay: other threads, JSON' replay made/receipt.json --out again --overwrite --threads 1 --json
+says out '"same": true}'
+run 0 'train --continue' train --continue made --data new.jsonl --replay-share 0.5 --steps 4 --out later
+says err '^18 rows'
+run 0 'replay: of what went on' replay later --out later2 --quiet
+run 0 'train --continue without old rows' train --continue made --data new.jsonl --replay-share 0 \
+    --steps 2 --out later3
+says err '^12 rows'
+run 2 'train --continue and --adapter' train --continue made --adapter made --data new.jsonl --out z
+run 2 'train: which model' train --data new.jsonl --out z
+run 3 'train --continue nothing' train --continue nowhere --data new.jsonl --out z
+echo ' ' >>old.jsonl
+run 3 'replay: other data' replay made --out again --overwrite
+says err 'the data has changed'
+echo '{"receipt": 2}' >odd.json
+run 3 'replay: no receipt' replay odd.json --out again --overwrite
+run 2 'replay: where to' replay made
+run 2 'drift without texts' train "$BASE" --data old.jsonl --steps 2 --drift-bound 0.1 --out z
+holds 'nothing of it is left' test ! -e z
+if [ -e "$TEXT/config.json" ]; then
+    run 0 'train: forgetting' train "$TEXT" --data "$SUPPORT" --limit 12 --steps 6 --lr 3e-3 --out far
+    says err '^forgetting: KL to the base'
+    run 0 'train --drift-bound' train "$TEXT" --data "$SUPPORT" --limit 12 --steps 6 --lr 3e-3 \
+        --drift-bound 0.001 --out near
+    kl() { grep -o '"kl_to_base": [0-9.e-]*' "$1" | cut -d' ' -f2; }
+    holds 'the bound is kept' sh -c "[ $(kl near/receipt.json | awk '{print ($1 <= 0.001)}') = 1 ]"
+    holds 'it was needed' sh -c "[ $(kl far/receipt.json | awk '{print ($1 > 0.001)}') = 1 ]"
+    run 0 'replay: under a bound' replay near --out near2 --quiet
+fi
+
 # ---------------------------------------------------------- looking at data
 i=0
 while [ $i -lt 60 ]; do
