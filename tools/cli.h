@@ -98,6 +98,8 @@ struct args {
     int32_t auto_on, allow_leak, show_row;
     const char *price;
     const char *ratio, *stratify, *group;
+    const char *from, *layout;
+    int32_t skip, drop;
     struct list files;                   /* operands of a command that takes several */
     const char *labels, *by, *rank_by, *clean;
     int32_t folds, blind, least;
@@ -317,6 +319,7 @@ int run_embed(const struct args *args);
 int run_adapter_check(const struct args *args);
 int run_adapter_convert(const struct args *args);
 int run_data_split(const struct args *args);
+int run_data_convert(const struct args *args);
 int run_data_label(const struct args *args);
 int run_data_agree(const struct args *args);
 int run_data_faults(const struct args *args);
