@@ -281,6 +281,44 @@ typedef struct peft_inspect_opts {
 PEFT_API int32_t peft_data_inspect(const char *path, const peft_inspect_opts *opts,
                                    peft_tables **out);
 
+/* ------------------------------------------------- normalizing, cleaning
+ * What rules found and did is told as tables:
+ *   summary    facts: rows, kept, dropped, changed, bytes (written), seconds ...
+ *   rules      rule, action, rows (that it acted on), places (in their texts), about
+ *   examples   rule, line, of (the line that it repeats, of the evaluation file for a leak),
+ *              similarity (to that), field ("messages[2]"), before, after: a part of the text
+ *              around what was found, of the first few rows of each rule
+ */
+
+typedef struct peft_normalize_opts {
+    size_t size;
+    const peft_source_opts *source;
+    const char *form;         /* "nfc" (NULL), "nfkc" or "none": the Unicode normal form (UAX 15) */
+    const char *rules;        /* names of rules to add or, behind '-', to leave out:
+                                 "html,markdown,-space"; NULL = as listed below */
+    double repeated;          /* of rule "repeated": rows that share a line before it counts as
+                                 boilerplate, or their share when below 1; 0 = 0.02 */
+} peft_normalize_opts;
+/* Brings the texts of all rows into one form; labels, ids, numbers and all other members stay
+ * as they are, and a row that needs nothing is written byte for byte.  `out` is JSONL and may
+ * be `in`; NULL = only the report.  Rules in their order, those in brackets only by name:
+ *
+ *   lines        CR LF, CR, form feeds, U+2028 and their like become LF
+ *   control      control, invisible and direction characters go, tabs and LF stay
+ *   [html]       tags, comments, scripts and styles go; entities become characters
+ *   [markdown]   marks of headings, emphasis, links, quotes and code go, their text stays
+ *   [boilerplate] lines known from web pages go: notices of cookies, copyright, sharing
+ *   [repeated]   lines go that many rows have, counted in a pass of its own (16 MiB; count-min
+ *                sketch of Cormode and Muthukrishnan 2005, so rarely a line too many)
+ *   unicode      the normal form
+ *   space        runs of white space become one space, ends are cut, at most one blank line;
+ *                indentation stays, and the ends of texts that meet others (prompt, completion)
+ *
+ * Texts in which other members hold positions (spans, answer_start) are left as they are and
+ * counted.  *report may be NULL; free it with peft_tables_free. */
+PEFT_API int32_t peft_data_normalize(const char *in, const char *out,
+                                     const peft_normalize_opts *opts, peft_tables **report);
+
 #ifdef __cplusplus
 }
 #endif

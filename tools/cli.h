@@ -62,6 +62,8 @@ struct args {
     int32_t rank, last, rslora, to_float;
     double alpha, dropout, lr_ratio, rho;
 
+    const char *replay, *probe;
+    double replay_share, drift_bound, anchor_weight;
     const char *optimizer, *optim_states, *schedule, *no_decay, *recompute;
     double lr, warmup, weight_decay, clip;
     int32_t batch, accumulate, packing, no_shuffle, epochs, steps;
@@ -102,6 +104,12 @@ struct args {
     double share;
     const char *model;                   /* beside a data file as the operand */
     int32_t examples;
+    struct list others;                  /* peft eval: models beside it */
+    const char *shots;
+    int32_t few_shot, generate, samples;
+    double confidence;
+    const char *form, *rules;            /* data normalize, data clean */
+    double repeated;
 };
 
 enum option_kind {
@@ -224,6 +232,8 @@ int saving_error(int32_t code, const char *doing);
 int open_model(const struct args *args, peft_model **model, peft_info *info);
 /* The model at `path` instead. */
 int open_model_at(const struct args *args, const char *path, peft_model **model, peft_info *info);
+/* What a run with --method head, last or full has left. */
+bool is_model_folder(const char *path);
 int open_adapter(const struct args *args, peft_model *model, peft_info *info);
 peft_dataset_opts data_opts(const struct args *args);
 int open_data(const struct args *args, const peft_model *model, const char *path,
@@ -277,6 +287,9 @@ int run_doctor(const struct args *args);
 int run_inspect(const struct args *args);
 int run_train(const struct args *args);
 int run_eval(const struct args *args);
+/* Whether peft eval has several systems to measure, and that. */
+bool eval_compares(const struct args *args);
+int run_comparison(const struct args *args);
 int run_generate(const struct args *args);
 int run_chat(const struct args *args);
 int run_convert(const struct args *args);
@@ -298,5 +311,6 @@ int run_data_agree(const struct args *args);
 int run_data_faults(const struct args *args);
 int run_data_inspect(const struct args *args);
 int run_data_report(const struct args *args);
+int run_data_normalize(const struct args *args);
 
 #endif

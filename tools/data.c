@@ -41,6 +41,15 @@ static const struct option split_options[] = {
     {"seed", OPT_SEED, "N", "of the draw (default 0)", AT(seed), 0, 0},
     {"overwrite", OPT_FLAG, NULL, "replace files that are there", AT(overwrite), 0, 0},
     {0}};
+static const struct option normalize_options[] = {
+    {"out", OPT_TEXT, "FILE", "JSONL; without it, only the report", AT(out), 0, 0},
+    {"form", OPT_TEXT, "NAME", "Unicode normal form: nfc (default), nfkc, none", AT(form), 0, 0},
+    {"rules", OPT_TEXT, "LIST", "adds html, markdown, boilerplate, repeated; leaves out, behind\n"
+     "                         '-': lines, control, unicode, space: html,-space", AT(rules), 0, 0},
+    {"repeated", OPT_NUMBER, "N", "removes lines that N rows have, below 1 that share of all",
+     AT(repeated), 0, 1e15},
+    {"overwrite", OPT_FLAG, NULL, "replace FILE", AT(overwrite), 0, 0},
+    {0}};
 
 static const struct option label_options[] = {
     {"labels", OPT_TEXT, "LIST", "those that may be given: positive,negative (default: those that\n"
@@ -96,6 +105,13 @@ const struct command data_commands[] = {
      "  peft data split chats.jsonl --out data --ratio 0.9,0.1 --group user --seed 1\n"
      "  peft data split notes.jsonl --out notes- --group text\n",
      OPERAND_NEEDED, {split_options, source_options, common_options}, run_data_split,
+     "data file"},
+    {"data normalize", "Brings texts into one form: Unicode, control characters, white space.",
+     "peft data normalize FILE --out FILE [options]",
+     "  peft data normalize raw.jsonl --out tidy.jsonl\n"
+     "  peft data normalize pages.jsonl --rules html,boilerplate --repeated 0.01 --out tidy.jsonl\n"
+     "  peft data normalize raw.csv --form nfkc --json\n",
+     OPERAND_NEEDED, {normalize_options, source_options, common_options}, run_data_normalize,
      "data file"},
     {"data label", "Labels rows by hand: one key a label.",
      "peft data label FILE --labels A,B,C --out LABELLED.jsonl [options]",

@@ -124,6 +124,15 @@ const struct option train_options[] = {
     {"epochs", OPT_INT, "N", "passes over the data (default 1)", AT(epochs), 1, BIG},
     {"steps", OPT_INT, "N", "optimizer steps, instead of --epochs", AT(steps), 1, BIG},
     {"seed", OPT_SEED, "N", "of everything random (default 0)", AT(seed), 0, 0},
+    {"replay", OPT_TEXT, "FILE", "old rows, of which a sample is mixed in", AT(replay), 0, 0},
+    {"replay-share", OPT_NUMBER, "X", "so many for each new row (default 0.2)", AT(replay_share),
+     0, 1000},
+    {"probe", OPT_TEXT, "FILE", "texts on which forgetting is measured (default: built in;\n"
+     "                         none: not at all)", AT(probe), 0, 0},
+    {"drift-bound", OPT_NUMBER, "X", "the model shall not go further from its base there: KL a\n"
+     "                         token, 0.05", AT(drift_bound), 0, 1e6},
+    {"anchor-weight", OPT_NUMBER, "X", "of that KL in the loss (default 1, with a bound: what\n"
+     "                         holds it)", AT(anchor_weight), 0, 1e6},
     {"objective", OPT_TEXT, "NAME", "of embeddings: match, triplet; with scores: cosent, cosine",
      AT(objective), 0, 0},
     {"scale", OPT_NUMBER, "X", "of cosines in match and cosent (default 20)", AT(scale), 0, 1e6},
