@@ -5,6 +5,7 @@
 # there.  Ends with `N passed, N failed`.
 cd "$(dirname "$0")/.." || exit 1
 PEFT=${PEFT:-$PWD/${BUILD:-build/release}/peft}
+ROOT=$PWD
 GOLDEN=$PWD/tests/golden/tiny
 TEXT=$PWD/tools/tiny/model
 SUPPORT=$PWD/examples/data/support.jsonl
@@ -561,6 +562,51 @@ holds 'nothing is left' test ! -e nowhere.html
 if [ -e "$TEXT/config.json" ]; then
     run 0 'data inspect: tokens' data inspect seen.jsonl --model "$TEXT" --max-len 3 --json
     says out '"longer": '
+fi
+
+# ------------------------------------------------------------------ labels
+printf 'text,n\none,1\ntwo,2\nthree,3\nfour,4\n' >some.csv
+label() { # KEYS OUT OPTIONS...
+    keys=$1
+    out=$2
+    shift 2
+    printf '%s' "$keys" | "$PEFT" data label some.csv --labels good,bad --out "$out" "$@" >out 2>err
+}
+holds 'data label: three keys' label gsb ann.jsonl --by ann --json
+valid_json out labelled
+says ann.jsonl '^{"text": "one", "n": "1", "label": "good", "labeller": "ann"}$'
+says ann.jsonl '"three", .*"bad"'
+says err '3 of 4\|2 of 4 labelled, 1 skipped'
+holds 'data label: goes on, takes back' label gu1 ann.jsonl --by ann --quiet
+says ann.jsonl '"two", .*"good"'
+label gbbgq eve.jsonl
+holds 'data label: all of them' test "$(wc -l <eve.jsonl)" -eq 4
+run 2 'data label: where to' data label some.csv --labels a,b
+run 2 'data label: which labels' data label some.csv --out never.jsonl
+run 2 'data label: of another file' data label seen.jsonl --labels good,bad --out ann.jsonl \
+    --limit 5
+run 3 'data label: no file' data label nowhere.csv --labels a,b --out never.jsonl
+holds 'nothing is left of those' test ! -e never.jsonl
+run 0 'data agree' data agree ann.jsonl eve.jsonl --out most.jsonl
+says out "Cohen's kappa"
+says out "Fleiss' kappa"
+run 0 'data agree --json' data agree ann.jsonl eve.jsonl --json
+valid_json out fleiss_kappa
+run 2 'data agree: one file' data agree ann.jsonl
+run 3 'data agree: nothing in common' data agree ann.jsonl seen.jsonl
+run 2 'data faults: by which model' data faults seen.jsonl
+if [ -e "$TEXT/config.json" ]; then
+    run 0 'data faults' data faults seen.jsonl --limit 61 --model "$TEXT" --share 0.1 \
+        --out suspects.jsonl --clean rest.jsonl
+    says out 'labels are suspects'
+    says suspects.jsonl '"likely": '
+    holds 'every row is in one of them' test "$(cat suspects.jsonl rest.jsonl | wc -l)" -eq 61
+    run 0 'data faults --json' data faults seen.jsonl --limit 61 --model "$TEXT" --json
+    valid_json out faults
+    run 2 'data faults: options' data faults seen.jsonl --model "$TEXT" --rank size
+fi
+if [ -n "$HAVE_PYTHON" ]; then
+    holds 'data label on a terminal' python3 "$ROOT/tests/terminal.py" "$PEFT"
 fi
 
 echo "$passed passed, $failed failed"
