@@ -143,7 +143,7 @@ static void csv_close(struct row_source *s)
     buf_free(&c->cell);
 }
 
-const struct reader read_csv = {
+const struct row_reader read_csv = {
     .name = "CSV", .endings = ".csv.tsv.tab", .open = csv_open, .next = csv_next,
     .close = csv_close
 };
