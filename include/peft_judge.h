@@ -303,7 +303,8 @@ typedef struct peft_versus {
     double gain, low, high;   /* b's less a's, and its interval */
     double p;                 /* of a gain as far from 0 by chance */
     int32_t verdict;          /* 1 = b is better, -1 = worse, 0 = chance could be all of it */
-    char words[240];          /* "run1 is better than base: rougeL +0.12 [0.05, 0.19], p 0.002" */
+    char words[240];          /* "run1 is better than base: rougeL +0.12 [+0.05, +0.19],
+                                 p 0.002, 210 rows" */
 } peft_versus;
 /* Two systems by a figure that both have (else PEFT_ENOTFOUND), on the rows of both.  Better
  * or worse is what has an interval without 0 and p < 1 - level.  Perplexities are compared
