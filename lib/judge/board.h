@@ -6,8 +6,8 @@
 
 /* What is known of a system's rows; figures are of one of these. */
 enum known {
-    KNOWN_TOKENS, KNOWN_BYTES, KNOWN_TEXT, KNOWN_CLASS, KNOWN_MULTI, KNOWN_NUMBERS, KNOWN_TAGS, KNOWN_CHUNKS,
-    KNOWN_ANSWER, KNOWN_PAIR, KNOWN_RANK
+    KNOWN_TOKENS, KNOWN_BYTES, KNOWN_TEXT, KNOWN_CLASS, KNOWN_MULTI, KNOWN_NUMBERS,
+    KNOWN_TAGS, KNOWN_CHUNKS, KNOWN_ANSWER, KNOWN_PAIR, KNOWN_RANK
 };
 
 struct found {                      /* of one row */

@@ -102,7 +102,8 @@ int64_t text_bytes(const peft_model *m, const struct ids *ids)
 }
 
 /* The length of the text whose tokens count, which is the same for every tokenizer. */
-static int count_bytes(struct measuring *k, const peft_model *m, const peft_dataset *d, int64_t rows)
+static int count_bytes(struct measuring *k, const peft_model *m, const peft_dataset *d,
+                       int64_t rows)
 {
     struct ids trained;
     int64_t bytes = 0;
