@@ -296,6 +296,14 @@ holds 'classifier json' valid_json out confusion
 run 0 'classifier: its own head' train "$GOLDEN/llama_cls" --data named.jsonl --method head \
     --epochs 2 --out named
 run 0 'classifier: table' eval named --data named.jsonl
+says out '^ece '
+says out '^LABEL_0  *[0-9]'
+run 0 'eval: two models' eval "$GOLDEN/llama_cls" --data named.jsonl --with tuned=named \
+    --samples 100 --json
+holds 'eval: their verdicts' valid_json out verdicts
+run 0 'eval: one has no head' eval "$GOLDEN/llama" --data classes.jsonl --with tuned=classes
+says err 'base cannot be measured'
+says out '^accuracy '
 
 # ----------------------------------------------------------------- pictures
 VIT=$GOLDEN/vit
@@ -458,6 +466,24 @@ if [ -e "$TEXT/config.json" ]; then
     run 0 'merge told by built-in texts' merge "$TEXT" --adapter text --out told.gguf --json
     holds 'their difference' valid_json out difference
     run 2 'no such adapter' generate "$TEXT" --with t --prompts asked.jsonl
+    tail -n 4 "$SUPPORT" >held.jsonl
+    set -- eval "$TEXT" --data held.jsonl --with t=text --max-tokens 8 --samples 100
+    run 0 'eval: side by side' "$@" --few-shot 2 --shots few.jsonl --generate --out said.jsonl
+    says out '^perplexity .*\[.*\] [=+-]'
+    says out '^rougeL '
+    says out 't .* base.*: perplexity [+-]'
+    holds 'eval: an answer a row' test "$(wc -l <said.jsonl)" = 4
+    run 0 'eval: side by side, json' "$@" --with base= --json
+    holds 'eval: systems' valid_json out systems
+    run 2 'eval: examples from where' "$@" --few-shot 2
+    run 2 'eval: examples from elsewhere' "$@" --few-shot 2 --shots held.jsonl
+    run 2 'eval: with what' eval "$TEXT" --data held.jsonl --with t
+    run 3 'eval: no such adapter' eval "$TEXT" --data held.jsonl --with t=nowhere --out never
+    printf 'text,label\nHello,good\nWho,bad\n' >two.csv
+    run 0 'eval: labels by likelihood' eval "$TEXT" --data two.csv --question 'Which?' \
+        --model same="$TEXT" --json
+    holds 'eval: a board of them' valid_json out labels
+    run 1 'eval: full disk' "$@" --out /dev/full/x
     run 0 'train adalora' train "$TEXT" --data few.jsonl --method adalora --steps 6 --out ada \
         --settings '{"init_r": 4, "target_r": 2, "tinit": 1, "tfinal": 1}' --quiet
     run 0 'adalora: go on' train "$TEXT" --data few.jsonl --adapter ada --steps 2 --out ada2 --quiet
