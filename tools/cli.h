@@ -62,6 +62,8 @@ struct args {
     int32_t rank, last, rslora, to_float;
     double alpha, dropout, lr_ratio, rho;
 
+    const char *replay, *probe, *go_on;
+    double replay_share, drift_bound, anchor_weight;
     const char *optimizer, *optim_states, *schedule, *no_decay, *recompute;
     double lr, warmup, weight_decay, clip;
     int32_t batch, accumulate, packing, no_shuffle, epochs, steps;
@@ -96,8 +98,20 @@ struct args {
     int32_t auto_on, allow_leak, show_row;
     const char *price;
     const char *ratio, *stratify, *group;
+    const char *from, *layout;
+    int32_t skip, drop;
+    struct list files;                   /* operands of a command that takes several */
+    const char *labels, *by, *rank_by, *clean;
+    int32_t folds, blind, least;
+    double share;
     const char *model;                   /* beside a data file as the operand */
     int32_t examples;
+    struct list others;                  /* peft eval: models beside it */
+    const char *shots;
+    int32_t few_shot, generate, samples;
+    double confidence;
+    const char *form, *rules;            /* data normalize, data clean */
+    double repeated;
 };
 
 enum option_kind {
@@ -120,7 +134,7 @@ struct option {
     double low, high;
 };
 
-enum { OPERAND_NONE, OPERAND_NEEDED, OPERAND_OPTIONAL, OPERAND_TWO };
+enum { OPERAND_NONE, OPERAND_NEEDED, OPERAND_OPTIONAL, OPERAND_TWO, OPERAND_SEVERAL };
 
 struct command {
     const char *name, *summary, *usage, *examples;
@@ -144,6 +158,14 @@ bool size_parse(const char *text, int64_t *bytes);
 /* Fills *args; 0, or EXIT_USAGE after it has said what is wrong. */
 int options_parse(const struct command *cmd, int argc, char **argv, struct args *args);
 void options_help(const struct command *cmd);
+/* NULL = there is none. */
+const struct command *find_command(const char *name);
+/* The operand and options that give *args, but for those named in `without` (NULL ends them). */
+struct words { const char **word; int32_t n; };
+void options_words(const struct command *cmd, const struct args *args, const char *const *without,
+                   struct words *w);
+void words_add(struct words *w, const char *word);      /* a copy */
+void words_free(struct words *w);
 /* The candidate most like `word`, or NULL when none is close. */
 const char *nearest(const char *word, const char *const *candidates, int n);
 
@@ -220,6 +242,8 @@ int saving_error(int32_t code, const char *doing);
 int open_model(const struct args *args, peft_model **model, peft_info *info);
 /* The model at `path` instead. */
 int open_model_at(const struct args *args, const char *path, peft_model **model, peft_info *info);
+/* What a run with --method head, last or full has left. */
+bool is_model_folder(const char *path);
 int open_adapter(const struct args *args, peft_model *model, peft_info *info);
 peft_dataset_opts data_opts(const struct args *args);
 int open_data(const struct args *args, const peft_model *model, const char *path,
@@ -243,6 +267,8 @@ int answer_prompts(const struct args *args, peft_model *model);
 const char *reason_name(int32_t reason);
 /* A file, or a folder with something in it. */
 bool is_occupied(const char *path);
+bool is_path(const char *path);          /* there is something */
+bool is_folder(const char *path);
 
 /* Answers a question to memory; for samples and --json. */
 int answer(peft_model *model, const peft_message *messages, int32_t n,
@@ -272,7 +298,11 @@ int source_end(int32_t rc, const char *doing);
 int run_doctor(const struct args *args);
 int run_inspect(const struct args *args);
 int run_train(const struct args *args);
+int run_replay(const struct args *args);
 int run_eval(const struct args *args);
+/* Whether peft eval has several systems to measure, and that. */
+bool eval_compares(const struct args *args);
+int run_comparison(const struct args *args);
 int run_generate(const struct args *args);
 int run_chat(const struct args *args);
 int run_convert(const struct args *args);
@@ -289,7 +319,12 @@ int run_embed(const struct args *args);
 int run_adapter_check(const struct args *args);
 int run_adapter_convert(const struct args *args);
 int run_data_split(const struct args *args);
+int run_data_convert(const struct args *args);
+int run_data_label(const struct args *args);
+int run_data_agree(const struct args *args);
+int run_data_faults(const struct args *args);
 int run_data_inspect(const struct args *args);
 int run_data_report(const struct args *args);
+int run_data_normalize(const struct args *args);
 
 #endif

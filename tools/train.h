@@ -33,7 +33,7 @@ struct setting {
     bool loose;
 };
 struct settings {
-    struct setting item[64];
+    struct setting item[96];
     int n;
 };
 
@@ -53,6 +53,10 @@ struct run {
     peft_cost cost;
     struct args chosen;        /* with --auto: the arguments and what was chosen */
     peft_choice choice;        /* n = 0: nothing was */
+    int64_t replayed;          /* rows of --replay among the data */
+    peft_dataset *probe;       /* that forgetting is measured on, or NULL */
+    peft_comparison drift;     /* tokens = 0: not measured */
+    const char *adapter;       /* whose files are the result */
     char *aside;               /* of evaluation data that was set aside; or NULL */
     bool checks;               /* rows are looked through before anything runs */
     peft_checked checked;
@@ -103,6 +107,18 @@ int auto_choose(struct run *run);         /* run->args has what was chosen then 
 void auto_show(const struct run *run);
 int auto_write(const struct run *run);    /* auto.json in --out */
 void auto_json(const struct run *run, struct json *j);
+
+/* forget.c */
+int forget_mix(struct run *run);
+int forget_begin(struct run *run);
+void forget_opts(const struct run *run, peft_train_opts *opts);
+int forget_finish(struct run *run);       /* measures, and keeps to --drift-bound */
+void forget_json(const struct run *run, struct json *j);
+
+/* receipt.c */
+int receipt_write(const struct run *run);
+/* --continue: what its receipt says joins *args, which points into *receipt then. */
+int continue_take(struct args *args, peft_receipt **receipt);
 
 /* history.c */
 void history_add_step(struct history *h, const struct step_row *row);
