@@ -117,6 +117,7 @@ typedef struct peft_auto_opts {
     float lr;
     const peft_adapter_opts *adapter; /* everything else about an adapter, or NULL */
     const peft_train_opts *train;     /* everything else about training, or NULL */
+    const char *metric;       /* that tells which evaluation is best */
     int64_t memory;           /* bytes that training may take; 0 = 4/5 of what is available */
     int32_t range_steps;      /* of the range test; 0 = 40; < 0: no test, the method's usual rate */
     /* Called now and then; non-zero ends with PEFT_ECANCELLED. */
@@ -132,6 +133,7 @@ typedef struct peft_choice {
     int32_t patience;         /* of them in a row were no better; 0 = nothing to evaluate on */
     float lr, warmup;
     char schedule[16];
+    char metric[16];          /* that tells which evaluation is best, as in peft_watch_opts */
     int32_t n;                /* of the settings, as they are to be told */
     peft_chosen chosen[PEFT_CHOSEN];
     int32_t n_range;          /* the range test: learning rates, the loss's change, smoothed */
