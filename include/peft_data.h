@@ -261,18 +261,19 @@ typedef struct peft_inspect_opts {
 /* Looks at all rows of a file or folder and changes nothing.  A broken row is counted and
  * the next one read; PEFT_EDATA when there is no row at all.  Tables, of which those
  * without a row are left out:
- *   summary    facts: file, rows, schema, why, broken, empty, duplicates (of texts and label;
+ *   summary    facts: file, rows, schema, why, for, broken, empty, duplicates (of texts and label;
  *              an estimate beyond three million different rows: duplicates_exact is 0),
  *              mixed_scripts (another one has a tenth of the letters or more), tokens, longer
  *              (than max_len), label_kind ("none", "classes", "numbers", "names and numbers"),
  *              label_column, labelled, labels, label_mean, label_least, label_most
  *   notes      level ("warning", "note"), text: what to look at before training
- *   schemas    schema, rows, first_line, why: what kinds of rows there are
+ *   schemas    schema ("unknown"), rows, first_line, why (the columns that decided, or what it
+ *              nearly is), for (what learns from it), near
  *   columns    column, kind, filled (share of rows), texts, numbers, lists, others, blank (texts
  *              and lists), mean_bytes (of texts), least, most (of numbers); the first 256
  *   lengths    of, mean, median, p95, least, most, longest_line
- *   tokens, words, characters    histograms; tokens as training has them, of conversations
- *              with the model's template, of other rows the sum of their texts
+ *   tokens, words, characters    histograms; tokens as training has them, with the model's chat
+ *              template and what its tokenizer adds (give or take one at the seams of texts)
  *   labels     label, rows, share: the most frequent first, at most 1000
  *   scripts    script, rows, share: writing systems, the first guess at languages
  *   broken     line, reason
