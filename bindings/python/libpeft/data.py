@@ -130,6 +130,31 @@ def split(path, out, ratio=None, **options):
                            scarce=result.scarce, shared=result.shared)
 
 
+def convert(path, out, to, of=None, **options):
+    """Turns a data file, whose format is `of` or the first row's, into the format `to`.  Options:
+    layout (a template of texts), skip, drop, overwrite."""
+    call, result = _Call(), _kit.Converted()
+    if of is not None:
+        options["from"] = of
+    opts = call.options(_kit.ConvertOpts, dict(options, to=to))
+    call.check(kit.peft_data_convert(_bytes(path), _bytes(out), opts, ctypes.byref(result)))
+    return _record(result)
+
+
+def augment(path, out, through=None, back=None, **options):
+    """Writes rows, or pictures, with changed copies.  `through` and `back` are models of a
+    back-translation.  Options: methods, thesaurus, strength, share, copies, answers, fixed, eval,
+    through_prompt, back_prompt, batch, pictures, seed, overwrite."""
+    call, result = _Call(), _kit.Augmented()
+    models = {name: model._c for name, model in (("through", through), ("back", back)) if model}
+    opts = call.options(_kit.AugmentOpts, options, **models)
+    call.check(kit.peft_data_augment(_bytes(path), _bytes(out), opts, ctypes.byref(result)))
+    made = _record(result)
+    made.by_method = {_text(name): n for name, n in zip(result.method, result.by_method) if n}
+    del made.method
+    return made
+
+
 def _labels(pointer, n):
     names = ctypes.cast(pointer, ctypes.POINTER(ctypes.c_char_p))
     return [_text(names[i]) for i in range(n)]
