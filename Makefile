@@ -127,7 +127,7 @@ vpath test_%.c $(wildcard tests/*)
 LEVEL = $(LEVEL_$(lastword $(subst _, ,$*)))
 WHOLE := $(call accepts,-fno-ipa-cp-clone --param vect-epilogues-nomask=0 --param max-completely-peel-times=4)
 HOT = $(addprefix base/,buf json map rng sha256) $(addprefix text/,added bpe normal pre split \
-    unicode unigram wordpiece words)
+    unicode unigram wordpiece words) $(addprefix prep/,damage minhash near personal tidy)
 HOT_release := -O2 $(call accepts,-fno-align-functions -fno-align-jumps -fno-align-labels)
 $(HOT:%=$(B)/%.o): EXTRA = $(HOT_$(MODE))
 FAST = -O2 -ftree-vectorize $(WHOLE)

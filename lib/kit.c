@@ -2,6 +2,10 @@
  * it with the library as lib/all.c makes it, as one program or one shared library. */
 
 #include "prep/boilerplate.c"
+#include "prep/clean.c"
+#include "prep/clean_repeat.c"
+#include "prep/clean_row.c"
+#include "prep/damage.c"
 #include "prep/fields.c"
 #include "prep/files.c"
 #include "prep/flow.c"
@@ -10,7 +14,10 @@
 #include "prep/inspect_tables.c"
 #include "prep/keys.c"
 #include "prep/markup.c"
+#include "prep/minhash.c"
+#include "prep/near.c"
 #include "prep/normalize.c"
+#include "prep/personal.c"
 #include "prep/report.c"
 #include "prep/script.c"
 #include "prep/sketch.c"

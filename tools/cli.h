@@ -96,6 +96,10 @@ struct args {
     int32_t examples;
     const char *form, *rules;            /* data normalize, data clean */
     double repeated;
+    const char *against, *dropped, *contradictions;
+    struct list rule;
+    int32_t mask, repair, shingle, min_chars, max_chars, min_tokens;
+    double near;
 };
 
 enum option_kind {
@@ -287,5 +291,6 @@ int run_adapter_convert(const struct args *args);
 int run_data_split(const struct args *args);
 int run_data_inspect(const struct args *args);
 int run_data_normalize(const struct args *args);
+int run_data_clean(const struct args *args);
 
 #endif
