@@ -38,7 +38,7 @@ const char page_style[] =
     "overflow-wrap:anywhere}.qa .after{border-left:3px solid var(--c);padding-left:12px}"
     ".qa .before{border-left:3px solid var(--rule);padding-left:12px}\n"
     "details{margin-top:14px}summary{cursor:pointer;color:var(--soft)}\n"
-    ".wide{overflow-x:auto}main>figure,.part{margin-top:14px}.wide td{white-space:pre-wrap;"
+    ".wide{overflow-x:auto}main>figure,.part{margin-top:14px}.wide th{overflow-wrap:normal}.wide td{white-space:pre-wrap;"
     "overflow-wrap:break-word}.wide td:last-child{overflow-wrap:anywhere}.wide td.n{"
     "white-space:nowrap}.facts td{text-align:left}.facts th{width:12em;font-weight:400;"
     "color:var(--soft)}nav a{color:var(--a);margin-right:14px}\n"
