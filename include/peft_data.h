@@ -282,6 +282,40 @@ typedef struct peft_inspect_opts {
 PEFT_API int32_t peft_data_inspect(const char *path, const peft_inspect_opts *opts,
                                    peft_tables **out);
 
+/* ---------------------------------------------------------------- convert */
+
+typedef struct peft_data_convert_opts {
+    size_t size;
+    const peft_source_opts *source; /* NULL = defaults */
+    const char *to;           /* "alpaca", "sharegpt", "messages", "prompt-completion",
+                                 "preference" or "text" */
+    const char *from;         /* one of these, or "question-answer"; NULL = as the first row is */
+    const char *layout;       /* of texts, to read and to write: literal text with {question} and
+                                 {answer}, perhaps {input} and {system}; NULL = what texts usually
+                                 have, and to write Stanford Alpaca's form */
+    int32_t skip;             /* 1 = rows that cannot be read or held are left out */
+    int32_t drop;             /* 1 = what the format cannot hold is lost, not kept */
+    int32_t overwrite;
+} peft_data_convert_opts;
+typedef struct peft_data_converted {
+    size_t size;
+    char from[24];            /* the format that was found */
+    int64_t read, rows;       /* rows read, and written */
+    int64_t skipped;
+    int64_t kept;             /* rows whose way back needs more than the format holds */
+    char columns[128];        /* members that are kept for it, or with `drop` are lost */
+    int64_t restored, stale;  /* rows that had kept members: these are back, or are of no use
+                                 since the texts have changed */
+} peft_data_converted;
+/* Turns the rows of `path` into another format.  Columns that belong to neither are passed
+ * on.  What the new format cannot hold goes into the column "kept", from which the way back
+ * restores it: A -> B -> A gives the same members.  What has no place at all (function calls
+ * in alpaca, a preference without a second answer) is PEFT_EFORMAT with file and line, or
+ * left out with `skip`.  From texts (files of text or Markdown, rows with "text") every
+ * question with its answer becomes a row: by `layout`, or from lines "Q:" and "A:", headings
+ * and bold lines that end in "?", and tables with the columns question and answer. */
+PEFT_API int32_t peft_data_convert(const char *path, const char *out,
+                                   const peft_data_convert_opts *opts, peft_data_converted *result);
 /* ------------------------------------------------- normalizing, cleaning
  * What rules found and did is told as tables:
  *   summary    facts: rows, kept, dropped, changed, bytes (written), seconds ...

@@ -115,6 +115,11 @@ void forget_opts(const struct run *run, peft_train_opts *opts);
 int forget_finish(struct run *run);       /* measures, and keeps to --drift-bound */
 void forget_json(const struct run *run, struct json *j);
 
+/* receipt.c */
+int receipt_write(const struct run *run);
+/* --continue: what its receipt says joins *args, which points into *receipt then. */
+int continue_take(struct args *args, peft_receipt **receipt);
+
 /* history.c */
 void history_add_step(struct history *h, const struct step_row *row);
 void history_add_eval(struct history *h, const struct eval_row *row);
