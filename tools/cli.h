@@ -72,8 +72,9 @@ struct args {
     int64_t memory_limit;
     uint64_t seed;
 
-    const char *keep, *metric, *stop_on;
-    int32_t patience;
+    const char *keep, *metric, *stop_on, *search;
+    int32_t patience, trials, eta;
+    uint64_t search_seed;
     const char *out, *sample_file;
     int32_t checkpoint_every, eval_every, resume, overwrite, sample_tokens;
 
@@ -226,6 +227,8 @@ void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void progress(bool last, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void progress_end(void);
 bool stderr_is_live(void);
+/* A word as a shell reads it. */
+void put_shell_word(FILE *to, const char *s);
 
 /* ---------------------------------------------------------------- errors */
 
@@ -299,6 +302,7 @@ int run_doctor(const struct args *args);
 int run_inspect(const struct args *args);
 int run_train(const struct args *args);
 int run_replay(const struct args *args);
+int run_tune(const struct args *args);
 int run_eval(const struct args *args);
 /* Whether peft eval has several systems to measure, and that. */
 bool eval_compares(const struct args *args);
