@@ -271,7 +271,8 @@ typedef struct peft_inspect_opts {
  *              nearly is), for (what learns from it), near
  *   columns    column, kind, filled (share of rows), texts, numbers, lists, others, blank (texts
  *              and lists), mean_bytes (of texts), least, most (of numbers); the first 256
- *   lengths    of, mean, median, p95, least, most, longest_line
+ *   lengths    of (tokens, words, characters; width and height of pictures, which are decoded),
+ *              mean, median, p95, least, most, longest_line
  *   tokens, words, characters    histograms; tokens as training has them, with the model's chat
  *              template and what its tokenizer adds (give or take one at the seams of texts)
  *   labels     label, rows, share: the most frequent first, at most 1000
