@@ -63,7 +63,8 @@ typedef struct peft_label_row {
 /* The row to label now: the first that has no decision.  PEFT_EEND when all have one; the
  * counts are there all the same. */
 PEFT_API int32_t peft_labeller_row(peft_labeller *labeller, peft_label_row *out);
-/* Decides on it.  PEFT_EARG for a label that may not be given. */
+/* Decides on it.  PEFT_EARG for a label that may not be given; PEFT_ESTATE, here and in
+ * peft_labeller_undo, when another program has changed the file meanwhile. */
 PEFT_API int32_t peft_labeller_give(peft_labeller *labeller, const char *label);
 /* Leaves it for the next session. */
 PEFT_API int32_t peft_labeller_skip(peft_labeller *labeller);
@@ -173,7 +174,7 @@ typedef struct peft_faults_opts {
 } peft_faults_opts;
 typedef struct peft_faults {
     size_t size;
-    int64_t rows, unlabelled; /* rows with a label; without one, which are left out */
+    int64_t rows, unlabelled; /* rows with a text and a label; the others, left out */
     int64_t flagged, suspects;
     int32_t labels;
     double accuracy;          /* of the heads, on rows they have not seen, by the given labels */

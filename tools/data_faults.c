@@ -129,7 +129,7 @@ static void show_faults(const struct args *args, const peft_faults *r, struct sh
            (double)r->rows);
     printf("; heads agree with %.1f %% of labels they have not seen\n", 100 * r->accuracy);
     if (r->unlabelled)
-        note("%s rows have no label and were left out", show_count(r->unlabelled));
+        note("%s rows have no label or no text and were left out", show_count(r->unlabelled));
     if (r->suspects > s->rows && !args->out)
         note("%d are shown; --out FILE writes all, for `peft data label`", (int)s->rows);
     if (args->out)

@@ -19,7 +19,7 @@ struct faults {
     peft_source_opts source;
     peft_info info;
     struct arena arena;
-    struct buf text;
+    struct buf text, name_of;
     struct map names;
     struct ids given;
     const char **name;              /* [labels] */
@@ -84,14 +84,13 @@ static int fault_labelled(struct faults *f, struct flow_row *r)
 {
     int32_t label = 0;
     buf_clear(&f->text);
-    int rc = label_name(r->row, &f->text);
-    if (!rc) f->unlabelled++;
-    if (rc <= 0) return rc;
-    if ((rc = fault_class(f, &f->text, &label)) < 0 || (rc = fault_room(f)) < 0) return rc;
-    buf_clear(&f->text);
-    rc = f->info.image_height ? picture_of(f, r->row) : label_text(r->row, &f->text);
+    buf_clear(&f->name_of);
+    int rc = label_name(r->row, &f->name_of);
+    if (rc > 0) rc = f->info.image_height ? picture_of(f, r->row) : label_text(r->row, &f->text);
     if (rc < 0) return rc;
-    if (!f->text.n) return fail(PEFT_EDATA, "no text, expected one beside the label");
+    if (!f->text.n) f->unlabelled++;
+    if (!f->text.n) return PEFT_OK;
+    if ((rc = fault_class(f, &f->name_of, &label)) < 0 || (rc = fault_room(f)) < 0) return rc;
     struct labelled *x = &f->rows[f->n++];
     *x = (struct labelled){arena_strndup(&f->arena, r->text, r->n),
                            arena_strndup(&f->arena, f->text.data, f->text.n), r->n, r->line};
@@ -256,6 +255,7 @@ static int find_faults(struct faults *f, peft_faults *out)
     struct mem *mem = &f->host->mem;
     arena_init(&f->arena, mem);
     buf_init(&f->text, mem);
+    buf_init(&f->name_of, mem);
     map_init(&f->names, mem);
     ids_init(&f->given, mem);
     f->name = mem_array(mem, FAULT_CLASSES, sizeof *f->name);
@@ -274,6 +274,7 @@ static int find_faults(struct faults *f, peft_faults *out)
     ids_free(&f->given);
     map_free(&f->names);
     buf_free(&f->text);
+    buf_free(&f->name_of);
     arena_free(&f->arena);
     return rc;
 }
