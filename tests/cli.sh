@@ -296,6 +296,14 @@ holds 'classifier json' valid_json out confusion
 run 0 'classifier: its own head' train "$GOLDEN/llama_cls" --data named.jsonl --method head \
     --epochs 2 --out named
 run 0 'classifier: table' eval named --data named.jsonl
+says out '^ece '
+says out '^LABEL_0  *[0-9]'
+run 0 'eval: two models' eval "$GOLDEN/llama_cls" --data named.jsonl --with tuned=named \
+    --samples 100 --json
+holds 'eval: their verdicts' valid_json out verdicts
+run 0 'eval: one has no head' eval "$GOLDEN/llama" --data classes.jsonl --with tuned=classes
+says err 'base cannot be measured'
+says out '^accuracy '
 
 # ----------------------------------------------------------------- pictures
 VIT=$GOLDEN/vit
@@ -458,6 +466,24 @@ if [ -e "$TEXT/config.json" ]; then
     run 0 'merge told by built-in texts' merge "$TEXT" --adapter text --out told.gguf --json
     holds 'their difference' valid_json out difference
     run 2 'no such adapter' generate "$TEXT" --with t --prompts asked.jsonl
+    tail -n 4 "$SUPPORT" >held.jsonl
+    set -- eval "$TEXT" --data held.jsonl --with t=text --max-tokens 8 --samples 100
+    run 0 'eval: side by side' "$@" --few-shot 2 --shots few.jsonl --generate --out said.jsonl
+    says out '^perplexity .*\[.*\] [=+-]'
+    says out '^rougeL '
+    says out 't .* base.*: perplexity [+-]'
+    holds 'eval: an answer a row' test "$(wc -l <said.jsonl)" = 4
+    run 0 'eval: side by side, json' "$@" --with base= --json
+    holds 'eval: systems' valid_json out systems
+    run 2 'eval: examples from where' "$@" --few-shot 2
+    run 2 'eval: examples from elsewhere' "$@" --few-shot 2 --shots held.jsonl
+    run 2 'eval: with what' eval "$TEXT" --data held.jsonl --with t
+    run 3 'eval: no such adapter' eval "$TEXT" --data held.jsonl --with t=nowhere --out never
+    printf 'text,label\nHello,good\nWho,bad\n' >two.csv
+    run 0 'eval: labels by likelihood' eval "$TEXT" --data two.csv --question 'Which?' \
+        --model same="$TEXT" --json
+    holds 'eval: a board of them' valid_json out labels
+    run 1 'eval: full disk' "$@" --out /dev/full/x
     run 0 'train adalora' train "$TEXT" --data few.jsonl --method adalora --steps 6 --out ada \
         --settings '{"init_r": 4, "target_r": 2, "tinit": 1, "tfinal": 1}' --quiet
     run 0 'adalora: go on' train "$TEXT" --data few.jsonl --adapter ada --steps 2 --out ada2 --quiet
@@ -485,6 +511,44 @@ if [ -e "$TEXT/config.json" ]; then
         --quiet --settings '{"num_virtual_tokens": 4, "encoder_hidden_size": 8,
         "encoder_reparameterization_type": "LSTM"}'
     run 0 'ptuning by LSTM: generate' generate "$TEXT" --adapter lstm --prompt Hello --max-tokens 4
+fi
+
+# ------------------------------------------------- receipts, old rows, forgetting
+BASE=$GOLDEN/llama
+head -n 8 ids.jsonl >old.jsonl
+tail -n 12 ids.jsonl >new.jsonl
+run 0 'train: a receipt' train "$BASE" --data old.jsonl --steps 5 --rank 2 --out made
+valid_json made/receipt.json words
+run 0 replay replay made --out again
+says out 'adapter_model.safetensors *the same bytes'
+run 0 'replay: other threads, JSON' replay made/receipt.json --out again --overwrite --threads 1 --json
+says out '"same": true}'
+run 0 'train --continue' train --continue made --data new.jsonl --replay-share 0.5 --steps 4 --out later
+says err '^18 rows'
+run 0 'replay: of what went on' replay later --out later2 --quiet
+run 0 'train --continue without old rows' train --continue made --data new.jsonl --replay-share 0 \
+    --steps 2 --out later3
+says err '^12 rows'
+run 2 'train --continue and --adapter' train --continue made --adapter made --data new.jsonl --out z
+run 2 'train: which model' train --data new.jsonl --out z
+run 3 'train --continue nothing' train --continue nowhere --data new.jsonl --out z
+echo ' ' >>old.jsonl
+run 3 'replay: other data' replay made --out again --overwrite
+says err 'the data has changed'
+echo '{"receipt": 2}' >odd.json
+run 3 'replay: no receipt' replay odd.json --out again --overwrite
+run 2 'replay: where to' replay made
+run 2 'drift without texts' train "$BASE" --data old.jsonl --steps 2 --drift-bound 0.1 --out z
+holds 'nothing of it is left' test ! -e z
+if [ -e "$TEXT/config.json" ]; then
+    run 0 'train: forgetting' train "$TEXT" --data "$SUPPORT" --limit 12 --steps 6 --lr 3e-3 --out far
+    says err '^forgetting: KL to the base'
+    run 0 'train --drift-bound' train "$TEXT" --data "$SUPPORT" --limit 12 --steps 6 --lr 3e-3 \
+        --drift-bound 0.001 --out near
+    kl() { grep -o '"kl_to_base": [0-9.e-]*' "$1" | cut -d' ' -f2; }
+    holds 'the bound is kept' sh -c "[ $(kl near/receipt.json | awk '{print ($1 <= 0.001)}') = 1 ]"
+    holds 'it was needed' sh -c "[ $(kl far/receipt.json | awk '{print ($1 > 0.001)}') = 1 ]"
+    run 0 'replay: under a bound' replay near --out near2 --quiet
 fi
 
 # ---------------------------------------------------------- looking at data

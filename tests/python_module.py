@@ -114,6 +114,7 @@ def test_labels():
 def test_judge():
     scores = judge.score(["a b c", "x"], ["a b d", "x"], other=["a b d", "x"])
     assert scores["rougeL"].value < scores["rougeL"].other == 1
+    assert abs(judge.calibration_error([0.9, 0.9, 0.5], [1, 0, 1]) - 1.3 / 3) < 1e-12
     with libpeft.Model(GOLDEN + "llama") as model:
         rows = model.dataset(IDS)
         seen = judge.check(model, rows, eval=rows)

@@ -112,6 +112,7 @@ peft_judge_aside i32 p p p p p
 peft_auto i32 p p p p p
 peft_auto_apply i32 p p p
 peft_score_texts i32 p p i64 p p
+peft_calibration_error f64 p p i64 i32
 peft_watch_new i32 p p
 peft_watch_free - p
 peft_watch_step i32 p p
