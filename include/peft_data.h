@@ -140,8 +140,7 @@ typedef struct peft_label_check {
 /* Confident learning (Northcutt et al. 2021): what probabilities [n, labels], of models that
  * have not seen the row, say of the labels that were given.  A row is flagged when it counts off
  * the diagonal of the confident joint, as by cleanlab's filter "confident_learning".  order [n],
- * or NULL: rows by suspicion, those that are flagged first, then by `rank`: "confidence" (NULL)
- * or "margin". */
+ * or NULL: the rows, least `rank` first: "confidence" (NULL) or "margin". */
 PEFT_API int32_t peft_label_faults(const float *probabilities, const int32_t *given, int64_t n,
                                    int32_t labels, const char *rank, peft_label_check *out,
                                    int64_t *order);
@@ -158,8 +157,8 @@ typedef struct peft_faults_opts {
     size_t size;
     int32_t folds;            /* 0 = 5 */
     const char *rank;         /* as above */
-    double share;             /* suspects are at least this share of the rows, the next ones by
-                                 rank; 0 = those that are flagged */
+    double share;             /* suspects are this share of the rows, the first ones by rank;
+                                 0 = those that are flagged */
     double l2;                /* of the heads; 0 = the one that makes held out labels likeliest */
     uint64_t seed;            /* of the parts */
     const char *pool;         /* as in peft_embed_opts, as are */
