@@ -63,7 +63,8 @@ typedef struct peft_label_row {
 /* The row to label now: the first that has no decision.  PEFT_EEND when all have one; the
  * counts are there all the same. */
 PEFT_API int32_t peft_labeller_row(peft_labeller *labeller, peft_label_row *out);
-/* Decides on it.  PEFT_EARG for a label that may not be given. */
+/* Decides on it.  PEFT_EARG for a label that may not be given; PEFT_ESTATE, here and in
+ * peft_labeller_undo, when another program has changed the file meanwhile. */
 PEFT_API int32_t peft_labeller_give(peft_labeller *labeller, const char *label);
 /* Leaves it for the next session. */
 PEFT_API int32_t peft_labeller_skip(peft_labeller *labeller);
@@ -139,8 +140,7 @@ typedef struct peft_label_check {
 /* Confident learning (Northcutt et al. 2021): what probabilities [n, labels], of models that
  * have not seen the row, say of the labels that were given.  A row is flagged when it counts off
  * the diagonal of the confident joint, as by cleanlab's filter "confident_learning".  order [n],
- * or NULL: rows by suspicion, those that are flagged first, then by `rank`: "confidence" (NULL)
- * or "margin". */
+ * or NULL: the rows, least `rank` first: "confidence" (NULL) or "margin". */
 PEFT_API int32_t peft_label_faults(const float *probabilities, const int32_t *given, int64_t n,
                                    int32_t labels, const char *rank, peft_label_check *out,
                                    int64_t *order);
@@ -157,8 +157,8 @@ typedef struct peft_faults_opts {
     size_t size;
     int32_t folds;            /* 0 = 5 */
     const char *rank;         /* as above */
-    double share;             /* suspects are at least this share of the rows, the next ones by
-                                 rank; 0 = those that are flagged */
+    double share;             /* suspects are this share of the rows, the first ones by rank;
+                                 0 = those that are flagged */
     double l2;                /* of the heads; 0 = the one that makes held out labels likeliest */
     uint64_t seed;            /* of the parts */
     const char *pool;         /* as in peft_embed_opts, as are */
@@ -173,7 +173,7 @@ typedef struct peft_faults_opts {
 } peft_faults_opts;
 typedef struct peft_faults {
     size_t size;
-    int64_t rows, unlabelled; /* rows with a label; without one, which are left out */
+    int64_t rows, unlabelled; /* rows with a text and a label; the others, left out */
     int64_t flagged, suspects;
     int32_t labels;
     double accuracy;          /* of the heads, on rows they have not seen, by the given labels */

@@ -72,8 +72,8 @@ static const struct option faults_options[] = {
     {"clean", OPT_TEXT, "FILE", "the other rows, as they are", AT(clean), 0, 0},
     {"folds", OPT_INT, "N", "parts, each judged by a head fitted to the others (default 5)",
      AT(folds), 2, 100},
-    {"share", OPT_NUMBER, "S", "suspects are at least this share of the rows (default: those\n"
-     "                         that confident learning flags)", AT(share), 0, 1},
+    {"share", OPT_NUMBER, "S", "suspects are this share of the rows (default: those that\n"
+     "                         confident learning flags)", AT(share), 0, 1},
     {"rank", OPT_TEXT, "KIND", "confidence: of the given label (default); margin: to the others",
      AT(rank_by), 0, 0},
     {"top", OPT_INT, "N", "suspects that are shown (default 20)", AT(top), 1, BIG},
