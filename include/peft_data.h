@@ -261,18 +261,19 @@ typedef struct peft_inspect_opts {
 /* Looks at all rows of a file or folder and changes nothing.  A broken row is counted and
  * the next one read; PEFT_EDATA when there is no row at all.  Tables, of which those
  * without a row are left out:
- *   summary    facts: file, rows, schema, why, broken, empty, duplicates (of texts and label;
+ *   summary    facts: file, rows, schema, why, for, broken, empty, duplicates (of texts and label;
  *              an estimate beyond three million different rows: duplicates_exact is 0),
  *              mixed_scripts (another one has a tenth of the letters or more), tokens, longer
  *              (than max_len), label_kind ("none", "classes", "numbers", "names and numbers"),
  *              label_column, labelled, labels, label_mean, label_least, label_most
  *   notes      level ("warning", "note"), text: what to look at before training
- *   schemas    schema, rows, first_line, why: what kinds of rows there are
+ *   schemas    schema ("unknown"), rows, first_line, why (the columns that decided, or what it
+ *              nearly is), for (what learns from it), near
  *   columns    column, kind, filled (share of rows), texts, numbers, lists, others, blank (texts
  *              and lists), mean_bytes (of texts), least, most (of numbers); the first 256
  *   lengths    of, mean, median, p95, least, most, longest_line
- *   tokens, words, characters    histograms; tokens as training has them, of conversations
- *              with the model's template, of other rows the sum of their texts
+ *   tokens, words, characters    histograms; tokens as training has them, with the model's chat
+ *              template and what its tokenizer adds (give or take one at the seams of texts)
  *   labels     label, rows, share: the most frequent first, at most 1000
  *   scripts    script, rows, share: writing systems, the first guess at languages
  *   broken     line, reason
@@ -281,6 +282,40 @@ typedef struct peft_inspect_opts {
 PEFT_API int32_t peft_data_inspect(const char *path, const peft_inspect_opts *opts,
                                    peft_tables **out);
 
+/* ---------------------------------------------------------------- convert */
+
+typedef struct peft_data_convert_opts {
+    size_t size;
+    const peft_source_opts *source; /* NULL = defaults */
+    const char *to;           /* "alpaca", "sharegpt", "messages", "prompt-completion",
+                                 "preference" or "text" */
+    const char *from;         /* one of these, or "question-answer"; NULL = as the first row is */
+    const char *layout;       /* of texts, to read and to write: literal text with {question} and
+                                 {answer}, perhaps {input} and {system}; NULL = what texts usually
+                                 have, and to write Stanford Alpaca's form */
+    int32_t skip;             /* 1 = rows that cannot be read or held are left out */
+    int32_t drop;             /* 1 = what the format cannot hold is lost, not kept */
+    int32_t overwrite;
+} peft_data_convert_opts;
+typedef struct peft_data_converted {
+    size_t size;
+    char from[24];            /* the format that was found */
+    int64_t read, rows;       /* rows read, and written */
+    int64_t skipped;
+    int64_t kept;             /* rows whose way back needs more than the format holds */
+    char columns[128];        /* members that are kept for it, or with `drop` are lost */
+    int64_t restored, stale;  /* rows that had kept members: these are back, or are of no use
+                                 since the texts have changed */
+} peft_data_converted;
+/* Turns the rows of `path` into another format.  Columns that belong to neither are passed
+ * on.  What the new format cannot hold goes into the column "kept", from which the way back
+ * restores it: A -> B -> A gives the same members.  What has no place at all (function calls
+ * in alpaca, a preference without a second answer) is PEFT_EFORMAT with file and line, or
+ * left out with `skip`.  From texts (files of text or Markdown, rows with "text") every
+ * question with its answer becomes a row: by `layout`, or from lines "Q:" and "A:", headings
+ * and bold lines that end in "?", and tables with the columns question and answer. */
+PEFT_API int32_t peft_data_convert(const char *path, const char *out,
+                                   const peft_data_convert_opts *opts, peft_data_converted *result);
 /* ------------------------------------------------- normalizing, cleaning
  * What rules found and did is told as tables:
  *   summary    facts: rows, kept, dropped, changed, bytes (written), seconds ...

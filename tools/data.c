@@ -84,6 +84,20 @@ static const struct option faults_options[] = {
     {"batch", OPT_INT, "N", "rows at a time (default 8)", AT(batch), 1, 65536},
     {0}};
 
+static const struct option convert_options[] = {
+    {"to", OPT_TEXT, "FORMAT", "alpaca, sharegpt, messages, prompt-completion, preference, text",
+     AT(to), 0, 0},
+    {"out", OPT_TEXT, "FILE", "JSONL", AT(out), 0, 0},
+    {"from", OPT_TEXT, "FORMAT", "one of these, or question-answer (default: as the first row is)",
+     AT(from), 0, 0},
+    {"template", OPT_TEXT, "FILE", "of texts: literal text with {question} and {answer}, perhaps\n"
+     "                         {input} and {system}", AT(layout), 0, 0},
+    {"skip", OPT_FLAG, NULL, "leave out rows that cannot be read or held", AT(skip), 0, 0},
+    {"drop", OPT_FLAG, NULL, "no column \"kept\": lose what the format cannot hold", AT(drop), 0,
+     0},
+    {"overwrite", OPT_FLAG, NULL, "replace what --out names", AT(overwrite), 0, 0},
+    {0}};
+
 const struct command data_commands[] = {
     {"data inspect", "Shows what a data file holds, and what is wrong with it.",
      "peft data inspect FILE|DIR [--model MODEL] [options]",
@@ -91,6 +105,14 @@ const struct command data_commands[] = {
      "  peft data inspect reviews.csv --model model.gguf --max-len 512\n"
      "  peft data inspect reviews.csv --json | jq .labels\n",
      OPERAND_NEEDED, {inspect_options, source_options, common_options}, run_data_inspect,
+     "data file"},
+    {"data convert", "Turns a data file into another format, or a FAQ into questions and answers.",
+     "peft data convert FILE|DIR --to FORMAT --out FILE [options]",
+     "  peft data convert alpaca.json --to messages --out chats.jsonl\n"
+     "  peft data convert chats.jsonl --to sharegpt --out sharegpt.jsonl --skip\n"
+     "  peft data convert FAQ.md --to messages --out faq.jsonl\n"
+     "  peft data convert manual.txt --to alpaca --template qa.txt --out qa.jsonl\n",
+     OPERAND_NEEDED, {convert_options, source_options, common_options}, run_data_convert,
      "data file"},
     {"data report", "Puts all that is known of a data file on one page.",
      "peft data report FILE --out report.html [--model MODEL] [--eval FILE] [options]",

@@ -265,6 +265,14 @@ static int32_t on_pair(void *ctx, const peft_agree_pair *p)
     return interrupted();
 }
 
+static void text_or_null(struct json *j, const char *key, const char *s)
+{
+    if (s)
+        json_text(j, key, s);
+    else
+        json_num(j, key, NAN);
+}
+
 static void row_json(struct agreed *s, const peft_agree_row *r)
 {
     if (!s->in_rows) {
@@ -274,10 +282,10 @@ static void row_json(struct agreed *s, const peft_agree_row *r)
     s->in_rows = true;
     json_open(&s->j, NULL, '{');
     json_int(&s->j, "line", r->line);
-    json_text(&s->j, "majority", r->majority);
+    text_or_null(&s->j, "majority", r->majority);
     json_open(&s->j, "labels", '[');
     for (int32_t k = 0; k < r->n; k++)
-        json_text(&s->j, NULL, r->labels[k]);
+        text_or_null(&s->j, NULL, r->labels[k]);
     json_close(&s->j);
     json_text(&s->j, "text", r->text);
     json_close(&s->j);

@@ -177,6 +177,6 @@ int32_t peft_data_inspect(const char *path, const peft_inspect_opts *opts, peft_
     if (!x.o.examples) x.o.examples = 10;
     if (x.o.model && (rc = peft_model_info(x.o.model, &info)) < 0) return rc;
     KIT_ARG(!x.o.model || info.has_tokenizer, "a model without tokenizer counts no tokens");
-    x.reader = (struct reader){x.o.model, info.has_chat_template};
+    x.reader = (struct reader){x.o.model, info.has_chat_template, info.causal};
     return kit_end(inspect(&x, out));
 }

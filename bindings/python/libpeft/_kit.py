@@ -22,11 +22,11 @@ Agreement = _struct("Agreement", "size:size rows:i64 shared:i64 all:i64 same:i64
                     "written:i64 labels:i32 percent:f64 fleiss:f64")
 LabelCheck = _struct("LabelCheck", "likely:i32 flagged:i32 confidence:f32 margin:f32")
 Fault = _struct("Fault", "size:size rank:i64 line:i64 text:str given:str likely:str "
-                "confidence:f64 likely_confidence:f64 margin:f64 flagged:i32")
-FaultsOpts = _struct("FaultsOpts", "size:size folds:i32 rank:str l2:f64 seed:u64 pool:str "
-                     "max_len:i32 batch:i32 out:str clean:str source:ptr on_fault:ptr ctx:ptr")
-Faults = _struct("Faults", "size:size rows:i64 unlabelled:i64 flagged:i64 labels:i32 accuracy:f64 "
-                 "l2:f64")
+                "confidence:f64 likely_confidence:f64 margin:f64 flagged:i32 suspect:i32")
+FaultsOpts = _struct("FaultsOpts", "size:size folds:i32 rank:str share:f64 l2:f64 seed:u64 "
+                     "pool:str max_len:i32 batch:i32 out:str clean:str source:ptr on_fault:ptr ctx:ptr")
+Faults = _struct("Faults", "size:size rows:i64 unlabelled:i64 flagged:i64 suspects:i64 "
+                 "labels:i32 accuracy:f64 l2:f64")
 SplitOpts = _struct("SplitOpts", "size:size source:ptr ratio:f64[3] stratify:str group:str "
                     "group_text:i32 overwrite:i32 seed:u64 on_class:ptr ctx:ptr")
 Split = _struct("Split", "size:size rows:i64[3] groups:i64[3] classes:i64 scarce:i64 shared:i64")
@@ -77,7 +77,7 @@ Prediction = _struct("Prediction", "size:size line:i64 loss:f64 terms:i64 wanted
 STRUCTS = {
     "peft_source_opts": SourceOpts, "peft_label_opts": LabelOpts, "peft_label_row": LabelRow,
     "peft_agree_pair": AgreePair, "peft_agree_row": AgreeRow, "peft_agree_opts": AgreeOpts,
-    "peft_agreement": Agreement, "peft_label_check": LabelCheck, "peft_fault": Fault,
+    "peft_agreement": Agreement, "peft_label_check": LabelCheck, "peft_label_fault": Fault,
     "peft_faults_opts": FaultsOpts, "peft_faults": Faults, "peft_split_opts": SplitOpts,
     "peft_split": Split, "peft_cell": Cell, "peft_table": Table, "peft_inspect_opts": InspectOpts,
     "peft_flaw": Flaw, "peft_checked": Checked, "peft_judge_opts": JudgeOpts,

@@ -174,6 +174,24 @@ def label_faults(probabilities, given, rank=None):
     return [_record(x) for x in out], list(order)
 
 
+def faults(path, model, **options):
+    """Suspected label errors of a file's rows, by heads on the frozen model that have not seen
+    the row.  Options: out, clean (files of the suspects and of the others), share, folds, rank,
+    seed, pool, max_len, batch.  `suspects` has them, the worst first."""
+    call, result, found = _Call(), _kit.Faults(), []
+
+    def on_fault(pointer):
+        one = _record(_kit.Fault.from_address(pointer))
+        if one.suspect:
+            found.append(one)
+        return not one.suspect
+    opts = call.options(_kit.FaultsOpts, options, on_fault=call.callback(_kit.Seen, on_fault))
+    call.check(kit.peft_data_faults(_bytes(path), model._c, opts, ctypes.byref(result)))
+    result = _record(result)
+    result.suspects = found
+    return result
+
+
 class Labeller(_Handle):
     """A session of labelling by hand, which goes on where `out` ends:
 
