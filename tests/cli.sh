@@ -60,12 +60,23 @@ while [ $i -lt 24 ]; do
         "\"labels\": [-100, -100, $((a + 3)), $((a + 6)), $((a + 9)), $((a + 12))]}"
     i=$((i + 1))
 done >ids.jsonl
-head -n 8 ids.jsonl >eval.jsonl
+i=0
+while [ $i -lt 8 ]; do
+    a=$((i * 9 % 70 + 11))
+    echo "{\"input_ids\": [2, $a, $((a + 3)), $((a + 6)), $((a + 9))]," \
+        "\"labels\": [-100, -100, $((a + 3)), $((a + 6)), $((a + 9))]}"
+    i=$((i + 1))
+done >eval.jsonl
 i=0
 while [ $i -lt 12 ]; do
     echo "{\"input_ids\": [5, $((i + 30)), $((i % 2 * 9 + 40)), 7], \"label\": \"c$((i % 2))\"}"
     i=$((i + 1))
 done >classes.jsonl
+i=0
+while [ $i -lt 40 ]; do
+    echo "{\"input_ids\": [5, $((i + 30)), $((i % 2 * 9 + 40)), 7], \"label\": \"LABEL_$((i % 2))\"}"
+    i=$((i + 1))
+done >many.jsonl
 sed 's/c0/LABEL_0/; s/c1/LABEL_1/' classes.jsonl >named.jsonl
 
 # --------------------------------------------------------- help and mistakes
@@ -136,6 +147,44 @@ run 2 'bench without data' bench "$GOLDEN/bert"
 run 0 eval eval "$GOLDEN/llama" --data eval.jsonl
 run 0 'eval --json' eval "$GOLDEN/llama" --data eval.jsonl --json
 holds 'eval json' valid_json out token_accuracy
+
+# ----------------------------------------------------- before, and by themselves
+run 0 'plan: price and row' plan "$GOLDEN/llama" --data ids.jsonl --epochs 2 --price 0.5/K --show-row 3
+says out '288 tokens are read, 192 of them trained'
+says out 'price 0.144, at 0.5/K'
+says out '^1 24 \[27 30 33 36\]'
+run 0 'plan: in JSON' plan "$GOLDEN/llama" --data ids.jsonl --epochs 1 --price 2e-3 --json
+says out '"tokens_of_run": 144, "trained_tokens_of_run": 96, "disk": {"adapter": [0-9]'
+says out '"price": 0.288, "flaws": \[\], "row": "1 10 '
+run 2 'plan: no price' plan "$GOLDEN/llama" --data ids.jsonl --price cheap
+run 2 'plan: no such row' plan "$GOLDEN/llama" --data ids.jsonl --steps 1 --show-row 99
+{ cat eval.jsonl; sed -n 5p ids.jsonl; } >leaks.jsonl
+run 3 'leak' train "$GOLDEN/llama" --data ids.jsonl --eval leaks.jsonl --out x
+says err '1 rows of the evaluation data are training rows too (lines 9=5)'
+run 3 'leak: plan' plan "$GOLDEN/llama" --data ids.jsonl --eval leaks.jsonl
+run 0 'leak: in spite of it' train "$GOLDEN/llama" --data ids.jsonl --eval leaks.jsonl --steps 2 \
+    --allow-leak --out leaks
+says err 'warning: .*training rows too'
+run 3 'answers cut off' train "$GOLDEN/llama" --data ids.jsonl --max-len 4 --out x
+says err '24 answers are cut off.*lines 1, 2, 3.*--max-len 6 would hold them'
+holds 'refusals leave nothing behind' test ! -e x
+run 0 'auto' train "$GOLDEN/bert" --data many.jsonl --out auto
+says err '8 of 40 rows are set aside for evaluation, of each label its share'
+says err '^  method  *lora  '
+says err '^  lr  *[0-9.e-]*  *range test'
+holds 'auto.json' valid_json auto/auto.json why
+says auto/training_args.json '"auto": {"method": "32 rows'
+run 0 'auto: given' train "$GOLDEN/bert" --data many.jsonl --auto --lr 0.01 --epochs 2 --out auto2
+says err '^  lr  *0.01  *given'
+says auto2/training_args.json '"learning_rate": 0.01'
+says auto2/training_args.json '"epochs\|"steps": 16'
+run 0 'auto: not' train "$GOLDEN/bert" --data many.jsonl --no-auto --out auto3
+says auto3/training_args.json '"learning_rate": "auto"'
+run 0 'auto: plan' plan "$GOLDEN/bert" --data many.jsonl --json
+says out '"auto": {"evaluation": "8 of 40'
+run 0 'the last layers' train "$GOLDEN/bert" --data many.jsonl --method last --last 1 --steps 2 \
+    --out last
+run 2 'auto on a bad method' train "$GOLDEN/bert" --data many.jsonl --auto --method lara --out x
 
 # ------------------------------------------------------------------ training
 run 0 'train lora' train "$GOLDEN/llama" --data ids.jsonl --eval eval.jsonl --epochs 2 \
@@ -267,8 +316,8 @@ if "$PEFT" classify "$VIT" --image "$VIT/a0.png" >/dev/null 2>&1; then
     run 3 'pictures: text for a ViT' train "$VIT" --data ids.jsonl --out x
     run 2 'pictures: no --image' classify "$VIT"
 fi
-run 0 'frozen: cached' train "$GOLDEN/bert" --data named.jsonl --eval named.jsonl --method head \
-    --epochs 3 --out frozen1 --cache-file kept
+run 0 'frozen: cached' train "$GOLDEN/bert" --data named.jsonl --eval named.jsonl --allow-leak \
+    --method head --epochs 3 --out frozen1 --cache-file kept
 says err 'cached: what the head reads for 12 rows'
 says err 'rows used, 12 computed'
 run 0 'frozen: another run' train "$GOLDEN/bert" --data named.jsonl --method head --epochs 3 \
@@ -435,6 +484,45 @@ if [ -e "$TEXT/config.json" ]; then
         --quiet --settings '{"num_virtual_tokens": 4, "encoder_hidden_size": 8,
         "encoder_reparameterization_type": "LSTM"}'
     run 0 'ptuning by LSTM: generate' generate "$TEXT" --adapter lstm --prompt Hello --max-tokens 4
+fi
+
+# ---------------------------------------------------------- looking at data
+i=0
+while [ $i -lt 60 ]; do
+    echo "{\"text\": \"row number $i\", \"label\": \"$([ $((i % 4)) -eq 0 ] && echo few || echo many)\"}"
+    i=$((i + 1))
+done >seen.jsonl
+echo '{"text": "row number 3", "label": "many"}' >>seen.jsonl
+echo '{"text": "<script>alert(1)</script>", "label": "</title><b>x"}' >>seen.jsonl
+echo '{"text": "broken" "label"}' >>seen.jsonl
+run 0 'data inspect' data inspect seen.jsonl
+says out '^schema .*text-label'
+says out 'broken rows: 1; the first in line 63'
+says out 'repeat another one exactly: 1'
+says out '^many .*█'
+run 0 'data inspect --json' data inspect seen.jsonl --json
+valid_json out labels
+run 0 'data inspect: part' data inspect seen.jsonl --limit 5 --json
+says out '"rows": 5,'
+run 3 'data inspect: no file' data inspect nowhere.jsonl
+run 2 'data inspect: which' data inspect
+: >none.jsonl
+run 3 'data inspect: no rows' data inspect none.jsonl
+run 0 'data report' data report seen.jsonl --eval seen.jsonl --out seen.html
+says seen.html '^<!DOCTYPE html>'
+says seen.html '&#60;script&#62;alert'
+holds 'nothing of the data is mark-up' sh -c '! grep -q "<script\|<b>x" seen.html'
+holds 'no network' sh -c '! grep -qE "https?://|src=|@import|url\(" seen.html'
+run 0 'data report: again' data report seen.jsonl --out seen.html --quiet
+run 2 'data report: no page is replaced' data report seen.jsonl --out seen.jsonl
+run 0 'data report --json' data report seen.jsonl --json
+valid_json out inspect
+run 2 'data report: where to' data report seen.jsonl
+run 3 'data report: no file' data report nowhere.jsonl --out nowhere.html
+holds 'nothing is left' test ! -e nowhere.html
+if [ -e "$TEXT/config.json" ]; then
+    run 0 'data inspect: tokens' data inspect seen.jsonl --model "$TEXT" --max-len 3 --json
+    says out '"longer": '
 fi
 
 echo "$passed passed, $failed failed"

@@ -62,6 +62,8 @@ struct args {
     int32_t rank, last, rslora, to_float;
     double alpha, dropout, lr_ratio, rho;
 
+    const char *replay, *probe;
+    double replay_share, drift_bound, anchor_weight;
     const char *optimizer, *optim_states, *schedule, *no_decay, *recompute;
     double lr, warmup, weight_decay, clip;
     int32_t batch, accumulate, packing, no_shuffle, epochs, steps;
@@ -97,8 +99,18 @@ struct args {
     int32_t auto_on, allow_leak, show_row;
     const char *price;
     const char *ratio, *stratify, *group;
+    struct list files;                   /* operands of a command that takes several */
+    const char *labels, *by, *rank_by, *clean;
+    int32_t folds, blind, least;
+    double share;
     const char *model;                   /* beside a data file as the operand */
     int32_t examples;
+    struct list others;                  /* peft eval: models beside it */
+    const char *shots;
+    int32_t few_shot, generate, samples;
+    double confidence;
+    const char *form, *rules;            /* data normalize, data clean */
+    double repeated;
 };
 
 enum option_kind {
@@ -121,7 +133,7 @@ struct option {
     double low, high;
 };
 
-enum { OPERAND_NONE, OPERAND_NEEDED, OPERAND_OPTIONAL, OPERAND_TWO };
+enum { OPERAND_NONE, OPERAND_NEEDED, OPERAND_OPTIONAL, OPERAND_TWO, OPERAND_SEVERAL };
 
 struct command {
     const char *name, *summary, *usage, *examples;
@@ -223,6 +235,8 @@ int saving_error(int32_t code, const char *doing);
 int open_model(const struct args *args, peft_model **model, peft_info *info);
 /* The model at `path` instead. */
 int open_model_at(const struct args *args, const char *path, peft_model **model, peft_info *info);
+/* What a run with --method head, last or full has left. */
+bool is_model_folder(const char *path);
 int open_adapter(const struct args *args, peft_model *model, peft_info *info);
 peft_dataset_opts data_opts(const struct args *args);
 int open_data(const struct args *args, const peft_model *model, const char *path,
@@ -277,6 +291,9 @@ int run_inspect(const struct args *args);
 int run_train(const struct args *args);
 int run_tune(const struct args *args);
 int run_eval(const struct args *args);
+/* Whether peft eval has several systems to measure, and that. */
+bool eval_compares(const struct args *args);
+int run_comparison(const struct args *args);
 int run_generate(const struct args *args);
 int run_chat(const struct args *args);
 int run_convert(const struct args *args);
@@ -293,7 +310,11 @@ int run_embed(const struct args *args);
 int run_adapter_check(const struct args *args);
 int run_adapter_convert(const struct args *args);
 int run_data_split(const struct args *args);
+int run_data_label(const struct args *args);
+int run_data_agree(const struct args *args);
+int run_data_faults(const struct args *args);
 int run_data_inspect(const struct args *args);
 int run_data_report(const struct args *args);
+int run_data_normalize(const struct args *args);
 
 #endif

@@ -168,7 +168,7 @@ static void put_part(FILE *to, const struct section *s, struct part *part)
     for (int32_t i = 0; part_table(part, i, &t); i++) {
         bool small = t.kind != PEFT_TABLE_LIST;
         if (small != grid)
-            fputs(small ? "<div class=\"grid2\">\n" : "</div>\n", to);
+            fputs(small ? "<div class=\"grid2 part\">\n" : "</div>\n", to);
         grid = small;
         table_html(to, &t);
     }

@@ -375,7 +375,7 @@ int folder_save_result(const struct run *run)
 {
     bool adapter = is_adapter(run->method);
     char *saving = folder_path(run, ".saving"), *base = folder_path(run, "model");
-    int32_t code = adapter ? peft_adapter_save(run->model, "default", saving) :
+    int32_t code = adapter ? peft_adapter_save(run->model, run->adapter, saving) :
                    peft_model_save(run->model, saving, NULL);
     int rc = code ? saving_error(code, "cannot write the result") : 0;
     if (!rc && run->base_trains && (code = peft_model_save(run->model, base, NULL)) != 0)

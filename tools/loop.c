@@ -321,13 +321,14 @@ static int finish(struct run *run, int64_t step)
              run->history.step[run->history.n_steps - 1].epoch : 0);
     if (rc)
         return rc;
-    if (interrupted() || (rc = watch_finish(run)) != 0 || (rc = ask_questions(run, true)) != 0)
+    show_cache_use(run);
+    if (interrupted() || (rc = watch_finish(run)) != 0 || (rc = forget_finish(run)) != 0 ||
+        (rc = ask_questions(run, true)) != 0)
         return rc ? rc : stop_here(run, step);
     if ((rc = folder_save_result(run)) != 0 || (rc = report_write(run)) != 0)
         return rc;
     show_samples(run);
     note_evaluations(run);
-    show_cache_use(run);
     bool adapter = is_adapter(run->method);
     note("\n%s in %s  (%s, peak memory %s)", adapter ? "adapter" : "model", run->args->out,
          show_seconds(run->seconds), show_bytes(memory_peak()));

@@ -50,7 +50,26 @@ static const struct option tune_options[] = {
 static const struct option inspect_options[] = {
     {"tensors", OPT_FLAG, NULL, "every tensor: name, type, shape", AT(tensors), 0, 0}, {0}};
 static const struct option eval_options[] = {
-    {"batch", OPT_INT, "N", "examples at a time (default 4)", AT(batch), 1, 65536}, {0}};
+    {"batch", OPT_INT, "N", "examples at a time (default 4)", AT(batch), 1, 65536},
+    {"with", OPT_LIST, "NAME=PATH", "side by side: MODEL with this adapter, or the model\n"
+     "                         that a run has left; may be repeated", AT(with), 0, 0},
+    {"model", OPT_LIST, "NAME=PATH", "side by side: another model; may be repeated", AT(others), 0,
+     0},
+    {"few-shot", OPT_INT, "K", "side by side: MODEL as it is behind K examples", AT(few_shot), 1,
+     1000},
+    {"shots", OPT_TEXT, "FILE", "where the examples are taken from", AT(shots), 0, 0},
+    {"question", OPT_TEXT, "TEXT", "put below a text that a model without head classifies",
+     AT(question), 0, 0},
+    {"generate", OPT_FLAG, NULL, "answer the rows' prompts too, and compare the answers",
+     AT(generate), 0, 0},
+    {"max-tokens", OPT_INT, "N", "length of an answer (default 128)", AT(max_tokens), 1, 1e9},
+    {"out", OPT_TEXT, "FILE", "what each system said of each row, as JSONL", AT(out), 0, 0},
+    {"samples", OPT_INT, "N", "of the bootstrap (default 1000)", AT(samples), 1, 1 << 20},
+    {"confidence", OPT_NUMBER, "P", "percent, of intervals and tests (default 95)",
+     AT(confidence), 50, 99.99},
+    {"seed", OPT_SEED, "N", "of the bootstrap and the choice of examples (default 0)", AT(seed), 0,
+     0},
+    {0}};
 static const struct option prompt_options[] = {
     {"prompt", OPT_TEXT, "TEXT", "the question; without it, stdin is read", AT(prompt), 0, 0},
     {"raw", OPT_FLAG, NULL, "continue the text, without chat template", AT(raw), 0, 0},
@@ -175,9 +194,13 @@ static const struct command commands[] = {
      "      --search 'lr=1e-5..1e-3,rank=4|8|16,targets=all|q_proj+v_proj,epochs=1..3'\n",
      OPERAND_NEEDED,
      {data_options, train_options, tune_options, model_options, common_options}, run_tune, NULL},
-    {"eval", "Measures a model on a data set.", "peft eval MODEL --data FILE [options]",
+    {"eval", "Measures a model on a data set, or several side by side.",
+     "peft eval MODEL --data FILE [--with NAME=PATH ...] [options]",
      "  peft eval model.gguf --data test.jsonl\n"
-     "  peft eval model.gguf --data test.jsonl --adapter run --json\n",
+     "  peft eval model.gguf --data test.jsonl --adapter run --json\n"
+     "  peft eval model.gguf --data test.jsonl --with law=run1 --with cook=run2 --generate\n"
+     "  peft eval model.gguf --data test.csv --with run=run --few-shot 8 --shots train.csv\n"
+     "  peft eval model.gguf --data test.jsonl --model small=other.gguf --out said.jsonl\n",
      OPERAND_NEEDED,
      {data_options, adapter_options, eval_options, model_options, common_options}, run_eval, NULL},
     {"generate", "Answers one prompt.", "peft generate MODEL --prompt TEXT [options]",

@@ -124,6 +124,15 @@ const struct option train_options[] = {
     {"epochs", OPT_INT, "N", "passes over the data (default 1)", AT(epochs), 1, BIG},
     {"steps", OPT_INT, "N", "optimizer steps, instead of --epochs", AT(steps), 1, BIG},
     {"seed", OPT_SEED, "N", "of everything random (default 0)", AT(seed), 0, 0},
+    {"replay", OPT_TEXT, "FILE", "old rows, of which a sample is mixed in", AT(replay), 0, 0},
+    {"replay-share", OPT_NUMBER, "X", "so many for each new row (default 0.2)", AT(replay_share),
+     0, 1000},
+    {"probe", OPT_TEXT, "FILE", "texts on which forgetting is measured (default: built in;\n"
+     "                         none: not at all)", AT(probe), 0, 0},
+    {"drift-bound", OPT_NUMBER, "X", "the model shall not go further from its base there: KL a\n"
+     "                         token, 0.05", AT(drift_bound), 0, 1e6},
+    {"anchor-weight", OPT_NUMBER, "X", "of that KL in the loss (default 1, with a bound: what\n"
+     "                         holds it)", AT(anchor_weight), 0, 1e6},
     {"objective", OPT_TEXT, "NAME", "of embeddings: match, triplet; with scores: cosent, cosine",
      AT(objective), 0, 0},
     {"scale", OPT_NUMBER, "X", "of cosines in match and cosent (default 20)", AT(scale), 0, 1e6},
@@ -376,6 +385,10 @@ int options_parse(const struct command *cmd, int argc, char **argv, struct args 
             rc = usage_error("%s takes no file, found \"%s\"", cmd->name, word);
         else if (args->operand && !args->second && cmd->operand == OPERAND_TWO)
             args->second = word;
+        else if (cmd->operand == OPERAND_SEVERAL && args->files.n == LIST_MAX)
+            rc = usage_error("%s takes at most %d files", cmd->name, LIST_MAX);
+        else if (cmd->operand == OPERAND_SEVERAL)
+            args->operand = args->files.item[args->files.n++] = word;
         else if (args->operand)
             rc = usage_error("%s takes one model, found \"%s\" after \"%s\"", cmd->name, word,
                              args->operand);
@@ -386,7 +399,7 @@ int options_parse(const struct command *cmd, int argc, char **argv, struct args 
     }
     if (cmd->operand == OPERAND_TWO && args->operand && !args->second && !args->help)
         return usage_error("where to?  usage: %s", cmd->usage);
-    if ((cmd->operand == OPERAND_NEEDED || cmd->operand == OPERAND_TWO) && !args->operand &&
+    if (cmd->operand != OPERAND_NONE && cmd->operand != OPERAND_OPTIONAL && !args->operand &&
         !args->help)
         return usage_error("which %s?  usage: %s", cmd->of ? cmd->of : "model", cmd->usage);
     return 0;

@@ -178,8 +178,8 @@ static int fill_wide(struct line_reader *r)
     if (n % 2)
         return fail(PEFT_EFORMAT, "%s: ends inside a character of UTF-16", r->path);
     for (int64_t i = 0; i < n; i += 2) {
-        uint32_t c = block[i + (r->wide == ORDER_LITTLE)] * 256u +
-                     block[i + (r->wide == ORDER_BIG)];
+        int upper = r->wide == ORDER_LITTLE;
+        uint32_t c = block[i + upper] * 256u + block[i + !upper];
         bool low = c >= 0xdc00 && c <= 0xdfff;
         if (r->high && low) c = 0x10000 + ((r->high - 0xd800) << 10) + (c - 0xdc00);
         else if (r->high) put_char(r, r->high);

@@ -202,12 +202,12 @@ static int lines_next(struct row_source *s)
     return rc;
 }
 
-static const struct reader read_lines = { .name = "JSONL", .endings = "", .next = lines_next };
+static const struct row_reader read_lines = { .name = "JSONL", .endings = "", .next = lines_next };
 
 /* --- which reader */
 
 /* The first that knows the beginning, the ending, or else nothing of both. */
-static const struct reader *const readers[] = {
+static const struct row_reader *const row_readers[] = {
     &read_sqlite, &read_texts, &read_csv, &read_array, &read_lines
 };
 
@@ -224,9 +224,9 @@ static int choose_reader(struct row_source *s)
         if (s->o.text) i = FIRST_OF_LINES;
         rc = line_open_text(s->host, s->path, s->o.text, s->o.text_n, &s->lines);
         if (rc == PEFT_OK) rc = line_peek(s->lines, &head, &n);
-        while (i + 1 < ARRAY_LEN(readers) && !has_ending(s->path, readers[i]->endings) &&
-               !(readers[i]->knows && readers[i]->knows(head, n))) i++;
-        s->reader = readers[i];
+        while (i + 1 < ARRAY_LEN(row_readers) && !has_ending(s->path, row_readers[i]->endings) &&
+               !(row_readers[i]->knows && row_readers[i]->knows(head, n))) i++;
+        s->reader = row_readers[i];
     }
     if (rc >= 0 && s->o.table && s->reader != &read_sqlite)
         rc = fail(PEFT_EARG, "%s: table \"%.60s\" is given, and this is no SQLite file but %s",

@@ -39,7 +39,7 @@ static int answer_span(const peft_row *r, int32_t *first, int32_t *end)
     while (*end > 0 && (!r->labels || r->labels[*end - 1] < 0)) --*end;
     *first = *end;
     while (*first > 0 && r->labels[*first - 1] >= 0) --*first;
-    return *first > 0 && *end > *first;
+    return *first > 1 && *end > *first;      /* the first token is never trained */
 }
 
 static int begin(struct answering *a, const peft_dataset *d)

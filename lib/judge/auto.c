@@ -84,7 +84,7 @@ static int fits(struct chooser *a, const char *method, int32_t last, int64_t *by
     return *bytes >= 0 && *bytes <= a->memory;
 }
 
-/* The rows that the smallest class has. */
+/* The rows that the smallest class has, of those that occur. */
 static int smallest_class(struct chooser *a, int64_t *rows)
 {
     peft_row r;
@@ -98,7 +98,7 @@ static int smallest_class(struct chooser *a, int64_t *rows)
             n[r.label]++;
     int64_t most = 0;
     for (int32_t k = 0; k < a->stats.labels && !rc; k++) {
-        *rows = MIN(*rows, n[k]);
+        if (n[k]) *rows = MIN(*rows, n[k]);
         most = MAX(most, n[k]);
     }
     if (!most) *rows = a->stats.rows;                   /* rows with several, or with none */

@@ -173,7 +173,8 @@ int guess_by_nearest(struct peft_board *j, struct system *s, peft_model *m)
     mem_free(mem, means);
     mem_free(mem, score);
     s->known = 1u << KNOWN_CLASS;
-    snprintf(s->told.how, sizeof(s->told.how), "the nearest mean embedding of examples");
+    snprintf(s->told.how, sizeof(s->told.how), "the label with the nearest mean embedding of %d "
+             "examples", s->told.shots);
     return rc;
 }
 

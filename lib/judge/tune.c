@@ -89,9 +89,8 @@ static int whole_steps(struct tuner *t, int64_t *steps)
     int rc = try_begin(&t->a, t->a.data, x, &trainer);
     if (!rc && (rc = peft_trainer_plan(trainer, &p)) != 0) rc = kit_failed(rc);
     peft_trainer_free(trainer);
-    int back = trains_restore(&t->a);
     *steps = p.steps;
-    return rc ? rc : back;
+    return trains_restore(&t->a, rc);
 }
 
 /* ------------------------------------------------------------------ one run */
@@ -234,9 +233,9 @@ static int run_trial(struct tuner *t, peft_trial *r, int64_t steps, int64_t whol
     }
     peft_watch_free(x.watch);
     peft_trainer_free(x.trainer);
-    int back = trains_restore(&t->a);
+    rc = trains_restore(&t->a, rc);
     r->seconds = os_seconds() - x.began;
-    if (rc || back) return rc ? rc : back;
+    if (rc) return rc;
     if (r->best) t->best = *r;
     return trials_add(&t->trials, r);
 }
@@ -372,7 +371,7 @@ static int trials_for(struct tuner *t)
     int rc = try_begin(&t->a, t->a.data, &t->a.train, &trainer);
     if (!rc && (rc = peft_trainer_plan(trainer, &p)) != 0) rc = kit_failed(rc);
     peft_trainer_free(trainer);
-    int back = trains_restore(&t->a);
+    rc = trains_restore(&t->a, rc);
     double once = t->first.seconds, all = p.seconds + once * MAX(t->a.train.epochs, 1);
     double room = 0.85 * t->o.seconds, least;
     int32_t few = t->o.eta * t->o.eta;
@@ -385,7 +384,7 @@ static int trials_for(struct tuner *t)
     t->n = few;
     for (int32_t n = few; n <= MOST_TRIALS && !t->o.trials; n++)
         if (cost_of(t, n, all, once) <= room) t->n = n;
-    return rc ? rc : back;
+    return rc;
 }
 
 /* What a file is of the same search by; without the number of trials. */
@@ -485,8 +484,7 @@ static int check_targets(struct tuner *t)
             take_settings(t, &r);
             rc = try_begin(&t->a, t->a.data, &t->a.train, &trainer);
             peft_trainer_free(trainer);
-            int back = trains_restore(&t->a);
-            rc = rc ? rc : back;
+            rc = trains_restore(&t->a, rc);
         }
     }
     return rc;

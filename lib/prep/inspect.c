@@ -56,10 +56,11 @@ static int see_broken(struct inspection *x, int64_t line, const char *why)
 {
     char begin[32];
     int64_t at = MIN(x->broken, x->o.examples);
-    size_t n = strlen(x->path), k = (size_t)snprintf(begin, sizeof begin, "line %lld: ",
+    size_t n = strlen(x->path), k = (size_t)snprintf(begin, sizeof begin, "line %lld",
                                                      (long long)line);
     if (strncmp(why, x->path, n) == 0 && why[n] == ' ') why += n + 1;
-    if (strncmp(why, begin, k) == 0) why += k;
+    if (strncmp(why, begin, k) == 0 && (why[k] == ' ' || why[k] == ':')) why += k + 1;
+    why += *why == ' ';
     x->broken++;
     for (; at > 0 && x->broken_row[at - 1].line > line; at--)
         if (at < x->o.examples) x->broken_row[at] = x->broken_row[at - 1];

@@ -148,6 +148,26 @@ static void test_threads(void)
     peft_tables_free(four);
 }
 
+/* Objects of an array that stand on one line, text that is none, an end that is missing. */
+static void test_broken(void)
+{
+    peft_tables *t;
+    OK(peft_data_inspect(put(in("array.json"), "[{\"text\": \"a\"}, {\"text\": \"\xff\"}, "
+                             "{\"text\": \"\xfe\"}, {\"text\": \"b\"}, {\"te"), NULL, &t));
+    CHECK_EQ(fact(t, "rows").number, 2);
+    CHECK_EQ(fact(t, "broken").number, 4);
+    CHECK(strncmp(text(t, "broken", 0, "reason"), "column ", 7) == 0);
+    peft_tables_free(t);
+    OK(peft_data_inspect(put(in("cells.csv"), "text,label\na\xff,x\nb,y\nc\n\"d\"e,z\nf,x\n"), NULL,
+                         &t));
+    CHECK_EQ(fact(t, "rows").number, 2);
+    CHECK_EQ(fact(t, "broken").number, 3);
+    CHECK_EQ(number(t, "broken", 0, "line"), 2);
+    CHECK_EQ(number(t, "broken", 2, "line"), 5);
+    peft_tables_free(t);
+    REFUSED(peft_data_inspect(put(in("twice.csv"), "text,text\na,b\n"), NULL, &t), PEFT_EFORMAT);
+}
+
 static int32_t stop(void *ctx, int64_t done, int64_t total)
 {
     (void)ctx;
@@ -241,6 +261,7 @@ int main(void)
     kit_begin();
     RUN(test_counts);
     RUN(test_threads);
+    RUN(test_broken);
     RUN(test_refusals);
     RUN(test_model);
     RUN(test_sketches);
