@@ -99,7 +99,7 @@ KIT_RPATH = -Wl,-rpath,'$$ORIGIN'
 endif
 
 # --- sources
-SRCS := $(filter-out lib/all.c lib/kit.c,$(wildcard lib/*/*.c lib/*/*/*.c))
+SRCS := $(filter-out lib/all.c,$(wildcard lib/*/*.c lib/*/*/*.c))
 # The kit is a library of its own above the other's public functions: whoever only
 # trains does not carry it.  What it shares with the other below those, it has twice.
 KIT = prep judge
@@ -126,15 +126,15 @@ vpath test_%.c $(wildcard tests/*)
 # worth many instructions, and plain C is for processors that are rare by now.
 LEVEL = $(LEVEL_$(lastword $(subst _, ,$*)))
 WHOLE := $(call accepts,-fno-ipa-cp-clone --param vect-epilogues-nomask=0 --param max-completely-peel-times=4)
-HOT = $(addprefix base/,buf json map rng sha256) $(addprefix text/,added bpe normal pre split \
-    unicode unigram wordpiece words) $(addprefix prep/,damage minhash near personal tidy)
+HOT = $(addprefix base/,buf json map rng sha256) $(addprefix text/,bpe pre unigram wordpiece) \
+    $(addprefix prep/,damage minhash near personal tidy)
 HOT_release := -O2 $(call accepts,-fno-align-functions -fno-align-jumps -fno-align-labels)
 $(HOT:%=$(B)/%.o): EXTRA = $(HOT_$(MODE))
 FAST = -O2 -ftree-vectorize $(WHOLE)
-$(B)/kernel/level_%.o $(B)/kernel/tile_%.o: FAST = -O3 $(WHOLE)
-$(B)/kernel/quant_avx%.o $(B)/kernel/tile_c.o $(B)/kernel/tile_pair_c.o: FAST = -O2
+$(B)/kernel/tile_%.o: FAST = -O3 $(WHOLE)
+$(B)/kernel/quant_avx%.o: FAST = -O2
 $(B)/kernel/quant_neon.o: FAST = -O3 $(WHOLE)
-$(patsubst %,$(B)/kernel/%.o,level_c quant_c quant blas cayley): FAST = $(OPT_$(MODE))
+$(patsubst %,$(B)/kernel/%.o,level_c quant_c tile_c tile_pair_c quant blas cayley): FAST = $(OPT_$(MODE))
 $(B)/kernel/%.o: EXTRA = $(FAST) $(LEVEL)
 $(B)/kernel/tile_%.o: EXTRA = $(FAST) $(LEVEL) -ffp-contract=fast
 $(B)/kernel/level_%.o: EXTRA = $(FAST) $(LEVEL) -ffp-contract=fast -fno-math-errno \
@@ -303,19 +303,15 @@ cross-programs: $(CROSS_TESTS:%=$(B)/%)
 LAYERS = base kernel graph store text model adapt data train api
 UNIT = $(foreach d,$(LAYERS),$(filter $d/%,$(filter-out kernel/level_% kernel/quant_% \
     kernel/tile_%,$(SRCS:lib/%=%))))
-UNIT_all = $(UNIT)
-UNIT_kit = $(KIT_SRCS:lib/%=%)
-amalgam: amalgam-all amalgam-kit
-amalgam-all amalgam-kit: amalgam-%:
-	sed '/^#include/d' lib/$*.c >build/$*.head
-	{ cat build/$*.head; printf '#include "%s"\n' $(UNIT_$*); } >lib/$*.c
-unity: $(B)/unity-all.o $(B)/unity-kit.o
-$(B)/unity-all.o $(B)/unity-kit.o: $(B)/unity-%.o: always | $(B)/packages
-	printf '#include "%s"\n' $(UNIT_$*) >$(B)/$*.want
-	grep '^#include' lib/$*.c | diff - $(B)/$*.want || { \
-	    echo "lib/$*.c is out of date: run 'make amalgam'" >&2; exit 1; }
-	echo "CC $@"
-	$(CCALL) -Ilib -c -o $@ lib/$*.c
+amalgam:
+	sed '/^#include/d' lib/all.c >build/all.head
+	{ cat build/all.head; printf '#include "%s"\n' $(UNIT); } >lib/all.c
+unity: | $(B)/packages
+	printf '#include "%s"\n' $(UNIT) >$(B)/all.want
+	grep '^#include' lib/all.c | diff - $(B)/all.want || { \
+	    echo "lib/all.c is out of date: run 'make amalgam'" >&2; exit 1; }
+	echo "CC $(B)/all.o"
+	$(CCALL) -Ilib -c -o $(B)/all.o lib/all.c
 
 install: all
 	install -d $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(BINDIR)
@@ -352,7 +348,7 @@ clean:
 distclean:
 	rm -rf build
 
-.PHONY: amalgam-all amalgam-kit always all lib deps test test-programs fuzz fuzz-programs fuzz-run examples check-style demo bench \
+.PHONY: all lib deps test test-programs fuzz fuzz-programs fuzz-run examples check-style demo bench \
     cross cross-programs bench-methods benches instructions interop amalgam unity install uninstall \
     clean distclean
 

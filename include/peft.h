@@ -526,6 +526,9 @@ PEFT_API int32_t peft_forward_batch(peft_model *model, const int32_t *ids,
  * log p(id | those before it).  right [n], or NULL: how many of them were the likeliest. */
 PEFT_API int32_t peft_logprob(peft_model *model, const int32_t *ids, const int32_t *lengths,
                               const int32_t *from, int32_t n, double *logp, int32_t *right);
+/* The same of single tokens that could follow n ids: logp[i] = log p(next[i] | ids), [k]. */
+PEFT_API int32_t peft_logprob_next(peft_model *model, const int32_t *ids, int32_t n,
+                                   const int32_t *next, int32_t k, double *logp);
 /* Of an encoder-decoder model: logits [n, vocab] for the n ids of a target, whose
  * first is the decoder's start token, after a source of n_source ids. */
 PEFT_API int32_t peft_forward_pair(peft_model *model, const int32_t *source,
@@ -754,6 +757,9 @@ typedef struct peft_dataset_opts {
                                  table */
     int64_t chunk;            /* of plain texts: bytes of a row at most, cut at ends of paragraphs;
                                  0 = a paragraph a row, of a folder a file a row */
+    const char *text;         /* rows in memory, JSONL, CSV, TSV or a JSON array, in place of a
+                                 file; `path` is their name and says by its ending which */
+    size_t text_n;            /* bytes of it */
 } peft_dataset_opts;
 /* Reads JSONL or CSV (by its ending): messages, prompt/completion,
  * instruction/input/output, text, text/label, text/labels (several), tokens/tags

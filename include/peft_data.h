@@ -32,6 +32,161 @@ typedef struct peft_source_opts {
     void *ctx;
 } peft_source_opts;
 
+/* ------------------------------------------------------------ labels by hand
+ * A session of labelling the rows of a file.  What is decided is the output file itself, JSONL
+ * of the rows with their label, which after each decision is replaced as a whole: a process that
+ * dies loses nothing, and a session that is opened again goes on.  Rows are the same by their
+ * texts.  All rows are held in memory: see `limit` of the source. */
+
+typedef struct peft_labeller peft_labeller;
+typedef struct peft_label_opts {
+    size_t size;
+    const char *labels;       /* those that may be given, "positive,negative"; NULL = those that
+                                 the rows have now */
+    const char *by;           /* who gives them, kept as member "labeller"; NULL = nobody */
+    const peft_source_opts *source;
+} peft_label_opts;
+/* PEFT_EARG without two labels, PEFT_ESTATE when `out` has a row that `path` has not. */
+PEFT_API int32_t peft_labeller_open(const char *path, const char *out,
+                                    const peft_label_opts *opts, peft_labeller **labeller);
+PEFT_API void peft_labeller_free(peft_labeller *labeller);
+/* The i-th label, or NULL. */
+PEFT_API const char *peft_labeller_label(const peft_labeller *labeller, int32_t i);
+typedef struct peft_label_row {
+    size_t size;
+    int64_t row, line;        /* from 0; in its file, from 1 */
+    const char *text;         /* valid until the next call */
+    const char *given;        /* the label that it has in the file; NULL = none */
+    const char *likely;       /* the one in its member "likely", see peft_data_faults; or NULL */
+    int64_t labelled, skipped, rows;
+} peft_label_row;
+/* The row to label now: the first that has no decision.  PEFT_EEND when all have one; the
+ * counts are there all the same. */
+PEFT_API int32_t peft_labeller_row(peft_labeller *labeller, peft_label_row *out);
+/* Decides on it.  PEFT_EARG for a label that may not be given; PEFT_ESTATE, here and in
+ * peft_labeller_undo, when another program has changed the file meanwhile. */
+PEFT_API int32_t peft_labeller_give(peft_labeller *labeller, const char *label);
+/* Leaves it for the next session. */
+PEFT_API int32_t peft_labeller_skip(peft_labeller *labeller);
+/* Takes back the last decision, or skip, of this session or of an earlier one: its row is the
+ * one to label again.  PEFT_EEND when there is none. */
+PEFT_API int32_t peft_labeller_undo(peft_labeller *labeller);
+
+/* ------------------------------------------------- agreement of labellers */
+
+enum { PEFT_LABELLERS = 16 };
+/* Two of them, on the rows that both labelled. */
+typedef struct peft_agree_pair {
+    size_t size;
+    int32_t a, b;             /* files, from 0 */
+    int64_t rows;
+    double agreement;         /* share of rows with the same label */
+    double kappa;             /* Cohen's (1960): as scikit-learn's cohen_kappa_score; NaN where
+                                 chance alone agrees always */
+    int32_t n_labels;
+    const char *const *labels; /* sorted */
+    const int64_t *confusion; /* [n_labels, n_labels], rows: a's labels */
+} peft_agree_pair;
+/* A row on which they differ. */
+typedef struct peft_agree_row {
+    size_t size;
+    int64_t line;             /* in the first file that has it */
+    const char *text;
+    int32_t n;                /* files */
+    const char *const *labels; /* [n]; NULL = this one has none */
+    const char *majority;     /* NULL = a tie */
+} peft_agree_row;
+typedef struct peft_agree_opts {
+    size_t size;
+    const char *out;          /* JSONL of the rows with the label that most gave, and the share
+                                 who did as member "agreement"; rows with a tie are left out.
+                                 NULL = none */
+    int32_t least;            /* labels that a row of `out` must have; 0 = 2 */
+    const peft_source_opts *source;
+    /* Called for each pair, then for each row on which they differ; non-zero ends with
+     * PEFT_ECANCELLED. */
+    int32_t (*on_pair)(void *ctx, const peft_agree_pair *pair);
+    int32_t (*on_row)(void *ctx, const peft_agree_row *row);
+    void *ctx;
+} peft_agree_opts;
+typedef struct peft_agreement {
+    size_t size;
+    int64_t rows;             /* with a label by anyone */
+    int64_t shared;           /* by two or more, */
+    int64_t all;              /* and by all */
+    int64_t same;             /* of the shared ones, where all who labelled agree */
+    int64_t ties;             /* of them, without a majority */
+    int64_t written;
+    int32_t labels;
+    double percent;           /* mean over pairs of labels of the rows that all labelled: share
+                                 of them that are the same */
+    double fleiss;            /* Fleiss' kappa (1971) of these rows, as statsmodels'
+                                 fleiss_kappa; NaN as above, or without such rows */
+} peft_agreement;
+/* Compares the labels that 2 to PEFT_LABELLERS files give the same rows.  Rows are the same by
+ * their texts, in any order; of equal ones the first meets the first.  PEFT_EDATA when no row
+ * was labelled twice. */
+PEFT_API int32_t peft_data_agree(const char *const *paths, int32_t n, const peft_agree_opts *opts,
+                                 peft_agreement *out);
+
+/* -------------------------------------------------- suspected label errors */
+
+typedef struct peft_label_check {
+    int32_t likely;           /* the class that it rather is; the given one if none is likelier */
+    int32_t flagged;          /* 1 = a suspect */
+    float confidence;         /* probability of the given label */
+    float margin;             /* (it - the largest other one + 1) / 2 */
+} peft_label_check;
+/* Confident learning (Northcutt et al. 2021): what probabilities [n, labels], of models that
+ * have not seen the row, say of the labels that were given.  A row is flagged when it counts off
+ * the diagonal of the confident joint, as by cleanlab's filter "confident_learning".  order [n],
+ * or NULL: the rows, least `rank` first: "confidence" (NULL) or "margin". */
+PEFT_API int32_t peft_label_faults(const float *probabilities, const int32_t *given, int64_t n,
+                                   int32_t labels, const char *rank, peft_label_check *out,
+                                   int64_t *order);
+
+typedef struct peft_label_fault {
+    size_t size;
+    int64_t rank;             /* from 1 */
+    int64_t line;
+    const char *text, *given, *likely;
+    double confidence, likely_confidence, margin;
+    int32_t flagged, suspect;
+} peft_label_fault;
+typedef struct peft_faults_opts {
+    size_t size;
+    int32_t folds;            /* 0 = 5 */
+    const char *rank;         /* as above */
+    double share;             /* suspects are this share of the rows, the first ones by rank;
+                                 0 = those that are flagged */
+    double l2;                /* of the heads; 0 = the one that makes held out labels likeliest */
+    uint64_t seed;            /* of the parts */
+    const char *pool;         /* as in peft_embed_opts, as are */
+    int32_t max_len, batch;
+    const char *out;          /* JSONL of the suspects, the worst first, with members "likely",
+                                 "confidence", "margin", "line"; or NULL */
+    const char *clean;        /* the other rows, in the order of the file; or NULL */
+    const peft_source_opts *source; /* its progress is called with rows done, of all */
+    /* Called for each row, the worst first; non-zero ends the calls. */
+    int32_t (*on_fault)(void *ctx, const peft_label_fault *fault);
+    void *ctx;
+} peft_faults_opts;
+typedef struct peft_faults {
+    size_t size;
+    int64_t rows, unlabelled; /* rows with a text and a label; the others, left out */
+    int64_t flagged, suspects;
+    int32_t labels;
+    double accuracy;          /* of the heads, on rows they have not seen, by the given labels */
+    double l2;
+} peft_faults;
+/* Suspected label errors in a file of rows with one label each.  The model runs once over every
+ * row, frozen; heads are fitted to its outputs (peft_embed_text, peft_embed_image) without a
+ * part of the rows, for each part in turn, and what they say of it goes through
+ * peft_label_faults.  Any encoder or decoder; adapters that are enabled take part.  Memory: the
+ * file, and 4 bytes for each row and column of an output.  PEFT_EDATA with fewer than two
+ * labels, or fewer rows than twice the parts. */
+PEFT_API int32_t peft_data_faults(const char *path, peft_model *model,
+                                  const peft_faults_opts *opts, peft_faults *out);
 /* ------------------------------------------------------------------ split */
 
 enum { PEFT_TRAIN = 0, PEFT_VALID = 1, PEFT_TEST = 2, PEFT_SIDES = 3 };
@@ -106,23 +261,62 @@ typedef struct peft_inspect_opts {
 /* Looks at all rows of a file or folder and changes nothing.  A broken row is counted and
  * the next one read; PEFT_EDATA when there is no row at all.  Tables, of which those
  * without a row are left out:
- *   summary    facts: file, bytes, rows, schema, why, broken, empty, duplicates (of texts and
- *              label; an estimate beyond three million different rows: duplicates_exact is 0),
- *              mixed_scripts, label_kind, ...
+ *   summary    facts: file, rows, schema, why, for, broken, empty, duplicates (of texts and label;
+ *              an estimate beyond three million different rows: duplicates_exact is 0),
+ *              mixed_scripts (another one has a tenth of the letters or more), tokens, longer
+ *              (than max_len), label_kind ("none", "classes", "numbers", "names and numbers"),
+ *              label_column, labelled, labels, label_mean, label_least, label_most
  *   notes      level ("warning", "note"), text: what to look at before training
- *   schemas    schema, columns, rows, first_line: what kinds of rows there are
- *   columns    column, kind, filled (share of rows), texts, numbers, lists, others, empty, mean,
- *              least, most
- *   tokens, characters, words   histograms; their facts are in
- *   lengths    of, mean, median, p95, least, most, longest_line
- *   labels     label, rows, share: the most frequent first
+ *   schemas    schema ("unknown"), rows, first_line, why (the columns that decided, or what it
+ *              nearly is), for (what learns from it), near
+ *   columns    column, kind, filled (share of rows), texts, numbers, lists, others, blank (texts
+ *              and lists), mean_bytes (of texts), least, most (of numbers); the first 256
+ *   lengths    of (tokens, words, characters; width and height of pictures, which are decoded),
+ *              mean, median, p95, least, most, longest_line
+ *   tokens, words, characters    histograms; tokens as training has them, with the model's chat
+ *              template and what its tokenizer adds (give or take one at the seams of texts)
+ *   labels     label, rows, share: the most frequent first, at most 1000
  *   scripts    script, rows, share: writing systems, the first guess at languages
  *   broken     line, reason
- *   examples   line, label, text: some rows, drawn with the seed
- * Memory: some 100 MB at most, whatever the file's size. */
+ *   examples   line, label, text: five rows, drawn with the seed
+ * Memory: 120 MB at most, whatever the file's size. */
 PEFT_API int32_t peft_data_inspect(const char *path, const peft_inspect_opts *opts,
                                    peft_tables **out);
 
+/* ---------------------------------------------------------------- convert */
+
+typedef struct peft_data_convert_opts {
+    size_t size;
+    const peft_source_opts *source; /* NULL = defaults */
+    const char *to;           /* "alpaca", "sharegpt", "messages", "prompt-completion",
+                                 "preference" or "text" */
+    const char *from;         /* one of these, or "question-answer"; NULL = as the first row is */
+    const char *layout;       /* of texts, to read and to write: literal text with {question} and
+                                 {answer}, perhaps {input} and {system}; NULL = what texts usually
+                                 have, and to write Stanford Alpaca's form */
+    int32_t skip;             /* 1 = rows that cannot be read or held are left out */
+    int32_t drop;             /* 1 = what the format cannot hold is lost, not kept */
+    int32_t overwrite;
+} peft_data_convert_opts;
+typedef struct peft_data_converted {
+    size_t size;
+    char from[24];            /* the format that was found */
+    int64_t read, rows;       /* rows read, and written */
+    int64_t skipped;
+    int64_t kept;             /* rows whose way back needs more than the format holds */
+    char columns[128];        /* members that are kept for it, or with `drop` are lost */
+    int64_t restored, stale;  /* rows that had kept members: these are back, or are of no use
+                                 since the texts have changed */
+} peft_data_converted;
+/* Turns the rows of `path` into another format.  Columns that belong to neither are passed
+ * on.  What the new format cannot hold goes into the column "kept", from which the way back
+ * restores it: A -> B -> A gives the same members.  What has no place at all (function calls
+ * in alpaca, a preference without a second answer) is PEFT_EFORMAT with file and line, or
+ * left out with `skip`.  From texts (files of text or Markdown, rows with "text") every
+ * question with its answer becomes a row: by `layout`, or from lines "Q:" and "A:", headings
+ * and bold lines that end in "?", and tables with the columns question and answer. */
+PEFT_API int32_t peft_data_convert(const char *path, const char *out,
+                                   const peft_data_convert_opts *opts, peft_data_converted *result);
 /* ------------------------------------------------- normalizing, cleaning
  * What rules found and did is told as tables:
  *   summary    facts: rows, kept, dropped, changed, bytes (written), seconds ...
@@ -200,6 +394,56 @@ typedef struct peft_clean_opts {
  * 50 MB.  Any number of threads gives the same bytes. */
 PEFT_API int32_t peft_data_clean(const char *in, const char *out, const peft_clean_opts *opts,
                                  peft_tables **report);
+/* ---------------------------------------------------------------- augment */
+
+enum { PEFT_AUGMENTS = 6 };
+typedef struct peft_augment_opts {
+    size_t size;
+    const peft_source_opts *source; /* NULL = defaults */
+    const char *methods;      /* of texts, with commas: "synonyms", "insert", "delete", "swap" (EDA,
+                                 Wei and Zou 2019), "noise" (slips of the fingers),
+                                 "back-translation"; NULL = delete and swap, with a thesaurus
+                                 synonyms and insert too; with a model its translation alone */
+    const char *thesaurus;    /* "word<TAB>synonym,synonym" lines, or MyThes' .dat, or NULL */
+    double strength;          /* share of a text's words that change; 0 = 0.1 */
+    double share;             /* of the rows that get copies; 0 = all */
+    int32_t copies;           /* of each of them; 0 = 1, at most 32 */
+    int32_t answers;          /* 1 = answers change too, not only questions and texts */
+    const char *fixed;        /* words that stay as they are, with commas; or NULL */
+    const char *eval;         /* evaluation data, whose texts are neither taken nor made; or NULL */
+    peft_model *through;      /* back-translation: into the other language, or NULL */
+    peft_model *back;         /* and back; NULL = the same one */
+    const char *through_prompt, *back_prompt; /* with {text}; NULL = French and English, as T5 or
+                                 a chat model is asked.  back_prompt "" = there is no way back: a
+                                 paraphrase */
+    const peft_generate_opts *generate; /* NULL = greedy */
+    int32_t batch;            /* answers at a time; 0 = 16 */
+    const char *pictures;     /* of pictures: as peft_train_opts.augment; NULL = "flip,rotate=10,
+                                 crop=0.1,brightness=0.2,contrast=0.2" */
+    uint64_t seed;
+    int32_t overwrite;
+} peft_augment_opts;
+typedef struct peft_augmented {
+    size_t size;
+    int64_t rows, added;      /* rows read, all of which are written, and rows added to them */
+    double share;             /* added / (rows + added) */
+    const char *method[PEFT_AUGMENTS]; /* names; static */
+    int64_t by_method[PEFT_AUGMENTS];
+    int64_t guarded;          /* rows that belong to evaluation and got no copies */
+    int64_t dropped;          /* copies that had become an evaluation text */
+    int64_t unchanged;        /* copies in which nothing could change, or equal to another */
+    int64_t broken;           /* pictures that cannot be read */
+} peft_augmented;
+/* Writes the rows of `path` to `out`, each followed by its changed copies, which have the
+ * same label and an additional column "augmented" with the method's name.  Rows that are
+ * evaluation data get none: their text is in `eval`, or a column "split" says validation,
+ * valid, val, dev, eval or test; nor do rows that are copies themselves.  Texts to whose
+ * letters other columns point stay as they are.
+ * A folder of pictures, or a list of them with the column "image", becomes a folder `out`
+ * of the files as they are and PNG files for the copies, in the same sub-folders; of a list
+ * also list.jsonl. */
+PEFT_API int32_t peft_data_augment(const char *path, const char *out,
+                                   const peft_augment_opts *opts, peft_augmented *result);
 
 #ifdef __cplusplus
 }

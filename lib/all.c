@@ -217,6 +217,7 @@
 #include "data/png.c"
 #include "data/resample.c"
 #include "data/schema.c"
+#include "data/schema_chat.c"
 #include "data/schema_embed.c"
 #include "data/schema_task.c"
 #include "data/seq2seq.c"

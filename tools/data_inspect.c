@@ -1,13 +1,6 @@
 /* peft data inspect: what a data file holds. */
 #include "tables.h"
 
-static int32_t on_progress(void *ctx, int64_t done, int64_t total)
-{
-    (void)ctx;
-    progress(false, "read %s of %s", show_bytes(done), show_bytes(total));
-    return interrupted();
-}
-
 /* Every table, but of the three histograms that of the best measure. */
 static void print_tables(const peft_tables *tables)
 {
@@ -28,6 +21,15 @@ void tables_json(struct json *j, const peft_tables *tables)
         table_json(j, &t);
 }
 
+int32_t inspect_file(const struct args *args, const char *path, const peft_model *model,
+                     const peft_source_opts *source, peft_tables **out)
+{
+    peft_inspect_opts opts = {.size = sizeof opts, .source = source, .model = model,
+                              .max_len = args->max_len, .examples = args->examples,
+                              .seed = args->seed};
+    return peft_data_inspect(path, &opts, out);
+}
+
 int run_data_inspect(const struct args *args)
 {
     peft_model *model = NULL;
@@ -35,18 +37,13 @@ int run_data_inspect(const struct args *args)
     int rc = args->model ? open_model_at(args, args->model, &model, &info) : EXIT_OK;
     if (rc)
         return rc;
-    peft_source_opts source = {.size = sizeof source, .limit = args->limit,
-                               .threads = args->threads, .progress = on_progress};
-    peft_inspect_opts opts = {.size = sizeof opts, .source = &source, .model = model,
-                              .max_len = args->max_len, .examples = args->examples,
-                              .seed = args->seed};
+    struct source source;
     peft_tables *tables = NULL;
-    interrupt_catch(NULL);
-    int32_t bad = peft_data_inspect(args->operand, &opts, &tables);
-    interrupt_release();
-    progress_end();
-    if (bad)
-        rc = library_error(bad, "cannot inspect");
+    source_begin(args, "inspecting", &source);
+    rc = source_end(inspect_file(args, args->operand, model, &source.opts, &tables),
+                    "cannot inspect");
+    if (!tables)
+        rc = rc ? rc : EXIT_RUNTIME;
     else if (args->json) {
         struct json j;
         json_begin(&j, stdout);

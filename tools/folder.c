@@ -1,5 +1,5 @@
-/* The folder --out: metrics.jsonl, training_args.json, checkpoint-N folders,
- * and at the end the adapter's or the model's files and report.html.
+/* The folder --out: metrics.jsonl, training_args.json, checkpoint-N and best-N
+ * folders, and at the end the adapter's or the model's files and report.html.
  *
  * A run whose report is missing while a checkpoint is there was interrupted;
  * it is not started anew by accident.  Files appear whole: they are written
@@ -18,7 +18,7 @@ char *folder_path(const struct run *run, const char *name)
     return format("%s/%s", run->args->out, name);
 }
 
-static int make_folders(const char *path)
+int make_folders(const char *path)
 {
     char *copy = format("%s", path);
     for (char *p = copy + 1; *p; p++)
@@ -87,12 +87,14 @@ static void remove_folder(const char *path)
 
 /* -------------------------------------------------------------- checkpoints */
 
-static int64_t checkpoint_step(const char *name)
+/* The step in a folder's name that begins so; -1 = it has none. */
+static int64_t numbered(const char *name, const char *start)
 {
     char *end;
-    if (strncmp(name, "checkpoint-", 11) != 0 || name[11] < '0' || name[11] > '9')
+    size_t n = strlen(start);
+    if (strncmp(name, start, n) != 0 || name[n] < '0' || name[n] > '9')
         return -1;
-    long long step = strtoll(name + 11, &end, 10);
+    long long step = strtoll(name + n, &end, 10);
     return *end ? -1 : step;
 }
 
@@ -102,7 +104,7 @@ static int64_t newest_checkpoint(const struct run *run, int64_t below)
     int64_t newest = -1;
     DIR *d = opendir(run->args->out);
     for (struct dirent *e; d && (e = readdir(d)) != NULL;) {
-        int64_t step = checkpoint_step(e->d_name);
+        int64_t step = numbered(e->d_name, "checkpoint-");
         if (step > newest && step < below)
             newest = step;
     }
@@ -135,6 +137,56 @@ int folder_checkpoint(const struct run *run, int64_t step)
     return 0;
 }
 
+/* ------------------------------------------------------------ the best one */
+
+static char *best_path(const struct run *run, int64_t step)
+{
+    return format("%s/best-%lld", run->args->out, (long long)step);
+}
+
+static void drop_best(const struct run *run, int64_t but)
+{
+    DIR *d = opendir(run->args->out);
+    for (struct dirent *e; d && (e = readdir(d)) != NULL;) {
+        int64_t step = numbered(e->d_name, "best-");
+        char *path = best_path(run, step);
+        if (step >= 0 && step != but)
+            remove_folder(path);
+        free(path);
+    }
+    if (d)
+        closedir(d);
+}
+
+void folder_best_drop(const struct run *run)
+{
+    drop_best(run, -1);
+}
+
+int folder_best_save(const struct run *run, int64_t step)
+{
+    char *path = best_path(run, step);
+    int32_t rc = peft_trainer_save(run->trainer, path);
+    free(path);
+    if (rc)
+        return saving_error(rc, "cannot keep the best evaluation's weights");
+    drop_best(run, step);
+    return 0;
+}
+
+int folder_best_back(const struct run *run, int64_t step)
+{
+    struct stat s;
+    char *path = best_path(run, step);
+    int32_t rc = stat(path, &s) ? PEFT_ENOTFOUND : peft_trainer_resume(run->trainer, path);
+    if (rc == PEFT_ENOTFOUND)
+        note("%s is gone, and with it the best evaluation's weights: the last ones are saved",
+             path);
+    free(path);
+    return rc == PEFT_ENOTFOUND ? -1 : rc ? library_error(rc, "cannot go back to the best "
+                                                          "evaluation") : 0;
+}
+
 /* ---------------------------------------------------------------- settings */
 
 static char *setting_line(const struct settings *s, int i)
@@ -160,8 +212,7 @@ int folder_settings_write(const struct run *run)
     return rc;
 }
 
-/* The value that a file of ours has for a key, or NULL. */
-static char *stored_value(const char *text, const char *key)
+char *stored_value(const char *text, const char *key)
 {
     char *want = format("\n  \"%s\": ", key);
     const char *at = strstr(text, want);
@@ -255,6 +306,7 @@ int folder_open(struct run *run, int64_t *step)
     if (rc)
         return rc;
     drop_checkpoints(run, INT64_MAX);
+    folder_best_drop(run);
     char *report = folder_path(run, "report.html");
     unlink(report);
     free(report);
@@ -323,7 +375,7 @@ int folder_save_result(const struct run *run)
 {
     bool adapter = is_adapter(run->method);
     char *saving = folder_path(run, ".saving"), *base = folder_path(run, "model");
-    int32_t code = adapter ? peft_adapter_save(run->model, "default", saving) :
+    int32_t code = adapter ? peft_adapter_save(run->model, run->adapter, saving) :
                    peft_model_save(run->model, saving, NULL);
     int rc = code ? saving_error(code, "cannot write the result") : 0;
     if (!rc && run->base_trains && (code = peft_model_save(run->model, base, NULL)) != 0)

@@ -8,19 +8,12 @@
 
 #include "train.h"
 
-/* Exponential mean over about seven steps. */
-static const double keep = 0.85;
-
 void history_add_step(struct history *h, const struct step_row *row)
 {
     /* Room doubles at each power of two. */
     if (!(h->n_steps & (h->n_steps - 1)))
         h->step = grow(h->step, (size_t)(h->n_steps ? 2 * h->n_steps : 1) * sizeof *h->step);
-    struct step_row *to = &h->step[h->n_steps];
-    double last = h->n_steps ? to[-1].smooth : row->loss;
-    *to = *row;
-    to->smooth = isfinite(row->loss) ? keep * last + (1 - keep) * row->loss : last;
-    h->n_steps++;
+    h->step[h->n_steps++] = *row;
 }
 
 void history_add_eval(struct history *h, const struct eval_row *row)
@@ -51,6 +44,7 @@ void write_step_row(FILE *to, const struct step_row *row)
     json_int(&j, "step", row->step);
     json_num(&j, "epoch", row->epoch);
     json_num(&j, "loss", row->loss);
+    json_num(&j, "loss_smooth", float_digits(row->smooth));
     json_num(&j, "grad_norm", row->grad_norm);
     json_num(&j, "learning_rate", float_digits(row->lr));
     json_int(&j, "num_input_tokens_seen", row->seen);
@@ -91,6 +85,8 @@ static double row_number(const char *line, const char *key)
 static void take_row(struct history *h, const char *line)
 {
     const char *at = strstr(line, "\"eval_loss\": ");
+    if (strstr(line, "\"finding\": "))
+        return;
     if (at) {
         struct eval_row row = {.step = (int64_t)row_number(line, "step"),
                                .epoch = row_number(line, "epoch"),

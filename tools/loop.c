@@ -101,7 +101,7 @@ static int evaluate(struct run *run, int64_t step, double epoch)
     for (int i = 0; i < 2 && i < row.n; i++)
         snprintf(text[i], sizeof text[i], "  %s %.4f", row.metric[i].name, row.metric[i].value);
     note("step %lld  eval loss %.4f%s%s", (long long)step, e.loss, text[0], text[1]);
-    return 0;
+    return watch_eval(run, step, &e);
 }
 
 static bool evaluated(const struct run *run, int64_t step)
@@ -110,23 +110,27 @@ static bool evaluated(const struct run *run, int64_t step)
     return h->n_evals && h->eval[h->n_evals - 1].step == step;
 }
 
-static void note_evaluations(const struct run *run)
+/* The evaluation of the weights that are the result. */
+const struct eval_row *result_eval(const struct run *run)
 {
     const struct history *h = &run->history;
-    if (!h->n_evals)
+    const struct eval_row *e = h->n_evals ? &h->eval[h->n_evals - 1] : NULL;
+    for (int64_t i = 0; i < h->n_evals && run->kept_step; i++)
+        if (h->eval[i].step == run->kept_step)
+            e = &h->eval[i];
+    return e;
+}
+
+static void note_evaluations(const struct run *run)
+{
+    const struct eval_row *first = run->history.eval, *after = result_eval(run);
+    if (!after)
         return;
-    const struct eval_row *first = h->eval, *last = &h->eval[h->n_evals - 1], *best = first;
-    for (int64_t i = 1; i < h->n_evals; i++)
-        if (h->eval[i].loss < best->loss)
-            best = &h->eval[i];
     note("\n%-14s %12s %12s", "", "before", "after");
-    note("%-14s %12.4f %12.4f", "eval loss", first->loss, last->loss);
-    for (int i = 0; i < first->n && i < last->n; i++)
+    note("%-14s %12.4f %12.4f", "eval loss", first->loss, after->loss);
+    for (int i = 0; i < first->n && i < after->n; i++)
         note("%-14s %12.4f %12.4f", first->metric[i].name, first->metric[i].value,
-             last->metric[i].value);
-    if (best != last)
-        note("the best evaluation was %.4f at step %lld; the last state is what is saved",
-             best->loss, (long long)best->step);
+             after->metric[i].value);
 }
 
 /* -------------------------------------------------------------------- steps */
@@ -148,12 +152,15 @@ static void log_step(struct run *run, const peft_step *s)
                            .grad_norm = s->grad_norm, .lr = s->lr, .seen = s->tokens_seen,
                            .speed = s->seconds > 0 ? (double)s->tokens / s->seconds : 0,
                            .rss = memory_resident()};
+    peft_watch_step(run->watch, s);
+    row.smooth = watch_state(run).smooth;
     history_add_step(&run->history, &row);
     write_step_row(run->metrics, &row);
     if (run->args->json)
         write_step_row(stdout, &row);
     if (!run->args->quiet)
         show_step(run, s, &row);
+    watch_tell(run);
 }
 
 static int broken_step(struct run *run, int32_t rc, int64_t last)
@@ -161,13 +168,20 @@ static int broken_step(struct run *run, int32_t rc, int64_t last)
     if (rc != PEFT_ENONFINITE)
         return library_error(rc, "cannot train");
     struct step_row row = {.step = last + 1, .loss = NAN, .grad_norm = NAN, .lr = NAN,
-                           .epoch = NAN, .rss = memory_resident()};
+                           .epoch = NAN, .smooth = NAN, .rss = memory_resident()};
     write_step_row(run->metrics, &row);
     if (run->args->json)
         write_step_row(stdout, &row);
     rc = library_error(rc, "training stopped");
-    note("a smaller --lr, --clip 1 or --warmup 0.1 often help");
+    watch_broken(run, last + 1);
     return rc;
+}
+
+/* Whether what a broken run had reached before is worth to be its result. */
+static bool has_best(const struct run *run)
+{
+    peft_watched w = watch_state(run);
+    return run->keep_best && w.best_step > 0 && w.best_loss < w.first_loss;
 }
 
 /* Steps until the end, an interruption (rc 0, interrupted()) or a failure. */
@@ -175,7 +189,7 @@ static int train(struct run *run, int64_t *step)
 {
     const struct args *a = run->args;
     double epoch = 0;
-    while (!interrupted()) {
+    while (!interrupted() && !run->ended) {
         peft_step s = {.size = sizeof s};
         int32_t rc = peft_train_step(run->trainer, &s);
         if (rc == PEFT_EEND || rc == PEFT_ECANCELLED)
@@ -187,7 +201,7 @@ static int train(struct run *run, int64_t *step)
         bool new_epoch = floor(s.epoch + 1e-9) > floor(epoch + 1e-9);
         bool due = a->eval_every ? s.step % a->eval_every == 0 : new_epoch;
         epoch = s.epoch;
-        if (due && !interrupted() && (rc = evaluate(run, s.step, s.epoch)) != 0)
+        if (due && !run->broken && !interrupted() && (rc = evaluate(run, s.step, s.epoch)) != 0)
             return rc;
         if (a->checkpoint_every && s.step % a->checkpoint_every == 0 &&
             (rc = folder_checkpoint(run, s.step)) != 0)
@@ -242,30 +256,12 @@ static void show_first_line(const struct run *run)
          show_count(run->stats.rows), show_count(run->stats.tokens),
          show_count(run->stats.trained_tokens), run->stats.max_len, (long long)p->steps,
          run->threads);
-    if (run->stats.truncated || run->stats.skipped)
-        note("%lld rows are cut at --max-len, %lld have nothing left to train",
-             (long long)run->stats.truncated, (long long)run->stats.skipped);
+    before_notes(run);
     show_cache(run);
     if (run->sys.memory_available && run->predicted_memory > run->sys.memory_available)
         note("%swarning:%s only %s of memory are available; --recompute layers, a smaller "
              "--batch or --max-len need less", paint(stderr, YELLOW), paint(stderr, PLAIN),
              show_bytes(run->sys.memory_available));
-}
-
-static void put_shell_word(const char *s)
-{
-    if (*s && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                        "-_./=,:+%@") == strlen(s)) {
-        fputs(s, stderr);
-        return;
-    }
-    putc('\'', stderr);
-    for (; *s; s++)
-        if (*s == '\'')
-            fputs("'\\''", stderr);
-        else
-            putc(*s, stderr);
-    putc('\'', stderr);
 }
 
 /* The state is saved even with --quiet, and so is the way back shown. */
@@ -285,7 +281,7 @@ static int stop_here(struct run *run, int64_t step)
         if (!strcmp(run->args->argv[i], "--overwrite"))
             continue;
         putc(' ', stderr);
-        put_shell_word(run->args->argv[i]);
+        put_shell_word(stderr, run->args->argv[i]);
     }
     fputs(run->args->resume ? "\n" : " --resume\n", stderr);
     return EXIT_INTERRUPTED;
@@ -303,6 +299,8 @@ static int start(struct run *run, int64_t step)
         else
             rc = history_resume(&run->history, path, step);
         if (!rc)
+            rc = watch_replay(run);
+        if (!rc)
             note("resumed after step %lld from %s", (long long)step, from);
         free(from);
     }
@@ -314,19 +312,24 @@ static int start(struct run *run, int64_t step)
 
 static int finish(struct run *run, int64_t step)
 {
-    int rc = evaluated(run, step) ? 0 : evaluate(run, step, run->history.n_steps ?
+    if (run->broken && !has_best(run)) {
+        fprintf(stderr, "ended after step %lld by --stop-on: %s; there is no result\n",
+                (long long)step, run->ended);
+        return EXIT_NONFINITE;
+    }
+    int rc = evaluated(run, step) || run->broken ? 0 : evaluate(run, step, run->history.n_steps ?
              run->history.step[run->history.n_steps - 1].epoch : 0);
-    if (!rc && !interrupted())
-        rc = ask_questions(run, true);
     if (rc)
         return rc;
-    if (interrupted())
-        return stop_here(run, step);
-    if ((rc = folder_save_result(run)) != 0 || (rc = report_write(run)) != 0)
+    show_cache_use(run);
+    if (interrupted() || (rc = watch_finish(run)) != 0 || (rc = forget_finish(run)) != 0 ||
+        (rc = ask_questions(run, true)) != 0)
+        return rc ? rc : stop_here(run, step);
+    if ((rc = folder_save_result(run)) != 0 || (rc = receipt_write(run)) != 0 ||
+        (rc = report_write(run)) != 0)
         return rc;
     show_samples(run);
     note_evaluations(run);
-    show_cache_use(run);
     bool adapter = is_adapter(run->method);
     note("\n%s in %s  (%s, peak memory %s)", adapter ? "adapter" : "model", run->args->out,
          show_seconds(run->seconds), show_bytes(memory_peak()));
@@ -334,6 +337,7 @@ static int finish(struct run *run, int64_t step)
         note("weights of the base trained too: %s/model is the adapter's base now",
              run->args->out);
     note("report  %s/report.html", run->args->out);
+    folder_best_drop(run);
     return ferror(run->metrics) ? runtime_error("metrics.jsonl could not be written") : EXIT_OK;
 }
 
@@ -343,9 +347,16 @@ int run_loop(struct run *run)
     int rc = read_questions(run);
     if (!rc)
         rc = folder_open(run, &step);
+    if (!rc)
+        rc = watch_begin(run, step);
     if (rc)
         return rc;
     show_first_line(run);
+    auto_show(run);
+    if (run->choice.n && (rc = auto_write(run)) != 0)
+        return rc;
+    if (run->args->show_row && (rc = before_show(run, stderr)) != 0)
+        return rc;
     signal(SIGPIPE, SIG_IGN);  /* a closed stdout does not cost the training */
     interrupt_catch(run->trainer);
     rc = ask_questions(run, false);
@@ -361,22 +372,29 @@ int run_loop(struct run *run)
     progress_end();
     if (!rc)
         rc = interrupted() ? stop_here(run, step) : finish(run, step);
+    else if (rc == EXIT_NONFINITE && has_best(run) && !finish(run, step))
+        rc = EXIT_NONFINITE;
     interrupt_release();
     return rc;
 }
 
 int run_train(const struct args *args)
 {
+    struct args mine = *args;
+    peft_receipt *earlier = NULL;
     if (!args->out)
         return usage_error("where to?  --out DIR");
-    struct run run = {.args = args};
+    struct run run = {.args = &mine, .checks = true};
     warnings_hold();
-    int rc = run_setup(&run);
+    int rc = continue_take(&mine, &earlier);
+    if (!rc)
+        rc = run_setup(&run);
     if (!rc) {
         settings_make(&run);
         rc = run_loop(&run);
     }
     warnings_show();
     run_release(&run);
+    peft_receipt_free(earlier);
     return rc;
 }

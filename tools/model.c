@@ -50,15 +50,23 @@ void warnings_show(void)
 
 /* ------------------------------------------------------------------- model */
 
-static bool is_adapter_folder(const char *path)
+static bool has_file(const char *folder, const char *name)
 {
     struct stat s;
-    char *adapter = format("%s/adapter_config.json", path);
-    char *config = format("%s/config.json", path);
-    bool yes = !stat(adapter, &s) && stat(config, &s);
-    free(adapter);
-    free(config);
+    char *path = format("%s/%s", folder, name);
+    bool yes = !stat(path, &s);
+    free(path);
     return yes;
+}
+
+static bool is_adapter_folder(const char *path)
+{
+    return has_file(path, "adapter_config.json") && !has_file(path, "config.json");
+}
+
+bool is_model_folder(const char *path)
+{
+    return has_file(path, "config.json") && !has_file(path, "adapter_config.json");
 }
 
 int open_model(const struct args *args, peft_model **model, peft_info *info)
@@ -95,15 +103,20 @@ int open_adapter(const struct args *args, peft_model *model, peft_info *info)
     return rc ? library_error(rc, "cannot load the adapter") : 0;
 }
 
+peft_dataset_opts data_opts(const struct args *args)
+{
+    return (peft_dataset_opts){.size = sizeof(peft_dataset_opts), .max_len = args->max_len,
+                               .train_on_prompt = args->train_on_prompt,
+                               .system = args->system, .limit = args->limit,
+                               .any_path = args->any_path, .prefix = args->prefix,
+                               .columns = args->columns, .table = args->table,
+                               .chunk = args->chunk};
+}
+
 int open_data(const struct args *args, const peft_model *model, const char *path,
               peft_dataset **data)
 {
-    peft_dataset_opts opts = {.size = sizeof opts, .max_len = args->max_len,
-                              .train_on_prompt = args->train_on_prompt,
-                              .system = args->system, .limit = args->limit,
-                              .any_path = args->any_path, .prefix = args->prefix,
-                              .columns = args->columns, .table = args->table,
-                              .chunk = args->chunk};
+    peft_dataset_opts opts = data_opts(args);
     int32_t rc = peft_dataset_load(model, path, &opts, data);
     return rc ? library_error(rc, "cannot use the data") : 0;
 }

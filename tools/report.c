@@ -7,7 +7,7 @@
 
 #include "train.h"
 
-static const char style[] =
+const char page_style[] =
     ":root{--bg:#fbfbfa;--card:#fff;--fg:#1d2127;--soft:#626a76;--rule:#e3e5e8;--a:#2563c9;"
     "--b:#d9480f;--c:#0b8f6a}\n"
     "@media(prefers-color-scheme:dark){:root{--bg:#14171b;--card:#1b1f25;--fg:#e7e9ec;"
@@ -37,7 +37,17 @@ static const char style[] =
     ".qa span{font-size:.8rem;color:var(--soft)}.qa div p{color:inherit;white-space:pre-wrap;"
     "overflow-wrap:anywhere}.qa .after{border-left:3px solid var(--c);padding-left:12px}"
     ".qa .before{border-left:3px solid var(--rule);padding-left:12px}\n"
-    "details{margin-top:14px}summary{cursor:pointer;color:var(--soft)}\n";
+    "details{margin-top:14px}summary{cursor:pointer;color:var(--soft)}\n"
+    ".wide{overflow-x:auto}main>figure,.part{margin-top:14px}"
+    ".wide th{overflow-wrap:normal}.wide td{white-space:pre-wrap;"
+    "overflow-wrap:break-word}.wide td:last-child{overflow-wrap:anywhere}.wide td.n{"
+    "white-space:nowrap}.facts td{text-align:left}.facts th{width:12em;font-weight:400;"
+    "color:var(--soft)}nav a{color:var(--a);margin-right:14px}\n"
+    ".bars{display:grid;grid-template-columns:minmax(3em,auto) 1fr auto;gap:4px 10px;"
+    "font-size:.9rem;overflow-wrap:anywhere}.bars b{display:block;height:1.2em;min-width:1px;"
+    "background:var(--a);border-radius:2px}.n{text-align:right;"
+    "font-variant-numeric:tabular-nums}\n"
+    ".notes{margin:0;padding-left:1.2em}.bad{color:var(--b)}\n";
 
 /* -------------------------------------------------------------------- parts */
 
@@ -66,6 +76,30 @@ static void row_format(FILE *to, const char *key, char *value)
     free(value);
 }
 
+static void row_text(FILE *to, const char *text)
+{
+    fputs("<p>", to);
+    html_text(to, text);
+    fputs("</p>\n", to);
+}
+
+static void put_findings(FILE *to, const struct run *run)
+{
+    peft_notice n = {.size = sizeof n};
+    for (int32_t i = 0; !peft_watch_notice(run->watch, i, &n); i++) {
+        if (!i)
+            fputs("<h2>Findings</h2>\n<table><thead><tr><th class=\"n\">step</th><th>what</th>"
+                  "<th></th><th>try</th></tr></thead><tbody>\n", to);
+        fprintf(to, "<tr><td class=\"n\">%lld</td><td>%s</td><td>", (long long)n.step, n.kind);
+        html_text(to, n.what);
+        fputs("</td><td>", to);
+        html_text(to, n.advice);
+        fputs("</td></tr>\n", to);
+    }
+    if (watch_state(run).n_notices)
+        fputs("</tbody></table>\n", to);
+}
+
 static void put_head(FILE *to, const struct run *run)
 {
     char date[40] = "";
@@ -77,12 +111,20 @@ static void put_head(FILE *to, const struct run *run)
           "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
           "<meta name=\"color-scheme\" content=\"light dark\"><title>", to);
     html_text(to, run->info.name);
-    fprintf(to, ": training report</title><style>\n%s</style></head><body><main>\n<h1>", style);
+    fprintf(to, ": training report</title><style>\n%s</style></head><body><main>\n<h1>",
+            page_style);
     html_text(to, run->info.name);
     fprintf(to, "</h1>\n<p>Method %s, %lld steps, %s rows of training data. %s, libpeft "
             "%d.%d.%d.</p>\n", run->method, (long long)run->plan.steps,
             show_count(run->stats.rows), date, peft_version() / 10000,
             peft_version() / 100 % 100, peft_version() % 100);
+    char *kept = kept_words(run), *ended = ended_words(run);
+    if (ended)
+        row_text(to, ended);
+    if (kept)
+        row_text(to, kept);
+    free(kept);
+    free(ended);
 }
 
 static void put_cards(FILE *to, const struct run *run)
@@ -96,7 +138,7 @@ static void put_cards(FILE *to, const struct run *run)
     card(to, show_count(p->trainable_params), share);
     free(share);
     if (h->n_evals) {
-        const struct eval_row *a = h->eval, *b = &h->eval[h->n_evals - 1];
+        const struct eval_row *a = h->eval, *b = result_eval(run);
         bool classes = run->info.labels > 0 && a->n && b->n;
         const char *what = classes ? a->metric[0].name : "loss";
         char *both = classes ? format("%.3f → %.3f", a->metric[0].value, b->metric[0].value) :
@@ -124,10 +166,23 @@ static void put_cards(FILE *to, const struct run *run)
 
 /* ------------------------------------------------------------------- curves */
 
-enum { X, LOSS, SMOOTH, LR, NORM, SPEED, EVAL_X, EVAL, COLUMNS };
+enum { X, LOSS, SMOOTH, LR, NORM, SPEED, EVAL_X, EVAL, METRIC, COLUMNS };
 
-static double *column(const struct history *h, int which)
+/* Which of an evaluation's metrics is drawn: that which decides, or the first; -1 = none. */
+static int drawn_metric(const struct run *run)
 {
+    const struct eval_row *e = run->history.eval;
+    const char *name = run->args->metric;
+    for (int i = 0; e && name && i < e->n; i++)
+        if (!strcmp(e->metric[i].name, name))
+            return i;
+    return e && e->n ? 0 : -1;
+}
+
+static double *column(const struct run *run, int which)
+{
+    const struct history *h = &run->history;
+    int metric = drawn_metric(run);
     int64_t n = which >= EVAL_X ? h->n_evals : h->n_steps;
     double *v = grow(NULL, (size_t)(n + 1) * sizeof *v);
     for (int64_t i = 0; i < n; i++) {
@@ -135,7 +190,9 @@ static double *column(const struct history *h, int which)
         v[i] = which == X ? (double)s->step : which == LOSS ? s->loss :
                which == SMOOTH ? s->smooth : which == LR ? s->lr :
                which == NORM ? s->grad_norm : which == SPEED ? s->speed :
-               which == EVAL_X ? (double)h->eval[i].step : h->eval[i].loss;
+               which == EVAL_X ? (double)h->eval[i].step :
+               which == EVAL ? h->eval[i].loss :
+               metric < h->eval[i].n && metric >= 0 ? h->eval[i].metric[metric].value : NAN;
     }
     return v;
 }
@@ -145,23 +202,33 @@ static void put_curves(FILE *to, const struct run *run)
     const struct history *h = &run->history;
     double *v[COLUMNS];
     for (int i = 0; i < COLUMNS; i++)
-        v[i] = column(h, i);
+        v[i] = column(run, i);
     int64_t n = h->n_steps, m = h->n_evals;
+    const struct eval_row *kept = result_eval(run);
+    double kept_x = kept ? (double)kept->step : 0, kept_y = kept ? kept->loss : 0;
     const struct series loss[] = {{"each step", "raw", v[X], v[LOSS], n, false},
                                   {"smoothed", "smooth", v[X], v[SMOOTH], n, false},
                                   {NULL, "eval", v[EVAL_X], v[EVAL], m, false},
-                                  {"evaluation", "eval", v[EVAL_X], v[EVAL], m, true}};
+                                  {"evaluation", "eval", v[EVAL_X], v[EVAL], m, true},
+                                  {"kept", "other", &kept_x, &kept_y, run->kept_step > 0, true}};
+    const struct series task[] = {{NULL, "other", v[EVAL_X], v[METRIC], m, false},
+                                  {NULL, "other", v[EVAL_X], v[METRIC], m, true}};
+    int which = drawn_metric(run);
+    char *metric = format("Evaluation: %s", which < 0 ? "" : h->eval->metric[which].name);
     const struct series lr = {NULL, "other", v[X], v[LR], n, false};
     const struct series norm = {NULL, "smooth", v[X], v[NORM], n, false};
     const struct series speed = {NULL, "other", v[X], v[SPEED], n, false};
-    const struct chart charts[] = {{"Loss", "step", loss, 4, false},
+    const struct chart charts[] = {{"Loss", "step", loss, 5, false},
+                                   {metric, "step", task, 2, false},
                                    {"Gradient norm, before clipping", "step", &norm, 1, true},
                                    {"Learning rate", "step", &lr, 1, true},
                                    {"Tokens a second", "step", &speed, 1, true}};
     fputs("<h2>Curves</h2>\n<div class=\"grid2\">\n", to);
-    for (int i = 0; i < 4; i++)
-        chart_draw(to, &charts[i]);
+    for (int i = 0; i < 5; i++)
+        if (i != 1 || m > 1)
+            chart_draw(to, &charts[i]);
     fputs("</div>\n", to);
+    free(metric);
     for (int i = 0; i < COLUMNS; i++)
         free(v[i]);
 }
@@ -198,9 +265,10 @@ static void put_evaluations(FILE *to, const struct run *run)
             h->eval->n > 1 ? h->eval->metric[1].name : "");
     for (int64_t i = 0; i < h->n_evals; i++) {
         const struct eval_row *e = &h->eval[i];
-        fprintf(to, "<tr><td class=\"n\">%lld</td><td class=\"n\">%.2f</td><td class=\"n\">%.4f"
+        fprintf(to, "<tr><td class=\"n\">%s%lld</td><td class=\"n\">%.2f</td><td class=\"n\">%.4f"
                 "</td><td class=\"n\">%.4f</td><td class=\"n\">%.4f</td></tr>\n",
-                (long long)e->step, e->epoch, e->loss, e->metric[0].value, e->metric[1].value);
+                run->kept_step && e->step == run->kept_step ? "kept: " : "", (long long)e->step,
+                e->epoch, e->loss, e->metric[0].value, e->metric[1].value);
     }
     fputs("</tbody></table>\n", to);
 }
@@ -293,6 +361,7 @@ int report_write(const struct run *run)
     if (to) {
         put_head(to, run);
         put_cards(to, run);
+        put_findings(to, run);
         put_curves(to, run);
         put_figures(to, run);
         put_evaluations(to, run);

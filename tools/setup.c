@@ -82,21 +82,28 @@ static int start_from_data(struct run *run)
     return rc ? library_error(rc, "--init eva") : 0;
 }
 
+peft_adapter_opts adapter_opts(const struct args *a)
+{
+    bool eva = a->init && !strcmp(a->init, "eva");
+    return (peft_adapter_opts){
+        .size = sizeof(peft_adapter_opts), .targets = a->targets, .rank = a->rank,
+        .alpha = (float)a->alpha, .dropout = (float)a->dropout, .rslora = a->rslora,
+        .seed = a->seed, .target_parameters = a->target_parameters, .method = a->method,
+        .settings = a->settings, .init = eva ? NULL : a->init, .init_model = a->init_model,
+        .lr_ratio = (float)a->lr_ratio, .trainable_tokens = a->trainable_tokens,
+        .modules_to_save = a->modules_to_save};
+}
+
 static int method_adapter(struct run *run)
 {
     const struct args *a = run->args;
     bool eva = a->init && !strcmp(a->init, "eva");
     if (a->adapter)
         return 0;
-    peft_adapter_opts opts = {.size = sizeof opts, .targets = a->targets, .rank = a->rank,
-                              .alpha = (float)a->alpha, .dropout = (float)a->dropout,
-                              .rslora = a->rslora, .seed = a->seed,
-                              .target_parameters = a->target_parameters, .method = run->method,
-                              .settings = a->settings, .init = eva ? NULL : a->init,
-                              .init_model = a->init_model,
-                              .lr_ratio = (float)a->lr_ratio,
-                              .trainable_tokens = a->trainable_tokens,
-                              .modules_to_save = a->modules_to_save};
+    peft_adapter_opts opts = adapter_opts(a);
+    opts.method = run->method;
+    if (run->choice.size && peft_freeze(run->model, "*"))    /* trials have had adapters */
+        return library_error(PEFT_ESTATE, "cannot freeze the model");
     int32_t rc = peft_adapter_add(run->model, "default", &opts);
     if (rc)
         return library_error(rc, "cannot add the adapter");
@@ -123,6 +130,14 @@ static int method_full(struct run *run)
     return 0;
 }
 
+static int method_last(struct run *run)
+{
+    peft_choice choice = {.size = sizeof choice, .method = "last",
+                          .last = run->args->last ? run->args->last : 2};
+    int32_t rc = peft_auto_apply(run->model, &choice, NULL);
+    return rc ? library_error(rc, "cannot choose what trains") : 0;
+}
+
 static int method_none(struct run *run)
 {
     if (!run->args->unfreeze.n)
@@ -145,7 +160,8 @@ static const struct method {
     const char *name;
     int (*choose)(struct run *run);
 } methods[] = {
-    {"full", method_full}, {"head", method_head}, {"bitfit", method_bitfit}, {"none", method_none}};
+    {"full", method_full}, {"head", method_head}, {"last", method_last},
+    {"bitfit", method_bitfit}, {"none", method_none}};
 enum { N_METHODS = sizeof methods / sizeof *methods, MAX_METHODS = 64 };
 
 bool is_adapter(const char *method)
@@ -176,7 +192,7 @@ static int (*find_method(const char *name))(struct run *)
         names[n++] = entries[i].name;
     }
     const char *hint = nearest(name, names, n);
-    usage_error("--method is \"%s\", expected full, head, bitfit, none or an adapter of "
+    usage_error("--method is \"%s\", expected full, head, last, bitfit, none or an adapter of "
                 "\"peft list methods\"%s%s", name, hint ? "; did you mean " : "",
                 hint ? hint : "");
     return NULL;
@@ -298,11 +314,8 @@ static int open_training_data(struct run *run)
         return usage_error("--eval is %s, expected a share between 0 and 1, or a file", a->eval);
 
     int rc = open_data(a, run->model, a->data, &run->data);
-    if (!rc && ratio) {
-        rc = peft_dataset_split(run->data, share, a->seed, &run->eval);
-        if (rc)
-            return library_error(rc, "cannot set evaluation data aside");
-    }
+    if (!rc && ratio)
+        rc = set_aside(run, share);
     run->stats.size = sizeof run->stats;
     if (!rc && (rc = peft_dataset_info(run->data, &run->stats)) != 0)
         return library_error(rc, "cannot use the data");
@@ -313,7 +326,7 @@ static int open_training_data(struct run *run)
     run->eval_stats.size = sizeof run->eval_stats;
     if (!rc && run->eval)
         peft_dataset_info(run->eval, &run->eval_stats);
-    return rc;
+    return rc ? rc : forget_mix(run);
 }
 
 static int recompute_code(const char *name, int32_t *code)
@@ -327,11 +340,10 @@ static int recompute_code(const char *name, int32_t *code)
     return name ? usage_error("--recompute is \"%s\", expected none, cheap or layers", name) : 0;
 }
 
-static int make_trainer(struct run *run)
+int train_opts(const struct args *a, peft_train_opts *opts)
 {
-    const struct args *a = run->args;
-    peft_train_opts opts = {
-        .size = sizeof opts, .optimizer = a->optimizer, .schedule = a->schedule,
+    *opts = (peft_train_opts){
+        .size = sizeof *opts, .optimizer = a->optimizer, .schedule = a->schedule,
         .lr = (float)a->lr, .weight_decay = (float)a->weight_decay, .no_decay = a->no_decay,
         .warmup = (float)a->warmup, .clip = a->clip > 0 ? (float)a->clip : -1,
         .batch = a->batch, .accumulate = a->accumulate, .packing = a->packing,
@@ -341,9 +353,18 @@ static int make_trainer(struct run *run)
         .feature_cache = a->cache < 0 ? 0 : a->cache ? a->cache : a->cache_file ? 1 : -1,
         .cache_file = a->cache_file, .cache_file_limit = a->cache_file_limit,
         .optimizer_states = a->optim_states, .memory_limit = a->memory_limit};
-    int rc = recompute_code(a->recompute, &opts.recompute);
+    return recompute_code(a->recompute, &opts->recompute);
+}
+
+static int make_trainer(struct run *run)
+{
+    peft_train_opts opts;
+    int rc = train_opts(run->args, &opts);
+    if (!rc)
+        rc = forget_begin(run);
     if (rc)
         return rc;
+    forget_opts(run, &opts);
     rc = peft_trainer_new(run->model, run->data, &opts, &run->trainer);
     if (!rc) {
         run->plan.size = sizeof run->plan;
@@ -368,6 +389,7 @@ static int check_options(struct run *run)
 {
     const struct args *a = run->args;
     run->method = a->method ? a->method : "lora";
+    run->adapter = "default";
     if (!a->data)
         return usage_error("which data?  --data FILE");
     if (!find_method(run->method))
@@ -383,7 +405,7 @@ static int check_options(struct run *run)
     return 0;
 }
 
-int run_setup(struct run *run)
+int run_open(struct run *run)
 {
     int rc = check_options(run);
     if (!rc)
@@ -391,8 +413,16 @@ int run_setup(struct run *run)
     run->base_tensors = run->info.n_tensors;
     if (!rc)
         rc = open_adapter(run->args, run->model, &run->info);
-    if (!rc)
-        rc = open_training_data(run);
+    return rc ? rc : open_training_data(run);
+}
+
+int run_setup(struct run *run)
+{
+    int rc = run_open(run);
+    if (!rc && run->checks)
+        rc = before_check(run);
+    if (!rc && run->checks && auto_wanted(run->args))
+        rc = auto_choose(run);
     if (!rc)
         rc = find_method(run->method)(run);
     if (!rc && (rc = peft_model_info(run->model, &run->info)) != 0)
@@ -420,10 +450,13 @@ void run_release(struct run *run)
         free(run->sample[i].after);
     }
     free(run->sample);
+    free(run->aside);
     history_free(&run->history);
     if (run->metrics)
         fclose(run->metrics);
+    peft_watch_free(run->watch);
     peft_trainer_free(run->trainer);
+    peft_dataset_free(run->probe);
     peft_dataset_free(run->eval);
     peft_dataset_free(run->data);
     peft_model_free(run->model);
@@ -503,6 +536,22 @@ static void method_settings(struct settings *s, const struct run *run)
     add_setting(s, "trainable_params", number((double)run->plan.trainable_params), false);
 }
 
+/* What was chosen and not given: {"lr": "why"}. */
+static char *chosen_names(const peft_choice *c)
+{
+    char *all = format("{");
+    for (int32_t i = 0; i < c->n; i++) {
+        char *why = quoted(c->chosen[i].why);
+        char *more = format("%s%s\"%s\": %s", all, i ? ", " : "", c->chosen[i].name, why);
+        free(why);
+        free(all);
+        all = more;
+    }
+    char *whole = format("%s}", all);
+    free(all);
+    return whole;
+}
+
 void settings_make(struct run *run)
 {
     struct settings *s = &run->settings;
@@ -531,8 +580,20 @@ void settings_make(struct run *run)
     add_setting(s, "augment", quoted(a->augment), false);
     add_setting(s, "objective", quoted(a->objective), false);
     add_setting(s, "shuffle", format("%s", a->no_shuffle ? "false" : "true"), false);
+    add_setting(s, "replay", quoted(a->replay), true);
+    add_setting(s, "replayed", number((double)run->replayed), false);
+    add_setting(s, "probe", quoted(a->probe), true);
+    add_setting(s, "drift_bound", number(a->drift_bound), false);
+    add_setting(s, "anchor_weight", number(a->anchor_weight), false);
     add_setting(s, "steps", number((double)run->plan.steps), false);
+    if (run->choice.size)
+        add_setting(s, "auto", chosen_names(&run->choice), true);
     add_setting(s, "seed", format("%llu", (unsigned long long)a->seed), false);
+    if (run->eval) {
+        add_setting(s, "keep", quoted(a->keep ? a->keep : "best"), true);
+        add_setting(s, "metric", quoted(a->metric ? a->metric : "loss"), true);
+        add_setting(s, "patience", number(a->patience), true);
+    }
     add_setting(s, "recompute", quoted(a->recompute ? a->recompute : "cheap"), true);
     if (a->cache >= 0)
         add_setting(s, "cache", number((double)a->cache), true);

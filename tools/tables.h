@@ -33,4 +33,8 @@ void sheet_fact_text(struct sheet *s, const char *name, const char *text);
 const peft_table *sheet_view(struct sheet *s);
 void sheet_free(struct sheet *s);
 
+/* data_inspect.c: FILE or --eval's file, with --model's tokens. */
+int32_t inspect_file(const struct args *args, const char *path, const peft_model *model,
+                     const peft_source_opts *source, peft_tables **out);
+
 #endif

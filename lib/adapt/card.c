@@ -71,7 +71,7 @@ static void put_run(struct buf *b, const struct card *c)
     if (*c->data) buf_printf(b, "- data: `%s`, SHA-256 `%s`\n", c->data, c->hash);
     buf_printf(b, "- %lld rows, %lld steps", (long long)c->rows, (long long)c->steps);
     put_figure(b, ", epochs", c->epochs);
-    put_figure(b, ", last loss", c->loss);
+    if (isfinite(c->loss)) put_figure(b, ", last loss", c->loss);
     buf_printf(b, "\n- %s, %s schedule", c->optimizer, c->schedule);
     put_figure(b, ", learning rate", c->lr);
     put_figure(b, ", weight decay", c->decay);

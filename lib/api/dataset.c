@@ -22,7 +22,8 @@ int32_t peft_dataset_load(const peft_model *model, const char *path, const peft_
                     o.max_len, o.limit, (int)model_room(m));
     struct data_opts d = { .max_len = o.max_len ? o.max_len : (int32_t)MIN(1024, model_room(m)),
                            .vocab = (int32_t)m->hp.vocab, .train_on_prompt = o.train_on_prompt,
-                           .source = { o.columns, o.table, o.limit, o.chunk },
+                           .source = { o.columns, o.table, o.limit, o.chunk, o.text,
+                                       (int64_t)o.text_n },
                            .causal = m->arch->style.causal, .system = o.system,
                            .prefix = o.prefix, .seq2seq = m->stack[STACK_ENCODER].end > 0,
                            .start = (int32_t)m->hp.start_id,

@@ -365,16 +365,21 @@ int json_parse(const char *text, int64_t n, const char *what, json **out)
     return json_parse_but(text, n, what, NULL, NULL, out);
 }
 
+int json_check_at(const char *text, int64_t n, const char *what, int64_t line, int64_t column)
+{
+    struct scan s = {.text = text, .n = n, .what = what, .line = line - 1, .column = column - 1};
+    if ((s.at = utf8_check(text, n)) < n) return scan_fail(&s, "invalid UTF-8");
+    s.at = 0;
+    return scan_text(&s);
+}
+
 int json_parse_at(const char *text, int64_t n, const char *what, int64_t line, int64_t column,
                   json **out)
 {
-    struct scan s = {.text = text, .n = n, .what = what, .line = line - 1, .column = column - 1};
-    *out = NULL;
-    if ((s.at = utf8_check(text, n)) < n) return scan_fail(&s, "invalid UTF-8");
-    s.at = 0;
-    int rc = scan_text(&s);
-    if (rc < 0) return rc;
     char place[240];
+    *out = NULL;
+    int rc = json_check_at(text, n, what, line, column);
+    if (rc < 0) return rc;
     snprintf(place, sizeof place, "%.200s line %lld", what, (long long)line);
     return build_tree(text, n, place, out);
 }

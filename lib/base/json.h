@@ -14,6 +14,8 @@ int json_parse(const char *text, int64_t n, const char *what, json **out);
 /* The same of a text that begins at a line and byte column, from 1, of the file `what`. */
 int json_parse_at(const char *text, int64_t n, const char *what, int64_t line, int64_t column,
                   json **out);
+/* Whether it is JSON, but for keys that occur twice. */
+int json_check_at(const char *text, int64_t n, const char *what, int64_t line, int64_t column);
 void json_free(json *j);
 
 /* The same, but the list at `path` ("model.merges": a key and a key in it) is

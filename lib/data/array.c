@@ -3,9 +3,9 @@
  * brackets are looked at here; the parser sees each object by itself. */
 #include "data/source.h"
 
-enum array_state { BEFORE, FIRST, VALUE, BEHIND, CLOSED };
+enum array_state { ARRAY_BEFORE, ARRAY_FIRST, ARRAY_VALUE, ARRAY_BEHIND, ARRAY_CLOSED };
 struct array {
-    enum array_state state;         /* what may come next: VALUE must, FIRST and BEHIND may end */
+    enum array_state state;         /* VALUE: one must come; FIRST, BEHIND: the end may */
     bool bare;                      /* no array around the objects */
     int64_t line, column;           /* of the next byte */
 };
@@ -20,15 +20,16 @@ static void array_step(struct array *a, char c)
 static int array_between(struct row_source *s, char c)
 {
     struct array *a = s->own;
-    bool may_begin = a->state == FIRST || a->state == VALUE || (a->bare && a->state != CLOSED);
+    bool may_end = !a->bare && (a->state == ARRAY_FIRST || a->state == ARRAY_BEHIND);
+    bool may_begin = a->bare || a->state == ARRAY_FIRST || a->state == ARRAY_VALUE;
     if (c == '{' && may_begin) return 1;
     if (c == ' ' || c == '\t' || c == '\r' || c == '\n') return 0;
-    if (c == '[' && a->state == BEFORE && !a->bare) a->state = FIRST;
-    else if (c == ',' && a->state == BEHIND) a->state = VALUE;
-    else if (c == ']' && (a->state == FIRST || a->state == BEHIND) && !a->bare) a->state = CLOSED;
+    if (c == '[' && a->state == ARRAY_BEFORE && !a->bare) a->state = ARRAY_FIRST;
+    else if (c == ',' && a->state == ARRAY_BEHIND) a->state = ARRAY_VALUE;
+    else if (c == ']' && may_end) a->state = ARRAY_CLOSED;
     else
-        return source_fail_at(s, a->line, a->column, "expected %s", a->state == CLOSED ?
-                              "nothing behind the array" : a->state == BEHIND && !a->bare ?
+        return source_fail_at(s, a->line, a->column, "expected %s", a->state == ARRAY_CLOSED ?
+                              "nothing behind the array" : a->state == ARRAY_BEHIND && !a->bare ?
                               "',' or ']'" : "an object");
     return 0;
 }
@@ -45,7 +46,7 @@ static int array_seek(struct row_source *s)
         for (i = 0; i < n && (found = array_between(s, at[i])) == 0; i++) array_step(a, at[i]);
         line_skip(s->lines, i);
     }
-    if (found || a->state == CLOSED || (a->bare && a->state != VALUE)) return found;
+    if (found || a->state == ARRAY_CLOSED || (a->bare && a->state != ARRAY_VALUE)) return found;
     return source_fail_at(s, a->line, a->column, "the file ends inside the array");
 }
 
@@ -80,7 +81,7 @@ static int array_next(struct row_source *s)
         buf_put(&s->row, at, i);
         line_skip(s->lines, i);
     } while (depth > 0);
-    a->state = BEHIND;
+    a->state = ARRAY_BEHIND;
     if ((rc = buf_check(&s->row)) == PEFT_OK)
         rc = source_check(s, s->row.data, s->row.n, s->line, s->column);
     return rc < 0 ? rc : 1;
@@ -113,7 +114,7 @@ static bool array_knows(const char *head, int64_t n)
     return i < n && depth > 0 && !quoted;
 }
 
-const struct reader read_array = {
+const struct row_reader read_array = {
     .name = "JSON array", .endings = "", .knows = array_knows, .open = array_open,
     .next = array_next
 };

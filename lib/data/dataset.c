@@ -14,6 +14,7 @@ struct loading {
     struct coder e;
     struct labels labels;
     int64_t line, read;             /* of the present row; rows so far */
+    int64_t first_line;             /* of the row that settled the schema */
     int64_t cut;                    /* rows whose answer was cut off wholly */
     int64_t shortest, shortest_line, longest;
     int64_t empty_line;             /* first row with nothing to train, or 0 */
@@ -122,12 +123,15 @@ static int read_row(struct loading *l, const json *row)
     e->keep_last = 0;
     if (!l->schema) {
         if ((rc = schema_find(e->o, row, &l->schema)) < 0) return rc;
+        l->first_line = l->line;
         snprintf(l->d->schema, sizeof l->d->schema, "%s", l->schema->name);
         if (l->schema->needs_tokenizer && !e->tok)
             return fail(PEFT_ENOTFOUND, "rows of \"%s\" need a tokenizer, and the model has none; "
                         "expected input_ids", l->schema->name);
     }
-    if ((rc = schema_encode(l->schema, e, row)) < 0) return rc;
+    if ((rc = schema_same(l->schema, row, l->first_line)) == PEFT_OK)
+        rc = schema_encode(l->schema, e, row);
+    if (rc < 0) return rc;
     int32_t texts = (int32_t)MAX(e->ends.n, 1);
     if (l->read == 0) {
         l->d->task = e->task;
@@ -223,6 +227,7 @@ static int load_rows(struct host *h, const struct tokenizer *tok, const char *pa
     if (rc == PEFT_OK) rc = read_all(&l);
     if (tok) tok_rest(tok);
     labels_free(&l.labels);
+    json_free(e->made);
     arena_free(&e->scratch);
     buf_free(&e->text);
     ids_free(&e->part);
@@ -251,9 +256,10 @@ int data_load(struct host *h, const struct tokenizer *tok, const char *path,
 {
     int rc = load_rows(h, tok, path, o, out);
     if (!rc) (*out)->serial = next_serial();
-    if (rc || path_kind(h, path) != 1) return rc;
+    if (rc || (!o->source.text && path_kind(h, path) != 1)) return rc;
     snprintf((*out)->file, sizeof((*out)->file), "%s", path_base(path));
-    if ((rc = sha256_file(h, path, (*out)->hash)) != 0) {
+    if (o->source.text) sha256(o->source.text, o->source.text_n, (*out)->hash);
+    else if ((rc = sha256_file(h, path, (*out)->hash)) != 0) {
         data_free(*out);
         *out = NULL;
     }

@@ -121,12 +121,55 @@ static int label_marked(struct coder *e, const struct chat *c)
     return 1;
 }
 
+/* How many tokens of the whole text come before character `at` of message i. */
+static int tokens_before(struct coder *e, const struct chat *c, int64_t i, int64_t at,
+                         int64_t *out)
+{
+    struct message whole = c->m[i];
+    const json *fields = c->fields[i];
+    const char *end = whole.content;
+    while (*end && at > 0)
+        for (at--, end++; ((unsigned char)*end & 0xc0) == 0x80;) end++;
+    c->m[i].content = arena_strndup(&e->scratch, whole.content, end - whole.content);
+    c->fields[i] = NULL;
+    int rc = c->m[i].content ? prefix_tokens(e, c, i + 1, 0, out) : PEFT_ENOMEM;
+    c->m[i] = whole;
+    c->fields[i] = fields;
+    return rc;
+}
+
+/* axolotl's "train_detail": characters of a message that do not train, from
+ * "begin_offset" to "end_offset", both of them included. */
+static int label_details(struct coder *e, const struct chat *c, int64_t i)
+{
+    enum { DETAILS = 256 };
+    const json *list = c->fields[i] ? row_member(c->fields[i], "train_detail") : NULL;
+    if (json_count(list) > DETAILS)
+        return fail(PEFT_EFORMAT, "\"train_detail\": %lld parts, expected at most %d",
+                    (long long)json_count(list), (int)DETAILS);
+    for (const json *v = json_first(list); v; v = json_next(v)) {
+        int64_t from = -1, to = -1;
+        int rc = json_int(v, "begin_offset", 0, INT32_MAX, &from);
+        if (rc >= 0) rc = json_int(v, "end_offset", 0, INT32_MAX, &to);
+        if (rc < 0 || from < 0 || to < 0)
+            return fail(PEFT_EFORMAT, "\"train_detail\": expected begin_offset, end_offset and "
+                        "train in each");
+        if (json_bool(json_get(v, "train"), 1)) continue;
+        rc = tokens_before(e, c, i, from, &from);
+        if (rc == PEFT_OK) rc = tokens_before(e, c, i, to + 1, &to);
+        if (rc < 0) return rc;
+        for (; from < to; from++) e->labels.v[from] = NOT_TRAINED;
+    }
+    return PEFT_OK;
+}
+
 int coder_chat(struct coder *e, const struct chat *c)
 {
     bool stops = true;
     struct chat_input in = {c->m, c->fields, c->n, 0, c->tools};
     e->spans.n = 0;
-    int rc = render(e, &in, chat_marks_answers(e->tok) ? &e->spans : NULL);
+    bool marked = !c->by_hand && chat_marks_answers(e->tok);
+    int rc = render(e, &in, marked ? &e->spans : NULL);
     if (rc == PEFT_OK) rc = encode(e, buf_str(&e->text), e->text.n, true, &e->ids);
     if (rc == PEFT_OK) rc = label_all(e, e->o->train_on_prompt);
     if (rc == PEFT_OK) rc = label_marked(e, c);
@@ -135,7 +178,8 @@ int coder_chat(struct coder *e, const struct chat *c)
     int64_t start = 0, end = 0;
     for (int64_t i = 0; rc == PEFT_OK && i < c->n && end < e->o->max_len; i++) {
         if (!c->train[i]) continue;
-        rc = prefix_tokens(e, c, i, 1, &start);
+        rc = strcmp(c->m[i].role, "assistant") ? tokens_before(e, c, i, 0, &start) :
+             prefix_tokens(e, c, i, 1, &start);
         if (rc == PEFT_OK) rc = prefix_tokens(e, c, i + 1, 0, &end);
         if (rc < 0) return rc;
         /* Some templates write a last answer otherwise than an earlier one
@@ -144,6 +188,7 @@ int coder_chat(struct coder *e, const struct chat *c)
         end = trim_turn(e, start, moved ? e->ids.n : end, &stops);
         if (moved && !stops) end = start;
         label_span(e, start, end);
+        rc = label_details(e, c, i);
         if (i < c->n - 1) stops = true;
     }
     return rc == PEFT_OK && !stops ? push_eos(e) : rc;

@@ -60,7 +60,7 @@ bool has_ending(const char *path, const char *endings)
 
 #define TEXT_ENDINGS ".txt.md.markdown.text"
 enum { FOLDER_DEPTH = 16, CHUNK_LEAST = 16 };
-struct texts {
+struct text_files {
     bool folder, ended;             /* ended: the present file is read */
     struct buf path;
     struct buf list;                /* of char *: the files' paths below the folder */
@@ -75,7 +75,7 @@ static int add_files(struct row_source *s, const char *dir, const char *name, in
 /* Adds a file, or those below a folder. */
 static int add_entry(struct row_source *s, const char *path, const char *name, int depth)
 {
-    struct texts *t = s->own;
+    struct text_files *t = s->own;
     if (path_kind(s->host, path) == 2)
         return depth < FOLDER_DEPTH ? add_files(s, path, name, depth + 1) : PEFT_OK;
     if (!has_ending(name, TEXT_ENDINGS PICTURE_ENDINGS)) return PEFT_OK;
@@ -102,9 +102,9 @@ static int add_files(struct row_source *s, const char *dir, const char *name, in
     return rc;
 }
 
-static int texts_open(struct row_source *s)
+static int text_files_open(struct row_source *s)
 {
-    struct texts *t = s->own = arena_alloc(&s->arena, sizeof *t);
+    struct text_files *t = s->own = arena_alloc(&s->arena, sizeof *t);
     if (!t) return PEFT_ENOMEM;
     t->folder = !s->lines;
     buf_init(&t->path, &s->host->mem);
@@ -121,7 +121,7 @@ static int texts_open(struct row_source *s)
 /* Opens the next file of the folder: 1, 0 = no more, < 0. */
 static int next_file(struct row_source *s)
 {
-    struct texts *t = s->own;
+    struct text_files *t = s->own;
     if (s->lines) line_close(s->lines);
     s->lines = NULL;
     t->ended = false;
@@ -136,7 +136,7 @@ static int next_file(struct row_source *s)
     return rc < 0 ? rc : 1;
 }
 
-static void put_text(struct row_source *s, const char *key, const char *value, int64_t n)
+static void put_column(struct row_source *s, const char *key, const char *value, int64_t n)
 {
     buf_printf(&s->row, "%s\"%s\":", s->row.n ? "," : "{", key);
     buf_json(&s->row, value, n);
@@ -144,11 +144,11 @@ static void put_text(struct row_source *s, const char *key, const char *value, i
 
 static int picture_row(struct row_source *s)
 {
-    const struct texts *t = s->own;
+    const struct text_files *t = s->own;
     const char *end = strrchr(t->name, '/'), *from = end;
     while (from && from > t->name && from[-1] != '/') from--;
-    put_text(s, "image", t->name, (int64_t)strlen(t->name));
-    if (end) put_text(s, "label", from, end - from);
+    put_column(s, "image", t->name, (int64_t)strlen(t->name));
+    if (end) put_column(s, "label", from, end - from);
     buf_putc(&s->row, '}');
     s->line = 1;
     return 1;
@@ -167,9 +167,9 @@ static int64_t cut_at(const char *text, int64_t n, int64_t most)
 
 /* Moves what fits of the waiting paragraph into the row's text: whether that
  * is complete. */
-static bool take_part(struct row_source *s)
+static bool take_paragraph(struct row_source *s)
 {
-    struct texts *t = s->own;
+    struct text_files *t = s->own;
     int64_t most = s->o.chunk ? MAX(s->o.chunk, CHUNK_LEAST) : 0, n = t->part.n - t->from;
     const char *from = t->part.data + t->from;
     while (n > 0 && is_space(from[n - 1])) n--;
@@ -186,9 +186,9 @@ static bool take_part(struct row_source *s)
 }
 
 /* Reads a paragraph, or the file where it is one row: 1, 0 at the file's end. */
-static int read_part(struct row_source *s)
+static int read_paragraph(struct row_source *s)
 {
-    struct texts *t = s->own;
+    struct text_files *t = s->own;
     bool whole = t->folder && !s->o.chunk;
     char *line;
     int64_t n, number;
@@ -207,41 +207,41 @@ static int read_part(struct row_source *s)
     return rc < 0 ? rc : 0;
 }
 
-static int texts_next(struct row_source *s)
+static int text_files_next(struct row_source *s)
 {
-    struct texts *t = s->own;
+    struct text_files *t = s->own;
     int rc;
     buf_clear(&s->row);
     buf_clear(&t->text);
     for (;;) {
         if (!t->part.n && s->lines && !t->ended) {
-            if ((rc = read_part(s)) < 0) return rc;
+            if ((rc = read_paragraph(s)) < 0) return rc;
             t->ended = rc == 0;
         }
-        if (take_part(s)) break;
+        if (take_paragraph(s)) break;
         if (t->part.n || (s->lines && !t->ended)) continue;
         if (t->text.n) break;
         if ((rc = next_file(s)) <= 0) return rc;
         if (!s->lines) return picture_row(s);
     }
-    put_text(s, "text", t->text.data, t->text.n);
-    if (t->folder) put_text(s, "file", t->name, (int64_t)strlen(t->name));
+    put_column(s, "text", t->text.data, t->text.n);
+    if (t->folder) put_column(s, "file", t->name, (int64_t)strlen(t->name));
     buf_putc(&s->row, '}');
     rc = buf_check(&t->text);
     if (rc == PEFT_OK) rc = buf_check(&t->part);
     return rc < 0 ? rc : 1;
 }
 
-static void texts_close(struct row_source *s)
+static void text_files_close(struct row_source *s)
 {
-    struct texts *t = s->own;
+    struct text_files *t = s->own;
     buf_free(&t->path);
     buf_free(&t->list);
     buf_free(&t->text);
     buf_free(&t->part);
 }
 
-const struct reader read_texts = {
-    .name = "text", .endings = TEXT_ENDINGS, .open = texts_open, .next = texts_next,
-    .close = texts_close
+const struct row_reader read_texts = {
+    .name = "text", .endings = TEXT_ENDINGS, .open = text_files_open, .next = text_files_next,
+    .close = text_files_close
 };

@@ -13,8 +13,8 @@ struct row_source;
 /* `o` may be NULL. */
 int source_open(struct host *h, const char *path, const struct source_opts *o,
                 struct row_source **out);
-/* The next row as JSON text, which may yet turn out to be broken: 1 with a text
- * that is valid until the next call, 0 = end, < 0 failure, named by file, line
+/* The next row as JSON text on one line, which may yet turn out to be broken: 1
+ * with a text that is valid until the next call, 0 = end, < 0 failure, named by file, line
  * and column.  *line counts from 1: of a file its lines, else its rows. */
 int source_next_text(struct row_source *s, const char **text, int64_t *n, int64_t *line);
 /* The same as an object, which the caller frees. */
@@ -74,6 +74,7 @@ struct coder {
     struct ids whole;
     int32_t before, after, next, answer[2], second;
     const struct question *question;
+    json *made;                     /* of this row, by a schema */
     int (*more)(struct coder *e);   /* the row's next window: 1, 0 = no more; or NULL */
 };
 struct chat {
@@ -82,6 +83,7 @@ struct chat {
     const json *tools;              /* or NULL */
     uint8_t *train;                 /* [n] */
     int64_t n;
+    bool by_hand;                   /* `train` or "train_detail" say more than roles do */
 };
 /* Each fills e->ids and e->labels. */
 int coder_chat(struct coder *e, const struct chat *c);
@@ -117,6 +119,8 @@ struct schema {
     enum task task;                 /* what its rows are unless `encode` says otherwise */
     int needs_tokenizer;
     int (*encode)(const struct schema *s, struct coder *e, const json *row);
+    const char *kinds;              /* of `need`: 'l' list, 'b' true or false; NULL = any */
+    const char *use;                /* what it is for, if nothing here learns from it */
 };
 extern const struct schema seq2seq_schemas[];       /* of encoder-decoder models; ends with NULL */
 /* --- schema_task.c */
@@ -129,7 +133,26 @@ int encode_match(const struct schema *s, struct coder *e, const json *row);
 int encode_alike(const struct schema *s, struct coder *e, const json *row);
 /* The list of numbers or names in `labels` as the row's classes. */
 int multi_read(struct coder *e, const json *labels);
-/* The first row decides; PEFT_EFORMAT when its columns fit no schema. */
+/* --- schema_chat.c */
+int encode_chat(const struct schema *s, struct coder *e, const json *row);
+int encode_completion(const struct schema *s, struct coder *e, const json *row);
+int encode_alpaca(const struct schema *s, struct coder *e, const json *row);
+int encode_segments(const struct schema *s, struct coder *e, const json *row);
+int encode_pair(const struct schema *s, struct coder *e, const json *row);
+int encode_pair_turns(const struct schema *s, struct coder *e, const json *row);
+/* What a row is by its columns, for any model; false = nothing known. */
+struct schema_match {
+    const char *name, *use;         /* "alpaca", "language models"; or "" */
+    bool trains;                    /* some objective learns from it */
+    char why[120];                  /* the columns that decide: "instruction and output" */
+    char near[200];                 /* what it nearly is: "alpaca but for output", or "" */
+};
+bool schema_of(const json *row, struct schema_match *out);
+const char *schema_use(const struct schema *s);
+/* A row that lacks columns of the first one's schema is PEFT_EFORMAT. */
+int schema_same(const struct schema *s, const json *row, int64_t line);
+/* The first row decides; PEFT_EFORMAT when its columns fit no schema, and
+ * PEFT_EUNSUPPORTED when nothing learns from it. */
 int schema_find(const struct data_opts *o, const json *row, const struct schema **out);
 /* Encodes one row of this schema into `e`. */
 int schema_encode(const struct schema *s, struct coder *e, const json *row);

@@ -109,8 +109,7 @@ static const char *skip_value(const char *p, const char *end)
     return MIN(p, end);
 }
 
-/* Copies an object with the new names of its members.  Text that is none is
- * copied as far as it goes: the parser shall say what is wrong. */
+/* Copies an object with the new names of its members. */
 static int rename_row(struct row_source *s)
 {
     const char *p = s->at, *end = p + s->n, *sep = "{";
@@ -118,11 +117,10 @@ static int rename_row(struct row_source *s)
     if (p == end || *p != '{') return PEFT_OK;
     buf_clear(&s->other);
     for (p++; p < end && *p != '}';) {
-        const char *key = p, *colon = skip_value(p, end), *stop = colon;
+        const char *key = p, *colon = skip_value(p, end), *stop;
         while (key < colon && *key != '"') key++;
         const char *last = colon;
-        while (last > key && last[-1] != '"') last--;
-        if (last - key < 2 || colon == end || *colon != ':') return PEFT_OK;
+        while (last[-1] != '"') last--;
         stop = skip_value(colon + 1, end);
         const char *to = renamed(s, key + 1, last - key - 2);
         if (!to || *to) {
@@ -204,14 +202,16 @@ static int lines_next(struct row_source *s)
     return rc;
 }
 
-static const struct reader read_lines = { .name = "JSONL", .endings = "", .next = lines_next };
+static const struct row_reader read_lines = { .name = "JSONL", .endings = "", .next = lines_next };
 
 /* --- which reader */
 
 /* The first that knows the beginning, the ending, or else nothing of both. */
-static const struct reader *const readers[] = {
+static const struct row_reader *const row_readers[] = {
     &read_sqlite, &read_texts, &read_csv, &read_array, &read_lines
 };
+
+enum { FIRST_OF_LINES = 2 };           /* those before open files of their own */
 
 static int choose_reader(struct row_source *s)
 {
@@ -220,12 +220,13 @@ static int choose_reader(struct row_source *s)
     size_t i = 0;
     int rc = PEFT_OK;
     s->reader = &read_texts;
-    if (path_kind(s->host, s->path) != 2) {
-        rc = line_open(s->host, s->path, &s->lines);
+    if (s->o.text || path_kind(s->host, s->path) != 2) {
+        if (s->o.text) i = FIRST_OF_LINES;
+        rc = line_open_text(s->host, s->path, s->o.text, s->o.text_n, &s->lines);
         if (rc == PEFT_OK) rc = line_peek(s->lines, &head, &n);
-        while (i + 1 < ARRAY_LEN(readers) && !has_ending(s->path, readers[i]->endings) &&
-               !(readers[i]->knows && readers[i]->knows(head, n))) i++;
-        s->reader = readers[i];
+        while (i + 1 < ARRAY_LEN(row_readers) && !has_ending(s->path, row_readers[i]->endings) &&
+               !(row_readers[i]->knows && row_readers[i]->knows(head, n))) i++;
+        s->reader = row_readers[i];
     }
     if (rc >= 0 && s->o.table && s->reader != &read_sqlite)
         rc = fail(PEFT_EARG, "%s: table \"%.60s\" is given, and this is no SQLite file but %s",
@@ -293,11 +294,14 @@ int source_next_text(struct row_source *s, const char **text, int64_t *n, int64_
         if ((rc = buf_check(&s->row)) < 0) return rc;
     }
     s->count++;
-    if (s->n_renames) {
-        rc = rename_row(s);
-        if (rc == PEFT_OK) rc = check_renames(s);
-        if (rc < 0) return rc;
-    }
+    bool lines = memchr(s->at, '\n', (size_t)s->n) != NULL;
+    if (lines || s->n_renames) rc = json_check_at(s->at, s->n, s->file, s->line, s->column);
+    /* Where the text is JSON, line ends are blanks: one line is what others expect. */
+    for (int64_t i = 0; lines && i < s->row.n; i++)
+        if (s->row.data[i] == '\n') s->row.data[i] = ' ';
+    if (rc >= 0 && s->n_renames) rc = rename_row(s);
+    if (rc >= 0 && s->n_renames) rc = check_renames(s);
+    if (rc < 0) return rc;
     *text = s->at;
     *n = s->n;
     return 1;

@@ -9,7 +9,7 @@ enum { ROW_LIMIT = 16 << 20 };
 
 /* A kind of file.  `next` puts one row into s->row, or points s->at to it, and
  * says where it begins: 1, 0 at the end, or < 0 with the place in the message. */
-struct reader {
+struct row_reader {
     const char *name, *endings;     /* of its files, ".csv.tsv" */
     bool (*knows)(const char *head, int64_t n); /* any file by its beginning; or NULL */
     int (*open)(struct row_source *s);
@@ -22,7 +22,7 @@ struct row_source {
     char *path;
     const char *file;               /* being read: `path`, or one of its files */
     const char *unit;               /* what `line` counts: "line", or "row" */
-    const struct reader *reader;
+    const struct row_reader *reader;
     void *own;                      /* the reader's */
     struct arena arena;             /* lives as long as the source */
     struct line_reader *lines;
@@ -34,7 +34,7 @@ struct row_source {
     int64_t count;                  /* rows so far */
     char excerpt[100];
 };
-extern const struct reader read_array, read_csv, read_sqlite, read_texts;
+extern const struct row_reader read_array, read_csv, read_sqlite, read_texts;
 
 /* "PATH line 3 column 7: problem". */
 int source_fail_at(const struct row_source *s, int64_t line, int64_t column, const char *fmt, ...)

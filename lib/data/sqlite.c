@@ -173,7 +173,7 @@ static void sqlite_close(struct row_source *s) { (void)s; }
 
 #endif
 
-const struct reader read_sqlite = {
+const struct row_reader read_sqlite = {
     .name = "SQLite", .endings = ".sqlite.sqlite3.db.db3", .knows = sqlite_knows,
     .open = sqlite_open, .next = sqlite_next, .close = sqlite_close
 };

@@ -18,7 +18,7 @@ struct checking {
 enum kind { ANSWER_LOST, ANSWER_CUT, CUT, EMPTY, LEAK };
 static const char *const names[] = { "answer-lost", "answer-cut", "cut", "empty", "leak" };
 
-static void fault_line(peft_fault *f, int64_t line, int64_t other)
+static void fault_line(peft_flaw *f, int64_t line, int64_t other)
 {
     f->rows++;
     if (f->n == PEFT_NAMED) return;
@@ -27,7 +27,7 @@ static void fault_line(peft_fault *f, int64_t line, int64_t other)
 }
 
 __attribute__((format(printf, 3, 4)))
-static void fault_says(peft_fault *f, int refuses, const char *fmt, ...)
+static void fault_says(peft_flaw *f, int refuses, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
@@ -49,20 +49,33 @@ static void span_of(const peft_row *r, int32_t *first, int32_t *last)
     }
 }
 
+/* Whether rows have prompts, which are not trained: the first token never is. */
+static int has_answers(const peft_dataset *data, int64_t rows)
+{
+    peft_row r;
+    int32_t first, last;
+    for (int64_t i = 0; i < rows && !row_get(data, i, &r); i++) {
+        span_of(&r, &first, &last);
+        if (first > 1) return 1;
+    }
+    return 0;
+}
+
 /* One row as it is without a limit. */
-static void sort_row(peft_fault *f, const peft_row *r, int32_t max_len)
+static void sort_row(peft_flaw *f, const peft_row *r, int32_t max_len, int answers)
 {
     int32_t first, last;
     if (r->n <= max_len) return;
     span_of(r, &first, &last);
-    peft_fault *to = &f[first >= max_len ? ANSWER_LOST
-                        : first > 1 && last >= max_len ? ANSWER_CUT : CUT];
+    if (answers && last < max_len) return;            /* nothing that is learnt */
+    peft_flaw *to = &f[first >= max_len ? ANSWER_LOST
+                        : answers ? ANSWER_CUT : CUT];
     fault_line(to, r->line, 0);
     to->max_len = MAX(to->max_len, r->n);
 }
 
 /* The rows once more, as long as the model takes them; f stays empty where that does not help. */
-static int read_whole(struct checking *c, peft_fault *f)
+static int read_whole(struct checking *c, peft_flaw *f)
 {
     peft_dataset_opts o = { .size = sizeof(o) };
     peft_dataset_stats whole;
@@ -76,8 +89,9 @@ static int read_whole(struct checking *c, peft_fault *f)
     if (!c->o->path || c->info.encoder_layers || max_len >= o.max_len) return PEFT_OK;
     if (peft_dataset_load(c->model, c->o->path, &o, &data)) return PEFT_OK;
     rc = stats_get(data, &whole);
+    int answers = !rc && has_answers(data, whole.rows);
     for (int64_t i = 0; i < whole.rows && !rc; i++)
-        if (!(rc = row_get(data, i, &r))) sort_row(f, &r, max_len);
+        if (!(rc = row_get(data, i, &r))) sort_row(f, &r, max_len, answers);
     for (int k = ANSWER_LOST; k <= CUT; k++)
         if (whole.truncated || whole.skipped > c->stats.skipped) f[k].max_len = 0;
     f[EMPTY].rows = whole.skipped;
@@ -85,7 +99,7 @@ static int read_whole(struct checking *c, peft_fault *f)
     return rc;
 }
 
-static int check_lengths(struct checking *c, peft_fault *f)
+static int check_lengths(struct checking *c, peft_flaw *f)
 {
     if (!c->stats.truncated && !c->stats.skipped) return PEFT_OK;
     f[EMPTY].rows = -1;
@@ -126,7 +140,7 @@ static int note_eval(struct seen *s, struct row_text *t, const peft_dataset *eva
     return own && map_add(&s->places, own, t->text.n, i) >= 0 ? PEFT_OK : PEFT_ENOMEM;
 }
 
-static int match_rows(struct checking *c, struct seen *s, struct row_text *t, peft_fault *f)
+static int match_rows(struct checking *c, struct seen *s, struct row_text *t, peft_flaw *f)
 {
     peft_dataset_stats eval;
     peft_row r;
@@ -150,7 +164,7 @@ static int match_rows(struct checking *c, struct seen *s, struct row_text *t, pe
     return rc < 0 ? rc : PEFT_OK;
 }
 
-static int check_leaks(struct checking *c, peft_fault *f)
+static int check_leaks(struct checking *c, peft_flaw *f)
 {
     struct seen s = { 0 };
     struct row_text t;
@@ -172,7 +186,7 @@ int32_t peft_judge_check(const peft_model *model, const peft_dataset *data,
 {
     KIT_ARG(model && data, "no model or data set given");
     peft_judge_opts o;
-    peft_fault f[LEAK + 1] = { { 0 } };
+    peft_flaw f[LEAK + 1] = { { 0 } };
     struct checking c = { .model = model, .data = data, .o = &o };
     int rc = take_options(&o, sizeof(o), opts);
     if (!rc) rc = check_result(out);
@@ -185,7 +199,7 @@ int32_t peft_judge_check(const peft_model *model, const peft_dataset *data,
     if (!rc) rc = check_leaks(&c, &f[LEAK]);
     for (int k = 0; k <= LEAK; k++) {
         f[k].name = names[k];
-        if (f[k].rows > 0) c.found.faults[c.found.n++] = f[k];
+        if (f[k].rows > 0) c.found.flaws[c.found.n++] = f[k];
         c.found.refuses |= f[k].rows > 0 && f[k].refuses;
     }
     c.found.size = sizeof(c.found);

@@ -32,9 +32,9 @@ struct run {
     int64_t read, next, taken;
     bool quit;
     struct { struct run *run; struct os_thread *thread; int index; } worker[POOL_MAX];
-    int64_t rows, bytes, size, limit, line;     /* line: of the last broken row */
+    int64_t rows, bytes, size, limit;
     int end;                        /* 1 = all is read; < 0 = why no more could be */
-    char reason[512];
+    char reason[512], broken[512];  /* why the last broken row was one */
 };
 
 int flow_threads(const peft_source_opts *source)
@@ -127,6 +127,16 @@ static void end_reading(struct run *run, int rc)
     if (rc < 0) snprintf(run->reason, sizeof run->reason, "%s", error_message());
 }
 
+/* Tells of a row that cannot be read: 1 = the next one may be, 0 = the reader is stuck. */
+static int tell_broken(struct run *run, int64_t line)
+{
+    if (strcmp(run->broken, error_message()) == 0) return 0;
+    snprintf(run->broken, sizeof run->broken, "%s", error_message());
+    run->rows++;
+    int rc = run->f->broken(run->f->ctx, line);
+    return rc < 0 ? rc : 1;
+}
+
 /* Texts are found by their offsets while the buffer may still move. */
 static int read_batch(struct run *run, struct portion *b)
 {
@@ -141,12 +151,8 @@ static int read_batch(struct run *run, struct portion *b)
         int64_t n, line;
         int rc = run->limit && run->rows == run->limit ?
                      0 : source_next_text(run->source, &text, &n, &line);
-        if (rc == PEFT_EFORMAT && run->f->broken && line > run->line) {
-            run->line = line;
-            run->rows++;
-            rc = run->f->broken(run->f->ctx, line);
-            if (rc == PEFT_OK) continue;
-        }
+        if (rc == PEFT_EFORMAT && run->f->broken && line > 0 && (rc = tell_broken(run, line)) > 0)
+            continue;
         if (rc <= 0) {
             end_reading(run, rc);
             break;
@@ -229,9 +235,8 @@ static int open_run(struct run *run)
 {
     struct flow *f = run->f;
     struct mem *mem = &f->host->mem;
-    const struct source_opts how = { .columns = f->source ? f->source->columns : NULL,
-                                     .table = f->source ? f->source->table : NULL };
-    int rc = source_open(f->host, f->path, &how, &run->source);
+    struct source_opts o = source_of(f->source);
+    int rc = source_open(f->host, f->path, &o, &run->source);
     if (rc >= 0) rc = os_mutex_new(f->host, &run->mutex);
     if (rc >= 0) rc = os_cond_new(f->host, &run->changed);
     if (rc < 0) return rc;

@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { BARS = 15, LABELS_SHOWN = 1000 };
+enum { HISTOGRAM_BARS = 15, LABELS_SHOWN = 1000, COLUMNS_SHOWN = 256 };
 
 /* ------------------------------------------------------------------- lengths */
 
@@ -24,7 +24,7 @@ static void histogram(struct peft_tables *t, const char *name, const char *title
 {
     if (!l->n) return;
     int64_t high = lengths_quantile(l, 0.995);
-    int64_t width = bar_width(MAX(div_up(high + 1 - l->least, BARS), 1));
+    int64_t width = bar_width(MAX(div_up(high + 1 - l->least, HISTOGRAM_BARS), 1));
     int64_t from = l->least / width * width;
     tables_add(t, PEFT_TABLE_HISTOGRAM, name, title, "from to rows");
     for (; from <= l->most; from += width) {
@@ -54,8 +54,11 @@ static void put_lengths(const struct inspection *x, struct peft_tables *t)
     tables_add(t, PEFT_TABLE_LIST, "lengths", "Lengths of the rows",
                "of mean median p95 least most longest_line");
     length_row(t, "tokens", &x->tokens);
-    length_row(t, "words", &x->words);
-    length_row(t, "characters", &x->chars);
+    if (x->chars.most) length_row(t, "words", &x->words);
+    if (x->chars.most) length_row(t, "characters", &x->chars);
+    length_row(t, "width", &x->width);
+    length_row(t, "height", &x->height);
+    if (!x->chars.most && !x->o.model) return;
     histogram(t, "tokens", "Length in tokens", &x->tokens);
     histogram(t, "words", "Length in words", &x->words);
     histogram(t, "characters", "Length in characters", &x->chars);
@@ -80,11 +83,12 @@ static const char *kind_of(const struct tally_column *c)
 
 static void put_columns(const struct inspection *x, struct peft_tables *t)
 {
-    if (!x->tally->n_columns) return;
+    const struct tally *y = x->tally;
+    if (!y->n_columns) return;
     tables_add(t, PEFT_TABLE_LIST, "columns", "Columns",
                "column kind filled texts numbers lists others blank mean_bytes least most");
-    for (int64_t i = 0; i < x->tally->n_columns; i++) {
-        const struct tally_column *c = &x->tally->column[i];
+    for (int64_t i = 0; i < MIN(y->n_columns, COLUMNS_SHOWN); i++) {
+        const struct tally_column *c = &y->column[i];
         int64_t all = 0;
         for (int k = 0; k < KINDS; k++) all += k == JSON_NULL ? 0 : c->kinds[k];
         bool text = c->kinds[JSON_STRING] > 0, number = c->kinds[JSON_NUMBER] > 0;
@@ -107,26 +111,29 @@ static void put_columns(const struct inspection *x, struct peft_tables *t)
 /* Numbers that do not stand for classes. */
 static bool is_measure(const struct inspection *x)
 {
-    return x->tally->label_line[1] && !x->tally->label_line[0] &&
-           (x->label_fraction || x->tally->n_labels > 100 || x->tally->more_labels);
+    const struct tally *y = x->tally;
+    return y->label_line[1] && !y->label_line[0] &&
+           (x->label_fraction || y->n_labels > 100 || y->more_labels);
 }
 
 static const char *label_kind(const struct inspection *x)
 {
-    return !x->tally->labelled ? "none" : is_measure(x) ? "numbers" :
-           x->tally->label_line[0] && x->tally->label_line[1] ? "names and numbers" : "classes";
+    const struct tally *y = x->tally;
+    return !y->labelled ? "none" : is_measure(x) ? "numbers" :
+           y->label_line[0] && y->label_line[1] ? "names and numbers" : "classes";
 }
 
 static void put_labels(const struct inspection *x, struct peft_tables *t)
 {
-    int64_t all = x->tally->more_labels;
-    if (!x->tally->n_labels || is_measure(x)) return;
-    for (int64_t i = 0; i < x->tally->n_labels; i++) all += x->tally->label[i].rows;
+    const struct tally *y = x->tally;
+    int64_t all = y->more_labels;
+    if (!y->n_labels || is_measure(x)) return;
+    for (int64_t i = 0; i < y->n_labels; i++) all += y->label[i].rows;
     tables_add(t, PEFT_TABLE_BARS, "labels", "Labels", "label rows share");
-    for (int64_t i = 0; i < MIN(x->tally->n_labels, LABELS_SHOWN); i++) {
-        tables_text(t, x->tally->label[i].name);
-        tables_number(t, (double)x->tally->label[i].rows);
-        tables_number(t, (double)x->tally->label[i].rows / (double)all);
+    for (int64_t i = 0; i < MIN(y->n_labels, LABELS_SHOWN); i++) {
+        tables_text(t, y->label[i].name);
+        tables_number(t, (double)y->label[i].rows);
+        tables_number(t, (double)y->label[i].rows / (double)all);
     }
 }
 
@@ -134,7 +141,7 @@ static void put_labels(const struct inspection *x, struct peft_tables *t)
 
 static void put_scripts(const struct inspection *x, struct peft_tables *t)
 {
-    if (!x->rows) return;
+    if (!x->chars.most) return;
     tables_add(t, PEFT_TABLE_BARS, "scripts", "Scripts", "script rows share");
     for (int64_t before = INT64_MAX, next; ; before = next) {
         next = 0;
@@ -151,36 +158,54 @@ static void put_scripts(const struct inspection *x, struct peft_tables *t)
 }
 
 /* Counts a schema at the first of its shapes; 0 for the others. */
-static int64_t schema_rows(const struct inspection *x, int64_t i)
+static int64_t schema_rows(const struct tally *y, int64_t i)
 {
     int64_t n = 0;
-    for (int64_t k = 0; k < x->tally->n_shapes; k++) {
-        if (strcmp(x->tally->shape[k].schema, x->tally->shape[i].schema) != 0) continue;
+    for (int64_t k = 0; k < y->n_shapes; k++) {
+        if (strcmp(y->shape[k].schema.name, y->shape[i].schema.name) != 0) continue;
         if (k < i) return 0;
-        n += x->tally->shape[k].rows;
+        n += y->shape[k].rows;
     }
     return n;
 }
 
+static const char *schema_name(const struct tally_shape *s)
+{
+    return *s->schema.name ? s->schema.name : "unknown";
+}
+
+/* "columns label and text", or what it nearly is. */
+static void schema_why(const struct tally_shape *s, char *out, size_t cap)
+{
+    bool known = *s->schema.name;
+    snprintf(out, cap, "%s%s", known ? "columns " : *s->schema.near ? "nearly " : "columns of none",
+             known ? s->schema.why : s->schema.near);
+}
+
 static void put_schemas(const struct inspection *x, struct peft_tables *t)
 {
-    if (!x->tally->n_shapes) return;
-    tables_add(t, PEFT_TABLE_LIST, "schemas", "Schemas", "schema rows first_line why");
-    for (int64_t i = 0; i < x->tally->n_shapes; i++) {
-        int64_t n = schema_rows(x, i);
+    const struct tally *y = x->tally;
+    if (!y->n_shapes) return;
+    tables_add(t, PEFT_TABLE_LIST, "schemas", "Schemas", "schema rows first_line why for near");
+    for (int64_t i = 0; i < y->n_shapes; i++) {
+        int64_t n = schema_rows(y, i);
+        char why[300];
         if (!n) continue;
-        tables_text(t, *x->tally->shape[i].schema ? x->tally->shape[i].schema : "unknown");
+        schema_why(&y->shape[i], why, sizeof why);
+        tables_text(t, schema_name(&y->shape[i]));
         tables_number(t, (double)n);
-        tables_number(t, (double)x->tally->shape[i].first_line);
-        tables_text(t, x->tally->shape[i].why);
+        tables_number(t, (double)y->shape[i].first_line);
+        tables_text(t, why);
+        tables_text(t, y->shape[i].schema.use);
+        tables_text(t, *y->shape[i].schema.name ? y->shape[i].schema.near : "");
     }
 }
 
 /* --------------------------------------------------------------------- notes */
 
-static void note(struct peft_tables *t, bool warning, const char *fmt, ...)
+static void say(struct peft_tables *t, bool warning, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-static void note(struct peft_tables *t, bool warning, const char *fmt, ...)
+static void say(struct peft_tables *t, bool warning, const char *fmt, ...)
 {
     char text[600];
     va_list args;
@@ -191,68 +216,75 @@ static void note(struct peft_tables *t, bool warning, const char *fmt, ...)
     tables_text(t, text);
 }
 
-static void note_labels(const struct inspection *x, struct peft_tables *t)
+static void notes_of_labels(const struct inspection *x, struct peft_tables *t)
 {
-    const struct tally_label *most = &x->tally->label[0], *least = &x->tally->label[MAX(x->tally->n_labels, 1) - 1];
-    if (!x->tally->labelled) return;
-    if (x->tally->labelled < x->rows)
-        note(t, true, "rows without a label: %lld of %lld", (long long)(x->rows - x->tally->labelled),
+    const struct tally *y = x->tally;
+    const struct tally_label *most = &y->label[0], *least = &y->label[MAX(y->n_labels, 1) - 1];
+    if (!y->labelled) return;
+    if (y->labelled < x->rows)
+        say(t, true, "rows without a label: %lld of %lld", (long long)(x->rows - y->labelled),
              (long long)x->rows);
-    if (x->tally->label_line[0] && x->tally->label_line[1])
-        note(t, true, "\"%s\" is a number in some rows (first in line %lld) and a name in others "
-             "(line %lld): make them of one kind", x->tally->label_key, (long long)x->tally->label_line[1],
-             (long long)x->tally->label_line[0]);
-    if (is_measure(x) || x->tally->n_labels < 2) return;
-    if (most->rows >= 10 * least->rows && x->tally->n_labels <= LABELS_SHOWN)
-        note(t, true, "labels are uneven: \"%.60s\" has %lld rows, \"%.60s\" %lld; judge by macro "
+    if (y->label_line[0] && y->label_line[1])
+        say(t, true, "\"%s\" is a number in some rows (first in line %lld) and a name in others "
+             "(line %lld): make them of one kind", y->label_key, (long long)y->label_line[1],
+             (long long)y->label_line[0]);
+    if (is_measure(x) || y->n_labels < 2) return;
+    if (most->rows >= 10 * least->rows && y->n_labels <= LABELS_SHOWN)
+        say(t, true, "labels are uneven: \"%.60s\" has %lld rows, \"%.60s\" %lld; judge by macro "
              "F1, not by accuracy alone", most->name, (long long)most->rows, least->name,
              (long long)least->rows);
 }
 
-static void note_schemas(const struct inspection *x, struct peft_tables *t)
+static void notes_of_schemas(const struct inspection *x, struct peft_tables *t)
 {
+    const struct tally *y = x->tally;
     int64_t kinds = 0, unknown = 0, line = 0;
-    for (int64_t i = 0; i < x->tally->n_shapes; i++) {
-        kinds += schema_rows(x, i) > 0;
-        if (*x->tally->shape[i].schema) continue;
-        if (!unknown) line = x->tally->shape[i].first_line;
-        unknown += x->tally->shape[i].rows;
+    for (int64_t i = 0; i < y->n_shapes; i++) {
+        const struct schema_match *s = &y->shape[i].schema;
+        int64_t n = schema_rows(y, i);
+        kinds += n > 0;
+        if (n && *s->name && !s->trains && !x->width.n)
+            say(t, true, "rows of \"%s\": %lld; they are for %s, and nothing here learns from them",
+                s->name, (long long)n, s->use);
+        if (*s->name) continue;
+        if (!unknown) line = y->shape[i].first_line;
+        unknown += y->shape[i].rows;
     }
     if (kinds > 1)
-        note(t, true, "rows of %lld schemas: training takes that of the first row and refuses "
-             "others", (long long)kinds);
+        say(t, true, "rows of %lld schemas: training takes that of the first row and refuses "
+            "others", (long long)kinds);
     if (unknown)
-        note(t, true, "rows that fit no schema: %lld (the first in line %lld); rename their columns",
-             (long long)unknown, (long long)line);
-    if (x->tally->more_columns)
-        note(t, true, "more than %d different columns", (int)COLUMNS_TOLD);
+        say(t, true, "rows that fit no schema: %lld (the first in line %lld); --columns gives "
+            "columns other names", (long long)unknown, (long long)line);
+    if (y->n_columns > COLUMNS_SHOWN)
+        say(t, true, "more than %d different columns", (int)COLUMNS_SHOWN);
 }
 
-static void put_notes(const struct inspection *x, struct peft_tables *t)
+static void put_all_notes(const struct inspection *x, struct peft_tables *t)
 {
     int64_t again = distinct_again(&x->distinct);
     tables_add(t, PEFT_TABLE_LIST, "notes", "What deserves a look", "level text");
     if (x->broken)
-        note(t, true, "broken rows: %lld; the first: %.300s", (long long)x->broken,
-             x->broken_row[0].why);
+        say(t, true, "broken rows: %lld; the first in line %lld: %.300s", (long long)x->broken,
+             (long long)x->broken_row[0].line, x->broken_row[0].why);
     if (x->empty)
-        note(t, true, "empty rows: %lld (the first in line %lld)", (long long)x->empty,
+        say(t, true, "empty rows: %lld (the first in line %lld)", (long long)x->empty,
              (long long)x->empty_line);
-    note_schemas(x, t);
-    note_labels(x, t);
+    notes_of_schemas(x, t);
+    notes_of_labels(x, t);
     if (again)
-        note(t, again * 20 > x->rows, "rows that repeat another one exactly: %s%lld (%.3g %%); "
+        say(t, again * 20 > x->rows, "rows that repeat another one exactly: %s%lld (%.3g %%); "
              "peft data clean removes them", x->distinct.level ? "about " : "", (long long)again,
              100.0 * (double)again / (double)x->rows);
     int64_t over = x->o.max_len ? lengths_between(&x->tokens, x->o.max_len + 1, INT64_MAX) : 0;
     if (over)
-        note(t, over * 20 > x->rows, "rows longer than %d tokens, which would be cut: %lld (%.3g "
+        say(t, over * 20 > x->rows, "rows longer than %d tokens, which would be cut: %lld (%.3g "
              "%%)", (int)x->o.max_len, (long long)over, 100.0 * (double)over / (double)x->rows);
     if (x->mixed * 100 > x->rows)
-        note(t, false, "rows that mix scripts: %lld (the first in line %lld)", (long long)x->mixed,
+        say(t, false, "rows that mix scripts: %lld (the first in line %lld)", (long long)x->mixed,
              (long long)x->mixed_line);
     if (x->rows && x->rows < 50)
-        note(t, false, "few rows: %lld; little to learn from, and to judge by",
+        say(t, false, "few rows: %lld; little to learn from, and to judge by",
              (long long)x->rows);
 }
 
@@ -260,13 +292,17 @@ static void put_notes(const struct inspection *x, struct peft_tables *t)
 
 static void put_summary(const struct inspection *x, struct peft_tables *t)
 {
+    const struct tally *y = x->tally;
     tables_add(t, PEFT_TABLE_FACTS, "summary", "Summary", "name value");
     tables_fact_text(t, "file", x->path);
     if (x->bytes) tables_fact(t, "bytes", (double)x->bytes);
     tables_fact(t, "rows", (double)x->rows);
-    if (x->tally->n_shapes) {
-        tables_fact_text(t, "schema", *x->tally->shape[0].schema ? x->tally->shape[0].schema : "unknown");
-        tables_fact_text(t, "why", x->tally->shape[0].why);
+    if (y->n_shapes) {
+        char why[300];
+        schema_why(&y->shape[0], why, sizeof why);
+        tables_fact_text(t, "schema", schema_name(&y->shape[0]));
+        tables_fact_text(t, "why", why);
+        tables_fact_text(t, "for", y->shape[0].schema.use);
     }
     tables_fact(t, "broken", (double)x->broken);
     tables_fact(t, "empty", (double)x->empty);
@@ -280,12 +316,12 @@ static void put_summary(const struct inspection *x, struct peft_tables *t)
                     (double)lengths_between(&x->tokens, x->o.max_len + 1, INT64_MAX));
     }
     tables_fact_text(t, "label_kind", label_kind(x));
-    if (!x->tally->labelled) return;
-    tables_fact_text(t, "label_column", x->tally->label_key);
-    tables_fact(t, "labelled", (double)x->tally->labelled);
-    tables_fact(t, "labels", (double)x->tally->n_labels);
+    if (!y->labelled) return;
+    tables_fact_text(t, "label_column", y->label_key);
+    tables_fact(t, "labelled", (double)y->labelled);
+    tables_fact(t, "labels", (double)y->n_labels);
     if (!is_measure(x)) return;
-    tables_fact(t, "label_mean", x->label_sum / (double)x->tally->labelled);
+    tables_fact(t, "label_mean", x->label_sum / (double)y->labelled);
     tables_fact(t, "label_least", x->label_least);
     tables_fact(t, "label_most", x->label_most);
 }
@@ -293,7 +329,7 @@ static void put_summary(const struct inspection *x, struct peft_tables *t)
 int inspect_tables(const struct inspection *x, struct peft_tables *t)
 {
     put_summary(x, t);
-    put_notes(x, t);
+    put_all_notes(x, t);
     put_schemas(x, t);
     put_columns(x, t);
     put_lengths(x, t);

@@ -1,28 +1,33 @@
 /* Lengths as counts, and a sample of distinct rows. */
 #include "prep/sketch.h"
 
-enum { EXACT = 1 << 16, STEPS = 16, SLOTS = EXACT + STEPS * 48 };
+enum {
+    LENGTHS_EXACT = 1 << 16,
+    LENGTHS_STEPS = 16,
+    LENGTHS_SLOTS = LENGTHS_EXACT + LENGTHS_STEPS * 46
+};
 
 int lengths_init(struct lengths *l, struct mem *mem)
 {
-    *l = (struct lengths){.count = mem_zalloc(mem, SLOTS * (int64_t)sizeof *l->count)};
+    *l = (struct lengths){.count = mem_zalloc(mem, LENGTHS_SLOTS * (int64_t)sizeof *l->count)};
     return l->count ? PEFT_OK : PEFT_ENOMEM;
 }
 void lengths_free(struct lengths *l, struct mem *mem) { mem_free(mem, l->count); }
 
-/* Beyond EXACT every power of two has STEPS slots. */
+/* Beyond LENGTHS_EXACT every power of two has LENGTHS_STEPS slots. */
 static int64_t slot_of(int64_t length)
 {
-    if (length < EXACT) return length;
+    if (length < LENGTHS_EXACT) return length;
     int high = 63 - __builtin_clzll((unsigned long long)length);
-    int64_t step = (length >> (high - 4)) & (STEPS - 1);
-    return MIN(EXACT + (int64_t)(high - 16) * STEPS + step, SLOTS - 1);
+    int64_t step = (length >> (high - 4)) & (LENGTHS_STEPS - 1);
+    return MIN(LENGTHS_EXACT + (int64_t)(high - 16) * LENGTHS_STEPS + step, LENGTHS_SLOTS - 1);
 }
 static int64_t length_of(int64_t slot)
 {
-    if (slot < EXACT) return slot;
-    int64_t high = (slot - EXACT) / STEPS + 16, step = (slot - EXACT) % STEPS;
-    return (STEPS + step) << (high - 4);
+    if (slot < LENGTHS_EXACT) return slot;
+    int64_t beyond = slot - LENGTHS_EXACT;
+    int64_t high = beyond / LENGTHS_STEPS + 16, step = beyond % LENGTHS_STEPS;
+    return (LENGTHS_STEPS + step) << (high - 4);
 }
 
 void lengths_add(struct lengths *l, int64_t length, int64_t line)
@@ -40,7 +45,7 @@ void lengths_add(struct lengths *l, int64_t length, int64_t line)
 int64_t lengths_quantile(const struct lengths *l, double q)
 {
     int64_t seen = 0;
-    for (int64_t i = 0; i < SLOTS; i++)
+    for (int64_t i = 0; i < LENGTHS_SLOTS; i++)
         if ((double)(seen += l->count[i]) >= q * (double)l->n && seen) return length_of(i);
     return l->most;
 }
@@ -48,14 +53,14 @@ int64_t lengths_quantile(const struct lengths *l, double q)
 int64_t lengths_between(const struct lengths *l, int64_t a, int64_t b)
 {
     int64_t n = 0;
-    for (int64_t i = slot_of(MAX(a, 0)); i < SLOTS && length_of(i) < b; i++)
+    for (int64_t i = slot_of(MAX(a, 0)); i < LENGTHS_SLOTS && length_of(i) < b; i++)
         if (length_of(i) >= a) n += l->count[i];
     return n;
 }
 
 /* ------------------------------------------------------------------ distinct */
 
-enum { FIRST = 1 << 12, MOST = 1 << 22 };
+enum { DISTINCT_FIRST = 1 << 12, DISTINCT_MOST = 1 << 22 };
 
 void distinct_init(struct distinct *d, struct mem *mem) { *d = (struct distinct){.mem = mem}; }
 void distinct_free(struct distinct *d)
@@ -64,7 +69,7 @@ void distinct_free(struct distinct *d)
     mem_free(d->mem, d->again);
 }
 
-static int64_t place_of(const struct distinct *d, uint64_t hash)
+static int64_t distinct_place(const struct distinct *d, uint64_t hash)
 {
     int64_t at = (int64_t)(hash >> 32) & (d->cap - 1);
     while (d->hash[at] && d->hash[at] != hash) at = (at + 1) & (d->cap - 1);
@@ -83,7 +88,7 @@ static int move_to(struct distinct *d, int64_t cap)
     }
     for (int64_t i = 0; i < d->cap; i++) {
         if (!d->hash[i] || d->hash[i] & ((1ull << d->level) - 1)) continue;
-        int64_t at = place_of(&to, d->hash[i]);
+        int64_t at = distinct_place(&to, d->hash[i]);
         to.hash[at] = d->hash[i];
         to.again[at] = d->again[i];
         to.n++;
@@ -98,11 +103,11 @@ int distinct_add(struct distinct *d, uint64_t hash)
     if (hash & ((1ull << d->level) - 1)) return PEFT_OK;
     if (!hash) hash = 1ull << 63;
     if (d->n >= d->cap / 4 * 3) {
-        d->level += d->cap == MOST;
-        int rc = move_to(d, MIN(MAX(2 * d->cap, FIRST), MOST));
+        d->level += d->cap == DISTINCT_MOST;
+        int rc = move_to(d, MIN(MAX(2 * d->cap, DISTINCT_FIRST), DISTINCT_MOST));
         if (rc < 0) return rc;
     }
-    int64_t at = place_of(d, hash);
+    int64_t at = distinct_place(d, hash);
     if (d->hash[at]) {
         d->again[at]++;
     } else {

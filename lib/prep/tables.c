@@ -1,18 +1,18 @@
 /* Named tables: how results leave data preparation. */
 #include "prep/tables.h"
 
-enum { TABLES = 24, COLUMNS = 12, NAME = 32 };
+enum { TABLES_MOST = 24, TABLE_COLUMNS = 12 };
 
 struct one_table {
     peft_table view;
-    const char *columns[COLUMNS];
+    const char *columns[TABLE_COLUMNS];
     peft_cell *cells;
     int64_t n, cap;                     /* cells */
 };
 struct peft_tables {
     struct host host;
     struct arena texts;
-    struct one_table table[TABLES];
+    struct one_table table[TABLES_MOST];
     int32_t n;
     bool full;
 };
@@ -47,9 +47,9 @@ static const char *keep(struct peft_tables *t, const char *s, int64_t n)
 }
 
 void tables_add(struct peft_tables *t, int32_t kind, const char *name, const char *title,
-                const char *columns)
+                const char *heads)
 {
-    if (t->n == TABLES) {
+    if (t->n == TABLES_MOST) {
         t->full = true;
         return;
     }
@@ -57,7 +57,7 @@ void tables_add(struct peft_tables *t, int32_t kind, const char *name, const cha
     x->view = (peft_table){.size = sizeof x->view, .kind = kind, .columns = x->columns};
     x->view.name = keep(t, name, (int64_t)strlen(name));
     x->view.title = keep(t, title, (int64_t)strlen(title));
-    for (const char *s = columns; *s && x->view.n_columns < COLUMNS;) {
+    for (const char *s = heads; *s && x->view.n_columns < TABLE_COLUMNS;) {
         size_t n = strcspn(s, " ");
         x->columns[x->view.n_columns++] = keep(t, s, (int64_t)n);
         s += n + (s[n] == ' ');

@@ -5,9 +5,9 @@
 
 #include "prep/prep.h"
 
-/* `columns`: names with spaces between them. */
+/* `heads`: names with spaces between them. */
 void tables_add(struct peft_tables *t, int32_t kind, const char *name, const char *title,
-                const char *columns);
+                const char *heads);
 void tables_text(struct peft_tables *t, const char *text);
 void tables_number(struct peft_tables *t, double x);
 /* A row of PEFT_TABLE_FACTS. */

@@ -4,10 +4,9 @@
 #include "prep/fields.h"
 #include "prep/tables.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
-enum { NAME = 120 };
+enum { TALLY_NAME = 120 };
 
 int tally_init(struct tally *t, struct mem *mem)
 {
@@ -17,9 +16,9 @@ int tally_init(struct tally *t, struct mem *mem)
     map_init(&t->label_at, mem);
     map_init(&t->shape_at, mem);
     buf_init(&t->key, mem);
-    t->column = mem_array(mem, COLUMNS_TOLD, sizeof *t->column);
-    t->label = mem_array(mem, LABELS_TOLD, sizeof *t->label);
-    t->shape = mem_array(mem, SHAPES_TOLD, sizeof *t->shape);
+    t->column = mem_array(mem, COLUMNS_HELD, sizeof *t->column);
+    t->label = mem_array(mem, LABELS_HELD, sizeof *t->label);
+    t->shape = mem_array(mem, SHAPES_HELD, sizeof *t->shape);
     return t->column && t->label && t->shape ? PEFT_OK : PEFT_ENOMEM;
 }
 
@@ -39,7 +38,7 @@ void tally_free(struct tally *t)
 
 /* The key's number: 1 = it is new and the next one, 0 = it was there, or there is no room for
  * another (*at is -1). */
-static int place_of(struct tally *t, struct map *m, const char *key, int64_t n, int64_t *next,
+static int tally_place(struct tally *t, struct map *m, const char *key, int64_t n, int64_t *next,
                     int64_t most, int64_t *at)
 {
     *at = map_get(m, key, n, -1);
@@ -53,15 +52,15 @@ static int place_of(struct tally *t, struct map *m, const char *key, int64_t n, 
 /* Of a text of the row. */
 static const char *told(struct tally *t, const char *s, int64_t n)
 {
-    return excerpt(&t->names, s, n, NAME);
+    return excerpt(&t->names, s, n, TALLY_NAME);
 }
 
 /* ------------------------------------------------------------------- columns */
 
-static int column_of(struct tally *t, const char *key, struct tally_column **out)
+static int tally_column_of(struct tally *t, const char *key, struct tally_column **out)
 {
     int64_t n = (int64_t)strlen(key), at;
-    int rc = place_of(t, &t->column_at, key, n, &t->n_columns, COLUMNS_TOLD, &at);
+    int rc = tally_place(t, &t->column_at, key, n, &t->n_columns, COLUMNS_HELD, &at);
     *out = at < 0 ? NULL : &t->column[at];
     if (rc > 0 && !((*out)->name = told(t, key, n))) return PEFT_ENOMEM;
     return rc;
@@ -86,7 +85,7 @@ static int see_columns(struct tally *t, const json *row, int64_t line)
     int64_t place = 0;
     for (const json *v = json_first(row); v; v = json_next(v), place++) {
         struct tally_column *c;
-        int rc = column_of(t, json_key(v), &c);
+        int rc = tally_column_of(t, json_key(v), &c);
         if (rc < 0) return rc;
         if (rc > 0) {
             c->first_line = line;
@@ -101,7 +100,7 @@ static int see_columns(struct tally *t, const json *row, int64_t line)
 /* -------------------------------------------------------------------- labels */
 
 /* A number and a name that look the same are two labels. */
-static int label_of(struct tally *t, const char *name, bool number, struct tally_label **out)
+static int tally_label_of(struct tally *t, const char *name, bool number, struct tally_label **out)
 {
     int64_t n = (int64_t)strlen(name), at;
     buf_clear(&t->key);
@@ -109,7 +108,7 @@ static int label_of(struct tally *t, const char *name, bool number, struct tally
     buf_putc(&t->key, number ? '#' : '$');
     int rc = buf_check(&t->key);
     if (rc < 0) return rc;
-    rc = place_of(t, &t->label_at, buf_str(&t->key), n + 1, &t->n_labels, LABELS_TOLD, &at);
+    rc = tally_place(t, &t->label_at, buf_str(&t->key), n + 1, &t->n_labels, LABELS_HELD, &at);
     *out = at < 0 ? NULL : &t->label[at];
     if (rc > 0 && !((*out)->name = told(t, name, n))) return PEFT_ENOMEM;
     if (rc > 0) (*out)->number = number;
@@ -125,7 +124,7 @@ static int see_label(struct tally *t, const json *v, int64_t line)
     if (json_string(v)) buf_puts(&text, json_string(v));
     else json_write(&text, v);
     int rc = buf_check(&text);
-    if (rc == PEFT_OK) rc = label_of(t, buf_str(&text), number, &l);
+    if (rc == PEFT_OK) rc = tally_label_of(t, buf_str(&text), number, &l);
     buf_free(&text);
     if (rc < 0) return rc;
     if (!t->label_line[number]) t->label_line[number] = line;
@@ -140,9 +139,9 @@ static int see_labels(struct tally *t, const json *row, int64_t line)
     const json *label = field_label(row);
     if (!label) return PEFT_OK;
     int rc = PEFT_OK;
+    const char *key = json_key(label);
     t->labelled++;
-    if (!t->label_key && !(t->label_key = told(t, json_key(label), (int64_t)strlen(json_key(label)))))
-        return PEFT_ENOMEM;
+    if (!t->label_key && !(t->label_key = told(t, key, (int64_t)strlen(key)))) return PEFT_ENOMEM;
     if (json_kind(label) != JSON_ARRAY) return see_label(t, label, line);
     for (const json *v = json_first(label); v && rc == PEFT_OK; v = json_next(v))
         rc = see_label(t, v, line);
@@ -151,26 +150,10 @@ static int see_labels(struct tally *t, const json *row, int64_t line)
 
 /* ------------------------------------------------------------------- schemas */
 
-static int name_schema(struct tally *t, struct tally_shape *s, const json *row)
-{
-    const struct schema *schema = NULL;
-    struct data_opts o = {.causal = 1};
-    char why[300] = "columns";
-    schema_find(&o, row, &schema);
-    for (int i = 0; schema && i < 4 && schema->need[i]; i++)
-        snprintf(why + strlen(why), sizeof why - strlen(why), "%s %s", i ? " and" : "",
-                 schema->need[i]);
-    s->schema = schema ? schema->name : "";
-    const char *reason = schema ? why : error_message();
-    s->why = excerpt(&t->names, reason, (int64_t)strlen(reason), 500);
-    error_clear();
-    return s->why ? PEFT_OK : PEFT_ENOMEM;
-}
-
-static int shape_of(struct tally *t, const char *key, int64_t n, struct tally_shape **out)
+static int tally_shape_of(struct tally *t, const char *key, int64_t n, struct tally_shape **out)
 {
     int64_t at;
-    int rc = place_of(t, &t->shape_at, key, n, &t->n_shapes, SHAPES_TOLD, &at);
+    int rc = tally_place(t, &t->shape_at, key, n, &t->n_shapes, SHAPES_HELD, &at);
     *out = at < 0 ? NULL : &t->shape[at];
     if (rc > 0 && !((*out)->key = arena_strndup(&t->names, key, n))) return PEFT_ENOMEM;
     return rc;
@@ -184,12 +167,13 @@ static int see_shape(struct tally *t, const json *row, int64_t line)
         if (json_kind(v) == JSON_NULL) continue;
         buf_puts(&t->key, json_key(v));
         buf_putc(&t->key, '\n');
+        buf_putc(&t->key, (char)('0' + json_kind(v)));
     }
     int rc = buf_check(&t->key);
-    if (rc == PEFT_OK) rc = shape_of(t, buf_str(&t->key), t->key.n, &s);
+    if (rc == PEFT_OK) rc = tally_shape_of(t, buf_str(&t->key), t->key.n, &s);
     if (rc > 0) {
         s->first_line = line;
-        rc = name_schema(t, s, row);
+        schema_of(row, &s->schema);
     }
     if (rc < 0) return rc;
     if (s) s->rows++;
@@ -229,14 +213,12 @@ static int add_shapes(struct tally *a, const struct tally *b)
     for (int64_t i = 0; i < b->n_shapes; i++) {
         const struct tally_shape *from = &b->shape[i];
         struct tally_shape *to;
-        int rc = shape_of(a, from->key, (int64_t)strlen(from->key), &to);
+        int rc = tally_shape_of(a, from->key, (int64_t)strlen(from->key), &to);
         if (rc < 0) return rc;
         if (!to) continue;
         to->rows += from->rows;
         to->first_line = earlier(to->first_line, from->first_line);
         to->schema = from->schema;
-        if (rc > 0 && !(to->why = arena_strndup(&a->names, from->why, (int64_t)strlen(from->why))))
-            return PEFT_ENOMEM;
     }
     return PEFT_OK;
 }
@@ -245,14 +227,14 @@ int tally_add(struct tally *a, const struct tally *b)
 {
     for (int64_t i = 0; i < b->n_columns; i++) {
         struct tally_column *c;
-        int rc = column_of(a, b->column[i].name, &c);
+        int rc = tally_column_of(a, b->column[i].name, &c);
         if (rc < 0) return rc;
         if (c) add_column(c, &b->column[i], rc > 0);
         else a->more_columns++;
     }
     for (int64_t i = 0; i < b->n_labels; i++) {
         struct tally_label *l;
-        int rc = label_of(a, b->label[i].name, b->label[i].number, &l);
+        int rc = tally_label_of(a, b->label[i].name, b->label[i].number, &l);
         if (rc < 0) return rc;
         if (l) l->first_line = earlier(l->first_line, b->label[i].first_line);
         if (l) l->rows += b->label[i].rows;

@@ -5,7 +5,7 @@
 
 #include "prep/prep.h"
 
-enum { COLUMNS_TOLD = 256, LABELS_TOLD = 1 << 14, SHAPES_TOLD = 1024, KINDS = 6 };
+enum { COLUMNS_HELD = 1 << 12, LABELS_HELD = 1 << 14, SHAPES_HELD = 1 << 12, KINDS = 6 };
 struct tally_column {
     const char *name;
     int64_t first_line, place;      /* in that row */
@@ -14,12 +14,16 @@ struct tally_column {
     double least, most;             /* of numbers */
 };
 struct tally_label { const char *name; int64_t first_line, rows; bool number; };
-/* Rows of the same columns have the same schema. */
-struct tally_shape { const char *key, *schema, *why; int64_t first_line, rows; };
+/* Rows of the same columns, of the same kinds, have the same schema. */
+struct tally_shape {
+    const char *key;
+    struct schema_match schema;
+    int64_t first_line, rows;
+};
 struct tally {
     struct arena names;
     struct map column_at, label_at, shape_at;
-    struct tally_column *column;    /* [COLUMNS_TOLD] and so on */
+    struct tally_column *column;    /* [COLUMNS_HELD] and so on */
     struct tally_label *label;
     struct tally_shape *shape;
     int64_t n_columns, n_labels, n_shapes, more_columns, more_labels, labelled;

@@ -131,7 +131,8 @@ void anchor_stepped(struct trainer *t, peft_step *out)
     /* Soon back already: more weight would only overshoot. */
     if (a->smooth > aim && before - a->smooth > soon_back * (a->smooth - aim)) return;
     double over = fmin(fmax(a->smooth / aim - 1, -1), 1);
-    a->weight = fmin(fmax(a->weight * exp(weight_rate * over), start * weight_least), start * weight_most);
+    a->weight = fmin(fmax(a->weight * exp(weight_rate * over), start * weight_least),
+                     start * weight_most);
 }
 
 void anchor_free(struct trainer *t)

@@ -2,6 +2,7 @@
  * trainer.json (position, and what must be the same to go on).  Random numbers
  * are functions of the position, so no generator state is kept.  Resuming
  * gives the bits of an uninterrupted run.  trainer_keep does the same in memory. */
+#include <math.h>
 #include <stdio.h>
 
 #include "train/train.h"
@@ -318,6 +319,9 @@ static int resume(struct trainer *t, const char *dir)
     t->index = MIN(p.index * t->how.parts, batcher_count(t->batcher, p.epoch));
     t->tokens_seen = p.tokens_seen;
     t->terms_seen = p.terms_seen;
+    const int64_t batches = batcher_count(t->batcher, t->epoch);
+    card_step(t, &(peft_step){ .step = t->step, .loss = NAN,
+                               .epoch = (double)t->epoch + (double)t->index / (double)batches });
     if (t->anchor.d) t->anchor.weight = p.weight, t->anchor.smooth = p.drift;
     return PEFT_OK;
 }

@@ -459,7 +459,8 @@ static void test_format_errors(void)
     char text[400];
     static const struct { const char *row; int code; const char *says; } bad[] = {
         {"{\"prompt\":\"a\"}", PEFT_EFORMAT,
-         "expected prompt and completion as in the first row; found prompt"},
+         "expected prompt and completion as in the first row (prompt-completion, line 1); "
+         "found prompt (prompt)"},
         {"{\"prompt\":1,\"completion\":\"b\"}", PEFT_EFORMAT,
          "\"prompt\": expected a string, found a number"},
         {"{\"prompt\":\"a\",\"completion\":[]}", PEFT_EFORMAT, "\"completion\": expected a string"},

@@ -84,14 +84,18 @@ static void test_kinds(void)
     EXPECT("a.jsonl", NULL, "{\"a\":1}\n\n \r\n{\"a\":2}", "1{\"a\":1}\n4{\"a\":2}\n");
     EXPECT("a.json", NULL, "{\"a\":1}\n{\"a\":2}\n", "1{\"a\":1}\n2{\"a\":2}\n");
     EXPECT("a", NULL, "{\"a\":\"}{\\\"\"}\n{\"a\":2}\n", "1{\"a\":\"}{\\\"\"}\n2{\"a\":2}\n");
-    EXPECT("a.json", NULL, "[{\"a\":1},{\"a\":[2,\"]\\\\\"]}]", "1{\"a\":1}\n1{\"a\":[2,\"]\\\\\"]}\n");
-    EXPECT("a.json", NULL, "\n [\n {\n  \"a\": 1\n },\n {\"a\": 2}\n]\n", "3{\"a\":1}\n6{\"a\":2}\n");
+    EXPECT("a.json", NULL, "[{\"a\":1},{\"a\":[2,\"]\\\\\"]}]",
+           "1{\"a\":1}\n1{\"a\":[2,\"]\\\\\"]}\n");
+    EXPECT("a.json", NULL, "\n [\n {\n  \"a\": 1\n },\n {\"a\": 2}\n]\n",
+           "3{\"a\":1}\n6{\"a\":2}\n");
     EXPECT("a.json", NULL, "{\n \"a\": 1\n}\n{\n \"a\": 2\n}\n", "1{\"a\":1}\n4{\"a\":2}\n");
     EXPECT("a.json", NULL, "[]", "");
-    EXPECT("a.csv", NULL, "a,b\n\"x,\"\"y\"\"\nz\",1\n,2", "2{\"a\":\"x,\\\"y\\\"\\nz\",\"b\":\"1\"}\n"
+    EXPECT("a.csv", NULL, "a,b\n\"x,\"\"y\"\"\nz\",1\n,2",
+           "2{\"a\":\"x,\\\"y\\\"\\nz\",\"b\":\"1\"}\n"
            "4{\"a\":\"\",\"b\":\"2\"}\n");
     EXPECT("a.TSV", NULL, "a\tlabel\nx, y\t1\n", "2{\"a\":\"x, y\",\"label\":1}\n");
-    EXPECT("a.txt", NULL, "one\nmore\n\n\n two \r\n", "1{\"text\":\"one\\nmore\"}\n5{\"text\":\" two\"}\n");
+    EXPECT("a.txt", NULL, "one\nmore\n\n\n two \r\n",
+           "1{\"text\":\"one\\nmore\"}\n5{\"text\":\" two\"}\n");
     EXPECT("a.md", NULL, "", "");
 }
 
@@ -101,39 +105,67 @@ static void test_encodings(void)
     EXPECT("a.jsonl", NULL, "\xff\xfe{\0\"\0a\0\"\0:\0\"\0\xfc\0\x3d\xd8\0\xde\"\0}\0",
            "1{\"a\":\"\xc3\xbc\xf0\x9f\x98\x80\"}\n");
     EXPECT("a.csv", NULL, "\xfe\xff\0a\0\r\0\n\x20\xac", "2{\"a\":\"\xe2\x82\xac\"}\n");
-    EXPECT("a.csv", NULL, "\xfe\xff\0a\0\n\xd8\x3d\0x", "-4 a.csv line 2 column 1: not valid UTF-8");
+    EXPECT("a.csv", NULL, "\xfe\xff\0a\0\n\xd8\x3d\0x",
+           "-4 a.csv line 2 column 1: not valid UTF-8");
     EXPECT("a.csv", NULL, "\xff\xfe" "a\0\n", "-4 a.csv: ends inside a character of UTF-16");
     EXPECT("a.csv", NULL, "a\0\n\0", "-4 a.csv line 1 column 2: a NUL byte, expected text; UTF-16 "
            "needs a byte order mark at the file's beginning");
     EXPECT("a.json", NULL, "[{\"a\":\n\"\xff\"}]", "-4 a.json line 2 column 2: not valid UTF-8");
-    EXPECT("a.txt", NULL, "a\n\nb\xc3(", "1{\"text\":\"a\"}\n-4 a.txt line 3 column 2: not valid UTF-8");
+    EXPECT("a.txt", NULL, "a\n\nb\xc3(",
+           "1{\"text\":\"a\"}\n-4 a.txt line 3 column 2: not valid UTF-8");
+}
+
+/* Rows as text lie on one line. */
+static void test_text(void)
+{
+    struct row_source *s;
+    const char *text;
+    int64_t n, line;
+    static const char file[] = "[{\n \"a\": [1,\r\n2]}\n]";
+    put("a.json", file, sizeof file - 1);
+    CHECK_EQ(source_open(&host, at("a.json"), NULL, &s), PEFT_OK);
+    CHECK_EQ(source_next_text(s, &text, &n, &line), 1);
+    CHECK(n == 16 && !memcmp(text, "{  \"a\": [1,\r 2]}", 16));
+    CHECK_EQ(source_next_text(s, &text, &n, &line), 0);
+    CHECK_STR(source_kind(s), "JSON array");
+    source_close(s);
+    remove(at("a.json"));
 }
 
 static void test_broken(void)
 {
     EXPECT("a.jsonl", NULL, "{\"a\":1}\n{\"a\" 2}\n", "1{\"a\":1}\n-4 a.jsonl line 2 column 6: "
            "expected ':'");
-    EXPECT("a.jsonl", NULL, "{\"a\":1}\n[2]\n", "1{\"a\":1}\n-4 a.jsonl line 2: expected a JSON object "
+    EXPECT("a.jsonl", NULL, "{\"a\":1}\n[2]\n",
+           "1{\"a\":1}\n-4 a.jsonl line 2: expected a JSON object "
            "on each line, found an array");
     EXPECT("a.jsonl", NULL, "{\"a\":1,\"a\":2}\n", "-4 a.jsonl line 1: key \"a\" occurs twice");
     EXPECT("a.json", NULL, "[{\"a\":1},\n  {\"a\":\n1,}]", "1{\"a\":1}\n-4 a.json line 3 column 3: "
            "expected a key in quotes");
-    EXPECT("a.json", NULL, "[{\"a\":1}, {\"a\":x}]", "1{\"a\":1}\n-4 a.json line 1 column 16: expected "
+    EXPECT("a.json", NULL, "[{\"a\":1}, {\"a\":x}]",
+           "1{\"a\":1}\n-4 a.json line 1 column 16: expected "
            "a value");
-    EXPECT("a.json", NULL, "[{\"a\":1}\n{\"a\":2}]", "1{\"a\":1}\n-4 a.json line 2 column 1: expected "
+    EXPECT("a.json", NULL, "[{\"a\":1}\n{\"a\":2}]",
+           "1{\"a\":1}\n-4 a.json line 2 column 1: expected "
            "',' or ']'");
-    EXPECT("a.json", NULL, "[{\"a\":1},]", "1{\"a\":1}\n-4 a.json line 1 column 10: expected an object");
-    EXPECT("a.json", NULL, "[{\"a\":1}", "1{\"a\":1}\n-4 a.json line 1 column 9: the file ends inside "
+    EXPECT("a.json", NULL, "[{\"a\":1},]",
+           "1{\"a\":1}\n-4 a.json line 1 column 10: expected an object");
+    EXPECT("a.json", NULL, "[{\"a\":1}",
+           "1{\"a\":1}\n-4 a.json line 1 column 9: the file ends inside "
            "the array");
-    EXPECT("a.json", NULL, "[{\"a\":1", "-4 a.json line 1 column 2: the file ends inside this object");
+    EXPECT("a.json", NULL, "[{\"a\":1",
+           "-4 a.json line 1 column 2: the file ends inside this object");
     EXPECT("a.json", NULL, "[]x", "-4 a.json line 1 column 3: expected nothing behind the array");
     EXPECT("a.json", NULL, "[1]", "-4 a.json line 1 column 2: expected an object");
     EXPECT("a.csv", NULL, "a,b\n1\n", "-4 a.csv line 2 column 2: expected 2 cells as in the header "
            "row, found 1");
-    EXPECT("a.csv", NULL, "a,b\n\"x\" y,1\n", "-4 a.csv line 2 column 4: text behind a closing quote, "
+    EXPECT("a.csv", NULL, "a,b\n\"x\" y,1\n",
+           "-4 a.csv line 2 column 4: text behind a closing quote, "
            "expected a comma; quotes inside a cell are doubled");
-    EXPECT("a.csv", NULL, "a,b\nx,\"y\n", "-4 a.csv line 2 column 3: a quoted cell is never closed");
-    EXPECT("a.csv", NULL, "a,a\n", "-4 a.csv line 1 column 3: the header row has column \"a\" twice");
+    EXPECT("a.csv", NULL, "a,b\nx,\"y\n",
+           "-4 a.csv line 2 column 3: a quoted cell is never closed");
+    EXPECT("a.csv", NULL, "a,a\n",
+           "-4 a.csv line 1 column 3: the header row has column \"a\" twice");
 }
 
 static void test_large(void)
@@ -163,7 +195,8 @@ static void test_large(void)
     memcpy(big, "{\"a\":", 5);
     memset(big + DEEP, ']', DEEP - 5);
     big[2 * DEEP - 5] = '}';
-    expect("a.jsonl", NULL, big, 2 * DEEP - 4, "-4 a.jsonl line 1 column 69: nested deeper than 64");
+    expect("a.jsonl",
+           NULL, big, 2 * DEEP - 4, "-4 a.jsonl line 1 column 69: nested deeper than 64");
     free(big);
 }
 
@@ -171,10 +204,13 @@ static void test_columns(void)
 {
     struct source_opts o = {.columns = "text=body,label=stars"};
     EXPECT("a.csv", &o, "body,stars,text\nx,1,gone\n", "2{\"text\":\"x\",\"label\":1}\n");
-    EXPECT("a.jsonl", &o, " {\"stars\" : 1, \"body\":\"a,\\\"}\", \"z\":{\"body\":[1]}}\n{}\n{\"text\":1}\n",
+    EXPECT("a.jsonl",
+           &o, " {\"stars\" : 1, \"body\":\"a,\\\"}\", \"z\":{\"body\":[1]}}\n{}\n{\"text\":1}\n",
            "1{\"label\":1,\"text\":\"a,\\\"}\",\"z\":{\"body\":[1]}}\n2{}\n3{}\n");
-    EXPECT("a.jsonl", &o, "{\"stars\":1,\"body\":}", "-4 a.jsonl line 1 column 19: expected a value");
-    EXPECT("a.jsonl", &o, "{\"body\":1}", "-1 a.jsonl: columns \"text=body,label=stars\": the first row "
+    EXPECT("a.jsonl", &o, "{\"stars\":1,\"body\":}",
+           "-4 a.jsonl line 1 column 19: expected a value");
+    EXPECT("a.jsonl", &o, "{\"body\":1}",
+           "-1 a.jsonl: columns \"text=body,label=stars\": the first row "
            "has no \"stars\": {\"text\":1}");
     o.columns = "a=b,b=a";
     EXPECT("a.jsonl", &o, "{\"a\":1,\"b\":2}", "1{\"b\":1,\"a\":2}\n");
@@ -187,7 +223,8 @@ static void test_columns(void)
     o = (struct source_opts){.limit = 1};
     EXPECT("a.csv", &o, "a\n1\n2\n", "2{\"a\":\"1\"}\n");
     o = (struct source_opts){.table = "t"};
-    EXPECT("a.csv", &o, "a\n1\n", "-1 a.csv: table \"t\" is given, and this is no SQLite file but CSV");
+    EXPECT("a.csv", &o, "a\n1\n",
+           "-1 a.csv: table \"t\" is given, and this is no SQLite file but CSV");
 }
 
 static void test_folder(void)
@@ -200,12 +237,15 @@ static void test_folder(void)
     put("d/n/c.TXT", "five", 4);
     put("d/n/p.png", "?", 1);
     put("d/x.bin", "?", 1);
-    CHECK_STR(rows_of("d", NULL), "1{\"text\":\"# One\\n\\ntwo\\nthree\\n\\n\\nfour\",\"file\":\"b.md\"}\n"
-              "1{\"text\":\"five\",\"file\":\"n/c.TXT\"}\n1{\"image\":\"n/p.png\",\"label\":\"n\"}\n");
+    CHECK_STR(rows_of("d",
+           NULL), "1{\"text\":\"# One\\n\\ntwo\\nthree\\n\\n\\nfour\",\"file\":\"b.md\"}\n"
+              "1{\"text\":\"five\",\"file\":\"n/c.TXT\"}\n"
+              "1{\"image\":\"n/p.png\",\"label\":\"n\"}\n");
     struct source_opts o = {.chunk = 17};
     remove(at("d/n/p.png"));
     CHECK_STR(rows_of("d", &o), "1{\"text\":\"# One\\n\\ntwo\\nthree\",\"file\":\"b.md\"}\n"
-              "7{\"text\":\"four\",\"file\":\"b.md\"}\n1{\"text\":\"five\",\"file\":\"n/c.TXT\"}\n");
+              "7{\"text\":\"four\",\"file\":\"b.md\"}\n"
+              "1{\"text\":\"five\",\"file\":\"n/c.TXT\"}\n");
     o.chunk = 16;
     put("d/n/c.TXT", "0123456789ab cdef\xc3\xa4" "123456789abcdef\n\nx", 37);
     remove(at("d/b.md"));
@@ -227,11 +267,13 @@ static void test_sqlite(void)
     sqlite3 *db;
     CHECK(!sqlite3_open(at("a.db"), &db));
     CHECK(!sqlite3_exec(db, "CREATE TABLE posts(body TEXT, stars INT, x REAL, e BLOB);"
-                        "INSERT INTO posts VALUES('nice \"one\"', 1, 0.5, x'00'), (NULL, -2, 3, NULL),"
+                        "INSERT INTO posts VALUES('nice \"one\"', 1, 0.5, x'00'), (NULL, -2, 3, "
+                        "NULL),"
                         "('big', 9007199254740993, 1e300, NULL)", NULL, NULL, NULL));
     sqlite3_close(db);
     CHECK_STR(rows_of("a.db", NULL), "1{\"body\":\"nice \\\"one\\\"\",\"stars\":1,\"x\":0.5}\n"
-              "2{\"stars\":-2,\"x\":3.0}\n3{\"body\":\"big\",\"stars\":\"9007199254740993\",\"x\":1e+300}\n");
+              "2{\"stars\":-2,\"x\":3.0}\n"
+              "3{\"body\":\"big\",\"stars\":\"9007199254740993\",\"x\":1e+300}\n");
     rename(at("a.db"), "/tmp/libpeft-source-moved");
     rename("/tmp/libpeft-source-moved", at("100%?#.x"));
     struct source_opts o = {.table = "posts", .columns = "text=body", .limit = 1};
@@ -247,7 +289,8 @@ static void test_sqlite(void)
         CHECK(strstr(rows_of("100%?#.x", &o), "expected one SELECT"));
     }
     o.table = "post\"s";
-    CHECK_STR(rows_of("100%?#.x", &o), "-1 100%?#.x: no such table; has the tables posts, expected the "
+    CHECK_STR(rows_of("100%?#.x",
+           &o), "-1 100%?#.x: no such table; has the tables posts, expected the "
               "option table to name one or to be a query");
     o.table = "SELECT nix FROM posts";
     CHECK_STR(rows_of("100%?#.x", &o), "-4 100%?#.x: no such column: nix");
@@ -306,6 +349,7 @@ int main(void)
     if (!mkdtemp(root)) return 1;
     RUN(test_kinds);
     RUN(test_encodings);
+    RUN(test_text);
     RUN(test_broken);
     RUN(test_large);
     RUN(test_columns);

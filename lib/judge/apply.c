@@ -1,0 +1,152 @@
+/* What a choice makes trainable, and how it is undone. */
+#include <stdio.h>
+
+#include "judge/auto.h"
+
+static const char heads[] = "score.*,classifier.*,qa_outputs.*,pre_classifier.*,head.*";
+
+static int is_adapter(const char *method)
+{
+    peft_entry e = { .size = sizeof(e) };
+    for (int32_t i = 0; !peft_list("methods", i, &e); i++)
+        if (!strcmp(e.name, method)) return 1;
+    return 0;
+}
+
+/* The tensors of a language model's output: its own, or the embedding when both are one. */
+static int unfreeze_output(peft_model *model, const peft_info *info)
+{
+    char name[160] = "";
+    peft_param p = { .size = sizeof(p) };
+    for (int32_t i = 0; i < info->n_tensors && !peft_model_param(model, i, &p); i++) {
+        int own = !strcmp(p.name, "lm_head.weight");
+        if (!own && (*name || p.layer >= 0 || p.rows != info->vocab)) continue;
+        snprintf(name, sizeof(name), "%s", p.name);
+        if (own) break;
+    }
+    if (!*name) return fail(PEFT_ENOTFOUND, "the model has no output layer that could train");
+    int rc = peft_unfreeze(model, name);
+    return rc ? kit_failed(rc) : PEFT_OK;
+}
+
+static int freeze_all(peft_model *model)
+{
+    int rc = peft_freeze(model, "*");
+    return rc ? kit_failed(rc) : PEFT_OK;
+}
+
+static int apply_head(peft_model *model, const peft_info *info)
+{
+    int rc = freeze_all(model);
+    if (rc || !info->labels) return rc ? rc : unfreeze_output(model, info);
+    rc = peft_unfreeze(model, heads);
+    return rc ? kit_failed(rc) : PEFT_OK;
+}
+
+/* The last n layers and, where there is one, the head. */
+static int apply_last(peft_model *model, const peft_info *info, int32_t n)
+{
+    peft_param p = { .size = sizeof(p) };
+    char name[256];
+    int rc = info->labels ? apply_head(model, info) : freeze_all(model);
+    for (int32_t i = 0; i < info->n_tensors && !rc; i++) {
+        if (peft_model_param(model, i, &p) || p.layer < info->layers - n) continue;
+        snprintf(name, sizeof(name), "%s", p.name);
+        if ((rc = peft_unfreeze(model, name)) != 0) rc = kit_failed(rc);
+    }
+    return rc;
+}
+
+static int apply(peft_model *model, const peft_choice *c, const peft_adapter_opts *adapter)
+{
+    peft_info info;
+    peft_adapter_opts o;
+    int rc = info_get(model, &info);
+    if (rc) return rc;
+    if (!strcmp(c->method, "full")) return PEFT_OK;
+    if (!strcmp(c->method, "head")) return apply_head(model, &info);
+    if (!strcmp(c->method, "last")) return apply_last(model, &info, c->last);
+    if (!is_adapter(c->method))
+        return fail(PEFT_EARG, "method \"%s\", expected head, last, full or an adapter's",
+                    c->method);
+    /* Only the first adapter that a model ever has freezes the rest by itself. */
+    if ((rc = take_options(&o, sizeof(o), adapter)) || (rc = freeze_all(model))) return rc;
+    o.size = sizeof(o);
+    o.method = c->method;
+    o.rank = c->rank;
+    rc = peft_adapter_add(model, "default", &o);
+    return rc ? kit_failed(rc) : PEFT_OK;
+}
+
+int32_t peft_auto_apply(peft_model *model, const peft_choice *choice,
+                        const peft_adapter_opts *adapter)
+{
+    KIT_ARG(model && choice, "no model or choice given");
+    return kit_end(apply(model, choice, adapter));
+}
+
+int trains_note(struct chooser *a)
+{
+    peft_param p = { .size = sizeof(p) };
+    a->n_trains = a->info.n_tensors;
+    if (!(a->trains = mem_zalloc(&a->mem, a->n_trains + 1))) return PEFT_ENOMEM;
+    for (int32_t i = 0; i < a->n_trains; i++) {
+        int rc = peft_model_param(a->model, i, &p);
+        if (rc) return kit_failed(rc);
+        a->trains[i] = p.trainable != 0;
+    }
+    return PEFT_OK;
+}
+
+static int restore(struct chooser *a)
+{
+    peft_param p = { .size = sizeof(p) };
+    char name[256];
+    if (is_adapter(a->c.method)) peft_adapter_remove(a->model, "default");
+    for (int32_t i = 0; i < a->n_trains; i++) {
+        int rc = peft_model_param(a->model, i, &p);
+        if (rc) return kit_failed(rc);
+        if ((p.trainable != 0) == a->trains[i]) continue;
+        snprintf(name, sizeof(name), "%s", p.name);
+        rc = (a->trains[i] ? peft_unfreeze : peft_freeze)(a->model, name);
+        if (rc) return kit_failed(rc);
+    }
+    return PEFT_OK;
+}
+
+int trains_restore(struct chooser *a, int rc)
+{
+    char why[256];
+    snprintf(why, sizeof(why), "%s", rc < 0 ? error_message() : "");
+    int back = restore(a);
+    return rc < 0 ? fail(rc, "%s", why) : back < 0 ? back : rc;
+}
+
+int try_begin(struct chooser *a, peft_dataset *data, const peft_train_opts *opts,
+              peft_trainer **out)
+{
+    *out = NULL;
+    int rc = apply(a->model, &a->c, &a->adapter);
+    if (rc) return rc;
+    rc = peft_trainer_new(a->model, data, opts, out);
+    return rc ? kit_failed(rc) : PEFT_OK;
+}
+
+int try_memory(struct chooser *a, int64_t *bytes, int64_t *params)
+{
+    peft_trainer *trainer = NULL;
+    peft_plan plan = { .size = sizeof(plan) };
+    peft_train_opts o = a->train;
+    o.size = sizeof(o);
+    o.batch = a->c.batch;
+    o.accumulate = 1;
+    o.epochs = 2;
+    o.steps = 0;
+    int rc = try_begin(a, a->data, &o, &trainer);
+    if (!rc && (rc = peft_trainer_plan(trainer, &plan)) != 0) rc = kit_failed(rc);
+    peft_trainer_free(trainer);
+    if (rc == PEFT_EUNSUPPORTED || rc == PEFT_ESTATE || rc == PEFT_ENOMEM) plan.peak = -1;
+    *bytes = plan.peak + (a->eval && plan.peak > 0 ? plan.evaluation : 0);
+    *params = plan.trainable_params;
+    return trains_restore(a, plan.peak < 0 ? PEFT_OK : rc);
+}
