@@ -164,7 +164,8 @@ static void test_texts(void)
     for (int i = 0; i < ROWS; i++) {
         fprintf(f, "{\"row\": %d, \"text\": \"", i);
         for (int w = 0; w < 30; w++)
-            fprintf(f, "w%d ", i % 2 && w == i % 30 ? 9999 : (i / 2 * 977 + w * 4649) % 7919);
+            fprintf(f, "w%d ", i % 2 && w == i % 30 ? 9999
+                               : (int)rng_u32(1, 1, (uint64_t)(i / 2 * 30 + w)) & 0x3fff);
         fprintf(f, "\"}\n");
     }
     fclose(f);
