@@ -99,7 +99,7 @@ KIT_RPATH = -Wl,-rpath,'$$ORIGIN'
 endif
 
 # --- sources
-SRCS := $(filter-out lib/all.c lib/kit.c,$(wildcard lib/*/*.c lib/*/*/*.c))
+SRCS := $(filter-out lib/all.c,$(wildcard lib/*/*.c lib/*/*/*.c))
 # The kit is a library of its own above the other's public functions: whoever only
 # trains does not carry it.  What it shares with the other below those, it has twice.
 KIT = prep judge
@@ -302,19 +302,15 @@ cross-programs: $(CROSS_TESTS:%=$(B)/%)
 LAYERS = base kernel graph store text model adapt data train api
 UNIT = $(foreach d,$(LAYERS),$(filter $d/%,$(filter-out kernel/level_% kernel/quant_% \
     kernel/tile_%,$(SRCS:lib/%=%))))
-UNIT_all = $(UNIT)
-UNIT_kit = $(KIT_SRCS:lib/%=%)
-amalgam: amalgam-all amalgam-kit
-amalgam-all amalgam-kit: amalgam-%:
-	sed '/^#include/d' lib/$*.c >build/$*.head
-	{ cat build/$*.head; printf '#include "%s"\n' $(UNIT_$*); } >lib/$*.c
-unity: $(B)/unity-all.o $(B)/unity-kit.o
-$(B)/unity-all.o $(B)/unity-kit.o: $(B)/unity-%.o: always | $(B)/packages
-	printf '#include "%s"\n' $(UNIT_$*) >$(B)/$*.want
-	grep '^#include' lib/$*.c | diff - $(B)/$*.want || { \
-	    echo "lib/$*.c is out of date: run 'make amalgam'" >&2; exit 1; }
-	echo "CC $@"
-	$(CCALL) -Ilib -c -o $@ lib/$*.c
+amalgam:
+	sed '/^#include/d' lib/all.c >build/all.head
+	{ cat build/all.head; printf '#include "%s"\n' $(UNIT); } >lib/all.c
+unity: | $(B)/packages
+	printf '#include "%s"\n' $(UNIT) >$(B)/all.want
+	grep '^#include' lib/all.c | diff - $(B)/all.want || { \
+	    echo "lib/all.c is out of date: run 'make amalgam'" >&2; exit 1; }
+	echo "CC $(B)/all.o"
+	$(CCALL) -Ilib -c -o $(B)/all.o lib/all.c
 
 install: all
 	install -d $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(BINDIR)
@@ -351,7 +347,7 @@ clean:
 distclean:
 	rm -rf build
 
-.PHONY: amalgam-all amalgam-kit always all lib deps test test-programs fuzz fuzz-programs fuzz-run examples check-style demo bench \
+.PHONY: all lib deps test test-programs fuzz fuzz-programs fuzz-run examples check-style demo bench \
     cross cross-programs bench-methods benches instructions interop amalgam unity install uninstall \
     clean distclean
 

@@ -754,6 +754,9 @@ typedef struct peft_dataset_opts {
                                  table */
     int64_t chunk;            /* of plain texts: bytes of a row at most, cut at ends of paragraphs;
                                  0 = a paragraph a row, of a folder a file a row */
+    const char *text;         /* rows in memory, JSONL, CSV, TSV or a JSON array, in place of a
+                                 file; `path` is their name and says by its ending which */
+    size_t text_n;            /* bytes of it */
     int64_t shard_rows;       /* peft_dataset_prepare: rows of a file, and `to` is a folder of
                                  files; 0 = one file */
     /* Called now and then with the rows read so far, and the bytes of the present file;

@@ -145,18 +145,20 @@ PEFT_API int32_t peft_label_faults(const float *probabilities, const int32_t *gi
                                    int32_t labels, const char *rank, peft_label_check *out,
                                    int64_t *order);
 
-typedef struct peft_fault {
+typedef struct peft_label_fault {
     size_t size;
     int64_t rank;             /* from 1 */
     int64_t line;
     const char *text, *given, *likely;
     double confidence, likely_confidence, margin;
-    int32_t flagged;
-} peft_fault;
+    int32_t flagged, suspect;
+} peft_label_fault;
 typedef struct peft_faults_opts {
     size_t size;
     int32_t folds;            /* 0 = 5 */
     const char *rank;         /* as above */
+    double share;             /* suspects are at least this share of the rows, the next ones by
+                                 rank; 0 = those that are flagged */
     double l2;                /* of the heads; 0 = the one that makes held out labels likeliest */
     uint64_t seed;            /* of the parts */
     const char *pool;         /* as in peft_embed_opts, as are */
@@ -166,13 +168,13 @@ typedef struct peft_faults_opts {
     const char *clean;        /* the other rows, in the order of the file; or NULL */
     const peft_source_opts *source; /* its progress is called with rows done, of all */
     /* Called for each row, the worst first; non-zero ends the calls. */
-    int32_t (*on_fault)(void *ctx, const peft_fault *fault);
+    int32_t (*on_fault)(void *ctx, const peft_label_fault *fault);
     void *ctx;
 } peft_faults_opts;
 typedef struct peft_faults {
     size_t size;
     int64_t rows, unlabelled; /* rows with a label; without one, which are left out */
-    int64_t flagged;
+    int64_t flagged, suspects;
     int32_t labels;
     double accuracy;          /* of the heads, on rows they have not seen, by the given labels */
     double l2;
@@ -259,18 +261,19 @@ typedef struct peft_inspect_opts {
 /* Looks at all rows of a file or folder and changes nothing.  A broken row is counted and
  * the next one read; PEFT_EDATA when there is no row at all.  Tables, of which those
  * without a row are left out:
- *   summary    facts: file, rows, schema, why, broken, empty, duplicates (of texts and label;
+ *   summary    facts: file, rows, schema, why, for, broken, empty, duplicates (of texts and label;
  *              an estimate beyond three million different rows: duplicates_exact is 0),
  *              mixed_scripts (another one has a tenth of the letters or more), tokens, longer
  *              (than max_len), label_kind ("none", "classes", "numbers", "names and numbers"),
  *              label_column, labelled, labels, label_mean, label_least, label_most
  *   notes      level ("warning", "note"), text: what to look at before training
- *   schemas    schema, rows, first_line, why: what kinds of rows there are
+ *   schemas    schema ("unknown"), rows, first_line, why (the columns that decided, or what it
+ *              nearly is), for (what learns from it), near
  *   columns    column, kind, filled (share of rows), texts, numbers, lists, others, blank (texts
  *              and lists), mean_bytes (of texts), least, most (of numbers); the first 256
  *   lengths    of, mean, median, p95, least, most, longest_line
- *   tokens, words, characters    histograms; tokens as training has them, of conversations
- *              with the model's template, of other rows the sum of their texts
+ *   tokens, words, characters    histograms; tokens as training has them, with the model's chat
+ *              template and what its tokenizer adds (give or take one at the seams of texts)
  *   labels     label, rows, share: the most frequent first, at most 1000
  *   scripts    script, rows, share: writing systems, the first guess at languages
  *   broken     line, reason
@@ -278,6 +281,78 @@ typedef struct peft_inspect_opts {
  * Memory: 120 MB at most, whatever the file's size. */
 PEFT_API int32_t peft_data_inspect(const char *path, const peft_inspect_opts *opts,
                                    peft_tables **out);
+
+/* ---------------------------------------------------------------- convert */
+
+typedef struct peft_data_convert_opts {
+    size_t size;
+    const peft_source_opts *source; /* NULL = defaults */
+    const char *to;           /* "alpaca", "sharegpt", "messages", "prompt-completion",
+                                 "preference" or "text" */
+    const char *from;         /* one of these, or "question-answer"; NULL = as the first row is */
+    const char *layout;       /* of texts, to read and to write: literal text with {question} and
+                                 {answer}, perhaps {input} and {system}; NULL = what texts usually
+                                 have, and to write Stanford Alpaca's form */
+    int32_t skip;             /* 1 = rows that cannot be read or held are left out */
+    int32_t drop;             /* 1 = what the format cannot hold is lost, not kept */
+    int32_t overwrite;
+} peft_data_convert_opts;
+typedef struct peft_data_converted {
+    size_t size;
+    char from[24];            /* the format that was found */
+    int64_t read, rows;       /* rows read, and written */
+    int64_t skipped;
+    int64_t kept;             /* rows whose way back needs more than the format holds */
+    char columns[128];        /* members that are kept for it, or with `drop` are lost */
+    int64_t restored, stale;  /* rows that had kept members: these are back, or are of no use
+                                 since the texts have changed */
+} peft_data_converted;
+/* Turns the rows of `path` into another format.  Columns that belong to neither are passed
+ * on.  What the new format cannot hold goes into the column "kept", from which the way back
+ * restores it: A -> B -> A gives the same members.  What has no place at all (function calls
+ * in alpaca, a preference without a second answer) is PEFT_EFORMAT with file and line, or
+ * left out with `skip`.  From texts (files of text or Markdown, rows with "text") every
+ * question with its answer becomes a row: by `layout`, or from lines "Q:" and "A:", headings
+ * and bold lines that end in "?", and tables with the columns question and answer. */
+PEFT_API int32_t peft_data_convert(const char *path, const char *out,
+                                   const peft_data_convert_opts *opts, peft_data_converted *result);
+/* ------------------------------------------------- normalizing, cleaning
+ * What rules found and did is told as tables:
+ *   summary    facts: rows, kept, dropped, changed, bytes (written), seconds ...
+ *   rules      rule, action, rows (that it acted on), places (in their texts), about
+ *   examples   rule, line, of (the line that it repeats, of the evaluation file for a leak),
+ *              similarity (to that), field ("messages[2]"), before, after: a part of the text
+ *              around what was found, of the first few rows of each rule
+ */
+
+typedef struct peft_normalize_opts {
+    size_t size;
+    const peft_source_opts *source;
+    const char *form;         /* "nfc" (NULL), "nfkc" or "none": the Unicode normal form (UAX 15) */
+    const char *rules;        /* names of rules to add or, behind '-', to leave out:
+                                 "html,markdown,-space"; NULL = as listed below */
+    double repeated;          /* of rule "repeated": rows that share a line before it counts as
+                                 boilerplate, or their share when below 1; 0 = 0.02 */
+} peft_normalize_opts;
+/* Brings the texts of all rows into one form; labels, ids, numbers and all other members stay
+ * as they are, and a row that needs nothing is written byte for byte.  `out` is JSONL and may
+ * be `in`; NULL = only the report.  Rules in their order, those in brackets only by name:
+ *
+ *   lines        CR LF, CR, form feeds, U+2028 and their like become LF
+ *   control      control, invisible and direction characters go, tabs and LF stay
+ *   [html]       tags, comments, scripts and styles go; entities become characters
+ *   [markdown]   marks of headings, emphasis, links, quotes and code go, their text stays
+ *   [boilerplate] lines known from web pages go: notices of cookies, copyright, sharing
+ *   [repeated]   lines go that many rows have, counted in a pass of its own (16 MiB; count-min
+ *                sketch of Cormode and Muthukrishnan 2005, so rarely a line too many)
+ *   unicode      the normal form
+ *   space        runs of white space become one space, ends are cut, at most one blank line;
+ *                indentation stays, and the ends of texts that meet others (prompt, completion)
+ *
+ * Texts in which other members hold positions (spans, answer_start) are left as they are and
+ * counted.  *report may be NULL; free it with peft_tables_free. */
+PEFT_API int32_t peft_data_normalize(const char *in, const char *out,
+                                     const peft_normalize_opts *opts, peft_tables **report);
 
 #ifdef __cplusplus
 }

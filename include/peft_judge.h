@@ -117,6 +117,7 @@ typedef struct peft_auto_opts {
     float lr;
     const peft_adapter_opts *adapter; /* everything else about an adapter, or NULL */
     const peft_train_opts *train;     /* everything else about training, or NULL */
+    const char *metric;       /* that tells which evaluation is best */
     int64_t memory;           /* bytes that training may take; 0 = 4/5 of what is available */
     int32_t range_steps;      /* of the range test; 0 = 40; < 0: no test, the method's usual rate */
     /* Called now and then; non-zero ends with PEFT_ECANCELLED. */
@@ -132,6 +133,7 @@ typedef struct peft_choice {
     int32_t patience;         /* of them in a row were no better; 0 = nothing to evaluate on */
     float lr, warmup;
     char schedule[16];
+    char metric[16];          /* that tells which evaluation is best, as in peft_watch_opts */
     int32_t n;                /* of the settings, as they are to be told */
     peft_chosen chosen[PEFT_CHOSEN];
     int32_t n_range;          /* the range test: learning rates, the loss's change, smoothed */
@@ -176,6 +178,13 @@ typedef struct peft_scores {
  * (Riezler & Maxwell 2005).  The same seed gives the same intervals.  Any thread. */
 PEFT_API int32_t peft_score_texts(const char *const *said, const char *const *wanted, int64_t n,
                                   const peft_score_opts *opts, peft_scores *out);
+
+/* The expected calibration error (Guo et al. 2017) of n classifications: confidence[i], the
+ * probability of the class that was chosen, and whether it was right, in `bins` (0 = 15) of
+ * equal width, (k / bins, (k + 1) / bins]: the mean over rows of |share right - mean
+ * confidence| of their bin.  Negative on a wrong argument. */
+PEFT_API double peft_calibration_error(const double *confidence, const int32_t *right, int64_t n,
+                                       int32_t bins);
 
 /* ----------------------------------------------------------- runs, watched */
 
@@ -282,9 +291,9 @@ typedef struct peft_figure {
     int32_t lower;            /* 1 = the smaller the better */
 } peft_figure;
 /* Figure i of a system, from 0, the most telling first; PEFT_EEND after the last.  Language
- * models: perplexity, token_accuracy, and with answers exact_match, answer_f1, rouge1,
- * rouge2, rougeL, bleu, chrf (as peft_score_texts); classes: accuracy, f1 (macro), ece (the
- * expected calibration error of the likeliest class's probability, in 15 bins; Guo et al.
+ * models: perplexity, token_accuracy, bits_per_byte, and with answers exact_match, answer_f1,
+ * rouge1, rouge2, rougeL, bleu, chrf (as peft_score_texts); classes: accuracy, f1 (macro), ece
+ * (the expected calibration error of the likeliest class's probability, in 15 bins; Guo et al.
  * 2017), log_loss; others as in peft_eval, those that sums over rows can tell. */
 PEFT_API int32_t peft_board_figure(peft_board *board, int32_t system, int32_t i, peft_figure *out);
 
@@ -296,11 +305,12 @@ typedef struct peft_versus {
     double gain, low, high;   /* b's less a's, and its interval */
     double p;                 /* of a gain as far from 0 by chance */
     int32_t verdict;          /* 1 = b is better, -1 = worse, 0 = chance could be all of it */
-    char words[240];          /* "run1 is better than base: rougeL +0.12 [0.05, 0.19], p 0.002" */
+    char words[240];          /* "run1 is better than base: rougeL +0.12 [+0.05, +0.19],
+                                 p 0.002, 210 rows" */
 } peft_versus;
 /* Two systems by a figure that both have (else PEFT_ENOTFOUND), on the rows of both.  Better
  * or worse is what has an interval without 0 and p < 1 - level.  Perplexities are compared
- * where the same tokens are counted (else PEFT_EUNSUPPORTED). */
+ * where the same tokens are counted (else PEFT_EUNSUPPORTED: then bits_per_byte tells). */
 PEFT_API int32_t peft_board_versus(peft_board *board, int32_t a, int32_t b, const char *figure,
                                    peft_versus *out);
 
@@ -323,6 +333,127 @@ PEFT_API const char *peft_board_label(const peft_board *board, int32_t i);
 /* counts [labels * labels], labels as in peft_board_label, row = true class; returns how many
  * labels there are, also when `counts` is NULL (to ask). */
 PEFT_API int32_t peft_board_confusion(const peft_board *board, int32_t system, int64_t *counts);
+
+/* -------------------------------------------------------------- forgetting */
+
+/* Texts on which drift is measured: a file as peft_dataset_load reads it, or (path NULL) some
+ * 600 tokens that are built in: prose, talk, facts, sums, code, other languages.  The same data
+ * set is the `anchor` of peft_train_opts. */
+PEFT_API int32_t peft_probe_load(const peft_model *model, const char *path,
+                                 const peft_dataset_opts *opts, peft_dataset **out);
+typedef struct peft_drift {
+    size_t size;
+    double kl;                /* KL(base || model) a token of the probe, in nats */
+    double before;            /* the same as trained */
+    double weight;            /* that the adapter got; 1 = it stayed as trained */
+} peft_drift;
+/* Makes sure that a language model with an adapter has not drifted from its base by more than
+ * `bound` on the probe: where it has, the adapter gets the largest weight that keeps it
+ * (peft_adapter_set_weight; found by halves to 1/256), on the way from the base to the tuned
+ * model (as Wortsman et al. 2022, WiSE-FT, for whole weights).  peft_adapter_combine makes an
+ * adapter with that weight for files.  PEFT_EUNSUPPORTED for adapters without weights. */
+PEFT_API int32_t peft_drift_hold(peft_model *model, const char *adapter, peft_model *base,
+                                 const peft_dataset *probe, double bound, peft_drift *out);
+
+/* --------------------------------------------------------------- receipts */
+
+/* SHA-256 of a file in hexadecimal, or of a folder: of the lines "HASH NAME" of its entries,
+ * sorted.  *bytes (may be NULL) gets the bytes of all files.  Any thread. */
+PEFT_API int32_t peft_hash_path(const char *path, char hash[65], int64_t *bytes);
+
+typedef struct peft_receipt_file {
+    const char *role;         /* of inputs: "base", "data", "eval", "replay" ... */
+    const char *path;         /* file or folder */
+    char hash[65];            /* peft_receipt_write fills it in, */
+    int64_t bytes;            /* and this */
+} peft_receipt_file;
+/* What a result was made of. */
+typedef struct peft_receipt_info {
+    size_t size;
+    const char *version, *kernels, *blas; /* of the library; NULL = the running one's */
+    const peft_receipt_file *inputs;
+    int32_t n_inputs;
+    const char *const *words; /* a command line, or whatever makes the result again */
+    int32_t n_words;
+    const peft_metric *results;
+    int32_t n_results;
+    const peft_receipt_file *files; /* the result's, by their names in its folder */
+    int32_t n_files;
+} peft_receipt_info;
+typedef struct peft_receipt peft_receipt;
+/* Writes a receipt as JSON, with the hashes of all files as they are now.  What is made again
+ * with the same words has the same bytes, on any number of threads; other kernels or another
+ * BLAS may round differently. */
+PEFT_API int32_t peft_receipt_write(const char *path, const peft_receipt_info *info,
+                                    const char *folder);
+PEFT_API int32_t peft_receipt_read(const char *path, peft_receipt **out);
+PEFT_API const peft_receipt_info *peft_receipt_get(const peft_receipt *receipt);
+PEFT_API void peft_receipt_free(peft_receipt *receipt);
+/* ----------------------------------------------------- settings, searched for */
+
+enum { PEFT_KNOBS = 8 };
+/* One run of a trial. */
+typedef struct peft_trial {
+    size_t size;
+    int32_t trial, rung;      /* from 0; trial 0 has the usual settings */
+    int32_t n;                /* of its settings: */
+    const char *name[PEFT_KNOBS];       /* "lr", "rank", ...; static */
+    char value[PEFT_KNOBS][64];         /* as a search is given: "0.000312", "attention" */
+    double share;             /* of the trial's own steps that this run had */
+    int64_t steps;            /* that were made */
+    int64_t best_step;        /* of its best evaluation; 0 = there was none */
+    double loss, value_best;  /* there, and the metric; NaN */
+    double seconds;
+    char ended[16];           /* "": all steps were made; "diverged", "dead", "nonfinite",
+                                 "patience", "budget" */
+    int32_t before;           /* 1 = read from trials.jsonl */
+    int32_t best;             /* 1 = the best so far: it is what `dir`/best holds */
+} peft_trial;
+typedef struct peft_tune_opts {
+    size_t size;
+    /* "lr=1e-5..1e-3,rank=4|8|16|32,targets=all|attention,epochs=1..5": a range (of lr and
+     * rank by its logarithm), or a choice, each of lr, rank, alpha, dropout, targets (modules
+     * or globs joined by '+'), epochs, batch, warmup, weight-decay.  NULL = by the method. */
+    const char *search;
+    const char *method;       /* as in peft_auto_opts; NULL = "lora" */
+    int32_t last;             /* layers of "last"; 0 = 2 */
+    const peft_adapter_opts *adapter; /* everything else about an adapter, or NULL */
+    const peft_train_opts *train;     /* everything else about training, or NULL */
+    int32_t trials;           /* 0 = 9; with a budget, as many as it allows */
+    double seconds;           /* the budget, of all runs; 0 = none */
+    int32_t eta;              /* one of so many trials goes on; 0 = 3 */
+    const char *metric;       /* as in peft_watch_opts */
+    int32_t patience;         /* the same, in each run; 0 = 2, < 0 = none */
+    int32_t eval_batch;       /* 0 = 4 */
+    uint64_t seed;            /* of the search; that of training is in `train` */
+    const char *dir;          /* trials.jsonl, and best: the best adapter, or model.  Needed */
+    const peft_load_opts *host; /* files and memory of these, or NULL */
+    /* Called after every run; non-zero ends with PEFT_ECANCELLED. */
+    int32_t (*on_trial)(void *ctx, const peft_trial *trial);
+    /* Called now and then within one: its steps; trial NULL: in an evaluation.  The same. */
+    int32_t (*progress)(void *ctx, const peft_trial *trial, int64_t done, int64_t steps);
+    void *ctx;
+} peft_tune_opts;
+typedef struct peft_tuned {
+    size_t size;
+    peft_trial best;          /* best.steps and best.share make it again */
+    int32_t trials, runs;     /* trials that began; runs of them that ended */
+    int32_t whole;            /* 1 = the best of them made a whole run; 0 = the budget ended before */
+    double seconds;           /* of all runs, also earlier ones */
+    double first_loss, first_value; /* before any training */
+    float lr;                 /* of the best one */
+} peft_tuned;
+/* Searches for settings by successive halving (Jamieson & Talwalkar 2016): all trials make a
+ * short run, complete with its own schedule, the best third makes one three times as long,
+ * and so on up to a whole one.  Settings come from a low-discrepancy sequence (Roberts'
+ * R, shifted at random by seed), the first trial has the usual ones.  Runs share the data
+ * sets, what is cached of a frozen part (train->cache_file), and the model, which is as it was
+ * when the call returns.  A trial's value is its best evaluation; the best of all is saved at
+ * once.  Every run that ended is a line of trials.jsonl, and another call with the same
+ * options goes on after them, also after a kill; PEFT_ESTATE when that file is of another
+ * search. */
+PEFT_API int32_t peft_tune(peft_model *model, peft_dataset *data, const peft_dataset *eval,
+                           const peft_tune_opts *opts, peft_tuned *out);
 
 #ifdef __cplusplus
 }

@@ -5,6 +5,7 @@
 # there.  Ends with `N passed, N failed`.
 cd "$(dirname "$0")/.." || exit 1
 PEFT=${PEFT:-$PWD/${BUILD:-build/release}/peft}
+ROOT=$PWD
 GOLDEN=$PWD/tests/golden/tiny
 TEXT=$PWD/tools/tiny/model
 SUPPORT=$PWD/examples/data/support.jsonl
@@ -60,12 +61,23 @@ while [ $i -lt 24 ]; do
         "\"labels\": [-100, -100, $((a + 3)), $((a + 6)), $((a + 9)), $((a + 12))]}"
     i=$((i + 1))
 done >ids.jsonl
-head -n 8 ids.jsonl >eval.jsonl
+i=0
+while [ $i -lt 8 ]; do
+    a=$((i * 9 % 70 + 11))
+    echo "{\"input_ids\": [2, $a, $((a + 3)), $((a + 6)), $((a + 9))]," \
+        "\"labels\": [-100, -100, $((a + 3)), $((a + 6)), $((a + 9))]}"
+    i=$((i + 1))
+done >eval.jsonl
 i=0
 while [ $i -lt 12 ]; do
     echo "{\"input_ids\": [5, $((i + 30)), $((i % 2 * 9 + 40)), 7], \"label\": \"c$((i % 2))\"}"
     i=$((i + 1))
 done >classes.jsonl
+i=0
+while [ $i -lt 40 ]; do
+    echo "{\"input_ids\": [5, $((i + 30)), $((i % 2 * 9 + 40)), 7], \"label\": \"LABEL_$((i % 2))\"}"
+    i=$((i + 1))
+done >many.jsonl
 sed 's/c0/LABEL_0/; s/c1/LABEL_1/' classes.jsonl >named.jsonl
 
 # --------------------------------------------------------- help and mistakes
@@ -136,6 +148,44 @@ run 2 'bench without data' bench "$GOLDEN/bert"
 run 0 eval eval "$GOLDEN/llama" --data eval.jsonl
 run 0 'eval --json' eval "$GOLDEN/llama" --data eval.jsonl --json
 holds 'eval json' valid_json out token_accuracy
+
+# ----------------------------------------------------- before, and by themselves
+run 0 'plan: price and row' plan "$GOLDEN/llama" --data ids.jsonl --epochs 2 --price 0.5/K --show-row 3
+says out '288 tokens are read, 192 of them trained'
+says out 'price 0.144, at 0.5/K'
+says out '^1 24 \[27 30 33 36\]'
+run 0 'plan: in JSON' plan "$GOLDEN/llama" --data ids.jsonl --epochs 1 --price 2e-3 --json
+says out '"tokens_of_run": 144, "trained_tokens_of_run": 96, "disk": {"adapter": [0-9]'
+says out '"price": 0.288, "flaws": \[\], "row": "1 10 '
+run 2 'plan: no price' plan "$GOLDEN/llama" --data ids.jsonl --price cheap
+run 2 'plan: no such row' plan "$GOLDEN/llama" --data ids.jsonl --steps 1 --show-row 99
+{ cat eval.jsonl; sed -n 5p ids.jsonl; } >leaks.jsonl
+run 3 'leak' train "$GOLDEN/llama" --data ids.jsonl --eval leaks.jsonl --out x
+says err '1 rows of the evaluation data are training rows too (lines 9=5)'
+run 3 'leak: plan' plan "$GOLDEN/llama" --data ids.jsonl --eval leaks.jsonl
+run 0 'leak: in spite of it' train "$GOLDEN/llama" --data ids.jsonl --eval leaks.jsonl --steps 2 \
+    --allow-leak --out leaks
+says err 'warning: .*training rows too'
+run 3 'answers cut off' train "$GOLDEN/llama" --data ids.jsonl --max-len 4 --out x
+says err '24 answers are cut off.*lines 1, 2, 3.*--max-len 6 would hold them'
+holds 'refusals leave nothing behind' test ! -e x
+run 0 'auto' train "$GOLDEN/bert" --data many.jsonl --out auto
+says err '8 of 40 rows are set aside for evaluation, of each label its share'
+says err '^  method  *lora  '
+says err '^  lr  *[0-9.e-]*  *range test'
+holds 'auto.json' valid_json auto/auto.json why
+says auto/training_args.json '"auto": {"method": "32 rows'
+run 0 'auto: given' train "$GOLDEN/bert" --data many.jsonl --auto --lr 0.01 --epochs 2 --out auto2
+says err '^  lr  *0.01  *given'
+says auto2/training_args.json '"learning_rate": 0.01'
+says auto2/training_args.json '"epochs\|"steps": 16'
+run 0 'auto: not' train "$GOLDEN/bert" --data many.jsonl --no-auto --out auto3
+says auto3/training_args.json '"learning_rate": "auto"'
+run 0 'auto: plan' plan "$GOLDEN/bert" --data many.jsonl --json
+says out '"auto": {"evaluation": "8 of 40'
+run 0 'the last layers' train "$GOLDEN/bert" --data many.jsonl --method last --last 1 --steps 2 \
+    --out last
+run 2 'auto on a bad method' train "$GOLDEN/bert" --data many.jsonl --auto --method lara --out x
 
 # ------------------------------------------------------------------ training
 run 0 'train lora' train "$GOLDEN/llama" --data ids.jsonl --eval eval.jsonl --epochs 2 \
@@ -246,6 +296,14 @@ holds 'classifier json' valid_json out confusion
 run 0 'classifier: its own head' train "$GOLDEN/llama_cls" --data named.jsonl --method head \
     --epochs 2 --out named
 run 0 'classifier: table' eval named --data named.jsonl
+says out '^ece '
+says out '^LABEL_0  *[0-9]'
+run 0 'eval: two models' eval "$GOLDEN/llama_cls" --data named.jsonl --with tuned=named \
+    --samples 100 --json
+holds 'eval: their verdicts' valid_json out verdicts
+run 0 'eval: one has no head' eval "$GOLDEN/llama" --data classes.jsonl --with tuned=classes
+says err 'base cannot be measured'
+says out '^accuracy '
 
 # ----------------------------------------------------------------- pictures
 VIT=$GOLDEN/vit
@@ -267,8 +325,8 @@ if "$PEFT" classify "$VIT" --image "$VIT/a0.png" >/dev/null 2>&1; then
     run 3 'pictures: text for a ViT' train "$VIT" --data ids.jsonl --out x
     run 2 'pictures: no --image' classify "$VIT"
 fi
-run 0 'frozen: cached' train "$GOLDEN/bert" --data named.jsonl --eval named.jsonl --method head \
-    --epochs 3 --out frozen1 --cache-file kept
+run 0 'frozen: cached' train "$GOLDEN/bert" --data named.jsonl --eval named.jsonl --allow-leak \
+    --method head --epochs 3 --out frozen1 --cache-file kept
 says err 'cached: what the head reads for 12 rows'
 says err 'rows used, 12 computed'
 run 0 'frozen: another run' train "$GOLDEN/bert" --data named.jsonl --method head --epochs 3 \
@@ -408,6 +466,24 @@ if [ -e "$TEXT/config.json" ]; then
     run 0 'merge told by built-in texts' merge "$TEXT" --adapter text --out told.gguf --json
     holds 'their difference' valid_json out difference
     run 2 'no such adapter' generate "$TEXT" --with t --prompts asked.jsonl
+    tail -n 4 "$SUPPORT" >held.jsonl
+    set -- eval "$TEXT" --data held.jsonl --with t=text --max-tokens 8 --samples 100
+    run 0 'eval: side by side' "$@" --few-shot 2 --shots few.jsonl --generate --out said.jsonl
+    says out '^perplexity .*\[.*\] [=+-]'
+    says out '^rougeL '
+    says out 't .* base.*: perplexity [+-]'
+    holds 'eval: an answer a row' test "$(wc -l <said.jsonl)" = 4
+    run 0 'eval: side by side, json' "$@" --with base= --json
+    holds 'eval: systems' valid_json out systems
+    run 2 'eval: examples from where' "$@" --few-shot 2
+    run 2 'eval: examples from elsewhere' "$@" --few-shot 2 --shots held.jsonl
+    run 2 'eval: with what' eval "$TEXT" --data held.jsonl --with t
+    run 3 'eval: no such adapter' eval "$TEXT" --data held.jsonl --with t=nowhere --out never
+    printf 'text,label\nHello,good\nWho,bad\n' >two.csv
+    run 0 'eval: labels by likelihood' eval "$TEXT" --data two.csv --question 'Which?' \
+        --model same="$TEXT" --json
+    holds 'eval: a board of them' valid_json out labels
+    run 1 'eval: full disk' "$@" --out /dev/full/x
     run 0 'train adalora' train "$TEXT" --data few.jsonl --method adalora --steps 6 --out ada \
         --settings '{"init_r": 4, "target_r": 2, "tinit": 1, "tfinal": 1}' --quiet
     run 0 'adalora: go on' train "$TEXT" --data few.jsonl --adapter ada --steps 2 --out ada2 --quiet
@@ -435,6 +511,128 @@ if [ -e "$TEXT/config.json" ]; then
         --quiet --settings '{"num_virtual_tokens": 4, "encoder_hidden_size": 8,
         "encoder_reparameterization_type": "LSTM"}'
     run 0 'ptuning by LSTM: generate' generate "$TEXT" --adapter lstm --prompt Hello --max-tokens 4
+fi
+
+# ------------------------------------------------- receipts, old rows, forgetting
+BASE=$GOLDEN/llama
+head -n 8 ids.jsonl >old.jsonl
+tail -n 12 ids.jsonl >new.jsonl
+run 0 'train: a receipt' train "$BASE" --data old.jsonl --steps 5 --rank 2 --out made
+valid_json made/receipt.json words
+run 0 replay replay made --out again
+says out 'adapter_model.safetensors *the same bytes'
+run 0 'replay: other threads, JSON' replay made/receipt.json --out again --overwrite --threads 1 --json
+says out '"same": true}'
+run 0 'train --continue' train --continue made --data new.jsonl --replay-share 0.5 --steps 4 --out later
+says err '^18 rows'
+run 0 'replay: of what went on' replay later --out later2 --quiet
+run 0 'train --continue without old rows' train --continue made --data new.jsonl --replay-share 0 \
+    --steps 2 --out later3
+says err '^12 rows'
+run 2 'train --continue and --adapter' train --continue made --adapter made --data new.jsonl --out z
+run 2 'train: which model' train --data new.jsonl --out z
+run 3 'train --continue nothing' train --continue nowhere --data new.jsonl --out z
+echo ' ' >>old.jsonl
+run 3 'replay: other data' replay made --out again --overwrite
+says err 'the data has changed'
+echo '{"receipt": 2}' >odd.json
+run 3 'replay: no receipt' replay odd.json --out again --overwrite
+run 2 'replay: where to' replay made
+run 2 'drift without texts' train "$BASE" --data old.jsonl --steps 2 --drift-bound 0.1 --out z
+holds 'nothing of it is left' test ! -e z
+if [ -e "$TEXT/config.json" ]; then
+    run 0 'train: forgetting' train "$TEXT" --data "$SUPPORT" --limit 12 --steps 6 --lr 3e-3 --out far
+    says err '^forgetting: KL to the base'
+    run 0 'train --drift-bound' train "$TEXT" --data "$SUPPORT" --limit 12 --steps 6 --lr 3e-3 \
+        --drift-bound 0.001 --out near
+    kl() { grep -o '"kl_to_base": [0-9.e-]*' "$1" | cut -d' ' -f2; }
+    holds 'the bound is kept' sh -c "[ $(kl near/receipt.json | awk '{print ($1 <= 0.001)}') = 1 ]"
+    holds 'it was needed' sh -c "[ $(kl far/receipt.json | awk '{print ($1 > 0.001)}') = 1 ]"
+    run 0 'replay: under a bound' replay near --out near2 --quiet
+fi
+
+# ---------------------------------------------------------- looking at data
+i=0
+while [ $i -lt 60 ]; do
+    echo "{\"text\": \"row number $i\", \"label\": \"$([ $((i % 4)) -eq 0 ] && echo few || echo many)\"}"
+    i=$((i + 1))
+done >seen.jsonl
+echo '{"text": "row number 3", "label": "many"}' >>seen.jsonl
+echo '{"text": "<script>alert(1)</script>", "label": "</title><b>x"}' >>seen.jsonl
+echo '{"text": "broken" "label"}' >>seen.jsonl
+run 0 'data inspect' data inspect seen.jsonl
+says out '^schema .*text-label'
+says out 'broken rows: 1; the first in line 63'
+says out 'repeat another one exactly: 1'
+says out '^many .*█'
+run 0 'data inspect --json' data inspect seen.jsonl --json
+valid_json out labels
+run 0 'data inspect: part' data inspect seen.jsonl --limit 5 --json
+says out '"rows": 5,'
+run 3 'data inspect: no file' data inspect nowhere.jsonl
+run 2 'data inspect: which' data inspect
+: >none.jsonl
+run 3 'data inspect: no rows' data inspect none.jsonl
+run 0 'data report' data report seen.jsonl --eval seen.jsonl --out seen.html
+says seen.html '^<!DOCTYPE html>'
+says seen.html '&#60;script&#62;alert'
+holds 'nothing of the data is mark-up' sh -c '! grep -q "<script\|<b>x" seen.html'
+holds 'no network' sh -c '! grep -qE "https?://|src=|@import|url\(" seen.html'
+run 0 'data report: again' data report seen.jsonl --out seen.html --quiet
+run 2 'data report: no page is replaced' data report seen.jsonl --out seen.jsonl
+run 0 'data report --json' data report seen.jsonl --json
+valid_json out inspect
+run 2 'data report: where to' data report seen.jsonl
+run 3 'data report: no file' data report nowhere.jsonl --out nowhere.html
+holds 'nothing is left' test ! -e nowhere.html
+if [ -e "$TEXT/config.json" ]; then
+    run 0 'data inspect: tokens' data inspect seen.jsonl --model "$TEXT" --max-len 3 --json
+    says out '"longer": '
+fi
+
+# ------------------------------------------------------------------ labels
+printf 'text,n\none,1\ntwo,2\nthree,3\nfour,4\n' >some.csv
+label() { # KEYS OUT OPTIONS...
+    keys=$1
+    out=$2
+    shift 2
+    printf '%s' "$keys" | "$PEFT" data label some.csv --labels good,bad --out "$out" "$@" >out 2>err
+}
+holds 'data label: three keys' label gsb ann.jsonl --by ann --json
+valid_json out labelled
+says ann.jsonl '^{"text": "one", "n": "1", "label": "good", "labeller": "ann"}$'
+says ann.jsonl '"three", .*"bad"'
+says err '3 of 4\|2 of 4 labelled, 1 skipped'
+holds 'data label: goes on, takes back' label gu1 ann.jsonl --by ann --quiet
+says ann.jsonl '"two", .*"good"'
+label gbbgq eve.jsonl
+holds 'data label: all of them' test "$(wc -l <eve.jsonl)" -eq 4
+run 2 'data label: where to' data label some.csv --labels a,b
+run 2 'data label: which labels' data label some.csv --out never.jsonl
+run 2 'data label: of another file' data label seen.jsonl --labels good,bad --out ann.jsonl \
+    --limit 5
+run 3 'data label: no file' data label nowhere.csv --labels a,b --out never.jsonl
+holds 'nothing is left of those' test ! -e never.jsonl
+run 0 'data agree' data agree ann.jsonl eve.jsonl --out most.jsonl
+says out "Cohen's kappa"
+says out "Fleiss' kappa"
+run 0 'data agree --json' data agree ann.jsonl eve.jsonl --json
+valid_json out fleiss_kappa
+run 2 'data agree: one file' data agree ann.jsonl
+run 3 'data agree: nothing in common' data agree ann.jsonl seen.jsonl
+run 2 'data faults: by which model' data faults seen.jsonl
+if [ -e "$TEXT/config.json" ]; then
+    run 0 'data faults' data faults seen.jsonl --limit 61 --model "$TEXT" --share 0.1 \
+        --out suspects.jsonl --clean rest.jsonl
+    says out 'labels are suspects'
+    says suspects.jsonl '"likely": '
+    holds 'every row is in one of them' test "$(cat suspects.jsonl rest.jsonl | wc -l)" -eq 61
+    run 0 'data faults --json' data faults seen.jsonl --limit 61 --model "$TEXT" --json
+    valid_json out faults
+    run 2 'data faults: options' data faults seen.jsonl --model "$TEXT" --rank size
+fi
+if [ -n "$HAVE_PYTHON" ]; then
+    holds 'data label on a terminal' python3 "$ROOT/tests/terminal.py" "$PEFT"
 fi
 
 echo "$passed passed, $failed failed"

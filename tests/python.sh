@@ -19,10 +19,11 @@ trap 'rm -rf "$DIR"' EXIT
 # What the C compiler says about every struct.
 {
     echo '#include <stdio.h>'
-    echo '#include "peft.h"'
+    echo '#include "peft_data.h"'
+    echo '#include "peft_judge.h"'
     echo 'int main(void) {'
-    python3 -c 'from libpeft import _api
-for name, kind in _api.STRUCTS.items():
+    python3 -c 'from libpeft import _api, _kit
+for name, kind in {**_api.STRUCTS, **_kit.STRUCTS}.items():
     print("    printf(\"%s %%zu\\n\", sizeof(%s));" % (name, name))
     for field, _ in kind._fields_:
         print("    printf(\"%s.%s %%zu\\n\", (size_t)&((%s *)0)->%s);" % (name, field, name, field))'

@@ -1,11 +1,12 @@
 """What tests/python.sh runs: argv[1] is a folder to work in."""
 import json
 import os
+import re
 import sys
 import traceback
 
 import libpeft
-from libpeft import _api
+from libpeft import _api, _kit, data, judge
 
 DIR = sys.argv[1]
 GOLDEN = "tests/golden/tiny/"
@@ -41,9 +42,115 @@ def test_structs_are_those_of_c():
     assert sizes
     for name, n in sizes.items():
         struct, _, field = name.partition(".")
-        kind = _api.STRUCTS[struct]
+        kind = _api.STRUCTS.get(struct) or _kit.STRUCTS[struct]
         have = getattr(kind, field).offset if field else _api.ctypes.sizeof(kind)
         assert have == int(n), name
+
+
+def test_the_kit_is_whole():
+    for header in ("peft_data.h", "peft_judge.h"):
+        with open("include/" + header) as f:
+            text = re.sub(r"/\*.*?\*/", "", f.read(), flags=re.S)
+        functions = re.findall(r"PEFT_API[^(;]*?(\w+)\(", text)
+        structs = re.findall(r"typedef struct (\w+) \{", text)
+        assert functions and structs
+        bound = {line.split()[0] for line in _kit._FUNCTIONS.split("\n") if line}
+        assert set(functions) <= bound, set(functions) - bound
+        assert set(structs) <= set(_kit.STRUCTS), set(structs) - set(_kit.STRUCTS)
+
+
+TEXTS = write_rows("texts.jsonl", [{"text": "row %d is %s" % (i, "so good" * (i % 2)),
+                                    "label": "ab"[i % 3 == 0]} for i in range(30)])
+
+
+def test_inspect_and_split():
+    with open(TEXTS, "a") as f:
+        f.write('{"text": broken}\n')
+    seen = data.inspect(TEXTS, threads=1, seed=3)
+    assert seen["summary"]["rows"] == 30 and seen["summary"]["schema"] == "text-label"
+    assert [(r["label"], r["rows"]) for r in seen["labels"]] == [("a", 20), ("b", 10)]
+    assert seen["broken"][0]["line"] == 31 and len(seen["examples"]) == 5
+    assert data.inspect(TEXTS, columns={"text": "label", "words": "text"}, limit=4)["lengths"]
+    done = []
+    data.inspect(TEXTS, progress=lambda at, of: done.append((at, of)))
+    assert done and done[-1][0] <= done[-1][1]
+
+    def stop(at, of):
+        raise KeyError("stop")
+    raises(KeyError, lambda: data.inspect(TEXTS, progress=stop))
+    raises(libpeft.Cancelled, lambda: data.inspect(TEXTS, progress=lambda at, of: True))
+    raises(libpeft.NotFound, lambda: data.inspect("missing.jsonl"))
+    raises(TypeError, lambda: data.inspect(TEXTS, lines=3))
+    out = os.path.join(DIR, "parts")
+    raises(libpeft.FormatError, lambda: data.split(TEXTS, out))
+    sides = data.split(TEXTS, out, ratio=(2, 1), stratify="label", limit=30)
+    assert sides.rows == {"train": 20, "valid": 10, "test": 0}
+    assert sides.classes["b"]["train"] + sides.classes["b"]["valid"] == 10
+    assert data.inspect(os.path.join(out, "train.jsonl"))["summary"]["rows"] == 20
+
+
+def test_labels():
+    both = []
+    for name, every in (("one", 3), ("two", 4)):
+        both.append(write_rows(name + ".jsonl", [{"text": "row %d" % i, "label": "ab"[i % every == 0]}
+                                                 for i in range(24)]))
+    found = data.agree(both)
+    assert found.rows == found.all == 24 and len(found.differ) == 24 - found.same
+    assert found.pairs[0].labels == ["a", "b"] and sum(map(sum, found.pairs[0].confusion)) == 24
+    checks, order = data.label_faults([[0.9, 0.1]] * 5 + [[0.1, 0.9]] * 5, [0] * 5 + [1] * 4 + [0])
+    assert order[0] == 9 and checks[9].likely == 1 and checks[9].flagged == 1
+    done = os.path.join(DIR, "labelled.jsonl")
+    with data.Labeller(both[0], done, labels=["x", "y"], by="me") as session:
+        assert session.labels == ["x", "y"] and session.row().given == "b"
+        session.give("x")
+        session.skip()
+        session.give("y")
+        assert session.undo() and session.row().labelled == 1
+        raises(libpeft.ArgumentError, lambda: session.give("z"))
+    with data.Labeller(both[0], done, labels=["x", "y"]) as session:
+        assert len([session.give("y") for row in session]) == 23
+
+
+def test_judge():
+    scores = judge.score(["a b c", "x"], ["a b d", "x"], other=["a b d", "x"])
+    assert scores["rougeL"].value < scores["rougeL"].other == 1
+    assert abs(judge.calibration_error([0.9, 0.9, 0.5], [1, 0, 1]) - 1.3 / 3) < 1e-12
+    with libpeft.Model(GOLDEN + "llama") as model:
+        rows = model.dataset(IDS)
+        seen = judge.check(model, rows, eval=rows)
+        assert seen.refuses and "leak" in [f.name for f in seen.flaws]
+        assert judge.marked(model, rows, 0).count("[") == 1
+        train, held = judge.aside(model, rows, share=0.2)
+        assert len(train) + len(held) == len(rows)
+        assert judge.aside(model, held)[1] is None
+        told = []
+        choice = judge.choose(model, train, held, method="lora", rank=2, range_steps=4,
+                              progress=lambda *what: told.append(what))
+        assert choice.method == "lora" and choice.rank == 2 and choice.chosen and told
+        judge.apply(model, choice)
+        options = choice.train_options()
+        options["epochs"] = 2
+        trainer = model.trainer(train, **options)
+        assert judge.cost(model, train, trainer, price=1).price > 0
+        watch = judge.Watch(model, patience=1)
+        watch.evaluate(0, model.evaluate(held))
+        for step in trainer:
+            watch.step(step)
+        watch.evaluate(step.step, model.evaluate(held))
+        assert watch.info.steps == step.step and watch.info.evaluations == 2
+        bad = [n.kind for i in range(20) for n in watch.step(type(step)(**{
+            **vars(step), "step": step.step + 1 + i, "loss": float("nan")}))]
+        assert bad == ["nonfinite"]
+        watch.close()
+        trainer.close()
+        board = judge.Board(IDS, samples=50)
+        a = board.run(model, "tuned")
+        model.disable_adapter()
+        b = board.run(model, "base")
+        assert (a.number, b.number, a.rows) == (0, 1, 20) and "perplexity" in board.figures(0)
+        assert board.versus(0, 1, "perplexity").words and len(board.rows(1)) == 20
+        board.close()
+    assert judge.falls("loss") and not judge.falls("accuracy")
 
 
 def test_train_save_load():
@@ -55,6 +162,7 @@ def test_train_save_load():
         test = data.split(0.2, seed=1)
         assert len(data) == 16 and len(test) == 4
         assert len(data.subset([3, 3, 0])) == 3
+        assert data.row(0).ids[0] == 1 and data.row(0).labels[0] == -100
         before = model.evaluate(data).loss
         trainer = model.trainer(data, epochs=5, lr=1e-2)
         plan = trainer.plan
@@ -87,7 +195,10 @@ def test_resume():
         for _ in range(3):
             trainer.step()
         trainer.save(path)
+        trainer.keep()
         want = [s.loss for s in trainer]
+        trainer.back()
+        assert [s.loss for s in trainer] == want
     with libpeft.Model(GOLDEN + "llama", threads=1) as model:
         trainer = make(model)
         trainer.resume(path)

@@ -11,35 +11,43 @@ bool auto_wanted(const struct args *a)
     bool given = a->method || a->rank || a->alpha > 0 || a->targets || a->settings || a->adapter ||
                  a->freeze.n || a->unfreeze.n || a->target_parameters || a->lr > 0 || a->schedule ||
                  a->warmup > 0 || a->batch || a->accumulate || a->packing || a->epochs ||
-                 a->steps || a->init || a->trainable_tokens || a->modules_to_save || a->lr_ratio > 0;
+                 a->steps || a->init || a->trainable_tokens || a->modules_to_save ||
+                 a->lr_ratio > 0;
     return !given;
 }
 
-/* Rows for evaluation, where the user named none. */
-static int set_rows_aside(struct run *run)
+int set_aside(struct run *run, double share)
 {
-    peft_aside_opts opts = {.size = sizeof opts, .seed = run->args->seed};
+    peft_aside_opts opts = {.size = sizeof opts, .seed = run->args->seed, .share = share};
     peft_dataset *train = NULL;
-    int64_t all = run->stats.rows;
-    if (run->eval)
-        return 0;
     int32_t rc = peft_judge_aside(run->model, run->data, &opts, &train, &run->eval);
-    if (rc)
-        return library_error(rc, "cannot set evaluation data aside");
-    peft_dataset_free(run->data);
-    run->data = train;
-    rc = peft_dataset_info(run->data, &run->stats);
+    if (!rc && share > 0 && !run->eval)
+        return usage_error("--eval %s leaves no row for evaluation, or none for training",
+                           run->args->eval);
+    if (!rc) {
+        peft_dataset_free(run->data);
+        run->data = train;
+        run->stats.size = sizeof run->stats;
+        run->eval_stats.size = sizeof run->eval_stats;
+        rc = peft_dataset_info(run->data, &run->stats);
+    }
     if (!rc && run->eval)
         rc = peft_dataset_info(run->eval, &run->eval_stats);
-    if (rc)
-        return library_error(rc, "cannot use the data");
-    if (!run->eval)
-        run->aside = format("%lld rows are too few to set any aside for evaluation",
-                            (long long)all);
-    else
-        run->aside = format("%lld of %lld rows are set aside for evaluation%s",
-                            (long long)run->eval_stats.rows, (long long)all,
-                            run->stats.labels > 1 ? ", of each label its share" : "");
+    return rc ? library_error(rc, "cannot set evaluation data aside") : 0;
+}
+
+/* Rows for evaluation, where the user named none. */
+static int rows_for_judging(struct run *run)
+{
+    long long all = (long long)run->stats.rows;
+    int rc = run->eval ? 0 : set_aside(run, 0);
+    if (rc || run->args->eval)
+        return rc;
+    run->aside = !run->eval ?
+        format("%lld rows are too few to set any aside for evaluation", all) :
+        format("%lld of %lld rows are set aside for evaluation%s",
+               (long long)run->eval_stats.rows, all,
+               run->stats.labels > 1 ? ", of each label its share" : "");
     return 0;
 }
 
@@ -54,10 +62,9 @@ static int32_t on_choice(void *ctx, const char *doing, int64_t done, int64_t tot
 /* What a run chose when it began, from its auto.json: a resumed one chooses nothing. */
 static bool choice_read(struct run *run)
 {
-    struct args *a = &run->chosen;
     char *path = folder_path(run, "auto.json"), *text = read_file(path, NULL);
     static const char *const keys[] = {"method", "rank", "last", "batch", "accumulate", "epochs",
-                                       "patience", "lr", "warmup", "schedule"};
+                                       "patience", "lr", "warmup", "schedule", "metric"};
     enum { N = sizeof keys / sizeof *keys };
     char *v[N];
     free(path);
@@ -77,11 +84,11 @@ static bool choice_read(struct run *run)
         c->lr = strtof(v[7], NULL);
         c->warmup = strtof(v[8], NULL);
         snprintf(c->schedule, sizeof c->schedule, "%.*s", (int)strcspn(v[9] + 1, "\""), v[9] + 1);
+        snprintf(c->metric, sizeof c->metric, "%.*s", (int)strcspn(v[10] + 1, "\""), v[10] + 1);
     }
     for (int i = 0; i < N; i++)
         free(v[i]);
     free(text);
-    (void)a;
     return whole;
 }
 
@@ -99,7 +106,10 @@ static void choice_take(struct run *run)
     if (!a->steps)
         a->epochs = c->epochs;
     a->patience = c->patience;
-    a->lr = c->lr;
+    if (!a->metric && run->eval)
+        a->metric = c->metric;
+    if (!(a->lr > 0))
+        a->lr = c->lr;
     if (!a->schedule)
         a->schedule = c->schedule;
     if (!(a->warmup > 0))
@@ -115,7 +125,7 @@ int auto_choose(struct run *run)
     peft_adapter_opts adapter = adapter_opts(a);
     int rc = train_opts(a, &train);
     if (!rc)
-        rc = set_rows_aside(run);
+        rc = rows_for_judging(run);
     run->chosen = *a;
     if (rc || (a->resume && choice_read(run))) {
         if (!rc)
@@ -124,7 +134,7 @@ int auto_choose(struct run *run)
     }
     peft_auto_opts opts = {.size = sizeof opts, .method = a->method, .rank = a->rank,
                            .last = a->last, .batch = a->batch, .epochs = a->epochs,
-                           .patience = a->patience, .lr = (float)a->lr, .adapter = &adapter,
+                           .patience = a->patience, .metric = a->metric, .lr = (float)a->lr, .adapter = &adapter,
                            .train = &train, .memory = a->memory_limit, .progress = on_choice};
     run->choice.size = sizeof run->choice;
     interrupt_catch(NULL);
@@ -158,9 +168,10 @@ int auto_write(const struct run *run)
     if (f) {
         fprintf(f, "{\n  \"method\": \"%s\",\n  \"rank\": %d,\n  \"last\": %d,\n  \"batch\": %d,\n"
                 "  \"accumulate\": %d,\n  \"epochs\": %d,\n  \"patience\": %d,\n  \"lr\": %.9g,\n"
-                "  \"warmup\": %.9g,\n  \"schedule\": \"%s\",\n  \"why\": ", c->method, c->rank,
+                "  \"warmup\": %.9g,\n  \"schedule\": \"%s\",\n  \"metric\": \"%s\",\n"
+                "  \"why\": ", c->method, c->rank,
                 c->last, c->batch, c->accumulate, c->epochs, c->patience, (double)c->lr,
-                (double)c->warmup, c->schedule);
+                (double)c->warmup, c->schedule, c->metric);
         json_begin(&j, f);
         auto_json(run, &j);
         fprintf(f, "}\n");

@@ -48,6 +48,7 @@ struct args {
 
     const char *data, *eval, *system, *prefix, *columns, *table;
     int32_t max_len, train_on_prompt, limit, any_path;
+    int32_t shard_rows;
     int64_t chunk;
     const char *augment, *objective;
     double scale, margin;
@@ -62,6 +63,8 @@ struct args {
     int32_t rank, last, rslora, to_float;
     double alpha, dropout, lr_ratio, rho;
 
+    const char *replay, *probe, *go_on;
+    double replay_share, drift_bound, anchor_weight;
     const char *optimizer, *optim_states, *schedule, *no_decay, *recompute;
     double lr, warmup, weight_decay, clip;
     int32_t batch, accumulate, packing, no_shuffle, epochs, steps;
@@ -70,8 +73,9 @@ struct args {
     int64_t memory_limit;
     uint64_t seed;
 
-    const char *keep, *metric, *stop_on;
-    int32_t patience;
+    const char *keep, *metric, *stop_on, *search;
+    int32_t patience, trials, eta;
+    uint64_t search_seed;
     const char *out, *sample_file;
     int32_t checkpoint_every, eval_every, resume, overwrite, sample_tokens;
 
@@ -96,8 +100,20 @@ struct args {
     int32_t auto_on, allow_leak, show_row;
     const char *price;
     const char *ratio, *stratify, *group;
+    const char *from, *layout;
+    int32_t skip, drop;
+    struct list files;                   /* operands of a command that takes several */
+    const char *labels, *by, *rank_by, *clean;
+    int32_t folds, blind, least;
+    double share;
     const char *model;                   /* beside a data file as the operand */
     int32_t examples;
+    struct list others;                  /* peft eval: models beside it */
+    const char *shots;
+    int32_t few_shot, generate, samples;
+    double confidence;
+    const char *form, *rules;            /* data normalize, data clean */
+    double repeated;
 };
 
 enum option_kind {
@@ -120,7 +136,7 @@ struct option {
     double low, high;
 };
 
-enum { OPERAND_NONE, OPERAND_NEEDED, OPERAND_OPTIONAL, OPERAND_TWO };
+enum { OPERAND_NONE, OPERAND_NEEDED, OPERAND_OPTIONAL, OPERAND_TWO, OPERAND_SEVERAL };
 
 struct command {
     const char *name, *summary, *usage, *examples;
@@ -144,6 +160,14 @@ bool size_parse(const char *text, int64_t *bytes);
 /* Fills *args; 0, or EXIT_USAGE after it has said what is wrong. */
 int options_parse(const struct command *cmd, int argc, char **argv, struct args *args);
 void options_help(const struct command *cmd);
+/* NULL = there is none. */
+const struct command *find_command(const char *name);
+/* The operand and options that give *args, but for those named in `without` (NULL ends them). */
+struct words { const char **word; int32_t n; };
+void options_words(const struct command *cmd, const struct args *args, const char *const *without,
+                   struct words *w);
+void words_add(struct words *w, const char *word);      /* a copy */
+void words_free(struct words *w);
 /* The candidate most like `word`, or NULL when none is close. */
 const char *nearest(const char *word, const char *const *candidates, int n);
 
@@ -204,6 +228,8 @@ void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void progress(bool last, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void progress_end(void);
 bool stderr_is_live(void);
+/* A word as a shell reads it. */
+void put_shell_word(FILE *to, const char *s);
 
 /* ---------------------------------------------------------------- errors */
 
@@ -220,6 +246,8 @@ int saving_error(int32_t code, const char *doing);
 int open_model(const struct args *args, peft_model **model, peft_info *info);
 /* The model at `path` instead. */
 int open_model_at(const struct args *args, const char *path, peft_model **model, peft_info *info);
+/* What a run with --method head, last or full has left. */
+bool is_model_folder(const char *path);
 int open_adapter(const struct args *args, peft_model *model, peft_info *info);
 peft_dataset_opts data_opts(const struct args *args);
 int open_data(const struct args *args, const peft_model *model, const char *path,
@@ -243,6 +271,8 @@ int answer_prompts(const struct args *args, peft_model *model);
 const char *reason_name(int32_t reason);
 /* A file, or a folder with something in it. */
 bool is_occupied(const char *path);
+bool is_path(const char *path);          /* there is something */
+bool is_folder(const char *path);
 
 /* Answers a question to memory; for samples and --json. */
 int answer(peft_model *model, const peft_message *messages, int32_t n,
@@ -272,7 +302,12 @@ int source_end(int32_t rc, const char *doing);
 int run_doctor(const struct args *args);
 int run_inspect(const struct args *args);
 int run_train(const struct args *args);
+int run_replay(const struct args *args);
+int run_tune(const struct args *args);
 int run_eval(const struct args *args);
+/* Whether peft eval has several systems to measure, and that. */
+bool eval_compares(const struct args *args);
+int run_comparison(const struct args *args);
 int run_generate(const struct args *args);
 int run_chat(const struct args *args);
 int run_convert(const struct args *args);
@@ -288,8 +323,14 @@ int run_answer(const struct args *args);
 int run_embed(const struct args *args);
 int run_adapter_check(const struct args *args);
 int run_adapter_convert(const struct args *args);
+int run_data_tokenize(const struct args *args);
 int run_data_split(const struct args *args);
+int run_data_convert(const struct args *args);
+int run_data_label(const struct args *args);
+int run_data_agree(const struct args *args);
+int run_data_faults(const struct args *args);
 int run_data_inspect(const struct args *args);
 int run_data_report(const struct args *args);
+int run_data_normalize(const struct args *args);
 
 #endif

@@ -41,6 +41,68 @@ static const struct option split_options[] = {
     {"seed", OPT_SEED, "N", "of the draw (default 0)", AT(seed), 0, 0},
     {"overwrite", OPT_FLAG, NULL, "replace files that are there", AT(overwrite), 0, 0},
     {0}};
+static const struct option normalize_options[] = {
+    {"out", OPT_TEXT, "FILE", "JSONL; without it, only the report", AT(out), 0, 0},
+    {"form", OPT_TEXT, "NAME", "Unicode normal form: nfc (default), nfkc, none", AT(form), 0, 0},
+    {"rules", OPT_TEXT, "LIST", "adds html, markdown, boilerplate, repeated; leaves out, behind\n"
+     "                         '-': lines, control, unicode, space: html,-space", AT(rules), 0, 0},
+    {"repeated", OPT_NUMBER, "N", "removes lines that N rows have, below 1 that share of all",
+     AT(repeated), 0, 1e15},
+    {"overwrite", OPT_FLAG, NULL, "replace FILE", AT(overwrite), 0, 0},
+    {0}};
+
+static const struct option label_options[] = {
+    {"labels", OPT_TEXT, "LIST", "those that may be given: positive,negative (default: those that\n"
+     "                         the rows have)", AT(labels), 0, 0},
+    {"out", OPT_TEXT, "FILE", "JSONL of what is labelled; where it exists, the session goes on",
+     AT(out), 0, 0},
+    {"by", OPT_TEXT, "NAME", "who labels, kept with each row", AT(by), 0, 0},
+    {"blind", OPT_FLAG, NULL, "do not show labels that rows have already", AT(blind), 0, 0},
+    {"model", OPT_TEXT, "MODEL", "whose head suggests a label", AT(model), 0, 0},
+    {"max-len", OPT_INT, "N", "tokens that it reads of a row", AT(max_len), 1, BIG},
+    {0}};
+static const struct option agree_options[] = {
+    {"out", OPT_TEXT, "FILE", "JSONL of the rows with the label that most gave", AT(out), 0, 0},
+    {"least", OPT_INT, "N", "labels that such a row must have (default 2)", AT(least), 1, 16},
+    {"top", OPT_INT, "N", "rows of disagreement that are shown (default 20)", AT(top), 1, BIG},
+    {0}};
+static const struct option faults_options[] = {
+    {"model", OPT_TEXT, "MODEL", "encoder or decoder that reads the rows", AT(model), 0, 0},
+    {"out", OPT_TEXT, "FILE", "JSONL of the suspects, the worst first", AT(out), 0, 0},
+    {"clean", OPT_TEXT, "FILE", "the other rows, as they are", AT(clean), 0, 0},
+    {"folds", OPT_INT, "N", "parts, each judged by a head fitted to the others (default 5)",
+     AT(folds), 2, 100},
+    {"share", OPT_NUMBER, "S", "suspects are at least this share of the rows (default: those\n"
+     "                         that confident learning flags)", AT(share), 0, 1},
+    {"rank", OPT_TEXT, "KIND", "confidence: of the given label (default); margin: to the others",
+     AT(rank_by), 0, 0},
+    {"top", OPT_INT, "N", "suspects that are shown (default 20)", AT(top), 1, BIG},
+    {"seed", OPT_SEED, "N", "of the parts (default 0)", AT(seed), 0, 0},
+    {"pool", OPT_TEXT, "KIND", "mean, cls, last, weighted (default: the model's)", AT(pool), 0, 0},
+    {"compute", OPT_TEXT, "KIND", "products: f32, bf16, or auto (default: f32)", AT(compute), 0, 0},
+    {"max-len", OPT_INT, "N", "tokens that are read of a row", AT(max_len), 1, BIG},
+    {"batch", OPT_INT, "N", "rows at a time (default 8)", AT(batch), 1, 65536},
+    {0}};
+
+static const struct option convert_options[] = {
+    {"to", OPT_TEXT, "FORMAT", "alpaca, sharegpt, messages, prompt-completion, preference, text",
+     AT(to), 0, 0},
+    {"out", OPT_TEXT, "FILE", "JSONL", AT(out), 0, 0},
+    {"from", OPT_TEXT, "FORMAT", "one of these, or question-answer (default: as the first row is)",
+     AT(from), 0, 0},
+    {"template", OPT_TEXT, "FILE", "of texts: literal text with {question} and {answer}, perhaps\n"
+     "                         {input} and {system}", AT(layout), 0, 0},
+    {"skip", OPT_FLAG, NULL, "leave out rows that cannot be read or held", AT(skip), 0, 0},
+    {"drop", OPT_FLAG, NULL, "no column \"kept\": lose what the format cannot hold", AT(drop), 0,
+     0},
+    {"overwrite", OPT_FLAG, NULL, "replace what --out names", AT(overwrite), 0, 0},
+    {0}};
+
+static const struct option tokenize_options[] = {
+    {"out", OPT_TEXT, "FILE", "the prepared rows: rows.shard", AT(out), 0, 0},
+    {"shard-rows", OPT_INT, "N", "rows of a file; --out is a folder then", AT(shard_rows), 1, BIG},
+    {"overwrite", OPT_FLAG, NULL, "replace what is there", AT(overwrite), 0, 0},
+    {0}};
 
 const struct command data_commands[] = {
     {"data inspect", "Shows what a data file holds, and what is wrong with it.",
@@ -49,6 +111,14 @@ const struct command data_commands[] = {
      "  peft data inspect reviews.csv --model model.gguf --max-len 512\n"
      "  peft data inspect reviews.csv --json | jq .labels\n",
      OPERAND_NEEDED, {inspect_options, source_options, common_options}, run_data_inspect,
+     "data file"},
+    {"data convert", "Turns a data file into another format, or a FAQ into questions and answers.",
+     "peft data convert FILE|DIR --to FORMAT --out FILE [options]",
+     "  peft data convert alpaca.json --to messages --out chats.jsonl\n"
+     "  peft data convert chats.jsonl --to sharegpt --out sharegpt.jsonl --skip\n"
+     "  peft data convert FAQ.md --to messages --out faq.jsonl\n"
+     "  peft data convert manual.txt --to alpaca --template qa.txt --out qa.jsonl\n",
+     OPERAND_NEEDED, {convert_options, source_options, common_options}, run_data_convert,
      "data file"},
     {"data report", "Puts all that is known of a data file on one page.",
      "peft data report FILE --out report.html [--model MODEL] [--eval FILE] [options]",
@@ -64,6 +134,38 @@ const struct command data_commands[] = {
      "  peft data split notes.jsonl --out notes- --group text\n",
      OPERAND_NEEDED, {split_options, source_options, common_options}, run_data_split,
      "data file"},
+    {"data tokenize", "Turns rows into tokens once, in a file that training maps.",
+     "peft data tokenize MODEL --data FILE --out FILE.shard [options]",
+     "  peft data tokenize model.gguf --data chats.jsonl --out chats.shard --max-len 512\n"
+     "  peft train model.gguf --data chats.shard --out adapter\n"
+     "  peft data tokenize model.gguf --data big.jsonl --out big --shard-rows 1000000\n",
+     OPERAND_NEEDED, {tokenize_options, data_options, common_options}, run_data_tokenize, NULL},
+    {"data normalize", "Brings texts into one form: Unicode, control characters, white space.",
+     "peft data normalize FILE --out FILE [options]",
+     "  peft data normalize raw.jsonl --out tidy.jsonl\n"
+     "  peft data normalize pages.jsonl --rules html,boilerplate --repeated 0.01 --out tidy.jsonl\n"
+     "  peft data normalize raw.csv --form nfkc --json\n",
+     OPERAND_NEEDED, {normalize_options, source_options, common_options}, run_data_normalize,
+     "data file"},
+    {"data label", "Labels rows by hand: one key a label.",
+     "peft data label FILE --labels A,B,C --out LABELLED.jsonl [options]",
+     "  peft data label tweets.csv --labels positive,negative,neutral --out ann.jsonl --by ann\n"
+     "  peft data label tweets.csv --labels positive,negative,neutral --out ann.jsonl --model run\n"
+     "  peft data label suspects.jsonl --out checked.jsonl\n",
+     OPERAND_NEEDED, {label_options, source_options, adapter_options, common_options},
+     run_data_label, "data file"},
+    {"data agree", "Compares what several people labelled.",
+     "peft data agree FILE FILE ... [--out MAJORITY.jsonl]",
+     "  peft data agree ann.jsonl bob.jsonl\n"
+     "  peft data agree ann.jsonl bob.jsonl eve.jsonl --out majority.jsonl\n",
+     OPERAND_SEVERAL, {agree_options, source_options, common_options}, run_data_agree,
+     "data files"},
+    {"data faults", "Finds labels that are probably wrong.",
+     "peft data faults FILE --model MODEL [--out SUSPECTS.jsonl] [options]",
+     "  peft data faults reviews.csv --model all-MiniLM-L6-v2\n"
+     "  peft data faults reviews.csv --model model.gguf --out suspects.jsonl --clean rest.jsonl\n",
+     OPERAND_NEEDED, {faults_options, source_options, adapter_options, common_options},
+     run_data_faults, "data file"},
     {0}};
 
 /* ------------------------------------------------------------------ reading */

@@ -14,8 +14,28 @@ static int32_t on_batch(void *ctx, int64_t done, int64_t rows)
     return interrupted();
 }
 
+/* How sure a classifier is of each row, and whether it is right. */
+struct sure {
+    double *confidence;
+    int32_t *right;
+    int64_t n;
+};
+
+static int32_t on_row(void *ctx, const peft_eval_row *row)
+{
+    struct sure *s = ctx;
+    if (!(s->n & (s->n - 1))) {
+        size_t cap = s->n ? 2 * (size_t)s->n : 1;
+        s->confidence = grow(s->confidence, cap * sizeof *s->confidence);
+        s->right = grow(s->right, cap * sizeof *s->right);
+    }
+    s->confidence[s->n] = (double)row->scores[row->said];
+    s->right[s->n++] = row->said == row->label;
+    return 0;
+}
+
 static void eval_json(const peft_model *model, const peft_evaluation *e, const int64_t *confusion,
-                      int32_t labels)
+                      int32_t labels, const double *ece)
 {
     struct json j;
     json_begin(&j, stdout);
@@ -26,6 +46,8 @@ static void eval_json(const peft_model *model, const peft_evaluation *e, const i
     json_num(&j, "loss", e->loss);
     for (int i = 0; i < e->n_metrics; i++)
         json_num(&j, e->metrics[i].name, e->metrics[i].value);
+    if (ece)
+        json_num(&j, "ece", *ece);
     if (labels > 1) {
         json_open(&j, "labels", '[');
         for (int32_t i = 0; i < labels; i++)
@@ -69,11 +91,13 @@ static void confusion_table(const peft_model *model, const int64_t *confusion, i
 }
 
 static void eval_table(const peft_model *model, const peft_evaluation *e,
-                       const int64_t *confusion, int32_t labels)
+                       const int64_t *confusion, int32_t labels, const double *ece)
 {
     printf("rows             %s\nloss             %.4f\n", show_count(e->rows), e->loss);
     for (int i = 0; i < e->n_metrics; i++)
         printf("%-16s %.4f\n", e->metrics[i].name, e->metrics[i].value);
+    if (ece)
+        printf("%-16s %.4f\n", "ece", *ece);
     if (labels > 1 && labels < 16)
         confusion_table(model, confusion, labels);
     else if (labels > 1)
@@ -86,22 +110,29 @@ static int evaluate(const struct args *args, peft_model *model, const peft_info 
     bool classes = !strcmp(info->head, "classification") || !strcmp(info->head, "tokens");
     int32_t labels = classes ? info->labels : 0;
     int64_t *confusion = NULL;
+    struct sure sure = {0};
+    bool one = !strcmp(info->head, "classification");
     if (labels > 1)
         confusion = grow(NULL, (size_t)labels * (size_t)labels * sizeof *confusion);
     peft_eval_opts opts = {.size = sizeof opts, .batch = args->batch, .confusion = confusion,
-                           .progress = on_batch};
+                           .progress = on_batch, .on_row = one ? on_row : NULL,
+                           .ctx = &sure};
     peft_evaluation result = {.size = sizeof result};
     interrupt_catch(NULL);
     int32_t rc = peft_eval(model, data, &opts, &result);
     interrupt_release();
     if (stderr_is_live())
         fprintf(stderr, "\r\033[K");
+    double error = sure.n ? peft_calibration_error(sure.confidence, sure.right, sure.n, 0) : 0;
+    const double *ece = sure.n ? &error : NULL;
     if (rc)
         rc = library_error(rc, "cannot evaluate");
     else if (args->json)
-        eval_json(model, &result, confusion, labels);
+        eval_json(model, &result, confusion, labels, ece);
     else
-        eval_table(model, &result, confusion, labels);
+        eval_table(model, &result, confusion, labels, ece);
+    free(sure.confidence);
+    free(sure.right);
     free(confusion);
     return rc;
 }
@@ -110,6 +141,8 @@ int run_eval(const struct args *args)
 {
     if (!args->data)
         return usage_error("which data?  --data FILE");
+    if (eval_compares(args))
+        return run_comparison(args);
     peft_model *model = NULL;
     peft_dataset *data = NULL;
     peft_dataset_stats stats = {.size = sizeof stats};

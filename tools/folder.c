@@ -18,7 +18,7 @@ char *folder_path(const struct run *run, const char *name)
     return format("%s/%s", run->args->out, name);
 }
 
-static int make_folders(const char *path)
+int make_folders(const char *path)
 {
     char *copy = format("%s", path);
     for (char *p = copy + 1; *p; p++)
@@ -375,7 +375,7 @@ int folder_save_result(const struct run *run)
 {
     bool adapter = is_adapter(run->method);
     char *saving = folder_path(run, ".saving"), *base = folder_path(run, "model");
-    int32_t code = adapter ? peft_adapter_save(run->model, "default", saving) :
+    int32_t code = adapter ? peft_adapter_save(run->model, run->adapter, saving) :
                    peft_model_save(run->model, saving, NULL);
     int rc = code ? saving_error(code, "cannot write the result") : 0;
     if (!rc && run->base_trains && (code = peft_model_save(run->model, base, NULL)) != 0)

@@ -264,22 +264,6 @@ static void show_first_line(const struct run *run)
              show_bytes(run->sys.memory_available));
 }
 
-static void put_shell_word(const char *s)
-{
-    if (*s && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                        "-_./=,:+%@") == strlen(s)) {
-        fputs(s, stderr);
-        return;
-    }
-    putc('\'', stderr);
-    for (; *s; s++)
-        if (*s == '\'')
-            fputs("'\\''", stderr);
-        else
-            putc(*s, stderr);
-    putc('\'', stderr);
-}
-
 /* The state is saved even with --quiet, and so is the way back shown. */
 static int stop_here(struct run *run, int64_t step)
 {
@@ -297,7 +281,7 @@ static int stop_here(struct run *run, int64_t step)
         if (!strcmp(run->args->argv[i], "--overwrite"))
             continue;
         putc(' ', stderr);
-        put_shell_word(run->args->argv[i]);
+        put_shell_word(stderr, run->args->argv[i]);
     }
     fputs(run->args->resume ? "\n" : " --resume\n", stderr);
     return EXIT_INTERRUPTED;
@@ -337,13 +321,15 @@ static int finish(struct run *run, int64_t step)
              run->history.step[run->history.n_steps - 1].epoch : 0);
     if (rc)
         return rc;
-    if (interrupted() || (rc = watch_finish(run)) != 0 || (rc = ask_questions(run, true)) != 0)
+    show_cache_use(run);
+    if (interrupted() || (rc = watch_finish(run)) != 0 || (rc = forget_finish(run)) != 0 ||
+        (rc = ask_questions(run, true)) != 0)
         return rc ? rc : stop_here(run, step);
-    if ((rc = folder_save_result(run)) != 0 || (rc = report_write(run)) != 0)
+    if ((rc = folder_save_result(run)) != 0 || (rc = receipt_write(run)) != 0 ||
+        (rc = report_write(run)) != 0)
         return rc;
     show_samples(run);
     note_evaluations(run);
-    show_cache_use(run);
     bool adapter = is_adapter(run->method);
     note("\n%s in %s  (%s, peak memory %s)", adapter ? "adapter" : "model", run->args->out,
          show_seconds(run->seconds), show_bytes(memory_peak()));
@@ -394,16 +380,21 @@ int run_loop(struct run *run)
 
 int run_train(const struct args *args)
 {
+    struct args mine = *args;
+    peft_receipt *earlier = NULL;
     if (!args->out)
         return usage_error("where to?  --out DIR");
-    struct run run = {.args = args, .checks = true};
+    struct run run = {.args = &mine, .checks = true};
     warnings_hold();
-    int rc = run_setup(&run);
+    int rc = continue_take(&mine, &earlier);
+    if (!rc)
+        rc = run_setup(&run);
     if (!rc) {
         settings_make(&run);
         rc = run_loop(&run);
     }
     warnings_show();
     run_release(&run);
+    peft_receipt_free(earlier);
     return rc;
 }

@@ -22,6 +22,8 @@ static const struct option run_options[] = {
      "                         chance, worse, any (default: only told)", AT(stop_on), 0, 0},
     {"checkpoint-every", OPT_INT, "N", "steps between checkpoints (default: none)",
      AT(checkpoint_every), 1, 2147483647},
+    {"continue", OPT_TEXT, "DIR", "go on from the adapter of an earlier run; a sample of its\n"
+     "                         rows is repeated (--replay-share)", AT(go_on), 0, 0},
     {"resume", OPT_FLAG, NULL, "go on from the newest checkpoint in --out", AT(resume), 0, 0},
     {"overwrite", OPT_FLAG, NULL, "start anew where an unfinished run lies", AT(overwrite), 0, 0},
     {"sample-file", OPT_TEXT, "FILE", "questions, one a line, asked before and after",
@@ -29,10 +31,52 @@ static const struct option run_options[] = {
     {"sample-tokens", OPT_INT, "N", "length of those answers (default 64)", AT(sample_tokens), 1,
      65536},
     {0}};
+static const struct option replay_options[] = {
+    {"out", OPT_TEXT, "DIR", "where the result is made again", AT(out), 0, 0},
+    {"overwrite", OPT_FLAG, NULL, "where an unfinished run lies", AT(overwrite), 0, 0},
+    {"threads", OPT_INT, "N", "worker threads; the bytes are the same", AT(threads), 1, 32},
+    {0}};
+static const struct option tune_options[] = {
+    {"out", OPT_TEXT, "DIR", "trials.jsonl, tune.html, and best: the best adapter or model",
+     AT(out), 0, 0},
+    {"search", OPT_TEXT, "SPACE", "lr=1e-5..1e-3,rank=4|8|16,targets=all|attention|q_proj+v_proj,\n"
+     "                         epochs=1..5; also batch, alpha, dropout, warmup, weight-decay\n"
+     "                         (default: by the method)", AT(search), 0, 0},
+    {"trials", OPT_INT, "N", "settings that are tried (default 9, or by the budget)", AT(trials), 1,
+     243},
+    {"budget", OPT_TEXT, "TIME", "of all runs: 90s, 20m, 1h30m", AT(budget), 0, 0},
+    {"eta", OPT_INT, "N", "one trial of so many goes on (default 3)", AT(eta), 2, 16},
+    {"search-seed", OPT_SEED, "N", "of the settings that are tried (default 0)", AT(search_seed), 0,
+     0},
+    {"metric", OPT_TEXT, "NAME", "that tells which is best: loss (default), accuracy, f1 ...",
+     AT(metric), 0, 0},
+    {"patience", OPT_INT, "N", "evaluations that are no better, in a run (default 2)", AT(patience),
+     1, 2147483647},
+    {"overwrite", OPT_FLAG, NULL, "begin anew where trials lie", AT(overwrite), 0, 0},
+    {0}};
 static const struct option inspect_options[] = {
     {"tensors", OPT_FLAG, NULL, "every tensor: name, type, shape", AT(tensors), 0, 0}, {0}};
 static const struct option eval_options[] = {
-    {"batch", OPT_INT, "N", "examples at a time (default 4)", AT(batch), 1, 65536}, {0}};
+    {"batch", OPT_INT, "N", "examples at a time (default 4)", AT(batch), 1, 65536},
+    {"with", OPT_LIST, "NAME=PATH", "side by side: MODEL with this adapter, or the model\n"
+     "                         that a run has left; may be repeated", AT(with), 0, 0},
+    {"model", OPT_LIST, "NAME=PATH", "side by side: another model; may be repeated", AT(others), 0,
+     0},
+    {"few-shot", OPT_INT, "K", "side by side: MODEL as it is behind K examples", AT(few_shot), 1,
+     1000},
+    {"shots", OPT_TEXT, "FILE", "where the examples are taken from", AT(shots), 0, 0},
+    {"question", OPT_TEXT, "TEXT", "put below a text that a model without head classifies",
+     AT(question), 0, 0},
+    {"generate", OPT_FLAG, NULL, "answer the rows' prompts too, and compare the answers",
+     AT(generate), 0, 0},
+    {"max-tokens", OPT_INT, "N", "length of an answer (default 128)", AT(max_tokens), 1, 1e9},
+    {"out", OPT_TEXT, "FILE", "what each system said of each row, as JSONL", AT(out), 0, 0},
+    {"samples", OPT_INT, "N", "of the bootstrap (default 1000)", AT(samples), 1, 1 << 20},
+    {"confidence", OPT_NUMBER, "P", "percent, of intervals and tests (default 95)",
+     AT(confidence), 50, 99.99},
+    {"seed", OPT_SEED, "N", "of the bootstrap and the choice of examples (default 0)", AT(seed), 0,
+     0},
+    {0}};
 static const struct option prompt_options[] = {
     {"prompt", OPT_TEXT, "TEXT", "the question; without it, stdin is read", AT(prompt), 0, 0},
     {"raw", OPT_FLAG, NULL, "continue the text, without chat template", AT(raw), 0, 0},
@@ -145,13 +189,31 @@ static const struct command commands[] = {
      "  peft train encoder --data reviews.csv --eval 0.2 --epochs 20 --patience 3 --out run\n"
      "  peft train vit --data pictures/train --eval pictures/test --augment flip --out run\n"
      "  peft train folder --data text.jsonl --method none --unfreeze '*.29.*' --out run\n"
-     "  peft train model.gguf --data chats.jsonl --out run --resume\n",
-     OPERAND_NEEDED,
+     "  peft train model.gguf --data chats.jsonl --out run --resume\n"
+     "  peft train --continue run --data new.jsonl --out run2\n",
+     OPERAND_OPTIONAL,
      {data_options, train_options, before_options, run_options, model_options, common_options},
      run_train, NULL},
-    {"eval", "Measures a model on a data set.", "peft eval MODEL --data FILE [options]",
+    {"replay", "Makes a result again from its receipt, and compares the bytes.",
+     "peft replay RUN|RECEIPT --out DIR [--json]",
+     "  peft replay run --out again\n"
+     "  peft replay run/receipt.json --out again --json\n",
+     OPERAND_NEEDED, {replay_options, common_options}, run_replay, "receipt"},
+    {"tune", "Searches for settings by trials.",
+     "peft tune MODEL --data FILE --eval FILE|RATIO --out DIR [options of train]",
+     "  peft tune model.gguf --data chats.jsonl --eval 0.1 --budget 20m --out tuned\n"
+     "  peft tune encoder --data reviews.csv --eval 0.2 --metric f1 --trials 27 --out tuned\n"
+     "  peft tune model.gguf --data chats.jsonl --eval 0.1 --out tuned \\\n"
+     "      --search 'lr=1e-5..1e-3,rank=4|8|16,targets=all|q_proj+v_proj,epochs=1..3'\n",
+     OPERAND_NEEDED,
+     {data_options, train_options, tune_options, model_options, common_options}, run_tune, NULL},
+    {"eval", "Measures a model on a data set, or several side by side.",
+     "peft eval MODEL --data FILE [--with NAME=PATH ...] [options]",
      "  peft eval model.gguf --data test.jsonl\n"
-     "  peft eval model.gguf --data test.jsonl --adapter run --json\n",
+     "  peft eval model.gguf --data test.jsonl --adapter run --json\n"
+     "  peft eval model.gguf --data test.jsonl --with law=run1 --with cook=run2 --generate\n"
+     "  peft eval model.gguf --data test.csv --with run=run --few-shot 8 --shots train.csv\n"
+     "  peft eval model.gguf --data test.jsonl --model small=other.gguf --out said.jsonl\n",
      OPERAND_NEEDED,
      {data_options, adapter_options, eval_options, model_options, common_options}, run_eval, NULL},
     {"generate", "Answers one prompt.", "peft generate MODEL --prompt TEXT [options]",
@@ -279,7 +341,7 @@ static int print_version(void)
     return EXIT_OK;
 }
 
-static const struct command *find_command(const char *name)
+const struct command *find_command(const char *name)
 {
     const struct command *list[MAX_COMMANDS];
     for (int i = 0, n = list_commands(list); i < n; i++)

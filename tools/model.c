@@ -50,15 +50,23 @@ void warnings_show(void)
 
 /* ------------------------------------------------------------------- model */
 
-static bool is_adapter_folder(const char *path)
+static bool has_file(const char *folder, const char *name)
 {
     struct stat s;
-    char *adapter = format("%s/adapter_config.json", path);
-    char *config = format("%s/config.json", path);
-    bool yes = !stat(adapter, &s) && stat(config, &s);
-    free(adapter);
-    free(config);
+    char *path = format("%s/%s", folder, name);
+    bool yes = !stat(path, &s);
+    free(path);
     return yes;
+}
+
+static bool is_adapter_folder(const char *path)
+{
+    return has_file(path, "adapter_config.json") && !has_file(path, "config.json");
+}
+
+bool is_model_folder(const char *path)
+{
+    return has_file(path, "config.json") && !has_file(path, "adapter_config.json");
 }
 
 int open_model(const struct args *args, peft_model **model, peft_info *info)

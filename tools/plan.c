@@ -136,7 +136,7 @@ static void plan_json(const struct run *run)
     json_close(&j);
 }
 
-static void plan_table(const struct run *run)
+static int plan_table(const struct run *run)
 {
     const peft_plan *p = &run->plan;
     printf("%s, method %s\n", run->info.name, run->method);
@@ -160,7 +160,7 @@ static void plan_table(const struct run *run)
     printf("\n");
     auto_show(run);
     before_notes(run);
-    before_show(run, stdout);
+    return before_show(run, stdout);
 }
 
 int run_plan(const struct args *args)
@@ -177,7 +177,7 @@ int run_plan(const struct args *args)
     if (!rc && args->json)
         plan_json(&run);
     else if (!rc)
-        plan_table(&run);
+        rc = plan_table(&run);
     run_release(&run);
     return rc;
 }

@@ -314,11 +314,8 @@ static int open_training_data(struct run *run)
         return usage_error("--eval is %s, expected a share between 0 and 1, or a file", a->eval);
 
     int rc = open_data(a, run->model, a->data, &run->data);
-    if (!rc && ratio) {
-        rc = peft_dataset_split(run->data, share, a->seed, &run->eval);
-        if (rc)
-            return library_error(rc, "cannot set evaluation data aside");
-    }
+    if (!rc && ratio)
+        rc = set_aside(run, share);
     run->stats.size = sizeof run->stats;
     if (!rc && (rc = peft_dataset_info(run->data, &run->stats)) != 0)
         return library_error(rc, "cannot use the data");
@@ -329,7 +326,7 @@ static int open_training_data(struct run *run)
     run->eval_stats.size = sizeof run->eval_stats;
     if (!rc && run->eval)
         peft_dataset_info(run->eval, &run->eval_stats);
-    return rc;
+    return rc ? rc : forget_mix(run);
 }
 
 static int recompute_code(const char *name, int32_t *code)
@@ -363,8 +360,11 @@ static int make_trainer(struct run *run)
 {
     peft_train_opts opts;
     int rc = train_opts(run->args, &opts);
+    if (!rc)
+        rc = forget_begin(run);
     if (rc)
         return rc;
+    forget_opts(run, &opts);
     rc = peft_trainer_new(run->model, run->data, &opts, &run->trainer);
     if (!rc) {
         run->plan.size = sizeof run->plan;
@@ -389,6 +389,7 @@ static int check_options(struct run *run)
 {
     const struct args *a = run->args;
     run->method = a->method ? a->method : "lora";
+    run->adapter = "default";
     if (!a->data)
         return usage_error("which data?  --data FILE");
     if (!find_method(run->method))
@@ -404,7 +405,7 @@ static int check_options(struct run *run)
     return 0;
 }
 
-int run_setup(struct run *run)
+int run_open(struct run *run)
 {
     int rc = check_options(run);
     if (!rc)
@@ -412,8 +413,12 @@ int run_setup(struct run *run)
     run->base_tensors = run->info.n_tensors;
     if (!rc)
         rc = open_adapter(run->args, run->model, &run->info);
-    if (!rc)
-        rc = open_training_data(run);
+    return rc ? rc : open_training_data(run);
+}
+
+int run_setup(struct run *run)
+{
+    int rc = run_open(run);
     if (!rc && run->checks)
         rc = before_check(run);
     if (!rc && run->checks && auto_wanted(run->args))
@@ -451,6 +456,7 @@ void run_release(struct run *run)
         fclose(run->metrics);
     peft_watch_free(run->watch);
     peft_trainer_free(run->trainer);
+    peft_dataset_free(run->probe);
     peft_dataset_free(run->eval);
     peft_dataset_free(run->data);
     peft_model_free(run->model);
@@ -574,6 +580,11 @@ void settings_make(struct run *run)
     add_setting(s, "augment", quoted(a->augment), false);
     add_setting(s, "objective", quoted(a->objective), false);
     add_setting(s, "shuffle", format("%s", a->no_shuffle ? "false" : "true"), false);
+    add_setting(s, "replay", quoted(a->replay), true);
+    add_setting(s, "replayed", number((double)run->replayed), false);
+    add_setting(s, "probe", quoted(a->probe), true);
+    add_setting(s, "drift_bound", number(a->drift_bound), false);
+    add_setting(s, "anchor_weight", number(a->anchor_weight), false);
     add_setting(s, "steps", number((double)run->plan.steps), false);
     if (run->choice.size)
         add_setting(s, "auto", chosen_names(&run->choice), true);

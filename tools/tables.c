@@ -84,6 +84,17 @@ static char *clip(char *s, int columns)
     return s;
 }
 
+/* A column of nothing but zeros and gaps tells nothing. */
+static bool is_idle(const peft_table *t, int32_t column)
+{
+    for (int64_t i = 0; i < t->n_rows; i++) {
+        const peft_cell *c = &t->cells[i * t->n_columns + column];
+        if (c->text ? *c->text : !isnan(c->number) && fabs(c->number) > 0)
+            return false;
+    }
+    return true;
+}
+
 /* ------------------------------------------------------------------ terminal */
 
 static void print_facts(FILE *to, const peft_table *t)
@@ -159,26 +170,31 @@ static void print_bars(FILE *to, const peft_table *t)
 
 static void print_list(FILE *to, const peft_table *t)
 {
-    const char *heads[16];
-    char *cells[16];
-    int32_t n = t->n_columns < 16 ? t->n_columns : 16;
-    for (int32_t c = 0; c < n; c++) {
-        bool number = t->n_rows && !t->cells[c].text;
-        char *name = spaced(t->columns[c]);
-        heads[c] = cells[c] = format("%s%s", number ? ">" : "", name);
-        free(name);
-    }
-    table_head(n, heads);
-    for (int32_t c = 0; c < n; c++)
-        free(cells[c]);
+    enum { MOST = 16 };
+    const char *cells[MOST];
+    char *made[MOST];
+    int32_t shown[MOST], n = 0;
     int room = terminal_columns(to);
-    for (int64_t i = 0; i < t->n_rows; i++) {
-        for (int32_t c = 0; c < n; c++)
-            cells[c] = clip(tame(cell_words(&t->cells[i * t->n_columns + c], t->columns[c])),
-                            c == n - 1 ? room > 80 ? room - 30 : 50 : 40);
-        table_row((const char *const *)cells);
-        for (int32_t c = 0; c < n; c++)
-            free(cells[c]);
+    for (int32_t c = 0; c < t->n_columns && n < MOST; c++)
+        if (!c || !is_idle(t, c))
+            shown[n++] = c;
+    for (int64_t i = -1; i < t->n_rows; i++) {
+        for (int32_t k = 0; k < n; k++) {
+            const char *name = t->columns[shown[k]];
+            const peft_cell *cell = &t->cells[(i < 0 ? 0 : i) * t->n_columns + shown[k]];
+            char *words = i < 0 ? spaced(name) : cell_words(cell, name);
+            if (i >= 0)
+                words = clip(tame(words), k < n - 1 ? 40 : room > 80 ? room - 30 : 50);
+            cells[k] = made[k] = i < 0 ? format("%s%s", cell->text ? "" : ">", words) : words;
+            if (i < 0)
+                free(words);
+        }
+        if (i < 0)
+            table_head(n, cells);
+        else
+            table_row(cells);
+        for (int32_t k = 0; k < n; k++)
+            free(made[k]);
     }
     table_end(to);
 }
@@ -256,32 +272,46 @@ static void html_cell(FILE *to, const peft_cell *c, const char *column, const ch
     free(words);
 }
 
+static void html_heads(FILE *to, const peft_table *t)
+{
+    fputs("<thead><tr>", to);
+    for (int32_t c = 0; c < t->n_columns; c++) {
+        if (c && is_idle(t, c))
+            continue;
+        char *name = spaced(t->columns[c]);
+        peft_cell head = {name, 0};
+        html_cell(to, &head, "", t->cells[c].text ? "th" : "th class=\"n\"");
+        free(name);
+    }
+    fputs("</tr></thead>", to);
+}
+
 static void html_rows(FILE *to, const peft_table *t)
 {
-    bool facts = t->kind == PEFT_TABLE_FACTS;
     fputs("<table>", to);
-    if (!facts) {
-        fputs("<thead><tr>", to);
-        for (int32_t c = 0; c < t->n_columns; c++) {
-            char *name = spaced(t->columns[c]);
-            peft_cell head = {name, 0};
-            html_cell(to, &head, "", t->n_rows && !t->cells[c].text ? "th class=\"n\"" : "th");
-            free(name);
-        }
-        fputs("</tr></thead>", to);
-    }
+    html_heads(to, t);
     fputs("<tbody>\n", to);
     for (int64_t i = 0; i < t->n_rows; i++) {
-        const peft_cell *row = t->cells + i * t->n_columns;
         fputs("<tr>", to);
-        for (int32_t c = 0; c < t->n_columns; c++) {
-            char *name = facts && !c ? spaced(row[0].text) : NULL;
-            peft_cell key = {name, 0};
-            html_cell(to, name ? &key : &row[c], facts ? row[0].text : t->columns[c],
-                      name ? "th scope=\"row\"" : "td");
-            free(name);
-        }
+        for (int32_t c = 0; c < t->n_columns; c++)
+            if (!c || !is_idle(t, c))
+                html_cell(to, &t->cells[i * t->n_columns + c], t->columns[c], "td");
         fputs("</tr>\n", to);
+    }
+    fputs("</tbody></table>", to);
+}
+
+static void html_facts(FILE *to, const peft_table *t)
+{
+    fputs("<table class=\"facts\"><tbody>\n", to);
+    for (int64_t i = 0; i < t->n_rows; i++) {
+        char *name = spaced(t->cells[2 * i].text);
+        peft_cell key = {name, 0};
+        fputs("<tr>", to);
+        html_cell(to, &key, "", "th scope=\"row\"");
+        html_cell(to, &t->cells[2 * i + 1], t->cells[2 * i].text, "td");
+        fputs("</tr>\n", to);
+        free(name);
     }
     fputs("</tbody></table>", to);
 }
@@ -347,6 +377,8 @@ void table_html(FILE *to, const peft_table *t)
         html_notes(to, t);
     else if (t->kind == PEFT_TABLE_BARS)
         html_bars(to, t);
+    else if (t->kind == PEFT_TABLE_FACTS)
+        html_facts(to, t);
     else
         html_rows(to, t);
     fputs("</div></figure>\n", to);

@@ -33,7 +33,7 @@ struct setting {
     bool loose;
 };
 struct settings {
-    struct setting item[64];
+    struct setting item[96];
     int n;
 };
 
@@ -53,6 +53,10 @@ struct run {
     peft_cost cost;
     struct args chosen;        /* with --auto: the arguments and what was chosen */
     peft_choice choice;        /* n = 0: nothing was */
+    int64_t replayed;          /* rows of --replay among the data */
+    peft_dataset *probe;       /* that forgetting is measured on, or NULL */
+    peft_comparison drift;     /* tokens = 0: not measured */
+    const char *adapter;       /* whose files are the result */
     char *aside;               /* of evaluation data that was set aside; or NULL */
     bool checks;               /* rows are looked through before anything runs */
     peft_checked checked;
@@ -96,11 +100,28 @@ int before_show(const struct run *run, FILE *to);
 void before_json(const struct run *run, struct json *j);
 
 /* auto.c */
+/* Sets a share of the rows aside for evaluation; 0 = as many as are usual, if any. */
+int set_aside(struct run *run, double share);
 bool auto_wanted(const struct args *args);
 int auto_choose(struct run *run);         /* run->args has what was chosen then */
 void auto_show(const struct run *run);
 int auto_write(const struct run *run);    /* auto.json in --out */
 void auto_json(const struct run *run, struct json *j);
+
+/* forget.c */
+int forget_mix(struct run *run);
+int forget_begin(struct run *run);
+void forget_opts(const struct run *run, peft_train_opts *opts);
+int forget_finish(struct run *run);       /* measures, and keeps to --drift-bound */
+void forget_json(const struct run *run, struct json *j);
+
+/* receipt.c */
+int receipt_write(const struct run *run);
+/* --continue: what its receipt says joins *args, which points into *receipt then. */
+int continue_take(struct args *args, peft_receipt **receipt);
+
+/* The model, its head, and the data alone. */
+int run_open(struct run *run);
 
 /* history.c */
 void history_add_step(struct history *h, const struct step_row *row);
@@ -128,6 +149,7 @@ int folder_save_result(const struct run *run);
 int folder_best_save(const struct run *run, int64_t step);
 int folder_best_back(const struct run *run, int64_t step);
 void folder_best_drop(const struct run *run);
+int make_folders(const char *path);
 /* A file of --out that appears whole; close returns an exit code. */
 FILE *folder_create(const char *path);
 int folder_close(FILE *file, const char *path);
@@ -154,6 +176,10 @@ const struct eval_row *result_eval(const struct run *run);
 /* report.c */
 int report_write(const struct run *run);
 extern const char page_style[];            /* of a page with light and dark modes */
+
+/* tune_report.c: n runs of trials. */
+void tune_report(FILE *to, const struct run *run, const peft_tuned *r, const peft_trial *trial,
+                 int n, const char *command);
 
 /* chart.c */
 struct series {

@@ -114,7 +114,8 @@ static struct tensor *ends_loss(struct pass *p, struct tensor *hidden, void *arg
 int32_t peft_logprob(peft_model *model, const int32_t *ids, const int32_t *lengths,
                      const int32_t *from, int32_t n, double *logp, int32_t *right)
 {
-    ARG(model && ids && lengths && from && logp && n > 0, "no model, ids or room for results given");
+    ARG(model && ids && lengths && from && logp && n > 0,
+        "no model, ids or room for results given");
     struct model *m = model_of(model);
     struct seqs t;
     struct ids rows, target;

@@ -72,7 +72,8 @@ enum { LINE_FIRST = 64 * 1024, LINE_LIMIT = 16 * 1024 * 1024, WIDE_BLOCK = 4096 
 enum byte_order { ORDER_NONE, ORDER_LITTLE, ORDER_BIG };
 struct line_reader {
     struct host *host;
-    void *file;
+    void *file;                   /* or NULL: */
+    const char *text;             /* [length] in memory */
     char *path;
     char *data;
     int64_t cap, start, end;
@@ -82,16 +83,20 @@ struct line_reader {
     uint32_t high;                /* its first half of a pair, or 0 */
 };
 
-int line_open(struct host *h, const char *path, struct line_reader **out)
+int line_open_text(struct host *h, const char *path, const char *text, int64_t n,
+                   struct line_reader **out)
 {
     *out = NULL;
     struct line_reader *r = mem_zalloc(&h->mem, sizeof *r);
     if (!r) return PEFT_ENOMEM;
     r->host = h;
+    r->text = text;
+    r->length = n;
     r->cap = LINE_FIRST;
     r->path = mem_strdup(&h->mem, path);
     r->data = mem_alloc(&h->mem, r->cap);
-    int rc = r->path && r->data ? open_to_read(h, path, &r->file, &r->length) : PEFT_ENOMEM;
+    int rc = r->path && r->data ? PEFT_OK : PEFT_ENOMEM;
+    if (rc == PEFT_OK && !text) rc = open_to_read(h, path, &r->file, &r->length);
     if (rc < 0) {
         r->file = NULL;
         line_close(r);
@@ -99,6 +104,11 @@ int line_open(struct host *h, const char *path, struct line_reader **out)
     }
     *out = r;
     return PEFT_OK;
+}
+
+int line_open(struct host *h, const char *path, struct line_reader **out)
+{
+    return line_open_text(h, path, NULL, 0, out);
 }
 
 void line_close(struct line_reader *r)
@@ -137,7 +147,8 @@ static int64_t line_read(struct line_reader *r, void *to, int64_t n)
 {
     struct peft_io *io = &r->host->io;
     int64_t want = MIN(n, r->length - r->offset);
-    int64_t got = io->read(io->ctx, r->file, r->offset, to, want);
+    int64_t got = r->text ? want : io->read(io->ctx, r->file, r->offset, to, want);
+    if (r->text) memcpy(to, r->text + r->offset, (size_t)want);
     if (got < 0) return io_fail(got, r->path, "read");
     if (got == 0 || got > want)
         return fail(PEFT_EIO, "%s: ends at byte %lld, expected %lld bytes", r->path,

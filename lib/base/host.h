@@ -29,6 +29,9 @@ void file_close_view(struct host *h, struct file_view *v);
 /* Streams lines: for data files larger than memory. */
 struct line_reader;
 int line_open(struct host *h, const char *path, struct line_reader **out);
+/* Of n bytes in memory, whose name `path` is; NULL = of the file. */
+int line_open_text(struct host *h, const char *path, const char *text, int64_t n,
+                   struct line_reader **out);
 /* 1 = a line (without its end, NUL-terminated), 0 = end of file, < 0 failure.
  * A byte order mark at the start and a CR before LF are dropped; what the mark
  * says is UTF-16 becomes UTF-8. */

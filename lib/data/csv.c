@@ -109,8 +109,8 @@ static int csv_next(struct row_source *s)
     if (!c->columns && (rc = read_header(s)) <= 0) return rc;
     do rc = csv_line(s);
     while (rc > 0 && c->n == 0);
-    if (rc <= 0) return rc;
     s->line = c->number;
+    if (rc <= 0) return rc;
     buf_clear(&s->row);
     int64_t at = 0, i = 0;
     for (; at >= 0; i++) {

@@ -82,6 +82,8 @@ struct source_opts {
     int64_t limit;                  /* rows; 0 = all */
     int64_t chunk;                  /* of plain texts: bytes of a row at most; 0 = paragraphs of
                                        one file, whole files of a folder */
+    const char *text;               /* in place of a file, whose name the path is then; or NULL */
+    int64_t text_n;                 /* bytes */
 };
 struct data_opts {
     int32_t max_len;                /* tokens an example; > 0 */

@@ -185,12 +185,14 @@ static int nothing_left(const struct loading *l)
                 (long long)l->empty_line, l->empty);
 }
 
-/* The name and hash of a file; a folder has none. */
-static int name_file(struct dataset *d, const char *path)
+/* The name and hash of a file, or of rows in memory; a folder has none. */
+static int name_file(struct dataset *d, const char *path, const struct source_opts *o)
 {
-    if (path_kind(d->host, path) != 1) return PEFT_OK;
+    if (!o->text && path_kind(d->host, path) != 1) return PEFT_OK;
     snprintf(d->file, sizeof d->file, "%s", path_base(path));
-    return sha256_file(d->host, path, d->hash);
+    if (!o->text) return sha256_file(d->host, path, d->hash);
+    sha256(o->text, o->text_n, d->hash);
+    return PEFT_OK;
 }
 
 static int read_all(struct loading *l)
@@ -219,16 +221,16 @@ static int read_all(struct loading *l)
 static int read_path(struct loading *l, const struct prepare *p)
 {
     struct dataset *d = l->d;
-    if (!p && shard_known(d->host, l->path)) {
+    if (!p && !l->e.o->source.text && shard_known(d->host, l->path)) {
         int rc = shard_load(d, &l->e, l->path);
         if (rc == PEFT_OK && !d->n) rc = fail(PEFT_EDATA, "%s: no rows", l->path);
         return rc == PEFT_OK ? labels_check(&l->labels, l->path, d) : rc;
     }
-    int rc = p ? name_file(d, l->path) : PEFT_OK;
+    int rc = p ? name_file(d, l->path, &l->e.o->source) : PEFT_OK;
     if (rc == PEFT_OK && p) rc = shard_create(d->host, p->to, p->rows, &l->shard);
     if (rc == PEFT_OK) rc = read_all(l);
     if (l->shard) rc = shard_end(l->shard, &l->e, d, rc);
-    return rc == PEFT_OK && !p ? name_file(d, l->path) : rc;
+    return rc == PEFT_OK && !p ? name_file(d, l->path, &l->e.o->source) : rc;
 }
 
 static struct dataset *dataset_new(struct host *h)

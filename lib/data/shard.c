@@ -305,7 +305,8 @@ static int place_labels(struct shard_reader *r, const struct record *c, struct e
     if (r->d->task == TASK_CLASS && r->kind == LABEL_NUMBER)
         return labels_number(l, (double)c->value, x);
     if (r->d->task == TASK_CLASS) {
-        if (!r->place || c->label < 0 || c->label > most) return shard_broken(r, "an unknown class");
+        if (!r->place || c->label < 0 || c->label > most)
+            return shard_broken(r, "an unknown class");
         x->label = r->place[c->label];
     }
     if (x->values && r->e->o->n_labels && c->n_classes != r->e->o->n_labels)
@@ -365,7 +366,8 @@ static int read_record(struct shard_reader *r, const struct record *c)
                 c->second >= 0 && c->second <= c->n && c->span[0] >= 0 &&
                 c->span[0] <= c->span[1] && c->span[1] < c->n && c->before >= 0 &&
                 c->before <= c->n && c->first >= 0 &&
-                asked == (d->task == TASK_SPAN && x.question) && (!x.question || c->first <= x.question->n);
+                asked == (d->task == TASK_SPAN && x.question) &&
+                (!x.question || c->first <= x.question->n);
     for (int32_t t = 0; fits && t < c->n_ends; t++)
         fits = x.ends[t] >= (t ? x.ends[t - 1] : 0) && (t + 1 < c->n_ends || x.ends[t] == x.n);
     if (!fits) return shard_broken(r, "a row that does not fit the others or the model");

@@ -211,6 +211,8 @@ static const struct row_reader *const row_readers[] = {
     &read_sqlite, &read_texts, &read_csv, &read_array, &read_lines
 };
 
+enum { FIRST_OF_LINES = 2 };           /* those before open files of their own */
+
 static int choose_reader(struct row_source *s)
 {
     const char *head = "";
@@ -218,8 +220,9 @@ static int choose_reader(struct row_source *s)
     size_t i = 0;
     int rc = PEFT_OK;
     s->reader = &read_texts;
-    if (path_kind(s->host, s->path) != 2) {
-        rc = line_open(s->host, s->path, &s->lines);
+    if (s->o.text || path_kind(s->host, s->path) != 2) {
+        if (s->o.text) i = FIRST_OF_LINES;
+        rc = line_open_text(s->host, s->path, s->o.text, s->o.text_n, &s->lines);
         if (rc == PEFT_OK) rc = line_peek(s->lines, &head, &n);
         while (i + 1 < ARRAY_LEN(row_readers) && !has_ending(s->path, row_readers[i]->endings) &&
                !(row_readers[i]->knows && row_readers[i]->knows(head, n))) i++;

@@ -98,7 +98,7 @@ int trains_note(struct chooser *a)
     return PEFT_OK;
 }
 
-int trains_restore(struct chooser *a)
+static int restore(struct chooser *a)
 {
     peft_param p = { .size = sizeof(p) };
     char name[256];
@@ -112,6 +112,14 @@ int trains_restore(struct chooser *a)
         if (rc) return kit_failed(rc);
     }
     return PEFT_OK;
+}
+
+int trains_restore(struct chooser *a, int rc)
+{
+    char why[256];
+    snprintf(why, sizeof(why), "%s", rc < 0 ? error_message() : "");
+    int back = restore(a);
+    return rc < 0 ? fail(rc, "%s", why) : back < 0 ? back : rc;
 }
 
 int try_begin(struct chooser *a, peft_dataset *data, const peft_train_opts *opts,
@@ -140,6 +148,5 @@ int try_memory(struct chooser *a, int64_t *bytes, int64_t *params)
     if (rc == PEFT_EUNSUPPORTED || rc == PEFT_ESTATE || rc == PEFT_ENOMEM) plan.peak = -1;
     *bytes = plan.peak + (a->eval && plan.peak > 0 ? plan.evaluation : 0);
     *params = plan.trainable_params;
-    int back = trains_restore(a);
-    return plan.peak < 0 || !rc ? back : rc;
+    return trains_restore(a, plan.peak < 0 ? PEFT_OK : rc);
 }

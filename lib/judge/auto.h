@@ -30,8 +30,8 @@ const struct prior *prior_of(const char *method);
 
 /* --- apply.c: what trains */
 int trains_note(struct chooser *a);
-/* As it was when it was noted; the choice's adapter goes. */
-int trains_restore(struct chooser *a);
+/* As it was when it was noted; the choice's adapter goes.  Returns rc, whose reason stays. */
+int trains_restore(struct chooser *a, int rc);
 /* The choice's method and a trainer for it, whose schedule and steps are given; undone by
  * trains_restore once the trainer is freed. */
 int try_begin(struct chooser *a, peft_dataset *data, const peft_train_opts *opts,

@@ -49,15 +49,27 @@ static void span_of(const peft_row *r, int32_t *first, int32_t *last)
     }
 }
 
+/* Whether rows have prompts, which are not trained: the first token never is. */
+static int has_answers(const peft_dataset *data, int64_t rows)
+{
+    peft_row r;
+    int32_t first, last;
+    for (int64_t i = 0; i < rows && !row_get(data, i, &r); i++) {
+        span_of(&r, &first, &last);
+        if (first > 1) return 1;
+    }
+    return 0;
+}
+
 /* One row as it is without a limit. */
-static void sort_row(peft_flaw *f, const peft_row *r, int32_t max_len)
+static void sort_row(peft_flaw *f, const peft_row *r, int32_t max_len, int answers)
 {
     int32_t first, last;
     if (r->n <= max_len) return;
     span_of(r, &first, &last);
-    if (first > 1 && last < max_len) return;            /* nothing that is learnt */
+    if (answers && last < max_len) return;            /* nothing that is learnt */
     peft_flaw *to = &f[first >= max_len ? ANSWER_LOST
-                        : first > 1 && last >= max_len ? ANSWER_CUT : CUT];
+                        : answers ? ANSWER_CUT : CUT];
     fault_line(to, r->line, 0);
     to->max_len = MAX(to->max_len, r->n);
 }
@@ -77,8 +89,9 @@ static int read_whole(struct checking *c, peft_flaw *f)
     if (!c->o->path || c->info.encoder_layers || max_len >= o.max_len) return PEFT_OK;
     if (peft_dataset_load(c->model, c->o->path, &o, &data)) return PEFT_OK;
     rc = stats_get(data, &whole);
+    int answers = !rc && has_answers(data, whole.rows);
     for (int64_t i = 0; i < whole.rows && !rc; i++)
-        if (!(rc = row_get(data, i, &r))) sort_row(f, &r, max_len);
+        if (!(rc = row_get(data, i, &r))) sort_row(f, &r, max_len, answers);
     for (int k = ANSWER_LOST; k <= CUT; k++)
         if (whole.truncated || whole.skipped > c->stats.skipped) f[k].max_len = 0;
     f[EMPTY].rows = whole.skipped;

@@ -19,6 +19,12 @@ static void row_right(const struct board_figure *f, const struct found *r, doubl
     out[0] = (double)r->right;
     out[1] = (double)r->terms;
 }
+static void row_bytes(const struct board_figure *f, const struct found *r, double *out)
+{
+    (void)f;
+    out[0] = r->loss;
+    out[1] = (double)r->bytes;
+}
 static void row_classes(const struct board_figure *f, const struct found *r, double *out)
 {
     (void)f;
@@ -122,9 +128,8 @@ static void add_labels(const struct figure *f, double *sum, const double *row)
 enum { BINS = 15 };
 static void add_bin(const struct figure *f, double *sum, const double *row)
 {
-    (void)f;
-    int64_t bin = (int64_t)ceil(row[0] * BINS) - 1;
-    double *at = sum + 3 * MIN(MAX(bin, 0), BINS - 1);
+    int64_t bins = f->sums / 3, bin = (int64_t)ceil(row[0] * (double)bins) - 1;
+    double *at = sum + 3 * MIN(MAX(bin, 0), bins - 1);
     at[0]++;
     at[1] += row[0];
     at[2] += row[1];
@@ -137,6 +142,13 @@ static double perplexity_of(const struct figure *f, const double *sum, double ro
     (void)f;
     (void)rows;
     return exp(ratio_of(sum[0], sum[1]));
+}
+/* Likelihoods of models that cut a text into other tokens. */
+static double bits_of(const struct figure *f, const double *sum, double rows)
+{
+    (void)f;
+    (void)rows;
+    return ratio_of(sum[0], sum[1]) / log(2);
 }
 static double share_of(const struct figure *f, const double *sum, double rows)
 {
@@ -168,9 +180,24 @@ static double all_f1(const struct figure *f, const double *sum, double rows)
 static double ece_of(const struct figure *f, const double *sum, double rows)
 {
     double error = 0;
-    (void)f;
-    for (int m = 0; m < BINS; m++) error += fabs(sum[3 * m + 2] - sum[3 * m + 1]);
+    for (int64_t m = 0; m < f->sums; m += 3) error += fabs(sum[m + 2] - sum[m + 1]);
     return ratio_of(error, rows);
+}
+
+double peft_calibration_error(const double *confidence, const int32_t *right, int64_t n,
+                              int32_t bins)
+{
+    enum { MOST = 1000 };
+    double sum[3 * MOST] = { 0 };
+    const struct figure f = { "ece", 2, 3 * (int64_t)(bins ? bins : BINS), ece_of, add_bin };
+    KIT_ARG(confidence && right && n > 0 && bins >= 0 && bins <= MOST,
+            "no rows, or %d bins, expected 1 to %d", bins, (int)MOST);
+    for (int64_t i = 0; i < n; i++) {
+        KIT_ARG(confidence[i] >= 0 && confidence[i] <= 1 + 1e-6,
+                "a confidence of %g in row %lld, expected 0 to 1", confidence[i], (long long)i);
+        add_bin(&f, sum, (double[]){ confidence[i], right[i] != 0 });
+    }
+    return ece_of(&f, sum, (double)n);
 }
 static double mse_of(const struct figure *f, const double *sum, double rows)
 {
@@ -219,6 +246,7 @@ static double chunk_recall(const struct figure *f, const double *sum, double row
 static const struct board_figure known_figures[] = {
     FIGURE(KNOWN_TOKENS, "perplexity", 1, 2, 2, 0, 0, row_loss, NULL, perplexity_of),
     FIGURE(KNOWN_TOKENS, "token_accuracy", 0, 2, 2, 0, 0, row_right, NULL, share_of),
+    FIGURE(KNOWN_BYTES, "bits_per_byte", 1, 2, 2, 0, 0, row_bytes, NULL, bits_of),
     MEAN(KNOWN_CLASS, "accuracy", 0, row_right),
     FIGURE(KNOWN_CLASS, "f1", 0, 2, 0, 0, 3, row_classes, add_classes, macro_f1),
     FIGURE(KNOWN_CLASS, "ece", 1, 2, 3 * BINS, 0, 0, row_sure, add_bin, ece_of),

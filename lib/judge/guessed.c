@@ -22,18 +22,19 @@ static int find_labels(struct peft_board *j)
     if (!rc) rc = each_label(j, &j->rows);
     if (!rc && j->shots_path) rc = each_label(j, &j->shots);
     if (!rc && (j->n_labels < 2 || j->n_labels > MOST))
-        rc = fail(PEFT_EUNSUPPORTED, "the rows have %d labels, expected 2 to %d for a model without "
-                  "a head to choose from", j->n_labels, (int)MOST);
+        rc = fail(PEFT_EUNSUPPORTED, "%d labels of texts in %s, expected 2 to %d for a model "
+                  "without a head to choose from", j->n_labels, j->path, (int)MOST);
     return rc;
 }
 
 /* Scores [labels] become probabilities, and the row's guess. */
-static int note_guess(struct peft_board *j, struct system *s, const struct ask *a, double *score)
+static int note_guess(struct peft_board *j, struct system *s, int64_t line, int32_t label,
+                      const double *score)
 {
-    struct found *f = system_row(j, s, a->line);
+    struct found *f = system_row(j, s, line);
     double top = score[0], sum = 0;
     if (!f) return PEFT_ENOMEM;
-    f->label = board_label(j, a->answer);
+    f->label = label;
     f->said = 0;
     for (int32_t i = 1; i < j->n_labels; i++)
         if (score[i] > score[f->said]) f->said = i;
@@ -78,7 +79,7 @@ static int choose_label(struct peft_board *j, struct system *s, peft_model *m, c
         rc = add_choice(j, m, a, j->labels[i], room, c, s);
     if (rc) return rc;
     rc = peft_logprob(m, c->all.v, c->lengths.v, c->from.v, j->n_labels, c->score, NULL);
-    return rc ? kit_failed(rc) : note_guess(j, s, a, c->score);
+    return rc ? kit_failed(rc) : note_guess(j, s, a->line, board_label(j, a->answer), c->score);
 }
 
 int guess_by_likelihood(struct peft_board *j, struct system *s, peft_model *m)
@@ -150,8 +151,8 @@ int guess_by_nearest(struct peft_board *j, struct system *s, peft_model *m)
     struct mem *mem = &j->host.mem;
     peft_info info = { .size = sizeof(info) };
     if (!s->told.shots)
-        return fail(PEFT_EUNSUPPORTED, "the model has no head for classes, and no examples are "
-                    "given whose embeddings could stand for them");
+        return fail(PEFT_EUNSUPPORTED, "the model has no head for classes, and there are no "
+                    "examples whose embeddings could stand for them");
     int rc = peft_model_info(m, &info);
     rc = rc ? kit_failed(rc) : find_labels(j);
     if (rc) return rc;
@@ -167,29 +168,47 @@ int guess_by_nearest(struct peft_board *j, struct system *s, peft_model *m)
         rc = embed(m, a, dim, x);
         for (int32_t k = 0; k < j->n_labels; k++)
             score[k] = SCALE * dot_of(x, means + (int64_t)k * dim, dim);
-        if (!rc) rc = note_guess(j, s, a, score);
+        if (!rc) rc = note_guess(j, s, a->line, board_label(j, a->answer), score);
         if (!rc) rc = board_progress(j, "embedding", i + 1, j->rows.n);
     }
     mem_free(mem, means);
     mem_free(mem, score);
     s->known = 1u << KNOWN_CLASS;
-    snprintf(s->told.how, sizeof(s->told.how), "the nearest mean embedding of examples");
+    snprintf(s->told.how, sizeof(s->told.how), "the label with the nearest mean embedding of %d "
+             "examples", s->told.shots);
     return rc;
 }
 
 /* ----------------------------------------------------------- no model at all */
 
+/* Where the true classes are known from: a system that was measured. */
+static const struct system *classes_known(const struct peft_board *j)
+{
+    for (int32_t i = 0; i < j->n; i++)
+        if (j->systems[i]->known & 1u << KNOWN_CLASS) return j->systems[i];
+    return NULL;
+}
+
 int guess_majority(struct peft_board *j, struct system *s)
 {
-    int rc = find_labels(j);
+    const struct system *known = classes_known(j);
+    int rc = !known || j->shots_path ? find_labels(j) : PEFT_OK;
     const struct asks *from = j->shots_path ? &j->shots : &j->rows;
     double *score = rc ? NULL : mem_array(&j->host.mem, j->n_labels, sizeof(*score));
     if (!rc && !score) rc = PEFT_ENOMEM;
-    for (int64_t i = 0; i < from->n && !rc; i++)
+    if (rc) return rc;
+    for (int64_t i = 0; (!known || j->shots_path) && i < from->n; i++)
         if (from->v[i].kind == ASK_CLASS) score[board_label(j, from->v[i].answer)]++;
-    for (int32_t i = 0; i < j->n_labels && !rc; i++) score[i] = log(score[i] + 1);
-    for (int64_t i = 0; i < j->rows.n && !rc; i++)
-        if (j->rows.v[i].kind == ASK_CLASS) rc = note_guess(j, s, &j->rows.v[i], score);
+    for (int64_t i = 0; known && !j->shots_path && i < known->n; i++)
+        score[known->rows[i].label]++;
+    for (int32_t i = 0; i < j->n_labels; i++) score[i] = log(score[i] + 1);
+    for (int64_t i = 0; known && i < known->n && !rc; i++)
+        rc = note_guess(j, s, known->rows[i].line, known->rows[i].label, score);
+    for (int64_t i = 0; !known && i < j->rows.n && !rc; i++) {
+        const struct ask *a = &j->rows.v[i];
+        if (a->kind == ASK_CLASS)
+            rc = note_guess(j, s, a->line, board_label(j, a->answer), score);
+    }
     mem_free(&j->host.mem, score);
     s->known = 1u << KNOWN_CLASS;
     snprintf(s->told.how, sizeof(s->told.how), "the most frequent label, whatever the text");

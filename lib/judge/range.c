@@ -96,6 +96,16 @@ static int walk(struct ranging *r, peft_trainer *t)
     return PEFT_OK;
 }
 
+/* The weights of before; the reason of rc stays. */
+static int put_back(peft_trainer *t, int rc)
+{
+    char why[256];
+    snprintf(why, sizeof(why), "%s", rc < 0 ? error_message() : "");
+    int back = peft_trainer_back(t);
+    if (rc < 0) return fail(rc, "%s", why);
+    return back ? kit_failed(back) : PEFT_OK;
+}
+
 static int run_range(struct ranging *r)
 {
     struct chooser *a = r->a;
@@ -115,15 +125,12 @@ static int run_range(struct ranging *r)
     o.cache_file = NULL;
     int rc = try_begin(a, r->rows, &o, &t);
     if (!rc && (rc = peft_trainer_keep(t)) != 0) rc = kit_failed(rc);
+    int kept = !rc;
     if (!rc) rc = measure_before(r);
-    if (!rc) {
-        rc = walk(r, t);
-        int back = peft_trainer_back(t);
-        if (!rc && back) rc = kit_failed(back);
-    }
+    if (!rc) rc = walk(r, t);
+    if (kept) rc = put_back(t, rc);
     peft_trainer_free(t);
-    int back = trains_restore(a);
-    return rc ? rc : back;
+    return trains_restore(a, rc);
 }
 
 int range_test(struct chooser *a)

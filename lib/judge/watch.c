@@ -211,7 +211,7 @@ static int see_divergence(struct peft_watch *w, const peft_step *s)
 static int see_spike(struct peft_watch *w, const peft_step *s, double before, double noise)
 {
     int far = w->n > EARLY && s->loss > before + 6 * noise && s->loss > 1.5 * before;
-    if (!far || (w->spiked && s->step < w->spiked + FAR) || w->high) return PEFT_OK;
+    if (!far || (w->spiked && s->step < w->spiked + FAR) || w->high > 1) return PEFT_OK;
     w->spiked = s->step;
     return notice_add(w, "spike", s->step, "nothing, if the loss comes back; else a smaller "
                       "learning rate, or a look at the rows of this step",
@@ -249,7 +249,8 @@ static int see_chance(struct peft_watch *w, const peft_step *s)
 {
     double smooth = mean_of(&w->smooth), chance = w->o.chance;
     if (!(chance > 0) || w->n < EARLY || 5 * s->step < s->steps || smooth < 0.97 * chance ||
-        noticed(w, "chance") || noticed(w, "diverged") || noticed(w, "dead"))
+        smooth < 0.98 * w->start || noticed(w, "chance") || noticed(w, "diverged") ||
+        noticed(w, "dead"))
         return PEFT_OK;
     return notice_add(w, "chance", 1, "a higher learning rate; labels and texts that belong "
                       "together", "the loss is %.3g, and that of guessing %.3g", smooth, chance);

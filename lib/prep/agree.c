@@ -9,7 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { LABELS_MAX = 1024 };
+enum { AGREE_LABELS = 1024 };
 
 struct agree_row {
     const char *json, *text;
@@ -38,8 +38,9 @@ static int name_at(struct agree *a, int32_t *out)
     int64_t at = map_get(&a->names, a->label.data, a->label.n, -1);
     if (at < 0) {
         at = a->names.n;
-        if (at == LABELS_MAX)
-            return fail(PEFT_EDATA, "more than %d different labels, expected classes", LABELS_MAX);
+        if (at == AGREE_LABELS)
+            return fail(PEFT_EDATA, "more than %d different labels, expected classes",
+                        AGREE_LABELS);
         char *copy = arena_strndup(&a->arena, a->label.data, a->label.n);
         int rc = copy ? map_add(&a->names, copy, a->label.n, at) : PEFT_ENOMEM;
         if (rc < 0) return rc;
@@ -50,7 +51,7 @@ static int name_at(struct agree *a, int32_t *out)
 }
 
 /* The row of this text, the k-th of equal ones, by a key that has k behind the text. */
-static int row_at(struct agree *a, const struct flow_row *r, struct agree_row **out)
+static int agree_at(struct agree *a, const struct flow_row *r, struct agree_row **out)
 {
     int64_t n = a->text.n, *count = NULL;
     int64_t had = map_get(&a->seen, a->text.data, n, 0);
@@ -83,7 +84,7 @@ static int row_at(struct agree *a, const struct flow_row *r, struct agree_row **
     return PEFT_OK;
 }
 
-static int take_labelled(struct agree *a, const struct flow_row *r)
+static int agree_labelled(struct agree *a, const struct flow_row *r)
 {
     struct agree_row *row = NULL;
     int32_t label = 0;
@@ -93,16 +94,16 @@ static int take_labelled(struct agree *a, const struct flow_row *r)
     if (rc <= 0 || (rc = name_at(a, &label)) < 0) return rc;
     if ((rc = label_text(r->row, &a->text)) < 0) return rc;
     if (!a->text.n) return fail(PEFT_EDATA, "no text, expected one beside the label");
-    if ((rc = row_at(a, r, &row)) < 0) return rc;
+    if ((rc = agree_at(a, r, &row)) < 0) return rc;
     row->label[a->file] = label + 1;
     return PEFT_OK;
 }
 
-static int take_row(void *ctx, struct flow_row *r)
+static int agree_take(void *ctx, struct flow_row *r)
 {
     int rc = flow_parse(r);
     if (rc >= 0) {
-        rc = take_labelled(ctx, r);
+        rc = agree_labelled(ctx, r);
         if (rc < 0) fail_in(rc, "%s line %lld: ", r->path, (long long)r->line);
     }
     json_free(r->row);
@@ -110,7 +111,7 @@ static int take_row(void *ctx, struct flow_row *r)
     return rc;
 }
 
-static int by_name(const void *x, const void *y)
+static int by_label_name(const void *x, const void *y)
 {
     return strcmp(**(const char *const *const *)x, **(const char *const *const *)y);
 }
@@ -124,7 +125,7 @@ static int sort_labels(struct agree *a)
     int32_t *now = mem_array(mem, n, sizeof *now);
     int rc = at && sorted && now ? PEFT_OK : PEFT_ENOMEM;
     for (int64_t k = 0; !rc && k < n; k++) at[k] = &a->name[k];
-    if (!rc) qsort(at, (size_t)n, sizeof *at, by_name);
+    if (!rc) qsort(at, (size_t)n, sizeof *at, by_label_name);
     for (int64_t k = 0; !rc && k < n; k++) {
         sorted[k] = *at[k];
         now[at[k] - a->name] = (int32_t)k;
@@ -196,7 +197,7 @@ static int32_t votes(const struct agree *a, const struct agree_row *r, int32_t *
 
 static void count_all(struct agree *a)
 {
-    double m = a->files, share = 0, expected = 0, given[LABELS_MAX] = {0};
+    double m = a->files, share = 0, expected = 0, given[AGREE_LABELS] = {0};
     for (int64_t i = 0; i < a->n; i++) {
         const struct agree_row *r = &a->rows[i];
         int32_t majority, most, n = votes(a, r, &majority, &most);
@@ -222,7 +223,7 @@ static void count_all(struct agree *a)
 
 /* --- rows */
 
-static int tell_row(struct agree *a, const struct agree_row *r)
+static int tell_disagreed(struct agree *a, const struct agree_row *r)
 {
     const char *labels[PEFT_LABELLERS];
     int32_t majority, most, n = votes(a, r, &majority, &most);
@@ -235,7 +236,7 @@ static int tell_row(struct agree *a, const struct agree_row *r)
                                               (long long)r->line) : PEFT_OK;
 }
 
-static int put_row(struct agree *a, struct writer *w, const struct agree_row *r)
+static int put_agreed(struct agree *a, struct writer *w, const struct agree_row *r)
 {
     int32_t majority, most, n = votes(a, r, &majority, &most);
     json *row = NULL;
@@ -257,18 +258,18 @@ static int write_majority(struct agree *a)
 {
     struct writer *w = NULL;
     int rc = a->o.out ? writer_open(a->host, a->o.out, &w) : PEFT_OK;
-    for (int64_t i = 0; w && !rc && i < a->n; i++) rc = put_row(a, w, &a->rows[i]);
+    for (int64_t i = 0; w && !rc && i < a->n; i++) rc = put_agreed(a, w, &a->rows[i]);
     if (w && rc) writer_abort(w);
     return w && !rc ? writer_commit(w) : rc;
 }
 
-static int read_files(struct agree *a)
+static int agree_files(struct agree *a)
 {
     struct mem *mem = &a->host->mem;
     int rc = PEFT_OK;
     for (a->file = 0; !rc && a->file < a->files; a->file++) {
         struct flow flow = {.host = a->host, .path = a->paths[a->file], .source = a->o.source,
-                            .ctx = a, .take = take_row};
+                            .ctx = a, .take = agree_take};
         map_init(&a->seen, mem);
         rc = flow_run(&flow);
         map_free(&a->seen);
@@ -279,8 +280,8 @@ static int read_files(struct agree *a)
 static int compare_all(struct agree *a)
 {
     struct mem *mem = &a->host->mem;
-    a->name = mem_array(mem, LABELS_MAX, sizeof *a->name);
-    int rc = a->name ? read_files(a) : PEFT_ENOMEM;
+    a->name = mem_array(mem, AGREE_LABELS, sizeof *a->name);
+    int rc = a->name ? agree_files(a) : PEFT_ENOMEM;
     if (!rc) rc = sort_labels(a);
     if (!rc) count_all(a);
     if (!rc && !a->found.shared)
@@ -290,7 +291,7 @@ static int compare_all(struct agree *a)
     if (!rc && !a->confusion) rc = PEFT_ENOMEM;
     for (int32_t x = 0; x < a->files; x++)
         for (int32_t y = x + 1; !rc && y < a->files; y++) rc = compare_pair(a, x, y);
-    for (int64_t i = 0; !rc && i < a->n; i++) rc = tell_row(a, &a->rows[i]);
+    for (int64_t i = 0; !rc && i < a->n; i++) rc = tell_disagreed(a, &a->rows[i]);
     return rc ? rc : write_majority(a);
 }
 

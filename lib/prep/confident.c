@@ -9,7 +9,7 @@
 
 static const double near_enough = 1e-6;
 
-static int thresholds(struct mem *mem, const struct judged *j, double **out)
+static int joint_thresholds(struct mem *mem, const struct judged *j, double **out)
 {
     double *t = mem_array(mem, j->labels, sizeof *t);
     int64_t *n = mem_array(mem, j->labels, sizeof *n);
@@ -50,11 +50,11 @@ static void check_row(const float *p, int32_t given, int32_t counted, int32_t la
     if (c->flagged) c->likely = counted;
 }
 
-struct place { float score; int32_t flagged; int64_t row; };
+struct suspect { float score; int32_t flagged; int64_t row; };
 
 static int by_suspicion(const void *a, const void *b)
 {
-    const struct place *x = a, *y = b;
+    const struct suspect *x = a, *y = b;
     if (x->flagged != y->flagged) return y->flagged - x->flagged;
     if (x->score < y->score || x->score > y->score) return x->score < y->score ? -1 : 1;
     return x->row < y->row ? -1 : 1;
@@ -65,13 +65,13 @@ int confident(struct mem *mem, const struct judged *j, const char *rank, peft_la
 {
     bool margin = rank && !strcmp(rank, "margin");
     double *t = NULL;
-    int rc = thresholds(mem, j, &t);
-    struct place *places = rc ? NULL : mem_array(mem, j->n, sizeof *places);
+    int rc = joint_thresholds(mem, j, &t);
+    struct suspect *places = rc ? NULL : mem_array(mem, j->n, sizeof *places);
     if (!rc && !places) rc = PEFT_ENOMEM;
     for (int64_t i = 0; !rc && i < j->n; i++) {
         const float *p = j->p + i * j->labels;
         check_row(p, j->given[i], counted_for(p, t, j->labels), j->labels, &out[i]);
-        places[i] = (struct place){margin ? out[i].margin : out[i].confidence, out[i].flagged, i};
+        places[i] = (struct suspect){margin ? out[i].margin : out[i].confidence, out[i].flagged, i};
     }
     if (!rc) qsort(places, (size_t)j->n, sizeof *places, by_suspicion);
     for (int64_t i = 0; !rc && order && i < j->n; i++) order[i] = places[i].row;

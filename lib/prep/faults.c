@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-enum { CHUNK = 64, CLASSES_MAX = 4096 };
+enum { FAULT_CHUNK = 64, FAULT_CLASSES = 4096 };
 
 struct labelled {
     const char *json, *text;        /* the row, and its texts or its picture's path */
@@ -24,7 +24,7 @@ struct faults {
     struct ids given;
     const char **name;              /* [labels] */
     struct labelled *rows;
-    int64_t n, cap, unlabelled;
+    int64_t n, cap, unlabelled, flagged, suspects;
     float *x, *p;
     int32_t width;
     struct heads heads;
@@ -34,7 +34,7 @@ struct faults {
 
 /* --- rows */
 
-static int room(struct faults *f)
+static int fault_room(struct faults *f)
 {
     if (f->n < f->cap) return PEFT_OK;
     int64_t cap = MAX(2 * f->cap, 256);
@@ -46,13 +46,14 @@ static int room(struct faults *f)
     return f->cap > INT32_MAX ? fail(PEFT_EUNSUPPORTED, "more than 2^31 rows") : PEFT_OK;
 }
 
-static int class_of(struct faults *f, const struct buf *name, int32_t *out)
+static int fault_class(struct faults *f, const struct buf *name, int32_t *out)
 {
     int64_t at = map_get(&f->names, name->data, name->n, -1);
     if (at < 0) {
         at = f->names.n;
-        if (at == CLASSES_MAX)
-            return fail(PEFT_EDATA, "more than %d different labels, expected classes", CLASSES_MAX);
+        if (at == FAULT_CLASSES)
+            return fail(PEFT_EDATA, "more than %d different labels, expected classes",
+                        FAULT_CLASSES);
         char *copy = arena_strndup(&f->arena, name->data, name->n);
         int rc = copy ? map_add(&f->names, copy, name->n, at) : PEFT_ENOMEM;
         if (rc < 0) return rc;
@@ -79,14 +80,14 @@ static int picture_of(struct faults *f, const json *row)
     return rc;
 }
 
-static int take_labelled(struct faults *f, struct flow_row *r)
+static int fault_labelled(struct faults *f, struct flow_row *r)
 {
     int32_t label = 0;
     buf_clear(&f->text);
     int rc = label_name(r->row, &f->text);
     if (!rc) f->unlabelled++;
     if (rc <= 0) return rc;
-    if ((rc = class_of(f, &f->text, &label)) < 0 || (rc = room(f)) < 0) return rc;
+    if ((rc = fault_class(f, &f->text, &label)) < 0 || (rc = fault_room(f)) < 0) return rc;
     buf_clear(&f->text);
     rc = f->info.image_height ? picture_of(f, r->row) : label_text(r->row, &f->text);
     if (rc < 0) return rc;
@@ -98,11 +99,11 @@ static int take_labelled(struct faults *f, struct flow_row *r)
     return x->json && x->text ? ids_check(&f->given) : PEFT_ENOMEM;
 }
 
-static int take_row(void *ctx, struct flow_row *r)
+static int fault_take(void *ctx, struct flow_row *r)
 {
     int rc = flow_parse(r);
     if (rc >= 0) {
-        rc = take_labelled(ctx, r);
+        rc = fault_labelled(ctx, r);
         if (rc < 0) fail_in(rc, "%s line %lld: ", r->path, (long long)r->line);
     }
     json_free(r->row);
@@ -110,10 +111,10 @@ static int take_row(void *ctx, struct flow_row *r)
     return rc;
 }
 
-static int read_rows(struct faults *f)
+static int fault_rows(struct faults *f)
 {
     struct flow flow = {.host = f->host, .path = f->path, .source = &f->source, .ctx = f,
-                        .take = take_row};
+                        .take = fault_take};
     int32_t (*progress)(void *, int64_t, int64_t) = f->source.progress;
     f->source.progress = NULL;      /* which is told of rows, below */
     int rc = flow_run(&flow);
@@ -132,7 +133,7 @@ static int read_rows(struct faults *f)
 
 static int features_of(struct faults *f, int64_t from, int64_t n, float *to)
 {
-    const char *texts[CHUNK];
+    const char *texts[FAULT_CHUNK];
     peft_embed_opts o = {.size = sizeof o, .pool = f->o.pool, .max_len = f->o.max_len,
                          .batch = f->o.batch};
     for (int64_t i = 0; i < n; i++) texts[i] = f->rows[from + i].text;
@@ -149,10 +150,10 @@ static int all_features(struct faults *f)
     struct mem *mem = &f->host->mem;
     f->width = heads_width(dim);
     f->x = mem_array(mem, f->n, f->width * (int64_t)sizeof *f->x);
-    float *part = mem_array(mem, CHUNK, dim * (int64_t)sizeof *part);
+    float *part = mem_array(mem, FAULT_CHUNK, dim * (int64_t)sizeof *part);
     int rc = f->x && part ? PEFT_OK : PEFT_ENOMEM;
-    for (int64_t at = 0; !rc && at < f->n; at += CHUNK) {
-        int64_t n = MIN(CHUNK, f->n - at);
+    for (int64_t at = 0; !rc && at < f->n; at += FAULT_CHUNK) {
+        int64_t n = MIN(FAULT_CHUNK, f->n - at);
         rc = features_of(f, at, n, part);
         for (int64_t i = 0; !rc && i < n; i++)
             memcpy(f->x + (at + i) * f->width, part + i * dim, (size_t)dim * sizeof *part);
@@ -178,7 +179,10 @@ static int judge_rows(struct faults *f)
                               .threads = f->source.threads, .seed = f->o.seed};
     int rc = heads_cross(f->host, &f->heads, f->p);
     struct judged j = {f->p, f->given.v, f->n, labels};
-    return rc ? rc : confident(mem, &j, f->o.rank, f->found, f->order);
+    if (!rc) rc = confident(mem, &j, f->o.rank, f->found, f->order);
+    for (int64_t i = 0; !rc && i < f->n; i++) f->flagged += f->found[i].flagged;
+    f->suspects = MAX(f->flagged, (int64_t)ceil(f->o.share * (double)f->n - 1e-9));
+    return rc;
 }
 
 static void put_fault(struct buf *to, const struct faults *f, int64_t i, const json *row)
@@ -195,44 +199,53 @@ static void put_fault(struct buf *to, const struct faults *f, int64_t i, const j
     buf_printf(to, ", \"line\": %lld}\n", (long long)f->rows[i].line);
 }
 
-/* Those that are flagged by rank, or the others as they are and in their order. */
-static int write_rows(struct faults *f, const char *path, bool flagged)
+static int put_suspect(struct faults *f, int64_t i)
+{
+    json *row = NULL;
+    int rc = json_parse(f->rows[i].json, f->rows[i].json_n, f->path, &row);
+    if (!rc) put_fault(&f->text, f, i, row);
+    json_free(row);
+    return rc;
+}
+
+/* The suspects by rank, or the other rows as they are and in their order. */
+static int write_faults(struct faults *f, const char *path, bool suspects)
 {
     struct writer *w = NULL;
-    int rc = path ? writer_open(f->host, path, &w) : PEFT_OK;
-    for (int64_t k = 0; w && !rc && k < f->n; k++) {
-        int64_t i = flagged ? f->order[k] : k;
-        json *row = NULL;
-        if (flagged != (f->found[i].flagged != 0)) continue;
+    uint8_t *is_suspect = mem_zalloc(&f->host->mem, f->n);
+    int rc = !is_suspect ? PEFT_ENOMEM : path ? writer_open(f->host, path, &w) : PEFT_OK;
+    for (int64_t k = 0; w && k < f->suspects; k++) is_suspect[f->order[k]] = 1;
+    for (int64_t k = 0; w && !rc && k < (suspects ? f->suspects : f->n); k++) {
         buf_clear(&f->text);
-        if (flagged) rc = json_parse(f->rows[i].json, f->rows[i].json_n, f->path, &row);
-        if (row) put_fault(&f->text, f, i, row);
-        else if (!rc) buf_printf(&f->text, "%s\n", f->rows[i].json);
-        json_free(row);
+        if (suspects) rc = put_suspect(f, f->order[k]);
+        else if (!is_suspect[k]) buf_printf(&f->text, "%s\n", f->rows[k].json);
         if (!rc) rc = buf_check(&f->text);
         if (!rc) writer_put(w, f->text.data, f->text.n);
     }
+    mem_free(&f->host->mem, is_suspect);
     if (w && rc) writer_abort(w);
     return w && !rc ? writer_commit(w) : rc;
 }
 
-static void tell(const struct faults *f, peft_faults *out)
+static void tell_faults(const struct faults *f, peft_faults *out)
 {
     int32_t labels = (int32_t)f->names.n, stop = f->o.on_fault == NULL;
     for (int64_t k = 0; k < f->n; k++) {
         int64_t i = f->order[k];
         const peft_label_check *c = &f->found[i];
-        out->flagged += c->flagged;
         out->accuracy += c->margin >= 0.5f;
-        peft_fault x = {.size = sizeof x, .rank = k + 1, .line = f->rows[i].line,
+        peft_label_fault x = {.size = sizeof x, .rank = k + 1, .line = f->rows[i].line,
                         .text = f->rows[i].text, .given = f->name[f->given.v[i]],
                         .likely = f->name[c->likely], .confidence = (double)c->confidence,
                         .likely_confidence = (double)f->p[i * labels + c->likely],
-                        .margin = (double)c->margin, .flagged = c->flagged};
+                        .margin = (double)c->margin, .flagged = c->flagged,
+                        .suspect = k < f->suspects};
         if (!stop) stop = f->o.on_fault(f->o.ctx, &x);
     }
     out->accuracy /= (double)f->n;
     out->rows = f->n;
+    out->flagged = f->flagged;
+    out->suspects = f->suspects;
     out->unlabelled = f->unlabelled;
     out->labels = labels;
     out->l2 = f->heads.l2;
@@ -245,13 +258,13 @@ static int find_faults(struct faults *f, peft_faults *out)
     buf_init(&f->text, mem);
     map_init(&f->names, mem);
     ids_init(&f->given, mem);
-    f->name = mem_array(mem, CLASSES_MAX, sizeof *f->name);
-    int rc = f->name ? read_rows(f) : PEFT_ENOMEM;
+    f->name = mem_array(mem, FAULT_CLASSES, sizeof *f->name);
+    int rc = f->name ? fault_rows(f) : PEFT_ENOMEM;
     if (!rc) rc = all_features(f);
     if (!rc) rc = judge_rows(f);
-    if (!rc) rc = write_rows(f, f->o.out, true);
-    if (!rc) rc = write_rows(f, f->o.clean, false);
-    if (!rc) tell(f, out);
+    if (!rc) rc = write_faults(f, f->o.out, true);
+    if (!rc) rc = write_faults(f, f->o.clean, false);
+    if (!rc) tell_faults(f, out);
     mem_free(mem, f->name);
     mem_free(mem, f->rows);
     mem_free(mem, f->x);
@@ -281,6 +294,7 @@ int32_t peft_data_faults(const char *path, peft_model *model, const peft_faults_
     KIT_ARG(f.o.folds >= 2 && f.o.folds <= 100, "%d parts, expected 2 to 100", (int)f.o.folds);
     KIT_ARG(!f.o.rank || !strcmp(f.o.rank, "confidence") || !strcmp(f.o.rank, "margin"),
             "rank \"%s\", expected confidence or margin", f.o.rank);
+    KIT_ARG(f.o.share >= 0 && f.o.share <= 1, "a share of %g, expected 0 to 1", f.o.share);
     KIT_ARG(f.o.l2 >= 0 && f.o.l2 <= 100, "l2 %g, expected 0 to 100", f.o.l2);
     if (peft_model_info(model, &f.info)) return PEFT_EARG;
     f.host = &host;

@@ -36,6 +36,7 @@ static void message_texts(struct found *f, const json *m)
     const char *who = json_string(json_get(m, "role"));
     if (!who) who = json_string(json_get(m, "from"));
     f->next.fixed = json_get(m, "train_detail") != NULL;
+    f->next.joined = false;
     for (size_t i = 0; who && i < ARRAY_LEN(speakers); i++) {
         if (strcmp(who, speakers[i].name) != 0) continue;
         f->next.role = speakers[i].role;
@@ -112,42 +113,43 @@ static const struct column {
     const char *name;
     enum field_role role;
     void (*texts)(struct found *f, const json *v);
+    bool joined;
     const char *fixed_by[3];        /* members that hold positions in the text */
 } columns[] = {
-    {"text", FIELD_TEXT, any_texts, {"spans", "entities"}},
-    {"text_pair", FIELD_TEXT, any_texts, {0}},
-    {"sentence", FIELD_TEXT, any_texts, {0}},
-    {"sentence1", FIELD_TEXT, any_texts, {0}},
-    {"sentence2", FIELD_TEXT, any_texts, {0}},
-    {"anchor", FIELD_TEXT, any_texts, {0}},
-    {"query", FIELD_TEXT, any_texts, {0}},
-    {"positive", FIELD_TEXT, any_texts, {0}},
-    {"negative", FIELD_TEXT, any_texts, {0}},
-    {"tokens", FIELD_TEXT, word_texts, {0}},
-    {"segments", FIELD_TEXT, segment_texts, {0}},
-    {"messages", FIELD_INPUT, any_texts, {0}},
-    {"conversations", FIELD_INPUT, any_texts, {0}},
-    {"history", FIELD_INPUT, any_texts, {0}},
-    {"instruction", FIELD_INPUT, any_texts, {0}},
-    {"input", FIELD_INPUT, any_texts, {0}},
-    {"prompt", FIELD_INPUT, any_texts, {0}},
-    {"question", FIELD_INPUT, any_texts, {0}},
-    {"context", FIELD_INPUT, any_texts, {"answers", "start_positions"}},
-    {"source", FIELD_INPUT, any_texts, {0}},
-    {"document", FIELD_INPUT, any_texts, {0}},
-    {"article", FIELD_INPUT, any_texts, {0}},
-    {"translation", FIELD_INPUT, translation_texts, {0}},
-    {"output", FIELD_ANSWER, any_texts, {0}},
-    {"completion", FIELD_ANSWER, any_texts, {0}},
-    {"completions", FIELD_ANSWER, any_texts, {0}},
-    {"chosen", FIELD_ANSWER, any_texts, {0}},
-    {"rejected", FIELD_ANSWER, any_texts, {0}},
-    {"answer", FIELD_ANSWER, any_texts, {0}},
-    {"answers", FIELD_ANSWER, answer_texts, {0}},
-    {"target", FIELD_ANSWER, any_texts, {0}},
-    {"summary", FIELD_ANSWER, any_texts, {0}},
-    {"highlights", FIELD_ANSWER, any_texts, {0}},
-    {"system", FIELD_SYSTEM, any_texts, {0}},
+    {"text", FIELD_TEXT, any_texts, false, {"spans", "entities"}},
+    {"text_pair", FIELD_TEXT, any_texts, false, {0}},
+    {"sentence", FIELD_TEXT, any_texts, false, {0}},
+    {"sentence1", FIELD_TEXT, any_texts, false, {0}},
+    {"sentence2", FIELD_TEXT, any_texts, false, {0}},
+    {"anchor", FIELD_TEXT, any_texts, false, {0}},
+    {"query", FIELD_TEXT, any_texts, false, {0}},
+    {"positive", FIELD_TEXT, any_texts, false, {0}},
+    {"negative", FIELD_TEXT, any_texts, false, {0}},
+    {"tokens", FIELD_TEXT, word_texts, false, {0}},
+    {"segments", FIELD_TEXT, segment_texts, true, {0}},
+    {"messages", FIELD_INPUT, any_texts, false, {0}},
+    {"conversations", FIELD_INPUT, any_texts, false, {0}},
+    {"history", FIELD_INPUT, any_texts, false, {0}},
+    {"instruction", FIELD_INPUT, any_texts, false, {0}},
+    {"input", FIELD_INPUT, any_texts, false, {0}},
+    {"prompt", FIELD_INPUT, any_texts, true, {0}},
+    {"question", FIELD_INPUT, any_texts, false, {0}},
+    {"context", FIELD_INPUT, any_texts, false, {"answers", "start_positions"}},
+    {"source", FIELD_INPUT, any_texts, false, {0}},
+    {"document", FIELD_INPUT, any_texts, false, {0}},
+    {"article", FIELD_INPUT, any_texts, false, {0}},
+    {"translation", FIELD_INPUT, translation_texts, false, {0}},
+    {"output", FIELD_ANSWER, any_texts, false, {0}},
+    {"completion", FIELD_ANSWER, any_texts, true, {0}},
+    {"completions", FIELD_ANSWER, any_texts, true, {0}},
+    {"chosen", FIELD_ANSWER, any_texts, true, {0}},
+    {"rejected", FIELD_ANSWER, any_texts, true, {0}},
+    {"answer", FIELD_ANSWER, any_texts, false, {0}},
+    {"answers", FIELD_ANSWER, answer_texts, false, {0}},
+    {"target", FIELD_ANSWER, any_texts, false, {0}},
+    {"summary", FIELD_ANSWER, any_texts, false, {0}},
+    {"highlights", FIELD_ANSWER, any_texts, false, {0}},
+    {"system", FIELD_SYSTEM, any_texts, false, {0}},
 };
 static const char *const labels[] = {"label", "labels", "score", "tags", "ner_tags", "kto_tag"};
 static const char *const no_texts[] = {"id", "idx", "uuid", "key", "url", "tools", "group", "split",
@@ -173,7 +175,8 @@ int64_t fields_of(json *row, struct field *out, int64_t cap)
     for (const json *v = json_first(row); v; v = json_next(v)) {
         const struct column *c = column_of(json_key(v));
         if (!c) continue;
-        f.next = (struct field){.column = c->name, .at = -1, .role = c->role};
+        f.next = (struct field){.column = c->name, .at = -1, .role = c->role,
+                                .joined = c->joined};
         for (int i = 0; i < 3 && c->fixed_by[i]; i++)
             f.next.fixed |= json_get(row, c->fixed_by[i]) != NULL;
         c->texts(&f, v);
@@ -187,6 +190,20 @@ int64_t fields_of(json *row, struct field *out, int64_t cap)
         found_add(&f, v);
     }
     return f.n;
+}
+
+int fields_list(struct mem *m, json *row, struct field **list, int64_t *cap, int64_t *n)
+{
+    *n = fields_of(row, *list, *cap);
+    if (*n <= *cap) return PEFT_OK;
+    int64_t bytes;
+    struct field *now = mul_ok(*n, 2 * (int64_t)sizeof *now, &bytes) ?
+                            mem_realloc(m, *list, bytes) : NULL;
+    if (!now) return PEFT_ENOMEM;
+    *list = now;
+    *cap = 2 * *n;
+    *n = fields_of(row, *list, *cap);
+    return PEFT_OK;
 }
 
 void field_name(const struct field *f, char *out, size_t cap)

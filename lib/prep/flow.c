@@ -12,7 +12,7 @@
 enum { BATCH_BYTES = 256 << 10, BATCH_ROWS = 1024, RING_MAX = 2 * POOL_MAX + 2 };
 
 struct portion {
-    struct buf text, out;
+    struct buf text, out, more;
     struct flow_row *rows;
     int64_t n, failed;              /* rows before the one that failed, n = none */
     int rc;
@@ -32,9 +32,9 @@ struct run {
     int64_t read, next, taken;
     bool quit;
     struct { struct run *run; struct os_thread *thread; int index; } worker[POOL_MAX];
-    int64_t rows, bytes, size, limit, line;     /* line: of the last broken row */
+    int64_t rows, bytes, size, limit;
     int end;                        /* 1 = all is read; < 0 = why no more could be */
-    char reason[512];
+    char reason[512], broken[512];  /* why the last broken row was one */
 };
 
 int flow_threads(const peft_source_opts *source)
@@ -47,11 +47,7 @@ int flow_threads(const peft_source_opts *source)
 
 int flow_parse(struct flow_row *r)
 {
-    int rc = r->row ? PEFT_OK : json_parse(r->text, r->n, "JSON", &r->row);
-    if (rc < 0) return fail_in(rc, "%s line %lld: ", r->path, (long long)r->line);
-    if (json_kind(r->row) == JSON_OBJECT) return PEFT_OK;
-    return fail(PEFT_EFORMAT, "%s line %lld: expected a JSON object on each line, found %s",
-                r->path, (long long)r->line, json_kind_name(r->row));
+    return r->row ? PEFT_OK : source_parse(r->path, r->text, r->n, r->line, &r->row);
 }
 
 int flow_change(struct flow_row *r)
@@ -79,11 +75,14 @@ void flow_put(struct writer *w, const struct flow_row *r)
 static int work_row(struct run *run, struct flow_row *r, int worker)
 {
     r->out_at = r->out->n;
+    r->more_at = r->more->n;
     int rc = run->f->work(run->f->ctx, r, worker);
     json_free(r->row);
     r->row = NULL;
     r->out_n = r->out->n - r->out_at;
-    return rc < 0 ? rc : buf_check(r->out);
+    r->more_n = r->more->n - r->more_at;
+    if (rc >= 0) rc = buf_check(r->out);
+    return rc < 0 ? rc : buf_check(r->more);
 }
 
 static void work_batch(struct run *run, struct portion *b, int worker)
@@ -128,6 +127,16 @@ static void end_reading(struct run *run, int rc)
     if (rc < 0) snprintf(run->reason, sizeof run->reason, "%s", error_message());
 }
 
+/* Tells of a row that cannot be read: 1 = the next one may be, 0 = the reader is stuck. */
+static int tell_broken(struct run *run, int64_t line)
+{
+    if (strcmp(run->broken, error_message()) == 0) return 0;
+    snprintf(run->broken, sizeof run->broken, "%s", error_message());
+    run->rows++;
+    int rc = run->f->broken(run->f->ctx, line);
+    return rc < 0 ? rc : 1;
+}
+
 /* Texts are found by their offsets while the buffer may still move. */
 static int read_batch(struct run *run, struct portion *b)
 {
@@ -135,24 +144,22 @@ static int read_batch(struct run *run, struct portion *b)
     b->done = false;
     buf_clear(&b->text);
     buf_clear(&b->out);
+    buf_clear(&b->more);
     while (b->n < BATCH_ROWS && b->text.n < BATCH_BYTES && !run->end) {
         struct flow_row *r = &b->rows[b->n];
         const char *text;
         int64_t n, line;
         int rc = run->limit && run->rows == run->limit ?
                      0 : source_next_text(run->source, &text, &n, &line);
-        if (rc == PEFT_EFORMAT && run->f->broken && line > run->line) {
-            run->line = line;
-            run->rows++;
-            rc = run->f->broken(run->f->ctx, line);
-            if (rc == PEFT_OK) continue;
-        }
+        if (rc == PEFT_EFORMAT && run->f->broken && line > 0 && (rc = tell_broken(run, line)) > 0)
+            continue;
         if (rc <= 0) {
             end_reading(run, rc);
             break;
         }
         *r = (struct flow_row){.n = n, .line = line, .index = run->rows++, .out = &b->out,
-                               .note = b->notes + b->n * run->f->note, .path = run->f->path};
+                               .more = &b->more, .note = b->notes + b->n * run->f->note,
+                               .path = run->f->path};
         b->n++;
         buf_put(&b->text, text, n);
         buf_putc(&b->text, 0);
@@ -242,6 +249,7 @@ static int open_run(struct run *run)
         struct portion *b = &run->ring[i];
         buf_init(&b->text, mem);
         buf_init(&b->out, mem);
+        buf_init(&b->more, mem);
         b->rows = mem_array(mem, BATCH_ROWS, sizeof *b->rows);
         b->notes = f->note ? mem_array(mem, BATCH_ROWS, f->note) : NULL;
         if (!b->rows || (f->note && !b->notes)) return PEFT_ENOMEM;
@@ -270,6 +278,7 @@ static void close_run(struct run *run)
         struct portion *b = &run->ring[i];
         if (b->text.mem) buf_free(&b->text);
         if (b->out.mem) buf_free(&b->out);
+        if (b->more.mem) buf_free(&b->more);
         mem_free(mem, b->rows);
         mem_free(mem, b->notes);
     }

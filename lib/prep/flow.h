@@ -14,6 +14,8 @@ struct flow_row {
                                        when it stays as it is */
     int64_t out_at, out_n;          /* this row's share of it, known to `take` */
     void *note;                     /* flow.note zeroed bytes, from `work` for `take` */
+    struct buf *more;               /* appended to by `work`: what else `take` shall know */
+    int64_t more_at, more_n;
     const char *path;
 };
 

@@ -56,10 +56,11 @@ static int see_broken(struct inspection *x, int64_t line, const char *why)
 {
     char begin[32];
     int64_t at = MIN(x->broken, x->o.examples);
-    size_t n = strlen(x->path), k = (size_t)snprintf(begin, sizeof begin, "line %lld: ",
+    size_t n = strlen(x->path), k = (size_t)snprintf(begin, sizeof begin, "line %lld",
                                                      (long long)line);
     if (strncmp(why, x->path, n) == 0 && why[n] == ' ') why += n + 1;
-    if (strncmp(why, begin, k) == 0) why += k;
+    if (strncmp(why, begin, k) == 0 && (why[k] == ' ' || why[k] == ':')) why += k + 1;
+    why += *why == ' ';
     x->broken++;
     for (; at > 0 && x->broken_row[at - 1].line > line; at--)
         if (at < x->o.examples) x->broken_row[at] = x->broken_row[at - 1];
@@ -176,6 +177,6 @@ int32_t peft_data_inspect(const char *path, const peft_inspect_opts *opts, peft_
     if (!x.o.examples) x.o.examples = 10;
     if (x.o.model && (rc = peft_model_info(x.o.model, &info)) < 0) return rc;
     KIT_ARG(!x.o.model || info.has_tokenizer, "a model without tokenizer counts no tokens");
-    x.reader = (struct reader){x.o.model, info.has_chat_template};
+    x.reader = (struct reader){x.o.model, info.has_chat_template, info.causal};
     return kit_end(inspect(&x, out));
 }

@@ -19,7 +19,7 @@ struct facts {
     bool mixed, empty, broken;
     char why[WHY];                  /* of a broken row */
 };
-struct reader { const peft_model *model; bool chat; };
+struct reader { const peft_model *model; bool chat, causal; };
 int row_facts(const struct reader *r, struct mem *mem, json *row, struct facts *out);
 /* Its texts one after the other, for an example; cleared before. */
 int row_words(json *row, struct buf *out);

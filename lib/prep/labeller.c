@@ -3,8 +3,8 @@
 #include "prep/flow.h"
 #include "prep/labels.h"
 
-enum { LABELS_MAX = 256 };
-enum { OPEN, LABELLED, SKIPPED };
+enum { ITEM_LABELS = 256 };
+enum { ITEM_OPEN, ITEM_LABELLED, ITEM_SKIPPED };
 
 struct item {
     const char *json, *text, *given, *likely;
@@ -19,7 +19,7 @@ struct peft_labeller {
     struct map keys;                /* text, and the how manieth of equal ones -> row */
     struct map seen;
     struct buf text, lines;         /* lines: the output file */
-    const char *label[LABELS_MAX];
+    const char *label[ITEM_LABELS];
     int32_t labels;
     bool fixed;                     /* labels were named */
     struct item *items;
@@ -37,7 +37,7 @@ static void set_state(struct peft_labeller *l, int64_t row, int32_t state)
 
 static void advance(struct peft_labeller *l)
 {
-    for (l->now = 0; l->now < l->n && l->items[l->now].state != OPEN;) l->now++;
+    for (l->now = 0; l->now < l->n && l->items[l->now].state != ITEM_OPEN;) l->now++;
 }
 
 /* --- rows */
@@ -54,14 +54,14 @@ static int add_label(struct peft_labeller *l, const char *name, int64_t n)
     char *copy = arena_strndup(&l->arena, name, n);
     if (!copy) return PEFT_ENOMEM;
     if (label_at(l, copy) >= 0) return PEFT_OK;
-    if (l->labels == LABELS_MAX)
-        return fail(PEFT_EDATA, "more than %d different labels, expected classes", LABELS_MAX);
+    if (l->labels == ITEM_LABELS)
+        return fail(PEFT_EDATA, "more than %d different labels, expected classes", ITEM_LABELS);
     l->label[l->labels++] = copy;
     return PEFT_OK;
 }
 
 /* The row's key in l->text: its texts, and how many of them came before. */
-static int key_of(struct peft_labeller *l, json *row)
+static int item_key(struct peft_labeller *l, json *row)
 {
     buf_clear(&l->text);
     int rc = label_text(row, &l->text);
@@ -103,7 +103,7 @@ static int add_item(struct peft_labeller *l, const struct flow_row *r)
     if (rc > 0 && !l->fixed) rc = add_label(l, l->text.data, l->text.n);
     if (rc < 0) return rc;
     l->n++;
-    l->counts[OPEN]++;
+    l->counts[ITEM_OPEN]++;
     return PEFT_OK;
 }
 
@@ -112,19 +112,19 @@ static int take_decision(struct peft_labeller *l, const struct flow_row *r)
     int64_t at = map_get(&l->keys, l->text.data, l->text.n, -1);
     if (at < 0)
         return fail(PEFT_ESTATE, "is no row of %s: name a new file to begin anew", l->path);
-    set_state(l, at, LABELLED);
+    set_state(l, at, ITEM_LABELLED);
     l->done[l->n_done++] = at;
     buf_put(&l->lines, r->text, r->n);
     buf_putc(&l->lines, '\n');
     return buf_check(&l->lines);
 }
 
-static int take_row(void *ctx, struct flow_row *r)
+static int item_take(void *ctx, struct flow_row *r)
 {
     struct peft_labeller *l = ctx;
     int rc = flow_parse(r);
     if (rc >= 0) {
-        rc = key_of(l, r->row);
+        rc = item_key(l, r->row);
         if (rc >= 0) rc = l->done ? take_decision(l, r) : add_item(l, r);
         if (rc < 0) fail_in(rc, "%s line %lld: ", r->path, (long long)r->line);
     }
@@ -133,10 +133,10 @@ static int take_row(void *ctx, struct flow_row *r)
     return rc;
 }
 
-static int read_rows(struct peft_labeller *l, const char *path, const peft_source_opts *source)
+static int item_rows(struct peft_labeller *l, const char *path, const peft_source_opts *source)
 {
     struct flow flow = {.host = &l->host, .path = path, .source = source, .ctx = l,
-                        .take = take_row};
+                        .take = item_take};
     map_init(&l->seen, &l->host.mem);
     int rc = flow_run(&flow);
     map_free(&l->seen);
@@ -158,15 +158,15 @@ static int name_labels(struct peft_labeller *l, const char *names)
     return rc;
 }
 
-static int open_session(struct peft_labeller *l, const char *labels)
+static int open_session(struct peft_labeller *l, const char *names)
 {
-    int rc = name_labels(l, labels);
-    if (!rc) rc = read_rows(l, l->path, &l->source);
+    int rc = name_labels(l, names);
+    if (!rc) rc = item_rows(l, l->path, &l->source);
     if (!rc && l->n == 0) rc = fail(PEFT_EDATA, "%s: no rows", l->path);
     if (!rc && l->labels < 2)
         rc = fail(PEFT_EARG, "%d labels, expected two or more to choose from", (int)l->labels);
     if (!rc && !(l->done = mem_array(&l->host.mem, l->n, sizeof *l->done))) rc = PEFT_ENOMEM;
-    if (!rc && path_kind(&l->host, l->out) == 1) rc = read_rows(l, l->out, NULL);
+    if (!rc && path_kind(&l->host, l->out) == 1) rc = item_rows(l, l->out, NULL);
     advance(l);
     return rc;
 }
@@ -234,8 +234,8 @@ const char *peft_labeller_label(const peft_labeller *l, int32_t i)
 int32_t peft_labeller_row(peft_labeller *l, peft_label_row *out)
 {
     KIT_ARG(l, "no session given");
-    peft_label_row r = {.size = sizeof r, .labelled = l->counts[LABELLED],
-                        .skipped = l->counts[SKIPPED], .rows = l->n, .row = l->now};
+    peft_label_row r = {.size = sizeof r, .labelled = l->counts[ITEM_LABELLED],
+                        .skipped = l->counts[ITEM_SKIPPED], .rows = l->n, .row = l->now};
     int rc = check_result(out);
     if (rc) return kit_end(rc);
     if (l->now < l->n) {
@@ -256,7 +256,7 @@ static int write_lines(struct peft_labeller *l)
     return rc ? rc : file_write(&l->host, l->out, l->lines.data, l->lines.n);
 }
 
-static int put_row(struct peft_labeller *l, const struct item *t, const char *label)
+static int put_item(struct peft_labeller *l, const struct item *t, const char *label)
 {
     json *row = NULL;
     int rc = json_parse(t->json, t->json_n, l->path, &row);
@@ -277,13 +277,13 @@ int32_t peft_labeller_give(peft_labeller *l, const char *label)
     KIT_ARG(label_at(l, label) >= 0, "label \"%.100s\", expected one of the session's", label);
     if (l->now == l->n) return kit_end(fail(PEFT_EEND, "no row is left to label"));
     int64_t before = l->lines.n;
-    int rc = put_row(l, &l->items[l->now], label);
+    int rc = put_item(l, &l->items[l->now], label);
     if (rc) {
         l->lines.n = before;
         l->lines.oom = false;
         return kit_end(rc);
     }
-    set_state(l, l->now, LABELLED);
+    set_state(l, l->now, ITEM_LABELLED);
     l->done[l->n_done++] = l->now;
     advance(l);
     return PEFT_OK;
@@ -293,7 +293,7 @@ int32_t peft_labeller_skip(peft_labeller *l)
 {
     KIT_ARG(l, "no session given");
     if (l->now == l->n) return kit_end(fail(PEFT_EEND, "no row is left to label"));
-    set_state(l, l->now, SKIPPED);
+    set_state(l, l->now, ITEM_SKIPPED);
     l->done[l->n_done++] = l->now;
     advance(l);
     return PEFT_OK;
@@ -304,7 +304,7 @@ int32_t peft_labeller_undo(peft_labeller *l)
     KIT_ARG(l, "no session given");
     if (!l->n_done) return kit_end(fail(PEFT_EEND, "there is no decision to take back"));
     int64_t row = l->done[l->n_done - 1], before = l->lines.n;
-    if (l->items[row].state == LABELLED) {
+    if (l->items[row].state == ITEM_LABELLED) {
         int64_t at = before - 1;
         while (at > 0 && l->lines.data[at - 1] != '\n') at--;
         l->lines.n = at;
@@ -312,7 +312,7 @@ int32_t peft_labeller_undo(peft_labeller *l)
         l->lines.n = rc ? before : at;
         if (rc) return kit_end(rc);
     }
-    set_state(l, row, OPEN);
+    set_state(l, row, ITEM_OPEN);
     l->n_done--;
     l->now = row;
     return PEFT_OK;

@@ -8,9 +8,9 @@
 
 #include <math.h>
 
-enum { LANES = 16, ROUNDS = 200, POWER_ROUNDS = 30 };
+enum { HEAD_LANES = 16, HEAD_ROUNDS = 200, POWER_ROUNDS = 30 };
 /* From strong to weak: each begins where the one before ended. */
-static const double weights[] = {0.1, 0.03, 0.01, 0.003, 0.001, 0.0003};
+static const double head_weights[] = {0.1, 0.03, 0.01, 0.003, 0.001, 0.0003};
 
 struct fold {
     struct heads *o;
@@ -25,22 +25,22 @@ struct fold {
 
 int32_t heads_width(int64_t features)
 {
-    return (int32_t)((features + LANES) / LANES * LANES);
+    return (int32_t)((features + HEAD_LANES) / HEAD_LANES * HEAD_LANES);
 }
 
-static float dot(const float *a, const float *b, int32_t n)
+static float head_dot(const float *a, const float *b, int32_t n)
 {
-    float s[LANES] = {0}, sum = 0;
-    for (int32_t i = 0; i < n; i += LANES)
-        for (int k = 0; k < LANES; k++) s[k] += a[i + k] * b[i + k];
-    for (int k = 0; k < LANES; k++) sum += s[k];
+    float s[HEAD_LANES] = {0}, sum = 0;
+    for (int32_t i = 0; i < n; i += HEAD_LANES)
+        for (int k = 0; k < HEAD_LANES; k++) s[k] += a[i + k] * b[i + k];
+    for (int k = 0; k < HEAD_LANES; k++) sum += s[k];
     return sum;
 }
 
 static void add_scaled(float *to, const float *x, float by, int32_t n)
 {
-    for (int32_t i = 0; i < n; i += LANES)
-        for (int k = 0; k < LANES; k++) to[i + k] += by * x[i + k];
+    for (int32_t i = 0; i < n; i += HEAD_LANES)
+        for (int k = 0; k < HEAD_LANES; k++) to[i + k] += by * x[i + k];
 }
 
 /* Means to zero, the mean squared length to one; then the column of ones. */
@@ -64,7 +64,7 @@ static int standardise(struct mem *mem, struct heads *o)
     return PEFT_OK;
 }
 
-static void softmax(float *z, int32_t n)
+static void head_softmax(float *z, int32_t n)
 {
     float most = z[0], sum = 0;
     for (int32_t k = 1; k < n; k++) most = MAX(most, z[k]);
@@ -75,11 +75,11 @@ static void softmax(float *z, int32_t n)
 static void probabilities(const struct heads *o, const float *w, int64_t row, float *p)
 {
     for (int32_t k = 0; k < o->labels; k++)
-        p[k] = dot(o->x + row * o->width, w + (int64_t)k * o->width, o->width);
-    softmax(p, o->labels);
+        p[k] = head_dot(o->x + row * o->width, w + (int64_t)k * o->width, o->width);
+    head_softmax(p, o->labels);
 }
 
-static void gradient(struct fold *f, double l2)
+static void head_gradient(struct fold *f, double l2)
 {
     struct heads *o = f->o;
     int64_t size = (int64_t)o->labels * o->width;
@@ -105,20 +105,20 @@ static double largest(struct fold *f)
     double norm = 1;
     for (int32_t d = 0; d < o->width; d++) v[d] = 1 + (float)(d % 7);
     for (int r = 0; r < POWER_ROUNDS && norm > 0; r++) {
-        double s = sqrt((double)dot(v, v, o->width));
+        double s = sqrt((double)head_dot(v, v, o->width));
         for (int32_t d = 0; d < o->width; d++) v[d] /= (float)s;
         memset(next, 0, (size_t)o->width * sizeof *next);
         for (int64_t i = 0; i < o->n; i++)
             if (f->part[i] != f->index)
-                add_scaled(next, o->x + i * o->width, dot(o->x + i * o->width, v, o->width),
+                add_scaled(next, o->x + i * o->width, head_dot(o->x + i * o->width, v, o->width),
                            o->width);
-        norm = sqrt((double)dot(next, next, o->width)) / (double)f->n;
+        norm = sqrt((double)head_dot(next, next, o->width)) / (double)f->n;
         memcpy(v, next, (size_t)o->width * sizeof *v);
     }
     return norm;
 }
 
-static void fit(struct fold *f)
+static void head_fit(struct fold *f)
 {
     struct heads *o = f->o;
     int64_t size = (int64_t)o->labels * o->width;
@@ -126,9 +126,9 @@ static void fit(struct fold *f)
     float step = (float)(1 / (f->lipschitz + f->l2));
     double t = 1, worst = 1;
     memcpy(f->ahead, f->w, (size_t)size * sizeof *f->w);
-    for (int r = 0; r < ROUNDS && worst > 1e-3; r++) {
+    for (int r = 0; r < HEAD_ROUNDS && worst > 1e-3; r++) {
         double next = (1 + sqrt(1 + 4 * t * t)) / 2, along = 0;
-        gradient(f, f->l2);
+        head_gradient(f, f->l2);
         worst = 0;
         for (int64_t i = 0; i < size; i++) {
             float w = f->ahead[i] - step * f->grad[i], moved = w - f->w[i];
@@ -149,7 +149,7 @@ static void run_fold(void *arg, int64_t task, int worker)
     struct fold *f = (struct fold *)arg + task;
     struct heads *o = f->o;
     (void)worker;
-    fit(f);
+    head_fit(f);
     f->loss = 0;
     for (int64_t i = 0; i < o->n; i++) {
         if (f->part[i] != f->index) continue;
@@ -160,7 +160,7 @@ static void run_fold(void *arg, int64_t task, int worker)
 }
 
 /* Rows in an order by seed are dealt to the parts, those of each label in turn. */
-static int deal(struct mem *mem, const struct heads *o, int32_t *part)
+static int deal_parts(struct mem *mem, const struct heads *o, int32_t *part)
 {
     int32_t *order = mem_array(mem, o->n, sizeof *order);
     int64_t *seen = mem_array(mem, o->labels, sizeof *seen);
@@ -189,9 +189,10 @@ static int fold_init(struct mem *mem, struct fold *f)
 }
 
 /* All folds for one weight after the other, as long as that helps; the best one's p. */
-static int search(struct mem *mem, struct heads *o, struct fold *fold, struct pool *pool, float *p)
+static int heads_search(struct mem *mem, struct heads *o, struct fold *fold, struct pool *pool,
+                        float *p)
 {
-    int64_t bytes = o->n * o->labels * (int64_t)sizeof *p, tries = ARRAY_LEN(weights);
+    int64_t bytes = o->n * o->labels * (int64_t)sizeof *p, tries = ARRAY_LEN(head_weights);
     float *trial = mem_alloc(mem, bytes);
     double best = INFINITY, given = o->l2;
     int rc = trial ? PEFT_OK : PEFT_ENOMEM;
@@ -200,7 +201,7 @@ static int search(struct mem *mem, struct heads *o, struct fold *fold, struct po
         double loss = 0;
         for (int32_t k = 0; k < o->folds; k++) {
             fold[k].p = trial;
-            fold[k].l2 = given > 0 ? given : weights[i];
+            fold[k].l2 = given > 0 ? given : head_weights[i];
         }
         pool_run(pool, o->folds, run_fold, fold);
         for (int32_t k = 0; k < o->folds; k++) loss += fold[k].loss;
@@ -222,13 +223,13 @@ int heads_cross(struct host *h, struct heads *o, float *p)
     int32_t *part = mem_array(mem, o->n, sizeof *part);
     struct fold *fold = mem_array(mem, o->folds, sizeof *fold);
     int rc = part && fold ? standardise(mem, o) : PEFT_ENOMEM;
-    if (!rc) rc = deal(mem, o, part);
+    if (!rc) rc = deal_parts(mem, o, part);
     for (int32_t k = 0; !rc && k < o->folds; k++) {
         fold[k] = (struct fold){.o = o, .part = part, .index = k};
         rc = fold_init(mem, &fold[k]);
     }
     if (!rc) rc = pool_new(h, o->threads, &pool);
-    if (!rc) rc = search(mem, o, fold, pool, p);
+    if (!rc) rc = heads_search(mem, o, fold, pool, p);
     pool_free(pool);
     for (int32_t k = 0; fold && k < o->folds; k++) {
         mem_free(mem, fold[k].w);

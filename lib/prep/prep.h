@@ -25,7 +25,8 @@ static inline int32_t kit_end(int rc)
 /* How rows are read, as data/row.h takes it. */
 static inline struct source_opts source_of(const peft_source_opts *o)
 {
-    return o ? (struct source_opts){o->columns, o->table, o->limit, o->chunk}
+    return o ? (struct source_opts){.columns = o->columns, .table = o->table, .limit = o->limit,
+                                  .chunk = o->chunk}
              : (struct source_opts){0};
 }
 /* A function of peft.h failed: its reason becomes ours, so that context can be put before. */

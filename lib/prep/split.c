@@ -176,7 +176,7 @@ static int class_id(struct split *s, const struct flow_row *r, uint32_t *id)
 
 static int count_cell(struct split *s, uint32_t key, uint32_t class)
 {
-    while (s->heads.n < (int64_t)sizeof(uint32_t) * s->keys.n)
+    while (!s->heads.oom && s->heads.n < (int64_t)sizeof(uint32_t) * s->keys.n)
         buf_put(&s->heads, &(uint32_t){NO_CELL}, sizeof(uint32_t));
     if (buf_check(&s->heads)) return PEFT_ENOMEM;
     uint32_t *head = (uint32_t *)(void *)s->heads.data + key, at = *head;

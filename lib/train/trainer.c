@@ -52,10 +52,10 @@ static double correction(float beta, int64_t t)
 
 static int param_finite(const struct trainer *t, const struct param *p)
 {
-    enum { PIECE = 1024 };                    /* whole blocks of all types */
-    float x[PIECE];
+    enum { CHECKED = 1024 };                  /* whole blocks of all types */
+    float x[CHECKED];
     for (int64_t n, i = 0; i < param_len(p); i += n) {
-        n = MIN(PIECE, param_len(p) - i);
+        n = MIN(CHECKED, param_len(p) - i);
         qtype_expand(p->type, x, p->data, i, n);
         if (!t->m->compute.k->finite(x, n)) return 0;
     }
@@ -69,7 +69,7 @@ static int broken_step(struct trainer *t, const char *what)
     const struct param *p, *bad = NULL;
     const char *is = "the weight ", *node = NULL;
     for (int64_t i = 0; !bad && (p = model_nth_param(t->m, i)); i++)
-        if (p->used && !param_finite(t, p)) bad = p;
+        if (!param_finite(t, p)) bad = p;
     for (int64_t i = t->n_list - 1; !bad && i >= 0; i--)
         if (!t->m->compute.k->finite(t->grads + t->list[i].at, t->list[i].n)) {
             node = graph_find_nonfinite(t->graph);

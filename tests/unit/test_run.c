@@ -58,6 +58,39 @@ static double loss_of(peft_model *m, const peft_dataset *d)
     return e.loss * (double)e.tokens;
 }
 
+/* Rows in memory are those of a file with the same bytes. */
+static void test_memory_rows(void)
+{
+    static const char csv[] = "text\n\"hello, you\"\nuser\n";
+    peft_model *m = load(base);
+    peft_dataset *d = data(m, rows_file()), *e = NULL;
+    peft_row a = { .size = sizeof(a) }, b = a;
+    struct bytes file = get(rows_file());
+    peft_dataset_opts o = { .size = sizeof(o), .text = file.at, .text_n = file.n };
+    OK(peft_dataset_load(m, "any.jsonl", &o, &e));
+    for (int i = 0; i < 10; i++) {
+        OK(peft_dataset_row(d, i, &a));
+        OK(peft_dataset_row(e, i, &b));
+        CHECK(a.n == b.n && a.line == b.line && !memcmp(a.ids, b.ids, (size_t)a.n * 4));
+    }
+    peft_dataset_free(e);
+    o.text = csv;
+    o.text_n = sizeof(csv) - 1;
+    OK(peft_dataset_load(m, "any.csv", &o, &e));
+    OK(peft_dataset_row(e, 1, &a));
+    CHECK_EQ(a.line, 3);
+    peft_dataset_free(e);
+    o.text_n = 7;
+    REFUSED(peft_dataset_load(m, "any.csv", &o, &e), PEFT_EFORMAT);
+    o.text = "{\"text\": 5}";
+    o.text_n = strlen(o.text);
+    REFUSED(peft_dataset_load(m, "name.jsonl", &o, &e), PEFT_EFORMAT);
+    CHECK(strstr(peft_errmsg(), "name.jsonl line 1"));
+    free(file.at);
+    peft_dataset_free(d);
+    peft_model_free(m);
+}
+
 static void test_mix(void)
 {
     peft_model *m = load(base), *n = load(base);
@@ -653,6 +686,7 @@ int main(void)
     RUN(test_dataset);
     RUN(test_subset);
     RUN(test_mix);
+    RUN(test_memory_rows);
     RUN(test_dataset_options);
     RUN(test_training);
     RUN(test_profile);

@@ -94,8 +94,8 @@ static const struct { const char *text; char tok; int seq2seq; } files[] = {
     {"{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\","
      "\"content\":\"b\"}]}\n"
      "{\"messages\":[{\"role\":\"user\",\"content\":\"long\"},{\"role\":\"assistant\",\"content\":"
-     "\"and so on and so on and so on and so on and so on and so on and so on and so on\"}]}\n","
-     " 'c', 0},
+     "\"and so on and so on and so on and so on and so on and so on and so on and so on\"}]}\n",
+     'c', 0},
     {"{\"text\":\"one\"}\n{\"text\":\"\"}\n{\"text\":\"two\"}\n", 'p', 0},
     {"{\"text\":\"one\"}\n{\"text\":\"the cat sleeps\"}\n", 'b', 0},
     {"{\"input_ids\":[1,2,3],\"labels\":[-100,2,3]}\n{\"input_ids\":[4,5]}\n", 'p', 0},

@@ -257,6 +257,17 @@ class Dataset(_Handle):
     def labels(self):
         return [lib.peft_dataset_label(self._c, i).decode() for i in range(self.info.labels)]
 
+    def row(self, i):
+        """Row i: its line in the file, token ids, the labels of tokens (-100: not trained) or None,
+        and its class."""
+        out = _api.Row()
+        _check(lib.peft_dataset_row(self._c, i, ctypes.byref(out)))
+        row = _record(out)
+        for name in ("ids", "labels"):
+            at = getattr(out, name)
+            setattr(row, name, list((ctypes.c_int32 * out.n).from_address(at)) if at else None)
+        return row
+
     def __len__(self):
         return self.info.rows
 
@@ -325,6 +336,14 @@ class Trainer(_Handle):
 
     def resume(self, path):
         _check(lib.peft_trainer_resume(self._c, _bytes(path)))
+
+    def keep(self):
+        """Keeps weights, optimizer states and position in memory, for back()."""
+        _check(lib.peft_trainer_keep(self._c))
+
+    def back(self):
+        """Puts back what keep() kept, bit for bit, as often as wanted."""
+        _check(lib.peft_trainer_back(self._c))
 
 
 class Model(_Handle):
@@ -467,11 +486,14 @@ class Model(_Handle):
 
     # ------------------------------------------------------- data, training
 
-    def dataset(self, path, **options):
-        """JSONL, CSV or a folder of pictures; options: max_len, system,
-        train_on_prompt, limit, any_path, prefix, columns, table, chunk."""
+    def dataset(self, path="rows.jsonl", rows=None, **options):
+        """JSONL, CSV or a folder of pictures, or `rows`: dictionaries; options: max_len,
+        system, train_on_prompt, limit, any_path, prefix, columns, table, chunk."""
         out = ctypes.c_void_p()
         opts = _options(_api.DatasetOpts, options)
+        if rows is not None:
+            text = "\n".join(json.dumps(row) for row in rows).encode()
+            opts.text, opts.text_n = ctypes.cast(text, ctypes.c_void_p), len(text)
         _check(lib.peft_dataset_load(self._c, _bytes(path), ctypes.byref(opts), ctypes.byref(out)))
         return Dataset(out, self)
 

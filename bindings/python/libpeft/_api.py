@@ -85,10 +85,12 @@ Request = _struct("Request", "size:size messages:ptr ids:ptr n:i32 adapter:str o
                   "cap:i64 out:ptr")
 DatasetOpts = _struct("DatasetOpts", "size:size max_len:i32 train_on_prompt:i32 system:str "
                       "limit:i32 any_path:i32 prefix:str stride:i32 label_all:i32 "
-                      "columns:str table:str chunk:i64")
+                      "columns:str table:str chunk:i64 text:ptr text_n:size "
+                      "shard_rows:i64 progress:ptr ctx:ptr")
 DatasetStats = _struct("DatasetStats", "size:size schema:char[32] rows:i64 tokens:i64 "
                        "trained_tokens:i64 min_len:i32 median_len:i32 mean_len:i32 p95_len:i32 "
                        "max_len:i32 truncated:i64 skipped:i64 labels:i32 head:char[32]")
+Row = _struct("Row", "size:size line:i64 n:i32 ids:ptr labels:ptr label:i32")
 TrainOpts = _struct("TrainOpts", "size:size optimizer:str schedule:str lr:f32 beta1:f32 "
                     "beta2:f32 eps:f32 weight_decay:f32 no_decay:str warmup:f32 clip:f32 "
                     "batch:i32 accumulate:i32 packing:i32 max_len:i32 epochs:i32 steps:i32 "
@@ -103,7 +105,8 @@ Plan = _struct("Plan", "size:size weights:i64 trainable:i64 gradients:i64 optimi
                "activations:i64 scratch:i64 data:i64 features:i64 process:i64 peak:i64 "
                "evaluation:i64 steps:i64 tokens_per_step:i64 flops_per_step:f64 "
                "trainable_params:i64 total_params:i64 seconds_per_step:f64 seconds:f64 "
-               "micro_batch:i32 recompute_layers:i32 memory_least:i64 choice:char[240]")
+               "micro_batch:i32 recompute_layers:i32 memory_least:i64 choice:char[240] "
+                "tokens:i64")
 Cache = _struct("Cache", "size:size what:char[96] why:str rows:i64 kept:i64 bytes:i64 "
                 "memory:i64 file:i64 used:i64 made:i64")
 Work = _struct("Work", "size:size name:char[32] type:char[16] inputs:i64 outputs:i64 backward:i32 "
@@ -148,7 +151,7 @@ STRUCTS = {"peft_system": System, "peft_load_opts": LoadOpts, "peft_save_opts": 
            "peft_converted": Converted, "peft_message": Message,
            "peft_generate_opts": GenerateOpts, "peft_entry": Entry, "peft_generated": Generated,
            "peft_request": Request,
-           "peft_dataset_opts": DatasetOpts, "peft_dataset_stats": DatasetStats,
+           "peft_dataset_opts": DatasetOpts, "peft_dataset_stats": DatasetStats, "peft_row": Row,
            "peft_train_opts": TrainOpts, "peft_step": Step, "peft_plan": Plan,
            "peft_cache": Cache, "peft_work": Work,
            "peft_peaks": Peaks,
@@ -219,12 +222,14 @@ peft_fill_mask i64 p s size i32 p i64
 peft_embed_text i32 p p i32 p p
 peft_list i32 s i32 p
 peft_dataset_load i32 p s p p
+peft_dataset_prepare i32 p s p s p
 peft_dataset_free - p
 peft_dataset_split i32 p f64 u64 p
 peft_dataset_subset i32 p p i64 p
 peft_dataset_mix i32 p p i64 u64 p
 peft_dataset_info i32 p p
 peft_dataset_label s p i32
+peft_dataset_row i32 p i64 p
 peft_trainer_new i32 p p p p
 peft_trainer_free - p
 peft_trainer_plan i32 p p
@@ -237,6 +242,8 @@ peft_train_run_for i32 p i64 p
 peft_trainer_cancel i32 p
 peft_trainer_save i32 p s
 peft_trainer_resume i32 p s
+peft_trainer_keep i32 p
+peft_trainer_back i32 p
 peft_eval i32 p p p p
 peft_logprob i32 p p p p i32 p p
 peft_compare i32 p p p p p
@@ -255,25 +262,32 @@ def _candidates():
     return found or [ctypes.util.find_library("peft") or name]
 
 
+def bind(library, functions):
+    """Declares the functions of a library: a line each, name, result and arguments."""
+    kinds = dict(_KINDS, p=c_void_p, s=c_char_p)
+    kinds["-"] = None
+    for line in functions.split("\n"):
+        if line:
+            name, result, *arguments = line.split()
+            function = getattr(library, name)
+            function.restype = kinds[result]
+            function.argtypes = [kinds[a] for a in arguments]
+    return library
+
+
+PATH = _candidates()[0]
+
+
 def _load():
-    path = _candidates()[0]
     try:
-        lib = ctypes.CDLL(path)
+        library = bind(ctypes.CDLL(PATH), _FUNCTIONS)
     except OSError as error:
         raise ImportError("libpeft cannot be loaded (%s); build it with `make`, or name it in "
                           "LIBPEFT_LIBRARY" % error) from None
-    kinds = dict(_KINDS, p=c_void_p, s=c_char_p)
-    kinds["-"] = None
-    for line in _FUNCTIONS.split("\n"):
-        if line:
-            name, result, *arguments = line.split()
-            function = getattr(lib, name)
-            function.restype = kinds[result]
-            function.argtypes = [kinds[a] for a in arguments]
-    version = lib.peft_version()
+    version = library.peft_version()
     if version // 100 != VERSION // 100:
-        raise ImportError("%s is version %d, this module is for %d" % (path, version, VERSION))
-    return lib
+        raise ImportError("%s is version %d, this module is for %d" % (PATH, version, VERSION))
+    return library
 
 
 lib = _load()
