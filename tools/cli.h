@@ -117,6 +117,10 @@ struct args {
     double confidence;
     const char *form, *rules;            /* data normalize, data clean */
     double repeated;
+    const char *against, *dropped, *contradictions;
+    struct list rule;
+    int32_t mask, repair, shingle, min_chars, max_chars, min_tokens;
+    double near;
 };
 
 enum option_kind {
@@ -336,5 +340,6 @@ int run_data_faults(const struct args *args);
 int run_data_inspect(const struct args *args);
 int run_data_report(const struct args *args);
 int run_data_normalize(const struct args *args);
+int run_data_clean(const struct args *args);
 
 #endif
