@@ -214,9 +214,9 @@ typedef struct peft_split {
 /* Deals the rows of the file `path` out to train.jsonl, valid.jsonl and test.jsonl, in their
  * order; a side whose ratio is 0 has no file.  `out` is a folder, or where it ends in '-',
  * '_' or '.' the beginning of the names.  Each class gets the largest remainders of its
- * shares, exactly; groups, the large ones first, go where they fit best.  Memory: nothing
- * for a row, some 40 bytes for a text or group that is not yet known.  PEFT_EDATA when a
- * side would stay empty; scarce classes are named in the log. */
+ * shares, exactly; groups, the large ones first, go where they fit best.  Memory is
+ * some 20 bytes for each different text, 40 for a group, 170 for a text with group_text.
+ * PEFT_EDATA when a side would stay empty; scarce classes are named in the log. */
 PEFT_API int32_t peft_data_split(const char *path, const char *out, const peft_split_opts *opts,
                                  peft_split *result);
 /* --------------------------------------------- results, as named tables

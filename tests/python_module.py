@@ -88,6 +88,15 @@ def test_inspect_and_split():
     out = os.path.join(DIR, "parts")
     raises(libpeft.FormatError, lambda: data.split(TEXTS, out))
     sides = data.split(TEXTS, out, ratio=(2, 1), stratify="label", limit=30)
+    more = data.augment(out + "/train.jsonl", out + "/more.jsonl", methods="swap,noise", copies=2,
+                        eval=out + "/valid.jsonl")
+    assert more.added > 10 and more.added == sum(more.by_method.values()), more
+    with open(out + "/faq.md", "w") as f:
+        f.write("Q: Why?\nA: So.\n")
+    asked = data.convert(out + "/faq.md", out + "/chats.jsonl", "messages")
+    assert asked.rows == 1 and getattr(asked, "from") == "text", asked
+    back = data.convert(out + "/chats.jsonl", out + "/pairs.jsonl", "alpaca", of="messages")
+    assert back.rows == 1 and not back.kept, back
     assert sides.rows == {"train": 20, "valid": 10, "test": 0}
     assert sides.classes["b"]["train"] + sides.classes["b"]["valid"] == 10
     assert data.inspect(os.path.join(out, "train.jsonl"))["summary"]["rows"] == 20

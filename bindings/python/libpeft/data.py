@@ -139,6 +139,31 @@ def split(path, out, ratio=None, **options):
                            scarce=result.scarce, shared=result.shared)
 
 
+def convert(path, out, to, of=None, **options):
+    """Turns a data file, whose format is `of` or the first row's, into the format `to`.  Options:
+    layout (a template of texts), skip, drop, overwrite."""
+    call, result = _Call(), _kit.DataConverted()
+    if of is not None:
+        options["from"] = of
+    opts = call.options(_kit.DataConvertOpts, dict(options, to=to))
+    call.check(kit.peft_data_convert(_bytes(path), _bytes(out), opts, ctypes.byref(result)))
+    return _record(result)
+
+
+def augment(path, out, through=None, back=None, **options):
+    """Writes rows, or pictures, with changed copies.  `through` and `back` are models of a
+    back-translation.  Options: methods, thesaurus, strength, share, copies, answers, fixed, eval,
+    through_prompt, back_prompt, batch, pictures, seed, overwrite."""
+    call, result = _Call(), _kit.Augmented()
+    models = {name: model._c for name, model in (("through", through), ("back", back)) if model}
+    opts = call.options(_kit.AugmentOpts, options, **models)
+    call.check(kit.peft_data_augment(_bytes(path), _bytes(out), opts, ctypes.byref(result)))
+    made = _record(result)
+    made.by_method = {_text(name): n for name, n in zip(result.method, result.by_method) if n}
+    del made.method
+    return made
+
+
 def _labels(pointer, n):
     names = ctypes.cast(pointer, ctypes.POINTER(ctypes.c_char_p))
     return [_text(names[i]) for i in range(n)]
@@ -181,23 +206,6 @@ def label_faults(probabilities, given, rank=None):
     _check(kit.peft_label_faults(flat, (ctypes.c_int32 * n)(*given), n, labels, _bytes(rank), out,
                                  order))
     return [_record(x) for x in out], list(order)
-
-
-def faults(path, model, **options):
-    """Suspected label errors of a file's rows, by heads on the frozen model that have not seen
-    the row.  Options: out, clean (files of the suspects and of the others), share, folds, rank,
-    seed, pool, max_len, batch.  `suspects` has them, the worst first."""
-    call, result, found = _Call(), _kit.Faults(), []
-
-    def on_fault(pointer):
-        one = _record(_kit.Fault.from_address(pointer))
-        if one.suspect:
-            found.append(one)
-    opts = call.options(_kit.FaultsOpts, options, on_fault=call.callback(_kit.Seen, on_fault))
-    call.check(kit.peft_data_faults(_bytes(path), model._c, opts, ctypes.byref(result)))
-    result = _record(result)
-    result.suspects = found
-    return result
 
 
 def faults(path, model, **options):
