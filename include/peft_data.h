@@ -271,7 +271,8 @@ typedef struct peft_inspect_opts {
  *              nearly is), for (what learns from it), near
  *   columns    column, kind, filled (share of rows), texts, numbers, lists, others, blank (texts
  *              and lists), mean_bytes (of texts), least, most (of numbers); the first 256
- *   lengths    of, mean, median, p95, least, most, longest_line
+ *   lengths    of (tokens, words, characters; width and height of pictures, which are decoded),
+ *              mean, median, p95, least, most, longest_line
  *   tokens, words, characters    histograms; tokens as training has them, with the model's chat
  *              template and what its tokenizer adds (give or take one at the seams of texts)
  *   labels     label, rows, share: the most frequent first, at most 1000
@@ -353,6 +354,57 @@ typedef struct peft_normalize_opts {
  * counted.  *report may be NULL; free it with peft_tables_free. */
 PEFT_API int32_t peft_data_normalize(const char *in, const char *out,
                                      const peft_normalize_opts *opts, peft_tables **report);
+
+/* ---------------------------------------------------------------- augment */
+
+enum { PEFT_AUGMENTS = 6 };
+typedef struct peft_augment_opts {
+    size_t size;
+    const peft_source_opts *source; /* NULL = defaults */
+    const char *methods;      /* of texts, with commas: "synonyms", "insert", "delete", "swap" (EDA,
+                                 Wei and Zou 2019), "noise" (slips of the fingers),
+                                 "back-translation"; NULL = delete and swap, with a thesaurus
+                                 synonyms and insert too; with a model its translation alone */
+    const char *thesaurus;    /* "word<TAB>synonym,synonym" lines, or MyThes' .dat, or NULL */
+    double strength;          /* share of a text's words that change; 0 = 0.1 */
+    double share;             /* of the rows that get copies; 0 = all */
+    int32_t copies;           /* of each of them; 0 = 1, at most 32 */
+    int32_t answers;          /* 1 = answers change too, not only questions and texts */
+    const char *fixed;        /* words that stay as they are, with commas; or NULL */
+    const char *eval;         /* evaluation data, whose texts are neither taken nor made; or NULL */
+    peft_model *through;      /* back-translation: into the other language, or NULL */
+    peft_model *back;         /* and back; NULL = the same one */
+    const char *through_prompt, *back_prompt; /* with {text}; NULL = French and English, as T5 or
+                                 a chat model is asked.  back_prompt "" = there is no way back: a
+                                 paraphrase */
+    const peft_generate_opts *generate; /* NULL = greedy */
+    int32_t batch;            /* answers at a time; 0 = 16 */
+    const char *pictures;     /* of pictures: as peft_train_opts.augment; NULL = "flip,rotate=10,
+                                 crop=0.1,brightness=0.2,contrast=0.2" */
+    uint64_t seed;
+    int32_t overwrite;
+} peft_augment_opts;
+typedef struct peft_augmented {
+    size_t size;
+    int64_t rows, added;      /* rows read, all of which are written, and rows added to them */
+    double share;             /* added / (rows + added) */
+    const char *method[PEFT_AUGMENTS]; /* names; static */
+    int64_t by_method[PEFT_AUGMENTS];
+    int64_t guarded;          /* rows that belong to evaluation and got no copies */
+    int64_t dropped;          /* copies that had become an evaluation text */
+    int64_t unchanged;        /* copies in which nothing could change, or equal to another */
+    int64_t broken;           /* pictures that cannot be read */
+} peft_augmented;
+/* Writes the rows of `path` to `out`, each followed by its changed copies, which have the
+ * same label and an additional column "augmented" with the method's name.  Rows that are
+ * evaluation data get none: their text is in `eval`, or a column "split" says validation,
+ * valid, val, dev, eval or test; nor do rows that are copies themselves.  Texts to whose
+ * letters other columns point stay as they are.
+ * A folder of pictures, or a list of them with the column "image", becomes a folder `out`
+ * of the files as they are and PNG files for the copies, in the same sub-folders; of a list
+ * also list.jsonl. */
+PEFT_API int32_t peft_data_augment(const char *path, const char *out,
+                                   const peft_augment_opts *opts, peft_augmented *result);
 
 #ifdef __cplusplus
 }
