@@ -317,6 +317,17 @@ def test_errors():
     raises(libpeft.StateError, lambda: model.info)
 
 
+def test_faults():
+    if not os.path.exists(TEXT):
+        return
+    path = write_rows("labels.jsonl", [{"text": "ab" * (i % 3) + "yz" * (2 - i % 3), "label": i % 3}
+                                       for i in range(30)] + [{"text": "ababyz", "label": 1}])
+    with libpeft.Model(TEXT) as model:
+        found = data.faults(path, model, share=0.1, limit=31)
+        assert found.rows == 31 and found.labels == 3 and found.suspects == 4
+        assert [x.rank for x in found.faults] == [1, 2, 3, 4]
+
+
 def test_text():
     if not os.path.exists(TEXT):
         return
