@@ -7,6 +7,8 @@ from ctypes import CFUNCTYPE, POINTER, c_double, c_float, c_int32, c_int64, c_vo
 from . import _api
 from ._api import _KINDS, _struct
 
+_KINDS.update({"text%d" % n: ctypes.c_char * n for n in (64,)})
+
 # peft_data.h
 SourceOpts = _struct("SourceOpts", "size:size columns:str table:str chunk:i64 limit:i64 "
                      "threads:i32 host:ptr progress:ptr ctx:ptr")
@@ -53,11 +55,11 @@ Cost = _struct("Cost", "size:size steps:i64 tokens:i64 trained_tokens:i64 second
 AsideOpts = _struct("AsideOpts", "size:size share:f64 seed:u64")
 Chosen = _KINDS["chosen"] = _struct("Chosen", "name:str value:char[40] given:i32 why:char[240]")
 AutoOpts = _struct("AutoOpts", "size:size method:str rank:i32 last:i32 batch:i32 epochs:i32 "
-                   "patience:i32 lr:f32 adapter:ptr train:ptr memory:i64 range_steps:i32 "
-                   "progress:ptr ctx:ptr")
+                   "patience:i32 lr:f32 adapter:ptr train:ptr metric:str memory:i64 "
+                   "range_steps:i32 progress:ptr ctx:ptr")
 Choice = _struct("Choice", "size:size method:char[32] rank:i32 last:i32 batch:i32 accumulate:i32 "
-                 "epochs:i32 patience:i32 lr:f32 warmup:f32 schedule:char[16] n:i32 "
-                 "chosen:chosen[12] n_range:i32 range_lr:f32[64] range_loss:f32[64]")
+                 "epochs:i32 patience:i32 lr:f32 warmup:f32 schedule:char[16] metric:char[16] "
+                 "n:i32 chosen:chosen[12] n_range:i32 range_lr:f32[64] range_loss:f32[64]")
 ScoreOpts = _struct("ScoreOpts", "size:size other:ptr samples:i64 level:f64 seed:u64")
 Score = _KINDS["score"] = _struct("Score", "name:str value:f64 low:f64 high:f64 other:f64 "
                                   "gain:f64 gain_low:f64 gain_high:f64 p:f64")
@@ -84,6 +86,14 @@ ReceiptFile = _struct("ReceiptFile", "role:str path:str hash:char[65] bytes:i64"
 ReceiptInfo = _struct("ReceiptInfo", "size:size version:str kernels:str blas:str inputs:ptr "
                       "n_inputs:i32 words:ptr n_words:i32 results:ptr n_results:i32 files:ptr "
                       "n_files:i32")
+Trial = _KINDS["trial"] = _struct("Trial", "size:size trial:i32 rung:i32 n:i32 name:str[8] "
+                                  "value:text64[8] share:f64 steps:i64 best_step:i64 loss:f64 "
+                                  "value_best:f64 seconds:f64 ended:char[16] before:i32 best:i32")
+TuneOpts = _struct("TuneOpts", "size:size search:str method:str last:i32 adapter:ptr train:ptr "
+                   "trials:i32 seconds:f64 eta:i32 metric:str patience:i32 eval_batch:i32 "
+                   "seed:u64 dir:str host:ptr on_trial:ptr progress:ptr ctx:ptr")
+Tuned = _struct("Tuned", "size:size best:trial trials:i32 runs:i32 whole:i32 seconds:f64 "
+                "first_loss:f64 first_value:f64 lr:f32")
 
 STRUCTS = {
     "peft_source_opts": SourceOpts, "peft_label_opts": LabelOpts, "peft_label_row": LabelRow,
@@ -100,6 +110,7 @@ STRUCTS = {
     "peft_watched": Watched, "peft_board_opts": BoardOpts, "peft_judged": Judged,
     "peft_figure": Figure, "peft_versus": Versus, "peft_prediction": Prediction,
     "peft_drift": Drift, "peft_receipt_file": ReceiptFile, "peft_receipt_info": ReceiptInfo,
+    "peft_trial": Trial, "peft_tune_opts": TuneOpts, "peft_tuned": Tuned,
 }
 
 _FUNCTIONS = """
@@ -150,6 +161,7 @@ peft_receipt_write i32 s p s
 peft_receipt_read i32 s p
 peft_receipt_get ptr p
 peft_receipt_free - p
+peft_tune i32 p p p p p
 """
 
 # Callbacks: what they are given, after the context.
