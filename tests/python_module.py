@@ -168,6 +168,31 @@ def test_judge():
     assert judge.falls("loss") and not judge.falls("accuracy")
 
 
+def test_tune_and_drift():
+    folder, trials = os.path.join(DIR, "search"), []
+    with libpeft.Model(GOLDEN + "llama") as model, libpeft.Model(GOLDEN + "llama") as base:
+        rows = model.dataset(IDS)
+        train, held = judge.aside(model, rows, share=0.2)
+        best = judge.tune(model, train, held, folder, search="lr=1e-3..1e-2,rank=2|4", trials=3,
+                          train={"epochs": 1}, on_trial=trials.append)
+        assert best.runs == len(trials) and set(best.best.settings) == {"lr", "rank"}
+        assert os.path.exists(os.path.join(folder, "best", "adapter_model.safetensors"))
+        raises(libpeft.Cancelled, lambda: judge.tune(model, train, held, folder + "2", trials=2,
+                                                     on_trial=lambda trial: True))
+        model.load_adapter(os.path.join(folder, "best"))
+        held = judge.hold(model, base, judge.probe(base, IDS), 1e-6)
+        assert held.kl <= 1e-6 <= held.before and 0 <= held.weight < 1
+    assert judge.calibration_error([0.9, 0.9], [True, True]) - 0.1 < 1e-9
+    raises(libpeft.PeftError, lambda: judge.calibration_error([2.0], [True]))
+    paper = os.path.join(DIR, "receipt.json")
+    judge.write_receipt(paper, folder, {"data": IDS}, ["peft", "tune"], {"loss": 1.5},
+                        ["trials.jsonl"])
+    read = judge.read_receipt(paper)
+    assert read.words == ["peft", "tune"] and read.results == {"loss": 1.5}
+    assert (read.inputs[0].hash, read.inputs[0].bytes) == judge.hash_path(IDS)
+    assert read.files[0].path == "trials.jsonl" and read.version
+
+
 def test_train_save_load():
     out = os.path.join(DIR, "adapter")
     with libpeft.Model(GOLDEN + "llama") as model:

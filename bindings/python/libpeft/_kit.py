@@ -168,6 +168,7 @@ peft_tune i32 p p p p p
 Progress = CFUNCTYPE(c_int32, c_void_p, c_int64, c_int64)
 Doing = CFUNCTYPE(c_int32, c_void_p, ctypes.c_char_p, c_int64, c_int64)
 Seen = CFUNCTYPE(c_int32, c_void_p, c_void_p)
+Trialed = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_int64, c_int64)
 Counted = CFUNCTYPE(None, c_void_p, ctypes.c_char_p, POINTER(c_int64))
 
 
