@@ -193,7 +193,6 @@ def faults(path, model, **options):
         one = _record(_kit.Fault.from_address(pointer))
         if one.suspect:
             found.append(one)
-        return not one.suspect
     opts = call.options(_kit.FaultsOpts, options, on_fault=call.callback(_kit.Seen, on_fault))
     call.check(kit.peft_data_faults(_bytes(path), model._c, opts, ctypes.byref(result)))
     result = _record(result)
