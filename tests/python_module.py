@@ -93,6 +93,22 @@ def test_inspect_and_split():
     assert data.inspect(os.path.join(out, "train.jsonl"))["summary"]["rows"] == 20
 
 
+def test_convert_and_augment():
+    tasks = write_rows("tasks.jsonl", [{"instruction": "add %d and %d" % (i, i), "output": "%d" %
+                                        (2 * i)} for i in range(12)])
+    turns, back = os.path.join(DIR, "turns.jsonl"), os.path.join(DIR, "back.jsonl")
+    done = data.convert(tasks, turns, "messages")
+    assert (done.read, done.rows) == (12, 12) and done.__dict__["from"] == "alpaca"
+    assert data.inspect(turns)["summary"]["schema"] == "messages"
+    data.convert(turns, back, "alpaca", from_="messages")
+    with open(tasks) as a, open(back) as b:
+        assert [json.loads(line) for line in a] == [json.loads(line) for line in b]
+    grown = os.path.join(DIR, "grown.jsonl")
+    made = data.augment(TEXTS, grown, methods="swap", copies=2, seed=1, limit=30)
+    assert made.rows == 30 and made.added == made.by_method["swap"] <= 60
+    assert data.inspect(grown)["summary"]["rows"] == 30 + made.added
+
+
 def test_labels():
     both = []
     for name, every in (("one", 3), ("two", 4)):
