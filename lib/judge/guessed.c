@@ -68,9 +68,11 @@ static void choice_free(struct choice *c, int32_t n, struct mem *mem)
 
 static int choice_new(struct choice *c, int32_t n, struct mem *mem)
 {
-    *c = (struct choice){ mem_array(mem, n, sizeof(*c->v)), mem_array(mem, n, sizeof(*c->score)),
-                          mem_array(mem, n, sizeof(*c->member)),
-                          mem_array(mem, n, sizeof(*c->next)), mem_array(mem, n, sizeof(*c->logp)) };
+    c->v = mem_array(mem, n, sizeof(*c->v));
+    c->score = mem_array(mem, n, sizeof(*c->score));
+    c->member = mem_array(mem, n, sizeof(*c->member));
+    c->next = mem_array(mem, n, sizeof(*c->next));
+    c->logp = mem_array(mem, n, sizeof(*c->logp));
     for (int32_t i = 0; c->v && i < n; i++) prompt_init(&c->v[i], mem);
     return c->v && c->score && c->member && c->next && c->logp ? PEFT_OK : PEFT_ENOMEM;
 }
