@@ -334,61 +334,6 @@ PEFT_API const char *peft_board_label(const peft_board *board, int32_t i);
  * labels there are, also when `counts` is NULL (to ask). */
 PEFT_API int32_t peft_board_confusion(const peft_board *board, int32_t system, int64_t *counts);
 
-/* -------------------------------------------------------------- forgetting */
-
-/* Texts on which drift is measured: a file as peft_dataset_load reads it, or (path NULL) some
- * 600 tokens that are built in: prose, talk, facts, sums, code, other languages.  The same data
- * set is the `anchor` of peft_train_opts. */
-PEFT_API int32_t peft_probe_load(const peft_model *model, const char *path,
-                                 const peft_dataset_opts *opts, peft_dataset **out);
-typedef struct peft_drift {
-    size_t size;
-    double kl;                /* KL(base || model) a token of the probe, in nats */
-    double before;            /* the same as trained */
-    double weight;            /* that the adapter got; 1 = it stayed as trained */
-} peft_drift;
-/* Makes sure that a language model with an adapter has not drifted from its base by more than
- * `bound` on the probe: where it has, the adapter gets the largest weight that keeps it
- * (peft_adapter_set_weight; found by halves to 1/256), on the way from the base to the tuned
- * model (as Wortsman et al. 2022, WiSE-FT, for whole weights).  peft_adapter_combine makes an
- * adapter with that weight for files.  PEFT_EUNSUPPORTED for adapters without weights. */
-PEFT_API int32_t peft_drift_hold(peft_model *model, const char *adapter, peft_model *base,
-                                 const peft_dataset *probe, double bound, peft_drift *out);
-
-/* --------------------------------------------------------------- receipts */
-
-/* SHA-256 of a file in hexadecimal, or of a folder: of the lines "HASH NAME" of its entries,
- * sorted.  *bytes (may be NULL) gets the bytes of all files.  Any thread. */
-PEFT_API int32_t peft_hash_path(const char *path, char hash[65], int64_t *bytes);
-
-typedef struct peft_receipt_file {
-    const char *role;         /* of inputs: "base", "data", "eval", "replay" ... */
-    const char *path;         /* file or folder */
-    char hash[65];            /* peft_receipt_write fills it in, */
-    int64_t bytes;            /* and this */
-} peft_receipt_file;
-/* What a result was made of. */
-typedef struct peft_receipt_info {
-    size_t size;
-    const char *version, *kernels, *blas; /* of the library; NULL = the running one's */
-    const peft_receipt_file *inputs;
-    int32_t n_inputs;
-    const char *const *words; /* a command line, or whatever makes the result again */
-    int32_t n_words;
-    const peft_metric *results;
-    int32_t n_results;
-    const peft_receipt_file *files; /* the result's, by their names in its folder */
-    int32_t n_files;
-} peft_receipt_info;
-typedef struct peft_receipt peft_receipt;
-/* Writes a receipt as JSON, with the hashes of all files as they are now.  What is made again
- * with the same words has the same bytes, on any number of threads; other kernels or another
- * BLAS may round differently. */
-PEFT_API int32_t peft_receipt_write(const char *path, const peft_receipt_info *info,
-                                    const char *folder);
-PEFT_API int32_t peft_receipt_read(const char *path, peft_receipt **out);
-PEFT_API const peft_receipt_info *peft_receipt_get(const peft_receipt *receipt);
-PEFT_API void peft_receipt_free(peft_receipt *receipt);
 /* ----------------------------------------------------- settings, searched for */
 
 enum { PEFT_KNOBS = 8 };
@@ -454,6 +399,61 @@ typedef struct peft_tuned {
  * search. */
 PEFT_API int32_t peft_tune(peft_model *model, peft_dataset *data, const peft_dataset *eval,
                            const peft_tune_opts *opts, peft_tuned *out);
+/* -------------------------------------------------------------- forgetting */
+
+/* Texts on which drift is measured: a file as peft_dataset_load reads it, or (path NULL) some
+ * 600 tokens that are built in: prose, talk, facts, sums, code, other languages.  The same data
+ * set is the `anchor` of peft_train_opts. */
+PEFT_API int32_t peft_probe_load(const peft_model *model, const char *path,
+                                 const peft_dataset_opts *opts, peft_dataset **out);
+typedef struct peft_drift {
+    size_t size;
+    double kl;                /* KL(base || model) a token of the probe, in nats */
+    double before;            /* the same as trained */
+    double weight;            /* that the adapter got; 1 = it stayed as trained */
+} peft_drift;
+/* Makes sure that a language model with an adapter has not drifted from its base by more than
+ * `bound` on the probe: where it has, the adapter gets the largest weight that keeps it
+ * (peft_adapter_set_weight; found by halves to 1/256), on the way from the base to the tuned
+ * model (as Wortsman et al. 2022, WiSE-FT, for whole weights).  peft_adapter_combine makes an
+ * adapter with that weight for files.  PEFT_EUNSUPPORTED for adapters without weights. */
+PEFT_API int32_t peft_drift_hold(peft_model *model, const char *adapter, peft_model *base,
+                                 const peft_dataset *probe, double bound, peft_drift *out);
+
+/* --------------------------------------------------------------- receipts */
+
+/* SHA-256 of a file in hexadecimal, or of a folder: of the lines "HASH NAME" of its entries,
+ * sorted.  *bytes (may be NULL) gets the bytes of all files.  Any thread. */
+PEFT_API int32_t peft_hash_path(const char *path, char hash[65], int64_t *bytes);
+
+typedef struct peft_receipt_file {
+    const char *role;         /* of inputs: "base", "data", "eval", "replay" ... */
+    const char *path;         /* file or folder */
+    char hash[65];            /* peft_receipt_write fills it in, */
+    int64_t bytes;            /* and this */
+} peft_receipt_file;
+/* What a result was made of. */
+typedef struct peft_receipt_info {
+    size_t size;
+    const char *version, *kernels, *blas; /* of the library; NULL = the running one's */
+    const peft_receipt_file *inputs;
+    int32_t n_inputs;
+    const char *const *words; /* a command line, or whatever makes the result again */
+    int32_t n_words;
+    const peft_metric *results;
+    int32_t n_results;
+    const peft_receipt_file *files; /* the result's, by their names in its folder */
+    int32_t n_files;
+} peft_receipt_info;
+typedef struct peft_receipt peft_receipt;
+/* Writes a receipt as JSON, with the hashes of all files as they are now.  What is made again
+ * with the same words has the same bytes, on any number of threads; other kernels or another
+ * BLAS may round differently. */
+PEFT_API int32_t peft_receipt_write(const char *path, const peft_receipt_info *info,
+                                    const char *folder);
+PEFT_API int32_t peft_receipt_read(const char *path, peft_receipt **out);
+PEFT_API const peft_receipt_info *peft_receipt_get(const peft_receipt *receipt);
+PEFT_API void peft_receipt_free(peft_receipt *receipt);
 
 #ifdef __cplusplus
 }

@@ -101,6 +101,9 @@ struct args {
     const char *ratio, *stratify, *group;
     const char *from, *layout;
     int32_t skip, drop;
+    const char *methods, *thesaurus, *fixed_words, *back_translate, *back_prompt;
+    double strength;
+    int32_t copies, answers;
     struct list files;                   /* operands of a command that takes several */
     const char *labels, *by, *rank_by, *clean;
     int32_t folds, blind, least;
@@ -324,6 +327,7 @@ int run_adapter_check(const struct args *args);
 int run_adapter_convert(const struct args *args);
 int run_data_split(const struct args *args);
 int run_data_convert(const struct args *args);
+int run_data_augment(const struct args *args);
 int run_data_label(const struct args *args);
 int run_data_agree(const struct args *args);
 int run_data_faults(const struct args *args);

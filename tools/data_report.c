@@ -77,13 +77,22 @@ static int32_t take_fault(void *ctx, const peft_label_fault *f)
     return 0;
 }
 
+static int32_t on_rows(void *ctx, int64_t done, int64_t rows)
+{
+    (void)ctx;
+    progress(false, "the model reads: row %s of %s", show_count(done), show_count(rows));
+    return interrupted();
+}
+
 static int32_t make_faults(struct page *p, struct part *to)
 {
     static const char *const facts[] = {"name", "value"};
     static const char *const heads[] = {"line", "given", "likely", "margin", "text"};
     struct sheet *sum = &to->sheet[0], *list = &to->sheet[1];
     peft_faults found = {.size = sizeof found};
-    peft_faults_opts opts = {.size = sizeof opts, .source = &p->source.opts, .ctx = list,
+    peft_source_opts source = p->source.opts;
+    source.progress = on_rows;
+    peft_faults_opts opts = {.size = sizeof opts, .source = &source, .ctx = list,
                              .seed = p->args->seed, .max_len = p->args->max_len,
                              .on_fault = take_fault};
     to->n_sheets = 2;

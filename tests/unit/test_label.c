@@ -128,6 +128,12 @@ static void test_resume(void)
     CHECK(r.row == 3 && r.labelled == 3);
     CHECK_EQ(peft_labeller_undo(l), PEFT_OK);           /* of the session before */
     CHECK_EQ(row_of(l, 0).row, 2);
+    /* Another session on the same file: neither overwrites what the other has done. */
+    peft_labeller *other = session("out.jsonl", "neg,pos");
+    CHECK_EQ(peft_labeller_give(other, "neg"), PEFT_OK);
+    CHECK_EQ(peft_labeller_give(l, "pos"), PEFT_ESTATE);
+    CHECK_EQ(row_of(l, 0).row, 2);
+    peft_labeller_free(other);
     peft_labeller_free(l);
     CHECK_EQ(heap.live, 0);
 }
