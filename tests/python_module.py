@@ -151,6 +151,13 @@ def test_label_faults_of_a_model():
         assert data.inspect(path, model, max_len=2)["summary"]["longer"] > 0
 
 
+def test_logprob():
+    with libpeft.Model(GOLDEN + "llama") as model:
+        whole, right = model.logprob([5, 9, 30, 7], 2)
+        parts = model.logprob_next([5, 9], [30])[0] + model.logprob_next([5, 9, 30], [7, 8])[0]
+        assert abs(whole - parts) < 1e-4 and 0 <= right <= 2
+
+
 def test_judge():
     scores = judge.score(["a b c", "x"], ["a b d", "x"], other=["a b d", "x"])
     assert scores["rougeL"].value < scores["rougeL"].other == 1
