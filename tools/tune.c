@@ -296,6 +296,10 @@ static int tell_result(struct tuning *x)
     note("\n%s %.4f before, %.4f with trial %d; %d trials, %d runs, %s%s", metric,
          r->first_value, r->best.value_best, r->best.trial, r->trials, r->runs,
          show_seconds(r->seconds), r->whole ? "" : "; the budget ended the search");
+    bool falls = peft_metric_falls(metric);
+    if (falls ? r->best.value_best >= r->first_value : r->best.value_best <= r->first_value)
+        note("%sno trial is better than the model before it:%s other rows, or another method",
+             paint(stderr, YELLOW), paint(stderr, PLAIN));
     note("%s in %s/best, report in %s", is_adapter(x->run.method) ? "adapter" : "model", a->out,
          path);
     note("to make it again:\n  %s", x->command);
