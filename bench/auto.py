@@ -62,7 +62,7 @@ def topics(folder):
             if line.startswith("- - "):
                 rows.append({"text": line[4:].strip(" '\"\n"),
                              "label": os.path.basename(file)[:-4]})
-    return [r for r in rows if r["text"]], 1000, 600
+    return [r for r in rows if r["text"]], 400, 300
 
 
 def support(_):

@@ -63,7 +63,8 @@ typedef struct peft_label_row {
 /* The row to label now: the first that has no decision.  PEFT_EEND when all have one; the
  * counts are there all the same. */
 PEFT_API int32_t peft_labeller_row(peft_labeller *labeller, peft_label_row *out);
-/* Decides on it.  PEFT_EARG for a label that may not be given. */
+/* Decides on it.  PEFT_EARG for a label that may not be given; PEFT_ESTATE, here and in
+ * peft_labeller_undo, when another program has changed the file meanwhile. */
 PEFT_API int32_t peft_labeller_give(peft_labeller *labeller, const char *label);
 /* Leaves it for the next session. */
 PEFT_API int32_t peft_labeller_skip(peft_labeller *labeller);
@@ -139,8 +140,7 @@ typedef struct peft_label_check {
 /* Confident learning (Northcutt et al. 2021): what probabilities [n, labels], of models that
  * have not seen the row, say of the labels that were given.  A row is flagged when it counts off
  * the diagonal of the confident joint, as by cleanlab's filter "confident_learning".  order [n],
- * or NULL: rows by suspicion, those that are flagged first, then by `rank`: "confidence" (NULL)
- * or "margin". */
+ * or NULL: the rows, least `rank` first: "confidence" (NULL) or "margin". */
 PEFT_API int32_t peft_label_faults(const float *probabilities, const int32_t *given, int64_t n,
                                    int32_t labels, const char *rank, peft_label_check *out,
                                    int64_t *order);
@@ -157,8 +157,8 @@ typedef struct peft_faults_opts {
     size_t size;
     int32_t folds;            /* 0 = 5 */
     const char *rank;         /* as above */
-    double share;             /* suspects are at least this share of the rows, the next ones by
-                                 rank; 0 = those that are flagged */
+    double share;             /* suspects are this share of the rows, the first ones by rank;
+                                 0 = those that are flagged */
     double l2;                /* of the heads; 0 = the one that makes held out labels likeliest */
     uint64_t seed;            /* of the parts */
     const char *pool;         /* as in peft_embed_opts, as are */
@@ -173,7 +173,7 @@ typedef struct peft_faults_opts {
 } peft_faults_opts;
 typedef struct peft_faults {
     size_t size;
-    int64_t rows, unlabelled; /* rows with a label; without one, which are left out */
+    int64_t rows, unlabelled; /* rows with a text and a label; the others, left out */
     int64_t flagged, suspects;
     int32_t labels;
     double accuracy;          /* of the heads, on rows they have not seen, by the given labels */
@@ -261,18 +261,20 @@ typedef struct peft_inspect_opts {
 /* Looks at all rows of a file or folder and changes nothing.  A broken row is counted and
  * the next one read; PEFT_EDATA when there is no row at all.  Tables, of which those
  * without a row are left out:
- *   summary    facts: file, rows, schema, why, broken, empty, duplicates (of texts and label;
+ *   summary    facts: file, rows, schema, why, for, broken, empty, duplicates (of texts and label;
  *              an estimate beyond three million different rows: duplicates_exact is 0),
  *              mixed_scripts (another one has a tenth of the letters or more), tokens, longer
  *              (than max_len), label_kind ("none", "classes", "numbers", "names and numbers"),
  *              label_column, labelled, labels, label_mean, label_least, label_most
  *   notes      level ("warning", "note"), text: what to look at before training
- *   schemas    schema, rows, first_line, why: what kinds of rows there are
+ *   schemas    schema ("unknown"), rows, first_line, why (the columns that decided, or what it
+ *              nearly is), for (what learns from it), near
  *   columns    column, kind, filled (share of rows), texts, numbers, lists, others, blank (texts
  *              and lists), mean_bytes (of texts), least, most (of numbers); the first 256
- *   lengths    of, mean, median, p95, least, most, longest_line
- *   tokens, words, characters    histograms; tokens as training has them, of conversations
- *              with the model's template, of other rows the sum of their texts
+ *   lengths    of (tokens, words, characters; width and height of pictures, which are decoded),
+ *              mean, median, p95, least, most, longest_line
+ *   tokens, words, characters    histograms; tokens as training has them, with the model's chat
+ *              template and what its tokenizer adds (give or take one at the seams of texts)
  *   labels     label, rows, share: the most frequent first, at most 1000
  *   scripts    script, rows, share: writing systems, the first guess at languages
  *   broken     line, reason
@@ -281,6 +283,40 @@ typedef struct peft_inspect_opts {
 PEFT_API int32_t peft_data_inspect(const char *path, const peft_inspect_opts *opts,
                                    peft_tables **out);
 
+/* ---------------------------------------------------------------- convert */
+
+typedef struct peft_data_convert_opts {
+    size_t size;
+    const peft_source_opts *source; /* NULL = defaults */
+    const char *to;           /* "alpaca", "sharegpt", "messages", "prompt-completion",
+                                 "preference" or "text" */
+    const char *from;         /* one of these, or "question-answer"; NULL = as the first row is */
+    const char *layout;       /* of texts, to read and to write: literal text with {question} and
+                                 {answer}, perhaps {input} and {system}; NULL = what texts usually
+                                 have, and to write Stanford Alpaca's form */
+    int32_t skip;             /* 1 = rows that cannot be read or held are left out */
+    int32_t drop;             /* 1 = what the format cannot hold is lost, not kept */
+    int32_t overwrite;
+} peft_data_convert_opts;
+typedef struct peft_data_converted {
+    size_t size;
+    char from[24];            /* the format that was found */
+    int64_t read, rows;       /* rows read, and written */
+    int64_t skipped;
+    int64_t kept;             /* rows whose way back needs more than the format holds */
+    char columns[128];        /* members that are kept for it, or with `drop` are lost */
+    int64_t restored, stale;  /* rows that had kept members: these are back, or are of no use
+                                 since the texts have changed */
+} peft_data_converted;
+/* Turns the rows of `path` into another format.  Columns that belong to neither are passed
+ * on.  What the new format cannot hold goes into the column "kept", from which the way back
+ * restores it: A -> B -> A gives the same members.  What has no place at all (function calls
+ * in alpaca, a preference without a second answer) is PEFT_EFORMAT with file and line, or
+ * left out with `skip`.  From texts (files of text or Markdown, rows with "text") every
+ * question with its answer becomes a row: by `layout`, or from lines "Q:" and "A:", headings
+ * and bold lines that end in "?", and tables with the columns question and answer. */
+PEFT_API int32_t peft_data_convert(const char *path, const char *out,
+                                   const peft_data_convert_opts *opts, peft_data_converted *result);
 /* ------------------------------------------------- normalizing, cleaning
  * What rules found and did is told as tables:
  *   summary    facts: rows, kept, dropped, changed, bytes (written), seconds ...
@@ -318,6 +354,57 @@ typedef struct peft_normalize_opts {
  * counted.  *report may be NULL; free it with peft_tables_free. */
 PEFT_API int32_t peft_data_normalize(const char *in, const char *out,
                                      const peft_normalize_opts *opts, peft_tables **report);
+
+/* ---------------------------------------------------------------- augment */
+
+enum { PEFT_AUGMENTS = 6 };
+typedef struct peft_augment_opts {
+    size_t size;
+    const peft_source_opts *source; /* NULL = defaults */
+    const char *methods;      /* of texts, with commas: "synonyms", "insert", "delete", "swap" (EDA,
+                                 Wei and Zou 2019), "noise" (slips of the fingers),
+                                 "back-translation"; NULL = delete and swap, with a thesaurus
+                                 synonyms and insert too; with a model its translation alone */
+    const char *thesaurus;    /* "word<TAB>synonym,synonym" lines, or MyThes' .dat, or NULL */
+    double strength;          /* share of a text's words that change; 0 = 0.1 */
+    double share;             /* of the rows that get copies; 0 = all */
+    int32_t copies;           /* of each of them; 0 = 1, at most 32 */
+    int32_t answers;          /* 1 = answers change too, not only questions and texts */
+    const char *fixed;        /* words that stay as they are, with commas; or NULL */
+    const char *eval;         /* evaluation data, whose texts are neither taken nor made; or NULL */
+    peft_model *through;      /* back-translation: into the other language, or NULL */
+    peft_model *back;         /* and back; NULL = the same one */
+    const char *through_prompt, *back_prompt; /* with {text}; NULL = French and English, as T5 or
+                                 a chat model is asked.  back_prompt "" = there is no way back: a
+                                 paraphrase */
+    const peft_generate_opts *generate; /* NULL = greedy */
+    int32_t batch;            /* answers at a time; 0 = 16 */
+    const char *pictures;     /* of pictures: as peft_train_opts.augment; NULL = "flip,rotate=10,
+                                 crop=0.1,brightness=0.2,contrast=0.2" */
+    uint64_t seed;
+    int32_t overwrite;
+} peft_augment_opts;
+typedef struct peft_augmented {
+    size_t size;
+    int64_t rows, added;      /* rows read, all of which are written, and rows added to them */
+    double share;             /* added / (rows + added) */
+    const char *method[PEFT_AUGMENTS]; /* names; static */
+    int64_t by_method[PEFT_AUGMENTS];
+    int64_t guarded;          /* rows that belong to evaluation and got no copies */
+    int64_t dropped;          /* copies that had become an evaluation text */
+    int64_t unchanged;        /* copies in which nothing could change, or equal to another */
+    int64_t broken;           /* pictures that cannot be read */
+} peft_augmented;
+/* Writes the rows of `path` to `out`, each followed by its changed copies, which have the
+ * same label and an additional column "augmented" with the method's name.  Rows that are
+ * evaluation data get none: their text is in `eval`, or a column "split" says validation,
+ * valid, val, dev, eval or test; nor do rows that are copies themselves.  Texts to whose
+ * letters other columns point stay as they are.
+ * A folder of pictures, or a list of them with the column "image", becomes a folder `out`
+ * of the files as they are and PNG files for the copies, in the same sub-folders; of a list
+ * also list.jsonl. */
+PEFT_API int32_t peft_data_augment(const char *path, const char *out,
+                                   const peft_augment_opts *opts, peft_augmented *result);
 
 #ifdef __cplusplus
 }

@@ -117,6 +117,7 @@ typedef struct peft_auto_opts {
     float lr;
     const peft_adapter_opts *adapter; /* everything else about an adapter, or NULL */
     const peft_train_opts *train;     /* everything else about training, or NULL */
+    const char *metric;       /* that tells which evaluation is best */
     int64_t memory;           /* bytes that training may take; 0 = 4/5 of what is available */
     int32_t range_steps;      /* of the range test; 0 = 40; < 0: no test, the method's usual rate */
     /* Called now and then; non-zero ends with PEFT_ECANCELLED. */
@@ -132,6 +133,7 @@ typedef struct peft_choice {
     int32_t patience;         /* of them in a row were no better; 0 = nothing to evaluate on */
     float lr, warmup;
     char schedule[16];
+    char metric[16];          /* that tells which evaluation is best, as in peft_watch_opts */
     int32_t n;                /* of the settings, as they are to be told */
     peft_chosen chosen[PEFT_CHOSEN];
     int32_t n_range;          /* the range test: learning rates, the loss's change, smoothed */
@@ -289,9 +291,9 @@ typedef struct peft_figure {
     int32_t lower;            /* 1 = the smaller the better */
 } peft_figure;
 /* Figure i of a system, from 0, the most telling first; PEFT_EEND after the last.  Language
- * models: perplexity, token_accuracy, and with answers exact_match, answer_f1, rouge1,
- * rouge2, rougeL, bleu, chrf (as peft_score_texts); classes: accuracy, f1 (macro), ece (the
- * expected calibration error of the likeliest class's probability, in 15 bins; Guo et al.
+ * models: perplexity, token_accuracy, bits_per_byte, and with answers exact_match, answer_f1,
+ * rouge1, rouge2, rougeL, bleu, chrf (as peft_score_texts); classes: accuracy, f1 (macro), ece
+ * (the expected calibration error of the likeliest class's probability, in 15 bins; Guo et al.
  * 2017), log_loss; others as in peft_eval, those that sums over rows can tell. */
 PEFT_API int32_t peft_board_figure(peft_board *board, int32_t system, int32_t i, peft_figure *out);
 
@@ -303,11 +305,12 @@ typedef struct peft_versus {
     double gain, low, high;   /* b's less a's, and its interval */
     double p;                 /* of a gain as far from 0 by chance */
     int32_t verdict;          /* 1 = b is better, -1 = worse, 0 = chance could be all of it */
-    char words[240];          /* "run1 is better than base: rougeL +0.12 [0.05, 0.19], p 0.002" */
+    char words[240];          /* "run1 is better than base: rougeL +0.12 [+0.05, +0.19],
+                                 p 0.002, 210 rows" */
 } peft_versus;
 /* Two systems by a figure that both have (else PEFT_ENOTFOUND), on the rows of both.  Better
  * or worse is what has an interval without 0 and p < 1 - level.  Perplexities are compared
- * where the same tokens are counted (else PEFT_EUNSUPPORTED). */
+ * where the same tokens are counted (else PEFT_EUNSUPPORTED: then bits_per_byte tells). */
 PEFT_API int32_t peft_board_versus(peft_board *board, int32_t a, int32_t b, const char *figure,
                                    peft_versus *out);
 

@@ -5,6 +5,7 @@
 # there.  Ends with `N passed, N failed`.
 cd "$(dirname "$0")/.." || exit 1
 PEFT=${PEFT:-$PWD/${BUILD:-build/release}/peft}
+ROOT=$PWD
 GOLDEN=$PWD/tests/golden/tiny
 TEXT=$PWD/tools/tiny/model
 SUPPORT=$PWD/examples/data/support.jsonl
@@ -295,6 +296,14 @@ holds 'classifier json' valid_json out confusion
 run 0 'classifier: its own head' train "$GOLDEN/llama_cls" --data named.jsonl --method head \
     --epochs 2 --out named
 run 0 'classifier: table' eval named --data named.jsonl
+says out '^ece '
+says out '^LABEL_0  *[0-9]'
+run 0 'eval: two models' eval "$GOLDEN/llama_cls" --data named.jsonl --with tuned=named \
+    --samples 100 --json
+holds 'eval: their verdicts' valid_json out verdicts
+run 0 'eval: one has no head' eval "$GOLDEN/llama" --data classes.jsonl --with tuned=classes
+says err 'base cannot be measured'
+says out '^accuracy '
 
 # ----------------------------------------------------------------- pictures
 VIT=$GOLDEN/vit
@@ -528,6 +537,24 @@ if [ -e "$TEXT/config.json" ]; then
     run 0 'merge told by built-in texts' merge "$TEXT" --adapter text --out told.gguf --json
     holds 'their difference' valid_json out difference
     run 2 'no such adapter' generate "$TEXT" --with t --prompts asked.jsonl
+    tail -n 4 "$SUPPORT" >held.jsonl
+    set -- eval "$TEXT" --data held.jsonl --with t=text --max-tokens 8 --samples 100
+    run 0 'eval: side by side' "$@" --few-shot 2 --shots few.jsonl --generate --out said.jsonl
+    says out '^perplexity .*\[.*\] [=+-]'
+    says out '^rougeL '
+    says out 't .* base.*: perplexity [+-]'
+    holds 'eval: an answer a row' test "$(wc -l <said.jsonl)" = 4
+    run 0 'eval: side by side, json' "$@" --with base= --json
+    holds 'eval: systems' valid_json out systems
+    run 2 'eval: examples from where' "$@" --few-shot 2
+    run 2 'eval: examples from elsewhere' "$@" --few-shot 2 --shots held.jsonl
+    run 2 'eval: with what' eval "$TEXT" --data held.jsonl --with t
+    run 3 'eval: no such adapter' eval "$TEXT" --data held.jsonl --with t=nowhere --out never
+    printf 'text,label\nHello,good\nWho,bad\n' >two.csv
+    run 0 'eval: labels by likelihood' eval "$TEXT" --data two.csv --question 'Which?' \
+        --model same="$TEXT" --json
+    holds 'eval: a board of them' valid_json out labels
+    run 1 'eval: full disk' "$@" --out /dev/full/x
     run 0 'train adalora' train "$TEXT" --data few.jsonl --method adalora --steps 6 --out ada \
         --settings '{"init_r": 4, "target_r": 2, "tinit": 1, "tfinal": 1}' --quiet
     run 0 'adalora: go on' train "$TEXT" --data few.jsonl --adapter ada --steps 2 --out ada2 --quiet
@@ -555,6 +582,44 @@ if [ -e "$TEXT/config.json" ]; then
         --quiet --settings '{"num_virtual_tokens": 4, "encoder_hidden_size": 8,
         "encoder_reparameterization_type": "LSTM"}'
     run 0 'ptuning by LSTM: generate' generate "$TEXT" --adapter lstm --prompt Hello --max-tokens 4
+fi
+
+# ------------------------------------------------- receipts, old rows, forgetting
+BASE=$GOLDEN/llama
+head -n 8 ids.jsonl >old.jsonl
+tail -n 12 ids.jsonl >new.jsonl
+run 0 'train: a receipt' train "$BASE" --data old.jsonl --steps 5 --rank 2 --out made
+valid_json made/receipt.json words
+run 0 replay replay made --out again
+says out 'adapter_model.safetensors *the same bytes'
+run 0 'replay: other threads, JSON' replay made/receipt.json --out again --overwrite --threads 1 --json
+says out '"same": true}'
+run 0 'train --continue' train --continue made --data new.jsonl --replay-share 0.5 --steps 4 --out later
+says err '^18 rows'
+run 0 'replay: of what went on' replay later --out later2 --quiet
+run 0 'train --continue without old rows' train --continue made --data new.jsonl --replay-share 0 \
+    --steps 2 --out later3
+says err '^12 rows'
+run 2 'train --continue and --adapter' train --continue made --adapter made --data new.jsonl --out z
+run 2 'train: which model' train --data new.jsonl --out z
+run 3 'train --continue nothing' train --continue nowhere --data new.jsonl --out z
+echo ' ' >>old.jsonl
+run 3 'replay: other data' replay made --out again --overwrite
+says err 'the data has changed'
+echo '{"receipt": 2}' >odd.json
+run 3 'replay: no receipt' replay odd.json --out again --overwrite
+run 2 'replay: where to' replay made
+run 2 'drift without texts' train "$BASE" --data old.jsonl --steps 2 --drift-bound 0.1 --out z
+holds 'nothing of it is left' test ! -e z
+if [ -e "$TEXT/config.json" ]; then
+    run 0 'train: forgetting' train "$TEXT" --data "$SUPPORT" --limit 12 --steps 6 --lr 3e-3 --out far
+    says err '^forgetting: KL to the base'
+    run 0 'train --drift-bound' train "$TEXT" --data "$SUPPORT" --limit 12 --steps 6 --lr 3e-3 \
+        --drift-bound 0.001 --out near
+    kl() { grep -o '"kl_to_base": [0-9.e-]*' "$1" | cut -d' ' -f2; }
+    holds 'the bound is kept' sh -c "[ $(kl near/receipt.json | awk '{print ($1 <= 0.001)}') = 1 ]"
+    holds 'it was needed' sh -c "[ $(kl far/receipt.json | awk '{print ($1 > 0.001)}') = 1 ]"
+    run 0 'replay: under a bound' replay near --out near2 --quiet
 fi
 
 # ---------------------------------------------------------- looking at data
@@ -594,6 +659,51 @@ holds 'nothing is left' test ! -e nowhere.html
 if [ -e "$TEXT/config.json" ]; then
     run 0 'data inspect: tokens' data inspect seen.jsonl --model "$TEXT" --max-len 3 --json
     says out '"longer": '
+fi
+
+# ------------------------------------------------------------------ labels
+printf 'text,n\none,1\ntwo,2\nthree,3\nfour,4\n' >some.csv
+label() { # KEYS OUT OPTIONS...
+    keys=$1
+    out=$2
+    shift 2
+    printf '%s' "$keys" | "$PEFT" data label some.csv --labels good,bad --out "$out" "$@" >out 2>err
+}
+holds 'data label: three keys' label gsb ann.jsonl --by ann --json
+valid_json out labelled
+says ann.jsonl '^{"text": "one", "n": "1", "label": "good", "labeller": "ann"}$'
+says ann.jsonl '"three", .*"bad"'
+says err '3 of 4\|2 of 4 labelled, 1 skipped'
+holds 'data label: goes on, takes back' label gu1 ann.jsonl --by ann --quiet
+says ann.jsonl '"two", .*"good"'
+label gbbgq eve.jsonl
+holds 'data label: all of them' test "$(wc -l <eve.jsonl)" -eq 4
+run 2 'data label: where to' data label some.csv --labels a,b
+run 2 'data label: which labels' data label some.csv --out never.jsonl
+run 2 'data label: of another file' data label seen.jsonl --labels good,bad --out ann.jsonl \
+    --limit 5
+run 3 'data label: no file' data label nowhere.csv --labels a,b --out never.jsonl
+holds 'nothing is left of those' test ! -e never.jsonl
+run 0 'data agree' data agree ann.jsonl eve.jsonl --out most.jsonl
+says out "Cohen's kappa"
+says out "Fleiss' kappa"
+run 0 'data agree --json' data agree ann.jsonl eve.jsonl --json
+valid_json out fleiss_kappa
+run 2 'data agree: one file' data agree ann.jsonl
+run 3 'data agree: nothing in common' data agree ann.jsonl seen.jsonl
+run 2 'data faults: by which model' data faults seen.jsonl
+if [ -e "$TEXT/config.json" ]; then
+    run 0 'data faults' data faults seen.jsonl --limit 61 --model "$TEXT" --share 0.1 \
+        --out suspects.jsonl --clean rest.jsonl
+    says out 'labels are suspects'
+    says suspects.jsonl '"likely": '
+    holds 'every row is in one of them' test "$(cat suspects.jsonl rest.jsonl | wc -l)" -eq 61
+    run 0 'data faults --json' data faults seen.jsonl --limit 61 --model "$TEXT" --json
+    valid_json out faults
+    run 2 'data faults: options' data faults seen.jsonl --model "$TEXT" --rank size
+fi
+if [ -n "$HAVE_PYTHON" ]; then
+    holds 'data label on a terminal' python3 "$ROOT/tests/terminal.py" "$PEFT"
 fi
 
 echo "$passed passed, $failed failed"

@@ -81,6 +81,10 @@ def test_inspect_and_split():
     raises(libpeft.Cancelled, lambda: data.inspect(TEXTS, progress=lambda at, of: True))
     raises(libpeft.NotFound, lambda: data.inspect("missing.jsonl"))
     raises(TypeError, lambda: data.inspect(TEXTS, lines=3))
+    spaced = write_rows("spaced.jsonl", [{"text": "a  b ", "label": "x"}, {"text": "c"}])
+    told = data.normalize(spaced, os.path.join(DIR, "one.jsonl"))
+    assert told["summary"]["changed"] == 1 and told["examples"][0]["after"] == "a b"
+    assert data.normalize(spaced)["rules"]
     out = os.path.join(DIR, "parts")
     raises(libpeft.FormatError, lambda: data.split(TEXTS, out))
     sides = data.split(TEXTS, out, ratio=(2, 1), stratify="label", limit=30)
@@ -111,9 +115,21 @@ def test_labels():
         assert len([session.give("y") for row in session]) == 23
 
 
+def test_label_faults_of_a_model():
+    path = write_rows("faulty.jsonl", [{"text": "good %d" % i if i % 2 else "bad %d" % i,
+                                        "label": "ab"[i % 2 ^ (i == 7)]} for i in range(40)])
+    if not os.path.exists(TEXT):
+        return
+    with libpeft.Model(TEXT) as model:
+        found = data.faults(path, model, seed=1)
+        assert found.rows == 40 and found.labels == 2 and len(found.faults) == found.suspects
+        assert data.inspect(path, model, max_len=2)["summary"]["longer"] > 0
+
+
 def test_judge():
     scores = judge.score(["a b c", "x"], ["a b d", "x"], other=["a b d", "x"])
     assert scores["rougeL"].value < scores["rougeL"].other == 1
+    assert abs(judge.calibration_error([0.9, 0.9, 0.5], [1, 0, 1]) - 1.3 / 3) < 1e-12
     with libpeft.Model(GOLDEN + "llama") as model:
         rows = model.dataset(IDS)
         seen = judge.check(model, rows, eval=rows)

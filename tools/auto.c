@@ -64,7 +64,7 @@ static bool choice_read(struct run *run)
 {
     char *path = folder_path(run, "auto.json"), *text = read_file(path, NULL);
     static const char *const keys[] = {"method", "rank", "last", "batch", "accumulate", "epochs",
-                                       "patience", "lr", "warmup", "schedule"};
+                                       "patience", "lr", "warmup", "schedule", "metric"};
     enum { N = sizeof keys / sizeof *keys };
     char *v[N];
     free(path);
@@ -84,6 +84,7 @@ static bool choice_read(struct run *run)
         c->lr = strtof(v[7], NULL);
         c->warmup = strtof(v[8], NULL);
         snprintf(c->schedule, sizeof c->schedule, "%.*s", (int)strcspn(v[9] + 1, "\""), v[9] + 1);
+        snprintf(c->metric, sizeof c->metric, "%.*s", (int)strcspn(v[10] + 1, "\""), v[10] + 1);
     }
     for (int i = 0; i < N; i++)
         free(v[i]);
@@ -105,6 +106,8 @@ static void choice_take(struct run *run)
     if (!a->steps)
         a->epochs = c->epochs;
     a->patience = c->patience;
+    if (!a->metric && run->eval)
+        a->metric = c->metric;
     if (!(a->lr > 0))
         a->lr = c->lr;
     if (!a->schedule)
@@ -131,7 +134,7 @@ int auto_choose(struct run *run)
     }
     peft_auto_opts opts = {.size = sizeof opts, .method = a->method, .rank = a->rank,
                            .last = a->last, .batch = a->batch, .epochs = a->epochs,
-                           .patience = a->patience, .lr = (float)a->lr, .adapter = &adapter,
+                           .patience = a->patience, .metric = a->metric, .lr = (float)a->lr, .adapter = &adapter,
                            .train = &train, .memory = a->memory_limit, .progress = on_choice};
     run->choice.size = sizeof run->choice;
     interrupt_catch(NULL);
@@ -165,9 +168,10 @@ int auto_write(const struct run *run)
     if (f) {
         fprintf(f, "{\n  \"method\": \"%s\",\n  \"rank\": %d,\n  \"last\": %d,\n  \"batch\": %d,\n"
                 "  \"accumulate\": %d,\n  \"epochs\": %d,\n  \"patience\": %d,\n  \"lr\": %.9g,\n"
-                "  \"warmup\": %.9g,\n  \"schedule\": \"%s\",\n  \"why\": ", c->method, c->rank,
+                "  \"warmup\": %.9g,\n  \"schedule\": \"%s\",\n  \"metric\": \"%s\",\n"
+                "  \"why\": ", c->method, c->rank,
                 c->last, c->batch, c->accumulate, c->epochs, c->patience, (double)c->lr,
-                (double)c->warmup, c->schedule);
+                (double)c->warmup, c->schedule, c->metric);
         json_begin(&j, f);
         auto_json(run, &j);
         fprintf(f, "}\n");

@@ -62,7 +62,7 @@ struct args {
     int32_t rank, last, rslora, to_float;
     double alpha, dropout, lr_ratio, rho;
 
-    const char *replay, *probe;
+    const char *replay, *probe, *go_on;
     double replay_share, drift_bound, anchor_weight;
     const char *optimizer, *optim_states, *schedule, *no_decay, *recompute;
     double lr, warmup, weight_decay, clip;
@@ -99,6 +99,11 @@ struct args {
     int32_t auto_on, allow_leak, show_row;
     const char *price;
     const char *ratio, *stratify, *group;
+    const char *from, *layout;
+    int32_t skip, drop;
+    const char *methods, *thesaurus, *fixed_words, *back_translate, *back_prompt;
+    double strength;
+    int32_t copies, answers;
     struct list files;                   /* operands of a command that takes several */
     const char *labels, *by, *rank_by, *clean;
     int32_t folds, blind, least;
@@ -157,6 +162,14 @@ bool size_parse(const char *text, int64_t *bytes);
 /* Fills *args; 0, or EXIT_USAGE after it has said what is wrong. */
 int options_parse(const struct command *cmd, int argc, char **argv, struct args *args);
 void options_help(const struct command *cmd);
+/* NULL = there is none. */
+const struct command *find_command(const char *name);
+/* The operand and options that give *args, but for those named in `without` (NULL ends them). */
+struct words { const char **word; int32_t n; };
+void options_words(const struct command *cmd, const struct args *args, const char *const *without,
+                   struct words *w);
+void words_add(struct words *w, const char *word);      /* a copy */
+void words_free(struct words *w);
 /* The candidate most like `word`, or NULL when none is close. */
 const char *nearest(const char *word, const char *const *candidates, int n);
 
@@ -260,6 +273,8 @@ int answer_prompts(const struct args *args, peft_model *model);
 const char *reason_name(int32_t reason);
 /* A file, or a folder with something in it. */
 bool is_occupied(const char *path);
+bool is_path(const char *path);          /* there is something */
+bool is_folder(const char *path);
 
 /* Answers a question to memory; for samples and --json. */
 int answer(peft_model *model, const peft_message *messages, int32_t n,
@@ -289,6 +304,7 @@ int source_end(int32_t rc, const char *doing);
 int run_doctor(const struct args *args);
 int run_inspect(const struct args *args);
 int run_train(const struct args *args);
+int run_replay(const struct args *args);
 int run_tune(const struct args *args);
 int run_eval(const struct args *args);
 /* Whether peft eval has several systems to measure, and that. */
@@ -310,6 +326,8 @@ int run_embed(const struct args *args);
 int run_adapter_check(const struct args *args);
 int run_adapter_convert(const struct args *args);
 int run_data_split(const struct args *args);
+int run_data_convert(const struct args *args);
+int run_data_augment(const struct args *args);
 int run_data_label(const struct args *args);
 int run_data_agree(const struct args *args);
 int run_data_faults(const struct args *args);

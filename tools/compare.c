@@ -185,14 +185,16 @@ static bool versus(struct contest *c, int a, int b, const char *figure, peft_ver
 
 /* The figures that sentences are about: a language model's likelihood and what it writes,
  * else the first. */
-static int telling(const struct contest *c, const char *names[2])
+static int telling(struct contest *c, const char *names[2])
 {
     int n = 0;
-    if (strcmp(c->figure[0], "perplexity")) {
-        names[n++] = c->figure[0];
-        return n;
-    }
+    peft_versus v;
     names[n++] = c->figure[0];
+    if (strcmp(c->figure[0], "perplexity"))
+        return n;
+    for (int i = 1; i < c->n; i++)     /* other tokens tell of another likelihood */
+        if (!versus(c, 0, i, "perplexity", &v) && versus(c, 0, i, "bits_per_byte", &v))
+            names[0] = "bits_per_byte";
     for (int i = 0; i < c->n_figures; i++)
         if (!strcmp(c->figure[i], "rougeL"))
             names[n++] = c->figure[i];

@@ -8,6 +8,18 @@
 
 #include "cli.h"
 
+bool is_path(const char *path)
+{
+    struct stat s;
+    return !stat(path, &s);
+}
+
+bool is_folder(const char *path)
+{
+    struct stat s;
+    return !stat(path, &s) && S_ISDIR(s.st_mode);
+}
+
 bool is_occupied(const char *path)
 {
     struct stat s;

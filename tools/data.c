@@ -72,8 +72,8 @@ static const struct option faults_options[] = {
     {"clean", OPT_TEXT, "FILE", "the other rows, as they are", AT(clean), 0, 0},
     {"folds", OPT_INT, "N", "parts, each judged by a head fitted to the others (default 5)",
      AT(folds), 2, 100},
-    {"share", OPT_NUMBER, "S", "suspects are at least this share of the rows (default: those\n"
-     "                         that confident learning flags)", AT(share), 0, 1},
+    {"share", OPT_NUMBER, "S", "suspects are this share of the rows (default: those that\n"
+     "                         confident learning flags)", AT(share), 0, 1},
     {"rank", OPT_TEXT, "KIND", "confidence: of the given label (default); margin: to the others",
      AT(rank_by), 0, 0},
     {"top", OPT_INT, "N", "suspects that are shown (default 20)", AT(top), 1, BIG},
@@ -84,6 +84,55 @@ static const struct option faults_options[] = {
     {"batch", OPT_INT, "N", "rows at a time (default 8)", AT(batch), 1, 65536},
     {0}};
 
+static const struct option convert_options[] = {
+    {"to", OPT_TEXT, "FORMAT", "alpaca, sharegpt, messages, prompt-completion, preference, text",
+     AT(to), 0, 0},
+    {"out", OPT_TEXT, "FILE", "JSONL", AT(out), 0, 0},
+    {"from", OPT_TEXT, "FORMAT", "one of these, or question-answer (default: as the first row is)",
+     AT(from), 0, 0},
+    {"template", OPT_TEXT, "FILE", "of texts: literal text with {question} and {answer}, perhaps\n"
+     "                         {input} and {system}", AT(layout), 0, 0},
+    {"skip", OPT_FLAG, NULL, "leave out rows that cannot be read or held", AT(skip), 0, 0},
+    {"drop", OPT_FLAG, NULL, "no column \"kept\": lose what the format cannot hold", AT(drop), 0,
+     0},
+    {"overwrite", OPT_FLAG, NULL, "replace what --out names", AT(overwrite), 0, 0},
+    {0}};
+
+static const struct option augment_options[] = {
+    {"out", OPT_TEXT, "FILE|DIR", "JSONL: the rows and their copies; of pictures a folder", AT(out),
+     0, 0},
+    {"methods", OPT_TEXT, "LIST", "synonyms, insert, delete, swap, noise, back-translation\n"
+     "                         (default: delete,swap; with a thesaurus the first four)",
+     AT(methods), 0, 0},
+    {"thesaurus", OPT_TEXT, "FILE", "lines word<TAB>synonym,synonym, or MyThes' th_*.dat",
+     AT(thesaurus), 0, 0},
+    {"strength", OPT_NUMBER, "X", "share of a text's words that change (default 0.1)", AT(strength),
+     0, 1},
+    {"share", OPT_NUMBER, "X", "share of the rows that get copies (default 1)", AT(share), 0, 1},
+    {"copies", OPT_INT, "N", "of each of them (default 1)", AT(copies), 1, 32},
+    {"eval", OPT_TEXT, "FILE", "evaluation data: its texts get no copies, and no copy becomes one",
+     AT(eval), 0, 0},
+    {"answers", OPT_FLAG, NULL, "answers change too, not only questions and texts", AT(answers), 0,
+     0},
+    {"keep", OPT_TEXT, "WORDS", "that never change: refund,invoice", AT(fixed_words), 0,
+     0},
+    {"back-translate", OPT_TEXT, "MODEL", "into another language and back: one model, or two as\n"
+     "                         MODEL,MODEL", AT(back_translate), 0, 0},
+    {"prompt", OPT_TEXT, "TEXT", "of the first, with {text} (default: into French)", AT(prompt), 0,
+     0},
+    {"back-prompt", OPT_TEXT, "TEXT", "of the second (default: into English; \"\": none, the\n"
+     "                         first model paraphrases)", AT(back_prompt), 0, 0},
+    {"max-tokens", OPT_INT, "N", "of a translation (default 256)", AT(max_tokens), 1, BIG},
+    {"temperature", OPT_NUMBER, "X", "of a translation (default 0: the likeliest)", AT(temperature),
+     0, 100},
+    {"beams", OPT_INT, "N", "of a translation", AT(beams), 1, PEFT_BEAMS_MAX},
+    {"batch", OPT_INT, "N", "translations at once (default 16)", AT(batch), 1, 65536},
+    {"pictures", OPT_TEXT, "LIST", "flip,rotate=10,crop=0.1,shift=0.1,brightness=0.2,contrast=0.2\n"
+     "                         (default: all but shift)", AT(augment), 0, 0},
+    {"seed", OPT_SEED, "N", "of everything random (default 0)", AT(seed), 0, 0},
+    {"overwrite", OPT_FLAG, NULL, "replace what --out names", AT(overwrite), 0, 0},
+    {0}};
+
 const struct command data_commands[] = {
     {"data inspect", "Shows what a data file holds, and what is wrong with it.",
      "peft data inspect FILE|DIR [--model MODEL] [options]",
@@ -91,6 +140,22 @@ const struct command data_commands[] = {
      "  peft data inspect reviews.csv --model model.gguf --max-len 512\n"
      "  peft data inspect reviews.csv --json | jq .labels\n",
      OPERAND_NEEDED, {inspect_options, source_options, common_options}, run_data_inspect,
+     "data file"},
+    {"data augment", "Adds changed copies of training rows or pictures.",
+     "peft data augment FILE|DIR --out FILE|DIR [options]",
+     "  peft data augment train.jsonl --out more.jsonl --share 0.3 --eval valid.jsonl\n"
+     "  peft data augment train.jsonl --out more.jsonl --thesaurus th_en_US_v2.dat --copies 4\n"
+     "  peft data augment train.jsonl --out more.jsonl --back-translate model.gguf\n"
+     "  peft data augment photos --out more --pictures flip,rotate=15 --copies 3\n",
+     OPERAND_NEEDED, {augment_options, source_options, model_options, common_options},
+     run_data_augment, "data file"},
+    {"data convert", "Turns a data file into another format, or a FAQ into questions and answers.",
+     "peft data convert FILE|DIR --to FORMAT --out FILE [options]",
+     "  peft data convert alpaca.json --to messages --out chats.jsonl\n"
+     "  peft data convert chats.jsonl --to sharegpt --out sharegpt.jsonl --skip\n"
+     "  peft data convert FAQ.md --to messages --out faq.jsonl\n"
+     "  peft data convert manual.txt --to alpaca --template qa.txt --out qa.jsonl\n",
+     OPERAND_NEEDED, {convert_options, source_options, common_options}, run_data_convert,
      "data file"},
     {"data report", "Puts all that is known of a data file on one page.",
      "peft data report FILE --out report.html [--model MODEL] [--eval FILE] [options]",

@@ -79,7 +79,7 @@ static int32_t show_fault(void *ctx, const peft_label_fault *f)
 {
     struct shown *s = ctx;
     if (!f->suspect)
-        return 1;
+        return 0;
     if (s->args->json) {
         json_list(&s->j, "faults", &s->begun);
         json_open(&s->j, NULL, '{');
@@ -125,11 +125,11 @@ static void show_faults(const struct args *args, const peft_faults *r, struct sh
     if (s->rows)
         table_end(stdout);
     printf("%s%s of %s labels are suspects (%.1f %%)", s->rows ? "\n" : "",
-           show_count(r->flagged), show_count(r->rows), 100.0 * (double)r->flagged /
+           show_count(r->suspects), show_count(r->rows), 100.0 * (double)r->suspects /
            (double)r->rows);
     printf("; heads agree with %.1f %% of labels they have not seen\n", 100 * r->accuracy);
     if (r->unlabelled)
-        note("%s rows have no label and were left out", show_count(r->unlabelled));
+        note("%s rows have no label or no text and were left out", show_count(r->unlabelled));
     if (r->suspects > s->rows && !args->out)
         note("%d are shown; --out FILE writes all, for `peft data label`", (int)s->rows);
     if (args->out)
@@ -265,6 +265,14 @@ static int32_t on_pair(void *ctx, const peft_agree_pair *p)
     return interrupted();
 }
 
+static void text_or_null(struct json *j, const char *key, const char *s)
+{
+    if (s)
+        json_text(j, key, s);
+    else
+        json_num(j, key, NAN);
+}
+
 static void row_json(struct agreed *s, const peft_agree_row *r)
 {
     if (!s->in_rows) {
@@ -274,10 +282,10 @@ static void row_json(struct agreed *s, const peft_agree_row *r)
     s->in_rows = true;
     json_open(&s->j, NULL, '{');
     json_int(&s->j, "line", r->line);
-    json_text(&s->j, "majority", r->majority);
+    text_or_null(&s->j, "majority", r->majority);
     json_open(&s->j, "labels", '[');
     for (int32_t k = 0; k < r->n; k++)
-        json_text(&s->j, NULL, r->labels[k]);
+        text_or_null(&s->j, NULL, r->labels[k]);
     json_close(&s->j);
     json_text(&s->j, "text", r->text);
     json_close(&s->j);

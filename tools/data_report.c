@@ -52,11 +52,72 @@ static int32_t make_eval(struct page *p, struct part *to)
     return inspect_file(p->args, p->args->eval, p->model, &p->source.opts, &to->tables);
 }
 
+static int32_t make_normalize(struct page *p, struct part *to)
+{
+    peft_normalize_opts opts = {.size = sizeof opts, .source = &p->source.opts};
+    return peft_data_normalize(p->args->operand, NULL, &opts, &to->tables);
+}
+
+static bool has_labels(const struct page *p)
+{
+    return p->model && p->labelled;
+}
+
+static int32_t take_fault(void *ctx, const peft_label_fault *f)
+{
+    enum { MOST = 50 };
+    struct sheet *s = ctx;
+    if (!f->suspect || f->rank > MOST)
+        return 1;
+    sheet_number(s, (double)f->line);
+    sheet_text(s, f->given);
+    sheet_text(s, f->likely);
+    sheet_number(s, f->margin);
+    sheet_text(s, f->text);
+    return 0;
+}
+
+static int32_t on_rows(void *ctx, int64_t done, int64_t rows)
+{
+    (void)ctx;
+    progress(false, "the model reads: row %s of %s", show_count(done), show_count(rows));
+    return interrupted();
+}
+
+static int32_t make_faults(struct page *p, struct part *to)
+{
+    static const char *const facts[] = {"name", "value"};
+    static const char *const heads[] = {"line", "given", "likely", "margin", "text"};
+    struct sheet *sum = &to->sheet[0], *list = &to->sheet[1];
+    peft_faults found = {.size = sizeof found};
+    peft_source_opts source = p->source.opts;
+    source.progress = on_rows;
+    peft_faults_opts opts = {.size = sizeof opts, .source = &source, .ctx = list,
+                             .seed = p->args->seed, .max_len = p->args->max_len,
+                             .on_fault = take_fault};
+    to->n_sheets = 2;
+    sheet_begin(sum, PEFT_TABLE_FACTS, "summary", "Summary", facts, 2);
+    sheet_begin(list, PEFT_TABLE_LIST, "faults", "The worst first", heads, 5);
+    int32_t rc = peft_data_faults(p->args->operand, p->model, &opts, &found);
+    if (rc)
+        return rc;
+    sheet_fact(sum, "rows", (double)found.rows);
+    sheet_fact(sum, "unlabelled", (double)found.unlabelled);
+    sheet_fact(sum, "flagged", (double)found.flagged);
+    sheet_fact(sum, "suspects", (double)found.suspects);
+    sheet_fact(sum, "accuracy", found.accuracy);
+    return PEFT_OK;
+}
+
 /* In the order of the page. */
 static const struct section sections[] = {
     {"inspect", "inspecting", "What the file holds", "peft data inspect", NULL, make_inspect},
     {"eval", "inspecting", "The evaluation file", "peft data inspect, of --eval", has_eval,
      make_eval},
+    {"normalize", "normalizing", "What normalizing would change", "peft data normalize", NULL,
+     make_normalize},
+    {"faults", "reading", "Suspected label errors", "peft data faults: by heads that have not seen "
+     "the row, on what the model makes of it", has_labels, make_faults},
 };
 enum { SECTIONS = sizeof sections / sizeof *sections };
 

@@ -14,13 +14,15 @@ int forget_mix(struct run *run)
     const struct args *a = run->args;
     peft_dataset *old = NULL, *all = NULL;
     peft_dataset_stats stats = {.size = sizeof stats};
-    if (!a->replay)
-        return a->replay_share > 0 ? usage_error("--replay-share of which file?  --replay FILE") : 0;
+    double share = a->replay_share < 0 ? 0.2 : a->replay_share;
+    if (!a->replay && a->replay_share > 0)
+        return usage_error("--replay-share of which file?  --replay FILE");
+    if (!a->replay || !(share > 0))
+        return 0;
     int rc = open_data(a, run->model, a->replay, &old);
     if (rc)
         return rc;
     rc = peft_dataset_info(old, &stats);
-    double share = a->replay_share > 0 ? a->replay_share : 0.2;
     double want = share * (double)run->stats.rows;
     int64_t n = want < 1 ? 1 : want < (double)stats.rows ? (int64_t)(want + 0.5) : stats.rows;
     if (!rc)

@@ -325,7 +325,8 @@ static int finish(struct run *run, int64_t step)
     if (interrupted() || (rc = watch_finish(run)) != 0 || (rc = forget_finish(run)) != 0 ||
         (rc = ask_questions(run, true)) != 0)
         return rc ? rc : stop_here(run, step);
-    if ((rc = folder_save_result(run)) != 0 || (rc = report_write(run)) != 0)
+    if ((rc = folder_save_result(run)) != 0 || (rc = receipt_write(run)) != 0 ||
+        (rc = report_write(run)) != 0)
         return rc;
     show_samples(run);
     note_evaluations(run);
@@ -379,16 +380,21 @@ int run_loop(struct run *run)
 
 int run_train(const struct args *args)
 {
+    struct args mine = *args;
+    peft_receipt *earlier = NULL;
     if (!args->out)
         return usage_error("where to?  --out DIR");
-    struct run run = {.args = args, .checks = true};
+    struct run run = {.args = &mine, .checks = true};
     warnings_hold();
-    int rc = run_setup(&run);
+    int rc = continue_take(&mine, &earlier);
+    if (!rc)
+        rc = run_setup(&run);
     if (!rc) {
         settings_make(&run);
         rc = run_loop(&run);
     }
     warnings_show();
     run_release(&run);
+    peft_receipt_free(earlier);
     return rc;
 }

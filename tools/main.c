@@ -22,12 +22,19 @@ static const struct option run_options[] = {
      "                         chance, worse, any (default: only told)", AT(stop_on), 0, 0},
     {"checkpoint-every", OPT_INT, "N", "steps between checkpoints (default: none)",
      AT(checkpoint_every), 1, 2147483647},
+    {"continue", OPT_TEXT, "DIR", "go on from the adapter of an earlier run; a sample of its\n"
+     "                         rows is repeated (--replay-share)", AT(go_on), 0, 0},
     {"resume", OPT_FLAG, NULL, "go on from the newest checkpoint in --out", AT(resume), 0, 0},
     {"overwrite", OPT_FLAG, NULL, "start anew where an unfinished run lies", AT(overwrite), 0, 0},
     {"sample-file", OPT_TEXT, "FILE", "questions, one a line, asked before and after",
      AT(sample_file), 0, 0},
     {"sample-tokens", OPT_INT, "N", "length of those answers (default 64)", AT(sample_tokens), 1,
      65536},
+    {0}};
+static const struct option replay_options[] = {
+    {"out", OPT_TEXT, "DIR", "where the result is made again", AT(out), 0, 0},
+    {"overwrite", OPT_FLAG, NULL, "where an unfinished run lies", AT(overwrite), 0, 0},
+    {"threads", OPT_INT, "N", "worker threads; the bytes are the same", AT(threads), 1, 32},
     {0}};
 static const struct option tune_options[] = {
     {"out", OPT_TEXT, "DIR", "trials.jsonl, tune.html, and best: the best adapter or model",
@@ -182,10 +189,16 @@ static const struct command commands[] = {
      "  peft train encoder --data reviews.csv --eval 0.2 --epochs 20 --patience 3 --out run\n"
      "  peft train vit --data pictures/train --eval pictures/test --augment flip --out run\n"
      "  peft train folder --data text.jsonl --method none --unfreeze '*.29.*' --out run\n"
-     "  peft train model.gguf --data chats.jsonl --out run --resume\n",
-     OPERAND_NEEDED,
+     "  peft train model.gguf --data chats.jsonl --out run --resume\n"
+     "  peft train --continue run --data new.jsonl --out run2\n",
+     OPERAND_OPTIONAL,
      {data_options, train_options, before_options, run_options, model_options, common_options},
      run_train, NULL},
+    {"replay", "Makes a result again from its receipt, and compares the bytes.",
+     "peft replay RUN|RECEIPT --out DIR [--json]",
+     "  peft replay run --out again\n"
+     "  peft replay run/receipt.json --out again --json\n",
+     OPERAND_NEEDED, {replay_options, common_options}, run_replay, "receipt"},
     {"tune", "Searches for settings by trials.",
      "peft tune MODEL --data FILE --eval FILE|RATIO --out DIR [options of train]",
      "  peft tune model.gguf --data chats.jsonl --eval 0.1 --budget 20m --out tuned\n"
@@ -328,7 +341,7 @@ static int print_version(void)
     return EXIT_OK;
 }
 
-static const struct command *find_command(const char *name)
+const struct command *find_command(const char *name)
 {
     const struct command *list[MAX_COMMANDS];
     for (int i = 0, n = list_commands(list); i < n; i++)

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <math.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -361,12 +362,18 @@ static int take_option(const struct command *cmd, int argc, char **argv, int *i,
     return set_value(o, argv[++*i], args);
 }
 
-int options_parse(const struct command *cmd, int argc, char **argv, struct args *args)
+static void defaults(struct args *args)
 {
     memset(args, 0, sizeof *args);
     args->clip = 1;
     args->cache = -1;            /* not given */
+    args->replay_share = -1;     /* the same */
     args->temperature = -1;      /* not given: the model may advise */
+}
+
+int options_parse(const struct command *cmd, int argc, char **argv, struct args *args)
+{
+    defaults(args);
     args->argc = argc;
     args->argv = argv;
     bool options = true;
@@ -416,5 +423,93 @@ void options_help(const struct command *cmd)
             snprintf(left, sizeof left, "--%s%s%s%s", o->kind == OPT_SWITCH ? "[no-]" : "",
                      o->name, o->arg ? " " : "", o->arg ? o->arg : "");
             printf("  %-22s %s\n", left, o->help);
+        }
+}
+
+/* ------------------------------------------------------------------- words */
+
+void words_add(struct words *w, const char *word)
+{
+    if (w->n % 64 == 0)
+        w->word = grow(w->word, (size_t)(w->n + 64) * sizeof *w->word);
+    w->word[w->n++] = format("%s", word);
+}
+
+void words_free(struct words *w)
+{
+    for (int32_t i = 0; i < w->n; i++)
+        free((char *)(uintptr_t)w->word[i]);
+    free(w->word);
+}
+
+/* The option as words, when it is not as in `plain`. */
+static void put_option(const struct option *o, const struct args *a, const struct args *plain,
+                       struct words *w)
+{
+    const char *now = (const char *)a + o->at, *was = (const char *)plain + o->at;
+    char text[64] = "";
+    double x;
+    switch (o->kind) {
+    case OPT_FLAG:
+    case OPT_SWITCH:
+        if (*(const int32_t *)now != *(const int32_t *)was) {
+            snprintf(text, sizeof text, "--%s%s", *(const int32_t *)now < 0 ? "no-" : "", o->name);
+            words_add(w, text);
+        }
+        return;
+    case OPT_LIST:
+        for (int32_t i = 0; i < ((const struct list *)now)->n; i++) {
+            char *both = format("--%s=%s", o->name, ((const struct list *)now)->item[i]);
+            words_add(w, both);
+            free(both);
+        }
+        return;
+    case OPT_TEXT:
+        if (*(const char *const *)now) {
+            char *both = format("--%s=%s", o->name, *(const char *const *)now);
+            words_add(w, both);
+            free(both);
+        }
+        return;
+    case OPT_INT:
+        if (*(const int32_t *)now != *(const int32_t *)was)
+            snprintf(text, sizeof text, "--%s=%d", o->name, *(const int32_t *)now);
+        break;
+    case OPT_SEED:
+        if (*(const uint64_t *)now != *(const uint64_t *)was)
+            snprintf(text, sizeof text, "--%s=%llu", o->name,
+                     (unsigned long long)*(const uint64_t *)now);
+        break;
+    case OPT_SIZE:
+        if (*(const int64_t *)now != *(const int64_t *)was)
+            snprintf(text, sizeof text, "--%s=%lld", o->name,
+                     (long long)*(const int64_t *)now);
+        break;
+    case OPT_NUMBER:
+        x = *(const double *)now;
+        if (memcmp(now, was, sizeof x) == 0)
+            break;
+        snprintf(text, sizeof text, "--%s=%.9g", o->name, x);
+        if (strtod(strchr(text, '=') + 1, NULL) - x != 0)
+            snprintf(text, sizeof text, "--%s=%.17g", o->name, x);
+        break;
+    }
+    if (*text)
+        words_add(w, text);
+}
+
+void options_words(const struct command *cmd, const struct args *args, const char *const *without,
+                   struct words *w)
+{
+    struct args plain;
+    defaults(&plain);
+    words_add(w, args->operand);
+    for (int g = 0; g < 6 && cmd->groups[g]; g++)
+        for (const struct option *o = cmd->groups[g]; o->name; o++) {
+            bool out = false;
+            for (int i = 0; without[i]; i++)
+                out = out || !strcmp(without[i], o->name);
+            if (!out)
+                put_option(o, args, &plain, w);
         }
 }

@@ -108,15 +108,20 @@ void auto_show(const struct run *run);
 int auto_write(const struct run *run);    /* auto.json in --out */
 void auto_json(const struct run *run, struct json *j);
 
-/* The model, its head, and the data alone. */
-int run_open(struct run *run);
-
 /* forget.c */
 int forget_mix(struct run *run);
 int forget_begin(struct run *run);
 void forget_opts(const struct run *run, peft_train_opts *opts);
 int forget_finish(struct run *run);       /* measures, and keeps to --drift-bound */
 void forget_json(const struct run *run, struct json *j);
+
+/* receipt.c */
+int receipt_write(const struct run *run);
+/* --continue: what its receipt says joins *args, which points into *receipt then. */
+int continue_take(struct args *args, peft_receipt **receipt);
+
+/* The model, its head, and the data alone. */
+int run_open(struct run *run);
 
 /* history.c */
 void history_add_step(struct history *h, const struct step_row *row);

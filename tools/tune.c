@@ -179,6 +179,8 @@ static bool is_better(bool falls, const peft_trial *a, const peft_trial *b)
 {
     if (isnan(a->value_best) || isnan(b->value_best))
         return isnan(b->value_best) && !isnan(a->value_best);
+    if (!(a->value_best < b->value_best) && !(a->value_best > b->value_best))
+        return a->loss < b->loss;
     return falls ? a->value_best < b->value_best : a->value_best > b->value_best;
 }
 

@@ -187,6 +187,7 @@ static int likelihood(struct answering *a, struct asked *x)
     f->loss = -logp;
     f->right = right;
     f->terms = x->wanted.n;
+    if ((f->bytes = text_bytes(a->m, &x->wanted)) < 0) return (int)f->bytes;
     a->s->told.prompt_tokens += from;
     return PEFT_OK;
 }
@@ -203,7 +204,7 @@ int prompt_rows(struct peft_board *j, struct system *s, peft_model *m, const pef
         if (!rc) rc = likelihood(&a, &a.v[i]);
         if (!rc) rc = board_progress(j, "evaluating", i + 1, a.n);
     }
-    s->known |= 1u << KNOWN_TOKENS;
+    s->known |= 1u << KNOWN_TOKENS | 1u << KNOWN_BYTES;
     if (!rc && j->o.generate) rc = generate(&a, 0);
     end(&a);
     snprintf(s->told.how, sizeof(s->told.how), "with examples before each prompt");

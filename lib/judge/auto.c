@@ -238,7 +238,7 @@ static int choose_lr(struct chooser *a)
 
 /* --- epochs: until the validation loss no longer falls */
 
-enum { STEPS_MOST = 600, EPOCHS_LEAST = 3, EPOCHS_MOST = 12, PATIENCE = 2 };
+enum { UPDATES_MOST = 250, EPOCHS_LEAST = 3, EPOCHS_MOST = 10, PATIENCE = 2 };
 
 static void choose_epochs(struct chooser *a)
 {
@@ -246,20 +246,25 @@ static void choose_epochs(struct chooser *a)
     int64_t updates = MAX(a->stats.rows / ((int64_t)a->c.batch * a->c.accumulate), 1);
     peft_dataset_stats eval = { .size = sizeof(eval) };
     if (a->eval) peft_dataset_info(a->eval, &eval);
-    a->c.epochs = (int32_t)MIN(MAX(STEPS_MOST / updates, EPOCHS_LEAST), EPOCHS_MOST);
+    a->c.epochs = (int32_t)MIN(MAX(UPDATES_MOST / updates, EPOCHS_LEAST), EPOCHS_MOST);
     a->c.patience = a->eval ? PATIENCE : 0;
     if (!a->eval) a->c.epochs = EPOCHS_LEAST;
     if (a->o.epochs) a->c.epochs = a->o.epochs;
     if (a->o.patience) a->c.patience = a->o.patience;
+    int classes = !strcmp(a->info.head, "classification") || !strcmp(a->info.head, "reward");
+    snprintf(a->c.metric, sizeof(a->c.metric), "%s",
+             a->o.metric ? a->o.metric : classes ? "accuracy" : "loss");
     if (a->eval)
-        snprintf(why, sizeof(why), "at most: %lld rows are evaluated after each, and the best "
-                 "counts", (long long)eval.rows);
+        snprintf(why, sizeof(why), "at most, %lld updates: %lld rows are evaluated after each, "
+                 "and the best counts", (long long)(updates * a->c.epochs), (long long)eval.rows);
     else
-        snprintf(why, sizeof(why), "there are no rows to evaluate on, so few");
+        snprintf(why, sizeof(why), "few: there are no rows to evaluate on");
     chose_int(a, "epochs", a->o.epochs > 0, a->c.epochs, why);
     if (a->eval)
         chose_int(a, "patience", a->o.patience > 0, a->c.patience,
                   "evaluations in a row without a better one end the training");
+    if (a->eval && !a->o.metric)
+        chose(a, "metric", 0, a->c.metric, "what is best of the %s", a->stats.head);
     a->c.warmup = 0.06f;
     snprintf(a->c.schedule, sizeof(a->c.schedule), "linear");
 }

@@ -6,12 +6,13 @@
 
 /* What is known of a system's rows; figures are of one of these. */
 enum known {
-    KNOWN_TOKENS, KNOWN_TEXT, KNOWN_CLASS, KNOWN_MULTI, KNOWN_NUMBERS, KNOWN_TAGS, KNOWN_CHUNKS,
-    KNOWN_ANSWER, KNOWN_PAIR, KNOWN_RANK
+    KNOWN_TOKENS, KNOWN_BYTES, KNOWN_TEXT, KNOWN_CLASS, KNOWN_MULTI, KNOWN_NUMBERS,
+    KNOWN_TAGS, KNOWN_CHUNKS, KNOWN_ANSWER, KNOWN_PAIR, KNOWN_RANK
 };
 
 struct found {                      /* of one row */
     int64_t line, terms, right;
+    int64_t bytes;                  /* KNOWN_BYTES: of the text that its terms are */
     double loss;
     int32_t label, said;            /* of the board's labels; -1 = none */
     double confidence;
@@ -71,6 +72,8 @@ int board_shots(struct peft_board *j);
 struct found *system_row(struct peft_board *j, struct system *s, int64_t line);
 
 /* --- measured.c: what peft_eval finds */
+/* Bytes of the text of ids, without special tokens; < 0 failure. */
+int64_t text_bytes(const peft_model *m, const struct ids *ids);
 int measure_rows(struct peft_board *j, struct system *s, peft_model *m, const peft_dataset *d);
 /* --- answered.c: answers to the rows' prompts, and prompts with examples before them */
 int answer_rows(struct peft_board *j, struct system *s, peft_model *m, const peft_dataset *d);

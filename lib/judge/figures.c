@@ -19,6 +19,12 @@ static void row_right(const struct board_figure *f, const struct found *r, doubl
     out[0] = (double)r->right;
     out[1] = (double)r->terms;
 }
+static void row_bytes(const struct board_figure *f, const struct found *r, double *out)
+{
+    (void)f;
+    out[0] = r->loss;
+    out[1] = (double)r->bytes;
+}
 static void row_classes(const struct board_figure *f, const struct found *r, double *out)
 {
     (void)f;
@@ -137,6 +143,13 @@ static double perplexity_of(const struct figure *f, const double *sum, double ro
     (void)rows;
     return exp(ratio_of(sum[0], sum[1]));
 }
+/* Likelihoods of models that cut a text into other tokens. */
+static double bits_of(const struct figure *f, const double *sum, double rows)
+{
+    (void)f;
+    (void)rows;
+    return ratio_of(sum[0], sum[1]) / log(2);
+}
 static double share_of(const struct figure *f, const double *sum, double rows)
 {
     (void)f;
@@ -233,6 +246,7 @@ static double chunk_recall(const struct figure *f, const double *sum, double row
 static const struct board_figure known_figures[] = {
     FIGURE(KNOWN_TOKENS, "perplexity", 1, 2, 2, 0, 0, row_loss, NULL, perplexity_of),
     FIGURE(KNOWN_TOKENS, "token_accuracy", 0, 2, 2, 0, 0, row_right, NULL, share_of),
+    FIGURE(KNOWN_BYTES, "bits_per_byte", 1, 2, 2, 0, 0, row_bytes, NULL, bits_of),
     MEAN(KNOWN_CLASS, "accuracy", 0, row_right),
     FIGURE(KNOWN_CLASS, "f1", 0, 2, 0, 0, 3, row_classes, add_classes, macro_f1),
     FIGURE(KNOWN_CLASS, "ece", 1, 2, 3 * BINS, 0, 0, row_sure, add_bin, ece_of),

@@ -22,18 +22,19 @@ static int find_labels(struct peft_board *j)
     if (!rc) rc = each_label(j, &j->rows);
     if (!rc && j->shots_path) rc = each_label(j, &j->shots);
     if (!rc && (j->n_labels < 2 || j->n_labels > MOST))
-        rc = fail(PEFT_EUNSUPPORTED, "the rows have %d labels, expected 2 to %d for a model without "
-                  "a head to choose from", j->n_labels, (int)MOST);
+        rc = fail(PEFT_EUNSUPPORTED, "%d labels of texts in %s, expected 2 to %d for a model "
+                  "without a head to choose from", j->n_labels, j->path, (int)MOST);
     return rc;
 }
 
 /* Scores [labels] become probabilities, and the row's guess. */
-static int note_guess(struct peft_board *j, struct system *s, const struct ask *a, double *score)
+static int note_guess(struct peft_board *j, struct system *s, int64_t line, int32_t label,
+                      const double *score)
 {
-    struct found *f = system_row(j, s, a->line);
+    struct found *f = system_row(j, s, line);
     double top = score[0], sum = 0;
     if (!f) return PEFT_ENOMEM;
-    f->label = board_label(j, a->answer);
+    f->label = label;
     f->said = 0;
     for (int32_t i = 1; i < j->n_labels; i++)
         if (score[i] > score[f->said]) f->said = i;
@@ -48,37 +49,99 @@ static int note_guess(struct peft_board *j, struct system *s, const struct ask *
 
 /* --------------------------------------------------------------- likelihoods */
 
-/* One row's labels behind its prompt, all at once. */
-struct choice { struct ids all, lengths, from; double *score; };
+/* A row's prompt with each label behind it.  Labels are told apart by the tokens where
+ * they part: what all of them have in common, and what follows when only one is left,
+ * is not asked for, so that labels with different first tokens are one pass. */
+struct choice {
+    struct prompt *v;               /* [labels] */
+    double *score;                  /* [labels] sums of log p */
+    int32_t *member, *next;         /* [labels] of a group */
+    double *logp;
+};
 
-static int add_choice(struct peft_board *j, const peft_model *m, const struct ask *a,
-                      const char *label, int64_t room, struct choice *c, struct system *s)
+static void choice_free(struct choice *c, int32_t n, struct mem *mem)
 {
-    struct prompt p;
-    prompt_init(&p, &j->host.mem);
-    int rc = prompt_make(j, m, a, s->told.shots, label, room, &p);
-    if (!rc && p.ids.n > room)
-        rc = fail(PEFT_EDATA, "%s line %lld: %lld tokens, the model has room for %lld", j->path,
-                  (long long)a->line, (long long)p.ids.n, (long long)room);
-    for (int64_t i = 0; i < p.ids.n && !rc; i++) ids_push(&c->all, p.ids.v[i]);
-    ids_push(&c->lengths, (int32_t)p.ids.n);
-    ids_push(&c->from, (int32_t)MAX(p.answer_at, 1));
-    s->told.prompt_tokens += p.ids.n;
-    prompt_free(&p);
-    if (!rc) rc = MIN(ids_check(&c->all), ids_check(&c->lengths));
-    return rc ? rc : ids_check(&c->from);
+    for (int32_t i = 0; c->v && i < n; i++) prompt_free(&c->v[i]);
+    void *all[] = { c->v, c->score, c->member, c->next, c->logp };
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) mem_free(mem, all[i]);
 }
 
-static int choose_label(struct peft_board *j, struct system *s, peft_model *m, const struct ask *a,
-                        int64_t room, struct choice *c)
+static int choice_new(struct choice *c, int32_t n, struct mem *mem)
 {
-    c->all.n = c->lengths.n = c->from.n = 0;
+    *c = (struct choice){ mem_array(mem, n, sizeof(*c->v)), mem_array(mem, n, sizeof(*c->score)),
+                          mem_array(mem, n, sizeof(*c->member)),
+                          mem_array(mem, n, sizeof(*c->next)), mem_array(mem, n, sizeof(*c->logp)) };
+    for (int32_t i = 0; c->v && i < n; i++) prompt_init(&c->v[i], mem);
+    return c->v && c->score && c->member && c->next && c->logp ? PEFT_OK : PEFT_ENOMEM;
+}
+
+/* The same examples before each label, as many as the longest has room for. */
+static int make_prompts(struct peft_board *j, const peft_model *m, const struct ask *a,
+                        int32_t shots, int64_t room, struct choice *c)
+{
     int rc = PEFT_OK;
-    for (int32_t i = 0; i < j->n_labels && !rc; i++)
-        rc = add_choice(j, m, a, j->labels[i], room, c, s);
-    if (rc) return rc;
-    rc = peft_logprob(m, c->all.v, c->lengths.v, c->from.v, j->n_labels, c->score, NULL);
-    return rc ? kit_failed(rc) : note_guess(j, s, a, c->score);
+    for (int32_t i = 0; i < j->n_labels && !rc; i++) {
+        rc = prompt_make(j, m, a, shots, j->labels[i], room, &c->v[i]);
+        if (!rc && c->v[i].ids.n > room)
+            rc = fail(PEFT_EDATA, "%s line %lld: %lld tokens, the model has room for %lld", j->path,
+                      (long long)a->line, (long long)c->v[i].ids.n, (long long)room);
+        if (!rc && i && c->v[i].shots < c->v[0].shots) {
+            shots = c->v[i].shots;
+            i = -1;                 /* begin anew with fewer */
+        }
+    }
+    return rc;
+}
+
+/* Labels that have their first d tokens in common with label i; 0 when a smaller one has
+ * them too, which has asked for the group. */
+static int32_t group_of(const struct choice *c, int32_t n, int32_t i, int64_t d)
+{
+    const struct ids *own = &c->v[i].ids;
+    int32_t found = 0;
+    for (int32_t k = 0; k < n; k++) {
+        const struct ids *x = &c->v[k].ids;
+        if (x->n <= d || memcmp(x->v, own->v, (size_t)d * sizeof(*own->v)) != 0) continue;
+        if (k < i) return 0;
+        c->member[found++] = k;
+    }
+    return found;
+}
+
+/* Tokens that all labels begin with, the prompt and more. */
+static int64_t common_tokens(const struct choice *c, int32_t n)
+{
+    const struct ids *a = &c->v[0].ids;
+    int64_t d = a->n - 1;
+    for (int32_t k = 1; k < n; k++) {
+        const struct ids *b = &c->v[k].ids;
+        int64_t same = 0;
+        while (same < MIN(d, b->n - 1) && a->v[same] == b->v[same]) same++;
+        d = same;
+    }
+    return MAX(d, 1);
+}
+
+static int score_labels(struct peft_board *j, struct system *s, peft_model *m, struct choice *c)
+{
+    int32_t n = j->n_labels;
+    int64_t from = common_tokens(c, n);
+    memset(c->score, 0, (size_t)n * sizeof(*c->score));
+    for (int32_t i = 0; i < n; i++)
+        for (int64_t d = from; d < c->v[i].ids.n; d++) {
+            int32_t group = group_of(c, n, i, d), parts = 0;
+            if (group == 1) break;
+            for (int32_t k = 0; k < group; k++) {
+                c->next[k] = c->v[c->member[k]].ids.v[d];
+                parts |= c->next[k] != c->next[0];
+            }
+            if (!parts) continue;
+            int32_t rc = peft_logprob_next(m, c->v[i].ids.v, (int32_t)d, c->next, group, c->logp);
+            if (rc) return kit_failed(rc);
+            s->told.prompt_tokens += d;
+            for (int32_t k = 0; k < group; k++) c->score[c->member[k]] += c->logp[k];
+        }
+    return PEFT_OK;
 }
 
 int guess_by_likelihood(struct peft_board *j, struct system *s, peft_model *m)
@@ -86,19 +149,21 @@ int guess_by_likelihood(struct peft_board *j, struct system *s, peft_model *m)
     struct mem *mem = &j->host.mem;
     peft_info info = { .size = sizeof(info) };
     struct choice c = { .score = NULL };
-    struct ids *all[] = { &c.all, &c.lengths, &c.from };
     int rc = peft_model_info(m, &info);
     if (rc) return kit_failed(rc);
-    for (size_t i = 0; i < ARRAY_LEN(all); i++) ids_init(all[i], mem);
     rc = find_labels(j);
-    if (!rc && !(c.score = mem_array(mem, j->n_labels, sizeof(*c.score)))) rc = PEFT_ENOMEM;
+    int32_t labels = j->n_labels;
+    if (!rc) rc = choice_new(&c, labels, mem);
     for (int64_t i = 0; i < j->rows.n && !rc; i++) {
-        if (j->rows.v[i].kind == ASK_CLASS)
-            rc = choose_label(j, s, m, &j->rows.v[i], info.max_len, &c);
+        const struct ask *a = &j->rows.v[i];
+        if (a->kind == ASK_CLASS) {
+            rc = make_prompts(j, m, a, s->told.shots, info.max_len, &c);
+            if (!rc) rc = score_labels(j, s, m, &c);
+            if (!rc) rc = note_guess(j, s, a->line, board_label(j, a->answer), c.score);
+        }
         if (!rc) rc = board_progress(j, "asking for labels", i + 1, j->rows.n);
     }
-    for (size_t i = 0; i < ARRAY_LEN(all); i++) ids_free(all[i]);
-    mem_free(mem, c.score);
+    choice_free(&c, labels, mem);
     s->known = 1u << KNOWN_CLASS;
     snprintf(s->told.how, sizeof(s->told.how), "asked for the label, by the likelihood of each%s",
              s->told.shots ? ", with examples" : "");
@@ -150,8 +215,8 @@ int guess_by_nearest(struct peft_board *j, struct system *s, peft_model *m)
     struct mem *mem = &j->host.mem;
     peft_info info = { .size = sizeof(info) };
     if (!s->told.shots)
-        return fail(PEFT_EUNSUPPORTED, "the model has no head for classes, and no examples are "
-                    "given whose embeddings could stand for them");
+        return fail(PEFT_EUNSUPPORTED, "the model has no head for classes, and there are no "
+                    "examples whose embeddings could stand for them");
     int rc = peft_model_info(m, &info);
     rc = rc ? kit_failed(rc) : find_labels(j);
     if (rc) return rc;
@@ -167,7 +232,7 @@ int guess_by_nearest(struct peft_board *j, struct system *s, peft_model *m)
         rc = embed(m, a, dim, x);
         for (int32_t k = 0; k < j->n_labels; k++)
             score[k] = SCALE * dot_of(x, means + (int64_t)k * dim, dim);
-        if (!rc) rc = note_guess(j, s, a, score);
+        if (!rc) rc = note_guess(j, s, a->line, board_label(j, a->answer), score);
         if (!rc) rc = board_progress(j, "embedding", i + 1, j->rows.n);
     }
     mem_free(mem, means);
@@ -180,17 +245,34 @@ int guess_by_nearest(struct peft_board *j, struct system *s, peft_model *m)
 
 /* ----------------------------------------------------------- no model at all */
 
+/* Where the true classes are known from: a system that was measured. */
+static const struct system *classes_known(const struct peft_board *j)
+{
+    for (int32_t i = 0; i < j->n; i++)
+        if (j->systems[i]->known & 1u << KNOWN_CLASS) return j->systems[i];
+    return NULL;
+}
+
 int guess_majority(struct peft_board *j, struct system *s)
 {
-    int rc = find_labels(j);
+    const struct system *known = classes_known(j);
+    int rc = !known || j->shots_path ? find_labels(j) : PEFT_OK;
     const struct asks *from = j->shots_path ? &j->shots : &j->rows;
     double *score = rc ? NULL : mem_array(&j->host.mem, j->n_labels, sizeof(*score));
     if (!rc && !score) rc = PEFT_ENOMEM;
-    for (int64_t i = 0; i < from->n && !rc; i++)
+    if (rc) return rc;
+    for (int64_t i = 0; (!known || j->shots_path) && i < from->n; i++)
         if (from->v[i].kind == ASK_CLASS) score[board_label(j, from->v[i].answer)]++;
-    for (int32_t i = 0; i < j->n_labels && !rc; i++) score[i] = log(score[i] + 1);
-    for (int64_t i = 0; i < j->rows.n && !rc; i++)
-        if (j->rows.v[i].kind == ASK_CLASS) rc = note_guess(j, s, &j->rows.v[i], score);
+    for (int64_t i = 0; known && !j->shots_path && i < known->n; i++)
+        score[known->rows[i].label]++;
+    for (int32_t i = 0; i < j->n_labels; i++) score[i] = log(score[i] + 1);
+    for (int64_t i = 0; known && i < known->n && !rc; i++)
+        rc = note_guess(j, s, known->rows[i].line, known->rows[i].label, score);
+    for (int64_t i = 0; !known && i < j->rows.n && !rc; i++) {
+        const struct ask *a = &j->rows.v[i];
+        if (a->kind == ASK_CLASS)
+            rc = note_guess(j, s, a->line, board_label(j, a->answer), score);
+    }
     mem_free(&j->host.mem, score);
     s->known = 1u << KNOWN_CLASS;
     snprintf(s->told.how, sizeof(s->told.how), "the most frequent label, whatever the text");

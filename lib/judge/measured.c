@@ -95,6 +95,39 @@ static int take_labels(struct measuring *k, const peft_model *m, const peft_info
     return PEFT_OK;
 }
 
+int64_t text_bytes(const peft_model *m, const struct ids *ids)
+{
+    int64_t n = peft_detokenize(m, ids->v, ids->n, PEFT_DETOK_SKIP, NULL, 0);
+    return n < 0 ? kit_failed((int32_t)n) : n;
+}
+
+/* The length of the text whose tokens count, which is the same for every tokenizer. */
+static int count_bytes(struct measuring *k, const peft_model *m, const peft_dataset *d,
+                       int64_t rows)
+{
+    struct ids trained;
+    int64_t bytes = 0;
+    int32_t rc = PEFT_OK;
+    ids_init(&trained, &k->j->host.mem);
+    for (int64_t i = 0; i < rows && !rc; i++) {
+        peft_row r = { .size = sizeof(r) };
+        if ((rc = peft_dataset_row(d, i, &r)) != PEFT_OK) {
+            rc = kit_failed(rc);
+            break;
+        }
+        trained.n = 0;
+        for (int32_t t = 0; r.labels && t < r.n; t++)
+            if (r.labels[t] >= 0) ids_push(&trained, r.ids[t]);
+        struct found *f = system_row(k->j, k->s, r.line ? r.line : i + 1);
+        if (!f || ids_check(&trained)) rc = PEFT_ENOMEM;
+        else if ((bytes = text_bytes(m, &trained)) < 0) rc = (int32_t)bytes;
+        else f->bytes += bytes;
+    }
+    ids_free(&trained);
+    if (!rc) k->known |= 1u << KNOWN_BYTES;
+    return rc;
+}
+
 static const struct { const char *head; enum known known; } kinds[] = {
     { "classification", KNOWN_CLASS }, { "multi-label", KNOWN_MULTI },
     { "regression", KNOWN_NUMBERS },   { "tokens", KNOWN_TAGS },
@@ -119,6 +152,8 @@ int measure_rows(struct peft_board *j, struct system *s, peft_model *m, const pe
     rc = k.known & (1u << KNOWN_CLASS | 1u << KNOWN_TAGS) ? take_labels(&k, m, &info) : PEFT_OK;
     if (!rc && (rc = peft_eval(m, d, &o, &e)) != PEFT_OK)
         rc = k.rc && k.rc != PEFT_ECANCELLED ? k.rc : kit_failed(rc);
+    int causal = k.known == 1u << KNOWN_TOKENS && info.causal && info.has_tokenizer;
+    if (!rc && causal) rc = count_bytes(&k, m, d, stats.rows);
     s->known |= k.known;
     mem_free(&j->host.mem, k.label_of);
     return rc;

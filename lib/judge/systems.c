@@ -151,7 +151,7 @@ static int run_model(struct peft_board *j, struct system *s, peft_model *m)
     if (!rc) rc = peft_dataset_info(d, &stats);
     if (rc) rc = kit_failed(rc);
     if (rc) goto end;
-    if (!info.labels && !strcmp(stats.head, "classification") && info.has_tokenizer)
+    if (!info.labels && !strcmp(stats.head, "classification"))
         rc = info.causal ? guess_by_likelihood(j, s, m) : guess_by_nearest(j, s, m);
     else if (shots && (info.labels || !info.causal || info.encoder_layers))
         rc = fail(PEFT_EUNSUPPORTED, "examples go before prompts of a language model%s",

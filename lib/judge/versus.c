@@ -56,9 +56,10 @@ static void put_words(const struct system *a, const struct system *b, peft_versu
     char p[32];
     if (v->p < 0.001) snprintf(p, sizeof(p), "p < 0.001");
     else snprintf(p, sizeof(p), "p %.3f", v->p);
-    snprintf(v->words, sizeof(v->words), "%.60s %s %.60s%s: %s %+.4g [%+.4g, %+.4g], %s", b->name,
+    snprintf(v->words, sizeof(v->words), "%.60s %s %.60s%s: %s %+.4g [%+.4g, %+.4g], %s, "
+             "%lld rows", b->name,
              told[v->verdict + 1], a->name, v->verdict ? "" : " beyond chance", v->name, v->gain,
-             v->low, v->high, p);
+             v->low, v->high, p, (long long)v->rows);
 }
 
 int32_t peft_board_versus(peft_board *j, int32_t a, int32_t b, const char *figure, peft_versus *out)

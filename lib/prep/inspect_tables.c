@@ -54,8 +54,11 @@ static void put_lengths(const struct inspection *x, struct peft_tables *t)
     tables_add(t, PEFT_TABLE_LIST, "lengths", "Lengths of the rows",
                "of mean median p95 least most longest_line");
     length_row(t, "tokens", &x->tokens);
-    length_row(t, "words", &x->words);
-    length_row(t, "characters", &x->chars);
+    if (x->chars.most) length_row(t, "words", &x->words);
+    if (x->chars.most) length_row(t, "characters", &x->chars);
+    length_row(t, "width", &x->width);
+    length_row(t, "height", &x->height);
+    if (!x->chars.most && !x->o.model) return;
     histogram(t, "tokens", "Length in tokens", &x->tokens);
     histogram(t, "words", "Length in words", &x->words);
     histogram(t, "characters", "Length in characters", &x->chars);
@@ -138,7 +141,7 @@ static void put_labels(const struct inspection *x, struct peft_tables *t)
 
 static void put_scripts(const struct inspection *x, struct peft_tables *t)
 {
-    if (!x->rows) return;
+    if (!x->chars.most) return;
     tables_add(t, PEFT_TABLE_BARS, "scripts", "Scripts", "script rows share");
     for (int64_t before = INT64_MAX, next; ; before = next) {
         next = 0;
@@ -155,30 +158,46 @@ static void put_scripts(const struct inspection *x, struct peft_tables *t)
 }
 
 /* Counts a schema at the first of its shapes; 0 for the others. */
-static int64_t schema_rows(const struct inspection *x, int64_t i)
+static int64_t schema_rows(const struct tally *y, int64_t i)
 {
-    const struct tally *y = x->tally;
     int64_t n = 0;
     for (int64_t k = 0; k < y->n_shapes; k++) {
-        if (strcmp(y->shape[k].schema, y->shape[i].schema) != 0) continue;
+        if (strcmp(y->shape[k].schema.name, y->shape[i].schema.name) != 0) continue;
         if (k < i) return 0;
         n += y->shape[k].rows;
     }
     return n;
 }
 
+static const char *schema_name(const struct tally_shape *s)
+{
+    return *s->schema.name ? s->schema.name : "unknown";
+}
+
+/* "columns label and text", or what it nearly is. */
+static void schema_why(const struct tally_shape *s, char *out, size_t cap)
+{
+    bool known = *s->schema.name;
+    snprintf(out, cap, "%s%s", known ? "columns " : *s->schema.near ? "nearly " : "columns of none",
+             known ? s->schema.why : s->schema.near);
+}
+
 static void put_schemas(const struct inspection *x, struct peft_tables *t)
 {
     const struct tally *y = x->tally;
     if (!y->n_shapes) return;
-    tables_add(t, PEFT_TABLE_LIST, "schemas", "Schemas", "schema rows first_line why");
+    tables_add(t, PEFT_TABLE_LIST, "schemas", "Schemas", "schema rows first_line why for near");
     for (int64_t i = 0; i < y->n_shapes; i++) {
-        int64_t n = schema_rows(x, i);
+        int64_t n = schema_rows(y, i);
+        char why[300];
         if (!n) continue;
-        tables_text(t, *y->shape[i].schema ? y->shape[i].schema : "unknown");
+        schema_why(&y->shape[i], why, sizeof why);
+        tables_text(t, schema_name(&y->shape[i]));
         tables_number(t, (double)n);
         tables_number(t, (double)y->shape[i].first_line);
-        tables_text(t, y->shape[i].why);
+        tables_text(t, why);
+        tables_text(t, y->shape[i].schema.use);
+        tables_text(t, *y->shape[i].schema.name ? y->shape[i].schema.near : "");
     }
 }
 
@@ -221,17 +240,22 @@ static void notes_of_schemas(const struct inspection *x, struct peft_tables *t)
     const struct tally *y = x->tally;
     int64_t kinds = 0, unknown = 0, line = 0;
     for (int64_t i = 0; i < y->n_shapes; i++) {
-        kinds += schema_rows(x, i) > 0;
-        if (*y->shape[i].schema) continue;
+        const struct schema_match *s = &y->shape[i].schema;
+        int64_t n = schema_rows(y, i);
+        kinds += n > 0;
+        if (n && *s->name && !s->trains && !x->width.n)
+            say(t, true, "rows of \"%s\": %lld; they are for %s, and nothing here learns from them",
+                s->name, (long long)n, s->use);
+        if (*s->name) continue;
         if (!unknown) line = y->shape[i].first_line;
         unknown += y->shape[i].rows;
     }
     if (kinds > 1)
         say(t, true, "rows of %lld schemas: training takes that of the first row and refuses "
-             "others", (long long)kinds);
+            "others", (long long)kinds);
     if (unknown)
-        say(t, true, "rows that fit no schema: %lld (the first in line %lld); rename their "
-             "columns", (long long)unknown, (long long)line);
+        say(t, true, "rows that fit no schema: %lld (the first in line %lld); --columns gives "
+            "columns other names", (long long)unknown, (long long)line);
     if (y->n_columns > COLUMNS_SHOWN)
         say(t, true, "more than %d different columns", (int)COLUMNS_SHOWN);
 }
@@ -274,8 +298,11 @@ static void put_summary(const struct inspection *x, struct peft_tables *t)
     if (x->bytes) tables_fact(t, "bytes", (double)x->bytes);
     tables_fact(t, "rows", (double)x->rows);
     if (y->n_shapes) {
-        tables_fact_text(t, "schema", *y->shape[0].schema ? y->shape[0].schema : "unknown");
-        tables_fact_text(t, "why", y->shape[0].why);
+        char why[300];
+        schema_why(&y->shape[0], why, sizeof why);
+        tables_fact_text(t, "schema", schema_name(&y->shape[0]));
+        tables_fact_text(t, "why", why);
+        tables_fact_text(t, "for", y->shape[0].schema.use);
     }
     tables_fact(t, "broken", (double)x->broken);
     tables_fact(t, "empty", (double)x->empty);

@@ -81,26 +81,6 @@ static int column_text(const json *row, const char *column, struct buf *out)
     return buf_check(out);
 }
 
-/* What is asked, or said without being asked; of a row without either, all. */
-static int row_text_key(json *row, struct buf *b, uint64_t *key)
-{
-    enum { FIELDS = 64 };
-    struct field f[FIELDS];
-    int64_t n = MIN(fields_of(row, f, FIELDS), FIELDS), at = b->n, used = 0;
-    for (int all = 0; all < 2 && !used; all++)
-        for (int64_t i = 0; i < n; i++) {
-            if (!all && f[i].role != FIELD_TEXT && f[i].role != FIELD_INPUT) continue;
-            const char *s = json_string(f[i].node);
-            plain_text(b, s, (int64_t)strlen(s));
-            buf_putc(b, ' ');
-            used++;
-        }
-    int rc = buf_check(b);
-    if (!rc) *key = key_of(1, b->data + at, b->n - at);
-    b->n = at;
-    return rc;
-}
-
 /* In the first pass the row's class stays in r->out for `take`. */
 static int find_keys(struct split *s, struct flow_row *r)
 {
@@ -111,7 +91,7 @@ static int find_keys(struct split *s, struct flow_row *r)
     if (rc) return rc;
     buf_putc(b, 0);
     b->n = at;
-    if (!rc && s->texts) rc = row_text_key(r->row, b, &k->text);
+    if (!rc && s->texts) rc = text_key_of(r->row, b, &k->text);
     if (!rc && s->o.group) {
         rc = column_text(r->row, s->o.group, b);
         if (!rc) k->group = key_of(0, b->data + at, b->n - at);
@@ -176,7 +156,7 @@ static int class_id(struct split *s, const struct flow_row *r, uint32_t *id)
 
 static int count_cell(struct split *s, uint32_t key, uint32_t class)
 {
-    while (s->heads.n < (int64_t)sizeof(uint32_t) * s->keys.n)
+    while (!s->heads.oom && s->heads.n < (int64_t)sizeof(uint32_t) * s->keys.n)
         buf_put(&s->heads, &(uint32_t){NO_CELL}, sizeof(uint32_t));
     if (buf_check(&s->heads)) return PEFT_ENOMEM;
     uint32_t *head = (uint32_t *)(void *)s->heads.data + key, at = *head;

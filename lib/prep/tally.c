@@ -4,7 +4,6 @@
 #include "prep/fields.h"
 #include "prep/tables.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 enum { TALLY_NAME = 120 };
@@ -151,22 +150,6 @@ static int see_labels(struct tally *t, const json *row, int64_t line)
 
 /* ------------------------------------------------------------------- schemas */
 
-static int name_schema(struct tally *t, struct tally_shape *s, const json *row)
-{
-    const struct schema *schema = NULL;
-    struct data_opts o = {.causal = 1};
-    char why[300] = "columns";
-    schema_find(&o, row, &schema);
-    for (int i = 0; schema && i < 4 && schema->need[i]; i++)
-        snprintf(why + strlen(why), sizeof why - strlen(why), "%s %s", i ? " and" : "",
-                 schema->need[i]);
-    s->schema = schema ? schema->name : "";
-    const char *reason = schema ? why : error_message();
-    s->why = excerpt(&t->names, reason, (int64_t)strlen(reason), 500);
-    error_clear();
-    return s->why ? PEFT_OK : PEFT_ENOMEM;
-}
-
 static int tally_shape_of(struct tally *t, const char *key, int64_t n, struct tally_shape **out)
 {
     int64_t at;
@@ -184,12 +167,13 @@ static int see_shape(struct tally *t, const json *row, int64_t line)
         if (json_kind(v) == JSON_NULL) continue;
         buf_puts(&t->key, json_key(v));
         buf_putc(&t->key, '\n');
+        buf_putc(&t->key, (char)('0' + json_kind(v)));
     }
     int rc = buf_check(&t->key);
     if (rc == PEFT_OK) rc = tally_shape_of(t, buf_str(&t->key), t->key.n, &s);
     if (rc > 0) {
         s->first_line = line;
-        rc = name_schema(t, s, row);
+        schema_of(row, &s->schema);
     }
     if (rc < 0) return rc;
     if (s) s->rows++;
@@ -235,8 +219,6 @@ static int add_shapes(struct tally *a, const struct tally *b)
         to->rows += from->rows;
         to->first_line = earlier(to->first_line, from->first_line);
         to->schema = from->schema;
-        if (rc > 0 && !(to->why = arena_strndup(&a->names, from->why, (int64_t)strlen(from->why))))
-            return PEFT_ENOMEM;
     }
     return PEFT_OK;
 }

@@ -14,8 +14,12 @@ struct tally_column {
     double least, most;             /* of numbers */
 };
 struct tally_label { const char *name; int64_t first_line, rows; bool number; };
-/* Rows of the same columns have the same schema. */
-struct tally_shape { const char *key, *schema, *why; int64_t first_line, rows; };
+/* Rows of the same columns, of the same kinds, have the same schema. */
+struct tally_shape {
+    const char *key;
+    struct schema_match schema;
+    int64_t first_line, rows;
+};
 struct tally {
     struct arena names;
     struct map column_at, label_at, shape_at;

@@ -200,28 +200,37 @@ static void test_refusals(void)
     kit_mem = (struct kit_mem){ 0 };
 }
 
+/* As many tokens as training has. */
 static void test_model(void)
 {
+    static const char *const files[] = {
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}, {\"role\": \"assistant\", "
+        "\"content\": \"Hello there, how are you?\"}]}\n{\"messages\": [{\"role\": \"user\", "
+        "\"content\": \"A\"}, {\"role\": \"assistant\", \"content\": \"B\"}]}\n",
+        "{\"text\": \"Hello world, this is a text\"}\n{\"text\": \"A\"}\n",
+        "{\"prompt\": \"Hello\", \"completion\": \" world, this is a text\"}\n"
+        "{\"prompt\": \"A\", \"completion\": \" B\"}\n",
+        "{\"instruction\": \"Hello\", \"input\": \"world\", \"output\": \"this is a text\"}\n"
+        "{\"instruction\": \"A\", \"output\": \"B\"}\n",
+    };
     peft_model *m;
-    peft_tables *t;
     if (peft_model_load("tools/tiny/model", NULL, &m)) return;
-    put(in("chat.jsonl"),
-        "{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}, "
-        "{\"role\": \"assistant\", \"content\": \"Hello there, how are you?\"}]}\n"
-        "{\"messages\": [{\"role\": \"user\", \"content\": \"A\"}, "
-        "{\"role\": \"assistant\", \"content\": \"B\"}]}\n");
-    peft_dataset *d;
-    peft_dataset_stats stats = { .size = sizeof(stats) };
-    OK(peft_dataset_load(m, in("chat.jsonl"), NULL, &d));
-    OK(peft_dataset_info(d, &stats));
-    peft_inspect_opts o = { .size = sizeof(o), .model = m, .max_len = stats.max_len - 1 };
-    OK(peft_data_inspect(in("chat.jsonl"), &o, &t));
-    CHECK_EQ(fact(t, "tokens").number, stats.tokens);
-    CHECK_EQ(fact(t, "longer").number, 1);
-    CHECK_STR(text(t, "lengths", 0, "of"), "tokens");
-    CHECK_EQ(number(t, "lengths", 0, "most"), stats.max_len);
-    peft_tables_free(t);
-    peft_dataset_free(d);
+    for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+        peft_tables *t;
+        peft_dataset *d;
+        peft_dataset_stats stats = { .size = sizeof(stats) };
+        const char *path = put(in("rows%d.jsonl", (int)i), files[i]);
+        OK(peft_dataset_load(m, path, NULL, &d));
+        OK(peft_dataset_info(d, &stats));
+        peft_inspect_opts o = { .size = sizeof(o), .model = m, .max_len = stats.max_len - 1 };
+        OK(peft_data_inspect(path, &o, &t));
+        CHECK_EQ(fact(t, "tokens").number, stats.tokens);
+        CHECK_EQ(fact(t, "longer").number, 1);
+        CHECK_STR(text(t, "lengths", 0, "of"), "tokens");
+        CHECK_EQ(number(t, "lengths", 0, "most"), stats.max_len);
+        peft_tables_free(t);
+        peft_dataset_free(d);
+    }
     peft_model_free(m);
 }
 

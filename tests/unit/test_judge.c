@@ -402,6 +402,46 @@ static void test_systems_language(void)
     peft_model_free(m);
 }
 
+/* Labels are scored by the tokens where they part. */
+static void test_guesses(void)
+{
+    peft_model *m = load(in("m"));
+    const char *path = put(in("parts.jsonl"), "{\"text\": \"a\", \"label\": \"ab\"}\n"
+        "{\"text\": \"b\", \"label\": \"acd\"}\n{\"text\": \"c\", \"label\": \"ace\"}\n");
+    peft_board *b = board(path, (peft_board_opts){ .question = "?" });
+    peft_prediction p = { .size = sizeof(p) };
+    CHECK_EQ(peft_board_run(b, m, "asked", 0, NULL), 0);
+    struct prompt x[3];
+    for (int i = 0; i < 3; i++) {
+        prompt_init(&x[i], &b->host.mem);
+        OK(prompt_make(b, m, &b->rows.v[1], 0, peft_board_label(b, i), 64, &x[i]));
+    }
+    /* p(ab), p(acd) and p(ace) up to where the last two part, by hand. */
+    int64_t d = 0;
+    while (x[0].ids.v[d] == x[1].ids.v[d]) d++;
+    int32_t next[2] = { x[0].ids.v[d], x[1].ids.v[d] }, last[2];
+    double first[2], second[2], logp[3];
+    OK(peft_logprob_next(m, x[0].ids.v, (int32_t)d, next, 2, first));
+    int64_t e = d;
+    while (x[1].ids.v[e] == x[2].ids.v[e]) e++;
+    last[0] = x[1].ids.v[e];
+    last[1] = x[2].ids.v[e];
+    OK(peft_logprob_next(m, x[1].ids.v, (int32_t)e, last, 2, second));
+    CHECK(e > d);
+    logp[0] = first[0];
+    logp[1] = first[1] + second[0];
+    logp[2] = first[1] + second[1];
+    int best = logp[1] > logp[0] ? logp[2] > logp[1] ? 2 : 1 : logp[2] > logp[0] ? 2 : 0;
+    double sum = exp(logp[0]) + exp(logp[1]) + exp(logp[2]);
+    OK(peft_board_row(b, 0, 1, &p));
+    CHECK(!strcmp(p.said, peft_board_label(b, best)) && !strcmp(p.wanted, "acd"));
+    CHECK_NEAR(p.confidence, exp(logp[best]) / sum, 1e-5);
+    CHECK_NEAR(p.loss, -log(exp(logp[1]) / sum), 1e-5);
+    for (int i = 0; i < 3; i++) prompt_free(&x[i]);
+    peft_board_free(b);
+    peft_model_free(m);
+}
+
 /* Every task's first figure is peft_eval's. */
 static void check_task(peft_model *m, const char *path, const char *figure_name)
 {
@@ -452,6 +492,10 @@ static void test_logprob(void)
     OK(peft_logprob(m, ids, lengths, from, 2, logp, right));
     for (int i = 0; i < 2; i++) CHECK_NEAR(logp[i], want[i], 1e-4);
     CHECK(right[0] >= 0 && right[0] <= 4);
+    OK(peft_logprob_next(m, ids, 1, ids + 1, 2, want));
+    OK(peft_logprob_next(m, ids, 2, ids + 2, 1, want + 1));
+    CHECK_NEAR(want[0] + want[1], logp[1], 1e-5);
+    REFUSED(peft_logprob_next(m, ids, 2, (int32_t[]){ VOCAB }, 1, want), PEFT_EARG);
     from[1] = 3;
     REFUSED(peft_logprob(m, ids, lengths, from, 2, logp, right), PEFT_EARG);
     peft_model_free(m);
@@ -475,6 +519,7 @@ int main(void)
     RUN(test_systems_language);
     RUN(test_systems_tasks);
     RUN(test_logprob);
+    RUN(test_guesses);
     kit_end();
     return TEST_END();
 }

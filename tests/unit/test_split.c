@@ -268,7 +268,7 @@ static void test_memory(void)
     snprintf(path, sizeof path, "%s", rows_of(40, 5, 2));
     peft_load_opts host = kit_opts();
     peft_source_opts s = { .size = sizeof s, .host = &host, .threads = 1 };
-    peft_split_opts o = { .size = sizeof o, .source = &s, .group = "user", .group_text = 1,
+    peft_split_opts o = { .size = sizeof o, .source = &s, .group_text = 1,
                           .stratify = "label", .ratio = { 1, 1 } };
     int32_t rc = PEFT_ENOMEM;
     long live = atomic_load(&kit_mem.live);

@@ -21,12 +21,13 @@ AgreeOpts = _struct("AgreeOpts", "size:size out:str least:i32 source:ptr on_pair
 Agreement = _struct("Agreement", "size:size rows:i64 shared:i64 all:i64 same:i64 ties:i64 "
                     "written:i64 labels:i32 percent:f64 fleiss:f64")
 LabelCheck = _struct("LabelCheck", "likely:i32 flagged:i32 confidence:f32 margin:f32")
-Fault = _struct("Fault", "size:size rank:i64 line:i64 text:str given:str likely:str "
-                "confidence:f64 likely_confidence:f64 margin:f64 flagged:i32")
-FaultsOpts = _struct("FaultsOpts", "size:size folds:i32 rank:str l2:f64 seed:u64 pool:str "
-                     "max_len:i32 batch:i32 out:str clean:str source:ptr on_fault:ptr ctx:ptr")
-Faults = _struct("Faults", "size:size rows:i64 unlabelled:i64 flagged:i64 labels:i32 accuracy:f64 "
-                 "l2:f64")
+LabelFault = _struct("LabelFault", "size:size rank:i64 line:i64 text:str given:str likely:str "
+                     "confidence:f64 likely_confidence:f64 margin:f64 flagged:i32 suspect:i32")
+FaultsOpts = _struct("FaultsOpts", "size:size folds:i32 rank:str share:f64 l2:f64 seed:u64 "
+                     "pool:str max_len:i32 batch:i32 out:str clean:str source:ptr on_fault:ptr "
+                     "ctx:ptr")
+Faults = _struct("Faults", "size:size rows:i64 unlabelled:i64 flagged:i64 suspects:i64 labels:i32 "
+                 "accuracy:f64 l2:f64")
 SplitOpts = _struct("SplitOpts", "size:size source:ptr ratio:f64[3] stratify:str group:str "
                     "group_text:i32 overwrite:i32 seed:u64 on_class:ptr ctx:ptr")
 Split = _struct("Split", "size:size rows:i64[3] groups:i64[3] classes:i64 scarce:i64 shared:i64")
@@ -35,6 +36,11 @@ Table = _struct("Table", "size:size name:str title:str kind:i32 n_columns:i32 n_
                 "columns:ptr cells:ptr")
 InspectOpts = _struct("InspectOpts", "size:size source:ptr model:ptr max_len:i32 examples:i32 "
                       "seed:u64")
+DataConvertOpts = _struct("DataConvertOpts", "size:size source:ptr to:str from:str layout:str "
+                          "skip:i32 drop:i32 overwrite:i32")
+DataConverted = _struct("DataConverted", "size:size from:char[24] read:i64 rows:i64 skipped:i64 "
+                        "kept:i64 columns:char[128] restored:i64 stale:i64")
+NormalizeOpts = _struct("NormalizeOpts", "size:size source:ptr form:str rules:str repeated:f64")
 
 # peft_judge.h
 Flaw = _KINDS["flaw"] = _struct("Flaw", "name:str refuses:i32 rows:i64 n:i32 lines:i64[8] "
@@ -73,20 +79,27 @@ Versus = _struct("Versus", "size:size name:str rows:i64 value:f64 other:f64 gain
                  "high:f64 p:f64 verdict:i32 words:char[240]")
 Prediction = _struct("Prediction", "size:size line:i64 loss:f64 terms:i64 wanted:str said:str "
                      "confidence:f64 exact:f64 f1:f64")
+Drift = _struct("Drift", "size:size kl:f64 before:f64 weight:f64")
+ReceiptFile = _struct("ReceiptFile", "role:str path:str hash:char[65] bytes:i64")
+ReceiptInfo = _struct("ReceiptInfo", "size:size version:str kernels:str blas:str inputs:ptr "
+                      "n_inputs:i32 words:ptr n_words:i32 results:ptr n_results:i32 files:ptr "
+                      "n_files:i32")
 
 STRUCTS = {
     "peft_source_opts": SourceOpts, "peft_label_opts": LabelOpts, "peft_label_row": LabelRow,
     "peft_agree_pair": AgreePair, "peft_agree_row": AgreeRow, "peft_agree_opts": AgreeOpts,
-    "peft_agreement": Agreement, "peft_label_check": LabelCheck, "peft_fault": Fault,
+    "peft_agreement": Agreement, "peft_label_check": LabelCheck, "peft_label_fault": LabelFault,
     "peft_faults_opts": FaultsOpts, "peft_faults": Faults, "peft_split_opts": SplitOpts,
     "peft_split": Split, "peft_cell": Cell, "peft_table": Table, "peft_inspect_opts": InspectOpts,
-    "peft_flaw": Flaw, "peft_checked": Checked, "peft_judge_opts": JudgeOpts,
-    "peft_cost_opts": CostOpts, "peft_cost": Cost, "peft_aside_opts": AsideOpts,
-    "peft_chosen": Chosen, "peft_auto_opts": AutoOpts, "peft_choice": Choice,
-    "peft_score_opts": ScoreOpts, "peft_score": Score, "peft_scores": Scores,
-    "peft_watch_opts": WatchOpts, "peft_notice": Notice, "peft_watched": Watched,
-    "peft_board_opts": BoardOpts, "peft_judged": Judged, "peft_figure": Figure,
-    "peft_versus": Versus, "peft_prediction": Prediction,
+    "peft_data_convert_opts": DataConvertOpts, "peft_data_converted": DataConverted,
+    "peft_normalize_opts": NormalizeOpts, "peft_flaw": Flaw, "peft_checked": Checked,
+    "peft_judge_opts": JudgeOpts, "peft_cost_opts": CostOpts, "peft_cost": Cost,
+    "peft_aside_opts": AsideOpts, "peft_chosen": Chosen, "peft_auto_opts": AutoOpts,
+    "peft_choice": Choice, "peft_score_opts": ScoreOpts, "peft_score": Score,
+    "peft_scores": Scores, "peft_watch_opts": WatchOpts, "peft_notice": Notice,
+    "peft_watched": Watched, "peft_board_opts": BoardOpts, "peft_judged": Judged,
+    "peft_figure": Figure, "peft_versus": Versus, "peft_prediction": Prediction,
+    "peft_drift": Drift, "peft_receipt_file": ReceiptFile, "peft_receipt_info": ReceiptInfo,
 }
 
 _FUNCTIONS = """
@@ -105,6 +118,8 @@ peft_tables_at i32 p i32 p
 peft_tables_find i32 p s p
 peft_tables_free - p
 peft_data_inspect i32 s p p
+peft_data_convert i32 s s p p
+peft_data_normalize i32 s s p p
 peft_judge_check i32 p p p p
 peft_judge_row i64 p p i64 s s p i64
 peft_judge_cost i32 p p p p p
@@ -112,6 +127,7 @@ peft_judge_aside i32 p p p p p
 peft_auto i32 p p p p p
 peft_auto_apply i32 p p p
 peft_score_texts i32 p p i64 p p
+peft_calibration_error f64 p p i64 i32
 peft_watch_new i32 p p
 peft_watch_free - p
 peft_watch_step i32 p p
@@ -127,6 +143,13 @@ peft_board_versus i32 p i32 i32 s p
 peft_board_row i32 p i32 i64 p
 peft_board_label s p i32
 peft_board_confusion i32 p i32 p
+peft_probe_load i32 p s p p
+peft_drift_hold i32 p s p p f64 p
+peft_hash_path i32 s p p
+peft_receipt_write i32 s p s
+peft_receipt_read i32 s p
+peft_receipt_get ptr p
+peft_receipt_free - p
 """
 
 # Callbacks: what they are given, after the context.

@@ -109,6 +109,15 @@ def inspect(path, model=None, **options):
     return _tables(out)
 
 
+def normalize(path, out=None, **options):
+    """Brings the texts of all rows into one form and writes JSONL to `out` (None: only tells); a
+    dict of tables, `summary`, `rules` and `examples`.  Options: form, rules, repeated."""
+    call, report = _Call(), ctypes.c_void_p()
+    opts = call.options(_kit.NormalizeOpts, options)
+    call.check(kit.peft_data_normalize(_bytes(path), _bytes(out), opts, ctypes.byref(report)))
+    return _tables(report)
+
+
 def split(path, out, ratio=None, **options):
     """Deals rows out to train.jsonl, valid.jsonl and test.jsonl in the folder `out`.  Options:
     stratify, group, group_text, overwrite, seed.  `classes` of the result: rows by side."""
@@ -172,6 +181,41 @@ def label_faults(probabilities, given, rank=None):
     _check(kit.peft_label_faults(flat, (ctypes.c_int32 * n)(*given), n, labels, _bytes(rank), out,
                                  order))
     return [_record(x) for x in out], list(order)
+
+
+def faults(path, model, **options):
+    """Suspected label errors of a file's rows, by heads on the frozen model that have not seen
+    the row.  Options: out, clean (files of the suspects and of the others), share, folds, rank,
+    seed, pool, max_len, batch.  `suspects` has them, the worst first."""
+    call, result, found = _Call(), _kit.Faults(), []
+
+    def on_fault(pointer):
+        one = _record(_kit.Fault.from_address(pointer))
+        if one.suspect:
+            found.append(one)
+    opts = call.options(_kit.FaultsOpts, options, on_fault=call.callback(_kit.Seen, on_fault))
+    call.check(kit.peft_data_faults(_bytes(path), model._c, opts, ctypes.byref(result)))
+    result = _record(result)
+    result.suspects = found
+    return result
+
+
+def faults(path, model, **options):
+    """Suspected label errors of a file, by heads on what the Model makes of each row: counts and
+    `faults`, the worst first.  Options: folds, rank, share, l2, seed, pool, max_len, batch, out
+    (a file of the suspects), clean (one of the others)."""
+    call, result, found = _Call(), _kit.Faults(), []
+
+    def on_fault(pointer):
+        one = _kit.LabelFault.from_address(pointer)
+        if one.suspect:
+            found.append(_record(one))
+        return not one.suspect
+    opts = call.options(_kit.FaultsOpts, options, on_fault=call.callback(_kit.Seen, on_fault))
+    call.check(kit.peft_data_faults(_bytes(path), model._c, opts, ctypes.byref(result)))
+    result = _record(result)
+    result.faults = found
+    return result
 
 
 class Labeller(_Handle):
