@@ -372,11 +372,13 @@ static int make_folder(const struct args *a)
 
 int run_tune(const struct args *args)
 {
-    struct tuning x = {.run = {.args = args}};
+    struct tuning x = {.run = {.args = args, .checks = true}};
     int rc = check_arguments(args);
     warnings_hold();
     if (!rc)
         rc = run_open(&x.run);
+    if (!rc)
+        rc = before_check(&x.run);
     if (!rc)
         rc = make_folder(args);
     if (!rc) {

@@ -27,6 +27,7 @@ struct tuner {
     double used;                    /* seconds of all runs */
     double pace[RECENT];            /* seconds a step of the last runs */
     int64_t n_paces;
+    double whole;                   /* seconds of the last whole run */
     int32_t n, rungs;
     double scale;                   /* of all shares: the budget has no room for whole runs */
     char targets[2 * SETTING];
@@ -261,6 +262,17 @@ static int32_t rungs_of(const struct tuner *t, int32_t n)
     return rungs;
 }
 
+/* Seconds of a search of n trials, of which a whole run takes `all` and an evaluation
+ * `once`. */
+static double cost_of(const struct tuner *t, int32_t n, double all, double once)
+{
+    double cost = 0;
+    int32_t rung = 0, rungs = rungs_of(t, n);
+    for (; rung < rungs; rung++, n = next_count(t, n))
+        cost += n * (all * pow(t->o.eta, rung + 1 - rungs) + once);
+    return cost;
+}
+
 /* Seconds that a step will take: the least of the last runs', since what is cached of a
  * frozen part is computed in the first ones. */
 static double pace_of(const struct tuner *t)
@@ -341,13 +353,15 @@ static int halve(struct tuner *t, int32_t first, peft_tuned *out)
         }
         if (!rc) sort_runs(t, run, n);
         last = rung >= t->rungs - 1 && share_of(t, rung) >= 1;
+        t->whole = run[0].seconds;
     }
     mem_free(&t->host.mem, run);
     out->whole |= last && !rc;
     return rc;
 }
 
-/* With a budget alone, other trials follow for as long as there is time. */
+/* With a budget alone, other trials follow for as long as there is time; how long they run
+ * is by what a whole run took. */
 static int search(struct tuner *t, peft_tuned *out)
 {
     int32_t first = 0;
@@ -355,6 +369,8 @@ static int search(struct tuner *t, peft_tuned *out)
     do {
         rc = halve(t, first, out);
         first += t->n;
+        if (t->whole > 0)
+            t->scale = fmin(1, 0.5 * t->o.seconds / cost_of(t, t->n, t->whole, 0));
     } while (!rc && !t->o.trials && t->o.seconds > 0 && first + t->n <= MOST_TRIALS);
     out->runs = (int32_t)t->trials.n;
     out->seconds = t->used;
@@ -362,17 +378,6 @@ static int search(struct tuner *t, peft_tuned *out)
 }
 
 /* -------------------------------------------------------------- what it needs */
-
-/* Seconds of a search of n trials, of which a whole run takes `all` and an evaluation
- * `once`. */
-static double cost_of(const struct tuner *t, int32_t n, double all, double once)
-{
-    double cost = 0;
-    int32_t rung = 0, rungs = rungs_of(t, n);
-    for (; rung < rungs; rung++, n = next_count(t, n))
-        cost += n * (all * pow(t->o.eta, rung + 1 - rungs) + once);
-    return cost;
-}
 
 /* As many trials as the budget allows, by the plan of a usual run; where it is too small for
  * a few of them, they have a share of their steps. */

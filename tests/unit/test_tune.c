@@ -131,7 +131,7 @@ static void check_search(const char *method, int labels)
         CHECK(seen.trial[i].steps <= 9 * 5);
         CHECK(rung == 2 ? seen.trial[i].share >= 1 : seen.trial[i].share < 1);
     }
-    double worst = 0;                             /* of those that went on; and the best that did not */
+    double worst = 0;                             /* of those that went on */
     for (int i = 9; i < 12; i++) worst = fmax(worst, seen.trial[seen.trial[i].trial].loss);
     for (int i = 0; i < 9; i++) {
         int on = 0;
