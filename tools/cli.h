@@ -48,6 +48,7 @@ struct args {
 
     const char *data, *eval, *system, *prefix, *columns, *table;
     int32_t max_len, train_on_prompt, limit, any_path;
+    int32_t shard_rows;
     int64_t chunk;
     const char *augment, *objective;
     double scale, margin;
@@ -329,6 +330,7 @@ int run_answer(const struct args *args);
 int run_embed(const struct args *args);
 int run_adapter_check(const struct args *args);
 int run_adapter_convert(const struct args *args);
+int run_data_tokenize(const struct args *args);
 int run_data_split(const struct args *args);
 int run_data_convert(const struct args *args);
 int run_data_augment(const struct args *args);

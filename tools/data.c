@@ -153,6 +153,11 @@ static const struct option augment_options[] = {
     {"seed", OPT_SEED, "N", "of everything random (default 0)", AT(seed), 0, 0},
     {"overwrite", OPT_FLAG, NULL, "replace what --out names", AT(overwrite), 0, 0},
     {0}};
+static const struct option tokenize_options[] = {
+    {"out", OPT_TEXT, "FILE", "the prepared rows: rows.shard", AT(out), 0, 0},
+    {"shard-rows", OPT_INT, "N", "rows of a file; --out is a folder then", AT(shard_rows), 1, BIG},
+    {"overwrite", OPT_FLAG, NULL, "replace what is there", AT(overwrite), 0, 0},
+    {0}};
 
 const struct command data_commands[] = {
     {"data inspect", "Shows what a data file holds, and what is wrong with it.",
@@ -192,6 +197,12 @@ const struct command data_commands[] = {
      "  peft data split notes.jsonl --out notes- --group text\n",
      OPERAND_NEEDED, {split_options, source_options, common_options}, run_data_split,
      "data file"},
+    {"data tokenize", "Turns rows into tokens once, in a file that training maps.",
+     "peft data tokenize MODEL --data FILE --out FILE.shard [options]",
+     "  peft data tokenize model.gguf --data chats.jsonl --out chats.shard --max-len 512\n"
+     "  peft train model.gguf --data chats.shard --out adapter\n"
+     "  peft data tokenize model.gguf --data big.jsonl --out big --shard-rows 1000000\n",
+     OPERAND_NEEDED, {tokenize_options, data_options, common_options}, run_data_tokenize, NULL},
     {"data normalize", "Brings texts into one form: Unicode, control characters, white space.",
      "peft data normalize FILE --out FILE [options]",
      "  peft data normalize raw.jsonl --out tidy.jsonl\n"
