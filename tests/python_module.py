@@ -88,6 +88,15 @@ def test_inspect_and_split():
     out = os.path.join(DIR, "parts")
     raises(libpeft.FormatError, lambda: data.split(TEXTS, out))
     sides = data.split(TEXTS, out, ratio=(2, 1), stratify="label", limit=30)
+    more = data.augment(out + "/train.jsonl", out + "/more.jsonl", methods="swap,noise", copies=2,
+                        eval=out + "/valid.jsonl")
+    assert more.added > 10 and more.added == sum(more.by_method.values()), more
+    with open(out + "/faq.md", "w") as f:
+        f.write("Q: Why?\nA: So.\n")
+    asked = data.convert(out + "/faq.md", out + "/chats.jsonl", "messages")
+    assert asked.rows == 1 and getattr(asked, "from") == "text", asked
+    back = data.convert(out + "/chats.jsonl", out + "/pairs.jsonl", "alpaca", of="messages")
+    assert back.rows == 1 and not back.kept, back
     assert sides.rows == {"train": 20, "valid": 10, "test": 0}
     assert sides.classes["b"]["train"] + sides.classes["b"]["valid"] == 10
     assert data.inspect(os.path.join(out, "train.jsonl"))["summary"]["rows"] == 20
@@ -140,6 +149,13 @@ def test_label_faults_of_a_model():
         found = data.faults(path, model, seed=1)
         assert found.rows == 40 and found.labels == 2 and len(found.faults) == found.suspects
         assert data.inspect(path, model, max_len=2)["summary"]["longer"] > 0
+
+
+def test_logprob():
+    with libpeft.Model(GOLDEN + "llama") as model:
+        whole, right = model.logprob([5, 9, 30, 7], 2)
+        parts = model.logprob_next([5, 9], [30])[0] + model.logprob_next([5, 9, 30], [7, 8])[0]
+        assert abs(whole - parts) < 1e-4 and 0 <= right <= 2
 
 
 def test_judge():
@@ -347,6 +363,17 @@ def test_errors():
         trainer.cancel()
         raises(libpeft.Cancelled, trainer.step)
     raises(libpeft.StateError, lambda: model.info)
+
+
+def test_faults():
+    if not os.path.exists(TEXT):
+        return
+    path = write_rows("labels.jsonl", [{"text": "ab" * (i % 3) + "yz" * (2 - i % 3), "label": i % 3}
+                                       for i in range(30)] + [{"text": "ababyz", "label": 1}])
+    with libpeft.Model(TEXT) as model:
+        found = data.faults(path, model, share=0.1, limit=31)
+        assert found.rows == 31 and found.labels == 3 and found.suspects == 4
+        assert [x.rank for x in found.faults] == [1, 2, 3, 4]
 
 
 def test_text():

@@ -33,6 +33,12 @@ Faults = _struct("Faults", "size:size rows:i64 unlabelled:i64 flagged:i64 suspec
 SplitOpts = _struct("SplitOpts", "size:size source:ptr ratio:f64[3] stratify:str group:str "
                     "group_text:i32 overwrite:i32 seed:u64 on_class:ptr ctx:ptr")
 Split = _struct("Split", "size:size rows:i64[3] groups:i64[3] classes:i64 scarce:i64 shared:i64")
+AugmentOpts = _struct("AugmentOpts", "size:size source:ptr methods:str thesaurus:str "
+                      "strength:f64 share:f64 copies:i32 answers:i32 fixed:str eval:str "
+                      "through:ptr back:ptr through_prompt:str back_prompt:str generate:ptr "
+                      "batch:i32 pictures:str seed:u64 overwrite:i32")
+Augmented = _struct("Augmented", "size:size rows:i64 added:i64 share:f64 method:str[6] "
+                    "by_method:i64[6] guarded:i64 dropped:i64 unchanged:i64 broken:i64")
 Cell = _struct("Cell", "text:str number:f64")
 Table = _struct("Table", "size:size name:str title:str kind:i32 n_columns:i32 n_rows:i64 "
                 "columns:ptr cells:ptr")
@@ -132,6 +138,7 @@ peft_data_agree i32 p i32 p p
 peft_label_faults i32 p p i64 i32 s p p
 peft_data_faults i32 s p p p
 peft_data_split i32 s s p p
+peft_data_augment i32 s s p p
 peft_tables_at i32 p i32 p
 peft_tables_find i32 p s p
 peft_tables_free - p

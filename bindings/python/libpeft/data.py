@@ -213,23 +213,6 @@ def label_faults(probabilities, given, rank=None):
 
 
 def faults(path, model, **options):
-    """Suspected label errors of a file's rows, by heads on the frozen model that have not seen
-    the row.  Options: out, clean (files of the suspects and of the others), share, folds, rank,
-    seed, pool, max_len, batch.  `suspects` has them, the worst first."""
-    call, result, found = _Call(), _kit.Faults(), []
-
-    def on_fault(pointer):
-        one = _record(_kit.Fault.from_address(pointer))
-        if one.suspect:
-            found.append(one)
-    opts = call.options(_kit.FaultsOpts, options, on_fault=call.callback(_kit.Seen, on_fault))
-    call.check(kit.peft_data_faults(_bytes(path), model._c, opts, ctypes.byref(result)))
-    result = _record(result)
-    result.suspects = found
-    return result
-
-
-def faults(path, model, **options):
     """Suspected label errors of a file, by heads on what the Model makes of each row: counts and
     `faults`, the worst first.  Options: folds, rank, share, l2, seed, pool, max_len, batch, out
     (a file of the suspects), clean (one of the others)."""
@@ -239,7 +222,6 @@ def faults(path, model, **options):
         one = _kit.LabelFault.from_address(pointer)
         if one.suspect:
             found.append(_record(one))
-        return not one.suspect
     opts = call.options(_kit.FaultsOpts, options, on_fault=call.callback(_kit.Seen, on_fault))
     call.check(kit.peft_data_faults(_bytes(path), model._c, opts, ctypes.byref(result)))
     result = _record(result)
