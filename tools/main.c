@@ -207,7 +207,8 @@ static const struct command commands[] = {
      "  peft tune model.gguf --data chats.jsonl --eval 0.1 --out tuned \\\n"
      "      --search 'lr=1e-5..1e-3,rank=4|8|16,targets=all|q_proj+v_proj,epochs=1..3'\n",
      OPERAND_NEEDED,
-     {data_options, train_options, tune_options, model_options, common_options}, run_tune, NULL},
+     {data_options, train_options, before_options, tune_options, model_options, common_options},
+     run_tune, NULL},
     {"eval", "Measures a model on a data set, or several side by side.",
      "peft eval MODEL --data FILE [--with NAME=PATH ...] [options]",
      "  peft eval model.gguf --data test.jsonl\n"
