@@ -316,7 +316,7 @@ PEFT_API int32_t peft_board_versus(peft_board *board, int32_t a, int32_t b, cons
 
 typedef struct peft_prediction {
     size_t size;
-    int64_t line;             /* of the row, from 1 */
+    int64_t line;             /* of the row, from 1; its number in a folder of pictures */
     double loss;              /* a sum over */
     int64_t terms;            /* so many tokens, or rows */
     const char *wanted;       /* label or answer; NULL = is no text */

@@ -48,6 +48,7 @@ struct args {
 
     const char *data, *eval, *system, *prefix, *columns, *table;
     int32_t max_len, train_on_prompt, limit, any_path;
+    int32_t shard_rows;
     int64_t chunk;
     const char *augment, *objective;
     double scale, margin;
@@ -116,6 +117,10 @@ struct args {
     double confidence;
     const char *form, *rules;            /* data normalize, data clean */
     double repeated;
+    const char *against, *dropped, *contradictions;
+    struct list rule;
+    int32_t mask, repair, shingle, min_chars, max_chars, min_tokens;
+    double near;
 };
 
 enum option_kind {
@@ -325,6 +330,7 @@ int run_answer(const struct args *args);
 int run_embed(const struct args *args);
 int run_adapter_check(const struct args *args);
 int run_adapter_convert(const struct args *args);
+int run_data_tokenize(const struct args *args);
 int run_data_split(const struct args *args);
 int run_data_convert(const struct args *args);
 int run_data_augment(const struct args *args);
@@ -334,5 +340,6 @@ int run_data_faults(const struct args *args);
 int run_data_inspect(const struct args *args);
 int run_data_report(const struct args *args);
 int run_data_normalize(const struct args *args);
+int run_data_clean(const struct args *args);
 
 #endif

@@ -50,6 +50,27 @@ static const struct option normalize_options[] = {
      AT(repeated), 0, 1e15},
     {"overwrite", OPT_FLAG, NULL, "replace FILE", AT(overwrite), 0, 0},
     {0}};
+static const struct option clean_options[] = {
+    {"out", OPT_TEXT, "FILE", "JSONL; without it, only the report", AT(out), 0, 0},
+    {"dropped", OPT_TEXT, "FILE", "JSONL of what is dropped: line, rule, of, row", AT(dropped), 0,
+     0},
+    {"against", OPT_TEXT, "FILE", "evaluation data, which must not be in FILE", AT(against), 0, 0},
+    {"near", OPT_NUMBER, "X", "likeness of near duplicates (default 0.8)", AT(near), 0.3, 1},
+    {"shingle", OPT_INT, "N", "words compared as one (default 3)", AT(shingle), 1, 64},
+    {"mask", OPT_FLAG, NULL, "personal data and keys become [MAIL], [PHONE], [CARD], [IBAN],\n"
+     "                         [KEY]", AT(mask), 0, 0},
+    {"repair", OPT_FLAG, NULL, "text that was encoded twice is read right", AT(repair), 0, 0},
+    {"contradictions", OPT_TEXT, "HOW", "one text with several labels: flag (default), drop,\n"
+     "                         majority", AT(contradictions), 0, 0},
+    {"min-chars", OPT_INT, "N", "shorter rows are dropped", AT(min_chars), 1, BIG},
+    {"max-chars", OPT_INT, "N", "longer rows are dropped", AT(max_chars), 1, BIG},
+    {"model", OPT_TEXT, "MODEL", "whose tokens are counted", AT(model), 0, 0},
+    {"min-tokens", OPT_INT, "N", "rows of fewer are dropped", AT(min_tokens), 1, BIG},
+    {"max-tokens", OPT_INT, "N", "rows of more are dropped", AT(max_tokens), 1, BIG},
+    {"rule", OPT_LIST, "NAME=DO", "what a rule does: off, flag, drop, fix, mask; may be repeated",
+     AT(rule), 0, 0},
+    {"overwrite", OPT_FLAG, NULL, "replace files that are there", AT(overwrite), 0, 0},
+    {0}};
 
 static const struct option label_options[] = {
     {"labels", OPT_TEXT, "LIST", "those that may be given: positive,negative (default: those that\n"
@@ -132,6 +153,11 @@ static const struct option augment_options[] = {
     {"seed", OPT_SEED, "N", "of everything random (default 0)", AT(seed), 0, 0},
     {"overwrite", OPT_FLAG, NULL, "replace what --out names", AT(overwrite), 0, 0},
     {0}};
+static const struct option tokenize_options[] = {
+    {"out", OPT_TEXT, "FILE", "the prepared rows: rows.shard", AT(out), 0, 0},
+    {"shard-rows", OPT_INT, "N", "rows of a file; --out is a folder then", AT(shard_rows), 1, BIG},
+    {"overwrite", OPT_FLAG, NULL, "replace what is there", AT(overwrite), 0, 0},
+    {0}};
 
 const struct command data_commands[] = {
     {"data inspect", "Shows what a data file holds, and what is wrong with it.",
@@ -171,12 +197,28 @@ const struct command data_commands[] = {
      "  peft data split notes.jsonl --out notes- --group text\n",
      OPERAND_NEEDED, {split_options, source_options, common_options}, run_data_split,
      "data file"},
+    {"data tokenize", "Turns rows into tokens once, in a file that training maps.",
+     "peft data tokenize MODEL --data FILE --out FILE.shard [options]",
+     "  peft data tokenize model.gguf --data chats.jsonl --out chats.shard --max-len 512\n"
+     "  peft train model.gguf --data chats.shard --out adapter\n"
+     "  peft data tokenize model.gguf --data big.jsonl --out big --shard-rows 1000000\n",
+     OPERAND_NEEDED, {tokenize_options, data_options, common_options}, run_data_tokenize, NULL},
     {"data normalize", "Brings texts into one form: Unicode, control characters, white space.",
      "peft data normalize FILE --out FILE [options]",
      "  peft data normalize raw.jsonl --out tidy.jsonl\n"
      "  peft data normalize pages.jsonl --rules html,boilerplate --repeated 0.01 --out tidy.jsonl\n"
      "  peft data normalize raw.csv --form nfkc --json\n",
      OPERAND_NEEDED, {normalize_options, source_options, common_options}, run_data_normalize,
+     "data file"},
+    {"data clean", "Drops, flags or masks what training data should not have.",
+     "peft data clean FILE --out FILE [options]",
+     "  peft data clean raw.jsonl\n"
+     "  peft data clean raw.jsonl --mask --repair --out clean.jsonl --dropped dropped.jsonl\n"
+     "  peft data clean train.csv --against test.csv --near 0.7 --out clean.jsonl\n"
+     "  peft data clean train.jsonl --contradictions majority --rule exact=flag --out clean.jsonl\n"
+     "Rules: broken, empty, encoding, mail, phone, card, iban, key, short, long, leak, exact,\n"
+     "contradiction, near.\n",
+     OPERAND_NEEDED, {clean_options, source_options, common_options}, run_data_clean,
      "data file"},
     {"data label", "Labels rows by hand: one key a label.",
      "peft data label FILE --labels A,B,C --out LABELLED.jsonl [options]",

@@ -59,7 +59,8 @@ static const struct option inspect_options[] = {
 static const struct option eval_options[] = {
     {"batch", OPT_INT, "N", "examples at a time (default 4)", AT(batch), 1, 65536},
     {"with", OPT_LIST, "NAME=PATH", "side by side: MODEL with this adapter, or the model\n"
-     "                         that a run has left; may be repeated", AT(with), 0, 0},
+     "                         that a run has left; may be repeated; \"base=\" names\n"
+     "                         MODEL as it is", AT(with), 0, 0},
     {"model", OPT_LIST, "NAME=PATH", "side by side: another model; may be repeated", AT(others), 0,
      0},
     {"few-shot", OPT_INT, "K", "side by side: MODEL as it is behind K examples", AT(few_shot), 1,

@@ -68,9 +68,11 @@ static void choice_free(struct choice *c, int32_t n, struct mem *mem)
 
 static int choice_new(struct choice *c, int32_t n, struct mem *mem)
 {
-    *c = (struct choice){ mem_array(mem, n, sizeof(*c->v)), mem_array(mem, n, sizeof(*c->score)),
-                          mem_array(mem, n, sizeof(*c->member)),
-                          mem_array(mem, n, sizeof(*c->next)), mem_array(mem, n, sizeof(*c->logp)) };
+    c->v = mem_array(mem, n, sizeof(*c->v));
+    c->score = mem_array(mem, n, sizeof(*c->score));
+    c->member = mem_array(mem, n, sizeof(*c->member));
+    c->next = mem_array(mem, n, sizeof(*c->next));
+    c->logp = mem_array(mem, n, sizeof(*c->logp));
     for (int32_t i = 0; c->v && i < n; i++) prompt_init(&c->v[i], mem);
     return c->v && c->score && c->member && c->next && c->logp ? PEFT_OK : PEFT_ENOMEM;
 }
@@ -172,11 +174,10 @@ int guess_by_likelihood(struct peft_board *j, struct system *s, peft_model *m)
 
 /* -------------------------------------------------------- the nearest examples */
 
-static int embed(peft_model *m, const struct ask *a, int32_t dim, float *to)
+static int embed(peft_model *m, const struct ask *a, float *to)
 {
     const char *text = a->messages[a->n - 1].content;
     peft_embed_opts o = { .size = sizeof(o), .normalize = 1 };
-    (void)dim;
     int32_t rc = peft_embed_text(m, &text, 1, &o, to);
     return rc ? kit_failed(rc) : PEFT_OK;
 }
@@ -199,7 +200,7 @@ static int mean_examples(struct peft_board *j, struct system *s, peft_model *m, 
         for (int64_t i = 0; i < j->shots.n && n < s->told.shots && !rc; i++) {
             const struct ask *a = &j->shots.v[i];
             if (a->kind != ASK_CLASS || strcmp(a->answer, j->labels[label]) != 0) continue;
-            rc = embed(m, a, dim, x);
+            rc = embed(m, a, x);
             for (int32_t k = 0; k < dim; k++) mean[k] += x[k];
             n++;
         }
@@ -229,7 +230,7 @@ int guess_by_nearest(struct peft_board *j, struct system *s, peft_model *m)
     for (int64_t i = 0; i < j->rows.n && !rc; i++) {
         const struct ask *a = &j->rows.v[i];
         if (a->kind != ASK_CLASS) continue;
-        rc = embed(m, a, dim, x);
+        rc = embed(m, a, x);
         for (int32_t k = 0; k < j->n_labels; k++)
             score[k] = SCALE * dot_of(x, means + (int64_t)k * dim, dim);
         if (!rc) rc = note_guess(j, s, a->line, board_label(j, a->answer), score);

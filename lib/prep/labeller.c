@@ -176,7 +176,7 @@ static int open_session(struct peft_labeller *l, const char *names)
     if (!rc) rc = item_rows(l, l->path, &l->source);
     if (!rc && l->n == 0) rc = fail(PEFT_EDATA, "%s: no rows", l->path);
     if (!rc && l->labels < 2)
-        rc = fail(PEFT_EARG, "%d labels, expected two or more to choose from", (int)l->labels);
+        rc = fail(PEFT_EARG, "labels to choose from: %d, expected 2 or more", (int)l->labels);
     if (!rc && !(l->done = mem_array(&l->host.mem, l->n, sizeof *l->done))) rc = PEFT_ENOMEM;
     if (!rc && path_kind(&l->host, l->out) == 1) rc = item_rows(l, l->out, NULL);
     l->on_disk = size_on_disk(l);

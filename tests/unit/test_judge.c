@@ -442,6 +442,74 @@ static void test_guesses(void)
     peft_model_free(m);
 }
 
+/* A tiny model of the goldens with a tokenizer of a few words. */
+static peft_model *with_words(const char *family)
+{
+    static const char words[] =
+        "{\"version\": \"1.0\", \"model\": {\"type\": \"WordLevel\", \"unk_token\": \"<unk>\", "
+        "\"vocab\": {\"<pad>\": 0, \"</s>\": 1, \"<unk>\": 2, \"red\": 11, \"green\": 12, "
+        "\"blue\": 13, \"dog\": 21, \"cat\": 22, \"cow\": 23}}, \"normalizer\": null, "
+        "\"pre_tokenizer\": {\"type\": \"WhitespaceSplit\"}, \"decoder\": null, "
+        "\"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": ["
+        "{\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}, {\"SpecialToken\": {\"id\": \"</s>\", "
+        "\"type_id\": 0}}], \"pair\": [{\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}], "
+        "\"special_tokens\": {\"</s>\": {\"id\": \"</s>\", \"ids\": [1], \"tokens\": [\"</s>\"]}}}, "
+        "\"added_tokens\": [{\"id\": 0, \"content\": \"<pad>\", \"special\": true}, "
+        "{\"id\": 1, \"content\": \"</s>\", \"special\": true}]}";
+    static const char *const files[] = { "config.json", "model.safetensors" };
+    char from[128];
+    mkdir(in("%s", family), 0777);
+    for (int i = 0; i < 2; i++) {
+        snprintf(from, sizeof(from), "tests/golden/tiny/%s/%s", family, files[i]);
+        copy(from, in("%s/%s", family, files[i]));
+    }
+    put(in("%s/tokenizer.json", family), words);
+    return load(in("%s", family));
+}
+
+/* An encoder-decoder model answers its sources. */
+static void test_sources(void)
+{
+    peft_model *m = with_words("t5");
+    peft_board *b = board(put(in("sources.jsonl"),
+                              "{\"source\": \"red dog\", \"target\": \"blue cat\"}\n"
+                              "{\"source\": \"green\", \"target\": \"cow\"}\n"),
+                          (peft_board_opts){ .generate = 1, .max_tokens = 4 });
+    peft_generate_opts g = { .size = sizeof(g), .max_tokens = 4 };
+    peft_prediction p = { .size = sizeof(p) };
+    int32_t ids[3] = { 11, 21, 1 }, said[4];
+    char text[64];
+    CHECK_EQ(peft_board_run(b, m, "t5", 0, NULL), 0);
+    OK(peft_board_row(b, 0, 0, &p));
+    CHECK_STR(p.wanted, "blue cat");
+    int64_t n = peft_generate_ids(m, ids, 3, &g, said, 4, NULL);
+    int64_t bytes = peft_detokenize(m, said, n, PEFT_DETOK_SKIP, text, 63);
+    text[MAX(bytes, 0)] = 0;
+    while (bytes > 0 && text[bytes - 1] == ' ') text[--bytes] = 0;
+    CHECK_STR(p.said, text + strspn(text, " "));
+    REFUSED(peft_board_run(b, m, "shown", 1, NULL), PEFT_EARG);
+    peft_board_free(b);
+    peft_model_free(m);
+}
+
+/* An encoder without a head takes the label of the nearest examples. */
+static void test_nearest(void)
+{
+    peft_model *m = load("tests/golden/embed");
+    peft_board *b = board(put(in("animals.jsonl"), "{\"text\": \"red\", \"label\": \"colour\"}\n"
+                              "{\"text\": \"dog cat\", \"label\": \"animal\"}\n"),
+                          (peft_board_opts){ .shots = put(in("known.jsonl"),
+        "{\"text\": \"red\", \"label\": \"colour\"}\n{\"text\": \"dog cat\", "
+        "\"label\": \"animal\"}\n{\"text\": \"dog cat\", \"label\": \"animal\"}\n") });
+    peft_figure f;
+    REFUSED(peft_board_run(b, m, "none", 0, NULL), PEFT_EUNSUPPORTED);
+    CHECK_EQ(peft_board_run(b, m, "nearest", 3, NULL), 0);
+    CHECK_NEAR(said_by(b, 0, "accuracy", &f), 1, 1e-12);
+    CHECK(said_by(b, 0, "log_loss", &f) < log(2));
+    peft_board_free(b);
+    peft_model_free(m);
+}
+
 /* Every task's first figure is peft_eval's. */
 static void check_task(peft_model *m, const char *path, const char *figure_name)
 {
@@ -520,6 +588,8 @@ int main(void)
     RUN(test_systems_tasks);
     RUN(test_logprob);
     RUN(test_guesses);
+    RUN(test_sources);
+    RUN(test_nearest);
     kit_end();
     return TEST_END();
 }

@@ -122,7 +122,7 @@ static void test_resume(void)
     peft_labeller_free(l);
     l = NULL;                                           /* the rows have one label, pos */
     CHECK_EQ(peft_labeller_open(in("rows.jsonl"), in("out.jsonl"), NULL, &l), PEFT_EARG);
-    CHECK(!l && strstr(peft_errmsg(), "1 labels"));
+    CHECK(!l && strstr(peft_errmsg(), "from: 1"));
     l = session("out.jsonl", "neg,pos");
     peft_label_row r = row_of(l, 0);
     CHECK(r.row == 3 && r.labelled == 3);

@@ -13,7 +13,7 @@ import ctypes
 from types import SimpleNamespace
 
 from . import _check, _END, _bytes, _Handle, _options, _pointer, _record, _texts
-from . import _kit
+from . import _api, _kit
 from ._kit import kit
 
 SIDES = ("train", "valid", "test")
@@ -139,6 +139,35 @@ def split(path, out, ratio=None, **options):
                            scarce=result.scarce, shared=result.shared)
 
 
+def convert(path, out, to, **options):
+    """Turns rows into another format: "alpaca", "sharegpt", "messages", "prompt-completion",
+    "preference" or "text".  Options: from_ (as the first row is), layout, skip, drop, overwrite."""
+    call, result = _Call(), _kit.DataConverted()
+    options = {"from" if k == "from_" else k: v for k, v in options.items()}
+    opts = call.options(_kit.DataConvertOpts, options, to=_bytes(to))
+    call.check(kit.peft_data_convert(_bytes(path), _bytes(out), opts, ctypes.byref(result)))
+    return _record(result)
+
+
+def augment(path, out, through=None, back=None, generate=None, **options):
+    """Writes rows, or pictures, each followed by its changed copies; `by_method` of the result
+    counts them.  Options: methods ("delete,swap"), thesaurus, strength, share, copies, answers,
+    fixed, eval, pictures, seed, overwrite; back-translation by the Models through and back, with
+    through_prompt, back_prompt, batch, and the dict generate, the options of Model.generate()."""
+    call, result = _Call(), _kit.Augmented()
+    more = {"through": through._c if through else None, "back": back._c if back else None}
+    if generate:
+        more["generate"] = call.keep(ctypes.pointer(_options(_api.GenerateOpts, generate)))
+    opts = call.options(_kit.AugmentOpts, options, **more)
+    call.check(kit.peft_data_augment(_bytes(path), _bytes(out), opts, ctypes.byref(result)))
+    names = [_text(name) for name in result.method]
+    counts = {name: n for name, n in zip(names, result.by_method) if name}
+    result = _record(result)
+    result.by_method = counts
+    del result.method
+    return result
+
+
 def _labels(pointer, n):
     names = ctypes.cast(pointer, ctypes.POINTER(ctypes.c_char_p))
     return [_text(names[i]) for i in range(n)]
@@ -184,23 +213,6 @@ def label_faults(probabilities, given, rank=None):
 
 
 def faults(path, model, **options):
-    """Suspected label errors of a file's rows, by heads on the frozen model that have not seen
-    the row.  Options: out, clean (files of the suspects and of the others), share, folds, rank,
-    seed, pool, max_len, batch.  `suspects` has them, the worst first."""
-    call, result, found = _Call(), _kit.Faults(), []
-
-    def on_fault(pointer):
-        one = _record(_kit.Fault.from_address(pointer))
-        if one.suspect:
-            found.append(one)
-    opts = call.options(_kit.FaultsOpts, options, on_fault=call.callback(_kit.Seen, on_fault))
-    call.check(kit.peft_data_faults(_bytes(path), model._c, opts, ctypes.byref(result)))
-    result = _record(result)
-    result.suspects = found
-    return result
-
-
-def faults(path, model, **options):
     """Suspected label errors of a file, by heads on what the Model makes of each row: counts and
     `faults`, the worst first.  Options: folds, rank, share, l2, seed, pool, max_len, batch, out
     (a file of the suspects), clean (one of the others)."""
@@ -210,7 +222,6 @@ def faults(path, model, **options):
         one = _kit.LabelFault.from_address(pointer)
         if one.suspect:
             found.append(_record(one))
-        return not one.suspect
     opts = call.options(_kit.FaultsOpts, options, on_fault=call.callback(_kit.Seen, on_fault))
     call.check(kit.peft_data_faults(_bytes(path), model._c, opts, ctypes.byref(result)))
     result = _record(result)
