@@ -40,7 +40,7 @@ const char page_style[] =
     "details{margin-top:14px}summary{cursor:pointer;color:var(--soft)}\n"
     ".wide{overflow-x:auto}main>figure,.part{margin-top:14px}"
     ".wide th{overflow-wrap:normal}.wide td{white-space:pre-wrap;"
-    "overflow-wrap:break-word}.wide td:last-child{overflow-wrap:anywhere}.wide td.n{"
+    "overflow-wrap:break-word}.wide td:last-child{overflow-wrap:anywhere;min-width:10em}.wide td.n{min-width:0!important;"
     "white-space:nowrap}.facts td{text-align:left}.facts th{width:12em;font-weight:400;"
     "color:var(--soft)}nav a{color:var(--a);margin-right:14px}\n"
     ".bars{display:grid;grid-template-columns:minmax(3em,auto) 1fr auto;gap:4px 10px;"
