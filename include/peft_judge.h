@@ -276,7 +276,7 @@ typedef struct peft_judged {
 /* Measures the model as it is now, with the adapters that are enabled, and returns the
  * system's number, from 0; the model is not kept.  Rows of text and label go to the model's
  * head, or to a language model without one as a question whose answers are the labels, by
- * their likelihood.  With `shots` so many examples (as many as there is room for) are turns
+ * their likelihood over that for the text "N/A" (Zhao et al. 2021).  With `shots` so many examples (as many as there is room for) are turns
  * before each row; an encoder without a head takes the label whose examples, `shots` of
  * each, have the nearest mean embedding (cosine).  Model NULL: the label that is most
  * frequent among the examples, else in the data.  PEFT_EARG for shots without a file of
@@ -383,7 +383,7 @@ typedef struct peft_tuned {
     size_t size;
     peft_trial best;          /* best.steps and best.share make it again */
     int32_t trials, runs;     /* trials that began; runs of them that ended */
-    int32_t whole;            /* 1 = the best of them made a whole run; 0 = the budget ended before */
+    int32_t whole;            /* 1 = the best of them made a whole run, before the budget ended */
     double seconds;           /* of all runs, also earlier ones */
     double first_loss, first_value; /* before any training */
     float lr;                 /* of the best one */
