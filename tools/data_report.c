@@ -124,7 +124,8 @@ static const struct section sections[] = {
      make_eval},
     {"normalize", "normalizing", "What normalizing would change", "peft data normalize", NULL,
      make_normalize},
-    {"clean", "cleaning", "What cleaning would drop and flag", "peft data clean", NULL, make_clean},
+    {"clean", "looking for repetitions", "What cleaning would find", "peft data clean; leaks are "
+     "rows that stand in --eval too", NULL, make_clean},
     {"faults", "reading", "Suspected label errors", "peft data faults: by heads that have not seen "
      "the row, on what the model makes of it", has_labels, make_faults},
 };
