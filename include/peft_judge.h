@@ -384,7 +384,7 @@ typedef struct peft_tuned {
     size_t size;
     peft_trial best;          /* best.steps and best.share make it again */
     int32_t trials, runs;     /* trials that began; runs of them that ended */
-    int32_t whole;            /* 1 = the best of them made a whole run; 0 = the budget ended before */
+    int32_t whole;            /* 1 = the best of them made a whole run, before the budget ended */
     double seconds;           /* of all runs, also earlier ones */
     double first_loss, first_value; /* before any training */
     float lr;                 /* of the best one */

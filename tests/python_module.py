@@ -95,7 +95,7 @@ def test_inspect_and_split():
         f.write("Q: Why?\nA: So.\n")
     asked = data.convert(out + "/faq.md", out + "/chats.jsonl", "messages")
     assert asked.rows == 1 and getattr(asked, "from") == "text", asked
-    back = data.convert(out + "/chats.jsonl", out + "/pairs.jsonl", "alpaca", of="messages")
+    back = data.convert(out + "/chats.jsonl", out + "/pairs.jsonl", "alpaca", from_="messages")
     assert back.rows == 1 and not back.kept, back
     assert sides.rows == {"train": 20, "valid": 10, "test": 0}
     assert sides.classes["b"]["train"] + sides.classes["b"]["valid"] == 10

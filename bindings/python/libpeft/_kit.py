@@ -49,6 +49,9 @@ DataConvertOpts = _struct("DataConvertOpts", "size:size source:ptr to:str from:s
 DataConverted = _struct("DataConverted", "size:size from:char[24] read:i64 rows:i64 skipped:i64 "
                         "kept:i64 columns:char[128] restored:i64 stale:i64")
 NormalizeOpts = _struct("NormalizeOpts", "size:size source:ptr form:str rules:str repeated:f64")
+CleanOpts = _struct("CleanOpts", "size:size source:ptr actions:str against:str dropped:str "
+                    "near:f64 shingle:i32 min_chars:i64 max_chars:i64 model:ptr min_tokens:i64 "
+                    "max_tokens:i64")
 AugmentOpts = _struct("AugmentOpts", "size:size source:ptr methods:str thesaurus:str strength:f64 "
                       "share:f64 copies:i32 answers:i32 fixed:str eval:str through:ptr back:ptr "
                       "through_prompt:str back_prompt:str generate:ptr batch:i32 pictures:str "
@@ -114,7 +117,7 @@ STRUCTS = {
     "peft_faults_opts": FaultsOpts, "peft_faults": Faults, "peft_split_opts": SplitOpts,
     "peft_split": Split, "peft_cell": Cell, "peft_table": Table, "peft_inspect_opts": InspectOpts,
     "peft_data_convert_opts": DataConvertOpts, "peft_data_converted": DataConverted,
-    "peft_normalize_opts": NormalizeOpts, "peft_augment_opts": AugmentOpts,
+    "peft_normalize_opts": NormalizeOpts, "peft_clean_opts": CleanOpts, "peft_augment_opts": AugmentOpts,
     "peft_augmented": Augmented, "peft_flaw": Flaw, "peft_checked": Checked,
     "peft_judge_opts": JudgeOpts, "peft_cost_opts": CostOpts, "peft_cost": Cost,
     "peft_aside_opts": AsideOpts, "peft_chosen": Chosen, "peft_auto_opts": AutoOpts,
@@ -145,6 +148,7 @@ peft_tables_free - p
 peft_data_inspect i32 s p p
 peft_data_convert i32 s s p p
 peft_data_normalize i32 s s p p
+peft_data_clean i32 s s p p
 peft_data_augment i32 s s p p
 peft_judge_check i32 p p p p
 peft_judge_row i64 p p i64 s s p i64
