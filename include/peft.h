@@ -526,6 +526,9 @@ PEFT_API int32_t peft_forward_batch(peft_model *model, const int32_t *ids,
  * log p(id | those before it).  right [n], or NULL: how many of them were the likeliest. */
 PEFT_API int32_t peft_logprob(peft_model *model, const int32_t *ids, const int32_t *lengths,
                               const int32_t *from, int32_t n, double *logp, int32_t *right);
+/* The same of single tokens that could follow n ids: logp[i] = log p(next[i] | ids), [k]. */
+PEFT_API int32_t peft_logprob_next(peft_model *model, const int32_t *ids, int32_t n,
+                                   const int32_t *next, int32_t k, double *logp);
 /* Of an encoder-decoder model: logits [n, vocab] for the n ids of a target, whose
  * first is the decoder's start token, after a source of n_source ids. */
 PEFT_API int32_t peft_forward_pair(peft_model *model, const int32_t *source,

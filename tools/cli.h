@@ -102,6 +102,9 @@ struct args {
     const char *ratio, *stratify, *group;
     const char *from, *layout;
     int32_t skip, drop;
+    const char *methods, *thesaurus, *fixed_words, *back_translate, *back_prompt;
+    double strength;
+    int32_t copies, answers;
     struct list files;                   /* operands of a command that takes several */
     const char *labels, *by, *rank_by, *clean;
     int32_t folds, blind, least;
@@ -114,6 +117,10 @@ struct args {
     double confidence;
     const char *form, *rules;            /* data normalize, data clean */
     double repeated;
+    const char *against, *dropped, *contradictions;
+    struct list rule;
+    int32_t mask, repair, shingle, min_chars, max_chars, min_tokens;
+    double near;
 };
 
 enum option_kind {
@@ -326,11 +333,13 @@ int run_adapter_convert(const struct args *args);
 int run_data_tokenize(const struct args *args);
 int run_data_split(const struct args *args);
 int run_data_convert(const struct args *args);
+int run_data_augment(const struct args *args);
 int run_data_label(const struct args *args);
 int run_data_agree(const struct args *args);
 int run_data_faults(const struct args *args);
 int run_data_inspect(const struct args *args);
 int run_data_report(const struct args *args);
 int run_data_normalize(const struct args *args);
+int run_data_clean(const struct args *args);
 
 #endif

@@ -59,7 +59,8 @@ static const struct option inspect_options[] = {
 static const struct option eval_options[] = {
     {"batch", OPT_INT, "N", "examples at a time (default 4)", AT(batch), 1, 65536},
     {"with", OPT_LIST, "NAME=PATH", "side by side: MODEL with this adapter, or the model\n"
-     "                         that a run has left; may be repeated", AT(with), 0, 0},
+     "                         that a run has left; may be repeated; \"base=\" names\n"
+     "                         MODEL as it is", AT(with), 0, 0},
     {"model", OPT_LIST, "NAME=PATH", "side by side: another model; may be repeated", AT(others), 0,
      0},
     {"few-shot", OPT_INT, "K", "side by side: MODEL as it is behind K examples", AT(few_shot), 1,
@@ -206,7 +207,8 @@ static const struct command commands[] = {
      "  peft tune model.gguf --data chats.jsonl --eval 0.1 --out tuned \\\n"
      "      --search 'lr=1e-5..1e-3,rank=4|8|16,targets=all|q_proj+v_proj,epochs=1..3'\n",
      OPERAND_NEEDED,
-     {data_options, train_options, tune_options, model_options, common_options}, run_tune, NULL},
+     {data_options, train_options, before_options, tune_options, model_options, common_options},
+     run_tune, NULL},
     {"eval", "Measures a model on a data set, or several side by side.",
      "peft eval MODEL --data FILE [--with NAME=PATH ...] [options]",
      "  peft eval model.gguf --data test.jsonl\n"

@@ -179,6 +179,8 @@ static bool is_better(bool falls, const peft_trial *a, const peft_trial *b)
 {
     if (isnan(a->value_best) || isnan(b->value_best))
         return isnan(b->value_best) && !isnan(a->value_best);
+    if (!(a->value_best < b->value_best) && !(a->value_best > b->value_best))
+        return a->loss < b->loss;
     return falls ? a->value_best < b->value_best : a->value_best > b->value_best;
 }
 
@@ -296,6 +298,10 @@ static int tell_result(struct tuning *x)
     note("\n%s %.4f before, %.4f with trial %d; %d trials, %d runs, %s%s", metric,
          r->first_value, r->best.value_best, r->best.trial, r->trials, r->runs,
          show_seconds(r->seconds), r->whole ? "" : "; the budget ended the search");
+    bool falls = peft_metric_falls(metric);
+    if (falls ? r->best.value_best >= r->first_value : r->best.value_best <= r->first_value)
+        note("%sno trial is better than the model before it:%s other rows, or another method",
+             paint(stderr, YELLOW), paint(stderr, PLAIN));
     note("%s in %s/best, report in %s", is_adapter(x->run.method) ? "adapter" : "model", a->out,
          path);
     note("to make it again:\n  %s", x->command);
@@ -366,11 +372,13 @@ static int make_folder(const struct args *a)
 
 int run_tune(const struct args *args)
 {
-    struct tuning x = {.run = {.args = args}};
+    struct tuning x = {.run = {.args = args, .checks = true}};
     int rc = check_arguments(args);
     warnings_hold();
     if (!rc)
         rc = run_open(&x.run);
+    if (!rc)
+        rc = before_check(&x.run);
     if (!rc)
         rc = make_folder(args);
     if (!rc) {

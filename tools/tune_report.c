@@ -215,8 +215,9 @@ void tune_report(FILE *to, const struct run *run, const peft_tuned *r, const pef
     fprintf(to, ": trials</title><style>\n%s</style></head><body><main>\n<h1>", page_style);
     html_text(to, run->info.name);
     fprintf(to, "</h1>\n<p>%d trials, %d runs, %s%s. %s rows, %s for evaluation.</p>\n<p>",
-            r->trials, r->runs, show_seconds(r->seconds), r->whole ? "" : " (the budget ended the search)",
-            show_count(run->stats.rows), show_count(run->eval_stats.rows));
+            r->trials, r->runs, show_seconds(r->seconds),
+            r->whole ? "" : " (the budget ended the search)", show_count(run->stats.rows),
+            show_count(run->eval_stats.rows));
     html_text(to, metric);
     fprintf(to, " before: %.4f; with trial %d: %.4f.</p>\n<p><code>", r->first_value,
             r->best.trial, r->best.value_best);

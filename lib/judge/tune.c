@@ -8,7 +8,7 @@
 
 #include "judge/tune.h"
 
-enum { LEAST_STEPS = 8, USUAL_TRIALS = 9, MOST_TRIALS = 243 };
+enum { LEAST_STEPS = 8, USUAL_TRIALS = 9, MOST_TRIALS = 243, RECENT = 3 };
 
 struct tuner {
     struct chooser a;               /* the model, and what is undone after a trial */
@@ -23,8 +23,11 @@ struct tuner {
     double first_value;
     peft_trial best;
     int has_best;
-    int64_t rows, steps;            /* that train; of all runs */
+    int64_t rows;                   /* that train */
     double used;                    /* seconds of all runs */
+    double pace[RECENT];            /* seconds a step of the last runs */
+    int64_t n_paces;
+    double whole;                   /* seconds of the last whole run */
     int32_t n, rungs;
     double scale;                   /* of all shares: the budget has no room for whole runs */
     char targets[2 * SETTING];
@@ -39,10 +42,13 @@ struct running {
     int64_t evaluated;              /* the step of the last evaluation */
 };
 
-static int better(const struct tuner *t, double a, double b)
+/* By the metric; where that is the same, by the loss. */
+static int better(const struct tuner *t, const peft_trial *a, const peft_trial *b)
 {
-    if (isnan(a) || isnan(b)) return !isnan(a);
-    return peft_metric_falls(t->metric) ? a < b : a > b;
+    double x = a->value_best, y = b->value_best;
+    if (isnan(x) || isnan(y)) return !isnan(x) && isnan(y);
+    if (!(x < y) && !(x > y)) return a->loss < b->loss;
+    return peft_metric_falls(t->metric) ? x < y : x > y;
 }
 
 /* ---------------------------------------------------------------- settings */
@@ -152,7 +158,7 @@ static int judge_run(struct tuner *t, struct running *x, int64_t step)
     r->best_step = step;
     r->loss = e.loss;
     r->value_best = value;
-    if (t->has_best && !better(t, value, t->best.value_best)) return PEFT_OK;
+    if (t->has_best && !better(t, r, &t->best)) return PEFT_OK;
     if ((rc = save_best(t)) != 0) return rc;
     r->best = 1;
     t->best = *r;
@@ -256,13 +262,34 @@ static int32_t rungs_of(const struct tuner *t, int32_t n)
     return rungs;
 }
 
+/* Seconds of a search of n trials, of which a whole run takes `all` and an evaluation
+ * `once`. */
+static double cost_of(const struct tuner *t, int32_t n, double all, double once)
+{
+    double cost = 0;
+    int32_t rung = 0, rungs = rungs_of(t, n);
+    for (; rung < rungs; rung++, n = next_count(t, n))
+        cost += n * (all * pow(t->o.eta, rung + 1 - rungs) + once);
+    return cost;
+}
+
+/* Seconds that a step will take: the least of the last runs', since what is cached of a
+ * frozen part is computed in the first ones. */
+static double pace_of(const struct tuner *t)
+{
+    double least = 0;
+    for (int64_t i = 0; i < MIN(t->n_paces, RECENT); i++)
+        if (!i || t->pace[i] < least) least = t->pace[i];
+    return least;
+}
+
 /* Steps that a run may have within the budget: all, fewer on the last rung, or 0. */
 static int64_t affordable(const struct tuner *t, int32_t rung, int64_t steps)
 {
     if (!(t->o.seconds > 0)) return steps;
     double left = t->o.seconds - t->used;
-    double each = t->steps ? t->used / (double)t->steps : 0;
-    int64_t fit = each > 0 ? (int64_t)(0.95 * left / each) : steps;
+    double each = pace_of(t);
+    int64_t fit = each > 0 ? (int64_t)fmin(0.85 * left / each, 1e15) : steps;
     if (left <= 0) return 0;
     if (fit >= steps) return steps;
     return rung >= t->rungs - 1 && fit > steps / t->o.eta && fit >= LEAST_STEPS ? fit : 0;
@@ -271,7 +298,7 @@ static int64_t affordable(const struct tuner *t, int32_t rung, int64_t steps)
 static void count_run(struct tuner *t, const peft_trial *r)
 {
     t->used += r->seconds;
-    t->steps += r->steps;
+    if (r->steps) t->pace[t->n_paces++ % RECENT] = r->seconds / (double)r->steps;
 }
 
 /* The trial's run on this rung: one that was made before, or a new one.  1 = the budget
@@ -307,7 +334,7 @@ static void sort_runs(const struct tuner *t, peft_trial *run, int32_t n)
     for (int32_t i = 1; i < n; i++) {
         peft_trial x = run[i];
         int32_t k = i;
-        for (; k > 0 && better(t, x.value_best, run[k - 1].value_best); k--) run[k] = run[k - 1];
+        for (; k > 0 && better(t, &x, &run[k - 1]); k--) run[k] = run[k - 1];
         run[k] = x;
     }
 }
@@ -326,13 +353,15 @@ static int halve(struct tuner *t, int32_t first, peft_tuned *out)
         }
         if (!rc) sort_runs(t, run, n);
         last = rung >= t->rungs - 1 && share_of(t, rung) >= 1;
+        t->whole = run[0].seconds;
     }
     mem_free(&t->host.mem, run);
     out->whole |= last && !rc;
     return rc;
 }
 
-/* With a budget alone, other trials follow for as long as there is time. */
+/* With a budget alone, other trials follow for as long as there is time; how long they run
+ * is by what a whole run took. */
 static int search(struct tuner *t, peft_tuned *out)
 {
     int32_t first = 0;
@@ -340,6 +369,8 @@ static int search(struct tuner *t, peft_tuned *out)
     do {
         rc = halve(t, first, out);
         first += t->n;
+        if (t->whole > 0)
+            t->scale = fmin(1, 0.5 * t->o.seconds / cost_of(t, t->n, t->whole, 0));
     } while (!rc && !t->o.trials && t->o.seconds > 0 && first + t->n <= MOST_TRIALS);
     out->runs = (int32_t)t->trials.n;
     out->seconds = t->used;
@@ -347,17 +378,6 @@ static int search(struct tuner *t, peft_tuned *out)
 }
 
 /* -------------------------------------------------------------- what it needs */
-
-/* Seconds of a search of n trials, of which a whole run takes `all` and an evaluation
- * `once`. */
-static double cost_of(const struct tuner *t, int32_t n, double all, double once)
-{
-    double cost = 0;
-    int32_t rung = 0, rungs = rungs_of(t, n);
-    for (; rung < rungs; rung++, n = next_count(t, n))
-        cost += n * (all * pow(t->o.eta, rung + 1 - rungs) + once);
-    return cost;
-}
 
 /* As many trials as the budget allows, by the plan of a usual run; where it is too small for
  * a few of them, they have a share of their steps. */
@@ -445,8 +465,7 @@ static int open_trials(struct tuner *t, const char *search)
     for (int64_t i = 0; i < t->trials.n && !rc; i++) {
         const peft_trial *r = &t->trials.run[i];
         count_run(t, r);
-        if (isnan(r->value_best) || (t->has_best && !better(t, r->value_best, t->best.value_best)))
-            continue;
+        if (isnan(r->value_best) || (t->has_best && !better(t, r, &t->best))) continue;
         t->best = *r;
         t->has_best = 1;
     }

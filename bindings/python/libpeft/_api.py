@@ -246,6 +246,7 @@ peft_trainer_keep i32 p
 peft_trainer_back i32 p
 peft_eval i32 p p p p
 peft_logprob i32 p p p p i32 p p
+peft_logprob_next i32 p p i32 p i32 p
 peft_compare i32 p p p p p
 peft_quantize i32 p p p p
 """
