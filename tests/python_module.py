@@ -85,6 +85,9 @@ def test_inspect_and_split():
     told = data.normalize(spaced, os.path.join(DIR, "one.jsonl"))
     assert told["summary"]["changed"] == 1 and told["examples"][0]["after"] == "a b"
     assert data.normalize(spaced)["rules"]
+    told = data.clean(TEXTS, os.path.join(DIR, "clean.jsonl"), against=spaced, actions="near=off")
+    assert told["summary"]["kept"] == 30 and told["summary"]["dropped"] == 1
+    assert {r["rule"]: r["rows"] for r in told["rules"]}["broken"] == 1
     out = os.path.join(DIR, "parts")
     raises(libpeft.FormatError, lambda: data.split(TEXTS, out))
     sides = data.split(TEXTS, out, ratio=(2, 1), stratify="label", limit=30)
@@ -95,7 +98,7 @@ def test_inspect_and_split():
         f.write("Q: Why?\nA: So.\n")
     asked = data.convert(out + "/faq.md", out + "/chats.jsonl", "messages")
     assert asked.rows == 1 and getattr(asked, "from") == "text", asked
-    back = data.convert(out + "/chats.jsonl", out + "/pairs.jsonl", "alpaca", of="messages")
+    back = data.convert(out + "/chats.jsonl", out + "/pairs.jsonl", "alpaca", from_="messages")
     assert back.rows == 1 and not back.kept, back
     assert sides.rows == {"train": 20, "valid": 10, "test": 0}
     assert sides.classes["b"]["train"] + sides.classes["b"]["valid"] == 10

@@ -29,7 +29,7 @@ def headlines():
             text = tar.extractfile("hutto_ICWSM_2014/%s_GroundTruth.txt" % kind).read()
             lines = [line.split("\t") for line in text.decode("utf-8", "replace").splitlines()]
             lines = [line for line in lines if len(line) >= 3 and "\ufffd" not in line[2]]
-            for _, mean, text in random.Random(7).sample(lines, 1500):
+            for _, mean, text in random.Random(7).sample(lines, 1000):
                 label = "positive" if float(mean) >= 0.5 else "negative" if float(mean) <= -0.5 else "neutral"
                 rows.append({"text": text.strip(), "label": label, "source": kind})
     return rows
@@ -50,8 +50,9 @@ def dialogues():
                 turns.append((begins or follows).group(1).strip().strip("'\""))
         if len(turns) > 1:
             rows.append(turns)
-    return [{"messages": [{"role": ("user", "assistant")[i % 2], "content": t} for i, t in enumerate(turns[:2])]}
+    rows = [{"messages": [{"role": "user", "content": turns[0]}, {"role": "assistant", "content": turns[1]}]}
             for turns in rows]
+    return random.Random(3).sample(rows, 800)
 
 
 def messages(path):
@@ -103,7 +104,7 @@ def notices(n):
 
 def answers():
     rows = []
-    for x in notices(700):
+    for x in notices(500):
         asked, answer = x["draw"].choice([
             ("On which day is the {thing}?", "{day}"), ("Where does the {thing} take place?", "In the {place}"),
             ("What does the {thing} cost?", "{price} euros"), ("Who is responsible for the {thing}?", "{who}"),
@@ -115,7 +116,7 @@ def answers():
 
 def summaries():
     rows = []
-    for x in notices(700):
+    for x in notices(500):
         more = x["draw"].sample([
             "Drinks and cakes are sold in the break.", "Children up to six years come in free.",
             "In case of rain it is put off for a week.", "Last year it was sold out after two days.",

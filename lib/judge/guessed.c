@@ -54,7 +54,7 @@ static int note_guess(struct peft_board *j, struct system *s, int64_t line, int3
  * is not asked for, so that labels with different first tokens are one pass. */
 struct choice {
     struct prompt *v;               /* [labels] */
-    double *score;                  /* [labels] sums of log p */
+    double *score, *prior;          /* [labels] sums of log p; of a text without content */
     int32_t *member, *next;         /* [labels] of a group */
     double *logp;
 };
@@ -62,7 +62,7 @@ struct choice {
 static void choice_free(struct choice *c, int32_t n, struct mem *mem)
 {
     for (int32_t i = 0; c->v && i < n; i++) prompt_free(&c->v[i]);
-    void *all[] = { c->v, c->score, c->member, c->next, c->logp };
+    void *all[] = { c->v, c->score, c->prior, c->member, c->next, c->logp };
     for (size_t i = 0; i < ARRAY_LEN(all); i++) mem_free(mem, all[i]);
 }
 
@@ -70,11 +70,12 @@ static int choice_new(struct choice *c, int32_t n, struct mem *mem)
 {
     c->v = mem_array(mem, n, sizeof(*c->v));
     c->score = mem_array(mem, n, sizeof(*c->score));
+    c->prior = mem_array(mem, n, sizeof(*c->prior));
     c->member = mem_array(mem, n, sizeof(*c->member));
     c->next = mem_array(mem, n, sizeof(*c->next));
     c->logp = mem_array(mem, n, sizeof(*c->logp));
     for (int32_t i = 0; c->v && i < n; i++) prompt_init(&c->v[i], mem);
-    return c->v && c->score && c->member && c->next && c->logp ? PEFT_OK : PEFT_ENOMEM;
+    return c->v && c->score && c->prior && c->member && c->next && c->logp ? PEFT_OK : PEFT_ENOMEM;
 }
 
 /* The same examples before each label, as many as the longest has room for. */
@@ -146,6 +147,19 @@ static int score_labels(struct peft_board *j, struct system *s, peft_model *m, s
     return PEFT_OK;
 }
 
+/* What a model says whatever the text is no answer: each label's likelihood is divided by
+ * that for a text without content (contextual calibration, Zhao et al. 2021). */
+static int score_nothing(struct peft_board *j, struct system *s, peft_model *m, int64_t room,
+                         struct choice *c)
+{
+    const peft_message nothing = { "user", "N/A" };
+    const struct ask a = { 0, ASK_CLASS, &nothing, 1, "" };
+    int rc = make_prompts(j, m, &a, s->told.shots, room, c);
+    if (!rc) rc = score_labels(j, s, m, c);
+    if (!rc) memcpy(c->prior, c->score, (size_t)j->n_labels * sizeof(*c->prior));
+    return rc;
+}
+
 int guess_by_likelihood(struct peft_board *j, struct system *s, peft_model *m)
 {
     struct mem *mem = &j->host.mem;
@@ -156,11 +170,13 @@ int guess_by_likelihood(struct peft_board *j, struct system *s, peft_model *m)
     rc = find_labels(j);
     int32_t labels = j->n_labels;
     if (!rc) rc = choice_new(&c, labels, mem);
+    if (!rc) rc = score_nothing(j, s, m, info.max_len, &c);
     for (int64_t i = 0; i < j->rows.n && !rc; i++) {
         const struct ask *a = &j->rows.v[i];
         if (a->kind == ASK_CLASS) {
             rc = make_prompts(j, m, a, s->told.shots, info.max_len, &c);
             if (!rc) rc = score_labels(j, s, m, &c);
+            for (int32_t k = 0; k < labels; k++) c.score[k] -= c.prior[k];
             if (!rc) rc = note_guess(j, s, a->line, board_label(j, a->answer), c.score);
         }
         if (!rc) rc = board_progress(j, "asking for labels", i + 1, j->rows.n);

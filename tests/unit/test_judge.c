@@ -402,7 +402,30 @@ static void test_systems_language(void)
     peft_model_free(m);
 }
 
-/* Labels are scored by the tokens where they part. */
+/* p(ab), p(acd) and p(ace) up to where the last two part. */
+static void by_hand(peft_board *b, peft_model *m, const struct ask *a, double logp[3])
+{
+    struct prompt x[3];
+    double first[2], second[2];
+    int64_t d = 0;
+    for (int i = 0; i < 3; i++) {
+        prompt_init(&x[i], &b->host.mem);
+        OK(prompt_make(b, m, a, 0, peft_board_label(b, i), 64, &x[i]));
+    }
+    while (x[0].ids.v[d] == x[1].ids.v[d]) d++;
+    int64_t e = d;
+    while (x[1].ids.v[e] == x[2].ids.v[e]) e++;
+    CHECK(e > d);
+    int32_t next[2] = { x[0].ids.v[d], x[1].ids.v[d] }, last[2] = { x[1].ids.v[e], x[2].ids.v[e] };
+    OK(peft_logprob_next(m, x[0].ids.v, (int32_t)d, next, 2, first));
+    OK(peft_logprob_next(m, x[1].ids.v, (int32_t)e, last, 2, second));
+    logp[0] = first[0];
+    logp[1] = first[1] + second[0];
+    logp[2] = first[1] + second[1];
+    for (int i = 0; i < 3; i++) prompt_free(&x[i]);
+}
+
+/* Labels are scored by the tokens where they part, less what any text would give them. */
 static void test_guesses(void)
 {
     peft_model *m = load(in("m"));
@@ -410,34 +433,21 @@ static void test_guesses(void)
         "{\"text\": \"b\", \"label\": \"acd\"}\n{\"text\": \"c\", \"label\": \"ace\"}\n");
     peft_board *b = board(path, (peft_board_opts){ .question = "?" });
     peft_prediction p = { .size = sizeof(p) };
+    const peft_message nothing = { "user", "N/A" };
+    double x[3], prior[3], sum = 0;
+    int best = 0;
     CHECK_EQ(peft_board_run(b, m, "asked", 0, NULL), 0);
-    struct prompt x[3];
+    by_hand(b, m, &b->rows.v[1], x);
+    by_hand(b, m, &(struct ask){ 0, ASK_CLASS, &nothing, 1, "" }, prior);
     for (int i = 0; i < 3; i++) {
-        prompt_init(&x[i], &b->host.mem);
-        OK(prompt_make(b, m, &b->rows.v[1], 0, peft_board_label(b, i), 64, &x[i]));
+        x[i] -= prior[i];
+        sum += exp(x[i]);
+        best = x[i] > x[best] ? i : best;
     }
-    /* p(ab), p(acd) and p(ace) up to where the last two part, by hand. */
-    int64_t d = 0;
-    while (x[0].ids.v[d] == x[1].ids.v[d]) d++;
-    int32_t next[2] = { x[0].ids.v[d], x[1].ids.v[d] }, last[2];
-    double first[2], second[2], logp[3];
-    OK(peft_logprob_next(m, x[0].ids.v, (int32_t)d, next, 2, first));
-    int64_t e = d;
-    while (x[1].ids.v[e] == x[2].ids.v[e]) e++;
-    last[0] = x[1].ids.v[e];
-    last[1] = x[2].ids.v[e];
-    OK(peft_logprob_next(m, x[1].ids.v, (int32_t)e, last, 2, second));
-    CHECK(e > d);
-    logp[0] = first[0];
-    logp[1] = first[1] + second[0];
-    logp[2] = first[1] + second[1];
-    int best = logp[1] > logp[0] ? logp[2] > logp[1] ? 2 : 1 : logp[2] > logp[0] ? 2 : 0;
-    double sum = exp(logp[0]) + exp(logp[1]) + exp(logp[2]);
     OK(peft_board_row(b, 0, 1, &p));
     CHECK(!strcmp(p.said, peft_board_label(b, best)) && !strcmp(p.wanted, "acd"));
-    CHECK_NEAR(p.confidence, exp(logp[best]) / sum, 1e-5);
-    CHECK_NEAR(p.loss, -log(exp(logp[1]) / sum), 1e-5);
-    for (int i = 0; i < 3; i++) prompt_free(&x[i]);
+    CHECK_NEAR(p.confidence, exp(x[best]) / sum, 1e-5);
+    CHECK_NEAR(p.loss, -log(exp(x[1]) / sum), 1e-5);
     peft_board_free(b);
     peft_model_free(m);
 }
@@ -453,7 +463,8 @@ static peft_model *with_words(const char *family)
         "\"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": ["
         "{\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}, {\"SpecialToken\": {\"id\": \"</s>\", "
         "\"type_id\": 0}}], \"pair\": [{\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}], "
-        "\"special_tokens\": {\"</s>\": {\"id\": \"</s>\", \"ids\": [1], \"tokens\": [\"</s>\"]}}}, "
+        "\"special_tokens\": {\"</s>\": {\"id\": \"</s>\", \"ids\": [1], "
+        "\"tokens\": [\"</s>\"]}}}, "
         "\"added_tokens\": [{\"id\": 0, \"content\": \"<pad>\", \"special\": true}, "
         "{\"id\": 1, \"content\": \"</s>\", \"special\": true}]}";
     static const char *const files[] = { "config.json", "model.safetensors" };
