@@ -85,6 +85,9 @@ def test_inspect_and_split():
     told = data.normalize(spaced, os.path.join(DIR, "one.jsonl"))
     assert told["summary"]["changed"] == 1 and told["examples"][0]["after"] == "a b"
     assert data.normalize(spaced)["rules"]
+    told = data.clean(TEXTS, os.path.join(DIR, "clean.jsonl"), against=spaced, actions="near=off")
+    assert told["summary"]["kept"] == 30 and told["summary"]["dropped"] == 1
+    assert {r["rule"]: r["rows"] for r in told["rules"]}["broken"] == 1
     out = os.path.join(DIR, "parts")
     raises(libpeft.FormatError, lambda: data.split(TEXTS, out))
     sides = data.split(TEXTS, out, ratio=(2, 1), stratify="label", limit=30)

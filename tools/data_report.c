@@ -58,6 +58,14 @@ static int32_t make_normalize(struct page *p, struct part *to)
     return peft_data_normalize(p->args->operand, NULL, &opts, &to->tables);
 }
 
+static int32_t make_clean(struct page *p, struct part *to)
+{
+    peft_clean_opts opts = {.size = sizeof opts, .source = &p->source.opts,
+                            .against = p->args->eval, .model = p->model,
+                            .max_tokens = p->model ? p->args->max_len : 0};
+    return peft_data_clean(p->args->operand, NULL, &opts, &to->tables);
+}
+
 static bool has_labels(const struct page *p)
 {
     return p->model && p->labelled;
@@ -116,6 +124,8 @@ static const struct section sections[] = {
      make_eval},
     {"normalize", "normalizing", "What normalizing would change", "peft data normalize", NULL,
      make_normalize},
+    {"clean", "looking for repetitions", "What cleaning would find", "peft data clean; leaks are "
+     "rows that stand in --eval too", NULL, make_clean},
     {"faults", "reading", "Suspected label errors", "peft data faults: by heads that have not seen "
      "the row, on what the model makes of it", has_labels, make_faults},
 };

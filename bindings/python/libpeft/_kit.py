@@ -33,12 +33,6 @@ Faults = _struct("Faults", "size:size rows:i64 unlabelled:i64 flagged:i64 suspec
 SplitOpts = _struct("SplitOpts", "size:size source:ptr ratio:f64[3] stratify:str group:str "
                     "group_text:i32 overwrite:i32 seed:u64 on_class:ptr ctx:ptr")
 Split = _struct("Split", "size:size rows:i64[3] groups:i64[3] classes:i64 scarce:i64 shared:i64")
-AugmentOpts = _struct("AugmentOpts", "size:size source:ptr methods:str thesaurus:str "
-                      "strength:f64 share:f64 copies:i32 answers:i32 fixed:str eval:str "
-                      "through:ptr back:ptr through_prompt:str back_prompt:str generate:ptr "
-                      "batch:i32 pictures:str seed:u64 overwrite:i32")
-Augmented = _struct("Augmented", "size:size rows:i64 added:i64 share:f64 method:str[6] "
-                    "by_method:i64[6] guarded:i64 dropped:i64 unchanged:i64 broken:i64")
 Cell = _struct("Cell", "text:str number:f64")
 Table = _struct("Table", "size:size name:str title:str kind:i32 n_columns:i32 n_rows:i64 "
                 "columns:ptr cells:ptr")
@@ -49,6 +43,9 @@ DataConvertOpts = _struct("DataConvertOpts", "size:size source:ptr to:str from:s
 DataConverted = _struct("DataConverted", "size:size from:char[24] read:i64 rows:i64 skipped:i64 "
                         "kept:i64 columns:char[128] restored:i64 stale:i64")
 NormalizeOpts = _struct("NormalizeOpts", "size:size source:ptr form:str rules:str repeated:f64")
+CleanOpts = _struct("CleanOpts", "size:size source:ptr actions:str against:str dropped:str "
+                    "near:f64 shingle:i32 min_chars:i64 max_chars:i64 model:ptr min_tokens:i64 "
+                    "max_tokens:i64")
 AugmentOpts = _struct("AugmentOpts", "size:size source:ptr methods:str thesaurus:str strength:f64 "
                       "share:f64 copies:i32 answers:i32 fixed:str eval:str through:ptr back:ptr "
                       "through_prompt:str back_prompt:str generate:ptr batch:i32 pictures:str "
@@ -114,7 +111,7 @@ STRUCTS = {
     "peft_faults_opts": FaultsOpts, "peft_faults": Faults, "peft_split_opts": SplitOpts,
     "peft_split": Split, "peft_cell": Cell, "peft_table": Table, "peft_inspect_opts": InspectOpts,
     "peft_data_convert_opts": DataConvertOpts, "peft_data_converted": DataConverted,
-    "peft_normalize_opts": NormalizeOpts, "peft_augment_opts": AugmentOpts,
+    "peft_normalize_opts": NormalizeOpts, "peft_clean_opts": CleanOpts, "peft_augment_opts": AugmentOpts,
     "peft_augmented": Augmented, "peft_flaw": Flaw, "peft_checked": Checked,
     "peft_judge_opts": JudgeOpts, "peft_cost_opts": CostOpts, "peft_cost": Cost,
     "peft_aside_opts": AsideOpts, "peft_chosen": Chosen, "peft_auto_opts": AutoOpts,
@@ -124,6 +121,17 @@ STRUCTS = {
     "peft_figure": Figure, "peft_versus": Versus, "peft_prediction": Prediction,
     "peft_trial": Trial, "peft_tune_opts": TuneOpts, "peft_tuned": Tuned, "peft_drift": Drift,
     "peft_receipt_file": ReceiptFile, "peft_receipt_info": ReceiptInfo,
+    "peft_normalize_opts": NormalizeOpts, "peft_clean_opts": CleanOpts,
+    "peft_augment_opts": AugmentOpts, "peft_augmented": Augmented, "peft_flaw": Flaw,
+    "peft_checked": Checked, "peft_judge_opts": JudgeOpts, "peft_cost_opts": CostOpts,
+    "peft_cost": Cost, "peft_aside_opts": AsideOpts, "peft_chosen": Chosen,
+    "peft_auto_opts": AutoOpts, "peft_choice": Choice, "peft_score_opts": ScoreOpts,
+    "peft_score": Score, "peft_scores": Scores, "peft_watch_opts": WatchOpts,
+    "peft_notice": Notice, "peft_watched": Watched, "peft_board_opts": BoardOpts,
+    "peft_judged": Judged, "peft_figure": Figure, "peft_versus": Versus,
+    "peft_prediction": Prediction, "peft_trial": Trial, "peft_tune_opts": TuneOpts,
+    "peft_tuned": Tuned, "peft_drift": Drift, "peft_receipt_file": ReceiptFile,
+    "peft_receipt_info": ReceiptInfo,
 }
 
 _FUNCTIONS = """
@@ -138,13 +146,13 @@ peft_data_agree i32 p i32 p p
 peft_label_faults i32 p p i64 i32 s p p
 peft_data_faults i32 s p p p
 peft_data_split i32 s s p p
-peft_data_augment i32 s s p p
 peft_tables_at i32 p i32 p
 peft_tables_find i32 p s p
 peft_tables_free - p
 peft_data_inspect i32 s p p
 peft_data_convert i32 s s p p
 peft_data_normalize i32 s s p p
+peft_data_clean i32 s s p p
 peft_data_augment i32 s s p p
 peft_judge_check i32 p p p p
 peft_judge_row i64 p p i64 s s p i64

@@ -230,16 +230,6 @@ class Watch(_Handle):
         return _record(out)
 
 
-def calibration_error(confidence, right, bins=0):
-    """The expected calibration error of classifications: how sure each was, whether it was right."""
-    n = len(confidence)
-    error = kit.peft_calibration_error((ctypes.c_double * n)(*confidence),
-                                       (ctypes.c_int32 * n)(*map(int, right)), n, bins)
-    return error if error >= 0 else _check(int(error))
-
-
-# -------------------------------------------------------------- systems, side by side
-
 class Board(_Handle):
     """Measures models, with or without adapters, on the rows of one file:
 
