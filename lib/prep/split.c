@@ -227,7 +227,8 @@ static int tell_nothing(void *ctx, double done)
 /* Texts that are nearly equal belong together. */
 static int join_alike(struct split *s)
 {
-    int rc = rows_near(&s->alike, &s->host, flow_threads(&s->source), alike_least, 0, 0, tell_nothing, s);
+    int threads = flow_threads(&s->source);
+    int rc = rows_near(&s->alike, &s->host, threads, alike_least, 0, 0, tell_nothing, s);
     for (int64_t i = 0; i < s->alike.n && rc >= 0; i++) {
         uint32_t of = rows_at(&s->alike, i)->of, a, b;
         if (of == NO_ROW) continue;

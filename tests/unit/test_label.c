@@ -259,7 +259,8 @@ static void test_majority(void)
     const char *paths[] = {
         put("a.csv", "text,label,n\nx,p,1\ny,p,2\nz,q,3\nx,q,4\nw,,5\n"),
         put("b.jsonl", "{\"text\": \"y\", \"label\": \"q\", \"labeller\": \"b\"}\n"
-                       "{\"text\": \"x\", \"label\": \"p\"}\n{\"text\": \"w\", \"label\": \"p\"}\n"),
+                       "{\"text\": \"x\", \"label\": \"p\"}\n"
+                       "{\"text\": \"w\", \"label\": \"p\"}\n"),
         put("c.jsonl", "{\"text\": \"x\", \"label\": \"q\"}\n{\"text\": \"x\", \"label\": \"q\"}\n"
                        "{\"text\": \"v\", \"label\": null}\n{\"text\": \"z\", \"label\": \"q\"}\n")
     };
