@@ -526,6 +526,9 @@ PEFT_API int32_t peft_forward_batch(peft_model *model, const int32_t *ids,
  * log p(id | those before it).  right [n], or NULL: how many of them were the likeliest. */
 PEFT_API int32_t peft_logprob(peft_model *model, const int32_t *ids, const int32_t *lengths,
                               const int32_t *from, int32_t n, double *logp, int32_t *right);
+/* The same of single tokens that could follow n ids: logp[i] = log p(next[i] | ids), [k]. */
+PEFT_API int32_t peft_logprob_next(peft_model *model, const int32_t *ids, int32_t n,
+                                   const int32_t *next, int32_t k, double *logp);
 /* Of an encoder-decoder model: logits [n, vocab] for the n ids of a target, whose
  * first is the decoder's start token, after a source of n_source ids. */
 PEFT_API int32_t peft_forward_pair(peft_model *model, const int32_t *source,
@@ -757,8 +760,16 @@ typedef struct peft_dataset_opts {
     const char *text;         /* rows in memory, JSONL, CSV, TSV or a JSON array, in place of a
                                  file; `path` is their name and says by its ending which */
     size_t text_n;            /* bytes of it */
+    int64_t shard_rows;       /* peft_dataset_prepare: rows of a file, and `to` is a folder of
+                                 files; 0 = one file */
+    /* Called now and then with the rows read so far, and the bytes of the present file;
+     * non-zero ends with PEFT_ECANCELLED. */
+    int32_t (*progress)(void *ctx, int64_t rows, int64_t bytes);
+    void *ctx;
 } peft_dataset_opts;
-/* Reads JSONL or CSV (by its ending): messages, prompt/completion,
+/* Reads JSONL, a JSON array, CSV, TSV, SQLite, plain text and Markdown, a folder of
+ * texts, or what peft_dataset_prepare wrote, known by ending and content; UTF-8, or
+ * UTF-16 with a byte order mark: messages, prompt/completion,
  * instruction/input/output, text, text/label, text/labels (several), tokens/tags
  * (or ner_tags), text/spans, question/context/answers (SQuAD's columns),
  * chosen/rejected (with or without prompt), anchor/positive with any negatives,
@@ -809,6 +820,16 @@ typedef struct peft_dataset_stats {
 } peft_dataset_stats;
 PEFT_API int32_t peft_dataset_info(const peft_dataset *data,
                                    peft_dataset_stats *out);
+/* Writes the rows of `path` as tokens into the file, or folder, `to`, whole or not at all,
+ * a row in memory at a time.  peft_dataset_load takes it as any other data and maps it:
+ * the rows are the same, bit by bit, as if `path` were read.  It holds for this
+ * tokenizer and chat template and these options, and is refused, with the reason, for
+ * others (PEFT_EDATA); max_len 0 there takes what it was here.  Labels are names until
+ * they are read, so a head may be added or changed.  *out (may be NULL) as of
+ * peft_dataset_info.  Errors: as of peft_dataset_load; PEFT_EUNSUPPORTED for pictures. */
+PEFT_API int32_t peft_dataset_prepare(const peft_model *model, const char *path,
+                                      const peft_dataset_opts *opts, const char *to,
+                                      peft_dataset_stats *out);
 PEFT_API const char *peft_dataset_label(const peft_dataset *data, int32_t i);
 typedef struct peft_row {
     size_t size;

@@ -278,11 +278,12 @@ typedef struct peft_judged {
 /* Measures the model as it is now, with the adapters that are enabled, and returns the
  * system's number, from 0; the model is not kept.  Rows of text and label go to the model's
  * head, or to a language model without one as a question whose answers are the labels, by
- * their likelihood.  With `shots` so many examples (as many as there is room for) are turns
- * before each row; an encoder without a head takes the label whose examples, `shots` of
- * each, have the nearest mean embedding (cosine).  Model NULL: the label that is most
- * frequent among the examples, else in the data.  PEFT_EARG for shots without a file of
- * examples, PEFT_EUNSUPPORTED where a model has no answer to such rows. */
+ * their likelihood over that for the text "N/A" (Zhao et al. 2021).  With `shots` so many
+ * examples (as many as there is room for) are turns before each row; an encoder without a
+ * head takes the label whose examples, `shots` of each, have the nearest mean embedding
+ * (cosine).  Model NULL: the label that is most frequent among the examples, else in the
+ * data.  PEFT_EARG for shots without a file of examples, PEFT_EUNSUPPORTED where a model has
+ * no answer to such rows. */
 PEFT_API int32_t peft_board_run(peft_board *board, peft_model *model, const char *name,
                                 int32_t shots, peft_judged *out);
 
@@ -318,7 +319,7 @@ PEFT_API int32_t peft_board_versus(peft_board *board, int32_t a, int32_t b, cons
 
 typedef struct peft_prediction {
     size_t size;
-    int64_t line;             /* of the row, from 1 */
+    int64_t line;             /* of the row, from 1; its number in a folder of pictures */
     double loss;              /* a sum over */
     int64_t terms;            /* so many tokens, or rows */
     const char *wanted;       /* label or answer; NULL = is no text */
@@ -336,6 +337,71 @@ PEFT_API const char *peft_board_label(const peft_board *board, int32_t i);
  * labels there are, also when `counts` is NULL (to ask). */
 PEFT_API int32_t peft_board_confusion(const peft_board *board, int32_t system, int64_t *counts);
 
+/* ----------------------------------------------------- settings, searched for */
+
+enum { PEFT_KNOBS = 8 };
+/* One run of a trial. */
+typedef struct peft_trial {
+    size_t size;
+    int32_t trial, rung;      /* from 0; trial 0 has the usual settings */
+    int32_t n;                /* of its settings: */
+    const char *name[PEFT_KNOBS];       /* "lr", "rank", ...; static */
+    char value[PEFT_KNOBS][64];         /* as a search is given: "0.000312", "attention" */
+    double share;             /* of the trial's own steps that this run had */
+    int64_t steps;            /* that were made */
+    int64_t best_step;        /* of its best evaluation; 0 = there was none */
+    double loss, value_best;  /* there, and the metric; NaN */
+    double seconds;
+    char ended[16];           /* "": all steps were made; "diverged", "dead", "nonfinite",
+                                 "patience", "budget" */
+    int32_t before;           /* 1 = read from trials.jsonl */
+    int32_t best;             /* 1 = the best so far: it is what `dir`/best holds */
+} peft_trial;
+typedef struct peft_tune_opts {
+    size_t size;
+    /* "lr=1e-5..1e-3,rank=4|8|16|32,targets=all|attention,epochs=1..5": a range (of lr and
+     * rank by its logarithm), or a choice, each of lr, rank, alpha, dropout, targets (modules
+     * or globs joined by '+'), epochs, batch, warmup, weight-decay.  NULL = by the method. */
+    const char *search;
+    const char *method;       /* as in peft_auto_opts; NULL = "lora" */
+    int32_t last;             /* layers of "last"; 0 = 2 */
+    const peft_adapter_opts *adapter; /* everything else about an adapter, or NULL */
+    const peft_train_opts *train;     /* everything else about training, or NULL */
+    int32_t trials;           /* 0 = 9; with a budget, as many as it allows */
+    double seconds;           /* the budget, of all runs; 0 = none */
+    int32_t eta;              /* one of so many trials goes on; 0 = 3 */
+    const char *metric;       /* as in peft_watch_opts */
+    int32_t patience;         /* the same, in each run; 0 = 2, < 0 = none */
+    int32_t eval_batch;       /* 0 = 4 */
+    uint64_t seed;            /* of the search; that of training is in `train` */
+    const char *dir;          /* trials.jsonl, and best: the best adapter, or model.  Needed */
+    const peft_load_opts *host; /* files and memory of these, or NULL */
+    /* Called after every run; non-zero ends with PEFT_ECANCELLED. */
+    int32_t (*on_trial)(void *ctx, const peft_trial *trial);
+    /* Called now and then within one: its steps; trial NULL: in an evaluation.  The same. */
+    int32_t (*progress)(void *ctx, const peft_trial *trial, int64_t done, int64_t steps);
+    void *ctx;
+} peft_tune_opts;
+typedef struct peft_tuned {
+    size_t size;
+    peft_trial best;          /* best.steps and best.share make it again */
+    int32_t trials, runs;     /* trials that began; runs of them that ended */
+    int32_t whole;            /* 1 = the best of them made a whole run, before the budget ended */
+    double seconds;           /* of all runs, also earlier ones */
+    double first_loss, first_value; /* before any training */
+    float lr;                 /* of the best one */
+} peft_tuned;
+/* Searches for settings by successive halving (Jamieson & Talwalkar 2016): all trials make a
+ * short run, complete with its own schedule, the best third makes one three times as long,
+ * and so on up to a whole one.  Settings come from a low-discrepancy sequence (Roberts'
+ * R, shifted at random by seed), the first trial has the usual ones.  Runs share the data
+ * sets, what is cached of a frozen part (train->cache_file), and the model, which is as it was
+ * when the call returns.  A trial's value is its best evaluation; the best of all is saved at
+ * once.  Every run that ended is a line of trials.jsonl, and another call with the same
+ * options goes on after them, also after a kill; PEFT_ESTATE when that file is of another
+ * search. */
+PEFT_API int32_t peft_tune(peft_model *model, peft_dataset *data, const peft_dataset *eval,
+                           const peft_tune_opts *opts, peft_tuned *out);
 /* -------------------------------------------------------------- forgetting */
 
 /* Texts on which drift is measured: a file as peft_dataset_load reads it, or (path NULL) some

@@ -221,6 +221,7 @@
 #include "data/schema_embed.c"
 #include "data/schema_task.c"
 #include "data/seq2seq.c"
+#include "data/shard.c"
 #include "data/source.c"
 #include "data/sqlite.c"
 #include "train/anchor.c"

@@ -398,6 +398,77 @@ holds 'the same bits after a kill' cmp killed/adapter_model.safetensors \
 holds 'every row once after a kill' valid_rows killed/metrics.jsonl 6000
 run 1 'nothing to resume' train "$GOLDEN/llama" --data ids.jsonl --out a --resume
 
+# --------------------------------------------------- runs watched, settings tried
+few="train $GOLDEN/llama --data eval.jsonl --eval ids.jsonl"
+run 0 'overfitting' $few --epochs 60 --lr 0.02 --patience 4 --out watched --json
+says err 'overfitting:'
+says err 'ended after step'
+says err 'kept: the weights of step'
+says out '"finding": "overfitting"'
+says watched/metrics.jsonl '"loss_smooth": '
+says watched/report.html '<h2>Findings</h2>'
+holds 'no folder of the best one is left' sh -c '! ls -d watched/best-*'
+best=$(sed -n 's/^kept: the weights of step \([0-9]*\),.*/\1/p' err)
+run 0 'the last weights' $few --epochs 60 --lr 0.02 --keep last --patience 4 --out lasting
+holds 'they differ' sh -c '! cmp watched/adapter_model.safetensors lasting/adapter_model.safetensors'
+run 0 'the kept ones are of that step' $few --epochs 60 --lr 0.02 --eval-every "$best" \
+    --patience 1 --out short --quiet
+says watched/README.md "rows, $best steps"
+run 5 'divergence ends it' train "$GOLDEN/llama" --data ids.jsonl --lr 50 --clip 0 --steps 200 \
+    --stop-on diverged,dead --out wild
+says err 'diverge\|not finite\|dead'
+run 0 'a dead run' train "$GOLDEN/llama" --data ids.jsonl --lr 1e-15 --steps 12 --out dead
+says err 'step 5, dead:'
+run 2 'patience needs rows' train "$GOLDEN/llama" --data ids.jsonl --patience 2 --auto --no-auto \
+    --out x
+run 2 'stop on what' $few --stop-on explosion --out x
+run 2 'keep what' $few --keep all --out x
+run 2 'no such metric' $few --metric beauty --out x
+says err 'beauty'
+
+tune="tune $GOLDEN/llama --data ids.jsonl --eval eval.jsonl --batch 2 --trials 4"
+space='lr=1e-3..1e-1,rank=2|4,targets=all|q_proj+v_proj,epochs=2..6'
+run 0 'tune' $tune --search "$space" --out tuned --json
+holds 'tune is JSON' valid_json out command
+says tuned/tune.html 'Runs'
+holds 'every run is a line' test "$(wc -l <tuned/trials.jsonl)" -eq 6
+run 0 'eval of the best' eval "$GOLDEN/llama" --data eval.jsonl --adapter tuned/best
+cp tuned/trials.jsonl whole.jsonl
+run 0 'tune has nothing left to do' $tune --search "$space" --out tuned
+holds 'and does nothing' cmp tuned/trials.jsonl whole.jsonl
+command=$(sed -n '/make it again/{n;p;}' err | sed 's/^ *peft //; s/--out run$/--out retuned/')
+eval "run 0 'the command makes it again' $command"
+holds 'the same adapter' cmp tuned/best/adapter_model.safetensors \
+    retuned/adapter_model.safetensors
+run 2 'another search' $tune --search 'lr=1e-3..1e-2' --out tuned
+says err 'another search'
+run 0 'anew' $tune --search 'lr=1e-3..1e-2' --out tuned --overwrite --quiet
+"$PEFT" tune "$GOLDEN/llama" --data ids.jsonl --eval eval.jsonl --batch 2 --search \
+    'lr=1e-3..1e-1,epochs=500' --trials 9 --out broken-off >/dev/null 2>&1 &
+pid=$!
+n=0
+while [ $n -lt 1200 ] &&
+    [ "$({ wc -l <broken-off/trials.jsonl; } 2>/dev/null || echo 0)" -lt 3 ]; do
+    sleep 0.05
+    n=$((n + 1))
+done
+kill -KILL $pid
+wait $pid 2>/dev/null
+head -n 3 broken-off/trials.jsonl >before.jsonl
+run 0 'tune goes on after a kill' tune "$GOLDEN/llama" --data ids.jsonl --eval eval.jsonl \
+    --batch 2 --search 'lr=1e-3..1e-1,epochs=500' --trials 9 --out broken-off
+says err 'trial 1 .*before'
+head -n 3 broken-off/trials.jsonl >after.jsonl
+holds 'what was done stays' cmp before.jsonl after.jsonl
+began=$(date +%s)
+run 0 'tune keeps to its budget' tune "$GOLDEN/llama" --data ids.jsonl --eval eval.jsonl \
+    --batch 2 --budget 3s --out timely --json
+holds 'budget kept' test $(($(date +%s) - began)) -le 20
+run 2 'tune: no rows to judge by' tune "$GOLDEN/llama" --data ids.jsonl --out x
+run 2 'tune: no such time' $tune --budget soon --out x
+run 2 'tune: no such setting' $tune --search speed=3 --out x
+says err 'expected lr='
+
 # ------------------------------------------------------------------ disk full
 tree_sum lora | grep -e adapter_ >before
 limit=$(($(size_of lora/adapter_model.safetensors) / 512 / 2))
@@ -589,6 +660,43 @@ if [ -e "$TEXT/config.json" ]; then
     run 0 'data inspect: tokens' data inspect seen.jsonl --model "$TEXT" --max-len 3 --json
     says out '"longer": '
 fi
+
+# ------------------------------------- rows dealt out, copied, turned into others
+head -n 60 seen.jsonl >rows.jsonl
+run 0 'data split' data split rows.jsonl --out parts --stratify label --json
+valid_json out classes
+run 2 'data split: there already' data split rows.jsonl --out parts
+says err 'train.jsonl exists already: --overwrite'
+run 0 'data split: prefix' data split rows.jsonl --out parts- --ratio 2,1 --group text
+holds 'data split: sizes' [ "$(cat parts-train.jsonl parts-valid.jsonl | wc -l)" -eq 60 ]
+holds 'data split: two sides' [ ! -e parts-test.jsonl ]
+run 3 'data split: no such column' data split rows.jsonl --out none --stratify stars
+says err 'rows.jsonl line 1: no column "stars"'
+run 3 'data split: broken row' data split seen.jsonl --out none
+says err 'seen.jsonl line 63'
+holds 'data split: nothing is left' [ ! -e none ]
+run 2 'data split: ratio' data split rows.jsonl --out none --ratio 0.5,0.1
+run 2 'data split: no --out' data split rows.jsonl
+run 0 'data augment' data augment parts/train.jsonl --out more.jsonl --copies 2 --eval parts/valid.jsonl
+says out 'added to them'
+run 0 'data augment --json' data augment more.jsonl --out again.jsonl --methods noise --json
+valid_json out guarded
+run 2 'data augment: method' data augment rows.jsonl --out none --methods shuffle
+run 2 'data augment: synonyms' data augment rows.jsonl --out none --methods synonyms
+run 3 'data augment: thesaurus' data augment rows.jsonl --out none --thesaurus nowhere.dat
+holds 'data augment: nothing is left' [ ! -e none ]
+printf '# FAQ\n\n## Is it free?\n\nYes.\n\nQ: And good?\nA: Yes.\n' >faq.md
+run 0 'data convert: FAQ' data convert faq.md --to alpaca --out faq.jsonl
+holds 'data convert: pairs' [ "$(wc -l <faq.jsonl)" -eq 2 ]
+run 0 'data convert' data convert faq.jsonl --to messages --out chats.jsonl
+run 0 'data convert: back' data convert chats.jsonl --to alpaca --out back.jsonl --json
+valid_json out kept
+holds 'data convert: the same' cmp faq.jsonl back.jsonl
+run 2 'data convert: format' data convert faq.jsonl --to chatml --out none
+run 3 'data convert: no second answer' data convert faq.jsonl --to preference --out none
+says err 'faq.jsonl line 1: preference cannot hold'
+run 3 'data convert: no questions' data convert rows.jsonl --to messages --out none
+holds 'data convert: nothing is left' [ ! -e none ]
 
 # ------------------------------------------------------------------ labels
 printf 'text,n\none,1\ntwo,2\nthree,3\nfour,4\n' >some.csv

@@ -81,12 +81,44 @@ def test_inspect_and_split():
     raises(libpeft.Cancelled, lambda: data.inspect(TEXTS, progress=lambda at, of: True))
     raises(libpeft.NotFound, lambda: data.inspect("missing.jsonl"))
     raises(TypeError, lambda: data.inspect(TEXTS, lines=3))
+    spaced = write_rows("spaced.jsonl", [{"text": "a  b ", "label": "x"}, {"text": "c"}])
+    told = data.normalize(spaced, os.path.join(DIR, "one.jsonl"))
+    assert told["summary"]["changed"] == 1 and told["examples"][0]["after"] == "a b"
+    assert data.normalize(spaced)["rules"]
+    told = data.clean(TEXTS, os.path.join(DIR, "clean.jsonl"), against=spaced, actions="near=off")
+    assert told["summary"]["kept"] == 30 and told["summary"]["dropped"] == 1
+    assert {r["rule"]: r["rows"] for r in told["rules"]}["broken"] == 1
     out = os.path.join(DIR, "parts")
     raises(libpeft.FormatError, lambda: data.split(TEXTS, out))
     sides = data.split(TEXTS, out, ratio=(2, 1), stratify="label", limit=30)
+    more = data.augment(out + "/train.jsonl", out + "/more.jsonl", methods="swap,noise", copies=2,
+                        eval=out + "/valid.jsonl")
+    assert more.added > 10 and more.added == sum(more.by_method.values()), more
+    with open(out + "/faq.md", "w") as f:
+        f.write("Q: Why?\nA: So.\n")
+    asked = data.convert(out + "/faq.md", out + "/chats.jsonl", "messages")
+    assert asked.rows == 1 and getattr(asked, "from") == "text", asked
+    back = data.convert(out + "/chats.jsonl", out + "/pairs.jsonl", "alpaca", from_="messages")
+    assert back.rows == 1 and not back.kept, back
     assert sides.rows == {"train": 20, "valid": 10, "test": 0}
     assert sides.classes["b"]["train"] + sides.classes["b"]["valid"] == 10
     assert data.inspect(os.path.join(out, "train.jsonl"))["summary"]["rows"] == 20
+
+
+def test_convert_and_augment():
+    tasks = write_rows("tasks.jsonl", [{"instruction": "add %d and %d" % (i, i), "output": "%d" %
+                                        (2 * i)} for i in range(12)])
+    turns, back = os.path.join(DIR, "turns.jsonl"), os.path.join(DIR, "back.jsonl")
+    done = data.convert(tasks, turns, "messages")
+    assert (done.read, done.rows) == (12, 12) and done.__dict__["from"] == "alpaca"
+    assert data.inspect(turns)["summary"]["schema"] == "messages"
+    data.convert(turns, back, "alpaca", from_="messages")
+    with open(tasks) as a, open(back) as b:
+        assert [json.loads(line) for line in a] == [json.loads(line) for line in b]
+    grown = os.path.join(DIR, "grown.jsonl")
+    made = data.augment(TEXTS, grown, methods="swap", copies=2, seed=1, limit=30)
+    assert made.rows == 30 and made.added == made.by_method["swap"] <= 60
+    assert data.inspect(grown)["summary"]["rows"] == 30 + made.added
 
 
 def test_labels():
@@ -109,6 +141,24 @@ def test_labels():
         raises(libpeft.ArgumentError, lambda: session.give("z"))
     with data.Labeller(both[0], done, labels=["x", "y"]) as session:
         assert len([session.give("y") for row in session]) == 23
+
+
+def test_label_faults_of_a_model():
+    path = write_rows("faulty.jsonl", [{"text": "good %d" % i if i % 2 else "bad %d" % i,
+                                        "label": "ab"[i % 2 ^ (i == 7)]} for i in range(40)])
+    if not os.path.exists(TEXT):
+        return
+    with libpeft.Model(TEXT) as model:
+        found = data.faults(path, model, seed=1)
+        assert found.rows == 40 and found.labels == 2 and len(found.faults) == found.suspects
+        assert data.inspect(path, model, max_len=2)["summary"]["longer"] > 0
+
+
+def test_logprob():
+    with libpeft.Model(GOLDEN + "llama") as model:
+        whole, right = model.logprob([5, 9, 30, 7], 2)
+        parts = model.logprob_next([5, 9], [30])[0] + model.logprob_next([5, 9, 30], [7, 8])[0]
+        assert abs(whole - parts) < 1e-4 and 0 <= right <= 2
 
 
 def test_judge():
@@ -151,6 +201,31 @@ def test_judge():
         assert board.versus(0, 1, "perplexity").words and len(board.rows(1)) == 20
         board.close()
     assert judge.falls("loss") and not judge.falls("accuracy")
+
+
+def test_tune_and_drift():
+    folder, trials = os.path.join(DIR, "search"), []
+    with libpeft.Model(GOLDEN + "llama") as model, libpeft.Model(GOLDEN + "llama") as base:
+        rows = model.dataset(IDS)
+        train, held = judge.aside(model, rows, share=0.2)
+        best = judge.tune(model, train, held, folder, search="lr=1e-3..1e-2,rank=2|4", trials=3,
+                          train={"epochs": 1}, on_trial=trials.append)
+        assert best.runs == len(trials) and set(best.best.settings) == {"lr", "rank"}
+        assert os.path.exists(os.path.join(folder, "best", "adapter_model.safetensors"))
+        raises(libpeft.Cancelled, lambda: judge.tune(model, train, held, folder + "2", trials=2,
+                                                     on_trial=lambda trial: True))
+        model.load_adapter(os.path.join(folder, "best"))
+        held = judge.hold(model, base, judge.probe(base, IDS), 1e-6)
+        assert held.kl <= 1e-6 <= held.before and 0 <= held.weight < 1
+    assert judge.calibration_error([0.9, 0.9], [True, True]) - 0.1 < 1e-9
+    raises(libpeft.PeftError, lambda: judge.calibration_error([2.0], [True]))
+    paper = os.path.join(DIR, "receipt.json")
+    judge.write_receipt(paper, folder, {"data": IDS}, ["peft", "tune"], {"loss": 1.5},
+                        ["trials.jsonl"])
+    read = judge.read_receipt(paper)
+    assert read.words == ["peft", "tune"] and read.results == {"loss": 1.5}
+    assert (read.inputs[0].hash, read.inputs[0].bytes) == judge.hash_path(IDS)
+    assert read.files[0].path == "trials.jsonl" and read.version
 
 
 def test_train_save_load():
@@ -291,6 +366,17 @@ def test_errors():
         trainer.cancel()
         raises(libpeft.Cancelled, trainer.step)
     raises(libpeft.StateError, lambda: model.info)
+
+
+def test_faults():
+    if not os.path.exists(TEXT):
+        return
+    path = write_rows("labels.jsonl", [{"text": "ab" * (i % 3) + "yz" * (2 - i % 3), "label": i % 3}
+                                       for i in range(30)] + [{"text": "ababyz", "label": 1}])
+    with libpeft.Model(TEXT) as model:
+        found = data.faults(path, model, share=0.1, limit=31)
+        assert found.rows == 31 and found.labels == 3 and found.suspects == 4
+        assert [x.rank for x in found.faults] == [1, 2, 3, 4]
 
 
 def test_text():

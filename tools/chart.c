@@ -26,6 +26,8 @@ void html_text(FILE *to, const char *s)
         uint32_t c = utf8_next(s + i, n - i, &used);
         if (c == '<' || c == '>' || c == '&' || c == '"' || c == '\'')
             fprintf(to, "&#%u;", (unsigned)c);
+        else if ((c >= 0x202A && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069))
+            fprintf(to, "\\u%04x", (unsigned)c);  /* would turn what follows around */
         else if (c == 0xFFFD || (c < 32 && c != '\n' && c != '\t') || (c >= 127 && c < 160))
             fputs("&#xFFFD;", to);
         else

@@ -48,6 +48,7 @@ struct args {
 
     const char *data, *eval, *system, *prefix, *columns, *table;
     int32_t max_len, train_on_prompt, limit, any_path;
+    int32_t shard_rows;
     int64_t chunk;
     const char *augment, *objective;
     double scale, margin;
@@ -72,8 +73,9 @@ struct args {
     int64_t memory_limit;
     uint64_t seed;
 
-    const char *keep, *metric, *stop_on;
-    int32_t patience;
+    const char *keep, *metric, *stop_on, *search;
+    int32_t patience, trials, eta;
+    uint64_t search_seed;
     const char *out, *sample_file;
     int32_t checkpoint_every, eval_every, resume, overwrite, sample_tokens;
 
@@ -100,6 +102,9 @@ struct args {
     const char *ratio, *stratify, *group;
     const char *from, *layout;
     int32_t skip, drop;
+    const char *methods, *thesaurus, *fixed_words, *back_translate, *back_prompt;
+    double strength;
+    int32_t copies, answers;
     struct list files;                   /* operands of a command that takes several */
     const char *labels, *by, *rank_by, *clean;
     int32_t folds, blind, least;
@@ -112,6 +117,10 @@ struct args {
     double confidence;
     const char *form, *rules;            /* data normalize, data clean */
     double repeated;
+    const char *against, *dropped, *contradictions;
+    struct list rule;
+    int32_t mask, repair, shingle, min_chars, max_chars, min_tokens;
+    double near;
 };
 
 enum option_kind {
@@ -226,6 +235,8 @@ void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void progress(bool last, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void progress_end(void);
 bool stderr_is_live(void);
+/* A word as a shell reads it. */
+void put_shell_word(FILE *to, const char *s);
 
 /* ---------------------------------------------------------------- errors */
 
@@ -299,6 +310,7 @@ int run_doctor(const struct args *args);
 int run_inspect(const struct args *args);
 int run_train(const struct args *args);
 int run_replay(const struct args *args);
+int run_tune(const struct args *args);
 int run_eval(const struct args *args);
 /* Whether peft eval has several systems to measure, and that. */
 bool eval_compares(const struct args *args);
@@ -318,13 +330,16 @@ int run_answer(const struct args *args);
 int run_embed(const struct args *args);
 int run_adapter_check(const struct args *args);
 int run_adapter_convert(const struct args *args);
+int run_data_tokenize(const struct args *args);
 int run_data_split(const struct args *args);
 int run_data_convert(const struct args *args);
+int run_data_augment(const struct args *args);
 int run_data_label(const struct args *args);
 int run_data_agree(const struct args *args);
 int run_data_faults(const struct args *args);
 int run_data_inspect(const struct args *args);
 int run_data_report(const struct args *args);
 int run_data_normalize(const struct args *args);
+int run_data_clean(const struct args *args);
 
 #endif

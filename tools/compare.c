@@ -47,32 +47,44 @@ static int add(struct contest *c, char *name, const char *model, const char *ada
     return 0;
 }
 
-/* NAME=PATH of an option; with an empty path the model as it is. */
+/* NAME=PATH of an option. */
 static int add_named(struct contest *c, const char *option, const char *given, bool adapter)
 {
     const char *path = strchr(given, '=');
-    if (!path || path == given)
+    if (!path || path == given || !path[1])
         return usage_error("--%s is \"%s\", expected NAME=PATH", option, given);
     char *name = format("%.*s", (int)(path - given), given);
     if (!adapter || is_model_folder(path + 1))
         return add(c, name, path + 1, NULL, 0);
-    return add(c, name, c->args->operand, path[1] ? path + 1 : NULL, 0);
+    return add(c, name, c->args->operand, path + 1, 0);
+}
+
+/* "NAME=": what the untouched model, always the first, is called. */
+static bool names_base(const char *given)
+{
+    const char *path = strchr(given, '=');
+    return path && path > given && !path[1];
 }
 
 static int add_all(struct contest *c)
 {
     const struct args *a = c->args;
-    bool base = false;
-    for (int i = 0; i < a->with.n; i++)
-        base |= a->with.item[i][strlen(a->with.item[i]) - 1] == '=';
-    int rc = base ? 0 : add(c, format("base"), a->operand, NULL, 0);
+    const char *base = "base";
+    int named = -1;
+    for (int i = 0; i < a->with.n && named < 0; i++)
+        if (names_base(a->with.item[i]))
+            named = i;
+    if (named >= 0)
+        base = a->with.item[named];
+    int n = (int)strcspn(base, "="), rc = add(c, format("%.*s", n, base), a->operand, NULL, 0);
     if (!rc && a->few_shot)
-        rc = add(c, format("base, %d shot%s", a->few_shot, a->few_shot > 1 ? "s" : ""), a->operand,
-                 NULL, a->few_shot);
+        rc = add(c, format("%.*s, %d shot%s", n, base, a->few_shot, a->few_shot > 1 ? "s" : ""),
+                 a->operand, NULL, a->few_shot);
     if (!rc && a->adapter)
         rc = add(c, format("adapter"), a->operand, a->adapter, 0);
     for (int i = 0; i < a->with.n && !rc; i++)
-        rc = add_named(c, "with", a->with.item[i], true);
+        if (i != named)
+            rc = add_named(c, "with", a->with.item[i], true);
     for (int i = 0; i < a->others.n && !rc; i++)
         rc = add_named(c, "model", a->others.item[i], false);
     return rc;

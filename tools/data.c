@@ -50,6 +50,27 @@ static const struct option normalize_options[] = {
      AT(repeated), 0, 1e15},
     {"overwrite", OPT_FLAG, NULL, "replace FILE", AT(overwrite), 0, 0},
     {0}};
+static const struct option clean_options[] = {
+    {"out", OPT_TEXT, "FILE", "JSONL; without it, only the report", AT(out), 0, 0},
+    {"dropped", OPT_TEXT, "FILE", "JSONL of what is dropped: line, rule, of, row", AT(dropped), 0,
+     0},
+    {"against", OPT_TEXT, "FILE", "evaluation data, which must not be in FILE", AT(against), 0, 0},
+    {"near", OPT_NUMBER, "X", "likeness of near duplicates (default 0.8)", AT(near), 0.3, 1},
+    {"shingle", OPT_INT, "N", "words compared as one (default 3)", AT(shingle), 1, 64},
+    {"mask", OPT_FLAG, NULL, "personal data and keys become [MAIL], [PHONE], [CARD], [IBAN],\n"
+     "                         [KEY]", AT(mask), 0, 0},
+    {"repair", OPT_FLAG, NULL, "text that was encoded twice is read right", AT(repair), 0, 0},
+    {"contradictions", OPT_TEXT, "HOW", "one text with several labels: flag (default), drop,\n"
+     "                         majority", AT(contradictions), 0, 0},
+    {"min-chars", OPT_INT, "N", "shorter rows are dropped", AT(min_chars), 1, BIG},
+    {"max-chars", OPT_INT, "N", "longer rows are dropped", AT(max_chars), 1, BIG},
+    {"model", OPT_TEXT, "MODEL", "whose tokens are counted", AT(model), 0, 0},
+    {"min-tokens", OPT_INT, "N", "rows of fewer are dropped", AT(min_tokens), 1, BIG},
+    {"max-tokens", OPT_INT, "N", "rows of more are dropped", AT(max_tokens), 1, BIG},
+    {"rule", OPT_LIST, "NAME=DO", "what a rule does: off, flag, drop, fix, mask; may be repeated",
+     AT(rule), 0, 0},
+    {"overwrite", OPT_FLAG, NULL, "replace files that are there", AT(overwrite), 0, 0},
+    {0}};
 
 static const struct option label_options[] = {
     {"labels", OPT_TEXT, "LIST", "those that may be given: positive,negative (default: those that\n"
@@ -72,8 +93,8 @@ static const struct option faults_options[] = {
     {"clean", OPT_TEXT, "FILE", "the other rows, as they are", AT(clean), 0, 0},
     {"folds", OPT_INT, "N", "parts, each judged by a head fitted to the others (default 5)",
      AT(folds), 2, 100},
-    {"share", OPT_NUMBER, "S", "suspects are at least this share of the rows (default: those\n"
-     "                         that confident learning flags)", AT(share), 0, 1},
+    {"share", OPT_NUMBER, "S", "suspects are this share of the rows (default: those that\n"
+     "                         confident learning flags)", AT(share), 0, 1},
     {"rank", OPT_TEXT, "KIND", "confidence: of the given label (default); margin: to the others",
      AT(rank_by), 0, 0},
     {"top", OPT_INT, "N", "suspects that are shown (default 20)", AT(top), 1, BIG},
@@ -98,6 +119,46 @@ static const struct option convert_options[] = {
     {"overwrite", OPT_FLAG, NULL, "replace what --out names", AT(overwrite), 0, 0},
     {0}};
 
+static const struct option augment_options[] = {
+    {"out", OPT_TEXT, "FILE|DIR", "JSONL: the rows and their copies; of pictures a folder", AT(out),
+     0, 0},
+    {"methods", OPT_TEXT, "LIST", "synonyms, insert, delete, swap, noise, back-translation\n"
+     "                         (default: delete,swap; with a thesaurus the first four)",
+     AT(methods), 0, 0},
+    {"thesaurus", OPT_TEXT, "FILE", "lines word<TAB>synonym,synonym, or MyThes' th_*.dat",
+     AT(thesaurus), 0, 0},
+    {"strength", OPT_NUMBER, "X", "share of a text's words that change (default 0.1)", AT(strength),
+     0, 1},
+    {"share", OPT_NUMBER, "X", "share of the rows that get copies (default 1)", AT(share), 0, 1},
+    {"copies", OPT_INT, "N", "of each of them (default 1)", AT(copies), 1, 32},
+    {"eval", OPT_TEXT, "FILE", "evaluation data: its texts get no copies, and no copy becomes one",
+     AT(eval), 0, 0},
+    {"answers", OPT_FLAG, NULL, "answers change too, not only questions and texts", AT(answers), 0,
+     0},
+    {"keep", OPT_TEXT, "WORDS", "that never change: refund,invoice", AT(fixed_words), 0,
+     0},
+    {"back-translate", OPT_TEXT, "MODEL", "into another language and back: one model, or two as\n"
+     "                         MODEL,MODEL", AT(back_translate), 0, 0},
+    {"prompt", OPT_TEXT, "TEXT", "of the first, with {text} (default: into French)", AT(prompt), 0,
+     0},
+    {"back-prompt", OPT_TEXT, "TEXT", "of the second (default: into English; \"\": none, the\n"
+     "                         first model paraphrases)", AT(back_prompt), 0, 0},
+    {"max-tokens", OPT_INT, "N", "of a translation (default 256)", AT(max_tokens), 1, BIG},
+    {"temperature", OPT_NUMBER, "X", "of a translation (default 0: the likeliest)", AT(temperature),
+     0, 100},
+    {"beams", OPT_INT, "N", "of a translation", AT(beams), 1, PEFT_BEAMS_MAX},
+    {"batch", OPT_INT, "N", "translations at once (default 16)", AT(batch), 1, 65536},
+    {"pictures", OPT_TEXT, "LIST", "flip,rotate=10,crop=0.1,shift=0.1,brightness=0.2,contrast=0.2\n"
+     "                         (default: all but shift)", AT(augment), 0, 0},
+    {"seed", OPT_SEED, "N", "of everything random (default 0)", AT(seed), 0, 0},
+    {"overwrite", OPT_FLAG, NULL, "replace what --out names", AT(overwrite), 0, 0},
+    {0}};
+static const struct option tokenize_options[] = {
+    {"out", OPT_TEXT, "FILE", "the prepared rows: rows.shard", AT(out), 0, 0},
+    {"shard-rows", OPT_INT, "N", "rows of a file; --out is a folder then", AT(shard_rows), 1, BIG},
+    {"overwrite", OPT_FLAG, NULL, "replace what is there", AT(overwrite), 0, 0},
+    {0}};
+
 const struct command data_commands[] = {
     {"data inspect", "Shows what a data file holds, and what is wrong with it.",
      "peft data inspect FILE|DIR [--model MODEL] [options]",
@@ -106,6 +167,14 @@ const struct command data_commands[] = {
      "  peft data inspect reviews.csv --json | jq .labels\n",
      OPERAND_NEEDED, {inspect_options, source_options, common_options}, run_data_inspect,
      "data file"},
+    {"data augment", "Adds changed copies of training rows or pictures.",
+     "peft data augment FILE|DIR --out FILE|DIR [options]",
+     "  peft data augment train.jsonl --out more.jsonl --share 0.3 --eval valid.jsonl\n"
+     "  peft data augment train.jsonl --out more.jsonl --thesaurus th_en_US_v2.dat --copies 4\n"
+     "  peft data augment train.jsonl --out more.jsonl --back-translate model.gguf\n"
+     "  peft data augment photos --out more --pictures flip,rotate=15 --copies 3\n",
+     OPERAND_NEEDED, {augment_options, source_options, model_options, common_options},
+     run_data_augment, "data file"},
     {"data convert", "Turns a data file into another format, or a FAQ into questions and answers.",
      "peft data convert FILE|DIR --to FORMAT --out FILE [options]",
      "  peft data convert alpaca.json --to messages --out chats.jsonl\n"
@@ -128,12 +197,28 @@ const struct command data_commands[] = {
      "  peft data split notes.jsonl --out notes- --group text\n",
      OPERAND_NEEDED, {split_options, source_options, common_options}, run_data_split,
      "data file"},
+    {"data tokenize", "Turns rows into tokens once, in a file that training maps.",
+     "peft data tokenize MODEL --data FILE --out FILE.shard [options]",
+     "  peft data tokenize model.gguf --data chats.jsonl --out chats.shard --max-len 512\n"
+     "  peft train model.gguf --data chats.shard --out adapter\n"
+     "  peft data tokenize model.gguf --data big.jsonl --out big --shard-rows 1000000\n",
+     OPERAND_NEEDED, {tokenize_options, data_options, common_options}, run_data_tokenize, NULL},
     {"data normalize", "Brings texts into one form: Unicode, control characters, white space.",
      "peft data normalize FILE --out FILE [options]",
      "  peft data normalize raw.jsonl --out tidy.jsonl\n"
      "  peft data normalize pages.jsonl --rules html,boilerplate --repeated 0.01 --out tidy.jsonl\n"
      "  peft data normalize raw.csv --form nfkc --json\n",
      OPERAND_NEEDED, {normalize_options, source_options, common_options}, run_data_normalize,
+     "data file"},
+    {"data clean", "Drops, flags or masks what training data should not have.",
+     "peft data clean FILE --out FILE [options]",
+     "  peft data clean raw.jsonl\n"
+     "  peft data clean raw.jsonl --mask --repair --out clean.jsonl --dropped dropped.jsonl\n"
+     "  peft data clean train.csv --against test.csv --near 0.7 --out clean.jsonl\n"
+     "  peft data clean train.jsonl --contradictions majority --rule exact=flag --out clean.jsonl\n"
+     "Rules: broken, empty, encoding, mail, phone, card, iban, key, short, long, leak, exact,\n"
+     "contradiction, near.\n",
+     OPERAND_NEEDED, {clean_options, source_options, common_options}, run_data_clean,
      "data file"},
     {"data label", "Labels rows by hand: one key a label.",
      "peft data label FILE --labels A,B,C --out LABELLED.jsonl [options]",
@@ -175,7 +260,7 @@ static void on_log(void *ctx, int32_t level, const char *line)
 static int32_t on_progress(void *ctx, int64_t done, int64_t total)
 {
     struct source *s = ctx;
-    if (!s->began || done < s->done)
+    if (!s->began || done < s->done || !done)
         s->began = now();
     s->done = done;
     double spent = now() - s->began;

@@ -126,3 +126,51 @@ int run_data_normalize(const struct args *args)
     peft_tables_free(report);
     return rc;
 }
+
+/* The options as one list of actions; what --rule says counts last. */
+static char *actions_of(const struct args *args)
+{
+    char *s = format("%s%s", args->repair ? "encoding=fix," : "",
+                     args->mask ? "mail=mask,phone=mask,card=mask,iban=mask,key=mask," : "");
+    if (args->contradictions) {
+        char *more = format("%scontradiction=%s,", s, args->contradictions);
+        free(s);
+        s = more;
+    }
+    for (int32_t i = 0; i < args->rule.n; i++) {
+        char *more = format("%s%s,", s, args->rule.item[i]);
+        free(s);
+        s = more;
+    }
+    return s;
+}
+
+int run_data_clean(const struct args *args)
+{
+    struct source source;
+    peft_tables *report = NULL;
+    peft_model *model = NULL;
+    peft_info info;
+    int rc = check_out(args, args->out);
+    if (!rc)
+        rc = check_out(args, args->dropped);
+    if (!rc && args->model)
+        rc = open_model_at(args, args->model, &model, &info);
+    if (rc)
+        return rc;
+    char *actions = actions_of(args);
+    source_begin(args, "cleaning", &source);
+    peft_clean_opts opts = {.size = sizeof opts, .source = &source.opts, .actions = actions,
+                            .against = args->against, .dropped = args->dropped,
+                            .near = args->near, .shingle = args->shingle,
+                            .min_chars = args->min_chars, .max_chars = args->max_chars,
+                            .model = model, .min_tokens = args->min_tokens,
+                            .max_tokens = args->max_tokens};
+    rc = source_end(peft_data_clean(args->operand, args->out, &opts, &report), "cannot clean");
+    if (!rc)
+        rc = show_report(args, report);
+    peft_tables_free(report);
+    peft_model_free(model);
+    free(actions);
+    return rc;
+}

@@ -39,8 +39,13 @@ static int text_room(int taken)
 
 /* ----------------------------------------------------------------- faults */
 
+enum { SWAPS = 256 };
+struct swap { char given[48], likely[48]; int64_t rows; };
+
 struct shown {
     const struct args *args;
+    struct swap swap[SWAPS];     /* which labels are taken for which */
+    int swaps;
     struct json j;
     bool begun;
     int32_t rows, top;
@@ -75,11 +80,45 @@ static void json_list(struct json *j, const char *name, bool *begun)
     json_open(j, name, '[');
 }
 
+static void count_swap(struct shown *s, const peft_label_fault *f)
+{
+    struct swap x = {.rows = 1};
+    snprintf(x.given, sizeof x.given, "%s", f->given);
+    snprintf(x.likely, sizeof x.likely, "%s", f->likely);
+    int i = 0;
+    while (i < s->swaps && (strcmp(s->swap[i].given, x.given) ||
+                            strcmp(s->swap[i].likely, x.likely)))
+        i++;
+    if (i == SWAPS || !strcmp(x.given, x.likely))
+        return;
+    if (i < s->swaps)
+        s->swap[i].rows++;
+    else
+        s->swap[s->swaps++] = x;
+}
+
+static int by_rows(const void *a, const void *b)
+{
+    const struct swap *x = a, *y = b;
+    return x->rows != y->rows ? (x->rows < y->rows ? 1 : -1) : strcmp(x->given, y->given);
+}
+
+static void show_swaps(struct shown *s)
+{
+    qsort(s->swap, (size_t)s->swaps, sizeof *s->swap, by_rows);
+    printf("Most often: ");
+    for (int i = 0; i < s->swaps && i < 3; i++)
+        printf("%s%s that rather are %s (%s)", i ? ", " : "", s->swap[i].given,
+               s->swap[i].likely, show_count(s->swap[i].rows));
+    printf("\n");
+}
+
 static int32_t show_fault(void *ctx, const peft_label_fault *f)
 {
     struct shown *s = ctx;
     if (!f->suspect)
-        return 1;
+        return 0;
+    count_swap(s, f);
     if (s->args->json) {
         json_list(&s->j, "faults", &s->begun);
         json_open(&s->j, NULL, '{');
@@ -93,16 +132,19 @@ static int32_t show_fault(void *ctx, const peft_label_fault *f)
         json_close(&s->j);
         return 0;
     }
-    static const char *const heads[] = {">line", "given", "likely", ">margin", "text"};
-    char line[32], margin[32];
+    static const char *const heads[] = {">line", "given", "likely", ">p(given)", ">margin",
+                                        "text"};
+    char line[32], own[32], margin[32];
     if (s->rows == s->top)
-        return 1;
+        return 0;
     progress_end();
     if (!s->rows++)
-        table_head(5, heads);
+        table_head(6, heads);
     snprintf(line, sizeof line, "%lld", (long long)f->line);
+    snprintf(own, sizeof own, "%.2f", f->confidence);
     snprintf(margin, sizeof margin, "%.2f", f->margin);
-    const char *cells[] = {line, f->given, f->likely, margin, cell_text(f->text, text_room(48))};
+    const char *cells[] = {line, f->given, f->likely, own, margin,
+                           cell_text(f->text, text_room(54))};
     table_row(cells);
     return 0;
 }
@@ -125,11 +167,13 @@ static void show_faults(const struct args *args, const peft_faults *r, struct sh
     if (s->rows)
         table_end(stdout);
     printf("%s%s of %s labels are suspects (%.1f %%)", s->rows ? "\n" : "",
-           show_count(r->flagged), show_count(r->rows), 100.0 * (double)r->flagged /
+           show_count(r->suspects), show_count(r->rows), 100.0 * (double)r->suspects /
            (double)r->rows);
     printf("; heads agree with %.1f %% of labels they have not seen\n", 100 * r->accuracy);
+    if (s->swaps)
+        show_swaps(s);
     if (r->unlabelled)
-        note("%s rows have no label and were left out", show_count(r->unlabelled));
+        note("%s rows have no label or no text and were left out", show_count(r->unlabelled));
     if (r->suspects > s->rows && !args->out)
         note("%d are shown; --out FILE writes all, for `peft data label`", (int)s->rows);
     if (args->out)

@@ -58,6 +58,14 @@ static int32_t make_normalize(struct page *p, struct part *to)
     return peft_data_normalize(p->args->operand, NULL, &opts, &to->tables);
 }
 
+static int32_t make_clean(struct page *p, struct part *to)
+{
+    peft_clean_opts opts = {.size = sizeof opts, .source = &p->source.opts,
+                            .against = p->args->eval, .model = p->model,
+                            .max_tokens = p->model ? p->args->max_len : 0};
+    return peft_data_clean(p->args->operand, NULL, &opts, &to->tables);
+}
+
 static bool has_labels(const struct page *p)
 {
     return p->model && p->labelled;
@@ -77,13 +85,22 @@ static int32_t take_fault(void *ctx, const peft_label_fault *f)
     return 0;
 }
 
+static int32_t on_rows(void *ctx, int64_t done, int64_t rows)
+{
+    (void)ctx;
+    progress(false, "the model reads: row %s of %s", show_count(done), show_count(rows));
+    return interrupted();
+}
+
 static int32_t make_faults(struct page *p, struct part *to)
 {
     static const char *const facts[] = {"name", "value"};
     static const char *const heads[] = {"line", "given", "likely", "margin", "text"};
     struct sheet *sum = &to->sheet[0], *list = &to->sheet[1];
     peft_faults found = {.size = sizeof found};
-    peft_faults_opts opts = {.size = sizeof opts, .source = &p->source.opts, .ctx = list,
+    peft_source_opts source = p->source.opts;
+    source.progress = on_rows;
+    peft_faults_opts opts = {.size = sizeof opts, .source = &source, .ctx = list,
                              .seed = p->args->seed, .max_len = p->args->max_len,
                              .on_fault = take_fault};
     to->n_sheets = 2;
@@ -107,6 +124,8 @@ static const struct section sections[] = {
      make_eval},
     {"normalize", "normalizing", "What normalizing would change", "peft data normalize", NULL,
      make_normalize},
+    {"clean", "looking for repetitions", "What cleaning would find", "peft data clean; leaks are "
+     "rows that stand in --eval too", NULL, make_clean},
     {"faults", "reading", "Suspected label errors", "peft data faults: by heads that have not seen "
      "the row, on what the model makes of it", has_labels, make_faults},
 };

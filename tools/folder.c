@@ -18,7 +18,7 @@ char *folder_path(const struct run *run, const char *name)
     return format("%s/%s", run->args->out, name);
 }
 
-static int make_folders(const char *path)
+int make_folders(const char *path)
 {
     char *copy = format("%s", path);
     for (char *p = copy + 1; *p; p++)

@@ -264,22 +264,6 @@ static void show_first_line(const struct run *run)
              show_bytes(run->sys.memory_available));
 }
 
-static void put_shell_word(const char *s)
-{
-    if (*s && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                        "-_./=,:+%@") == strlen(s)) {
-        fputs(s, stderr);
-        return;
-    }
-    putc('\'', stderr);
-    for (; *s; s++)
-        if (*s == '\'')
-            fputs("'\\''", stderr);
-        else
-            putc(*s, stderr);
-    putc('\'', stderr);
-}
-
 /* The state is saved even with --quiet, and so is the way back shown. */
 static int stop_here(struct run *run, int64_t step)
 {
@@ -297,7 +281,7 @@ static int stop_here(struct run *run, int64_t step)
         if (!strcmp(run->args->argv[i], "--overwrite"))
             continue;
         putc(' ', stderr);
-        put_shell_word(run->args->argv[i]);
+        put_shell_word(stderr, run->args->argv[i]);
     }
     fputs(run->args->resume ? "\n" : " --resume\n", stderr);
     return EXIT_INTERRUPTED;

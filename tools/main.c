@@ -36,12 +36,31 @@ static const struct option replay_options[] = {
     {"overwrite", OPT_FLAG, NULL, "where an unfinished run lies", AT(overwrite), 0, 0},
     {"threads", OPT_INT, "N", "worker threads; the bytes are the same", AT(threads), 1, 32},
     {0}};
+static const struct option tune_options[] = {
+    {"out", OPT_TEXT, "DIR", "trials.jsonl, tune.html, and best: the best adapter or model",
+     AT(out), 0, 0},
+    {"search", OPT_TEXT, "SPACE", "lr=1e-5..1e-3,rank=4|8|16,targets=all|attention|q_proj+v_proj,\n"
+     "                         epochs=1..5; also batch, alpha, dropout, warmup, weight-decay\n"
+     "                         (default: by the method)", AT(search), 0, 0},
+    {"trials", OPT_INT, "N", "settings that are tried (default 9, or by the budget)", AT(trials), 1,
+     243},
+    {"budget", OPT_TEXT, "TIME", "of all runs: 90s, 20m, 1h30m", AT(budget), 0, 0},
+    {"eta", OPT_INT, "N", "one trial of so many goes on (default 3)", AT(eta), 2, 16},
+    {"search-seed", OPT_SEED, "N", "of the settings that are tried (default 0)", AT(search_seed), 0,
+     0},
+    {"metric", OPT_TEXT, "NAME", "that tells which is best: loss (default), accuracy, f1 ...",
+     AT(metric), 0, 0},
+    {"patience", OPT_INT, "N", "evaluations that are no better, in a run (default 2)", AT(patience),
+     1, 2147483647},
+    {"overwrite", OPT_FLAG, NULL, "begin anew where trials lie", AT(overwrite), 0, 0},
+    {0}};
 static const struct option inspect_options[] = {
     {"tensors", OPT_FLAG, NULL, "every tensor: name, type, shape", AT(tensors), 0, 0}, {0}};
 static const struct option eval_options[] = {
     {"batch", OPT_INT, "N", "examples at a time (default 4)", AT(batch), 1, 65536},
     {"with", OPT_LIST, "NAME=PATH", "side by side: MODEL with this adapter, or the model\n"
-     "                         that a run has left; may be repeated", AT(with), 0, 0},
+     "                         that a run has left; may be repeated; \"base=\" names\n"
+     "                         MODEL as it is", AT(with), 0, 0},
     {"model", OPT_LIST, "NAME=PATH", "side by side: another model; may be repeated", AT(others), 0,
      0},
     {"few-shot", OPT_INT, "K", "side by side: MODEL as it is behind K examples", AT(few_shot), 1,
@@ -181,6 +200,15 @@ static const struct command commands[] = {
      "  peft replay run --out again\n"
      "  peft replay run/receipt.json --out again --json\n",
      OPERAND_NEEDED, {replay_options, common_options}, run_replay, "receipt"},
+    {"tune", "Searches for settings by trials.",
+     "peft tune MODEL --data FILE --eval FILE|RATIO --out DIR [options of train]",
+     "  peft tune model.gguf --data chats.jsonl --eval 0.1 --budget 20m --out tuned\n"
+     "  peft tune encoder --data reviews.csv --eval 0.2 --metric f1 --trials 27 --out tuned\n"
+     "  peft tune model.gguf --data chats.jsonl --eval 0.1 --out tuned \\\n"
+     "      --search 'lr=1e-5..1e-3,rank=4|8|16,targets=all|q_proj+v_proj,epochs=1..3'\n",
+     OPERAND_NEEDED,
+     {data_options, train_options, before_options, tune_options, model_options, common_options},
+     run_tune, NULL},
     {"eval", "Measures a model on a data set, or several side by side.",
      "peft eval MODEL --data FILE [--with NAME=PATH ...] [options]",
      "  peft eval model.gguf --data test.jsonl\n"

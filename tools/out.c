@@ -389,3 +389,19 @@ int saving_error(int32_t code, const char *doing)
     return code_error(code == PEFT_ENOMEM ? EXIT_MEMORY : EXIT_RUNTIME, "%s: %s", doing,
                       *why ? why : peft_errname(code));
 }
+
+void put_shell_word(FILE *to, const char *s)
+{
+    if (*s && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                        "-_./=,:+%@") == strlen(s)) {
+        fputs(s, to);
+        return;
+    }
+    putc('\'', to);
+    for (; *s; s++)
+        if (*s == '\'')
+            fputs("'\\''", to);
+        else
+            putc(*s, to);
+    putc('\'', to);
+}

@@ -405,7 +405,7 @@ static int check_options(struct run *run)
     return 0;
 }
 
-int run_setup(struct run *run)
+int run_open(struct run *run)
 {
     int rc = check_options(run);
     if (!rc)
@@ -413,8 +413,12 @@ int run_setup(struct run *run)
     run->base_tensors = run->info.n_tensors;
     if (!rc)
         rc = open_adapter(run->args, run->model, &run->info);
-    if (!rc)
-        rc = open_training_data(run);
+    return rc ? rc : open_training_data(run);
+}
+
+int run_setup(struct run *run)
+{
+    int rc = run_open(run);
     if (!rc && run->checks)
         rc = before_check(run);
     if (!rc && run->checks && auto_wanted(run->args))

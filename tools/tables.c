@@ -59,14 +59,18 @@ static char *spaced(const char *name)
     return s;
 }
 
-/* Characters that would move the cursor or change a terminal become spaces. */
+/* Characters that would move the cursor or turn the writing around do not reach a terminal. */
 static char *tame(char *s)
 {
-    for (unsigned char *p = (unsigned char *)s; *p; p++)
+    for (unsigned char *p = (unsigned char *)s; *p; p++) {
+        bool c1 = *p == 0xC2 && p[1] >= 0x80 && p[1] < 0xA0;
+        bool turns = *p == 0xE2 && ((p[1] == 0x80 && p[2] >= 0xAA && p[2] <= 0xAE) ||
+                                    (p[1] == 0x81 && p[2] >= 0xA6 && p[2] <= 0xA9));
         if (*p < 32 || *p == 127)
             *p = ' ';
-        else if (*p == 0xC2 && p[1] >= 0x80 && p[1] < 0xA0)
-            p[0] = p[1] = '?';
+        else if (c1 || turns)
+            memset(p, '?', turns ? 3 : 2);
+    }
     return s;
 }
 

@@ -120,6 +120,9 @@ int receipt_write(const struct run *run);
 /* --continue: what its receipt says joins *args, which points into *receipt then. */
 int continue_take(struct args *args, peft_receipt **receipt);
 
+/* The model, its head, and the data alone. */
+int run_open(struct run *run);
+
 /* history.c */
 void history_add_step(struct history *h, const struct step_row *row);
 void history_add_eval(struct history *h, const struct eval_row *row);
@@ -146,6 +149,7 @@ int folder_save_result(const struct run *run);
 int folder_best_save(const struct run *run, int64_t step);
 int folder_best_back(const struct run *run, int64_t step);
 void folder_best_drop(const struct run *run);
+int make_folders(const char *path);
 /* A file of --out that appears whole; close returns an exit code. */
 FILE *folder_create(const char *path);
 int folder_close(FILE *file, const char *path);
@@ -172,6 +176,10 @@ const struct eval_row *result_eval(const struct run *run);
 /* report.c */
 int report_write(const struct run *run);
 extern const char page_style[];            /* of a page with light and dark modes */
+
+/* tune_report.c: n runs of trials. */
+void tune_report(FILE *to, const struct run *run, const peft_tuned *r, const peft_trial *trial,
+                 int n, const char *command);
 
 /* chart.c */
 struct series {

@@ -1,5 +1,6 @@
 /* Several texts at once, each with an adapter of its own: peft_forward_batch,
  * peft_generate_batch. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "api/infer.h"
@@ -111,6 +112,42 @@ static struct tensor *ends_loss(struct pass *p, struct tensor *hidden, void *arg
     return objective_lm.loss(p, &e->b, g_rows(p->g, hidden, rows, e->b.n_target), 1.0f, &e->stats);
 }
 
+static int check_next(const struct model *m)
+{
+    int rc = check_forward(m);
+    if (rc || (!m->head && m->arch->style.causal && model_lm_head(m))) return rc;
+    return fail(PEFT_ESTATE, "the model is no language model that predicts the next token");
+}
+
+static struct tensor *last_logits(struct pass *p, struct tensor *hidden, void *arg)
+{
+    return model_logits(p, g_rows(p->g, hidden, pass_rows(p, arg, 1), 1));
+}
+
+int32_t peft_logprob_next(peft_model *model, const int32_t *ids, int32_t n, const int32_t *next,
+                          int32_t k, double *logp)
+{
+    ARG(model && ids && next && logp && n > 0 && k > 0, "no model, ids or room for results given");
+    struct model *m = model_of(model);
+    const struct tensor *z;
+    struct seqs t;
+    int32_t last = n - 1;
+    int rc = check_next(m);
+    if (!rc) rc = check_ids(m, ids, n);
+    for (int32_t i = 0; i < k && !rc; i++) rc = check_ids(m, next + i, 1);
+    if (rc) return rc;
+    seqs_init(&t, m);
+    rc = seqs_add(&t, ids, n, 0);
+    if (!rc) rc = seqs_run(&t, m, last_logits, &last, &z);
+    const float *x = rc ? NULL : tensor_f32(z);
+    double top = 0, sum = 0;
+    for (int64_t i = 0; x && i < z->cols; i++) top = i && top > (double)x[i] ? top : (double)x[i];
+    for (int64_t i = 0; x && i < z->cols; i++) sum += exp((double)x[i] - top);
+    for (int32_t i = 0; x && i < k; i++) logp[i] = (double)x[next[i]] - top - log(sum);
+    seqs_free(&t);
+    return rc;
+}
+
 int32_t peft_logprob(peft_model *model, const int32_t *ids, const int32_t *lengths,
                      const int32_t *from, int32_t n, double *logp, int32_t *right)
 {
@@ -122,9 +159,7 @@ int32_t peft_logprob(peft_model *model, const int32_t *ids, const int32_t *lengt
     struct ends e = { .b.n = 0 };
     const struct tensor *z;
     int64_t all = 0, k = 0;
-    int rc = check_forward(m);
-    if (!rc && (m->head || !m->arch->style.causal || !model_lm_head(m)))
-        rc = fail(PEFT_ESTATE, "the model is no language model that predicts the next token");
+    int rc = check_next(m);
     if (rc) return rc;
     seqs_init(&t, m);
     ids_init(&rows, &m->host.mem);

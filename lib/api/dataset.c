@@ -4,38 +4,51 @@
 
 #include "api/api.h"
 
+/* The options as the layers below take them, which point into *o. */
+static int take_data_opts(const struct model *m, const peft_dataset_opts *opts,
+                          peft_dataset_opts *o, struct data_opts *to)
+{
+    int32_t room = (int32_t)model_room(m);
+    int rc = take_options(o, sizeof(*o), opts);
+    if (rc) return rc;
+    if (o->stride < 0 || o->chunk < 0 || o->shard_rows < 0)
+        return fail(PEFT_EARG, "stride %d, chunk %lld, shard_rows %lld, expected 0 or more",
+                    o->stride, (long long)o->chunk, (long long)o->shard_rows);
+    if (o->max_len < 0 || o->limit < 0 || (!m->vision && o->max_len > room))
+        return fail(PEFT_EARG,
+                    "max_len %d, limit %d, expected 0 or more and at most the model's %d",
+                    o->max_len, o->limit, room);
+    *to = (struct data_opts){ .max_len = o->max_len ? o->max_len : MIN(1024, room),
+                              .any_len = o->max_len ? 0 : room,
+                              .vocab = (int32_t)m->hp.vocab, .train_on_prompt = o->train_on_prompt,
+                              .source = { o->columns, o->table, o->limit, o->chunk, o->text,
+                                          (int64_t)o->text_n },
+                              .causal = m->arch->style.causal, .system = o->system,
+                              .prefix = o->prefix, .seq2seq = m->stack[STACK_ENCODER].end > 0,
+                              .start = (int32_t)m->hp.start_id,
+                              .labels = (const char *const *)(m->head ? m->labels : NULL),
+                              .n_labels = m->head ? (int32_t)m->hp.labels : 0,
+                              .head = m->kind, .stride = o->stride ? o->stride : 128,
+                              .window = o->max_len ? o->max_len :
+                                        (int32_t)MIN(384, model_longest(m)),
+                              .label_all = o->label_all, .vision = m->vision,
+                              .any_path = o->any_path, .progress = o->progress, .ctx = o->ctx };
+    if (m->kind == HEAD_SPAN) to->labels = NULL, to->n_labels = 0;
+    return PEFT_OK;
+}
+
 int32_t peft_dataset_load(const peft_model *model, const char *path, const peft_dataset_opts *opts,
                           peft_dataset **out)
 {
     peft_dataset_opts o;
+    struct data_opts d;
     ARG(model && path && *path, "no model or path given");
     ARG(out, "no place for the data set given");
     *out = NULL;
     struct model *m = model_of(model);
-    int rc = take_options(&o, sizeof(o), opts);
-    if (rc) return rc;
-    if (o.chunk < 0) return fail(PEFT_EARG, "chunk %lld, expected 0 or more", (long long)o.chunk);
-    if (o.stride < 0) return fail(PEFT_EARG, "stride %d, expected 0 or more", o.stride);
-    if (o.max_len < 0 || o.limit < 0 || (!m->vision && o.max_len > model_room(m)))
-        return fail(PEFT_EARG,
-                    "max_len %d, limit %d, expected 0 or more and at most the model's %d",
-                    o.max_len, o.limit, (int)model_room(m));
-    struct data_opts d = { .max_len = o.max_len ? o.max_len : (int32_t)MIN(1024, model_room(m)),
-                           .vocab = (int32_t)m->hp.vocab, .train_on_prompt = o.train_on_prompt,
-                           .source = { o.columns, o.table, o.limit, o.chunk, o.text,
-                                       (int64_t)o.text_n },
-                           .causal = m->arch->style.causal, .system = o.system,
-                           .prefix = o.prefix, .seq2seq = m->stack[STACK_ENCODER].end > 0,
-                           .start = (int32_t)m->hp.start_id,
-                           .labels = (const char *const *)(m->head ? m->labels : NULL),
-                           .n_labels = m->head ? (int32_t)m->hp.labels : 0,
-                           .head = m->kind, .stride = o.stride ? o.stride : 128,
-                           .window = o.max_len ? o.max_len : (int32_t)MIN(384, model_longest(m)),
-                           .label_all = o.label_all, .vision = m->vision,
-                           .any_path = o.any_path };
-    if (m->kind == HEAD_SPAN) d.labels = NULL, d.n_labels = 0;
     struct dataset *data = NULL;
-    rc = data_load(&m->host, m->tok, path, &d, &data);
+    int rc = take_data_opts(m, opts, &o, &d);
+    if (!rc) rc = data_load(&m->host, m->tok, path, &d, &data);
     if (!rc) *out = (peft_dataset *)data;
     return rc;
 }
@@ -80,14 +93,11 @@ static int compare(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-int32_t peft_dataset_info(const peft_dataset *data, peft_dataset_stats *out)
+/* What is told of a data set whose n rows have these lengths, which are sorted. */
+static void tell_stats(const struct dataset *d, int32_t *len, int64_t n, peft_dataset_stats *s)
 {
-    ARG(data, "no data set given");
-    const struct dataset *d = dataset_of(data);
-    int rc = check_result(out);
-    if (rc) return rc;
-    peft_dataset_stats s = { .rows = d->n, .truncated = d->truncated, .skipped = d->skipped,
-                             .labels = d->n_labels };
+    *s = (peft_dataset_stats){ .rows = n, .trained_tokens = d->trained, .truncated = d->truncated,
+                               .skipped = d->skipped, .labels = d->n_labels };
     static const enum head_id heads[] = {
         [TASK_LM] = HEAD_LM, [TASK_CLASS] = HEAD_CLASS, [TASK_MULTI] = HEAD_MULTI,
         [TASK_TOKEN] = HEAD_TOKENS, [TASK_SPAN] = HEAD_SPAN, [TASK_PAIR] = HEAD_REWARD,
@@ -95,27 +105,63 @@ int32_t peft_dataset_info(const peft_dataset *data, peft_dataset_stats *out)
         [TASK_ALIKE] = HEAD_BODY
     };
     enum head_id head = d->task == TASK_CLASS && !d->n_labels ? HEAD_REGRESS : heads[d->task];
-    snprintf(s.head, sizeof(s.head), "%s", head_kinds[head].name);
-    snprintf(s.schema, sizeof(s.schema), "%s", d->schema);
+    snprintf(s->head, sizeof(s->head), "%s", head_kinds[head].name);
+    snprintf(s->schema, sizeof(s->schema), "%s", d->schema);
+    for (int64_t i = 0; i < n; i++) s->tokens += len[i];
+    if (!n) return;
+    qsort(len, (size_t)n, sizeof(*len), compare);
+    s->min_len = len[0];
+    s->median_len = len[n / 2];
+    s->mean_len = (int32_t)(s->tokens / n);
+    s->p95_len = len[MIN(n - 1, n * 95 / 100)];
+    s->max_len = len[n - 1];
+}
+
+int32_t peft_dataset_info(const peft_dataset *data, peft_dataset_stats *out)
+{
+    ARG(data, "no data set given");
+    const struct dataset *d = dataset_of(data);
+    peft_dataset_stats s;
+    int rc = check_result(out);
+    if (rc) return rc;
     int32_t *len = mem_array(&d->host->mem, d->n + 1, sizeof(*len));
     if (!len) return PEFT_ENOMEM;
+    int64_t trained = 0;
     for (int64_t i = 0; i < d->n; i++) {
         const struct example *e = &d->rows[i];
         len[i] = e->n;
-        s.tokens += e->n;
-        for (int32_t k = 1; e->labels && k < e->n; k++) s.trained_tokens += e->labels[k] >= 0;
+        for (int32_t k = 1; e->labels && k < e->n; k++) trained += e->labels[k] >= 0;
     }
-    qsort(len, (size_t)d->n, sizeof(*len), compare);
-    if (d->n) {
-        s.min_len = len[0];
-        s.median_len = len[d->n / 2];
-        s.mean_len = (int32_t)(s.tokens / d->n);
-        s.p95_len = len[MIN(d->n - 1, d->n * 95 / 100)];
-        s.max_len = len[d->n - 1];
-    }
+    tell_stats(d, len, d->n, &s);
+    s.trained_tokens = trained;
     mem_free(&d->host->mem, len);
     give_result(out, &s, sizeof(s));
     return PEFT_OK;
+}
+
+int32_t peft_dataset_prepare(const peft_model *model, const char *path,
+                             const peft_dataset_opts *opts, const char *to,
+                             peft_dataset_stats *out)
+{
+    peft_dataset_opts o;
+    struct data_opts d;
+    struct dataset *data = NULL;
+    struct ids len;
+    ARG(model && path && *path && to && *to, "no model, path or file to write given");
+    struct model *m = model_of(model);
+    int rc = out ? check_result(out) : PEFT_OK;
+    if (!rc) rc = take_data_opts(m, opts, &o, &d);
+    if (rc) return rc;
+    ids_init(&len, &m->host.mem);
+    rc = data_prepare(&m->host, m->tok, path, &d, to, o.shard_rows, &len, &data);
+    if (!rc && out) {
+        peft_dataset_stats s;
+        tell_stats(data, len.v, len.n, &s);
+        give_result(out, &s, sizeof(s));
+    }
+    data_free(data);
+    ids_free(&len);
+    return rc;
 }
 
 const char *peft_dataset_label(const peft_dataset *data, int32_t i)

@@ -228,6 +228,11 @@ int line_peek(struct line_reader *r, const char **at, int64_t *n)
     return rc;
 }
 
+int64_t line_bytes(const struct line_reader *r)
+{
+    return r->offset;
+}
+
 void line_skip(struct line_reader *r, int64_t n)
 {
     r->start += n;

@@ -40,6 +40,7 @@ int line_next(struct line_reader *r, char **line, int64_t *n, int64_t *number);
  * there are some unless the file ends (0), and giving out n of them. */
 int line_peek(struct line_reader *r, const char **at, int64_t *n);
 void line_skip(struct line_reader *r, int64_t n);
+int64_t line_bytes(const struct line_reader *r);       /* read of the file so far */
 void line_close(struct line_reader *r);
 int path_kind(struct host *h, const char *path);       /* 0, 1 file, 2 folder */
 /* dir + "/" + name into an allocated string.  A name from a file that is

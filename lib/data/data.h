@@ -62,16 +62,19 @@ struct dataset {
     int32_t max_len;                /* tokens of the longest example */
     int32_t texts;                  /* of each row, 1 or more */
     int64_t truncated, skipped;
+    int64_t trained;                /* tokens, of data_prepare */
     enum task task;
     const struct vision *vision;    /* of the model, when the rows are pictures */
     int32_t masks;                  /* TASK_MASKED: tokens are chosen anew each epoch */
     int32_t mask_id, vocab;         /* what takes their place */
+    struct shard_view *views;       /* mapped files that rows point into */
     struct dataset *parent;         /* of a split: its arena holds the rows */
     struct dataset *second;         /* of a mixture: the other arena; or NULL */
     _Atomic int32_t users;          /* of the arena: itself and its splits */
     int32_t trainers;               /* alive: the rows must stay */
     uint64_t serial;                /* of these rows: no others have it while the process lives */
 };
+struct shard_view { struct file_view view; struct shard_view *next; };
 /* How rows of a file are read. */
 struct source_opts {
     const char *columns;            /* "text=body,label=stars": new names of columns; or NULL */
@@ -84,6 +87,7 @@ struct source_opts {
 };
 struct data_opts {
     int32_t max_len;                /* tokens an example; > 0 */
+    int32_t any_len;                /* > 0: prepared rows may be up to that long instead */
     int32_t vocab;                  /* ids must be below */
     int32_t train_on_prompt;
     struct source_opts source;
@@ -98,6 +102,8 @@ struct data_opts {
     enum head_id head;              /* of the model: what input_ids are for */
     int32_t window, stride;         /* questions: tokens of a row, and that two rows share */
     int32_t label_all;              /* every piece of a word has its label */
+    int32_t (*progress)(void *ctx, int64_t rows, int64_t bytes);    /* non-zero: ends; or NULL */
+    void *ctx;
 };
 /* `tok` may be NULL: then only input_ids rows work, and others are
  * PEFT_ENOTFOUND with "no tokenizer". */
@@ -110,6 +116,12 @@ int data_source_text(const struct tokenizer *tok, const struct message *m, int64
 /* A data set and its splits are freed in any order: the last one frees the
  * examples. */
 void data_free(struct dataset *d);
+/* Writes the rows as tokens into a file that data_load maps, or with `rows` > 0
+ * a folder of files with so many each; lengths gets each row's tokens.  *out has
+ * no rows, but all else that is told of them. */
+int data_prepare(struct host *h, const struct tokenizer *tok, const char *path,
+                 const struct data_opts *o, const char *to, int64_t rows, struct ids *lengths,
+                 struct dataset **out);
 /* Moves round(share * n) rows, at least one and not all, into *eval; both keep
  * their rows in file order. */
 int data_split(struct dataset *d, double share, uint64_t seed, struct dataset **eval);

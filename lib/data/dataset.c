@@ -1,10 +1,13 @@
 /* Loading a file into examples, and splitting them. */
 #include "base/sha256.h"
-#include "data/row.h"
+#include "data/shard.h"
 
 #include <math.h>
 #include <stdio.h>
 
+enum { PROGRESS_ROWS = 256 };
+/* Where prepared rows go instead of into memory. */
+struct prepare { const char *to; int64_t rows; struct ids *lengths; };
 /* Where a load stands. */
 struct loading {
     struct dataset *d;
@@ -15,6 +18,8 @@ struct loading {
     struct labels labels;
     int64_t line, read;             /* of the present row; rows so far */
     int64_t first_line;             /* of the row that settled the schema */
+    struct shard_writer *shard;     /* instead of keeping rows; or NULL */
+    struct ids *lengths;            /* of its rows */
     int64_t cut;                    /* rows whose answer was cut off wholly */
     int64_t shortest, shortest_line, longest;
     int64_t empty_line;             /* first row with nothing to train, or 0 */
@@ -29,30 +34,43 @@ static int32_t *copy_ids(struct dataset *d, const struct ids *from)
     return to;
 }
 
-static int add_row(struct loading *l)
+int dataset_push(struct dataset *d, const struct example *x)
 {
-    struct dataset *d = l->d;
-    struct coder *e = &l->e;
-    struct example x = e->row;
     if (d->n == d->cap) {
         int64_t cap = MAX(d->cap * 2, 64), size;
         if (d->n >= INT32_MAX / 2) return fail(PEFT_EUNSUPPORTED, "more than 2^30 rows");
-        if (!mul_ok(cap, (int64_t)sizeof x, &size)) return fail(PEFT_ENOMEM, "too many rows");
+        if (!mul_ok(cap, (int64_t)sizeof *x, &size)) return fail(PEFT_ENOMEM, "too many rows");
         struct example *rows = mem_realloc(&d->host->mem, d->rows, size);
         if (!rows) return PEFT_ENOMEM;
         d->rows = rows;
         d->cap = cap;
     }
-    x.n = (int32_t)e->ids.n;
-    if (!(x.ids = copy_ids(d, &e->ids))) return PEFT_ENOMEM;
-    if (e->ends.n && !(x.ends = copy_ids(d, &e->ends))) return PEFT_ENOMEM;
-    if (e->labels.n) {
-        if (!(x.labels = copy_ids(d, &e->labels))) return PEFT_ENOMEM;
-        if (label_shift(d->task)) x.labels[0] = NOT_TRAINED;  /* nothing comes before it */
-    }
-    d->rows[d->n++] = x;
-    d->max_len = MAX(d->max_len, x.n);
+    d->rows[d->n++] = *x;
+    d->max_len = MAX(d->max_len, x->n);
     return PEFT_OK;
+}
+
+static int add_row(struct loading *l)
+{
+    struct dataset *d = l->d;
+    struct coder *e = &l->e;
+    struct example x = e->row;
+    x.n = (int32_t)e->ids.n;
+    x.ids = e->ids.v;
+    x.ends = e->ends.n ? e->ends.v : NULL;
+    x.labels = e->labels.n ? e->labels.v : NULL;
+    if (x.labels && label_shift(d->task)) x.labels[0] = NOT_TRAINED;   /* nothing before it */
+    if (l->shard) {
+        ids_push(l->lengths, x.n);
+        d->max_len = MAX(d->max_len, x.n);
+        d->trained += x.labels ? count_trained(x.labels, 1, x.n, &(int64_t){0}) : 0;
+        int rc = shard_put(l->shard, e, &x, d, l->read);
+        return rc < 0 ? rc : ids_check(l->lengths);
+    }
+    if (!(x.ids = copy_ids(d, &e->ids))) return PEFT_ENOMEM;
+    if (x.ends && !(x.ends = copy_ids(d, &e->ends))) return PEFT_ENOMEM;
+    if (x.labels && !(x.labels = copy_ids(d, &e->labels))) return PEFT_ENOMEM;
+    return dataset_push(d, &x);
 }
 
 /* Remembers why a row is left out. */
@@ -120,6 +138,7 @@ static int read_row(struct loading *l, const json *row)
     struct coder *e = &l->e;
     int rc = PEFT_OK;
     e->row = (struct example){.label = -1, .line = l->line};
+    if (l->shard) arena_reset(e->arena);
     e->keep_last = 0;
     if (!l->schema) {
         if ((rc = schema_find(e->o, row, &l->schema)) < 0) return rc;
@@ -166,6 +185,16 @@ static int nothing_left(const struct loading *l)
                 (long long)l->empty_line, l->empty);
 }
 
+/* The name and hash of a file, or of rows in memory; a folder has none. */
+static int name_file(struct dataset *d, const char *path, const struct source_opts *o)
+{
+    if (!o->text && path_kind(d->host, path) != 1) return PEFT_OK;
+    snprintf(d->file, sizeof d->file, "%s", path_base(path));
+    if (!o->text) return sha256_file(d->host, path, d->hash);
+    sha256(o->text, o->text_n, d->hash);
+    return PEFT_OK;
+}
+
 static int read_all(struct loading *l)
 {
     const struct data_opts *o = l->e.o;
@@ -178,11 +207,30 @@ static int read_all(struct loading *l)
         json_free(row);
         if (rc < 0) source_fail(l->source, rc);
         l->read++;
+        if (rc >= 0 && o->progress && l->read % PROGRESS_ROWS == 0 &&
+            o->progress(o->ctx, l->read, source_bytes(l->source)))
+            rc = fail(PEFT_ECANCELLED, "%s: reading was cancelled", l->path);
     }
-    if (rc >= 0 && l->d->n == 0) rc = nothing_left(l);
-    if (rc >= 0) rc = labels_finish(&l->labels, l->path, l->d);
+    if (rc >= 0 && (l->shard ? l->lengths->n : l->d->n) == 0) rc = nothing_left(l);
+    if (rc >= 0) rc = labels_check(&l->labels, l->path, l->d);
     source_close(l->source);
     return rc < 0 ? rc : PEFT_OK;
+}
+
+/* Reads the file: into memory, or from one of prepared rows, or into one. */
+static int read_path(struct loading *l, const struct prepare *p)
+{
+    struct dataset *d = l->d;
+    if (!p && !l->e.o->source.text && shard_known(d->host, l->path)) {
+        int rc = shard_load(d, &l->e, l->path);
+        if (rc == PEFT_OK && !d->n) rc = fail(PEFT_EDATA, "%s: no rows", l->path);
+        return rc == PEFT_OK ? labels_check(&l->labels, l->path, d) : rc;
+    }
+    int rc = p ? name_file(d, l->path, &l->e.o->source) : PEFT_OK;
+    if (rc == PEFT_OK && p) rc = shard_create(d->host, p->to, p->rows, &l->shard);
+    if (rc == PEFT_OK) rc = read_all(l);
+    if (l->shard) rc = shard_close(l->shard, &l->e, d, rc);
+    return rc == PEFT_OK && !p ? name_file(d, l->path, &l->e.o->source) : rc;
 }
 
 static struct dataset *dataset_new(struct host *h)
@@ -196,7 +244,7 @@ static struct dataset *dataset_new(struct host *h)
 }
 
 static int load_rows(struct host *h, const struct tokenizer *tok, const char *path,
-                     const struct data_opts *o, struct dataset **out)
+                     const struct data_opts *o, const struct prepare *p, struct dataset **out)
 {
     *out = NULL;
     if (!o->vision && (o->max_len < 1 || o->vocab < 1))
@@ -204,16 +252,22 @@ static int load_rows(struct host *h, const struct tokenizer *tok, const char *pa
                     (int)o->vocab);
     struct dataset *d = dataset_new(h);
     if (!d) return PEFT_ENOMEM;
+    if (o->vision && p) {
+        data_free(d);
+        return fail(PEFT_EUNSUPPORTED, "pictures cannot be prepared: they are kept decoded anyway");
+    }
     if (o->vision) {
         int done = pictures_load(d, path, o);
         if (done) data_free(d);
         else *out = d;
         return done;
     }
-    struct loading l = {.d = d, .path = path};
+    struct loading l = {.d = d, .path = path, .lengths = p ? p->lengths : NULL};
+    struct arena rows;
     struct coder *e = &l.e;
     *e = (struct coder){.host = h, .tok = tok, .info = tok ? tok_info(tok) : NULL, .o = o,
-                          .label_set = &l.labels};
+                          .label_set = &l.labels, .arena = p ? &rows : &d->arena};
+    arena_init(&rows, &h->mem);
     arena_init(&e->scratch, &h->mem);
     buf_init(&e->text, &h->mem);
     ids_init(&e->part, &h->mem);
@@ -224,10 +278,12 @@ static int load_rows(struct host *h, const struct tokenizer *tok, const char *pa
     ids_init(&e->whole, &h->mem);
     token_spans_init(&e->spans_of, &h->mem);
     int rc = labels_init(&l.labels, h, &d->arena, o);
-    if (rc == PEFT_OK) rc = read_all(&l);
+    if (rc == PEFT_OK) rc = read_path(&l, p);
+    if (rc == PEFT_OK) rc = labels_finish(&l.labels, d);
     if (tok) tok_rest(tok);
     labels_free(&l.labels);
     json_free(e->made);
+    arena_free(&rows);
     arena_free(&e->scratch);
     buf_free(&e->text);
     ids_free(&e->part);
@@ -254,16 +310,16 @@ static uint64_t next_serial(void)
 int data_load(struct host *h, const struct tokenizer *tok, const char *path,
               const struct data_opts *o, struct dataset **out)
 {
-    int rc = load_rows(h, tok, path, o, out);
+    int rc = load_rows(h, tok, path, o, NULL, out);
     if (!rc) (*out)->serial = next_serial();
-    if (rc || (!o->source.text && path_kind(h, path) != 1)) return rc;
-    snprintf((*out)->file, sizeof((*out)->file), "%s", path_base(path));
-    if (o->source.text) sha256(o->source.text, o->source.text_n, (*out)->hash);
-    else if ((rc = sha256_file(h, path, (*out)->hash)) != 0) {
-        data_free(*out);
-        *out = NULL;
-    }
     return rc;
+}
+
+int data_prepare(struct host *h, const struct tokenizer *tok, const char *path,
+                 const struct data_opts *o, const char *to, int64_t rows, struct ids *lengths,
+                 struct dataset **out)
+{
+    return load_rows(h, tok, path, o, &(struct prepare){to, rows, lengths}, out);
 }
 
 /* One user less of the arena. */
@@ -271,6 +327,7 @@ static void leave_arena(struct dataset *root)
 {
     if (!root || atomic_fetch_sub(&root->users, 1) > 1) return;
     struct mem *m = &root->host->mem;
+    for (struct shard_view *v = root->views; v; v = v->next) file_close_view(root->host, &v->view);
     arena_free(&root->arena);
     mem_free(m, root);
 }

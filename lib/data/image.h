@@ -27,6 +27,7 @@ int32_t exif_orientation(const uint8_t *p, int64_t n);
 /* --- png.c, jpeg.c: the doors of libpng and libjpeg.  `out` in the file's own
  * channels; nothing is left allocated on failure. */
 int png_decode(struct host *h, const uint8_t *data, int64_t n, struct image *out);
+int png_encode(struct host *h, const struct image *im, struct buf *out);    /* appends */
 int jpeg_decode(struct host *h, const uint8_t *data, int64_t n, struct image *out);
 
 /* --- resample.c */

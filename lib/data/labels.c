@@ -30,7 +30,7 @@ static int add_name(struct labels *l, const char *name, int64_t n)
 
 int labels_init(struct labels *l, struct host *h, struct arena *a, const struct data_opts *o)
 {
-    *l = (struct labels){.o = o, .arena = a};
+    *l = (struct labels){.o = o, .arena = a, .most = o->n_labels - 1};
     map_init(&l->index, &h->mem);
     int rc = PEFT_OK;
     for (int32_t i = 0; rc == PEFT_OK && o->labels && i < o->n_labels; i++)
@@ -74,7 +74,7 @@ static int read_name(struct labels *l, const char *name, struct example *ex)
     return PEFT_OK;
 }
 
-static int read_number(struct labels *l, double x, struct example *ex)
+int labels_number(struct labels *l, double x, struct example *ex)
 {
     int32_t classes = l->o->n_labels;
     ex->value = (float)x;
@@ -91,6 +91,7 @@ static int read_number(struct labels *l, double x, struct example *ex)
         buf_free(&text);
         if (at >= 0) ex->label = (int32_t)at, valid = true;
     }
+    l->most = MAX(l->most, ex->label);
     if (valid) return PEFT_OK;
     if (classes > 1)
         return fail(PEFT_EDATA, "label %.17g: expected an integer of 0 to %d", x, (int)classes - 1);
@@ -99,13 +100,28 @@ static int read_number(struct labels *l, double x, struct example *ex)
     return PEFT_OK;
 }
 
+/* All labels are names, or all are numbers, unless a head says what they are. */
+static int labels_kind(struct labels *l, enum label_kind kind, const char *text, int64_t line)
+{
+    static const char *const kinds[] = { "", "the name", "the number" };
+    if (l->kind == LABEL_NONE) {
+        l->first_line = line;
+        snprintf(l->first, sizeof l->first, "%s", text);
+    }
+    if (!l->o->labels && l->kind != LABEL_NONE && l->kind != kind)
+        return fail(PEFT_EFORMAT, "label: expected %s as in line %lld, which has \"%s\"; found %s "
+                    "\"%.60s\"", l->kind == LABEL_NAME ? "a name" : "a number",
+                    (long long)l->first_line, l->first, kinds[kind], text);
+    l->kind = kind;
+    return PEFT_OK;
+}
+
 int labels_name(struct labels *l, const char *name, int32_t *out)
 {
     struct example x = {0};
-    if (!l->o->labels && l->kind == LABEL_NUMBER)
-        return fail(PEFT_EFORMAT, "label: expected a number as in the rows before, found a string");
-    l->kind = LABEL_NAME;
-    int rc = read_name(l, name, &x);
+    int rc = labels_kind(l, LABEL_NAME, name, 0);
+    if (rc < 0) return rc;
+    rc = read_name(l, name, &x);
     *out = x.label;
     return rc;
 }
@@ -117,12 +133,12 @@ int labels_read(struct labels *l, const json *value, struct example *ex)
         return fail(PEFT_EFORMAT, "label: expected a string or a number, found %s",
                     json_kind_name(value));
     enum label_kind kind = k == JSON_STRING ? LABEL_NAME : LABEL_NUMBER;
-    if (!l->o->labels && l->kind != LABEL_NONE && l->kind != kind)
-        return fail(PEFT_EFORMAT, "label: expected %s as in the rows before, found %s",
-                    l->kind == LABEL_NAME ? "a string" : "a number", json_kind_name(value));
-    l->kind = kind;
-    if (kind == LABEL_NAME) return read_name(l, json_string(value), ex);
-    return read_number(l, k == JSON_BOOL ? json_bool(value, 0) : json_number(value, 0), ex);
+    double x = k == JSON_BOOL ? json_bool(value, 0) : json_number(value, 0);
+    char number[32];
+    snprintf(number, sizeof number, "%g", x);
+    int rc = labels_kind(l, kind, kind == LABEL_NAME ? json_string(value) : number, ex->line);
+    if (rc < 0) return rc;
+    return kind == LABEL_NAME ? read_name(l, json_string(value), ex) : labels_number(l, x, ex);
 }
 
 struct place { const char *name; int32_t was; };
@@ -161,19 +177,18 @@ static int sort_names(struct labels *l, struct dataset *d)
     return rc;
 }
 
-/* Integer classes are named by their decimals. */
-static int number_names(struct labels *l, struct dataset *d)
+static bool is_regression(const struct labels *l, const struct dataset *d)
 {
-    int32_t most = l->o->n_labels - 1;
-    for (int64_t i = 0; i < d->n; i++) {
-        const struct example *x = &d->rows[i];
-        most = MAX(most, x->values ? x->n_classes - 1 : x->label);
-        for (int32_t k = 0; d->task == TASK_TOKEN && k < x->n; k++) most = MAX(most, x->labels[k]);
-    }
+    return d->task == TASK_CLASS && (l->o->n_labels == 1 || l->fraction);
+}
+
+/* Integer classes are named by their decimals. */
+static int number_names(struct labels *l)
+{
     struct buf text;
-    buf_init(&text, &d->host->mem);
+    buf_init(&text, l->index.mem);
     int rc = PEFT_OK;
-    while (rc == PEFT_OK && l->n <= most) {
+    while (rc == PEFT_OK && l->n <= l->most) {
         buf_clear(&text);
         buf_printf(&text, "%d", (int)l->n);
         rc = add_name(l, buf_str(&text), text.n);
@@ -182,22 +197,28 @@ static int number_names(struct labels *l, struct dataset *d)
     return rc;
 }
 
-int labels_finish(struct labels *l, const char *path, struct dataset *d)
+int labels_check(const struct labels *l, const char *path, const struct dataset *d)
 {
-    int rc = PEFT_OK;
-    if (l->kind == LABEL_NONE) return PEFT_OK;
-    if (d->task == TASK_CLASS && (l->o->n_labels == 1 || l->fraction)) {
-        for (int64_t i = 0; i < d->n; i++) d->rows[i].label = -1;
-        return PEFT_OK;
-    }
+    if (l->kind == LABEL_NONE || is_regression(l, d)) return PEFT_OK;
     if (l->odd_line)
         return fail(PEFT_EDATA, "%s line %lld: label %.17g: expected classes 0, 1, 2 ...", path,
                     (long long)l->odd_line, l->odd);
-    if (!l->o->labels) rc = l->kind == LABEL_NAME ? sort_names(l, d) : number_names(l, d);
+    int32_t n = l->kind == LABEL_NAME || l->o->labels ? l->n : l->most + 1;
+    if (l->o->n_labels <= 0 || n <= l->o->n_labels) return PEFT_OK;
+    return fail(PEFT_EDATA, "%s: %d different labels, expected the head's %d", path, (int)n,
+                (int)l->o->n_labels);
+}
+
+int labels_finish(struct labels *l, struct dataset *d)
+{
+    int rc = PEFT_OK;
+    if (l->kind == LABEL_NONE) return PEFT_OK;
+    if (is_regression(l, d)) {
+        for (int64_t i = 0; i < d->n; i++) d->rows[i].label = -1;
+        return PEFT_OK;
+    }
+    if (!l->o->labels) rc = l->kind == LABEL_NAME ? sort_names(l, d) : number_names(l);
     if (rc < 0) return rc;
-    if (l->o->n_labels > 0 && l->n > l->o->n_labels)
-        return fail(PEFT_EDATA, "%s: %d different labels, expected the head's %d", path,
-                    (int)l->n, (int)l->o->n_labels);
     d->labels = l->names;
     d->n_labels = l->n;
     return PEFT_OK;

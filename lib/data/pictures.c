@@ -217,7 +217,8 @@ int pictures_load(struct dataset *d, const char *path, const struct data_opts *o
     if (!rc && !d->n)
         rc = d->skipped ? fail(PEFT_EDATA, "%s: every picture is broken: %s", path, l.first)
                         : fail(PEFT_EDATA, "%s: no rows", path);
-    if (!rc) rc = labels_finish(&l.labels, path, d);
+    if (!rc) rc = labels_check(&l.labels, path, d);
+    if (!rc) rc = labels_finish(&l.labels, d);
     mem_free(&d->host->mem, l.px);
     labels_free(&l.labels);
     buf_free(&l.names.list);

@@ -104,7 +104,60 @@ int png_decode(struct host *h, const uint8_t *data, int64_t n, struct image *out
     return j.rc;
 }
 
+/* --- writing */
+
+struct png_writing {
+    struct png_job job;
+    struct buf *to;
+};
+
+static void png_put(png_structp png, png_bytep from, size_t n)
+{
+    struct png_writing *w = png_get_io_ptr(png);
+    buf_put(w->to, from, (int64_t)n);
+    if (w->to->oom) png_error(png, "out of memory");
+}
+
+static void png_flushed(png_structp png) { (void)png; }
+
+static void png_write_all(struct png_writing *w, const struct image *im)
+{
+    png_structp png = w->job.png;
+    int grey = im->channels == 1;
+    if (setjmp(png_jmpbuf(png))) {
+        w->job.rc = fail(w->to->oom ? PEFT_ENOMEM : PEFT_EIO, "PNG: %s", w->job.reason);
+        return;
+    }
+    png_set_write_fn(png, w, png_put, png_flushed);
+    png_set_IHDR(png, w->job.info, (png_uint_32)im->w, (png_uint_32)im->h, 8,
+                 grey ? PNG_COLOR_TYPE_GRAY : PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
+                 PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+    png_write_info(png, w->job.info);
+    for (int64_t y = 0; y < im->h; y++) png_write_row(png, im->px + y * im->w * im->channels);
+    png_write_end(png, NULL);
+}
+
+int png_encode(struct host *h, const struct image *im, struct buf *out)
+{
+    struct png_writing w = {.job.host = h, .to = out};
+    w.job.png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &w.job, png_failed, png_silent,
+                                          &w.job, png_take, png_give);
+    if (!w.job.png) return fail(PEFT_ENOMEM, "libpng cannot begin");
+    w.job.info = png_create_info_struct(w.job.png);
+    if (w.job.info) png_write_all(&w, im);
+    else w.job.rc = fail(PEFT_ENOMEM, "libpng cannot begin");
+    png_destroy_write_struct(&w.job.png, &w.job.info);
+    return w.job.rc;
+}
+
 #else
+
+int png_encode(struct host *h, const struct image *im, struct buf *out)
+{
+    (void)h, (void)im, (void)out;
+    return fail(PEFT_EUNSUPPORTED, "this build writes no PNG: install libpng's development files "
+                "(libpng-dev) and build again");
+}
 
 int png_decode(struct host *h, const uint8_t *data, int64_t n, struct image *out)
 {

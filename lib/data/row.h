@@ -27,6 +27,8 @@ int source_fail(const struct row_source *s, int rc);
 const char *source_excerpt(struct row_source *s);
 /* What the file was found to be: "JSONL", "CSV". */
 const char *source_kind(const struct row_source *s);
+/* Bytes of the present file so far; 0 where nobody knows. */
+int64_t source_bytes(const struct row_source *s);
 void source_close(struct row_source *s);
 
 /* --- labels.c: names and numbers of classes, settled when all rows are read */
@@ -38,6 +40,9 @@ struct labels {
     const char **names;
     int32_t n, cap;
     enum label_kind kind;
+    char first[40];                 /* what the first one was, and its line */
+    int64_t first_line;
+    int32_t most;                   /* the highest class of numbers */
     int fraction;                   /* some number is no integer */
     int64_t odd_line;               /* first row whose integer is no class, or 0 */
     double odd;
@@ -47,8 +52,14 @@ void labels_free(struct labels *l);
 /* Puts the row's label into ex->label (a provisional place) and ex->value. */
 int labels_read(struct labels *l, const json *value, struct example *ex);
 int labels_name(struct labels *l, const char *name, int32_t *out);
+int labels_number(struct labels *l, double x, struct example *ex);
 /* Gives the rows their final ids and the data set its names. */
-int labels_finish(struct labels *l, const char *path, struct dataset *d);
+int labels_finish(struct labels *l, struct dataset *d);
+/* Whether that can be done, before it is. */
+int labels_check(const struct labels *l, const char *path, const struct dataset *d);
+
+/* --- dataset.c: appends a row as it is */
+int dataset_push(struct dataset *d, const struct example *x);
 
 /* --- encode.c: text to tokens and what of them is trained */
 struct coder {
@@ -57,6 +68,7 @@ struct coder {
     const struct tok_info *info;
     const struct data_opts *o;
     struct labels *label_set;
+    struct arena *arena;            /* of what a row keeps beside its tokens */
     struct arena scratch;           /* of one row */
     struct buf text;
     struct ids part;                /* tokens of a beginning of the text */

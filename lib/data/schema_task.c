@@ -13,7 +13,7 @@ static int multi_numbers(struct coder *e, const json *list)
     if (wanted && n != wanted)
         return fail(PEFT_EDATA, "\"labels\": %lld numbers, expected one for each of the head's "
                     "%lld labels", (long long)n, (long long)wanted);
-    float *v = arena_alloc(e->label_set->arena, n * (int64_t)sizeof *v);
+    float *v = arena_alloc(e->arena, n * (int64_t)sizeof *v);
     if (!v) return PEFT_ENOMEM;
     e->row.values = v;
     e->row.n_classes = (int32_t)n;
@@ -24,6 +24,7 @@ static int multi_numbers(struct coder *e, const json *list)
         *v++ = (float)(json_kind(j) == JSON_BOOL ? json_bool(j, 0) : json_number(j, 0));
     }
     e->label_set->kind = LABEL_NUMBER;
+    e->label_set->most = MAX(e->label_set->most, (int32_t)n - 1);
     return PEFT_OK;
 }
 
@@ -33,7 +34,7 @@ int multi_read(struct coder *e, const json *list)
     e->task = TASK_MULTI;
     e->row.value = 0;
     if (j && json_kind(j) != JSON_STRING) return multi_numbers(e, list);
-    int32_t *ids = arena_alloc(e->label_set->arena, json_count(list) * (int64_t)sizeof *ids);
+    int32_t *ids = arena_alloc(e->arena, json_count(list) * (int64_t)sizeof *ids);
     if (!ids) return PEFT_ENOMEM;
     e->row.classes = ids;
     if (e->label_set->kind == LABEL_NONE) e->label_set->kind = LABEL_NAME;
@@ -220,7 +221,7 @@ int encode_entities(const struct schema *s, struct coder *e, const json *row)
 
 static const char *keep(struct coder *e, const char *s)
 {
-    return arena_strndup(e->label_set->arena, s, (int64_t)strlen(s));
+    return arena_strndup(e->arena, s, (int64_t)strlen(s));
 }
 
 /* "answers": {"text": [..], "answer_start": [..]} or a list of objects with
@@ -235,7 +236,7 @@ static int read_answers(struct coder *e, struct question *q, const json *answers
     if (answers && ((lists ? json_kind(texts) : json_kind(answers)) != JSON_ARRAY))
         return fail(PEFT_EFORMAT, "\"answers\": expected lists \"text\" and \"answer_start\"");
     if (!n) return PEFT_OK;
-    q->answers = arena_alloc(e->label_set->arena, n * (int64_t)sizeof *q->answers);
+    q->answers = arena_alloc(e->arena, n * (int64_t)sizeof *q->answers);
     if (!q->answers) return PEFT_ENOMEM;
     for (const json *j = first; j; j = json_next(j)) {
         const char *text = json_string(lists ? j : json_get(j, "text"));
@@ -284,7 +285,7 @@ static int encode_whole(struct coder *e, struct question *q, const char *questio
     e->before = (int32_t)from;
     e->after = (int32_t)(n - to);
     for (e->second = 0; e->second < n && !e->part.v[e->second];) e->second++;
-    int32_t *at = arena_alloc(e->label_set->arena, 2 * (int64_t)q->n * (int64_t)sizeof *at);
+    int32_t *at = arena_alloc(e->arena, 2 * (int64_t)q->n * (int64_t)sizeof *at);
     if (!at) return PEFT_ENOMEM;
     memcpy(at, t->begin.v + from, (size_t)q->n * sizeof *at);
     memcpy(at + q->n, t->end.v + from, (size_t)q->n * sizeof *at);
@@ -322,7 +323,7 @@ int encode_question(const struct schema *s, struct coder *e, const json *row)
 {
     const char *question, *context, *id;
     double at = -1;
-    struct question *q = arena_alloc(e->label_set->arena, sizeof *q);
+    struct question *q = arena_alloc(e->arena, sizeof *q);
     int rc = row_text(row, s->need[0], false, &question);
     if (rc == PEFT_OK) rc = row_text(row, s->need[1], false, &context);
     if (rc < 0 || !q) return rc < 0 ? rc : PEFT_ENOMEM;

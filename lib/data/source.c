@@ -276,6 +276,11 @@ const char *source_kind(const struct row_source *s)
     return s->reader->name;
 }
 
+int64_t source_bytes(const struct row_source *s)
+{
+    return s->lines ? line_bytes(s->lines) : 0;
+}
+
 int source_fail(const struct row_source *s, int rc)
 {
     return fail_in(rc, "%s %s %lld: ", s->file, s->unit, (long long)s->line);

@@ -3,7 +3,7 @@
 
 #include "judge/board.h"
 
-struct asking { struct asks *to; struct arena *arena; const char *system; };
+struct asking { struct arena *arena; const char *system; };
 
 static const char *keep(struct asking *a, const char *text)
 {
@@ -125,7 +125,7 @@ int asks_read(struct host *h, const char *path, const peft_dataset_opts *o, stru
 {
     const struct source_opts so = { .columns = o->columns, .table = o->table, .limit = o->limit };
     struct row_source *src = NULL;
-    struct asking a = { out, &out->arena, o->system };
+    struct asking a = { &out->arena, o->system };
     *out = (struct asks){ .n = 0 };
     arena_init(&out->arena, &h->mem);
     int rc = source_open(h, path, &so, &src), more = 0;

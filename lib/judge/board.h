@@ -63,6 +63,8 @@ struct peft_board {
     struct system **systems;        /* [n], each by itself: figures point to them */
     int32_t n, cap;
 };
+#define KIT_SYSTEM(j, i) \
+    KIT_ARG((j) && (i) >= 0 && (i) < (j)->n, "system %d, expected one that was measured", (int)(i))
 /* A label's number, a new one for a new name; < 0 failure. */
 int32_t board_label(struct peft_board *j, const char *name);
 int board_progress(const struct peft_board *j, const char *doing, int64_t done, int64_t rows);

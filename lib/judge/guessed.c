@@ -49,37 +49,115 @@ static int note_guess(struct peft_board *j, struct system *s, int64_t line, int3
 
 /* --------------------------------------------------------------- likelihoods */
 
-/* One row's labels behind its prompt, all at once. */
-struct choice { struct ids all, lengths, from; double *score; };
+/* A row's prompt with each label behind it.  Labels are told apart by the tokens where
+ * they part: what all of them have in common, and what follows when only one is left,
+ * is not asked for, so that labels with different first tokens are one pass. */
+struct choice {
+    struct prompt *v;               /* [labels] */
+    double *score, *prior;          /* [labels] sums of log p; of a text without content */
+    int32_t *member, *next;         /* [labels] of a group */
+    double *logp;
+};
 
-static int add_choice(struct peft_board *j, const peft_model *m, const struct ask *a,
-                      const char *label, int64_t room, struct choice *c, struct system *s)
+static void choice_free(struct choice *c, int32_t n, struct mem *mem)
 {
-    struct prompt p;
-    prompt_init(&p, &j->host.mem);
-    int rc = prompt_make(j, m, a, s->told.shots, label, room, &p);
-    if (!rc && p.ids.n > room)
-        rc = fail(PEFT_EDATA, "%s line %lld: %lld tokens, the model has room for %lld", j->path,
-                  (long long)a->line, (long long)p.ids.n, (long long)room);
-    for (int64_t i = 0; i < p.ids.n && !rc; i++) ids_push(&c->all, p.ids.v[i]);
-    ids_push(&c->lengths, (int32_t)p.ids.n);
-    ids_push(&c->from, (int32_t)MAX(p.answer_at, 1));
-    s->told.prompt_tokens += p.ids.n;
-    prompt_free(&p);
-    if (!rc) rc = MIN(ids_check(&c->all), ids_check(&c->lengths));
-    return rc ? rc : ids_check(&c->from);
+    for (int32_t i = 0; c->v && i < n; i++) prompt_free(&c->v[i]);
+    void *all[] = { c->v, c->score, c->prior, c->member, c->next, c->logp };
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) mem_free(mem, all[i]);
 }
 
-static int choose_label(struct peft_board *j, struct system *s, peft_model *m, const struct ask *a,
-                        int64_t room, struct choice *c)
+static int choice_new(struct choice *c, int32_t n, struct mem *mem)
 {
-    c->all.n = c->lengths.n = c->from.n = 0;
+    c->v = mem_array(mem, n, sizeof(*c->v));
+    c->score = mem_array(mem, n, sizeof(*c->score));
+    c->prior = mem_array(mem, n, sizeof(*c->prior));
+    c->member = mem_array(mem, n, sizeof(*c->member));
+    c->next = mem_array(mem, n, sizeof(*c->next));
+    c->logp = mem_array(mem, n, sizeof(*c->logp));
+    for (int32_t i = 0; c->v && i < n; i++) prompt_init(&c->v[i], mem);
+    return c->v && c->score && c->prior && c->member && c->next && c->logp ? PEFT_OK : PEFT_ENOMEM;
+}
+
+/* The same examples before each label, as many as the longest has room for. */
+static int make_prompts(struct peft_board *j, const peft_model *m, const struct ask *a,
+                        int32_t shots, int64_t room, struct choice *c)
+{
     int rc = PEFT_OK;
-    for (int32_t i = 0; i < j->n_labels && !rc; i++)
-        rc = add_choice(j, m, a, j->labels[i], room, c, s);
-    if (rc) return rc;
-    rc = peft_logprob(m, c->all.v, c->lengths.v, c->from.v, j->n_labels, c->score, NULL);
-    return rc ? kit_failed(rc) : note_guess(j, s, a->line, board_label(j, a->answer), c->score);
+    for (int32_t i = 0; i < j->n_labels && !rc; i++) {
+        rc = prompt_make(j, m, a, shots, j->labels[i], room, &c->v[i]);
+        if (!rc && c->v[i].ids.n > room)
+            rc = fail(PEFT_EDATA, "%s line %lld: %lld tokens, the model has room for %lld", j->path,
+                      (long long)a->line, (long long)c->v[i].ids.n, (long long)room);
+        if (!rc && i && c->v[i].shots < c->v[0].shots) {
+            shots = c->v[i].shots;
+            i = -1;                 /* begin anew with fewer */
+        }
+    }
+    return rc;
+}
+
+/* Labels that have their first d tokens in common with label i; 0 when a smaller one has
+ * them too, which has asked for the group. */
+static int32_t group_of(const struct choice *c, int32_t n, int32_t i, int64_t d)
+{
+    const struct ids *own = &c->v[i].ids;
+    int32_t found = 0;
+    for (int32_t k = 0; k < n; k++) {
+        const struct ids *x = &c->v[k].ids;
+        if (x->n <= d || memcmp(x->v, own->v, (size_t)d * sizeof(*own->v)) != 0) continue;
+        if (k < i) return 0;
+        c->member[found++] = k;
+    }
+    return found;
+}
+
+/* Tokens that all labels begin with, the prompt and more. */
+static int64_t common_tokens(const struct choice *c, int32_t n)
+{
+    const struct ids *a = &c->v[0].ids;
+    int64_t d = a->n - 1;
+    for (int32_t k = 1; k < n; k++) {
+        const struct ids *b = &c->v[k].ids;
+        int64_t same = 0;
+        while (same < MIN(d, b->n - 1) && a->v[same] == b->v[same]) same++;
+        d = same;
+    }
+    return MAX(d, 1);
+}
+
+static int score_labels(struct peft_board *j, struct system *s, peft_model *m, struct choice *c)
+{
+    int32_t n = j->n_labels;
+    int64_t from = common_tokens(c, n);
+    memset(c->score, 0, (size_t)n * sizeof(*c->score));
+    for (int32_t i = 0; i < n; i++)
+        for (int64_t d = from; d < c->v[i].ids.n; d++) {
+            int32_t group = group_of(c, n, i, d), parts = 0;
+            if (group == 1) break;
+            for (int32_t k = 0; k < group; k++) {
+                c->next[k] = c->v[c->member[k]].ids.v[d];
+                parts |= c->next[k] != c->next[0];
+            }
+            if (!parts) continue;
+            int32_t rc = peft_logprob_next(m, c->v[i].ids.v, (int32_t)d, c->next, group, c->logp);
+            if (rc) return kit_failed(rc);
+            s->told.prompt_tokens += d;
+            for (int32_t k = 0; k < group; k++) c->score[c->member[k]] += c->logp[k];
+        }
+    return PEFT_OK;
+}
+
+/* What a model says whatever the text is no answer: each label's likelihood is divided by
+ * that for a text without content (contextual calibration, Zhao et al. 2021). */
+static int score_nothing(struct peft_board *j, struct system *s, peft_model *m, int64_t room,
+                         struct choice *c)
+{
+    const peft_message nothing = { "user", "N/A" };
+    const struct ask a = { 0, ASK_CLASS, &nothing, 1, "" };
+    int rc = make_prompts(j, m, &a, s->told.shots, room, c);
+    if (!rc) rc = score_labels(j, s, m, c);
+    if (!rc) memcpy(c->prior, c->score, (size_t)j->n_labels * sizeof(*c->prior));
+    return rc;
 }
 
 int guess_by_likelihood(struct peft_board *j, struct system *s, peft_model *m)
@@ -87,19 +165,23 @@ int guess_by_likelihood(struct peft_board *j, struct system *s, peft_model *m)
     struct mem *mem = &j->host.mem;
     peft_info info = { .size = sizeof(info) };
     struct choice c = { .score = NULL };
-    struct ids *all[] = { &c.all, &c.lengths, &c.from };
     int rc = peft_model_info(m, &info);
     if (rc) return kit_failed(rc);
-    for (size_t i = 0; i < ARRAY_LEN(all); i++) ids_init(all[i], mem);
     rc = find_labels(j);
-    if (!rc && !(c.score = mem_array(mem, j->n_labels, sizeof(*c.score)))) rc = PEFT_ENOMEM;
+    int32_t labels = j->n_labels;
+    if (!rc) rc = choice_new(&c, labels, mem);
+    if (!rc) rc = score_nothing(j, s, m, info.max_len, &c);
     for (int64_t i = 0; i < j->rows.n && !rc; i++) {
-        if (j->rows.v[i].kind == ASK_CLASS)
-            rc = choose_label(j, s, m, &j->rows.v[i], info.max_len, &c);
+        const struct ask *a = &j->rows.v[i];
+        if (a->kind == ASK_CLASS) {
+            rc = make_prompts(j, m, a, s->told.shots, info.max_len, &c);
+            if (!rc) rc = score_labels(j, s, m, &c);
+            for (int32_t k = 0; k < labels; k++) c.score[k] -= c.prior[k];
+            if (!rc) rc = note_guess(j, s, a->line, board_label(j, a->answer), c.score);
+        }
         if (!rc) rc = board_progress(j, "asking for labels", i + 1, j->rows.n);
     }
-    for (size_t i = 0; i < ARRAY_LEN(all); i++) ids_free(all[i]);
-    mem_free(mem, c.score);
+    choice_free(&c, labels, mem);
     s->known = 1u << KNOWN_CLASS;
     snprintf(s->told.how, sizeof(s->told.how), "asked for the label, by the likelihood of each%s",
              s->told.shots ? ", with examples" : "");
@@ -108,11 +190,10 @@ int guess_by_likelihood(struct peft_board *j, struct system *s, peft_model *m)
 
 /* -------------------------------------------------------- the nearest examples */
 
-static int embed(peft_model *m, const struct ask *a, int32_t dim, float *to)
+static int embed(peft_model *m, const struct ask *a, float *to)
 {
     const char *text = a->messages[a->n - 1].content;
     peft_embed_opts o = { .size = sizeof(o), .normalize = 1 };
-    (void)dim;
     int32_t rc = peft_embed_text(m, &text, 1, &o, to);
     return rc ? kit_failed(rc) : PEFT_OK;
 }
@@ -135,7 +216,7 @@ static int mean_examples(struct peft_board *j, struct system *s, peft_model *m, 
         for (int64_t i = 0; i < j->shots.n && n < s->told.shots && !rc; i++) {
             const struct ask *a = &j->shots.v[i];
             if (a->kind != ASK_CLASS || strcmp(a->answer, j->labels[label]) != 0) continue;
-            rc = embed(m, a, dim, x);
+            rc = embed(m, a, x);
             for (int32_t k = 0; k < dim; k++) mean[k] += x[k];
             n++;
         }
@@ -165,7 +246,7 @@ int guess_by_nearest(struct peft_board *j, struct system *s, peft_model *m)
     for (int64_t i = 0; i < j->rows.n && !rc; i++) {
         const struct ask *a = &j->rows.v[i];
         if (a->kind != ASK_CLASS) continue;
-        rc = embed(m, a, dim, x);
+        rc = embed(m, a, x);
         for (int32_t k = 0; k < j->n_labels; k++)
             score[k] = SCALE * dot_of(x, means + (int64_t)k * dim, dim);
         if (!rc) rc = note_guess(j, s, a->line, board_label(j, a->answer), score);

@@ -8,6 +8,7 @@ struct measuring {
     int32_t labels;                 /* of the model's head */
     int32_t *label_of;              /* [labels] on the board */
     uint32_t known;
+    int by_row;                     /* rows of a folder have no lines of their own */
     int rc;
 };
 
@@ -67,7 +68,7 @@ static void keep_row(struct measuring *k, const peft_eval_row *r, struct found *
 static int32_t on_row(void *ctx, const peft_eval_row *r)
 {
     struct measuring *k = ctx;
-    struct found *f = system_row(k->j, k->s, r->line ? r->line : r->row + 1);
+    struct found *f = system_row(k->j, k->s, k->by_row ? r->row + 1 : r->line);
     if (!f) k->rc = PEFT_ENOMEM;
     else keep_row(k, r, f);
     return k->rc != PEFT_OK;
@@ -118,7 +119,7 @@ static int count_bytes(struct measuring *k, const peft_model *m, const peft_data
         trained.n = 0;
         for (int32_t t = 0; r.labels && t < r.n; t++)
             if (r.labels[t] >= 0) ids_push(&trained, r.ids[t]);
-        struct found *f = system_row(k->j, k->s, r.line ? r.line : i + 1);
+        struct found *f = system_row(k->j, k->s, r.line);
         if (!f || ids_check(&trained)) rc = PEFT_ENOMEM;
         else if ((bytes = text_bytes(m, &trained)) < 0) rc = (int32_t)bytes;
         else f->bytes += bytes;
@@ -145,6 +146,7 @@ int measure_rows(struct peft_board *j, struct system *s, peft_model *m, const pe
     int32_t rc = peft_model_info(m, &info);
     if (!rc) rc = peft_dataset_info(d, &stats);
     if (rc) return kit_failed(rc);
+    k.by_row = !strcmp(stats.schema, "image folder");
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
         if (info.labels && !strcmp(info.head, kinds[i].head)) k.known = 1u << kinds[i].known;
     if (!info.labels && (!strcmp(stats.schema, "match") || !strcmp(stats.schema, "alike")))

@@ -1,5 +1,7 @@
 /* Prompts as ids.  Examples are earlier turns where the model has a chat template, else
  * texts before; of those asked for, as many as there is room for. */
+#include <stdlib.h>
+
 #include "judge/board.h"
 
 void prompt_init(struct prompt *p, struct mem *mem)
@@ -119,7 +121,14 @@ static int encode(const peft_model *m, struct buf *text, int whole, struct ids *
     return PEFT_OK;
 }
 
-/* Examples of the row's kind, as drawn; those of classes by turns, one of each label. */
+static int by_draw(const void *a, const void *b)
+{
+    const struct ask *x = *(const struct ask *const *)a, *y = *(const struct ask *const *)b;
+    return (x > y) - (x < y);
+}
+
+/* Examples of the row's kind in the order in which they were drawn; those of classes are
+ * taken by turns, one of each label. */
 static int32_t choose(const struct peft_board *j, const struct ask *row, int32_t n,
                       const struct ask **out)
 {
@@ -140,6 +149,7 @@ static int32_t choose(const struct peft_board *j, const struct ask *row, int32_t
         }
         if (found == before) break;
     }
+    qsort(out, (size_t)found, sizeof(*out), by_draw);
     return found;
 }
 

@@ -140,27 +140,29 @@ void peft_board_free(peft_board *j)
     mem_free(&host.mem, j);
 }
 
-/* Which way a model answers the rows, and what it is called. */
-static int run_model(struct peft_board *j, struct system *s, peft_model *m)
+/* Which way a model answers the rows. */
+static int measure(struct peft_board *j, struct system *s, peft_model *m, const peft_dataset *d)
 {
-    peft_dataset *d = NULL;
     peft_info info = { .size = sizeof(info) };
     peft_dataset_stats stats = { .size = sizeof(stats) };
     int32_t shots = s->told.shots, rc = peft_model_info(m, &info);
-    if (!rc) rc = peft_dataset_load(m, j->path, &j->data, &d);
     if (!rc) rc = peft_dataset_info(d, &stats);
-    if (rc) rc = kit_failed(rc);
-    if (rc) goto end;
+    if (rc) return kit_failed(rc);
     if (!info.labels && !strcmp(stats.head, "classification"))
-        rc = info.causal ? guess_by_likelihood(j, s, m) : guess_by_nearest(j, s, m);
-    else if (shots && (info.labels || !info.causal || info.encoder_layers))
-        rc = fail(PEFT_EUNSUPPORTED, "examples go before prompts of a language model%s",
-                  info.labels ? ", and this model has a head" : "");
-    else {
-        rc = shots ? prompt_rows(j, s, m, d) : measure_rows(j, s, m, d);
-        if (!rc && !shots && j->o.generate && !info.labels) rc = answer_rows(j, s, m, d);
-    }
-end:
+        return info.causal ? guess_by_likelihood(j, s, m) : guess_by_nearest(j, s, m);
+    if (shots && (info.labels || !info.causal || info.encoder_layers))
+        return fail(PEFT_EUNSUPPORTED, "examples go before prompts of a language model%s",
+                    info.labels ? ", and this model has a head" : "");
+    if (shots) return prompt_rows(j, s, m, d);
+    rc = measure_rows(j, s, m, d);
+    return rc || !j->o.generate || info.labels ? rc : answer_rows(j, s, m, d);
+}
+
+static int run_model(struct peft_board *j, struct system *s, peft_model *m)
+{
+    peft_dataset *d = NULL;
+    int32_t rc = peft_dataset_load(m, j->path, &j->data, &d);
+    rc = rc ? kit_failed(rc) : measure(j, s, m, d);
     peft_dataset_free(d);
     return rc;
 }
@@ -214,9 +216,6 @@ int32_t peft_board_run(peft_board *j, peft_model *model, const char *name, int32
     }
     return j->n++;
 }
-
-#define KIT_SYSTEM(j, i) \
-    KIT_ARG((j) && (i) >= 0 && (i) < (j)->n, "system %d, expected one that was measured", (int)(i))
 
 const char *peft_board_label(const peft_board *j, int32_t i)
 {

@@ -4,16 +4,13 @@
 
 #include "judge/board.h"
 
-#define KIT_MEASURED(j, i) \
-    KIT_ARG((j) && (i) >= 0 && (i) < (j)->n, "system %d, expected one that was measured", (int)(i))
-
 int32_t peft_board_figure(peft_board *j, int32_t system, int32_t i, peft_figure *out)
 {
     struct board_figure f;
     struct interval range = { 0, 0 };
     double *rows = NULL;
     int64_t n;
-    KIT_MEASURED(j, system);
+    KIT_SYSTEM(j, system);
     int rc = check_result(out);
     if (rc) return kit_end(rc);
     if (i < 0 || !board_figure(j, j->systems[system], i, &f)) return PEFT_EEND;
@@ -68,8 +65,8 @@ int32_t peft_board_versus(peft_board *j, int32_t a, int32_t b, const char *figur
     struct interval range = { 0, 0 };
     double *rows[2] = { NULL, NULL };
     int64_t n = 0;
-    KIT_MEASURED(j, a);
-    KIT_MEASURED(j, b);
+    KIT_SYSTEM(j, a);
+    KIT_SYSTEM(j, b);
     KIT_ARG(figure, "no figure named");
     const struct system *s[2] = { j->systems[a], j->systems[b] };
     peft_versus v = { .p = 1 };

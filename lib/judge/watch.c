@@ -298,9 +298,11 @@ static int metric_value(const struct peft_watch *w, const peft_evaluation *e, do
                 e->n_metrics > 1 ? " ..." : "");
 }
 
-static int is_better(const struct peft_watch *w, double a, double b)
+/* By the metric; where that is the same, by the loss. */
+static int is_better(const struct peft_watch *w, const struct past *a, const struct past *b)
 {
-    return peft_metric_falls(w->metric) ? a < b : a > b;
+    if (!(a->value < b->value) && !(a->value > b->value)) return a->loss < b->loss;
+    return peft_metric_falls(w->metric) ? a->value < b->value : a->value > b->value;
 }
 
 /* The evaluation got worse since its best one while the training loss fell: at once
@@ -348,7 +350,7 @@ static int watch_eval(struct peft_watch *w, int64_t step, const peft_evaluation 
     if (!more) return PEFT_ENOMEM;
     w->past = more;
     more[w->n_past] = x;
-    if (isfinite(x.value) && (w->best < 0 || is_better(w, x.value, more[w->best].value)))
+    if (isfinite(x.value) && (w->best < 0 || is_better(w, &x, &more[w->best])))
         w->best = w->n_past;
     w->n_past++;
     rc = see_overfitting(w);

@@ -54,7 +54,7 @@ static int name_at(struct agree *a, int32_t *out)
 static int agree_at(struct agree *a, const struct flow_row *r, struct agree_row **out)
 {
     int64_t n = a->text.n, *count = NULL;
-    int64_t had = map_get(&a->seen, a->text.data, n, 0);
+    int64_t had = map_get(&a->seen, buf_str(&a->text), n, 0);
     if (!had) {
         char *copy = arena_strndup(&a->arena, a->text.data, n);
         count = arena_alloc(&a->arena, sizeof *count);
@@ -93,7 +93,6 @@ static int agree_labelled(struct agree *a, const struct flow_row *r)
     int rc = label_name(r->row, &a->label);
     if (rc <= 0 || (rc = name_at(a, &label)) < 0) return rc;
     if ((rc = label_text(r->row, &a->text)) < 0) return rc;
-    if (!a->text.n) return fail(PEFT_EDATA, "no text, expected one beside the label");
     if ((rc = agree_at(a, r, &row)) < 0) return rc;
     row->label[a->file] = label + 1;
     return PEFT_OK;

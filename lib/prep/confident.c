@@ -50,12 +50,11 @@ static void check_row(const float *p, int32_t given, int32_t counted, int32_t la
     if (c->flagged) c->likely = counted;
 }
 
-struct suspect { float score; int32_t flagged; int64_t row; };
+struct suspect { float score; int64_t row; };
 
 static int by_suspicion(const void *a, const void *b)
 {
     const struct suspect *x = a, *y = b;
-    if (x->flagged != y->flagged) return y->flagged - x->flagged;
     if (x->score < y->score || x->score > y->score) return x->score < y->score ? -1 : 1;
     return x->row < y->row ? -1 : 1;
 }
@@ -71,7 +70,7 @@ int confident(struct mem *mem, const struct judged *j, const char *rank, peft_la
     for (int64_t i = 0; !rc && i < j->n; i++) {
         const float *p = j->p + i * j->labels;
         check_row(p, j->given[i], counted_for(p, t, j->labels), j->labels, &out[i]);
-        places[i] = (struct suspect){margin ? out[i].margin : out[i].confidence, out[i].flagged, i};
+        places[i] = (struct suspect){margin ? out[i].margin : out[i].confidence, i};
     }
     if (!rc) qsort(places, (size_t)j->n, sizeof *places, by_suspicion);
     for (int64_t i = 0; !rc && order && i < j->n; i++) order[i] = places[i].row;

@@ -21,6 +21,7 @@ struct word {
     const char *at;
     int64_t n;
     int64_t from, to;               /* its core, without punctuation around it */
+    struct synonym core;            /* what stands there now */
     bool gone;
     struct buf new;                 /* instead of the core, when it has a mem */
     struct buf more;                /* behind the word */
@@ -53,9 +54,11 @@ static int64_t cut_words(const char *text, int64_t n, struct word *v, struct syn
             if (uni_space(c) || uni_han(c)) break;
             at += k;
         }
-        if (v)
-            v[count] = (struct word){.at = from, .n = at - from, .from = core ? core - from : 0,
-                                     .to = core ? last - from : 0};
+        if (v && core)
+            v[count] = (struct word){from, at - from, core - from, last - from,
+                                     {core, last - core}, false, {0}, {0}};
+        else if (v)
+            v[count] = (struct word){.at = from, .n = at - from, .core.at = from};
         if (v) spaces[count] = (struct synonym){space, from - space};
         count++;
         space = at;
@@ -85,7 +88,7 @@ static void put_words(const struct words *w, struct buf *out)
         first = false;
         buf_put(out, x->at, x->from);
         if (x->new.mem) buf_put(out, x->new.data, x->new.n);
-        else buf_put(out, x->at + x->from, x->to - x->from);
+        else buf_put(out, x->core.at, x->core.n);
         buf_put(out, x->at + x->to, x->n - x->to);
         if (x->more.mem) buf_put(out, x->more.data, x->more.n);
     }
@@ -142,13 +145,21 @@ static bool is_fixed(const struct editor *e, const struct word *w, struct buf *s
            in_list(e->fixed, w->at + w->from, w->to - w->from);
 }
 
-/* One of the word's synonyms, or n = 0.  Short function words have none. */
+static bool is_title(const struct word *w)
+{
+    int32_t c;
+    uni_next(w->at + w->from, &c);
+    return uni_is_upper(c, true);
+}
+
+/* One of the word's synonyms, or n = 0.  Short function words have none, and in a list of
+ * words names have none. */
 static struct synonym synonym_of(const struct editor *e, struct draws *d, const struct word *w,
                                  bool one_word, struct buf *scratch)
 {
     enum { MOST = 32 };
     struct synonym all[MOST], none = {NULL, 0};
-    if (!e->words || is_fixed(e, w, scratch)) return none;
+    if (!e->words || is_fixed(e, w, scratch) || (one_word && is_title(w))) return none;
     if (in_list(stop_words, buf_str(scratch), scratch->n)) return none;
     int n = thesaurus_find(e->words, scratch->data, scratch->n, all, MOST), kept = 0;
     for (int i = 0; i < n; i++)
@@ -238,13 +249,12 @@ static int edit_swap(struct edit_job *j)
 {
     int done = 0;
     for (int64_t i = 0; i < j->most && j->w->n > 1 && !j->word; i++) {
-        struct word *a = &j->w->v[draw_below(j->d, j->w->n)];
-        struct word *b = &j->w->v[draw_below(j->d, j->w->n)];
-        if (a == b) b = a + 1 < j->w->v + j->w->n ? a + 1 : a - 1;
-        if (a->n == b->n && !memcmp(a->at, b->at, (size_t)a->n)) continue;
-        struct word t = *a;
-        *a = *b;
-        *b = t;
+        int64_t a = draw_below(j->d, j->w->n), b = draw_below(j->d, j->w->n);
+        if (a == b) b = a + 1 < j->w->n ? a + 1 : a - 1;
+        struct synonym *x = &j->w->v[a].core, *y = &j->w->v[b].core, t = *x;
+        if (!x->n || !y->n || (x->n == y->n && !memcmp(x->at, y->at, (size_t)x->n))) continue;
+        *x = *y;
+        *y = t;
         done++;
     }
     return done;

@@ -19,7 +19,7 @@ struct faults {
     peft_source_opts source;
     peft_info info;
     struct arena arena;
-    struct buf text;
+    struct buf text, name_of;
     struct map names;
     struct ids given;
     const char **name;              /* [labels] */
@@ -30,6 +30,7 @@ struct faults {
     struct heads heads;
     peft_label_check *found;
     int64_t *order;
+    uint8_t *suspect;
 };
 
 /* --- rows */
@@ -84,14 +85,13 @@ static int fault_labelled(struct faults *f, struct flow_row *r)
 {
     int32_t label = 0;
     buf_clear(&f->text);
-    int rc = label_name(r->row, &f->text);
-    if (!rc) f->unlabelled++;
-    if (rc <= 0) return rc;
-    if ((rc = fault_class(f, &f->text, &label)) < 0 || (rc = fault_room(f)) < 0) return rc;
-    buf_clear(&f->text);
-    rc = f->info.image_height ? picture_of(f, r->row) : label_text(r->row, &f->text);
+    buf_clear(&f->name_of);
+    int rc = label_name(r->row, &f->name_of);
+    if (rc > 0) rc = f->info.image_height ? picture_of(f, r->row) : label_text(r->row, &f->text);
     if (rc < 0) return rc;
-    if (!f->text.n) return fail(PEFT_EDATA, "no text, expected one beside the label");
+    if (!f->text.n) f->unlabelled++;
+    if (!f->text.n) return PEFT_OK;
+    if ((rc = fault_class(f, &f->name_of, &label)) < 0 || (rc = fault_room(f)) < 0) return rc;
     struct labelled *x = &f->rows[f->n++];
     *x = (struct labelled){arena_strndup(&f->arena, r->text, r->n),
                            arena_strndup(&f->arena, f->text.data, f->text.n), r->n, r->line};
@@ -166,6 +166,20 @@ static int all_features(struct faults *f)
 
 /* --- what is found */
 
+/* Those that are flagged, or so many of the first by rank. */
+static int choose_suspects(struct faults *f)
+{
+    int64_t first = (int64_t)ceil(f->o.share * (double)f->n - 1e-9);
+    if (!(f->suspect = mem_zalloc(&f->host->mem, f->n))) return PEFT_ENOMEM;
+    for (int64_t k = 0; k < f->n; k++) {
+        int64_t i = f->order[k];
+        f->flagged += f->found[i].flagged;
+        f->suspect[i] = first ? k < first : f->found[i].flagged != 0;
+        f->suspects += f->suspect[i];
+    }
+    return PEFT_OK;
+}
+
 static int judge_rows(struct faults *f)
 {
     struct mem *mem = &f->host->mem;
@@ -180,9 +194,7 @@ static int judge_rows(struct faults *f)
     int rc = heads_cross(f->host, &f->heads, f->p);
     struct judged j = {f->p, f->given.v, f->n, labels};
     if (!rc) rc = confident(mem, &j, f->o.rank, f->found, f->order);
-    for (int64_t i = 0; !rc && i < f->n; i++) f->flagged += f->found[i].flagged;
-    f->suspects = MAX(f->flagged, (int64_t)ceil(f->o.share * (double)f->n - 1e-9));
-    return rc;
+    return rc ? rc : choose_suspects(f);
 }
 
 static void put_fault(struct buf *to, const struct faults *f, int64_t i, const json *row)
@@ -212,17 +224,16 @@ static int put_suspect(struct faults *f, int64_t i)
 static int write_faults(struct faults *f, const char *path, bool suspects)
 {
     struct writer *w = NULL;
-    uint8_t *is_suspect = mem_zalloc(&f->host->mem, f->n);
-    int rc = !is_suspect ? PEFT_ENOMEM : path ? writer_open(f->host, path, &w) : PEFT_OK;
-    for (int64_t k = 0; w && k < f->suspects; k++) is_suspect[f->order[k]] = 1;
-    for (int64_t k = 0; w && !rc && k < (suspects ? f->suspects : f->n); k++) {
+    int rc = path ? writer_open(f->host, path, &w) : PEFT_OK;
+    for (int64_t k = 0; w && !rc && k < f->n; k++) {
+        int64_t i = suspects ? f->order[k] : k;
+        if (suspects != f->suspect[i]) continue;
         buf_clear(&f->text);
-        if (suspects) rc = put_suspect(f, f->order[k]);
-        else if (!is_suspect[k]) buf_printf(&f->text, "%s\n", f->rows[k].json);
+        if (suspects) rc = put_suspect(f, i);
+        else buf_printf(&f->text, "%s\n", f->rows[i].json);
         if (!rc) rc = buf_check(&f->text);
         if (!rc) writer_put(w, f->text.data, f->text.n);
     }
-    mem_free(&f->host->mem, is_suspect);
     if (w && rc) writer_abort(w);
     return w && !rc ? writer_commit(w) : rc;
 }
@@ -239,7 +250,7 @@ static void tell_faults(const struct faults *f, peft_faults *out)
                         .likely = f->name[c->likely], .confidence = (double)c->confidence,
                         .likely_confidence = (double)f->p[i * labels + c->likely],
                         .margin = (double)c->margin, .flagged = c->flagged,
-                        .suspect = k < f->suspects};
+                        .suspect = f->suspect[i]};
         if (!stop) stop = f->o.on_fault(f->o.ctx, &x);
     }
     out->accuracy /= (double)f->n;
@@ -256,6 +267,7 @@ static int find_faults(struct faults *f, peft_faults *out)
     struct mem *mem = &f->host->mem;
     arena_init(&f->arena, mem);
     buf_init(&f->text, mem);
+    buf_init(&f->name_of, mem);
     map_init(&f->names, mem);
     ids_init(&f->given, mem);
     f->name = mem_array(mem, FAULT_CLASSES, sizeof *f->name);
@@ -271,9 +283,11 @@ static int find_faults(struct faults *f, peft_faults *out)
     mem_free(mem, f->p);
     mem_free(mem, f->found);
     mem_free(mem, f->order);
+    mem_free(mem, f->suspect);
     ids_free(&f->given);
     map_free(&f->names);
     buf_free(&f->text);
+    buf_free(&f->name_of);
     arena_free(&f->arena);
     return rc;
 }

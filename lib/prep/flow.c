@@ -222,8 +222,7 @@ static int run_caller(struct run *run)
 
 /* --- beginning and end */
 
-/* Only for telling how far the work is: 0 for what is no file. */
-static int64_t file_size(struct host *h, const char *path)
+int64_t flow_size(struct host *h, const char *path)
 {
     int32_t err = 0;
     void *file = path_kind(h, path) == 1 ? h->io.open(h->io.ctx, path, 0, &err) : NULL;
@@ -242,7 +241,7 @@ static int open_run(struct run *run)
     if (rc >= 0) rc = os_cond_new(f->host, &run->changed);
     if (rc < 0) return rc;
     run->limit = f->source ? f->source->limit : 0;
-    run->size = file_size(f->host, f->path);
+    run->size = flow_size(f->host, f->path);
     run->threads = flow_threads(f->source);
     run->ring_n = run->threads == 1 ? 1 : 2 * run->threads + 2;
     for (int i = 0; i < run->ring_n; i++) {

@@ -14,13 +14,13 @@ static int work(void *ctx, struct flow_row *r, int worker)
     struct inspection *x = ctx;
     struct facts *f = r->note;
     int rc = flow_parse(r);
-    if (rc == PEFT_EFORMAT) {
+    if (rc == PEFT_OK) rc = row_facts(&x->reader, r->row, f);
+    if (rc == PEFT_EFORMAT || rc == PEFT_ENOTFOUND) {
         f->broken = true;
         snprintf(f->why, sizeof f->why, "%s", error_message());
         error_clear();
         return PEFT_OK;
     }
-    if (rc == PEFT_OK) rc = row_facts(&x->reader, &x->host.mem, r->row, f);
     return rc == PEFT_OK ? tally_row(&x->tally[worker], r->row, r->line) : rc;
 }
 
@@ -83,6 +83,7 @@ static int take(void *ctx, struct flow_row *r)
 {
     struct inspection *x = ctx;
     const struct facts *f = r->note;
+    if (x->many) r->line = r->index + 1;
     if (f->broken) return see_broken(x, r->line, f->why);
     int rc = see_example(x, r);
     if (rc == PEFT_OK) rc = distinct_add(&x->distinct, f->hash);
@@ -91,6 +92,8 @@ static int take(void *ctx, struct flow_row *r)
     lengths_add(&x->chars, f->chars, r->line);
     lengths_add(&x->words, f->words, r->line);
     if (x->o.model) lengths_add(&x->tokens, f->tokens, r->line);
+    if (f->width) lengths_add(&x->width, f->width, r->line);
+    if (f->width) lengths_add(&x->height, f->height, r->line);
     if (!isnan(f->label)) see_number(x, f->label);
     x->script[f->script < 0 ? SCRIPTS : f->script]++;
     if (f->mixed && !x->mixed++) x->mixed_line = r->line;
@@ -106,6 +109,16 @@ static int broken(void *ctx, int64_t line)
 
 /* ----------------------------------------------------------------------- all */
 
+/* Names of pictures are relative to the folder, or to that of the list. */
+static int find_folder(struct inspection *x)
+{
+    x->many = path_kind(&x->host, x->path) == 2;
+    const char *slash = x->many ? NULL : path_base(x->path);
+    int64_t n = slash ? slash - x->path : (int64_t)strlen(x->path);
+    x->reader.folder = n ? mem_strndup(&x->host.mem, x->path, n) : mem_strdup(&x->host.mem, ".");
+    return x->reader.folder ? PEFT_OK : PEFT_ENOMEM;
+}
+
 static int begin(struct inspection *x)
 {
     struct mem *m = &x->host.mem;
@@ -116,6 +129,9 @@ static int begin(struct inspection *x)
     int rc = x->broken_row ? lengths_init(&x->chars, m) : PEFT_ENOMEM;
     if (rc == PEFT_OK) rc = lengths_init(&x->words, m);
     if (rc == PEFT_OK) rc = lengths_init(&x->tokens, m);
+    if (rc == PEFT_OK) rc = lengths_init(&x->width, m);
+    if (rc == PEFT_OK) rc = lengths_init(&x->height, m);
+    if (rc == PEFT_OK) rc = find_folder(x);
     x->n_tallies = rc == PEFT_OK ? flow_threads(&x->source) : 0;
     for (int i = 0; i < x->n_tallies && rc == PEFT_OK; i++) rc = tally_init(&x->tally[i], m);
     return rc;
@@ -137,6 +153,9 @@ static void end(struct inspection *x)
     lengths_free(&x->chars, m);
     lengths_free(&x->words, m);
     lengths_free(&x->tokens, m);
+    lengths_free(&x->width, m);
+    lengths_free(&x->height, m);
+    mem_free(m, x->reader.folder);
     mem_free(m, x->broken_row);
     distinct_free(&x->distinct);
     buf_free(&x->text);
@@ -177,6 +196,7 @@ int32_t peft_data_inspect(const char *path, const peft_inspect_opts *opts, peft_
     if (!x.o.examples) x.o.examples = 10;
     if (x.o.model && (rc = peft_model_info(x.o.model, &info)) < 0) return rc;
     KIT_ARG(!x.o.model || info.has_tokenizer, "a model without tokenizer counts no tokens");
-    x.reader = (struct reader){x.o.model, info.has_chat_template, info.causal};
+    x.reader = (struct inspect_reader){.host = &x.host, .model = x.o.model, .causal = info.causal,
+                                       .chat = info.has_chat_template};
     return kit_end(inspect(&x, out));
 }

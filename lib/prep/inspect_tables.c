@@ -54,8 +54,11 @@ static void put_lengths(const struct inspection *x, struct peft_tables *t)
     tables_add(t, PEFT_TABLE_LIST, "lengths", "Lengths of the rows",
                "of mean median p95 least most longest_line");
     length_row(t, "tokens", &x->tokens);
-    length_row(t, "words", &x->words);
-    length_row(t, "characters", &x->chars);
+    if (x->chars.most) length_row(t, "words", &x->words);
+    if (x->chars.most) length_row(t, "characters", &x->chars);
+    length_row(t, "width", &x->width);
+    length_row(t, "height", &x->height);
+    if (!x->chars.most && !x->o.model) return;
     histogram(t, "tokens", "Length in tokens", &x->tokens);
     histogram(t, "words", "Length in words", &x->words);
     histogram(t, "characters", "Length in characters", &x->chars);
@@ -138,7 +141,7 @@ static void put_labels(const struct inspection *x, struct peft_tables *t)
 
 static void put_scripts(const struct inspection *x, struct peft_tables *t)
 {
-    if (!x->rows) return;
+    if (!x->chars.most) return;
     tables_add(t, PEFT_TABLE_BARS, "scripts", "Scripts", "script rows share");
     for (int64_t before = INT64_MAX, next; ; before = next) {
         next = 0;
@@ -240,7 +243,7 @@ static void notes_of_schemas(const struct inspection *x, struct peft_tables *t)
         const struct schema_match *s = &y->shape[i].schema;
         int64_t n = schema_rows(y, i);
         kinds += n > 0;
-        if (n && *s->name && !s->trains)
+        if (n && *s->name && !s->trains && !x->width.n)
             say(t, true, "rows of \"%s\": %lld; they are for %s, and nothing here learns from them",
                 s->name, (long long)n, s->use);
         if (*s->name) continue;

@@ -1,7 +1,7 @@
 /* The table of hashes, and the hash: 8 bytes at a time through the finaliser of
  * SplitMix64 (Steele et al. 2014). */
 #include "prep/keys.h"
-
+#include "prep/fields.h"
 #include "text/unicode.h"
 
 void keys_init(struct keys *k, struct mem *m) { *k = (struct keys){.mem = m}; }
@@ -43,6 +43,8 @@ static int keys_grow(struct keys *k)
     for (int64_t i = 0; i < k->n; i++) *keys_find(k, k->hash[i]) = (uint32_t)i + 1;
     return PEFT_OK;
 }
+
+bool keys_has(const struct keys *k, uint64_t hash) { return k->n && *keys_find(k, hash); }
 
 int keys_add(struct keys *k, uint64_t hash, uint32_t *id)
 {
@@ -105,4 +107,23 @@ void plain_text(struct buf *out, const char *s, int64_t n)
             uni_lower(out, c);
         }
     }
+}
+
+int text_key_of(json *row, struct buf *b, uint64_t *key)
+{
+    enum { FIELDS = 64 };
+    struct field f[FIELDS];
+    int64_t n = MIN(fields_of(row, f, FIELDS), FIELDS), at = b->n, used = 0;
+    for (int all = 0; all < 2 && !used; all++)
+        for (int64_t i = 0; i < n; i++) {
+            if (!all && f[i].role != FIELD_TEXT && f[i].role != FIELD_INPUT) continue;
+            const char *s = json_string(f[i].node);
+            plain_text(b, s, (int64_t)strlen(s));
+            buf_putc(b, ' ');
+            used++;
+        }
+    int rc = buf_check(b);
+    if (!rc) *key = key_of(1, b->data + at, b->n - at);
+    b->n = at;
+    return rc;
 }

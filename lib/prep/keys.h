@@ -5,7 +5,7 @@
 #ifndef PREP_KEYS_H
 #define PREP_KEYS_H
 
-#include "base/base.h"
+#include "prep/prep.h"
 
 struct keys {
     struct mem *mem;
@@ -18,6 +18,7 @@ void keys_init(struct keys *k, struct mem *m);
 void keys_free(struct keys *k);
 /* 1 = new, 0 = known, < 0 failure; its number in *id. */
 int keys_add(struct keys *k, uint64_t hash, uint32_t *id);
+bool keys_has(const struct keys *k, uint64_t hash);
 uint32_t keys_root(struct keys *k, uint32_t id);
 void keys_join(struct keys *k, uint32_t a, uint32_t b);     /* the older root stays */
 
@@ -25,5 +26,8 @@ void keys_join(struct keys *k, uint32_t a, uint32_t b);     /* the older root st
 uint64_t key_of(uint64_t seed, const char *s, int64_t n);
 /* What is left of a text without case, spaces and punctuation, appended. */
 void plain_text(struct buf *out, const char *s, int64_t n);
+/* Of what a row asks, or says without being asked; of a row without either, of all its
+ * texts.  Case, spaces and punctuation do not count.  `scratch` stays as it was. */
+int text_key_of(json *row, struct buf *scratch, uint64_t *key);
 
 #endif

@@ -26,7 +26,9 @@ struct peft_labeller {
     int64_t n, cap, now;            /* now: the row to label; n = none */
     int64_t *done;                  /* [n] rows with a decision, in their order */
     int64_t n_done, counts[3];
+    int64_t on_disk;                /* bytes of the output file as this session knows it */
 };
+
 
 static void set_state(struct peft_labeller *l, int64_t row, int32_t state)
 {
@@ -66,8 +68,7 @@ static int item_key(struct peft_labeller *l, json *row)
     buf_clear(&l->text);
     int rc = label_text(row, &l->text);
     if (rc < 0) return rc;
-    if (!l->text.n) return fail(PEFT_EDATA, "no text to label");
-    int64_t at = map_get(&l->seen, l->text.data, l->text.n, 0);
+    int64_t at = map_get(&l->seen, buf_str(&l->text), l->text.n, 0);
     int64_t *count = (int64_t *)(intptr_t)at;
     if (!at) {
         char *copy = arena_strndup(&l->arena, l->text.data, l->text.n);
@@ -158,15 +159,27 @@ static int name_labels(struct peft_labeller *l, const char *names)
     return rc;
 }
 
+/* Bytes of the output file; -1 = there is none. */
+static int64_t size_on_disk(struct peft_labeller *l)
+{
+    int32_t err = 0;
+    struct peft_io *io = &l->host.io;
+    void *file = path_kind(&l->host, l->out) ? io->open(io->ctx, l->out, 0, &err) : NULL;
+    int64_t n = file ? io->length(io->ctx, file) : -1;
+    if (file) io->close(io->ctx, file);
+    return n;
+}
+
 static int open_session(struct peft_labeller *l, const char *names)
 {
     int rc = name_labels(l, names);
     if (!rc) rc = item_rows(l, l->path, &l->source);
     if (!rc && l->n == 0) rc = fail(PEFT_EDATA, "%s: no rows", l->path);
     if (!rc && l->labels < 2)
-        rc = fail(PEFT_EARG, "%d labels, expected two or more to choose from", (int)l->labels);
+        rc = fail(PEFT_EARG, "labels to choose from: %d, expected 2 or more", (int)l->labels);
     if (!rc && !(l->done = mem_array(&l->host.mem, l->n, sizeof *l->done))) rc = PEFT_ENOMEM;
     if (!rc && path_kind(&l->host, l->out) == 1) rc = item_rows(l, l->out, NULL);
+    l->on_disk = size_on_disk(l);
     advance(l);
     return rc;
 }
@@ -249,11 +262,15 @@ int32_t peft_labeller_row(peft_labeller *l, peft_label_row *out)
     return l->now < l->n ? PEFT_OK : kit_end(fail(PEFT_EEND, "no row is left to label"));
 }
 
-/* The output file becomes l->lines. */
+/* The output file becomes l->lines, unless another session has written it meanwhile. */
 static int write_lines(struct peft_labeller *l)
 {
     int rc = buf_check(&l->lines);
-    return rc ? rc : file_write(&l->host, l->out, l->lines.data, l->lines.n);
+    if (!rc && size_on_disk(l) != l->on_disk)
+        return fail(PEFT_ESTATE, "%s was changed by another program: open it again", l->out);
+    if (!rc) rc = file_write(&l->host, l->out, l->lines.data, l->lines.n);
+    if (!rc) l->on_disk = l->lines.n;
+    return rc;
 }
 
 static int put_item(struct peft_labeller *l, const struct item *t, const char *label)

@@ -14,13 +14,17 @@ static bool is_added(const char *key)
     return false;
 }
 
+/* Where there are several, with what they are: "question: ", of a conversation "answer: ". */
 int label_text(json *row, struct buf *out)
 {
     struct field f[TEXTS_MAX];
-    int64_t n = MIN(fields_of(row, f, TEXTS_MAX), TEXTS_MAX), at = out->n;
-    for (int64_t i = 0; i < n; i++) {
-        if (is_added(f[i].column)) continue;
-        if (out->n > at) buf_putc(out, f[i].word ? ' ' : '\n');
+    int64_t n = MIN(fields_of(row, f, TEXTS_MAX), TEXTS_MAX), at = out->n, kept = 0;
+    for (int64_t i = 0; i < n; i++)
+        if (!is_added(f[i].column)) f[kept++] = f[i];
+    for (int64_t i = 0; i < kept; i++) {
+        if (i) buf_putc(out, f[i].word ? ' ' : '\n');
+        if (kept > 1 && !f[i].word)
+            buf_printf(out, "%s: ", f[i].at < 0 ? f[i].column : field_role_names[f[i].role]);
         buf_puts(out, json_string(f[i].node));
     }
     const char *image = json_string(json_get(row, "image"));

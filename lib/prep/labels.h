@@ -4,8 +4,8 @@
 
 #include "prep/fields.h"
 
-/* Appends the row's texts, a line feed between two: what people read, and what rows of
- * several files are the same by. */
+/* Appends the row's texts, a line each: what people read, and what rows of several files are
+ * the same by. */
 int label_text(json *row, struct buf *out);
 /* Appends the label as text: 1, or 0 where the row has none (none, null, or "").
  * PEFT_EDATA for what is no single label. */

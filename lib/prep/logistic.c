@@ -11,6 +11,7 @@
 enum { HEAD_LANES = 16, HEAD_ROUNDS = 200, POWER_ROUNDS = 30 };
 /* From strong to weak: each begins where the one before ended. */
 static const double head_weights[] = {0.1, 0.03, 0.01, 0.003, 0.001, 0.0003};
+static const double worth = 0.99;       /* a weaker one must make the loss so much smaller */
 
 struct fold {
     struct heads *o;
@@ -194,7 +195,7 @@ static int heads_search(struct mem *mem, struct heads *o, struct fold *fold, str
 {
     int64_t bytes = o->n * o->labels * (int64_t)sizeof *p, tries = ARRAY_LEN(head_weights);
     float *trial = mem_alloc(mem, bytes);
-    double best = INFINITY, given = o->l2;
+    double best = HUGE_VAL, given = o->l2;
     int rc = trial ? PEFT_OK : PEFT_ENOMEM;
     if (given > 0) tries = 1;
     for (int64_t i = 0; !rc && i < tries; i++) {
@@ -205,7 +206,7 @@ static int heads_search(struct mem *mem, struct heads *o, struct fold *fold, str
         }
         pool_run(pool, o->folds, run_fold, fold);
         for (int32_t k = 0; k < o->folds; k++) loss += fold[k].loss;
-        if (!(loss < best)) break;
+        if (!(loss < worth * best)) break;
         best = loss;
         o->l2 = fold[0].l2;
         memcpy(p, trial, (size_t)bytes);

@@ -9,6 +9,7 @@
 #include "prep/files.h"
 #include "prep/flow.h"
 #include "prep/keys.h"
+#include "prep/near.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 static const char *const side_files[] = {"train.jsonl", "valid.jsonl", "test.jsonl"};
 static const char *const side_names[] = {"train", "valid", "test"};
 enum { SIDES = PEFT_SIDES, NAMED = 10, NO_CELL = 0 };
+static const double alike_least = 0.7;    /* texts with that share of shingles in common */
 
 struct class_share {
     const char *name;
@@ -38,7 +40,9 @@ struct split {
     struct arena names;
     struct keys class_keys;
     struct buf classes;             /* of struct class_share */
-    struct keys keys, seen;         /* of groups; of texts that are on a side */
+    struct keys keys, seen;         /* of groups; of texts */
+    struct rows alike;              /* a sketch for each text */
+    struct words *words;            /* [threads] */
     struct buf cells;               /* of struct cell; the first one is not used */
     struct buf heads;               /* of uint32_t: a key's first cell */
     struct buf sides, on;           /* of uint8_t: a key's side; a text's sides as bits */
@@ -59,7 +63,11 @@ static bool is_grouped(const struct split *s) { return s->o.group || s->o.group_
 
 /* --- what a row is: hashes, made by any thread */
 
-struct row_keys { uint64_t class, group, text; };
+struct row_keys {
+    uint64_t class, group, text;
+    struct sketch sketch;           /* of its words, to find texts that are nearly equal */
+    bool sketched;
+};
 
 static int no_column(const json *row, const char *column)
 {
@@ -81,28 +89,23 @@ static int column_text(const json *row, const char *column, struct buf *out)
     return buf_check(out);
 }
 
-/* What is asked, or said without being asked; of a row without either, all. */
-static int row_text_key(json *row, struct buf *b, uint64_t *key)
+static void find_sketch(struct split *s, json *row, struct row_keys *k, int worker)
 {
-    enum { FIELDS = 64 };
+    enum { FIELDS = 64, SHINGLE = 3 };
     struct field f[FIELDS];
-    int64_t n = MIN(fields_of(row, f, FIELDS), FIELDS), at = b->n, used = 0;
-    for (int all = 0; all < 2 && !used; all++)
-        for (int64_t i = 0; i < n; i++) {
-            if (!all && f[i].role != FIELD_TEXT && f[i].role != FIELD_INPUT) continue;
-            const char *s = json_string(f[i].node);
-            plain_text(b, s, (int64_t)strlen(s));
-            buf_putc(b, ' ');
-            used++;
-        }
-    int rc = buf_check(b);
-    if (!rc) *key = key_of(1, b->data + at, b->n - at);
-    b->n = at;
-    return rc;
+    struct words *w = &s->words[worker];
+    int64_t n = MIN(fields_of(row, f, FIELDS), FIELDS);
+    row_words_begin(w);
+    for (int64_t i = 0; i < n; i++) {
+        const char *text = json_string(f[i].node);
+        if (f[i].role == FIELD_TEXT || f[i].role == FIELD_INPUT)
+            row_words_add(w, text, (int64_t)strlen(text), true);
+    }
+    k->sketched = sketch_words(w, SHINGLE, &k->sketch);
 }
 
 /* In the first pass the row's class stays in r->out for `take`. */
-static int find_keys(struct split *s, struct flow_row *r)
+static int find_keys(struct split *s, struct flow_row *r, int worker)
 {
     struct row_keys *k = r->note;
     struct buf *b = r->out;
@@ -111,7 +114,8 @@ static int find_keys(struct split *s, struct flow_row *r)
     if (rc) return rc;
     buf_putc(b, 0);
     b->n = at;
-    if (!rc && s->texts) rc = row_text_key(r->row, b, &k->text);
+    if (!rc && s->texts) rc = text_key_of(r->row, b, &k->text);
+    if (!rc && s->words) find_sketch(s, r->row, k, worker);
     if (!rc && s->o.group) {
         rc = column_text(r->row, s->o.group, b);
         if (!rc) k->group = key_of(0, b->data + at, b->n - at);
@@ -126,14 +130,12 @@ static int find_keys(struct split *s, struct flow_row *r)
 
 static int keys_first(void *ctx, struct flow_row *r, int worker)
 {
-    (void)worker;
-    return find_keys(ctx, r);
+    return find_keys(ctx, r, worker);
 }
 static int keys_again(void *ctx, struct flow_row *r, int worker)
 {
     int64_t at = r->out->n;
-    (void)worker;
-    int rc = find_keys(ctx, r);
+    int rc = find_keys(ctx, r, worker);
     r->out->n = at;
     return rc;
 }
@@ -191,6 +193,15 @@ static int count_cell(struct split *s, uint32_t key, uint32_t class)
     return buf_check(&s->cells);
 }
 
+static int keep_sketch(struct split *s, const struct row_keys *k)
+{
+    uint32_t id;
+    int rc = keys_add(&s->seen, k->text, &id);
+    if (rc <= 0) return rc;
+    struct row_info info = {.of = NO_ROW, .verdict = NO_VERDICT, .sketched = k->sketched};
+    return rows_add(&s->alike, &info, &k->sketch);
+}
+
 static int count_row(void *ctx, struct flow_row *r)
 {
     struct split *s = ctx;
@@ -201,7 +212,31 @@ static int count_row(void *ctx, struct flow_row *r)
     class_at(s, class)->n++;
     if (!is_grouped(s)) return PEFT_OK;
     rc = group_key(s, r->note, &key);
+    if (rc >= 0 && s->words) rc = keep_sketch(s, r->note);
     return rc < 0 ? rc : count_cell(s, key, class);
+}
+
+static int tell_nothing(void *ctx, double done)
+{
+    struct split *s = ctx;
+    (void)done;
+    bool stop = s->source.progress && s->source.progress(s->source.ctx, 0, 0);
+    return stop ? fail(PEFT_ECANCELLED, "cancelled") : PEFT_OK;
+}
+
+/* Texts that are nearly equal belong together. */
+static int join_alike(struct split *s)
+{
+    int threads = flow_threads(&s->source);
+    int rc = rows_near(&s->alike, &s->host, threads, alike_least, 0, 0, tell_nothing, s);
+    for (int64_t i = 0; i < s->alike.n && rc >= 0; i++) {
+        uint32_t of = rows_at(&s->alike, i)->of, a, b;
+        if (of == NO_ROW) continue;
+        rc = keys_add(&s->keys, s->seen.hash[i], &a);
+        if (rc >= 0) rc = keys_add(&s->keys, s->seen.hash[of], &b);
+        if (rc >= 0) keys_join(&s->keys, a, b);
+    }
+    return MIN(rc, PEFT_OK);
 }
 
 /* --- seats */
@@ -417,6 +452,24 @@ static void tell_classes(struct split *s)
                  (long long)s->result.scarce);
 }
 
+static int begin_sketches(struct split *s)
+{
+    int n = flow_threads(&s->source);
+    rows_init(&s->alike, &s->host.mem, true);
+    if (!(s->words = mem_array(&s->host.mem, n, sizeof *s->words))) return PEFT_ENOMEM;
+    for (int i = 0; i < n; i++) row_words_init(&s->words[i], &s->host.mem);
+    return PEFT_OK;
+}
+
+/* The second pass does without. */
+static void end_sketches(struct split *s)
+{
+    for (int i = 0; s->words && i < flow_threads(&s->source); i++) row_words_free(&s->words[i]);
+    if (s->words) rows_free(&s->alike);
+    mem_free(&s->host.mem, s->words);
+    s->words = NULL;
+}
+
 static int split_file(struct split *s, const char *out)
 {
     const char *names[SIDES];
@@ -429,7 +482,10 @@ static int split_file(struct split *s, const char *out)
     s->texts = s->o.group_text;
     for (int k = 0; k < SIDES && !rc; k++)
         if (s->share[k] > 0) names[n++] = side_files[k];
+    if (!rc && s->o.group_text) rc = begin_sketches(s);
     if (!rc) rc = run_pass(s, keys_first, count_row);
+    if (!rc && s->words) rc = join_alike(s);
+    end_sketches(s);
     if (!rc) rc = give_all_seats(s);
     if (!rc) rc = files_open(&files, &s->host, out, names, n, s->o.overwrite);
     if (rc) return rc;

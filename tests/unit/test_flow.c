@@ -206,7 +206,7 @@ static void test_failures(void)
     CHECK_EQ(host.mem.live, live);
     disk_puts("rows.jsonl", "{\"text\": \"a\", \"n\": 0}\n{\"n\": 1}\n{\"n\" 2}\n");
     CHECK_EQ(go(&s, 2, 0), PEFT_EFORMAT);
-    CHECK_STR(error_message(), "rows.jsonl line 3: JSON line 1 column 6: expected ':'");
+    CHECK_STR(error_message(), "rows.jsonl line 3 column 6: expected ':'");
     buf_free(&s.all);
     CHECK_EQ(host.mem.live, live);
 }

@@ -168,6 +168,35 @@ static void test_broken(void)
     REFUSED(peft_data_inspect(put(in("twice.csv"), "text,text\na,b\n"), NULL, &t), PEFT_EFORMAT);
 }
 
+/* Decoded: sizes are told, broken ones are broken rows, the same file twice is a repetition. */
+static void test_pictures(void)
+{
+    peft_tables *t;
+    struct bytes b = get("tests/golden/tiny/vit/a0.png");
+    if (b.n < 100) return;                              /* its content is not there */
+    mkdir(in("pictures"), 0755);
+    mkdir(in("pictures/cat"), 0755);
+    mkdir(in("pictures/dog"), 0755);
+    put_bytes(in("pictures/cat/a.png"), b.at, b.n);
+    put_bytes(in("pictures/cat/b.png"), b.at, b.n);
+    put_bytes(in("pictures/dog/c.png"), b.at, 60);
+    free(b.at);
+    OK(peft_data_inspect(in("pictures"), NULL, &t));
+    peft_table broken = find(t, "broken");
+    if (fact(t, "rows").number == 2) {
+        CHECK_EQ(fact(t, "duplicates").number, 1);
+        CHECK_EQ(fact(t, "empty").number, 0);
+        CHECK_EQ(broken.n_rows, 1);
+        CHECK(strstr(text(t, "broken", 0, "reason"), "dog/c.png"));
+        CHECK_STR(text(t, "lengths", 0, "of"), "width");
+        CHECK_EQ(number(t, "lengths", 0, "most"), 16);
+        CHECK_STR(text(t, "labels", 0, "label"), "cat");
+    } else {
+        CHECK_EQ(fact(t, "rows").number, 3);            /* a build without libpng */
+    }
+    peft_tables_free(t);
+}
+
 static int32_t stop(void *ctx, int64_t done, int64_t total)
 {
     (void)ctx;
@@ -271,6 +300,7 @@ int main(void)
     RUN(test_counts);
     RUN(test_threads);
     RUN(test_broken);
+    RUN(test_pictures);
     RUN(test_refusals);
     RUN(test_model);
     RUN(test_sketches);

@@ -402,6 +402,125 @@ static void test_systems_language(void)
     peft_model_free(m);
 }
 
+/* p(ab), p(acd) and p(ace) up to where the last two part. */
+static void by_hand(peft_board *b, peft_model *m, const struct ask *a, double logp[3])
+{
+    struct prompt x[3];
+    double first[2], second[2];
+    int64_t d = 0;
+    for (int i = 0; i < 3; i++) {
+        prompt_init(&x[i], &b->host.mem);
+        OK(prompt_make(b, m, a, 0, peft_board_label(b, i), 64, &x[i]));
+    }
+    while (x[0].ids.v[d] == x[1].ids.v[d]) d++;
+    int64_t e = d;
+    while (x[1].ids.v[e] == x[2].ids.v[e]) e++;
+    CHECK(e > d);
+    int32_t next[2] = { x[0].ids.v[d], x[1].ids.v[d] }, last[2] = { x[1].ids.v[e], x[2].ids.v[e] };
+    OK(peft_logprob_next(m, x[0].ids.v, (int32_t)d, next, 2, first));
+    OK(peft_logprob_next(m, x[1].ids.v, (int32_t)e, last, 2, second));
+    logp[0] = first[0];
+    logp[1] = first[1] + second[0];
+    logp[2] = first[1] + second[1];
+    for (int i = 0; i < 3; i++) prompt_free(&x[i]);
+}
+
+/* Labels are scored by the tokens where they part, less what any text would give them. */
+static void test_guesses(void)
+{
+    peft_model *m = load(in("m"));
+    const char *path = put(in("parts.jsonl"), "{\"text\": \"a\", \"label\": \"ab\"}\n"
+        "{\"text\": \"b\", \"label\": \"acd\"}\n{\"text\": \"c\", \"label\": \"ace\"}\n");
+    peft_board *b = board(path, (peft_board_opts){ .question = "?" });
+    peft_prediction p = { .size = sizeof(p) };
+    const peft_message nothing = { "user", "N/A" };
+    double x[3], prior[3], sum = 0;
+    int best = 0;
+    CHECK_EQ(peft_board_run(b, m, "asked", 0, NULL), 0);
+    by_hand(b, m, &b->rows.v[1], x);
+    by_hand(b, m, &(struct ask){ 0, ASK_CLASS, &nothing, 1, "" }, prior);
+    for (int i = 0; i < 3; i++) {
+        x[i] -= prior[i];
+        sum += exp(x[i]);
+        best = x[i] > x[best] ? i : best;
+    }
+    OK(peft_board_row(b, 0, 1, &p));
+    CHECK(!strcmp(p.said, peft_board_label(b, best)) && !strcmp(p.wanted, "acd"));
+    CHECK_NEAR(p.confidence, exp(x[best]) / sum, 1e-5);
+    CHECK_NEAR(p.loss, -log(exp(x[1]) / sum), 1e-5);
+    peft_board_free(b);
+    peft_model_free(m);
+}
+
+/* A tiny model of the goldens with a tokenizer of a few words. */
+static peft_model *with_words(const char *family)
+{
+    static const char words[] =
+        "{\"version\": \"1.0\", \"model\": {\"type\": \"WordLevel\", \"unk_token\": \"<unk>\", "
+        "\"vocab\": {\"<pad>\": 0, \"</s>\": 1, \"<unk>\": 2, \"red\": 11, \"green\": 12, "
+        "\"blue\": 13, \"dog\": 21, \"cat\": 22, \"cow\": 23}}, \"normalizer\": null, "
+        "\"pre_tokenizer\": {\"type\": \"WhitespaceSplit\"}, \"decoder\": null, "
+        "\"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": ["
+        "{\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}, {\"SpecialToken\": {\"id\": \"</s>\", "
+        "\"type_id\": 0}}], \"pair\": [{\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}], "
+        "\"special_tokens\": {\"</s>\": {\"id\": \"</s>\", \"ids\": [1], "
+        "\"tokens\": [\"</s>\"]}}}, "
+        "\"added_tokens\": [{\"id\": 0, \"content\": \"<pad>\", \"special\": true}, "
+        "{\"id\": 1, \"content\": \"</s>\", \"special\": true}]}";
+    static const char *const files[] = { "config.json", "model.safetensors" };
+    char from[128];
+    mkdir(in("%s", family), 0777);
+    for (int i = 0; i < 2; i++) {
+        snprintf(from, sizeof(from), "tests/golden/tiny/%s/%s", family, files[i]);
+        copy(from, in("%s/%s", family, files[i]));
+    }
+    put(in("%s/tokenizer.json", family), words);
+    return load(in("%s", family));
+}
+
+/* An encoder-decoder model answers its sources. */
+static void test_sources(void)
+{
+    peft_model *m = with_words("t5");
+    peft_board *b = board(put(in("sources.jsonl"),
+                              "{\"source\": \"red dog\", \"target\": \"blue cat\"}\n"
+                              "{\"source\": \"green\", \"target\": \"cow\"}\n"),
+                          (peft_board_opts){ .generate = 1, .max_tokens = 4 });
+    peft_generate_opts g = { .size = sizeof(g), .max_tokens = 4 };
+    peft_prediction p = { .size = sizeof(p) };
+    int32_t ids[3] = { 11, 21, 1 }, said[4];
+    char text[64];
+    CHECK_EQ(peft_board_run(b, m, "t5", 0, NULL), 0);
+    OK(peft_board_row(b, 0, 0, &p));
+    CHECK_STR(p.wanted, "blue cat");
+    int64_t n = peft_generate_ids(m, ids, 3, &g, said, 4, NULL);
+    int64_t bytes = peft_detokenize(m, said, n, PEFT_DETOK_SKIP, text, 63);
+    text[MAX(bytes, 0)] = 0;
+    while (bytes > 0 && text[bytes - 1] == ' ') text[--bytes] = 0;
+    CHECK_STR(p.said, text + strspn(text, " "));
+    REFUSED(peft_board_run(b, m, "shown", 1, NULL), PEFT_EARG);
+    peft_board_free(b);
+    peft_model_free(m);
+}
+
+/* An encoder without a head takes the label of the nearest examples. */
+static void test_nearest(void)
+{
+    peft_model *m = load("tests/golden/embed");
+    peft_board *b = board(put(in("animals.jsonl"), "{\"text\": \"red\", \"label\": \"colour\"}\n"
+                              "{\"text\": \"dog cat\", \"label\": \"animal\"}\n"),
+                          (peft_board_opts){ .shots = put(in("known.jsonl"),
+        "{\"text\": \"red\", \"label\": \"colour\"}\n{\"text\": \"dog cat\", "
+        "\"label\": \"animal\"}\n{\"text\": \"dog cat\", \"label\": \"animal\"}\n") });
+    peft_figure f;
+    REFUSED(peft_board_run(b, m, "none", 0, NULL), PEFT_EUNSUPPORTED);
+    CHECK_EQ(peft_board_run(b, m, "nearest", 3, NULL), 0);
+    CHECK_NEAR(said_by(b, 0, "accuracy", &f), 1, 1e-12);
+    CHECK(said_by(b, 0, "log_loss", &f) < log(2));
+    peft_board_free(b);
+    peft_model_free(m);
+}
+
 /* Every task's first figure is peft_eval's. */
 static void check_task(peft_model *m, const char *path, const char *figure_name)
 {
@@ -452,6 +571,10 @@ static void test_logprob(void)
     OK(peft_logprob(m, ids, lengths, from, 2, logp, right));
     for (int i = 0; i < 2; i++) CHECK_NEAR(logp[i], want[i], 1e-4);
     CHECK(right[0] >= 0 && right[0] <= 4);
+    OK(peft_logprob_next(m, ids, 1, ids + 1, 2, want));
+    OK(peft_logprob_next(m, ids, 2, ids + 2, 1, want + 1));
+    CHECK_NEAR(want[0] + want[1], logp[1], 1e-5);
+    REFUSED(peft_logprob_next(m, ids, 2, (int32_t[]){ VOCAB }, 1, want), PEFT_EARG);
     from[1] = 3;
     REFUSED(peft_logprob(m, ids, lengths, from, 2, logp, right), PEFT_EARG);
     peft_model_free(m);
@@ -475,6 +598,9 @@ int main(void)
     RUN(test_systems_language);
     RUN(test_systems_tasks);
     RUN(test_logprob);
+    RUN(test_guesses);
+    RUN(test_sources);
+    RUN(test_nearest);
     kit_end();
     return TEST_END();
 }

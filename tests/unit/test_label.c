@@ -122,12 +122,18 @@ static void test_resume(void)
     peft_labeller_free(l);
     l = NULL;                                           /* the rows have one label, pos */
     CHECK_EQ(peft_labeller_open(in("rows.jsonl"), in("out.jsonl"), NULL, &l), PEFT_EARG);
-    CHECK(!l && strstr(peft_errmsg(), "1 labels"));
+    CHECK(!l && strstr(peft_errmsg(), "from: 1"));
     l = session("out.jsonl", "neg,pos");
     peft_label_row r = row_of(l, 0);
     CHECK(r.row == 3 && r.labelled == 3);
     CHECK_EQ(peft_labeller_undo(l), PEFT_OK);           /* of the session before */
     CHECK_EQ(row_of(l, 0).row, 2);
+    /* Another session on the same file: neither overwrites what the other has done. */
+    peft_labeller *other = session("out.jsonl", "neg,pos");
+    CHECK_EQ(peft_labeller_give(other, "neg"), PEFT_OK);
+    CHECK_EQ(peft_labeller_give(l, "pos"), PEFT_ESTATE);
+    CHECK_EQ(row_of(l, 0).row, 2);
+    peft_labeller_free(other);
     peft_labeller_free(l);
     CHECK_EQ(heap.live, 0);
 }
@@ -253,7 +259,8 @@ static void test_majority(void)
     const char *paths[] = {
         put("a.csv", "text,label,n\nx,p,1\ny,p,2\nz,q,3\nx,q,4\nw,,5\n"),
         put("b.jsonl", "{\"text\": \"y\", \"label\": \"q\", \"labeller\": \"b\"}\n"
-                       "{\"text\": \"x\", \"label\": \"p\"}\n{\"text\": \"w\", \"label\": \"p\"}\n"),
+                       "{\"text\": \"x\", \"label\": \"p\"}\n"
+                       "{\"text\": \"w\", \"label\": \"p\"}\n"),
         put("c.jsonl", "{\"text\": \"x\", \"label\": \"q\"}\n{\"text\": \"x\", \"label\": \"q\"}\n"
                        "{\"text\": \"v\", \"label\": null}\n{\"text\": \"z\", \"label\": \"q\"}\n")
     };

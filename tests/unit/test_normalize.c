@@ -20,7 +20,8 @@ static const struct { const char *rules, *form, *row, *want; } cases[] = {
     {"-space", NULL, "{\"text\":\" a  b \"}", " a  b "},
     {NULL, NULL, "{\"prompt\":\"Q:  x \\n\",\"completion\":\" y\"}", "Q: x \n"},
     /* Normal forms. */
-    {NULL, NULL, "{\"text\":\"Cafe\\u0301 \\ufb01 \\u212b\"}", "Caf\xc3\xa9 \xef\xac\x81 \xc3\x85"},
+    {NULL, NULL, "{\"text\":\"Cafe\\u0301 \\ufb01 \\u212b\"}",
+     "Caf\xc3\xa9 \xef\xac\x81 \xc3\x85"},
     {NULL, "nfkc", "{\"text\":\"\\ufb01 \\u00b2 \\uff21\"}", "fi 2 A"},
     {NULL, "none", "{\"text\":\"Cafe\xcc\x81\"}", "Cafe\xcc\x81"},
     /* HTML. */
@@ -48,7 +49,8 @@ static const struct { const char *rules, *form, *row, *want; } cases[] = {
      "Privacy Policy\nAll rights reserved."},
     {"boilerplate", NULL, "{\"text\":\"All rights reserved.\"}", "All rights reserved."},
     /* Other schemas; what is no text, or what positions point into, stays. */
-    {NULL, NULL, "{\"messages\":[{\"role\":\"user\",\"content\":\"a  b\"}],\"id\":\"x  y\"}", "a b"},
+    {NULL, NULL, "{\"messages\":[{\"role\":\"user\",\"content\":\"a  b\"}],\"id\":\"x  y\"}",
+     "a b"},
     {NULL, NULL, "{\"text\":\"a  b\",\"spans\":[[0,1,\"X\"]]}", "a  b"},
     {"html", NULL, "{\"tokens\":[\"<b>\",\"x\"],\"tags\":[0,1]}", "<b>"},
 };

@@ -158,6 +158,21 @@ static void test_texts(void)
     CHECK_EQ(sides_of("t", ROWS, a), ROWS);
     for (int i = 1; i < ROWS; i += 2) CHECK_EQ(a[i], a[i - 1]);
     CHECK(r.rows[0] == 800 && r.groups[1] == 50);
+    /* Nearly equal: one word of thirty. */
+    FILE *f = fopen(in("near.jsonl"), "w");
+    if (!f) GIVE_UP();
+    for (int i = 0; i < ROWS; i++) {
+        fprintf(f, "{\"row\": %d, \"text\": \"", i);
+        for (int w = 0; w < 30; w++)
+            fprintf(f, "w%d ", i % 2 && w == i % 30 ? 9999
+                               : (int)rng_u32(1, 1, (uint64_t)(i / 2 * 30 + w)) & 0x3fff);
+        fprintf(f, "\"}\n");
+    }
+    fclose(f);
+    OK(peft_data_split(in("near.jsonl"), in("n"), &o, &r));
+    CHECK_EQ(sides_of("n", ROWS, a), ROWS);
+    for (int i = 1; i < ROWS; i += 2) CHECK_EQ(a[i], a[i - 1]);
+    CHECK_EQ(r.groups[0] + r.groups[1] + r.groups[2], ROWS / 2);
     /* Texts and users are joined: with 10 users no text is on its own. */
     o.group = "user";
     OK(peft_data_split(path, in("u"), &o, &r));

@@ -764,6 +764,21 @@ class Model(_Handle):
                                       _ids(lengths), len(ids), who, to))
         return data
 
+    def logprob(self, ids, start):
+        """log p of the ids from number `start` on, given those before, and how many of them
+        were the likeliest."""
+        logp, right = ctypes.c_double(), ctypes.c_int32()
+        _check(lib.peft_logprob(self._c, _ids(ids), _ids([len(ids)]), _ids([start]), 1,
+                                ctypes.byref(logp), ctypes.byref(right)))
+        return logp.value, right.value
+
+    def logprob_next(self, ids, candidates):
+        """log p of each candidate as the token that follows the ids."""
+        logp = (ctypes.c_double * len(candidates))()
+        _check(lib.peft_logprob_next(self._c, _ids(ids), len(ids), _ids(candidates),
+                                     len(candidates), logp))
+        return list(logp)
+
     def stream(self, prompt, **options):
         """As generate(), piece by piece.  The model is busy until the iterator
         is at its end or closed."""

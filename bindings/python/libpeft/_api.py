@@ -85,7 +85,8 @@ Request = _struct("Request", "size:size messages:ptr ids:ptr n:i32 adapter:str o
                   "cap:i64 out:ptr")
 DatasetOpts = _struct("DatasetOpts", "size:size max_len:i32 train_on_prompt:i32 system:str "
                       "limit:i32 any_path:i32 prefix:str stride:i32 label_all:i32 "
-                      "columns:str table:str chunk:i64 text:ptr text_n:size")
+                      "columns:str table:str chunk:i64 text:ptr text_n:size "
+                      "shard_rows:i64 progress:ptr ctx:ptr")
 DatasetStats = _struct("DatasetStats", "size:size schema:char[32] rows:i64 tokens:i64 "
                        "trained_tokens:i64 min_len:i32 median_len:i32 mean_len:i32 p95_len:i32 "
                        "max_len:i32 truncated:i64 skipped:i64 labels:i32 head:char[32]")
@@ -221,6 +222,7 @@ peft_fill_mask i64 p s size i32 p i64
 peft_embed_text i32 p p i32 p p
 peft_list i32 s i32 p
 peft_dataset_load i32 p s p p
+peft_dataset_prepare i32 p s p s p
 peft_dataset_free - p
 peft_dataset_split i32 p f64 u64 p
 peft_dataset_subset i32 p p i64 p
@@ -244,6 +246,7 @@ peft_trainer_keep i32 p
 peft_trainer_back i32 p
 peft_eval i32 p p p p
 peft_logprob i32 p p p p i32 p p
+peft_logprob_next i32 p p i32 p i32 p
 peft_compare i32 p p p p p
 peft_quantize i32 p p p p
 """

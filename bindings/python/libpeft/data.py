@@ -13,7 +13,7 @@ import ctypes
 from types import SimpleNamespace
 
 from . import _check, _END, _bytes, _Handle, _options, _pointer, _record, _texts
-from . import _kit
+from . import _api, _kit
 from ._kit import kit
 
 SIDES = ("train", "valid", "test")
@@ -109,6 +109,27 @@ def inspect(path, model=None, **options):
     return _tables(out)
 
 
+def normalize(path, out=None, **options):
+    """Brings the texts of all rows into one form and writes JSONL to `out` (None: only tells); a
+    dict of tables, `summary`, `rules` and `examples`.  Options: form, rules, repeated."""
+    call, report = _Call(), ctypes.c_void_p()
+    opts = call.options(_kit.NormalizeOpts, options)
+    call.check(kit.peft_data_normalize(_bytes(path), _bytes(out), opts, ctypes.byref(report)))
+    return _tables(report)
+
+
+def clean(path, out=None, model=None, **options):
+    """Writes the rows that belong into training data to `out` (None: only tells): without
+    repetitions, contradictions, damage, what is too short or long, and what leaks into
+    evaluation data; a dict of tables as normalize().  Options: actions ("mail=mask,near=off"),
+    against, dropped, near, shingle, min_chars, max_chars, and with a Model min_tokens,
+    max_tokens."""
+    call, report = _Call(), ctypes.c_void_p()
+    opts = call.options(_kit.CleanOpts, options, model=model._c if model else None)
+    call.check(kit.peft_data_clean(_bytes(path), _bytes(out), opts, ctypes.byref(report)))
+    return _tables(report)
+
+
 def split(path, out, ratio=None, **options):
     """Deals rows out to train.jsonl, valid.jsonl and test.jsonl in the folder `out`.  Options:
     stratify, group, group_text, overwrite, seed.  `classes` of the result: rows by side."""
@@ -128,6 +149,35 @@ def split(path, out, ratio=None, **options):
     return SimpleNamespace(rows=dict(zip(SIDES, result.rows)),
                            groups=dict(zip(SIDES, result.groups)), classes=classes,
                            scarce=result.scarce, shared=result.shared)
+
+
+def convert(path, out, to, **options):
+    """Turns rows into another format: "alpaca", "sharegpt", "messages", "prompt-completion",
+    "preference" or "text".  Options: from_ (as the first row is), layout, skip, drop, overwrite."""
+    call, result = _Call(), _kit.DataConverted()
+    options = {"from" if k == "from_" else k: v for k, v in options.items()}
+    opts = call.options(_kit.DataConvertOpts, options, to=_bytes(to))
+    call.check(kit.peft_data_convert(_bytes(path), _bytes(out), opts, ctypes.byref(result)))
+    return _record(result)
+
+
+def augment(path, out, through=None, back=None, generate=None, **options):
+    """Writes rows, or pictures, each followed by its changed copies; `by_method` of the result
+    counts them.  Options: methods ("delete,swap"), thesaurus, strength, share, copies, answers,
+    fixed, eval, pictures, seed, overwrite; back-translation by the Models through and back, with
+    through_prompt, back_prompt, batch, and the dict generate, the options of Model.generate()."""
+    call, result = _Call(), _kit.Augmented()
+    more = {"through": through._c if through else None, "back": back._c if back else None}
+    if generate:
+        more["generate"] = call.keep(ctypes.pointer(_options(_api.GenerateOpts, generate)))
+    opts = call.options(_kit.AugmentOpts, options, **more)
+    call.check(kit.peft_data_augment(_bytes(path), _bytes(out), opts, ctypes.byref(result)))
+    names = [_text(name) for name in result.method]
+    counts = {name: n for name, n in zip(names, result.by_method) if name}
+    result = _record(result)
+    result.by_method = counts
+    del result.method
+    return result
 
 
 def _labels(pointer, n):
@@ -175,20 +225,19 @@ def label_faults(probabilities, given, rank=None):
 
 
 def faults(path, model, **options):
-    """Suspected label errors of a file's rows, by heads on the frozen model that have not seen
-    the row.  Options: out, clean (files of the suspects and of the others), share, folds, rank,
-    seed, pool, max_len, batch.  `suspects` has them, the worst first."""
+    """Suspected label errors of a file, by heads on what the Model makes of each row: counts and
+    `faults`, the worst first.  Options: folds, rank, share, l2, seed, pool, max_len, batch, out
+    (a file of the suspects), clean (one of the others)."""
     call, result, found = _Call(), _kit.Faults(), []
 
     def on_fault(pointer):
-        one = _record(_kit.Fault.from_address(pointer))
+        one = _kit.LabelFault.from_address(pointer)
         if one.suspect:
-            found.append(one)
-        return not one.suspect
+            found.append(_record(one))
     opts = call.options(_kit.FaultsOpts, options, on_fault=call.callback(_kit.Seen, on_fault))
     call.check(kit.peft_data_faults(_bytes(path), model._c, opts, ctypes.byref(result)))
     result = _record(result)
-    result.suspects = found
+    result.faults = found
     return result
 
 

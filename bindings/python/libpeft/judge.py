@@ -29,6 +29,17 @@ def score(said, wanted, other=None, **options):
     return {_text(s.name): _record(s) for s in out.scores[:out.n]}
 
 
+def calibration_error(confidence, right, bins=0):
+    """The expected calibration error: confidence of each classification, and whether it was
+    right."""
+    n = len(confidence)
+    error = kit.peft_calibration_error((ctypes.c_double * n)(*confidence),
+                                       (ctypes.c_int32 * n)(*map(bool, right)), n, bins)
+    if error < 0:
+        _check(-1)
+    return error
+
+
 # ----------------------------------------------------------------- before a training
 
 def check(model, data, eval=None, path=None, **read):
@@ -125,6 +136,38 @@ def apply(model, choice, **adapter):
     _check(kit.peft_auto_apply(model._c, ctypes.byref(choice.struct), ctypes.byref(opts)))
 
 
+def _trial(struct):
+    """One run of a trial, with its settings as a dict."""
+    trial = _record(struct)
+    trial.settings = {_text(struct.name[i]): struct.value[i].value.decode()
+                      for i in range(struct.n)}
+    del trial.name, trial.value, trial.n
+    return trial
+
+
+def tune(model, data, eval, folder, on_trial=None, progress=None, **options):
+    """Searches for settings by successive halving; the best adapter or model is in folder/best,
+    and the same call goes on where an earlier one was ended.  Options: search ("lr=1e-5..1e-3,
+    rank=4|8|16"), method, last, trials, seconds, eta, metric, patience, eval_batch, seed, and
+    dicts adapter and train.  on_trial(trial) and progress(trial, done, steps) end the call by
+    returning true."""
+    call, out = _Call(), _kit.Tuned()
+
+    def seen(pointer):
+        return on_trial(_trial(_kit.Trial.from_address(pointer)))
+
+    def doing(pointer, done, steps):
+        return progress(_trial(_kit.Trial.from_address(pointer)) if pointer else None, done, steps)
+    opts = _options(_kit.TuneOpts, _inner(call, dict(options)))
+    opts.dir = _bytes(folder)
+    opts.on_trial = call.callback(_kit.Seen, seen if on_trial else None)
+    opts.progress = call.callback(_kit.Trialed, doing if progress else None)
+    call.check(kit.peft_tune(model._c, data._c, eval._c, ctypes.byref(opts), ctypes.byref(out)))
+    result = _record(out)
+    result.best = _trial(out.best)
+    return result
+
+
 # ------------------------------------------------------------------- runs, watched
 
 def falls(metric):
@@ -186,16 +229,6 @@ class Watch(_Handle):
         _check(kit.peft_watch_info(self._c, ctypes.byref(out)))
         return _record(out)
 
-
-def calibration_error(confidence, right, bins=0):
-    """The expected calibration error of classifications: how sure each was, whether it was right."""
-    n = len(confidence)
-    error = kit.peft_calibration_error((ctypes.c_double * n)(*confidence),
-                                       (ctypes.c_int32 * n)(*map(int, right)), n, bins)
-    return error if error >= 0 else _check(int(error))
-
-
-# -------------------------------------------------------------- systems, side by side
 
 class Board(_Handle):
     """Measures models, with or without adapters, on the rows of one file:
@@ -270,3 +303,69 @@ class Board(_Handle):
         cells = (ctypes.c_int64 * max(n * n, 1))()
         _check(kit.peft_board_confusion(self._c, system, cells))
         return [list(cells[i * n:i * n + n]) for i in range(n)]
+
+
+# ---------------------------------------------------------------- forgetting, receipts
+
+def probe(model, path=None, **options):
+    """A data set on which drift is measured: a file's rows, or some 600 tokens that are built
+    in.  Options: of Model.dataset()."""
+    out, opts = ctypes.c_void_p(), _options(_api.DatasetOpts, options)
+    _check(kit.peft_probe_load(model._c, _bytes(path), ctypes.byref(opts), ctypes.byref(out)))
+    return Dataset(out, model)
+
+
+def hold(model, base, probe, bound, adapter="default"):
+    """Gives the adapter the largest weight that keeps KL(base || model) on the probe within
+    bound: kl, before, weight."""
+    out = _kit.Drift()
+    _check(kit.peft_drift_hold(model._c, _bytes(adapter), base._c, probe._c, bound,
+                               ctypes.byref(out)))
+    return _record(out)
+
+
+def hash_path(path):
+    """SHA-256 of a file or folder, and the bytes of all its files."""
+    text, n = ctypes.create_string_buffer(65), ctypes.c_int64()
+    _check(kit.peft_hash_path(_bytes(path), text, ctypes.byref(n)))
+    return text.value.decode(), n.value
+
+
+def write_receipt(path, folder, inputs, words=(), results=(), files=()):
+    """What a result was made of, with the hashes of all files as they are now.  inputs: a dict
+    of paths by role; results: a dict; files: names in the folder."""
+    call = _Call()
+    def listed(items):
+        return (_kit.ReceiptFile * max(len(items), 1))(
+            *[_kit.ReceiptFile(role=_bytes(role), path=_bytes(name)) for role, name in items])
+    given, made = listed(list(dict(inputs).items())), listed([(None, name) for name in files])
+    results = dict(results)
+    metrics = (_api.Metric * max(len(results), 1))(
+        *[_api.Metric(name=_bytes(k), value=v) for k, v in results.items()])
+    info = _kit.ReceiptInfo(
+        inputs=call.keep(given), n_inputs=len(dict(inputs)), words=call.keep(_texts(list(words))),
+        n_words=len(words), results=call.keep(metrics), n_results=len(results),
+        files=call.keep(made), n_files=len(files))
+    _check(kit.peft_receipt_write(_bytes(path), ctypes.byref(info), _bytes(folder)))
+
+
+def read_receipt(path):
+    """version, kernels, blas, inputs and files (role, path, hash, bytes), words, results."""
+    handle = ctypes.c_void_p()
+    _check(kit.peft_receipt_read(_bytes(path), ctypes.byref(handle)))
+    try:
+        info = _kit.ReceiptInfo.from_address(kit.peft_receipt_get(handle))
+        result = _record(info)
+        for name in ("inputs", "files"):
+            n = getattr(info, "n_" + name)
+            at = ctypes.cast(getattr(info, name), ctypes.POINTER(_kit.ReceiptFile))
+            setattr(result, name, [_record(at[i]) for i in range(n)])
+            delattr(result, "n_" + name)
+        words = ctypes.cast(info.words, ctypes.POINTER(ctypes.c_char_p))
+        result.words = [_text(words[i]) for i in range(info.n_words)]
+        metrics = ctypes.cast(info.results, ctypes.POINTER(_api.Metric))
+        result.results = {_text(metrics[i].name): metrics[i].value for i in range(info.n_results)}
+        del result.n_words, result.n_results
+        return result
+    finally:
+        kit.peft_receipt_free(handle)
