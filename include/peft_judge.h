@@ -105,7 +105,7 @@ typedef struct peft_chosen {
     int32_t given;            /* 1 = by the caller: it is as it was given */
     char why[240];
 } peft_chosen;
-enum { PEFT_CHOSEN = 12, PEFT_RANGE = 64 };
+enum { PEFT_CHOSEN = 12, PEFT_RANGE = 64, PEFT_CURVE = 16 };
 typedef struct peft_auto_opts {
     size_t size;
     /* What is given (not 0 or NULL) stays, the rest is chosen. */
@@ -138,6 +138,8 @@ typedef struct peft_choice {
     peft_chosen chosen[PEFT_CHOSEN];
     int32_t n_range;          /* the range test: learning rates, the loss's change, smoothed */
     float range_lr[PEFT_RANGE], range_loss[PEFT_RANGE];
+    int32_t n_curve;          /* the validation curve: loss of `eval` after so many epochs at a */
+    float curve_loss[PEFT_CURVE]; /* constant rate; [0] = before */
 } peft_choice;
 /* Chooses settings by rules, which docs/judgement.md tells, from the rows, the task, memory,
  * and a range test of the learning rate (Smith 2017) on `data`; eval (or NULL) is what

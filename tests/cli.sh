@@ -171,10 +171,10 @@ says err '24 answers are cut off.*lines 1, 2, 3.*--max-len 6 would hold them'
 holds 'refusals leave nothing behind' test ! -e x
 run 0 'auto' train "$GOLDEN/bert" --data many.jsonl --out auto
 says err '8 of 40 rows are set aside for evaluation, of each label its share'
-says err '^  method  *lora  '
+says err '^  method  *full  '
 says err '^  lr  *[0-9.e-]*  *range test'
 holds 'auto.json' valid_json auto/auto.json why
-says auto/training_args.json '"auto": {"method": "32 rows'
+says auto/training_args.json '"auto": {"method": "an encoder'
 run 0 'auto: given' train "$GOLDEN/bert" --data many.jsonl --auto --lr 0.01 --epochs 2 --out auto2
 says err '^  lr  *0.01  *given'
 says auto2/training_args.json '"learning_rate": 0.01'

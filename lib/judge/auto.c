@@ -6,12 +6,12 @@
 
 #include "judge/auto.h"
 
-enum { RANGE_STEPS = 40, FEW_ROWS = 8 };
+enum { RANGE_STEPS = 40, FEW_ROWS = 8, SMALL_MODEL = 150000000 };
 
 static const struct prior priors[] = {
     { "head", 5e-3f, "a head alone" },
-    { "last", 1e-4f, "layers of the model itself" },
-    { "full", 5e-5f, "the model itself" },
+    { "last", 3e-4f, "layers of the model itself" },
+    { "full", 1e-4f, "the model itself" },
     { "lora", 1e-3f, "LoRA with alpha = 2 r and rsLoRA" },
     { "dora", 1e-3f, "DoRA" },
     { "", 0, "its own default" }
@@ -108,7 +108,8 @@ static int smallest_class(struct chooser *a, int64_t *rows)
 
 static int choose_method(struct chooser *a)
 {
-    static const char *const order[] = { "lora", "last", "head" };
+    static const char *const order[] = { "full", "lora", "last", "head" };
+    const int whole = !a->info.causal && a->info.params <= SMALL_MODEL;
     int64_t bytes = 0, params = 0, least = 0;
     char value[40], memory[64];
     int rc = smallest_class(a, &least);
@@ -119,18 +120,21 @@ static int choose_method(struct chooser *a)
         chose(a, "method", 1, a->o.method, "given");
         return PEFT_OK;
     }
-    int first = a->info.labels && least < FEW_ROWS ? 2 : 0, k = first;
-    for (rc = 0; k < 3 && !rc; k += !rc)
-        if ((rc = fits(a, order[k], MAX(a->info.layers / 4, 1), &bytes, &params)) < 0) return rc;
+    int few = a->info.labels && least < FEW_ROWS, k = few ? 3 : !whole;
+    for (rc = 0; k < 4; k++)
+        if ((rc = fits(a, order[k], MAX(a->info.layers / 4, 1), &bytes, &params)) != 0) break;
+    if (rc < 0) return rc;
     if (!rc) return fail(PEFT_ENOMEM, "no method fits into %lld bytes of memory",
                          (long long)a->memory);
     snprintf(value, sizeof(value), "%s", order[k]);
     snprintf(memory, sizeof(memory), "%.0f of %.0f MB", (double)bytes / 1e6,
              (double)a->memory / 1e6);
-    if (first) chose(a, "method", 0, value, "the smallest class has %lld rows, too few for more "
+    if (few) chose(a, "method", 0, value, "the smallest class has %lld rows, too few for more "
                      "than a head", (long long)least);
-    else if (!k) chose(a, "method", 0, value, "%lld rows, %lld weights train, %s of memory",
-                       (long long)a->stats.rows, (long long)params, memory);
+    else if (!k) chose(a, "method", 0, value, "an encoder of %lld weights is small enough to be "
+                       "trained whole, in %s of memory", (long long)params, memory);
+    else if (k == 1) chose(a, "method", 0, value, "%lld rows, %lld weights train, %s of memory",
+                           (long long)a->stats.rows, (long long)params, memory);
     else chose(a, "method", 0, value, "LoRA on all layers does not fit; this takes %s", memory);
     return PEFT_OK;
 }
@@ -236,37 +240,49 @@ static int choose_lr(struct chooser *a)
     return PEFT_OK;
 }
 
-/* --- epochs: until the validation loss no longer falls */
+/* --- epochs: by the validation curve */
 
-enum { UPDATES_MOST = 250, EPOCHS_LEAST = 3, EPOCHS_MOST = 10, PATIENCE = 2 };
+enum { UPDATES_CURVE = 500, EPOCHS = 3, PATIENCE = 2 };
 
-static void choose_epochs(struct chooser *a)
+static int choose_epochs(struct chooser *a)
 {
-    char why[200];
     int64_t updates = MAX(a->stats.rows / ((int64_t)a->c.batch * a->c.accumulate), 1);
-    peft_dataset_stats eval = { .size = sizeof(eval) };
-    if (a->eval) peft_dataset_info(a->eval, &eval);
-    a->c.epochs = (int32_t)MIN(MAX(UPDATES_MOST / updates, EPOCHS_LEAST), EPOCHS_MOST);
-    a->c.patience = a->eval ? PATIENCE : 0;
-    if (!a->eval) a->c.epochs = EPOCHS_LEAST;
-    if (a->o.epochs) a->c.epochs = a->o.epochs;
-    if (a->o.patience) a->c.patience = a->o.patience;
-    int classes = !strcmp(a->info.head, "classification") || !strcmp(a->info.head, "reward");
-    snprintf(a->c.metric, sizeof(a->c.metric), "%s",
-             a->o.metric ? a->o.metric : classes ? "accuracy" : "loss");
-    if (a->eval)
-        snprintf(why, sizeof(why), "at most, %lld updates: %lld rows are evaluated after each, "
-                 "and the best counts", (long long)(updates * a->c.epochs), (long long)eval.rows);
-    else
-        snprintf(why, sizeof(why), "few: there are no rows to evaluate on");
-    chose_int(a, "epochs", a->o.epochs > 0, a->c.epochs, why);
-    if (a->eval)
-        chose_int(a, "patience", a->o.patience > 0, a->c.patience,
-                  "evaluations in a row without a better one end the training");
-    if (a->eval && !a->o.metric)
-        chose(a, "metric", 0, a->c.metric, "what is best of the %s", a->stats.head);
+    char value[24];
+    int best = 0;
+    a->c.epochs = a->o.epochs ? a->o.epochs : EPOCHS;
     a->c.warmup = 0.06f;
     snprintf(a->c.schedule, sizeof(a->c.schedule), "linear");
+    if (a->train.steps > 0) {
+        a->c.epochs = 0;
+        return PEFT_OK;
+    }
+    if (a->eval && !a->o.epochs && a->o.range_steps > 0 && updates <= UPDATES_CURVE &&
+        (best = curve(a)) < 0)
+        return best;
+    if (best) a->c.epochs = MAX(2 * best, 2);
+    snprintf(value, sizeof(value), "%d", (int)a->c.epochs);
+    if (best)
+        chose(a, "epochs", 0, value, "validation curve: the loss at a constant rate is least, "
+              "%.4g, after epoch %d; a rate that falls to zero goes as far in twice as many",
+              (double)a->c.curve_loss[best], best);
+    else
+        chose(a, "epochs", a->o.epochs > 0, value, "%s", !a->eval
+              ? "there are no rows to evaluate on" : updates > UPDATES_CURVE
+              ? "so many rows need few" : "no validation curve was asked for, or it never fell");
+    return PEFT_OK;
+}
+
+static void choose_end(struct chooser *a)
+{
+    peft_dataset_stats eval = { .size = sizeof(eval) };
+    if (!a->eval) return;
+    peft_dataset_info(a->eval, &eval);
+    a->c.patience = a->o.patience ? a->o.patience : PATIENCE;
+    snprintf(a->c.metric, sizeof(a->c.metric), "%s", a->o.metric ? a->o.metric : "loss");
+    chose_int(a, "patience", a->o.patience > 0, a->c.patience,
+              "evaluations in a row without a better one end the training");
+    chose(a, "metric", a->o.metric != NULL, a->c.metric, "of %lld rows; the weights with the "
+          "best one are kept", (long long)eval.rows);
 }
 
 /* --- all of them */
@@ -278,7 +294,8 @@ static int choose(struct chooser *a)
     if (!rc) rc = choose_rank(a);
     if (!rc) rc = fit_batch(a);
     if (!rc) rc = choose_lr(a);
-    if (!rc) choose_epochs(a);
+    if (!rc) rc = choose_epochs(a);
+    if (!rc) choose_end(a);
     return rc;
 }
 

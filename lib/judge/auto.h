@@ -39,8 +39,12 @@ int try_begin(struct chooser *a, peft_dataset *data, const peft_train_opts *opts
 /* Memory of a training with the choice's method and batch, < 0 = it cannot be. */
 int try_memory(struct chooser *a, int64_t *bytes, int64_t *params);
 
-/* --- range.c: the range test of the learning rate, into a->c */
+/* --- range.c: the range test of the learning rate, into a->c. */
 int range_test(struct chooser *a);
+
+/* The validation curve at the rate that was chosen, until it no longer falls, into a->c.
+ * Returns the epoch of its least point, 0 = there is none. */
+int curve(struct chooser *a);
 
 /* A setting that was chosen or given. */
 void chose(struct chooser *a, const char *name, int given, const char *value, const char *fmt, ...)

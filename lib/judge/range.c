@@ -1,7 +1,12 @@
-/* The range test (Smith 2017): a few dozen steps in which the learning rate rises
+/* Trainings that are undone.
+ *
+ * The range test (Smith 2017): a few dozen steps in which the learning rate rises
  * geometrically around the method's usual one.  The loss of a step is set against
  * the loss that the same rows had before anything was trained, which takes the noise
- * of differing rows out of so short a run. */
+ * of differing rows out of so short a run.
+ *
+ * The validation curve: epochs at a constant rate until the loss of rows that are not
+ * trained on has not fallen for some of them. */
 #include <math.h>
 #include <stdio.h>
 
@@ -142,4 +147,72 @@ int range_test(struct chooser *a)
     mem_free(&a->mem, r.loss);
     mem_free(&a->mem, r.terms);
     return rc;
+}
+
+/* --- the validation curve */
+
+static int evaluate(struct chooser *a, double *loss)
+{
+    peft_eval_opts o = { .size = sizeof(o), .batch = a->c.batch,
+                         .objective = a->train.objective };
+    peft_evaluation e = { .size = sizeof(e) };
+    int rc = peft_eval(a->model, a->eval, &o, &e);
+    *loss = e.loss;
+    return rc ? kit_failed(rc) : PEFT_OK;
+}
+
+/* Steps of one epoch; 1 = done, 0 = the weights are not finite any more. */
+static int one_epoch(struct chooser *a, peft_trainer *t, int32_t epoch)
+{
+    const peft_auto_opts *o = &a->o;
+    peft_step s = { .size = sizeof(s) };
+    do {
+        if (o->progress && o->progress(o->ctx, "validation curve, epoch", epoch, PEFT_CURVE - 1))
+            return fail(PEFT_ECANCELLED, "cancelled while settings were chosen");
+        int rc = peft_train_step(t, &s);
+        if (rc == PEFT_ENONFINITE || rc == PEFT_EEND) return 0;
+        if (rc) return kit_failed(rc);
+    } while (s.epoch < (double)epoch - 1e-6);
+    return 1;
+}
+
+static int walk_curve(struct chooser *a, peft_trainer *t, int32_t most)
+{
+    enum { PATIENCE = 2 };
+    float *loss = a->c.curve_loss;
+    int32_t best = 0;
+    double now;
+    for (int32_t epoch = 0; epoch <= most && epoch - best <= PATIENCE; epoch++) {
+        int rc = epoch ? one_epoch(a, t, epoch) : 1;
+        int failed = rc > 0 ? evaluate(a, &now) : rc;
+        if (failed < 0) return failed;
+        if (!rc || !isfinite(now)) break;
+        loss[a->c.n_curve++] = (float)now;
+        if (now < (double)loss[best]) best = epoch;
+    }
+    return best;
+}
+
+int curve(struct chooser *a)
+{
+    peft_trainer *t = NULL;
+    peft_train_opts o = a->train;
+    o.size = sizeof(o);
+    o.lr = a->c.lr;
+    o.schedule = "constant";
+    o.batch = a->c.batch;
+    o.accumulate = a->c.accumulate;
+    o.epochs = PEFT_CURVE - 1;
+    o.steps = 0;
+    int rc = try_begin(a, a->data, &o, &t);
+    if (!rc && (rc = peft_trainer_keep(t)) != 0) rc = kit_failed(rc);
+    int kept = !rc, best = 0;
+    if (!rc && (rc = walk_curve(a, t, PEFT_CURVE - 1)) > 0) {
+        best = rc;
+        rc = 0;
+    }
+    if (kept) rc = put_back(t, rc);
+    peft_trainer_free(t);
+    rc = trains_restore(a, rc);
+    return rc ? rc : best;
 }
