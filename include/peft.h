@@ -767,7 +767,9 @@ typedef struct peft_dataset_opts {
     int32_t (*progress)(void *ctx, int64_t rows, int64_t bytes);
     void *ctx;
 } peft_dataset_opts;
-/* Reads JSONL or CSV (by its ending): messages, prompt/completion,
+/* Reads JSONL, a JSON array, CSV, TSV, SQLite, plain text and Markdown, a folder of
+ * texts, or what peft_dataset_prepare wrote, known by ending and content; UTF-8, or
+ * UTF-16 with a byte order mark: messages, prompt/completion,
  * instruction/input/output, text, text/label, text/labels (several), tokens/tags
  * (or ner_tags), text/spans, question/context/answers (SQuAD's columns),
  * chosen/rejected (with or without prompt), anchor/positive with any negatives,

@@ -276,11 +276,12 @@ typedef struct peft_judged {
 /* Measures the model as it is now, with the adapters that are enabled, and returns the
  * system's number, from 0; the model is not kept.  Rows of text and label go to the model's
  * head, or to a language model without one as a question whose answers are the labels, by
- * their likelihood over that for the text "N/A" (Zhao et al. 2021).  With `shots` so many examples (as many as there is room for) are turns
- * before each row; an encoder without a head takes the label whose examples, `shots` of
- * each, have the nearest mean embedding (cosine).  Model NULL: the label that is most
- * frequent among the examples, else in the data.  PEFT_EARG for shots without a file of
- * examples, PEFT_EUNSUPPORTED where a model has no answer to such rows. */
+ * their likelihood over that for the text "N/A" (Zhao et al. 2021).  With `shots` so many
+ * examples (as many as there is room for) are turns before each row; an encoder without a
+ * head takes the label whose examples, `shots` of each, have the nearest mean embedding
+ * (cosine).  Model NULL: the label that is most frequent among the examples, else in the
+ * data.  PEFT_EARG for shots without a file of examples, PEFT_EUNSUPPORTED where a model has
+ * no answer to such rows. */
 PEFT_API int32_t peft_board_run(peft_board *board, peft_model *model, const char *name,
                                 int32_t shots, peft_judged *out);
 

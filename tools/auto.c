@@ -134,7 +134,8 @@ int auto_choose(struct run *run)
     }
     peft_auto_opts opts = {.size = sizeof opts, .method = a->method, .rank = a->rank,
                            .last = a->last, .batch = a->batch, .epochs = a->epochs,
-                           .patience = a->patience, .metric = a->metric, .lr = (float)a->lr, .adapter = &adapter,
+                           .patience = a->patience, .metric = a->metric, .lr = (float)a->lr,
+                           .adapter = &adapter,
                            .train = &train, .memory = a->memory_limit, .progress = on_choice};
     run->choice.size = sizeof run->choice;
     interrupt_catch(NULL);

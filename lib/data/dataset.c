@@ -229,7 +229,7 @@ static int read_path(struct loading *l, const struct prepare *p)
     int rc = p ? name_file(d, l->path, &l->e.o->source) : PEFT_OK;
     if (rc == PEFT_OK && p) rc = shard_create(d->host, p->to, p->rows, &l->shard);
     if (rc == PEFT_OK) rc = read_all(l);
-    if (l->shard) rc = shard_end(l->shard, &l->e, d, rc);
+    if (l->shard) rc = shard_close(l->shard, &l->e, d, rc);
     return rc == PEFT_OK && !p ? name_file(d, l->path, &l->e.o->source) : rc;
 }
 

@@ -67,7 +67,7 @@ static void put_setting(struct buf *b, const char *key, const char *text)
 }
 
 /* As an object, in which each member is compared when the rows are read. */
-static int put_settings(struct buf *b, const struct coder *e)
+static int put_made_by(struct buf *b, const struct coder *e)
 {
     const struct data_opts *o = e->o;
     char hash[SHA256_HEX], template[SHA256_HEX] = "";
@@ -136,7 +136,7 @@ static int shard_finish(struct shard_writer *w, const struct coder *e, const str
     struct sha256 s;
     buf_clear(b);
     buf_puts(b, "{\"settings\":");
-    int rc = put_settings(b, e);
+    int rc = put_made_by(b, e);
     put_setting(b, "file", d->file);
     put_setting(b, "hash", d->hash);
     put_setting(b, "schema", d->schema);
@@ -165,7 +165,7 @@ static int shard_finish(struct shard_writer *w, const struct coder *e, const str
     return rc;
 }
 
-static void put_numbers(struct shard_writer *w, const void *v, int64_t n)
+static void put_words(struct shard_writer *w, const void *v, int64_t n)
 {
     if (v) writer_put(w->file, v, n * 4);
 }
@@ -186,8 +186,8 @@ static void put_question(struct shard_writer *w, const struct question *q)
         buf_put(&w->text, q->answers[i], (int64_t)strlen(q->answers[i]) + 1);
     r.n_ends = (int32_t)w->text.n;
     writer_put(w->file, &r, sizeof r);
-    put_numbers(w, q->begin, q->n);
-    put_numbers(w, q->end, q->n);
+    put_words(w, q->begin, q->n);
+    put_words(w, q->end, q->n);
     writer_put(w->file, w->text.data, w->text.n);
     put_padding(w);
 }
@@ -212,16 +212,16 @@ int shard_put(struct shard_writer *w, const struct coder *e, const struct exampl
         .first = x->first, .before = x->before, .value = x->value, .line = x->line
     };
     writer_put(w->file, &r, sizeof r);
-    put_numbers(w, x->ids, r.n);
-    put_numbers(w, x->labels, r.n_labels);
-    put_numbers(w, x->ends, r.n_ends);
-    put_numbers(w, x->values ? (const void *)x->values : x->classes, r.n_classes);
+    put_words(w, x->ids, r.n);
+    put_words(w, x->labels, r.n_labels);
+    put_words(w, x->ends, r.n_ends);
+    put_words(w, x->values ? (const void *)x->values : x->classes, r.n_classes);
     put_padding(w);
     w->n++;
     return buf_check(&w->text);
 }
 
-int shard_end(struct shard_writer *w, const struct coder *e, const struct dataset *d, int rc)
+int shard_close(struct shard_writer *w, const struct coder *e, const struct dataset *d, int rc)
 {
     struct host *h = w->host;
     if (rc == PEFT_OK) rc = shard_finish(w, e, d);
@@ -400,7 +400,7 @@ static int same_settings(struct shard_reader *r, const json *theirs)
     buf_init(&mine, m);
     buf_init(&a, m);
     buf_init(&b, m);
-    int rc = put_settings(&mine, r->e);
+    int rc = put_made_by(&mine, r->e);
     if (rc == PEFT_OK) rc = json_parse(mine.data, mine.n, "settings", &ours);
     for (const json *v = json_first(ours); v && rc == PEFT_OK; v = json_next(v)) {
         bool hash = !strcmp(json_key(v), "tokenizer") || !strcmp(json_key(v), "chat template");
@@ -428,7 +428,7 @@ static int same_settings(struct shard_reader *r, const json *theirs)
     return rc;
 }
 
-static int read_names(struct shard_reader *r, const json *list)
+static int read_classes(struct shard_reader *r, const json *list)
 {
     struct labels *l = r->e->label_set;
     int64_t n = json_count(list);
@@ -523,7 +523,7 @@ static int load_file(struct dataset *d, const struct coder *e, const char *path)
     rc = json_parse((const char *)r.data + r.n, t.size, path, &end);
     if (rc == PEFT_OK) rc = read_end(&r, end, &rows);
     if (rc == PEFT_OK) rc = same_settings(&r, json_get(end, "settings"));
-    if (rc == PEFT_OK) rc = read_names(&r, json_get(end, "names"));
+    if (rc == PEFT_OK) rc = read_classes(&r, json_get(end, "names"));
     json_free(end);
     return rc < 0 ? rc : read_records(&r, rows);
 }

@@ -12,7 +12,7 @@ int shard_put(struct shard_writer *w, const struct coder *e, const struct exampl
               const struct dataset *d, int64_t question);
 /* Writes the last file's end, and all of it becomes visible; or, with rc < 0,
  * nothing.  Frees w. */
-int shard_end(struct shard_writer *w, const struct coder *e, const struct dataset *d, int rc);
+int shard_close(struct shard_writer *w, const struct coder *e, const struct dataset *d, int rc);
 /* Whether the path is such a file, or a folder with some. */
 bool shard_known(struct host *h, const char *path);
 /* Fills an empty data set; its rows point into the mapped files. */

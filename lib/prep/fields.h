@@ -21,7 +21,8 @@ struct field {
     enum field_role role;
     bool fixed;                     /* other members hold positions in it: leave it as it is */
     bool word;                      /* one of a text that is a list of words */
-    bool joined;                    /* meets another text as it is: white space at its ends counts */
+    bool joined;                    /* meets another text as it is: white space at
+                                       its ends counts */
 };
 /* The row's texts in the order of the file: their number; of more than `cap` only the
  * first are given.  A row without any known column gives all its own strings but those

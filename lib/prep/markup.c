@@ -12,11 +12,11 @@ static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 enum element { INLINE, BLOCK, CELL, HIDDEN };
 static const struct { enum element kind; const char *names; } elements[] = {
     {BLOCK, " address article aside blockquote body br center dd details dialog dir div dl dt "
-            "fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header hr html legend li main "
-            "menu nav ol option p pre section summary table tbody tfoot thead tr ul head "},
+            "fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header hr html legend li "
+            "main menu nav ol option p pre section summary table tbody tfoot thead tr ul head "},
     {INLINE, " a abbr acronym applet area audio b base basefont bdi bdo big button canvas caption "
-             "cite code col colgroup data datalist del dfn em embed font frame frameset i iframe img "
-             "input ins kbd label link map mark meta meter noframes object optgroup output param "
+             "cite code col colgroup data datalist del dfn em embed font frame frameset i iframe "
+             "img input ins kbd label link map mark meta meter noframes object optgroup output param "
              "picture progress q rp rt ruby s samp select slot small source span strike strong sub "
              "sup svg path template textarea time title track tt u var video wbr "},
     {CELL, " td th "},
@@ -29,8 +29,8 @@ static const char latin1[] =
     "sup2 sup3 acute micro para middot cedil sup1 ordm raquo frac14 frac12 frac34 iquest Agrave "
     "Aacute Acirc Atilde Auml Aring AElig Ccedil Egrave Eacute Ecirc Euml Igrave Iacute Icirc Iuml "
     "ETH Ntilde Ograve Oacute Ocirc Otilde Ouml times Oslash Ugrave Uacute Ucirc Uuml Yacute THORN "
-    "szlig agrave aacute acirc atilde auml aring aelig ccedil egrave eacute ecirc euml igrave iacute "
-    "icirc iuml eth ntilde ograve oacute ocirc otilde ouml divide oslash ugrave uacute ucirc uuml "
+    "szlig agrave aacute acirc atilde auml aring aelig ccedil egrave eacute ecirc euml igrave "
+    "iacute icirc iuml eth ntilde ograve oacute ocirc otilde ouml divide oslash ugrave uacute ucirc uuml "
     "yacute thorn yuml ";
 static const struct { const char *name; int32_t cp; } entities[] = {
     {"amp", '&'}, {"lt", '<'}, {"gt", '>'}, {"quot", '"'}, {"apos", '\''}, {"hellip", 0x2026},
@@ -75,7 +75,8 @@ static const char *listed_lower(const char *list, const char *name, int64_t n)
 {
     char key[16] = " ";
     if (n > 12) return NULL;
-    for (int64_t i = 0; i < n; i++) key[1 + i] = is_letter(name[i]) ? (char)(name[i] | 32) : name[i];
+    for (int64_t i = 0; i < n; i++)
+        key[1 + i] = is_letter(name[i]) ? (char)(name[i] | 32) : name[i];
     key[n + 1] = ' ';
     return strstr(list, key);
 }
@@ -102,7 +103,8 @@ static int64_t entity_at(const struct html *h, int64_t i, int32_t *cp)
     *cp = -1;
     if (n > 2 && s[0] == '#') {
         bool hex = (s[1] | 32) == 'x';
-        for (k = 1 + hex; k < n && (is_digit(s[k]) || (hex && is_letter(s[k]) && (s[k] | 32) <= 'f'));
+        for (k = 1 + hex;
+             k < n && (is_digit(s[k]) || (hex && is_letter(s[k]) && (s[k] | 32) <= 'f'));
              k++)
             value = MIN(value * (hex ? 16 : 10) + (is_digit(s[k]) ? s[k] - '0' : (s[k] | 32) - 'W'),
                         0x110000);

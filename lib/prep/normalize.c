@@ -159,7 +159,8 @@ static int count_lines(struct normalize *z, struct flow *f)
 static int rule_named(const char *name, int64_t n)
 {
     for (int i = 0; tidy_rules[i].name; i++)
-        if ((int64_t)strlen(tidy_rules[i].name) == n && !memcmp(tidy_rules[i].name, name, (size_t)n))
+        if ((int64_t)strlen(tidy_rules[i].name) == n &&
+            !memcmp(tidy_rules[i].name, name, (size_t)n))
             return i;
     return -1;
 }
@@ -192,7 +193,8 @@ static int read_rules(struct normalize *z)
     if (z->form == FORM_NONE) z->on[rule_named("unicode", 7)] = false;
     if (z->o.repeated > 0) z->on[rule_named("repeated", 8)] = true;
     if (!(z->o.repeated >= 0 && z->o.repeated < 1e15))
-        return fail(PEFT_EARG, "repeated is %g, expected a number of rows or a share", z->o.repeated);
+        return fail(PEFT_EARG, "repeated is %g, expected a number of rows or a share",
+                    z->o.repeated);
     return PEFT_OK;
 }
 

@@ -1,5 +1,6 @@
 /* A data file.  First byte: bit 0 CSV, bit 1 an encoder, bit 2 a head with
- * labels, bit 3 no tokenizer, bit 4 prompts are trained, bit 5 short rows. */
+ * labels, bit 3 no tokenizer, bit 4 prompts are trained, bit 5 short rows, bit 7
+ * new names of columns; CSV with bit 3 is plain text in chunks. */
 #include "fuzz/fuzz.h"
 
 static void use_rows(struct dataset *d, int vocab)
@@ -37,7 +38,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct dataset *d = NULL;
     uint8_t bits = take_byte(&in);
     int bert = bits >> 1 & 1;
-    const char *name = bits & 1 ? "f.csv" : "f.jsonl";
+    bool chunks = (bits & 9) == 9;
+    const char *name = chunks ? "f.txt" : bits & 1 ? "f.csv" : "f.jsonl";
     if (!tok[0]) {
         heap_hooks();
         RULE(host_init(&tok_host, NULL) == PEFT_OK);
@@ -47,9 +49,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct host *h = begin_host();
     struct data_opts o = { .max_len = bits & 32 ? 7 : 64, .vocab = 300, .causal = !bert,
                            .train_on_prompt = bits >> 4 & 1, .labels = bits & 4 ? labels : NULL,
-                           .n_labels = bits & 4 ? 2 : 0, .system = bits & 64 ? "be brief" : NULL };
+                           .n_labels = bits & 4 ? 2 : 0, .system = bits & 64 ? "be brief" : NULL,
+                           .source = { .chunk = chunks ? 20 : 0,
+                                       .columns = bits & 128 ? "text=a,label=text" : NULL } };
     disk_put(name, in.at, (int64_t)in.n);
-    int rc = data_load(h, bits & 8 ? NULL : tok[bert], name, &o, &d);
+    int rc = data_load(h, bits & 8 && !chunks ? NULL : tok[bert], name, &o, &d);
     if (read_file(rc, name, (int64_t)size)) use_rows(d, 300);
     data_free(d);
     end();

@@ -4,6 +4,7 @@
 Usage: python3 tests/fuzz/seeds.py FOLDER    (from the top folder)
 """
 import glob
+import hashlib
 import json
 import os
 import re
@@ -218,6 +219,14 @@ def rows():
         (2, '{"text":"the cat","text_pair":"runs","label":0.5}'),
         (8, '{"input_ids":[1,2,3],"labels":[-100,2,3]}'), (8, '{"input_ids":[1,2],"label":1}'),
         (0, '{"conversations":[{"from":"human","value":"a"},{"from":"gpt","value":"b"}]}'),
+        (0, '{"conversations":[{"from":"function_call","value":"{}"}],"system":"a","tools":"[]"}'),
+        (0, '{"instruction":"a","output":"b","history":[["c","d"]]}'),
+        (0, '{"segments":[{"label":true,"text":"a"}]}'),
+        (0, '{"messages":[{"role":"user","content":"a","train":true},{"role":"assistant","content":'
+            '"bc","train_detail":[{"begin_offset":0,"end_offset":0,"train":false}]}]}'),
+        (0, '{"instruction":"a","chosen":"b","rejected":"c"}'),
+        (128, '{"a":"b","text":"c"}'), (0, '[{"text":"a"},\n{"text":"b"}]'),
+        (9, "a\n\nb b b b b b b b"),
     ]
     for i, (bits, row) in enumerate(jsonl):
         put("data", f"jsonl{i}", byte(bits) + (row + "\n" + row + "\n").encode())
@@ -225,6 +234,29 @@ def rows():
            (1, "prompt,completion\na,b\n"), (9, 'input_ids\n"[1,2]"\n'), (3, "text,label\na,1\n")]
     for i, (bits, text) in enumerate(csv):
         put("data", f"csv{i}", byte(bits) + text.encode())
+
+
+def shards():
+    """Rows of tokens, a question and its window, names of classes: see lib/data/shard.c."""
+    def record(kind, n, n_labels=0, n_ends=0, flags=0, label=-1):
+        return struct.pack("<12if4xq", kind, n, n_labels, n_ends, 0, flags, 0, label, 0, 0, 0, 0, 0, 1)
+
+    def shard(name, bits, task, body, kind=0, names=()):
+        made_by = {"tokenizer": hashlib.sha256(hashlib.sha256(b"").digest()).hexdigest(),
+                   "chat template": "", "system message": "", "prefix": "", "vocabulary": 300,
+                   "max_len": 64, "train_on_prompt": 0, "causal": 1 - (bits & 1),
+                   "encoder-decoder": 0, "start token": 0, "window": 64, "stride": 0,
+                   "label_all": 0, "head for ids": 0}
+        end = json.dumps({"settings": made_by, "file": "a", "hash": "", "schema": "s", "version": 1,
+                          "task": task, "texts": 1, "masks": 0, "rows": 1, "truncated": 0,
+                          "skipped": 0, "kind": kind, "most": 0, "names": list(names)}).encode()
+        put("shard", name, byte(bits) + b"PEFTROWS" + body + end + hashlib.sha256(end).digest() +
+            struct.pack("<q", len(end)) + b"PEFTROWS")
+
+    shard("golden-lm", 0, 0, record(1, 2, 2) + struct.pack("<4i", 5, 6, -100, 6))
+    shard("golden-class", 1, 1, record(1, 2, label=1) + struct.pack("<2i", 5, 6), 1, ["a", "b"])
+    shard("golden-span", 1, 5, record(2, 2, 1, 6) + struct.pack("<4i", 0, 1, 1, 2) + b"q\0cd\0c" +
+          bytes(2) + record(1, 2, flags=1) + struct.pack("<2i", 5, 6))
 
 
 def adapter_formats():
@@ -301,6 +333,6 @@ def others():
         put("bnb", f"bytes{i}", byte(i | 8) + struct.pack("<HBHB", end + 700, 99, end + 900, 255))
 
 
-for make in (stores, configs, gguf_models, tokenizers, gguf_tokenizers, templates, rows, adapters,
-             adapter_formats, texts, others):
+for make in (stores, configs, gguf_models, tokenizers, gguf_tokenizers, templates, rows, shards,
+             adapters, adapter_formats, texts, others):
     make()

@@ -571,7 +571,7 @@ static void test_data(void)
                  "500");
     data_refused(m, "d.csv", "text,label\n\"a\n", PEFT_EFORMAT, "line 2");
     REFUSED(peft_dataset_load(m, in("nothing.jsonl"), NULL, &d), PEFT_ENOTFOUND);
-    REFUSED(peft_dataset_load(m, kit_dir, NULL, &d), PEFT_EIO);
+    REFUSED(peft_dataset_load(m, kit_dir, NULL, &d), PEFT_EFORMAT);
     peft_dataset_opts bad[] = { { .max_len = -1 }, { .max_len = LEN + 1 }, { .max_len = INT32_MAX },
                                 { .limit = -1 } };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {

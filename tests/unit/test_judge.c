@@ -463,7 +463,8 @@ static peft_model *with_words(const char *family)
         "\"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": ["
         "{\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}, {\"SpecialToken\": {\"id\": \"</s>\", "
         "\"type_id\": 0}}], \"pair\": [{\"Sequence\": {\"id\": \"A\", \"type_id\": 0}}], "
-        "\"special_tokens\": {\"</s>\": {\"id\": \"</s>\", \"ids\": [1], \"tokens\": [\"</s>\"]}}}, "
+        "\"special_tokens\": {\"</s>\": {\"id\": \"</s>\", \"ids\": [1], "
+        "\"tokens\": [\"</s>\"]}}}, "
         "\"added_tokens\": [{\"id\": 0, \"content\": \"<pad>\", \"special\": true}, "
         "{\"id\": 1, \"content\": \"</s>\", \"special\": true}]}";
     static const char *const files[] = { "config.json", "model.safetensors" };
