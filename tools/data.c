@@ -260,6 +260,8 @@ static void on_log(void *ctx, int32_t level, const char *line)
 static int32_t on_progress(void *ctx, int64_t done, int64_t total)
 {
     struct source *s = ctx;
+    if (total <= 0)
+        return interrupted();
     if (!s->began || done < s->done || !done)
         s->began = now();
     s->done = done;

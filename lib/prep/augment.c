@@ -262,7 +262,7 @@ static int translate_waiting(struct augment_run *a, struct arena *arena)
         if (!rc) n = list_texts(a, parsed[i], arena, &t, texts, n);
         if (n < 0) rc = n;
     }
-    if (!rc && n) rc = translate_texts(&a->o, texts, n, arena, back);
+    if (!rc && n) rc = translate_texts(a, texts, n, arena, back);
     for (int64_t i = 0; i < rows && !rc; i++) {
         struct waiting_row *w = waiting_at(a, i);
         writer_put(a->out, w->text, w->n);

@@ -30,7 +30,7 @@ struct draws augment_draws(const struct augment_run *a, int64_t row, int64_t cop
 bool is_chosen(const struct augment_run *a, int64_t row);
 
 /* --- translate.c: texts through one model, and another one back; *out in the arena */
-int translate_texts(const peft_augment_opts *o, const char *const *texts, int32_t n,
+int translate_texts(const struct augment_run *a, const char *const *texts, int32_t n,
                     struct arena *arena, const char **out);
 /* --- pictured.c */
 int augment_pictures(struct augment_run *a, const char *out);

@@ -16,9 +16,9 @@ static const struct { enum element kind; const char *names; } elements[] = {
             "main menu nav ol option p pre section summary table tbody tfoot thead tr ul head "},
     {INLINE, " a abbr acronym applet area audio b base basefont bdi bdo big button canvas caption "
              "cite code col colgroup data datalist del dfn em embed font frame frameset i iframe "
-             "img input ins kbd label link map mark meta meter noframes object optgroup output param "
-             "picture progress q rp rt ruby s samp select slot small source span strike strong sub "
-             "sup svg path template textarea time title track tt u var video wbr "},
+             "img input ins kbd label link map mark meta meter noframes object optgroup output "
+             "param picture progress q rp rt ruby s samp select slot small source span strike "
+             "strong sub sup svg path template textarea time title track tt u var video wbr "},
     {CELL, " td th "},
     {HIDDEN, " script style noscript "},
 };
@@ -30,8 +30,8 @@ static const char latin1[] =
     "Aacute Acirc Atilde Auml Aring AElig Ccedil Egrave Eacute Ecirc Euml Igrave Iacute Icirc Iuml "
     "ETH Ntilde Ograve Oacute Ocirc Otilde Ouml times Oslash Ugrave Uacute Ucirc Uuml Yacute THORN "
     "szlig agrave aacute acirc atilde auml aring aelig ccedil egrave eacute ecirc euml igrave "
-    "iacute icirc iuml eth ntilde ograve oacute ocirc otilde ouml divide oslash ugrave uacute ucirc uuml "
-    "yacute thorn yuml ";
+    "iacute icirc iuml eth ntilde ograve oacute ocirc otilde ouml divide oslash ugrave uacute "
+    "ucirc uuml yacute thorn yuml ";
 static const struct { const char *name; int32_t cp; } entities[] = {
     {"amp", '&'}, {"lt", '<'}, {"gt", '>'}, {"quot", '"'}, {"apos", '\''}, {"hellip", 0x2026},
     {"mdash", 0x2014}, {"ndash", 0x2013}, {"lsquo", 0x2018}, {"rsquo", 0x2019},

@@ -220,7 +220,7 @@ static int tell_nothing(void *ctx, double done)
 {
     struct split *s = ctx;
     (void)done;
-    bool stop = s->source.progress && s->source.progress(s->source.ctx, 0, 0);
+    bool stop = s->source.progress && s->source.progress(s->source.ctx, 0, 1);
     return stop ? fail(PEFT_ECANCELLED, "cancelled") : PEFT_OK;
 }
 

@@ -23,11 +23,21 @@ static char *fill(struct arena *a, const char *prompt, const char *text)
     return s;
 }
 
+/* An answer in the making; each piece of it is a chance to be cancelled. */
+struct inquiry {
+    peft_message message;
+    peft_generate_opts opts;
+    struct buf said;
+    const peft_source_opts *source;
+    bool *cancelled;
+};
+
 static int32_t on_text(void *ctx, const char *piece, size_t n)
 {
-    struct buf *b = ctx;
-    buf_put(b, piece, (int64_t)n);
-    return b->oom;
+    struct inquiry *q = ctx;
+    buf_put(&q->said, piece, (int64_t)n);
+    if (q->source->progress && q->source->progress(q->source->ctx, 0, 0)) *q->cancelled = true;
+    return q->said.oom || *q->cancelled;
 }
 
 /* Without the space around it. */
@@ -40,8 +50,6 @@ static int keep_answer(struct arena *a, struct buf *b, const char **out)
     *out = arena_strndup(a, s, n);
     return *out ? buf_check(b) : PEFT_ENOMEM;
 }
-
-struct inquiry { peft_message message; peft_generate_opts opts; struct buf said; };
 
 /* A text that is too long for the model has no answer; when none has one, the reason is
  * told. */
@@ -59,9 +67,11 @@ static int ask_each(peft_model *model, const peft_request *r, struct inquiry *q,
 }
 
 /* Empty texts have empty answers. */
-static int ask_all(const peft_augment_opts *o, peft_model *model, const char *prompt,
+static int ask_all(const struct augment_run *a, peft_model *model, const char *prompt,
                    const char *const *texts, int32_t n, struct arena *arena, const char **out)
 {
+    const peft_augment_opts *o = &a->o;
+    bool cancelled = false;
     peft_generate_opts plain = {.size = sizeof plain};
     peft_request *r = arena_alloc(arena, n * (int64_t)sizeof *r);
     struct inquiry *q = arena_alloc(arena, n * (int64_t)sizeof *q);
@@ -75,7 +85,9 @@ static int ask_all(const peft_augment_opts *o, peft_model *model, const char *pr
             buf_init(&x->said, arena->mem);
             x->opts = plain;
             x->opts.on_text = on_text;
-            x->opts.ctx = &x->said;
+            x->opts.ctx = x;
+            x->source = &a->source;
+            x->cancelled = &cancelled;
             x->message = (peft_message){"user", text};
             r[asked] = (peft_request){.size = sizeof *r, .messages = &x->message, .n = 1,
                                       .opts = &x->opts};
@@ -88,6 +100,7 @@ static int ask_all(const peft_augment_opts *o, peft_model *model, const char *pr
         if (rc == PEFT_EARG) rc = ask_each(model, r, q, asked);
         else if (rc < 0) kit_failed(rc);
         if (rc < 0) fail_in(rc, "back-translation: ");
+        if (cancelled) rc = fail(PEFT_ECANCELLED, "cancelled");
     }
     for (int32_t i = 0; i < asked; i++) {
         if (rc >= 0) rc = keep_answer(arena, &q[i].said, &out[of[i]]);
@@ -96,9 +109,10 @@ static int ask_all(const peft_augment_opts *o, peft_model *model, const char *pr
     return MIN(rc, PEFT_OK);
 }
 
-int translate_texts(const peft_augment_opts *o, const char *const *texts, int32_t n,
+int translate_texts(const struct augment_run *a, const char *const *texts, int32_t n,
                     struct arena *arena, const char **out)
 {
+    const peft_augment_opts *o = &a->o;
     peft_model *model[2] = {o->through, o->back ? o->back : o->through};
     const char *prompt[2] = {o->through_prompt, o->back_prompt};
     for (int k = 0; k < 2; k++) {
@@ -107,7 +121,7 @@ int translate_texts(const peft_augment_opts *o, const char *const *texts, int32_
         if (rc < 0) return kit_failed(rc);
         if (!prompt[k]) prompt[k] = defaults[info.encoder_layers > 0].name[k];
         if (!*prompt[k]) break;
-        rc = ask_all(o, model[k], prompt[k], texts, n, arena, out);
+        rc = ask_all(a, model[k], prompt[k], texts, n, arena, out);
         if (rc) return rc;
         texts = out;
     }

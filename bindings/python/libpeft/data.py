@@ -119,11 +119,18 @@ def normalize(path, out=None, **options):
 
 
 def clean(path, out=None, model=None, **options):
+<<<<<<< HEAD
+    """Drops, flags or masks what training data should not have and writes the rest as JSONL to
+    `out` (None: only tells); a dict of tables, `summary`, `rules` and `examples`.  Options:
+    actions ("mail=mask,exact=flag"), against (evaluation data), dropped (a file), near, shingle,
+    min_chars, max_chars, and with a Model min_tokens, max_tokens."""
+=======
     """Writes the rows that belong into training data to `out` (None: only tells): without
     repetitions, contradictions, damage, what is too short or long, and what leaks into
     evaluation data; a dict of tables as normalize().  Options: actions ("mail=mask,near=off"),
     against, dropped, near, shingle, min_chars, max_chars, and with a Model min_tokens,
     max_tokens."""
+>>>>>>> main
     call, report = _Call(), ctypes.c_void_p()
     opts = call.options(_kit.CleanOpts, options, model=model._c if model else None)
     call.check(kit.peft_data_clean(_bytes(path), _bytes(out), opts, ctypes.byref(report)))
