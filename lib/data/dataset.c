@@ -222,7 +222,7 @@ static int read_path(struct loading *l, const struct prepare *p)
 {
     struct dataset *d = l->d;
     if (!p && !l->e.o->source.text && shard_known(d->host, l->path)) {
-        int rc = shard_load(d, &l->e, l->path);
+        int rc = fail_path(shard_load(d, &l->e, l->path), l->path);
         if (rc == PEFT_OK && !d->n) rc = fail(PEFT_EDATA, "%s: no rows", l->path);
         return rc == PEFT_OK ? labels_check(&l->labels, l->path, d) : rc;
     }

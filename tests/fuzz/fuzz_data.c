@@ -22,7 +22,7 @@ static void use_rows(struct dataset *d, int vocab)
     }
     if (fine(batcher_new(d, &o, &b))) {
         int64_t n = batcher_count(b, 0), rows = 0;
-        for (int64_t i = 0; i < n; i++) rows += batcher_get(b, 0, i)->n_seq;
+        for (int64_t i = 0; i < n; i++) rows += batcher_get(b, 0, i)->n_rows;
         RULE(rows == d->n);
         batcher_free(b);
     }

@@ -210,7 +210,7 @@ static void test_columns(void)
     EXPECT("a.jsonl", &o, "{\"stars\":1,\"body\":}",
            "-4 a.jsonl line 1 column 19: expected a value");
     EXPECT("a.jsonl", &o, "{\"body\":1}",
-           "-1 a.jsonl: columns \"text=body,label=stars\": the first row "
+           "-6 a.jsonl: columns \"text=body,label=stars\": the first row "
            "has no \"stars\": {\"text\":1}");
     o.columns = "a=b,b=a";
     EXPECT("a.jsonl", &o, "{\"a\":1,\"b\":2}", "1{\"b\":1,\"a\":2}\n");

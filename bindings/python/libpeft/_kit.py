@@ -68,7 +68,8 @@ AutoOpts = _struct("AutoOpts", "size:size method:str rank:i32 last:i32 batch:i32
                    "range_steps:i32 progress:ptr ctx:ptr")
 Choice = _struct("Choice", "size:size method:char[32] rank:i32 last:i32 batch:i32 accumulate:i32 "
                  "epochs:i32 patience:i32 lr:f32 warmup:f32 schedule:char[16] metric:char[16] "
-                 "n:i32 chosen:chosen[12] n_range:i32 range_lr:f32[64] range_loss:f32[64]")
+                 "n:i32 chosen:chosen[12] n_range:i32 range_lr:f32[64] range_loss:f32[64] "
+                 "n_curve:i32 curve_loss:f32[16]")
 ScoreOpts = _struct("ScoreOpts", "size:size other:ptr samples:i64 level:f64 seed:u64")
 Score = _KINDS["score"] = _struct("Score", "name:str value:f64 low:f64 high:f64 other:f64 "
                                   "gain:f64 gain_low:f64 gain_high:f64 p:f64")
