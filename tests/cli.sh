@@ -670,21 +670,21 @@ says err 'train.jsonl exists already: --overwrite'
 run 0 'data split: prefix' data split rows.jsonl --out parts- --ratio 2,1 --group text
 holds 'data split: sizes' [ "$(cat parts-train.jsonl parts-valid.jsonl | wc -l)" -eq 60 ]
 holds 'data split: two sides' [ ! -e parts-test.jsonl ]
-run 3 'data split: no such column' data split rows.jsonl --out none --stratify stars
+run 3 'data split: no such column' data split rows.jsonl --out absent --stratify stars
 says err 'rows.jsonl line 1: no column "stars"'
-run 3 'data split: broken row' data split seen.jsonl --out none
+run 3 'data split: broken row' data split seen.jsonl --out absent
 says err 'seen.jsonl line 63'
-holds 'data split: nothing is left' [ ! -e none ]
-run 2 'data split: ratio' data split rows.jsonl --out none --ratio 0.5,0.1
+holds 'data split: nothing is left' [ ! -e absent ]
+run 2 'data split: ratio' data split rows.jsonl --out absent --ratio 0.5,0.1
 run 2 'data split: no --out' data split rows.jsonl
 run 0 'data augment' data augment parts/train.jsonl --out more.jsonl --copies 2 --eval parts/valid.jsonl
 says out 'added to them'
 run 0 'data augment --json' data augment more.jsonl --out again.jsonl --methods noise --json
 valid_json out guarded
-run 2 'data augment: method' data augment rows.jsonl --out none --methods shuffle
-run 2 'data augment: synonyms' data augment rows.jsonl --out none --methods synonyms
-run 3 'data augment: thesaurus' data augment rows.jsonl --out none --thesaurus nowhere.dat
-holds 'data augment: nothing is left' [ ! -e none ]
+run 2 'data augment: method' data augment rows.jsonl --out absent --methods shuffle
+run 2 'data augment: synonyms' data augment rows.jsonl --out absent --methods synonyms
+run 3 'data augment: thesaurus' data augment rows.jsonl --out absent --thesaurus nowhere.dat
+holds 'data augment: nothing is left' [ ! -e absent ]
 printf '# FAQ\n\n## Is it free?\n\nYes.\n\nQ: And good?\nA: Yes.\n' >faq.md
 run 0 'data convert: FAQ' data convert faq.md --to alpaca --out faq.jsonl
 holds 'data convert: pairs' [ "$(wc -l <faq.jsonl)" -eq 2 ]
@@ -692,11 +692,11 @@ run 0 'data convert' data convert faq.jsonl --to messages --out chats.jsonl
 run 0 'data convert: back' data convert chats.jsonl --to alpaca --out back.jsonl --json
 valid_json out kept
 holds 'data convert: the same' cmp faq.jsonl back.jsonl
-run 2 'data convert: format' data convert faq.jsonl --to chatml --out none
-run 3 'data convert: no second answer' data convert faq.jsonl --to preference --out none
+run 2 'data convert: format' data convert faq.jsonl --to chatml --out absent
+run 3 'data convert: no second answer' data convert faq.jsonl --to preference --out absent
 says err 'faq.jsonl line 1: preference cannot hold'
-run 3 'data convert: no questions' data convert rows.jsonl --to messages --out none
-holds 'data convert: nothing is left' [ ! -e none ]
+run 3 'data convert: no questions' data convert rows.jsonl --to messages --out absent
+holds 'data convert: nothing is left' [ ! -e absent ]
 
 # ------------------------------------------------------------------ labels
 printf 'text,n\none,1\ntwo,2\nthree,3\nfour,4\n' >some.csv

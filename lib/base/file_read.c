@@ -121,6 +121,12 @@ void line_close(struct line_reader *r)
     mem_free(&h->mem, r);
 }
 
+static int line_long(const struct line_reader *r)
+{
+    return fail(PEFT_EFORMAT, "%s line %lld: longer than %d MiB", r->path,
+                (long long)r->number + 1, LINE_LIMIT / (1024 * 1024));
+}
+
 /* Makes room for n bytes and a NUL, by moving the line's beginning to the front
  * or else by growing. */
 static int line_room(struct line_reader *r, int64_t n)
@@ -132,9 +138,7 @@ static int line_room(struct line_reader *r, int64_t n)
         r->start = 0;
         if (r->end + n < r->cap) return PEFT_OK;
     }
-    if (r->cap >= LINE_LIMIT)
-        return fail(PEFT_EFORMAT, "%s line %lld: longer than %d MiB", r->path,
-                    (long long)r->number + 1, LINE_LIMIT / (1024 * 1024));
+    if (r->end - r->start > LINE_LIMIT) return line_long(r);
     char *wider = mem_realloc(&r->host->mem, r->data, r->cap * 2);
     if (!wider) return fail_in(PEFT_ENOMEM, "%s line %lld: ", r->path, (long long)r->number + 1);
     r->data = wider;
@@ -259,6 +263,7 @@ int line_next(struct line_reader *r, char **line, int64_t *n, int64_t *number)
     int64_t size = lf ? lf - from : r->end - r->start;
     r->start += size + (lf ? 1 : 0);
     if (lf && size > 0 && from[size - 1] == '\r') size--;
+    if (size > LINE_LIMIT) return line_long(r);
     from[size] = 0;
     *line = from;
     *n = size;

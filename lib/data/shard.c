@@ -274,9 +274,10 @@ static int read_question(struct shard_reader *r, const struct record *c)
     struct question *q = arena_alloc(a, sizeof *q);
     int64_t texts = (int64_t)c->n_labels + 2, n = 0;
     const int32_t *at = shard_take(r, 2 * (int64_t)c->n, 4);
-    const char *text = shard_take(r, c->n_ends, 1), *end = text + c->n_ends;
-    if (!at || !text || c->n < 1 || c->n_labels < 0 || c->n_ends < texts || end[-1])
+    const char *text = shard_take(r, c->n_ends, 1);
+    if (!at || !text || c->n < 1 || c->n_labels < 0 || c->n_ends < texts || text[c->n_ends - 1])
         return shard_broken(r, "a broken question");
+    const char *end = text + c->n_ends;
     if (!q) return PEFT_ENOMEM;
     *q = (struct question){.id = text, .n_answers = c->n_labels, .n = c->n, .begin = at,
                            .end = at + c->n};

@@ -470,7 +470,7 @@ static void test_nonfinite(void)
     CHECK_EQ(graph_reserve(r.g, 0, 0), 0);
     graph_start(r.g);
     graph_run(r.g, 0, NULL);
-    CHECK_STR(graph_find_nonfinite(r.g), "mul square");
+    CHECK_STR(graph_find_nonfinite(r.g), "the result of mul square");
     rig_close(&r);
 }
 

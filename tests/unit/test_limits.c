@@ -136,7 +136,7 @@ static const struct limit {
       { WORDS "},\"normalizer\":", "{\"type\":\"Sequence\",\"normalizers\":[", "]}", "}" }, 9,
       "normalizer too deep" },
     { "bytes of a row", load_data, "dir/f.jsonl",
-      { "{\"input_ids\":[1,2]}", " ", NULL, "\n" }, (16 << 20) - 19, "expected at most 16777216" },
+      { "{\"input_ids\":[1,2]}", " ", NULL, "\n" }, (16 << 20) - 19, "longer than 16 MiB" },
     { "bytes of a JSON file", load_store, "dir/model.safetensors.index.json",
       { "{\"weight_map\":{\"x\":\"a.safetensors\"}}", " ", NULL, "" }, 100000000 - 36,
       "has 100000001 bytes, expected at most 100000000" },

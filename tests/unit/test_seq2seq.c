@@ -97,7 +97,7 @@ static void refuse(const char *row, const char *part)
 
 static void test_refused(void)
 {
-    refuse("{\"text\":\"ab\"}", "translation");
+    refuse("{\"text\":\"ab\"}", "are for language models");
     refuse("{\"translation\":{\"en\":\"ab\"}}", "two texts");
     refuse("{\"translation\":\"ab\"}", "two texts");
     refuse("{\"question\":\"q\",\"answers\":{\"text\":[]}}", "answers");
