@@ -74,6 +74,8 @@ for epoch in range(epochs):
         done += 1
         if done % 50 == 0:
             print("step %d of %d, loss %.3f" % (done, steps, loss), file=sys.stderr)
+if labels and method == "lora":
+    model = model.merge_and_unload()  # an adapter's folder would not hold the labels' names
 model.save_pretrained(out)
 tokenizer.save_pretrained(out)
 print(json.dumps({"epochs": epochs, "batch": batch, "steps": steps, "lr": lr,
