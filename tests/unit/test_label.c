@@ -217,7 +217,7 @@ static void test_golden(void)
         peft_agree_opts o = {.size = sizeof o, .on_pair = on_pair, .ctx = &got};
         peft_agreement a = {.size = sizeof a};
         for (int r = 0; r < raters; r++) {
-            char name[16];
+            char name[32];
             snprintf(name, sizeof name, "r%d.jsonl", r);
             FILE *to = fopen(paths[r] = in(name), "w");
             CHECK_EQ(numbers(f), n);
