@@ -141,6 +141,9 @@ static int try_all(struct fitting *s)
     return PEFT_OK;
 }
 
+/* Megabytes by which a process differs from the next one that does the same. */
+enum { VARIES = 2 };
+
 /* The least memory of all manners: that of the smallest parts, or nearly so. */
 static int find_least(struct fitting *s)
 {
@@ -158,8 +161,7 @@ static int find_least(struct fitting *s)
     }
     t->prefix.limit = cache;
     t->how.policy = wished;
-    /* Whole megabytes for people, and one for what differs from run to run. */
-    t->least = (div_up(MAX(least, os_rss_peak()), MEGA) + 1) * MEGA;
+    t->least = (div_up(MAX(least, os_rss_peak()), MEGA) + VARIES) * MEGA;
     return PEFT_OK;
 }
 
@@ -241,7 +243,7 @@ int budget_choose(struct trainer *t)
     double without = predict_step(t);
     int64_t bytes = bytes_of(t, &s.fixed), kept = kept_bytes(t);
     rc = find_least(&s);
-    if (!rc && s.limit < t->least) return too_tight(t, &s.fixed);
+    if (!rc && s.limit < t->least - VARIES * MEGA) return too_tight(t, &s.fixed);
     if (!rc) t->prefix.limit = kept;
     if (!rc) rc = try_caches(&s);
     if (!rc && s.seconds < 0) return too_tight(t, &s.fixed);

@@ -288,7 +288,7 @@ static void test_resident(void)
         CHECK(!refused);
         CHECK(peak <= limit);
     }
-    run_child(model, least - 4000000, &refused);
+    run_child(model, least - 6000000, &refused);
     CHECK(refused);
 }
 
