@@ -144,8 +144,8 @@ static int check_renames(const struct row_source *s)
 {
     for (int32_t i = 0; s->count == 1 && i < s->n_renames; i++)
         if (!s->renames[i].seen)
-            return fail(PEFT_ENOTFOUND, "%s: columns \"%.60s\": the first row has no \"%.60s\": %.100s",
-                        s->path, s->o.columns, s->renames[i].from, s->at);
+            return fail(PEFT_ENOTFOUND, "%s: columns \"%.60s\": the first row has no \"%.60s\": "
+                        "%.100s", s->path, s->o.columns, s->renames[i].from, s->at);
     return PEFT_OK;
 }
 

@@ -57,9 +57,9 @@ static int run_batch(struct eval *e, const struct batch *b)
     if (x && o->note) graph_keep(x);
     struct tensor *y = o->loss(&p, b, x, 1.0f, &s->stats);
     if (y) graph_keep(y);
-    rc = graph_forward(p.g);
+    if ((rc = graph_forward(p.g))) return rc;
     const float *z = o->note ? tensor_f32(x) : NULL;
-    if (!rc && o->note) rc = o->note(s, b, z);
+    if (o->note) rc = o->note(s, b, z);
     return rc ? rc : rows_note(s, o, b, z);
 }
 
