@@ -160,6 +160,7 @@ s.end(signal.SIGQUIT)
 # Narrow and low, wide characters wrapped at columns; another size is drawn at once.
 s = Session("narrow.jsonl", columns=20, lines=12)
 s.press(b"gg", b"2 of 5")
+s.wait()                                # the row below its head comes after
 lines = s.said.decode("utf-8", "replace").split("\r\n")
 check(any(line == ROWS[2][:10] for line in lines), "wrapped at ten wide characters")
 check(b"(Tab: " in s.said, "more pages")
