@@ -126,17 +126,3 @@ int forget_finish(struct run *run)
              run->drift.reference_perplexity, run->drift.perplexity);
     return rc;
 }
-
-void forget_json(const struct run *run, struct json *j)
-{
-    if (!run->drift.tokens)
-        return;
-    json_open(j, "forgetting", '{');
-    json_text(j, "probe", run->args->probe ? run->args->probe : "built-in");
-    json_int(j, "tokens", run->drift.tokens);
-    json_num(j, "kl", run->drift.kl);
-    json_num(j, "perplexity_before", run->drift.reference_perplexity);
-    json_num(j, "perplexity", run->drift.perplexity);
-    json_num(j, "same_token", run->drift.same_token);
-    json_close(j);
-}

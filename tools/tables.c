@@ -422,12 +422,6 @@ void sheet_fact(struct sheet *s, const char *name, double x)
     sheet_number(s, x);
 }
 
-void sheet_fact_text(struct sheet *s, const char *name, const char *text)
-{
-    sheet_text(s, name);
-    sheet_text(s, text);
-}
-
 const peft_table *sheet_view(struct sheet *s)
 {
     s->view.columns = s->columns;

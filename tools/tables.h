@@ -29,7 +29,6 @@ void sheet_begin(struct sheet *s, int32_t kind, const char *name, const char *ti
 void sheet_text(struct sheet *s, const char *text);
 void sheet_number(struct sheet *s, double x);
 void sheet_fact(struct sheet *s, const char *name, double x);
-void sheet_fact_text(struct sheet *s, const char *name, const char *text);
 const peft_table *sheet_view(struct sheet *s);
 void sheet_free(struct sheet *s);
 

@@ -113,7 +113,6 @@ int forget_mix(struct run *run);
 int forget_begin(struct run *run);
 void forget_opts(const struct run *run, peft_train_opts *opts);
 int forget_finish(struct run *run);       /* measures, and keeps to --drift-bound */
-void forget_json(const struct run *run, struct json *j);
 
 /* receipt.c */
 int receipt_write(const struct run *run);

@@ -127,11 +127,10 @@ static void judge_labels(struct clean *c, struct votes *votes)
 /* --- likeness */
 
 /* No bytes are read meanwhile. */
-static int tell_search(void *ctx, double share)
+static int tell_search(void *ctx)
 {
     struct clean *c = ctx;
     const peft_source_opts *o = &c->source;
-    (void)share;
     if (!o->progress || !o->progress(o->ctx, c->done, c->total)) return PEFT_OK;
     return fail(PEFT_ECANCELLED, "cancelled while searching for rows that are alike");
 }

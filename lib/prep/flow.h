@@ -38,8 +38,6 @@ struct flow {
 int flow_run(struct flow *f);
 /* Bytes of a file, for progress; 0 for what is none. */
 int64_t flow_size(struct host *h, const char *path);
-/* Bytes of a file, for progress; 0 for what is none. */
-int64_t flow_size(struct host *h, const char *path);
 /* Threads that flow_run works with: workers are 0 .. n - 1. */
 int flow_threads(const peft_source_opts *source);
 

@@ -197,7 +197,7 @@ static void settle(struct search *s, int rule)
 }
 
 int rows_near(struct rows *r, struct host *h, int threads, double alike, int64_t first, int rule,
-              int (*stop)(void *ctx, double done), void *ctx)
+              int (*stop)(void *ctx), void *ctx)
 {
     struct search s = {.rows = r, .host = h, .first = first, .bins = band_bins(alike)};
     struct pool *pool;
@@ -208,7 +208,7 @@ int rows_near(struct rows *r, struct host *h, int threads, double alike, int64_t
     int64_t tasks = (int64_t)(SKETCH_BINS / s.bins) << s.parts_log, some = pool_threads(pool);
     /* A few at a time, so that the caller can end it. */
     for (int64_t at = 0; at < tasks && rc >= 0 && !s.failed; at += some) {
-        rc = stop(ctx, (double)at / (double)tasks);
+        rc = stop(ctx);
         s.task = at;
         if (rc >= 0) pool_run(pool, MIN(some, tasks - at), search_task, &s);
     }

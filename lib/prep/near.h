@@ -39,7 +39,7 @@ static inline struct row_info *rows_at(const struct rows *r, int64_t i)
  * same label, into `of`; a row that has one gets the verdict `rule`.  Rows before `first`
  * get none.  The same for any number of threads. */
 int rows_near(struct rows *r, struct host *h, int threads, double alike, int64_t first, int rule,
-              int (*stop)(void *ctx, double done), void *ctx);
+              int (*stop)(void *ctx), void *ctx);
 /* Bins that a band should have for rows of this likeness, so that at most one in a hundred
  * is missed. */
 int band_bins(double alike);

@@ -216,10 +216,9 @@ static int count_row(void *ctx, struct flow_row *r)
     return rc < 0 ? rc : count_cell(s, key, class);
 }
 
-static int tell_nothing(void *ctx, double done)
+static int tell_nothing(void *ctx)
 {
     struct split *s = ctx;
-    (void)done;
     bool stop = s->source.progress && s->source.progress(s->source.ctx, 0, 1);
     return stop ? fail(PEFT_ECANCELLED, "cancelled") : PEFT_OK;
 }

@@ -1,12 +1,10 @@
 /* peft_data_clean: each rule on rows made for it, recall and precision of near duplicates on
  * pairs of known likeness, the same bytes for any number of threads, files whole or not at all. */
-#include <dirent.h>
-#include <errno.h>
 
 #include "base/pool.h"
 #include "base/rng.h"
 #define kit_end kit_folder_end
-#include "kit.h"
+#include "full.h"
 #undef kit_end
 #include "text/unicode.h"
 #include "prep/damage.h"
@@ -324,24 +322,6 @@ static void test_near(void)
 }
 
 /* --- failures */
-
-static peft_io real;
-static int64_t room;
-
-static int64_t write_some(void *ctx, void *file, const void *from, int64_t n)
-{
-    room -= n;
-    return room < 0 ? -ENOSPC : real.write(ctx, file, from, n);
-}
-
-static int files_there(void)
-{
-    DIR *d = opendir(kit_dir);
-    int n = 0;
-    while (readdir(d)) n++;
-    closedir(d);
-    return n - 2;
-}
 
 static int64_t progress_last;
 static int32_t stop_at(void *ctx, int64_t done, int64_t total)

@@ -1,9 +1,7 @@
 /* peft_data_normalize: what each rule makes of a text, what it leaves alone, and that a file
  * appears whole or not at all. */
-#include <dirent.h>
-#include <errno.h>
 
-#include "kit.h"
+#include "full.h"
 #include "peft_data.h"
 
 static const struct { const char *rules, *form, *row, *want; } cases[] = {
@@ -157,24 +155,6 @@ static void test_file(void)
 }
 
 /* --- failures */
-
-static peft_io real;
-static int64_t room;                    /* of the disk */
-
-static int64_t write_some(void *ctx, void *file, const void *from, int64_t n)
-{
-    room -= n;
-    return room < 0 ? -ENOSPC : real.write(ctx, file, from, n);
-}
-
-static int files_there(void)
-{
-    DIR *d = opendir(kit_dir);
-    int n = 0;
-    while (readdir(d)) n++;
-    closedir(d);
-    return n - 2;
-}
 
 static int32_t stop_later(void *ctx, int64_t done, int64_t total)
 {
