@@ -838,6 +838,7 @@ typedef struct peft_row {
     const int32_t *ids;       /* [n] */
     const int32_t *labels;    /* [n], -100 = not trained; NULL with `label` */
     int32_t label;            /* class; -1 = none */
+    const char *picture;      /* its file; NULL = a row of text */
 } peft_row;
 PEFT_API int32_t peft_dataset_row(const peft_dataset *data, int64_t i,
                                   peft_row *out);

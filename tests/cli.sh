@@ -676,7 +676,8 @@ run 3 'data split: broken row' data split seen.jsonl --out absent
 says err 'seen.jsonl line 63'
 holds 'data split: nothing is left' [ ! -e absent ]
 run 2 'data split: ratio' data split rows.jsonl --out absent --ratio 0.5,0.1
-run 2 'data split: no --out' data split rows.jsonl
+run 0 'data split: only told' data split rows.jsonl --group text
+holds 'data split: nothing written' [ ! -e train.jsonl ]
 run 0 'data augment' data augment parts/train.jsonl --out more.jsonl --copies 2 --eval parts/valid.jsonl
 says out 'added to them'
 run 0 'data augment --json' data augment more.jsonl --out again.jsonl --methods noise --json

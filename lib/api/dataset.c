@@ -186,7 +186,8 @@ int32_t peft_dataset_row(const peft_dataset *data, int64_t i, peft_row *out)
                     (long long)d->n - 1);
     const struct example *e = &d->rows[i];
     peft_row r = {
-        .line = e->line, .n = e->n, .ids = e->ids, .labels = e->labels, .label = e->label
+        .line = e->line, .n = e->n, .ids = e->ids, .labels = e->labels, .label = e->label,
+        .picture = e->picture
     };
     give_result(out, &r, sizeof(r));
     return PEFT_OK;

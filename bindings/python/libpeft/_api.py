@@ -90,7 +90,7 @@ DatasetOpts = _struct("DatasetOpts", "size:size max_len:i32 train_on_prompt:i32 
 DatasetStats = _struct("DatasetStats", "size:size schema:char[32] rows:i64 tokens:i64 "
                        "trained_tokens:i64 min_len:i32 median_len:i32 mean_len:i32 p95_len:i32 "
                        "max_len:i32 truncated:i64 skipped:i64 labels:i32 head:char[32]")
-Row = _struct("Row", "size:size line:i64 n:i32 ids:ptr labels:ptr label:i32")
+Row = _struct("Row", "size:size line:i64 n:i32 ids:ptr labels:ptr label:i32 picture:str")
 TrainOpts = _struct("TrainOpts", "size:size optimizer:str schedule:str lr:f32 beta1:f32 "
                     "beta2:f32 eps:f32 weight_decay:f32 no_decay:str warmup:f32 clip:f32 "
                     "batch:i32 accumulate:i32 packing:i32 max_len:i32 epochs:i32 steps:i32 "
