@@ -25,6 +25,7 @@
 #include "kernel/compute.c"
 #include "kernel/decode.c"
 #include "kernel/gemm.c"
+#include "kernel/head.c"
 #include "kernel/kernels.c"
 #include "kernel/lstm.c"
 #include "kernel/pack.c"

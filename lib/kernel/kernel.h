@@ -164,6 +164,22 @@ void low_rank_dx(const struct compute *c, float *dx, float *dlow, const float *d
                  const struct matrix *w, const struct matrix *a, const struct matrix *b,
                  int64_t n, float s, float beta);
 
+/* --- cross entropy of z = h W^T + bias, without z: of each row loss = logsumexp(z) - z[target],
+ * hit = argmax z is the target, and with dh its gradient, scale (softmax(z) - onehot) W.
+ * h, dh [n, D], W [V, D] of any stored type; bias [V] or NULL. */
+struct head {
+    const float *h, *bias;
+    const struct matrix *w;
+    const int32_t *target;
+    int64_t n;
+    float scale, *loss, *dh;
+    uint8_t *hit;
+};
+int64_t head_scratch(const struct matrix *w);                    /* bytes a worker needs */
+int64_t head_work(const struct matrix *w, int64_t n, int gradient);   /* and bytes of `work` */
+/* In `steps` calls, step = 0, 1, .. steps - 1, between which `work` stays as it is. */
+void head_loss(const struct compute *c, const struct head *h, void *work, int step, int steps);
+
 /* norm[begin..end) = lengths of the rows of W + s B A; A [r, in], B [out, r], temp
  * [LORA_NORM_ROWS, in]. */
 enum { LORA_NORM_ROWS = 16 };
