@@ -24,6 +24,7 @@
 #include "kernel/cayley.c"
 #include "kernel/compute.c"
 #include "kernel/decode.c"
+#include "kernel/gated.c"
 #include "kernel/gemm.c"
 #include "kernel/head.c"
 #include "kernel/kernels.c"
