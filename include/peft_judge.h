@@ -86,8 +86,8 @@ PEFT_API int32_t peft_judge_cost(const peft_model *model, const peft_dataset *da
 
 typedef struct peft_aside_opts {
     size_t size;
-    double share;             /* of the rows that are set aside, 0 to 1; 0 = a tenth, at least 200
-                                 rows or a fifth, at most 2000; none of less than 20 */
+    double share;             /* of the rows that are set aside, 0 to 1; 0 = a tenth, at least 250
+                                 rows or a quarter, at most 2000; none of less than 20 */
     uint64_t seed;
 } peft_aside_opts;
 /* Two data sets of the rows of one, which stays: those set aside for evaluation have each

@@ -19,7 +19,7 @@ struct way {
     int32_t n_range;
     float range_lr[PEFT_RANGE], range_loss[PEFT_RANGE];
 };
-enum { WAYS = 4, CURVE = 128 };      /* CURVE: updates an epoch that leave time for longer runs */
+enum { WAYS = 4, CURVE = 64 };      /* CURVE: updates an epoch that leave time for whole runs */
 struct chooser {
     struct mem mem;
     peft_model *model;
@@ -35,6 +35,7 @@ struct chooser {
     int32_t n_trains;
     struct way way[WAYS];           /* those that fit, the rules' favourite first */
     int32_t n_ways;
+    double before;                  /* the loss before training, where a range test saw it */
     int compares, few;              /* runs may be compared; rows are too few without */
     peft_choice c;
 };

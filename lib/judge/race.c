@@ -13,7 +13,7 @@
 
 #include "judge/auto.h"
 
-enum { ARMS = WAYS, SHORTEST = 24, SHORT = 64, LESS = 3, JUDGES = 2000, LONGEST = 32 };
+enum { ARMS = WAYS, SHORTEST = 24, LESS = 3, JUDGES = 2000, LONGEST = 32 };
 
 struct racing {
     struct chooser *a;
@@ -145,11 +145,12 @@ static int run(struct racing *r, struct arm *x, int64_t steps)
     return rc;
 }
 
-/* Steps of a rung: an epoch, or a few of short ones; of long ones a part. */
+/* Steps of a rung: half an epoch, one, or a few, that there are at least 24; of long epochs a
+ * part. */
 static int64_t length_of(const struct chooser *a, int32_t rung)
 {
-    int64_t epoch = updates_of(a), first = SHORT;
-    if (epoch <= SHORT) first = div_up(SHORTEST, epoch) * epoch;
+    int64_t epoch = updates_of(a), first = div_up(MIN(epoch, CURVE), 2);
+    if (first < SHORTEST) first = div_up(SHORTEST, epoch) * epoch;
     int64_t most = a->train.steps > 0 ? a->train.steps : a->o.epochs * epoch;
     int64_t n = MIN(first << rung, most ? most : LONGEST * first);
     return n > epoch && !(a->train.steps > 0) ? n / epoch * epoch : n;
@@ -194,6 +195,7 @@ static int climb(struct racing *r, float lr)
 {
     struct chooser *a = r->a;
     const int partial = updates_of(a) > CURVE;
+    const double little = 0.005 * (r->brier ? 1 : a->before);
     int64_t steps, before = 0;
     int rc = PEFT_OK;
     for (int32_t rung = 0; !rc; rung++, before = steps) {
@@ -201,7 +203,7 @@ static int climb(struct racing *r, float lr)
         for (int32_t i = 0; i < r->n && !rc; i++) rc = run(r, &r->arm[i], steps);
         if (rc) return rc;
         sort_arms(r);
-        if (r->n <= 2 && rung && (partial || r->arm->gain < r->arm->se)) break;
+        if (r->n <= 2 && rung && (partial || r->arm->gain < fmax(r->arm->se, little))) break;
         rc = halve(r, rung, lr);
     }
     return rc;

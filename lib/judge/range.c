@@ -71,7 +71,7 @@ static int measure_before(struct ranging *r)
     r->terms = mem_array(&a->mem, r->n, sizeof(*r->terms));
     if (!r->loss || !r->terms) return PEFT_ENOMEM;
     int rc = peft_eval(a->model, r->rows, &o, &e);
-    r->before = e.loss;
+    r->before = a->before = e.loss;
     return rc ? kit_failed(rc) : PEFT_OK;
 }
 

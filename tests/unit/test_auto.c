@@ -153,13 +153,13 @@ static void test_aside(void)
     OK(peft_judge_check(m, train, &o, &c));
     CHECK_EQ(c.n, 0);                       /* equal texts are on one side */
     OK(peft_dataset_info(eval, &s));
-    CHECK_EQ(s.rows, 12);
+    CHECK_EQ(s.rows, 15);
     int each[3] = { 0 };
     for (int64_t i = 0; i < s.rows; i++) {
         OK(peft_dataset_row(eval, i, &a));
         each[a.label]++;
     }
-    CHECK(each[0] == 4 && each[1] == 4 && each[2] == 4);
+    CHECK(each[0] == 5 && each[1] == 5 && each[2] == 5);
     OK(peft_judge_aside(m, d, NULL, &again[0], &again[1]));
     int same = 1;
     for (int64_t i = 0; i < s.rows; i++) {
