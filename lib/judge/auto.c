@@ -84,7 +84,7 @@ static int is_lora(const char *method)
 
 void way_take(struct chooser *a, const struct way *w)
 {
-    snprintf(a->c.method, sizeof(a->c.method), "%s", w->prior->name);
+    snprintf(a->c.method, sizeof(a->c.method), "%s", w->name);
     a->c.rank = w->rank;
     a->c.last = w->last;
 }
@@ -96,14 +96,14 @@ static int measure(struct chooser *a, struct way *w)
 }
 
 /* The rank of LoRA: a weight for each bit that the rows tell. */
-static int choose_rank(struct chooser *a, struct way *w, double *bits)
+static int choose_rank(struct chooser *a, struct way *w)
 {
-    *bits = a->classes ? (double)a->stats.rows * log2((double)a->classes + 1)
-                       : (double)a->stats.trained_tokens;
+    double bits = a->classes ? (double)a->stats.rows * log2((double)a->classes + 1)
+                             : (double)a->stats.trained_tokens;
     w->rank = 8;
     int rc = measure(a, w);
     int64_t one = MAX(w->params / 8, 1);
-    while (!rc && w->rank < 64 && (double)(one * w->rank) < *bits) w->rank *= 2;
+    while (!rc && w->rank < 64 && (double)(one * w->rank) < bits) w->rank *= 2;
     return rc;
 }
 
@@ -111,14 +111,13 @@ static int choose_rank(struct chooser *a, struct way *w, double *bits)
 static int try_way(struct chooser *a, const char *method)
 {
     struct way *w = &a->way[a->n_ways];
-    double bits;
-    *w = (struct way){ .prior = prior_of(method), .rank = a->o.rank };
+    *w = (struct way){ .name = method, .prior = prior_of(method), .rank = a->o.rank };
     w->lr = w->prior->lr;
     if (!strcmp(method, "last")) w->last = a->o.last ? a->o.last : MAX(a->info.layers / 3, 1);
     if (strlen(method) >= sizeof(a->c.method))
         return fail(PEFT_EARG, "method \"%.40s\", expected head, last, full or an adapter's",
                     method);
-    int rc = is_lora(method) && !w->rank ? choose_rank(a, w, &bits) : PEFT_OK;
+    int rc = is_lora(method) && !w->rank ? choose_rank(a, w) : PEFT_OK;
     for (;; w->rank /= 2) {
         if (rc || (rc = measure(a, w)) != 0) return rc;
         if (w->bytes >= 0 && w->bytes <= a->memory) break;
@@ -193,17 +192,17 @@ static void tell_method(struct chooser *a, const struct way *w)
     char names[80] = "";
     for (int32_t i = 0; i < a->n_ways; i++)
         snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s%s", i ? ", " : "",
-                 a->way[i].prior->name);
+                 a->way[i].name);
     if (a->few)
-        chose(a, "method", 0, w->prior->name, "the smallest class has less than %d rows, too few "
+        chose(a, "method", 0, w->name, "the smallest class has less than %d rows, too few "
               "for more than a head, and none is there to judge by", (int)FEW_ROWS);
     else if (a->n_ways > 1 && a->compares)
-        chose(a, "method", 0, w->prior->name, "the best of %s in runs that were compared; %lld "
+        chose(a, "method", 0, w->name, "the best of %s in runs that were compared; %lld "
               "weights train, %.0f of %.0f MB", names, (long long)w->params,
               (double)w->bytes / 1e6, (double)a->memory / 1e6);
     else
         chose(a, "method", a->o.method != NULL, a->c.method, "%s, and fits: %lld weights train, "
-              "%.0f of %.0f MB", !strcmp(w->prior->name, "full") ? "an encoder so small can be "
+              "%.0f of %.0f MB", !strcmp(w->name, "full") ? "an encoder so small can be "
               "trained whole" : "few weights for a model so large", (long long)w->params,
               (double)w->bytes / 1e6, (double)a->memory / 1e6);
 }
@@ -247,7 +246,7 @@ static void tell_epochs(struct chooser *a, const struct arm *best)
     }
     if (*curve && !a->o.epochs && updates_of(a) <= CURVE)
         chose(a, "epochs", 0, value, "validation curve, each point a complete run (epochs: %s): %s",
-              a->o.metric ? a->o.metric : a->classes ? "Brier score" : "loss", curve);
+              a->o.metric ? a->o.metric : a->brier ? "Brier score" : "loss", curve);
     else
         chose(a, "epochs", a->o.epochs > 0, value, "%s", !a->eval
               ? "there are no rows to evaluate on" : updates_of(a) > CURVE
@@ -305,7 +304,8 @@ static int choose(struct chooser *a)
     a->c.lr = a->o.lr > 0 ? a->o.lr : best.way ? best.lr : w->lr;
     a->c.refit = epochs > 0 && !a->o.epochs && !(a->train.steps > 0) && !a->o.patience &&
                  !a->o.no_refit;
-    a->c.epochs = a->o.epochs ? a->o.epochs : epochs > 0 ? (int32_t)lround(epochs) : EPOCHS;
+    a->c.epochs = a->o.epochs ? a->o.epochs : epochs > 0 ? MAX((int32_t)lround(epochs), 1) :
+                  EPOCHS;
     a->c.n_range = w->n_range;
     memcpy(a->c.range_lr, w->range_lr, sizeof(w->range_lr));
     memcpy(a->c.range_loss, w->range_loss, sizeof(w->range_loss));
@@ -336,6 +336,7 @@ static int begin(struct chooser *a)
     if (!a->memory && !peft_system_info(&sys)) a->memory = sys.memory_available / 5 * 4;
     if (!a->memory) a->memory = INT64_MAX;
     a->classes = a->info.labels > 1 ? a->info.labels : 0;
+    a->brier = !strcmp(a->stats.head, "classification");
     return trains_note(a);
 }
 

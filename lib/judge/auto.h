@@ -12,6 +12,7 @@ struct prior {
 };
 /* A method as it would be trained: it fits, and what its range test said. */
 struct way {
+    const char *name;
     const struct prior *prior;
     int32_t rank, last;
     int64_t bytes, params;          /* memory of a training; numbers that train */
@@ -37,6 +38,7 @@ struct chooser {
     int32_t n_ways;
     double before;                  /* the loss before training, where a range test saw it */
     int compares, few;              /* runs may be compared; rows are too few without */
+    int brier;                      /* by what: the Brier score, or the loss */
     peft_choice c;
 };
 const struct prior *prior_of(const char *method);

@@ -13,14 +13,13 @@
 
 #include "judge/auto.h"
 
-enum { ARMS = WAYS, SHORTEST = 24, LESS = 3, JUDGES = 2000, LONGEST = 32 };
+enum { ARMS = WAYS, SHORTEST = 24, LESS = 3, LONGEST = 32, JUDGES = 500, CLASSED = 2000 };
 
 struct racing {
     struct chooser *a;
     const peft_dataset *eval;
     peft_dataset *some;             /* of its rows, where there are many */
     int64_t n_rows, seen;
-    int brier;
     float *now, *weight;            /* [n_rows] of the run at hand; terms of a row's loss */
     struct arm arm[ARMS];
     int32_t n, all;
@@ -30,12 +29,12 @@ static int32_t on_row(void *ctx, const peft_eval_row *row)
 {
     struct racing *r = ctx;
     if (r->seen >= r->n_rows) return 0;
-    double v = r->brier ? 0 : row->loss;
-    for (int32_t k = 0; k < row->n && r->brier; k++) {
+    double v = r->a->brier ? 0 : row->loss;
+    for (int32_t k = 0; k < row->n && r->a->brier; k++) {
         double d = (double)row->scores[k] - (k == row->label);
         v += d * d;
     }
-    r->weight[r->seen] = r->brier ? 1 : (float)row->terms;
+    r->weight[r->seen] = r->a->brier ? 1 : (float)row->terms;
     r->now[r->seen++] = (float)v;
     return 0;
 }
@@ -92,7 +91,7 @@ static int walk(struct racing *r, const struct arm *x, peft_trainer *t)
     const peft_auto_opts *o = &r->a->o;
     peft_step s = { .size = sizeof(s) };
     char doing[80];
-    snprintf(doing, sizeof(doing), "comparing runs: %s at %.2g", x->way->prior->name,
+    snprintf(doing, sizeof(doing), "comparing runs: %s at %.2g", x->way->name,
              (double)x->lr);
     for (;;) {
         if (o->progress && o->progress(o->ctx, doing, s.step, s.steps))
@@ -112,7 +111,7 @@ static void note_run(struct chooser *a, const struct arm *x, double seconds)
     *t = (peft_tried){ .rank = x->way->rank, .last = x->way->last, .lr = x->lr,
                        .epochs = x->epochs, .value = x->value, .loss = x->loss,
                        .seconds = seconds };
-    snprintf(t->method, sizeof(t->method), "%s", x->way->prior->name);
+    snprintf(t->method, sizeof(t->method), "%s", x->way->name);
 }
 
 /* One run of an arm; the model is as before it. */
@@ -195,7 +194,7 @@ static int climb(struct racing *r, float lr)
 {
     struct chooser *a = r->a;
     const int partial = updates_of(a) > CURVE;
-    const double little = 0.005 * (r->brier ? 1 : a->before);
+    const double little = 0.005 * (r->a->brier ? 1 : a->before);
     int64_t steps, before = 0;
     int rc = PEFT_OK;
     for (int32_t rung = 0; !rc; rung++, before = steps) {
@@ -217,16 +216,15 @@ static int begin(struct racing *r)
     int rc = stats_get(a->eval, &s);
     if (rc) return rc;
     r->eval = a->eval;
-    r->n_rows = MIN(s.rows, JUDGES);
-    if (s.rows > JUDGES) {
-        if (!(rows = mem_array(&a->mem, JUDGES, sizeof(*rows)))) return PEFT_ENOMEM;
-        for (int64_t i = 0; i < JUDGES; i++) rows[i] = i * s.rows / JUDGES;
-        rc = peft_dataset_subset(a->eval, rows, JUDGES, &r->some);
+    r->n_rows = MIN(s.rows, a->brier ? CLASSED : JUDGES);
+    if (s.rows > r->n_rows) {
+        if (!(rows = mem_array(&a->mem, r->n_rows, sizeof(*rows)))) return PEFT_ENOMEM;
+        for (int64_t i = 0; i < r->n_rows; i++) rows[i] = i * s.rows / r->n_rows;
+        rc = peft_dataset_subset(a->eval, rows, r->n_rows, &r->some);
         mem_free(&a->mem, rows);
         if (rc) return kit_failed(rc);
         r->eval = r->some;
     }
-    r->brier = !strcmp(s.head, "classification");
     r->now = mem_array(&a->mem, r->n_rows, sizeof(*r->now));
     r->weight = mem_array(&a->mem, r->n_rows, sizeof(*r->weight));
     return r->now && r->weight ? PEFT_OK : PEFT_ENOMEM;

@@ -81,7 +81,7 @@ static int walk(struct ranging *r, struct way *w, peft_trainer *t)
     struct chooser *a = r->a;
     const peft_auto_opts *o = &a->o;
     char doing[80];
-    snprintf(doing, sizeof(doing), "range test of the learning rate of %s", w->prior->name);
+    snprintf(doing, sizeof(doing), "range test of the learning rate of %s", w->name);
     for (int32_t i = 0; i < r->steps; i++) {
         peft_step s = { .size = sizeof(s) };
         if (o->progress && o->progress(o->ctx, doing, i, r->steps))

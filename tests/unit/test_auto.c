@@ -368,6 +368,9 @@ static void test_without_runs(void)
     o = (peft_auto_opts){ .size = sizeof(o), .method = "head", .lr = 1e-2f, .epochs = 2 };
     OK(peft_auto(m, d, d, &o, &c));
     CHECK(!c.n_tried && !c.refit && c.epochs == 2);     /* nothing is left to compare */
+    o = (peft_auto_opts){ .size = sizeof(o), .method = "ia3" };     /* whose rate is its own */
+    OK(peft_auto(m, d, d, &o, &c));
+    CHECK(!strcmp(c.method, "ia3") && c.n_tried > 1 && c.refit && !(c.lr > 0));
     peft_dataset_free(d);
     peft_model_free(m);
 }
