@@ -202,6 +202,7 @@ typedef struct peft_split_opts {
     /* Called once for each value of `stratify`, with its rows on each side. */
     void (*on_class)(void *ctx, const char *name, const int64_t *rows);
     void *ctx;
+    int64_t memory;           /* bytes of what is kept of texts; 0 = 64 MiB */
 } peft_split_opts;
 typedef struct peft_split {
     size_t size;
@@ -366,6 +367,7 @@ typedef struct peft_clean_opts {
     int64_t min_chars, max_chars; /* of all texts of a row; 0 = no such bound */
     const peft_model *model;  /* whose tokens are counted; may be NULL */
     int64_t min_tokens, max_tokens;
+    int64_t memory;           /* bytes of what is kept of rows; 0 = 160 MiB */
 } peft_clean_opts;
 /* Finds what should not be in training data, and writes the rest to `out`, in its order, as
  * JSONL that may be `in` itself; NULL = only the report.  Rules, and what they can do (first:
@@ -390,8 +392,10 @@ typedef struct peft_clean_opts {
  * Likeness is Jaccard's, of the sets of `shingle` words in a row (Broder 1997), estimated by
  * sketches with a standard error of 0.035 at 0.8; of pairs that reach `near` at most one in a
  * hundred is not looked at.  Where positions point into a text, masks are stars and nothing is
- * repaired.  The file is read twice.  Memory: 92 bytes a row, 24 without rule "near", and some
- * 50 MB.  Any number of threads gives the same bytes. */
+ * repaired.  The file is read twice.  What is kept of rows, some 110 bytes of each, goes into
+ * temporary files beside `out` (without it beside `in`) where it is more than `memory`; in all
+ * that is up to 350 bytes a row on the disk.  Any number of threads and any memory give the
+ * same bytes. */
 PEFT_API int32_t peft_data_clean(const char *in, const char *out, const peft_clean_opts *opts,
                                  peft_tables **report);
 /* ---------------------------------------------------------------- augment */

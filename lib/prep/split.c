@@ -17,7 +17,7 @@
 
 static const char *const side_files[] = {"train.jsonl", "valid.jsonl", "test.jsonl"};
 static const char *const side_names[] = {"train", "valid", "test"};
-enum { SIDES = PEFT_SIDES, NAMED = 10, NO_CELL = 0 };
+enum { SIDES = PEFT_SIDES, NAMED = 10, NO_CELL = 0, MEMORY = 64 /* MiB */ };
 static const double alike_least = 0.7;    /* texts with that share of shingles in common */
 
 struct class_share {
@@ -40,12 +40,15 @@ struct split {
     struct arena names;
     struct keys class_keys;
     struct buf classes;             /* of struct class_share */
-    struct keys keys, seen;         /* of groups; of texts */
-    struct rows alike;              /* a sketch for each text */
+    struct keys keys, seen;         /* of groups; with group_text of texts */
+    struct scratch scratch;
+    int64_t memory;
+    struct near alike;              /* a sketch for each text */
+    struct sorter placed;           /* texts: (hash, side) */
     struct words *words;            /* [threads] */
     struct buf cells;               /* of struct cell; the first one is not used */
     struct buf heads;               /* of uint32_t: a key's first cell */
-    struct buf sides, on;           /* of uint8_t: a key's side; a text's sides as bits */
+    struct buf sides;               /* of uint8_t: a key's side */
     struct writer *to[SIDES];
     int64_t rows;
     peft_split result;
@@ -65,7 +68,7 @@ static bool is_grouped(const struct split *s) { return s->o.group || s->o.group_
 
 struct row_keys {
     uint64_t class, group, text;
-    struct sketch sketch;           /* of its words, to find texts that are nearly equal */
+    struct near_row near;           /* its words, to find texts that are nearly equal */
     bool sketched;
 };
 
@@ -101,7 +104,7 @@ static void find_sketch(struct split *s, json *row, struct row_keys *k, int work
         if (f[i].role == FIELD_TEXT || f[i].role == FIELD_INPUT)
             row_words_add(w, text, (int64_t)strlen(text), true);
     }
-    k->sketched = sketch_words(w, SHINGLE, &k->sketch);
+    k->sketched = sketch_words(w, SHINGLE, &k->near.sketch);
 }
 
 /* In the first pass the row's class stays in r->out for `take`. */
@@ -198,8 +201,7 @@ static int keep_sketch(struct split *s, const struct row_keys *k)
     uint32_t id;
     int rc = keys_add(&s->seen, k->text, &id);
     if (rc <= 0) return rc;
-    struct row_info info = {.of = NO_ROW, .verdict = NO_VERDICT, .sketched = k->sketched};
-    return rows_add(&s->alike, &info, &k->sketch);
+    return near_add(&s->alike, k->sketched ? &k->near : NULL);
 }
 
 static int count_row(void *ctx, struct flow_row *r)
@@ -226,15 +228,24 @@ static int tell_nothing(void *ctx)
 /* Texts that are nearly equal belong together. */
 static int join_alike(struct split *s)
 {
-    int threads = flow_threads(&s->source);
-    int rc = rows_near(&s->alike, &s->host, threads, alike_least, 0, 0, tell_nothing, s);
-    for (int64_t i = 0; i < s->alike.n && rc >= 0; i++) {
-        uint32_t of = rows_at(&s->alike, i)->of, a, b;
+    struct spill likes;
+    struct spill_reader r;
+    const void *like;
+    s->alike.threads = flow_threads(&s->source);
+    s->alike.alike = alike_least;
+    s->alike.stop = tell_nothing;
+    s->alike.ctx = s;
+    int rc = near_search(&s->alike, &likes);
+    spill_read(&r, &likes);
+    while (rc >= 0 && (rc = spill_next(&r, &like)) > 0) {
+        uint32_t of = ((const struct near_like *)like)->of, a, b;
         if (of == NO_ROW) continue;
-        rc = keys_add(&s->keys, s->seen.hash[i], &a);
+        rc = keys_add(&s->keys, s->seen.hash[r.at - 1], &a);
         if (rc >= 0) rc = keys_add(&s->keys, s->seen.hash[of], &b);
         if (rc >= 0) keys_join(&s->keys, a, b);
     }
+    spill_close(&r);
+    spill_free(&likes);
     return MIN(rc, PEFT_OK);
 }
 
@@ -356,18 +367,18 @@ static int draw_side(const struct split *s, const struct class_share *c)
     return -1;
 }
 
-/* Remembers the sides on which a text is. */
-static int note_text(struct split *s, uint64_t text, int side)
+/* Counts texts that are on several sides. */
+static int count_shared(struct split *s)
 {
-    uint32_t id = 0;
-    int rc = keys_add(&s->seen, text, &id);
-    if (rc < 0) return rc;
-    if (rc == 1) buf_putc(&s->on, 0);
-    if (buf_check(&s->on)) return PEFT_ENOMEM;
-    int had = s->on.data[id], now = had | 1 << side;
-    s->result.shared += had != now && had && !(had & (had - 1));
-    s->on.data[id] = (char)now;
-    return PEFT_OK;
+    uint64_t e[2], text = 0;
+    int sides = 0, rc = sorter_turn(&s->placed);
+    while (rc >= 0 && (rc = sorter_next(&s->placed, e)) > 0) {
+        int had = e[0] == text ? sides : 0;
+        text = e[0];
+        sides = had | 1 << e[1];
+        s->result.shared += had && had != sides && !(had & (had - 1));
+    }
+    return rc;
 }
 
 static int deal_row(void *ctx, struct flow_row *r)
@@ -387,7 +398,7 @@ static int deal_row(void *ctx, struct flow_row *r)
     if (!rc && side < 0)
         rc = fail(PEFT_EIO, "%s line %lld: not the row that was here before: the file has changed",
                   s->path, (long long)r->line);
-    if (!rc && !s->o.group_text) rc = note_text(s, k->text, side);
+    if (!rc && !s->o.group_text) rc = sorter_put(&s->placed, k->text, (uint64_t)side);
     if (rc) return rc;
     class_at(s, class)->rows[side]++;
     s->result.rows[side]++;
@@ -454,7 +465,7 @@ static void tell_classes(struct split *s)
 static int begin_sketches(struct split *s)
 {
     int n = flow_threads(&s->source);
-    rows_init(&s->alike, &s->host.mem, true);
+    near_begin(&s->alike, &s->scratch, s->memory);
     if (!(s->words = mem_array(&s->host.mem, n, sizeof *s->words))) return PEFT_ENOMEM;
     for (int i = 0; i < n; i++) row_words_init(&s->words[i], &s->host.mem);
     return PEFT_OK;
@@ -464,7 +475,7 @@ static int begin_sketches(struct split *s)
 static void end_sketches(struct split *s)
 {
     for (int i = 0; s->words && i < flow_threads(&s->source); i++) row_words_free(&s->words[i]);
-    if (s->words) rows_free(&s->alike);
+    near_end(&s->alike);
     mem_free(&s->host.mem, s->words);
     s->words = NULL;
 }
@@ -496,6 +507,7 @@ static int split_file(struct split *s, const char *out)
     if (!rc && rows != s->rows)
         rc = fail(PEFT_EIO, "%s: %lld rows, expected the %lld of before: the file has changed",
                   s->path, (long long)s->rows, (long long)rows);
+    if (!rc) rc = count_shared(s);
     if (rc) files_abort(&files);
     else rc = files_commit(&files);
     if (!rc) tell_classes(s);
@@ -514,11 +526,15 @@ int32_t peft_data_split(const char *path, const char *out, const peft_split_opts
     if (!rc) rc = host_init(&s.host, s.source.host);
     if (rc) return kit_end(rc);
     struct mem *m = &s.host.mem;
+    rc = scratch_begin(&s.scratch, &s.host, out);
+    if (rc) return kit_end(rc);
+    s.memory = s.o.memory > 0 ? s.o.memory : (int64_t)MEMORY << 20;
+    sorter_begin(&s.placed, &s.scratch, 2, 0, s.memory);
     arena_init(&s.names, m);
     keys_init(&s.class_keys, m);
     keys_init(&s.keys, m);
     keys_init(&s.seen, m);
-    struct buf *all[] = {&s.classes, &s.cells, &s.heads, &s.sides, &s.on};
+    struct buf *all[] = {&s.classes, &s.cells, &s.heads, &s.sides};
     for (size_t i = 0; i < ARRAY_LEN(all); i++) buf_init(all[i], m);
     rc = split_file(&s, out);
     for (size_t i = 0; i < ARRAY_LEN(all); i++) buf_free(all[i]);
@@ -526,6 +542,8 @@ int32_t peft_data_split(const char *path, const char *out, const peft_split_opts
     keys_free(&s.keys);
     keys_free(&s.seen);
     arena_free(&s.names);
+    sorter_free(&s.placed);
+    scratch_end(&s.scratch);
     if (!rc && result) give_result(result, &s.result, sizeof s.result);
     return kit_end(rc);
 }

@@ -187,6 +187,29 @@ static int32_t stop(void *ctx, int64_t done, int64_t total)
     return --*(int *)ctx < 0;
 }
 
+/* What is kept of texts in files, and nothing of it is left. */
+static void test_spill(void)
+{
+    static const int32_t by_text[] = { 0, 1 };
+    char path[256];
+    snprintf(path, sizeof path, "%s", rows_of(5000, 50, 2));
+    for (size_t i = 0; i < ARRAY_LEN(by_text); i++) {
+        peft_split_opts o = { .size = sizeof o, .group_text = by_text[i] };
+        peft_split big = { .size = sizeof big }, small = big;
+        OK(peft_data_split(path, in("big%zu", i), &o, &big));
+        o.memory = 1;
+        OK(peft_data_split(path, in("small%zu-", i), &o, &small));
+        CHECK(!memcmp(&big, &small, sizeof big));
+        for (int k = 0; k < 3; k++) {
+            struct bytes a = get(in("big%zu/%s.jsonl", i, side_names[k]));
+            struct bytes b = get(in("small%zu-%s.jsonl", i, side_names[k]));
+            CHECK(a.n == b.n && !memcmp(a.at, b.at, a.n));
+            free(a.at);
+            free(b.at);
+        }
+    }
+}
+
 static void test_refusals(void)
 {
     peft_split_opts o = { .size = sizeof o };
@@ -305,6 +328,7 @@ int main(void)
     RUN(test_remainders);
     RUN(test_groups);
     RUN(test_texts);
+    RUN(test_spill);
     RUN(test_refusals);
     RUN(test_together);
     RUN(test_memory);

@@ -45,7 +45,7 @@ DataConverted = _struct("DataConverted", "size:size from:char[24] read:i64 rows:
 NormalizeOpts = _struct("NormalizeOpts", "size:size source:ptr form:str rules:str repeated:f64")
 CleanOpts = _struct("CleanOpts", "size:size source:ptr actions:str against:str dropped:str "
                     "near:f64 shingle:i32 min_chars:i64 max_chars:i64 model:ptr min_tokens:i64 "
-                    "max_tokens:i64")
+                    "max_tokens:i64 memory:i64")
 AugmentOpts = _struct("AugmentOpts", "size:size source:ptr methods:str thesaurus:str strength:f64 "
                       "share:f64 copies:i32 answers:i32 fixed:str eval:str through:ptr back:ptr "
                       "through_prompt:str back_prompt:str generate:ptr batch:i32 pictures:str "
