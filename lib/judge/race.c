@@ -53,34 +53,44 @@ static double metric_of(const peft_evaluation *e, const char *name, double absen
     return absent;
 }
 
-/* What a run is worth, and by what standard error it gained over the arm's one before. */
+/* The standard error of the difference of two runs' values on the same rows. */
+static double noise(const struct racing *r, const float *x, const float *y)
+{
+    double sum = 0, weight = 0, square = 0;
+    for (int64_t i = 0; i < r->seen; i++) {
+        sum += (double)(x[i] - y[i]);
+        weight += (double)r->weight[i];
+    }
+    for (int64_t i = 0; i < r->seen; i++) {
+        double d = (double)(x[i] - y[i]) - sum / weight * (double)r->weight[i];
+        square += d * d;
+    }
+    return weight > 0 ? sqrt(square) / weight : 0;
+}
+
+/* What a run is worth, and how much more than the arm's one before. */
 static int judge(struct racing *r, struct arm *x)
 {
     struct chooser *a = r->a;
     peft_eval_opts o = { .size = sizeof(o), .batch = a->c.batch, .objective = a->train.objective,
                          .on_row = on_row, .progress = on_batch, .ctx = r };
     peft_evaluation e = { .size = sizeof(e) };
-    double sum = 0, weight = 0, gain = 0, square = 0;
+    double sum = 0, weight = 0;
     r->seen = 0;
     int rc = peft_eval(a->model, r->eval, &o, &e);
     if (rc) return kit_failed(rc);
     for (int64_t i = 0; i < r->seen; i++) {
         sum += (double)r->now[i];
-        gain += (double)(x->rows[i] - r->now[i]);
         weight += (double)r->weight[i];
     }
     x->loss = e.loss;
     x->gain = x->value;
     x->value = weight > 0 ? sum / weight : e.loss;
     if (a->o.metric) x->value = metric_of(&e, a->o.metric, e.loss);
-    x->gain -= x->value;
-    for (int64_t i = 0; i < r->seen && weight > 0; i++) {
-        double d = (double)(x->rows[i] - r->now[i]) - gain / weight * (double)r->weight[i];
-        square += d * d;
-        x->rows[i] = r->now[i];
-    }
-    x->se = weight > 0 ? sqrt(square) / weight : 0;
     if (!isfinite(x->value)) x->value = INFINITY;
+    x->gain -= x->value;
+    x->se = noise(r, x->rows, r->now);
+    memcpy(x->rows, r->now, (size_t)r->seen * sizeof(*r->now));
     if (x->value <= x->best + x->se) x->best_epochs = x->epochs;
     x->best = fmin(x->best, x->value);
     return PEFT_OK;
@@ -145,24 +155,32 @@ static int run(struct racing *r, struct arm *x, int64_t steps)
 }
 
 /* Steps of a rung: half an epoch, one, or a few, that there are at least 24; of long epochs a
- * part. */
-static int64_t length_of(const struct chooser *a, int32_t rung)
+ * part.  `stretch` times as many of a method that takes so much less for each. */
+static int64_t length_of(const struct chooser *a, int32_t rung, int64_t stretch)
 {
     int64_t epoch = updates_of(a), first = div_up(MIN(epoch, CURVE), 2);
     if (first < SHORTEST) first = div_up(SHORTEST, epoch) * epoch;
     int64_t most = a->train.steps > 0 ? a->train.steps : a->o.epochs * epoch;
-    int64_t n = MIN(first << rung, most ? most : LONGEST * first);
+    int64_t n = MIN(stretch * first << rung, most ? most : LONGEST * first);
     return n > epoch && !(a->train.steps > 0) ? n / epoch * epoch : n;
 }
 
+/* The best first; but of the two that are best, where all is said but for noise, the one in
+ * which fewer weights train. */
 static void sort_arms(struct racing *r)
 {
+    struct arm *arm = r->arm;
     for (int32_t i = 1; i < r->n; i++) {
-        struct arm x = r->arm[i];
+        struct arm x = arm[i];
         int32_t k = i;
-        for (; k > 0 && x.value < r->arm[k - 1].value; k--) r->arm[k] = r->arm[k - 1];
-        r->arm[k] = x;
+        for (; k > 0 && x.value < arm[k - 1].value; k--) arm[k] = arm[k - 1];
+        arm[k] = x;
     }
+    if (r->n != 2 || arm[1].way->params >= arm->way->params) return;
+    if (!(arm[1].value - arm->value < noise(r, arm[1].rows, arm->rows))) return;
+    struct arm x = arm[0];
+    arm[0] = arm[1];
+    arm[1] = x;
 }
 
 static int add_arm(struct racing *r, struct way *w, float lr)
@@ -198,8 +216,8 @@ static int climb(struct racing *r, float lr)
     int64_t steps, before = 0;
     int rc = PEFT_OK;
     for (int32_t rung = 0; !rc; rung++, before = steps) {
-        if ((steps = length_of(a, rung)) == before) break;
-        for (int32_t i = 0; i < r->n && !rc; i++) rc = run(r, &r->arm[i], steps);
+        if ((steps = length_of(a, rung, 1)) == before) break;
+        for (int32_t i = 0; i < r->n && !rc; i++) rc = run(r, &r->arm[i], length_of(a, rung, r->arm[i].way->stretch));
         if (rc) return rc;
         sort_arms(r);
         if (r->n <= 2 && rung && (partial || r->arm->gain < fmax(r->arm->se, little))) break;
