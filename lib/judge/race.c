@@ -13,7 +13,7 @@
 
 #include "judge/auto.h"
 
-enum { ARMS = WAYS, SHORTEST = 24, LESS = 3, LONGEST = 32, JUDGES = 500, CLASSED = 2000 };
+enum { ARMS = 16, SHORTEST = 24, LESS = 3, SLOWEST = 32, LONGEST = 32, JUDGES = 500, CLASSED = 2000 };
 
 struct racing {
     struct chooser *a;
@@ -21,7 +21,7 @@ struct racing {
     peft_dataset *some;             /* of its rows, where there are many */
     int64_t n_rows, seen;
     float *now, *weight;            /* [n_rows] of the run at hand; terms of a row's loss */
-    struct arm arm[ARMS];
+    struct arm arm[ARMS + 1];       /* the first n run, all - n did */
     int32_t n, all;
 };
 
@@ -183,46 +183,65 @@ static void sort_arms(struct racing *r)
     arm[1] = x;
 }
 
+/* Another one that runs; those that were dropped lie behind. */
 static int add_arm(struct racing *r, struct way *w, float lr)
 {
-    struct arm *x = &r->arm[r->all];
+    if (r->all == ARMS) return PEFT_OK;
+    r->arm[r->all++] = r->arm[r->n];
+    struct arm *x = &r->arm[r->n++];
     *x = (struct arm){ .way = w, .lr = lr, .best = INFINITY };
-    x->rows = mem_array(&r->a->mem, r->n_rows, sizeof(*x->rows));
-    r->all++;
+    x->rows = mem_zalloc(&r->a->mem, r->n_rows * (int64_t)sizeof(*x->rows));
     return x->rows ? PEFT_OK : PEFT_ENOMEM;
+}
+
+/* Whether an arm beat faster ones of its way and a slower one might be better still. */
+static int is_slowest(const struct racing *r, const struct arm *x)
+{
+    int faster = 0;
+    for (int32_t i = 0; i < r->all; i++) {
+        const struct arm *y = &r->arm[i];
+        if (y->way == x->way && y->lr < x->lr) return 0;
+        faster |= y->way == x->way && y->lr > x->lr;
+    }
+    return faster && x->lr / LESS > x->way->prior->lr / SLOWEST;
 }
 
 /* The better half goes on.  After the first rung, which compared methods, those that are left
  * come with a smaller rate too: the test's is often too fast for longer runs. */
 static int halve(struct racing *r, int32_t rung, float lr)
 {
-    int rc = PEFT_OK;
-    r->n = (r->n + 1) / 2;
-    if (rung || r->a->n_ways == 1 || lr > 0) return PEFT_OK;
-    for (int32_t i = r->n; i < r->all; i++) mem_free(&r->a->mem, r->arm[i].rows);
-    r->all = r->n;
-    for (int32_t i = 0; i < r->n && !rc; i++)
-        if (r->arm[i].lr > 0) rc = add_arm(r, r->arm[i].way, r->arm[i].lr / LESS);
-    r->n = r->all;
+    int32_t left = (r->n + 1) / 2;
+    int rc = PEFT_OK, methods = !rung && r->a->n_ways > 1 && !(lr > 0);
+    r->n = left;
+    for (int32_t i = 0; i < left && !rc; i++)
+        if (r->arm[i].lr > 0 && (methods || (!i && is_slowest(r, r->arm))))
+            rc = add_arm(r, r->arm[i].way, r->arm[i].lr / LESS);
     return rc;
 }
 
-/* Rungs until one arm is left, then for as long as it gains. */
-static int climb(struct racing *r, float lr)
+/* Rungs until one arm is left, then for as long as it gains.  *best: of the way that won, the
+ * arm with the best run. */
+static int climb(struct racing *r, float lr, struct arm *best)
 {
     struct chooser *a = r->a;
     const int partial = updates_of(a) > CURVE;
-    const double little = 0.005 * (r->a->brier ? 1 : a->before);
+    const double little = 0.005 * (a->brier ? 1 : a->before);
     int64_t steps, before = 0;
     int rc = PEFT_OK;
     for (int32_t rung = 0; !rc; rung++, before = steps) {
         if ((steps = length_of(a, rung, 1)) == before) break;
-        for (int32_t i = 0; i < r->n && !rc; i++) rc = run(r, &r->arm[i], length_of(a, rung, r->arm[i].way->stretch));
+        for (int32_t i = 0; i < r->n && !rc; i++)
+            rc = run(r, &r->arm[i], length_of(a, rung, r->arm[i].way->stretch));
         if (rc) return rc;
         sort_arms(r);
-        if (r->n <= 2 && rung && (partial || r->arm->gain < fmax(r->arm->se, little))) break;
+        *best = r->arm[0];
+        if (r->n <= 2 && rung && !is_slowest(r, best) &&
+            (partial || best->gain < fmax(best->se, little)))
+            break;
         rc = halve(r, rung, lr);
     }
+    for (int32_t i = 0; i < r->all && !partial; i++)
+        if (r->arm[i].way == best->way && r->arm[i].best < best->best) *best = r->arm[i];
     return rc;
 }
 
@@ -256,7 +275,6 @@ static int make_arms(struct racing *r, float lr)
     for (int32_t i = 0; i < a->n_ways && !rc; i++)
         for (int32_t k = 0; k < rates && !rc; k++)
             rc = add_arm(r, &a->way[i], lr > 0 ? lr : a->way[i].lr / powf(LESS, (float)k));
-    r->n = r->all;
     return rc;
 }
 
@@ -265,8 +283,7 @@ int race(struct chooser *a, float lr, struct arm *best)
     struct racing r = { .a = a };
     int rc = begin(&r);
     if (!rc) rc = make_arms(&r, lr);
-    if (!rc) rc = climb(&r, lr);
-    *best = r.arm[0];
+    if (!rc) rc = climb(&r, lr, best);
     for (int32_t i = 0; i < r.all; i++) mem_free(&a->mem, r.arm[i].rows);
     mem_free(&a->mem, r.now);
     mem_free(&a->mem, r.weight);
