@@ -204,6 +204,7 @@ struct pass {
                                        every pass, as below it nothing trains nor is drawn; as in
                                        `cut`; 0 = not even the first one's */
     int drawn;                      /* ... but for dropout it would be a later one */
+    struct tensor **enters;         /* [layers] what enters each one, for who asks; or NULL */
     struct share_mem *share;
     struct shares rows[ROWS_KINDS], *shares;    /* by pass_begin; of the rows at hand */
     int copies;                     /* adapters of the shares may have weights of their own */
