@@ -65,7 +65,6 @@ struct model {
     struct adapter *adapters;
     uint64_t edits;                 /* counts changes of its weights, from 1: see method.derive */
     int any_base;                   /* adapters of other models may be loaded */
-    int adapter_seen;               /* the first adapter froze the rest */
     int64_t rss_before;             /* bytes resident before it was loaded, and private ones */
     int64_t private_before;
     int trainers;                   /* alive: what trains must not change */
