@@ -13,7 +13,8 @@
 
 #include "judge/auto.h"
 
-enum { ARMS = 16, SHORTEST = 24, LESS = 3, SLOWEST = 32, LONGEST = 32, JUDGES = 500, CLASSED = 2000 };
+enum { ARMS = 16, SHORTEST = 24, LESS = 3, SLOWEST = 32, LONGEST = 32 };
+enum { JUDGES = 500, CLASSED = 2000 };      /* rows that judge, of them with classes */
 
 struct racing {
     struct chooser *a;
