@@ -114,6 +114,7 @@ static int try_way(struct chooser *a, const char *method)
     *w = (struct way){ .name = method, .prior = prior_of(method), .rank = a->o.rank };
     w->lr = w->prior->lr;
     if (!strcmp(method, "last")) w->last = a->o.last ? a->o.last : MAX(a->info.layers / 3, 1);
+    w->stretch = !strcmp(method, "head") ? 4 : w->last && 2 * w->last <= a->info.layers ? 2 : 1;
     if (strlen(method) >= sizeof(a->c.method))
         return fail(PEFT_EARG, "method \"%.40s\", expected head, last, full or an adapter's",
                     method);

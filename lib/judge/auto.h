@@ -15,6 +15,7 @@ struct way {
     const char *name;
     const struct prior *prior;
     int32_t rank, last;
+    int32_t stretch;                /* epochs in the time of one of all layers, about */
     int64_t bytes, params;          /* memory of a training; numbers that train */
     float lr, fastest;              /* the test's; where the loss was least, 0 = nowhere */
     int32_t n_range;

@@ -13,7 +13,8 @@
 
 #include "judge/auto.h"
 
-enum { ARMS = WAYS, SHORTEST = 24, LESS = 3, LONGEST = 32, JUDGES = 500, CLASSED = 2000 };
+enum { ARMS = 16, SHORTEST = 24, LESS = 3, SLOWEST = 32, LONGEST = 32 };
+enum { JUDGES = 500, CLASSED = 2000 };      /* rows that judge, of them with classes */
 
 struct racing {
     struct chooser *a;
@@ -21,7 +22,7 @@ struct racing {
     peft_dataset *some;             /* of its rows, where there are many */
     int64_t n_rows, seen;
     float *now, *weight;            /* [n_rows] of the run at hand; terms of a row's loss */
-    struct arm arm[ARMS];
+    struct arm arm[ARMS + 1];       /* the first n run, all - n did */
     int32_t n, all;
 };
 
@@ -53,34 +54,44 @@ static double metric_of(const peft_evaluation *e, const char *name, double absen
     return absent;
 }
 
-/* What a run is worth, and by what standard error it gained over the arm's one before. */
+/* The standard error of the difference of two runs' values on the same rows. */
+static double noise(const struct racing *r, const float *x, const float *y)
+{
+    double sum = 0, weight = 0, square = 0;
+    for (int64_t i = 0; i < r->seen; i++) {
+        sum += (double)(x[i] - y[i]);
+        weight += (double)r->weight[i];
+    }
+    for (int64_t i = 0; i < r->seen; i++) {
+        double d = (double)(x[i] - y[i]) - sum / weight * (double)r->weight[i];
+        square += d * d;
+    }
+    return weight > 0 ? sqrt(square) / weight : 0;
+}
+
+/* What a run is worth, and how much more than the arm's one before. */
 static int judge(struct racing *r, struct arm *x)
 {
     struct chooser *a = r->a;
     peft_eval_opts o = { .size = sizeof(o), .batch = a->c.batch, .objective = a->train.objective,
                          .on_row = on_row, .progress = on_batch, .ctx = r };
     peft_evaluation e = { .size = sizeof(e) };
-    double sum = 0, weight = 0, gain = 0, square = 0;
+    double sum = 0, weight = 0;
     r->seen = 0;
     int rc = peft_eval(a->model, r->eval, &o, &e);
     if (rc) return kit_failed(rc);
     for (int64_t i = 0; i < r->seen; i++) {
         sum += (double)r->now[i];
-        gain += (double)(x->rows[i] - r->now[i]);
         weight += (double)r->weight[i];
     }
     x->loss = e.loss;
     x->gain = x->value;
     x->value = weight > 0 ? sum / weight : e.loss;
     if (a->o.metric) x->value = metric_of(&e, a->o.metric, e.loss);
-    x->gain -= x->value;
-    for (int64_t i = 0; i < r->seen && weight > 0; i++) {
-        double d = (double)(x->rows[i] - r->now[i]) - gain / weight * (double)r->weight[i];
-        square += d * d;
-        x->rows[i] = r->now[i];
-    }
-    x->se = weight > 0 ? sqrt(square) / weight : 0;
     if (!isfinite(x->value)) x->value = INFINITY;
+    x->gain -= x->value;
+    x->se = noise(r, x->rows, r->now);
+    memcpy(x->rows, r->now, (size_t)r->seen * sizeof(*r->now));
     if (x->value <= x->best + x->se) x->best_epochs = x->epochs;
     x->best = fmin(x->best, x->value);
     return PEFT_OK;
@@ -145,66 +156,93 @@ static int run(struct racing *r, struct arm *x, int64_t steps)
 }
 
 /* Steps of a rung: half an epoch, one, or a few, that there are at least 24; of long epochs a
- * part. */
-static int64_t length_of(const struct chooser *a, int32_t rung)
+ * part.  `stretch` times as many of a method that takes so much less for each. */
+static int64_t length_of(const struct chooser *a, int32_t rung, int64_t stretch)
 {
     int64_t epoch = updates_of(a), first = div_up(MIN(epoch, CURVE), 2);
     if (first < SHORTEST) first = div_up(SHORTEST, epoch) * epoch;
     int64_t most = a->train.steps > 0 ? a->train.steps : a->o.epochs * epoch;
-    int64_t n = MIN(first << rung, most ? most : LONGEST * first);
+    int64_t n = MIN(stretch * first << rung, most ? most : LONGEST * first);
     return n > epoch && !(a->train.steps > 0) ? n / epoch * epoch : n;
 }
 
+/* The best first; but of the two that are best, where all is said but for noise, the one in
+ * which fewer weights train. */
 static void sort_arms(struct racing *r)
 {
+    struct arm *arm = r->arm;
     for (int32_t i = 1; i < r->n; i++) {
-        struct arm x = r->arm[i];
+        struct arm x = arm[i];
         int32_t k = i;
-        for (; k > 0 && x.value < r->arm[k - 1].value; k--) r->arm[k] = r->arm[k - 1];
-        r->arm[k] = x;
+        for (; k > 0 && x.value < arm[k - 1].value; k--) arm[k] = arm[k - 1];
+        arm[k] = x;
     }
+    if (r->n != 2 || arm[1].way->params >= arm->way->params) return;
+    if (!(arm[1].value - arm->value < noise(r, arm[1].rows, arm->rows))) return;
+    struct arm x = arm[0];
+    arm[0] = arm[1];
+    arm[1] = x;
 }
 
+/* Another one that runs; those that were dropped lie behind. */
 static int add_arm(struct racing *r, struct way *w, float lr)
 {
-    struct arm *x = &r->arm[r->all];
+    if (r->all == ARMS) return PEFT_OK;
+    r->arm[r->all++] = r->arm[r->n];
+    struct arm *x = &r->arm[r->n++];
     *x = (struct arm){ .way = w, .lr = lr, .best = INFINITY };
-    x->rows = mem_array(&r->a->mem, r->n_rows, sizeof(*x->rows));
-    r->all++;
+    x->rows = mem_zalloc(&r->a->mem, r->n_rows * (int64_t)sizeof(*x->rows));
     return x->rows ? PEFT_OK : PEFT_ENOMEM;
+}
+
+/* Whether an arm beat faster ones of its way and a slower one might be better still. */
+static int is_slowest(const struct racing *r, const struct arm *x)
+{
+    int faster = 0;
+    for (int32_t i = 0; i < r->all; i++) {
+        const struct arm *y = &r->arm[i];
+        if (y->way == x->way && y->lr < x->lr) return 0;
+        faster |= y->way == x->way && y->lr > x->lr;
+    }
+    return faster && x->lr / LESS > x->way->prior->lr / SLOWEST;
 }
 
 /* The better half goes on.  After the first rung, which compared methods, those that are left
  * come with a smaller rate too: the test's is often too fast for longer runs. */
 static int halve(struct racing *r, int32_t rung, float lr)
 {
-    int rc = PEFT_OK;
-    r->n = (r->n + 1) / 2;
-    if (rung || r->a->n_ways == 1 || lr > 0) return PEFT_OK;
-    for (int32_t i = r->n; i < r->all; i++) mem_free(&r->a->mem, r->arm[i].rows);
-    r->all = r->n;
-    for (int32_t i = 0; i < r->n && !rc; i++)
-        if (r->arm[i].lr > 0) rc = add_arm(r, r->arm[i].way, r->arm[i].lr / LESS);
-    r->n = r->all;
+    int32_t left = (r->n + 1) / 2;
+    int rc = PEFT_OK, methods = !rung && r->a->n_ways > 1 && !(lr > 0);
+    r->n = left;
+    for (int32_t i = 0; i < left && !rc; i++)
+        if (r->arm[i].lr > 0 && (methods || (!i && is_slowest(r, r->arm))))
+            rc = add_arm(r, r->arm[i].way, r->arm[i].lr / LESS);
     return rc;
 }
 
-/* Rungs until one arm is left, then for as long as it gains. */
-static int climb(struct racing *r, float lr)
+/* Rungs until one arm is left, then for as long as it gains.  *best: of the way that won, the
+ * arm with the best run. */
+static int climb(struct racing *r, float lr, struct arm *best)
 {
     struct chooser *a = r->a;
     const int partial = updates_of(a) > CURVE;
-    const double little = 0.005 * (r->a->brier ? 1 : a->before);
+    const double little = 0.005 * (a->brier ? 1 : a->before);
     int64_t steps, before = 0;
     int rc = PEFT_OK;
     for (int32_t rung = 0; !rc; rung++, before = steps) {
-        if ((steps = length_of(a, rung)) == before) break;
-        for (int32_t i = 0; i < r->n && !rc; i++) rc = run(r, &r->arm[i], steps);
+        if ((steps = length_of(a, rung, 1)) == before) break;
+        for (int32_t i = 0; i < r->n && !rc; i++)
+            rc = run(r, &r->arm[i], length_of(a, rung, r->arm[i].way->stretch));
         if (rc) return rc;
         sort_arms(r);
-        if (r->n <= 2 && rung && (partial || r->arm->gain < fmax(r->arm->se, little))) break;
+        *best = r->arm[0];
+        if (r->n <= 2 && rung && !is_slowest(r, best) &&
+            (partial || best->gain < fmax(best->se, little)))
+            break;
         rc = halve(r, rung, lr);
     }
+    for (int32_t i = 0; i < r->all && !partial; i++)
+        if (r->arm[i].way == best->way && r->arm[i].best < best->best) *best = r->arm[i];
     return rc;
 }
 
@@ -238,7 +276,6 @@ static int make_arms(struct racing *r, float lr)
     for (int32_t i = 0; i < a->n_ways && !rc; i++)
         for (int32_t k = 0; k < rates && !rc; k++)
             rc = add_arm(r, &a->way[i], lr > 0 ? lr : a->way[i].lr / powf(LESS, (float)k));
-    r->n = r->all;
     return rc;
 }
 
@@ -247,8 +284,7 @@ int race(struct chooser *a, float lr, struct arm *best)
     struct racing r = { .a = a };
     int rc = begin(&r);
     if (!rc) rc = make_arms(&r, lr);
-    if (!rc) rc = climb(&r, lr);
-    *best = r.arm[0];
+    if (!rc) rc = climb(&r, lr, best);
     for (int32_t i = 0; i < r.all; i++) mem_free(&a->mem, r.arm[i].rows);
     mem_free(&a->mem, r.now);
     mem_free(&a->mem, r.weight);

@@ -321,7 +321,7 @@ static void check_runs(const peft_choice *c, int32_t ways)
     int found = 0, longer = 0;
     for (int32_t i = 0; i < c->n_tried; i++) {
         const peft_tried *t = &c->tried[i];
-        CHECK(t->epochs > 0 && t->seconds >= 0 && t->lr > 0 && (!i || t->epochs >= t[-1].epochs));
+        CHECK(t->epochs > 0 && t->seconds >= 0 && t->lr > 0 && t->value >= 0);
         found |= !strcmp(t->method, c->method) && t->lr == c->lr && t->epochs == c->epochs;
         longer += i > 0 && t->epochs == 2 * c->tried[0].epochs;
     }
