@@ -202,6 +202,7 @@ typedef struct peft_split_opts {
     /* Called once for each value of `stratify`, with its rows on each side. */
     void (*on_class)(void *ctx, const char *name, const int64_t *rows);
     void *ctx;
+    int64_t memory;           /* bytes of what is kept of rows; 0 = 128 MiB */
 } peft_split_opts;
 typedef struct peft_split {
     size_t size;
@@ -214,8 +215,9 @@ typedef struct peft_split {
 /* Deals the rows of the file `path` out to train.jsonl, valid.jsonl and test.jsonl, in their
  * order; a side whose ratio is 0 has no file.  `out` is a folder, or where it ends in '-',
  * '_' or '.' the beginning of the names.  Each class gets the largest remainders of its
- * shares, exactly; groups, the large ones first, go where they fit best.  Memory is
- * some 20 bytes for each different text, 40 for a group, 170 for a text with group_text.
+ * shares, exactly; groups, the large ones first, go where they fit best, and of the last ones
+ * to sides that have none.  What is kept of rows goes into temporary files beside `out`
+ * where it is more than `memory`: 16 bytes a row, 50 with a group, 300 with group_text.
  * PEFT_EDATA when a side would stay empty; scarce classes are named in the log. */
 PEFT_API int32_t peft_data_split(const char *path, const char *out, const peft_split_opts *opts,
                                  peft_split *result);
@@ -366,6 +368,7 @@ typedef struct peft_clean_opts {
     int64_t min_chars, max_chars; /* of all texts of a row; 0 = no such bound */
     const peft_model *model;  /* whose tokens are counted; may be NULL */
     int64_t min_tokens, max_tokens;
+    int64_t memory;           /* bytes of what is kept of rows; 0 = 160 MiB */
 } peft_clean_opts;
 /* Finds what should not be in training data, and writes the rest to `out`, in its order, as
  * JSONL that may be `in` itself; NULL = only the report.  Rules, and what they can do (first:
@@ -390,8 +393,10 @@ typedef struct peft_clean_opts {
  * Likeness is Jaccard's, of the sets of `shingle` words in a row (Broder 1997), estimated by
  * sketches with a standard error of 0.035 at 0.8; of pairs that reach `near` at most one in a
  * hundred is not looked at.  Where positions point into a text, masks are stars and nothing is
- * repaired.  The file is read twice.  Memory: 92 bytes a row, 24 without rule "near", and some
- * 50 MB.  Any number of threads gives the same bytes. */
+ * repaired.  The file is read twice.  What is kept of rows, some 110 bytes of each, goes into
+ * temporary files beside `out` (without it beside `in`) where it is more than `memory`; in all
+ * that is up to 350 bytes a row on the disk.  Any number of threads and any memory give the
+ * same bytes. */
 PEFT_API int32_t peft_data_clean(const char *in, const char *out, const peft_clean_opts *opts,
                                  peft_tables **report);
 /* ---------------------------------------------------------------- augment */

@@ -39,6 +39,8 @@ static const struct option split_options[] = {
      "                         texts are equal or nearly so, and both: text,COLUMN", AT(group),
      0, 0},
     {"seed", OPT_SEED, "N", "of the draw (default 0)", AT(seed), 0, 0},
+    {"memory", OPT_SIZE, "SIZE", "for what is kept of rows; the rest goes into temporary\n"
+     "                         files beside --out (default 128M)", AT(memory_limit), 0, 0},
     {"overwrite", OPT_FLAG, NULL, "replace files that are there", AT(overwrite), 0, 0},
     {0}};
 static const struct option normalize_options[] = {
@@ -69,6 +71,8 @@ static const struct option clean_options[] = {
     {"max-tokens", OPT_INT, "N", "rows of more are dropped", AT(max_tokens), 1, BIG},
     {"rule", OPT_LIST, "NAME=DO", "what a rule does: off, flag, drop, fix, mask; may be repeated",
      AT(rule), 0, 0},
+    {"memory", OPT_SIZE, "SIZE", "for what is kept of rows; the rest goes into temporary\n"
+     "                         files beside --out (default 160M)", AT(memory_limit), 0, 0},
     {"overwrite", OPT_FLAG, NULL, "replace files that are there", AT(overwrite), 0, 0},
     {0}};
 

@@ -165,7 +165,7 @@ int run_data_clean(const struct args *args)
                             .near = args->near, .shingle = args->shingle,
                             .min_chars = args->min_chars, .max_chars = args->max_chars,
                             .model = model, .min_tokens = args->min_tokens,
-                            .max_tokens = args->max_tokens};
+                            .max_tokens = args->max_tokens, .memory = args->memory_limit};
     rc = source_end(peft_data_clean(args->operand, args->out, &opts, &report), "cannot clean");
     if (!rc)
         rc = show_report(args, report);

@@ -118,7 +118,8 @@ static void show_table(const peft_split *r, const struct classes *c, bool groups
 int run_data_split(const struct args *args)
 {
     peft_split_opts opts = {.size = sizeof opts, .stratify = args->stratify, .seed = args->seed,
-                            .overwrite = args->overwrite, .on_class = on_class};
+                            .overwrite = args->overwrite, .on_class = on_class,
+                            .memory = args->memory_limit};
     peft_split result = {.size = sizeof result};
     struct classes classes = {0};
     struct source source;

@@ -4,9 +4,6 @@
 
 #include "host.h"
 
-/* "path: cannot read: no space left on device" for a negative errno value.
- * PEFT_ENOTFOUND for ENOENT, PEFT_ENOMEM for ENOMEM, else PEFT_EIO. */
-int io_fail(int64_t err, const char *path, const char *what);
 static inline bool is_slash(char c)
 {
 #ifdef _WIN32

@@ -47,6 +47,9 @@ int path_kind(struct host *h, const char *path);       /* 0, 1 file, 2 folder */
  * absolute or has ".." is PEFT_EFORMAT. */
 int path_join(struct host *h, const char *dir, const char *name, char **out);
 const char *path_base(const char *path);               /* after the last '/' */
+/* "path: cannot read: no space left on device" for a negative errno value.
+ * PEFT_ENOTFOUND for ENOENT, PEFT_ENOMEM for ENOMEM, else PEFT_EIO. */
+int io_fail(int64_t err, const char *path, const char *what);
 /* path + "." + kind + a number no other writer of this machine uses; allocated. */
 char *path_beside(struct host *h, const char *path, const char *kind);
 

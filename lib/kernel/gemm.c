@@ -42,7 +42,7 @@ _Static_assert((int)FEW_SCRATCH <= (int)SCRATCH, "scratch is shared with decode.
  * that threads finish at about the same time. */
 static const double task_min = 1 << 20, task_max = 1 << 28;
 
-static const struct tile *tile_float(const struct compute *c)
+const struct tile *tile_float(const struct compute *c)
 {
 #if defined(__x86_64__) || defined(__i386__)
     const struct level *l = level_of(c->k);
@@ -107,8 +107,9 @@ int64_t linear_panels(int64_t n, int64_t in, int64_t out)
  * W^T, depth = W's columns.  Back: A = dy, op(W) = W, depth = W's rows.  For the
  * gradient of a weight: op(A) = dy^T, W = x. */
 struct term {
-    const float *a;
+    const float *a, *up;             /* up: op(A) is act(a) * up */
     int64_t lda, depth;
+    enum act act;
     struct matrix w;
     int turned, transposed;          /* of A; of W */
     int64_t step;                    /* depth of a block that is expanded at once */
@@ -162,18 +163,40 @@ static void run_tasks(const struct compute *c, double work, int64_t tasks, pool_
 
 /* --- panels */
 
+/* Those of act(a) * up, made in whole rows, as many numbers of them as have room. */
+static void gated_panels(const struct product *g, int64_t i, int64_t rows, float *y)
+{
+    const struct term *t = &g->term[0];
+    int64_t most = SCRATCH / PACK_ROWS / t->step * t->step;
+    for (int64_t q = 0, wide; q < g->depth; q += wide) {
+        wide = MIN(most, g->depth - q);
+        for (int64_t k = 0; k < rows; k++) {
+            int64_t at = (g->row + i + k) * t->lda + g->from + q;
+            g->c->k->glu(y + k * wide, t->a + at, t->up + at, wide, t->act);
+        }
+        for (int64_t p = q; p < q + wide; p += t->step) {
+            int64_t depth = MIN(t->step, g->depth - p);
+            char *to = t->panels + panel_bytes(g->tile, g->n, p) + panel_bytes(g->tile, i, depth);
+            g->tile->pack(to, y + p - q, wide, rows, depth);
+        }
+    }
+}
+
 static void panel_task(void *arg, int64_t task, int worker)
 {
     const struct product *g = arg;
     const struct term *t = &g->term[g->terms - 1];
     int64_t i = task * PACK_ROWS, rows = MIN(PACK_ROWS, g->n - i);
     int64_t from = g->terms == 1 ? g->from : 0, all = g->terms == 1 ? g->depth : t->depth;
-    (void)worker;
+    if (t->up) {
+        gated_panels(g, i, rows, compute_scratch(g->c, worker));
+        return;
+    }
     for (int64_t p = 0; p < all; p += t->step) {
-        int64_t depth = MIN(t->step, all - p), row = g->row + i;
-        const float *a = t->a + (t->turned ? (from + p) * t->lda + row : row * t->lda + from + p);
+        int64_t depth = MIN(t->step, all - p), row = g->row + i, ld = t->lda;
+        const float *a = t->a + (t->turned ? (from + p) * ld + row : row * ld + from + p);
         char *to = t->panels + panel_bytes(g->tile, g->n, p) + panel_bytes(g->tile, i, depth);
-        (t->turned ? g->tile->pack_turned : g->tile->pack)(to, a, t->lda, rows, depth);
+        (t->turned ? g->tile->pack_turned : g->tile->pack)(to, a, ld, rows, depth);
     }
 }
 
@@ -534,6 +557,22 @@ void low_rank_forward(const struct compute *c, float *y, float *low, const float
     }
     struct product g = { .c = c, .out = y, .n = n, .cols = w->rows, .alpha = 1,
                          .term = { forward_term(x, w) } };
+    with_low(&g, low, a, b, s);
+}
+
+int low_rank_gated(const struct compute *c, int64_t r)
+{
+    return r <= LOW_RANK && tile_of(c) != &tile_c;
+}
+
+void gated_forward(const struct compute *c, float *y, float *low, const struct gated *x,
+                   const struct matrix *w, const struct matrix *a, const struct matrix *b,
+                   int64_t n, float s)
+{
+    struct product g = { .c = c, .out = y, .n = n, .cols = w->rows, .alpha = 1,
+                         .term = { forward_term(x->gate, w) } };
+    g.term[0].up = x->up;
+    g.term[0].act = x->kind;
     with_low(&g, low, a, b, s);
 }
 

@@ -60,5 +60,7 @@ extern const struct tile tile_pair_c, tile_pair, tile_amx;
 /* Those of the linear layers: compute's half, else its level's. */
 struct compute;
 const struct tile *tile_of(const struct compute *c);
+/* Those of float32. */
+const struct tile *tile_float(const struct compute *c);
 
 #endif

@@ -2,8 +2,8 @@
 #include "prep/clean.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
+enum { MEMORY = 160 };                  /* MiB */
 static const char *const action_names[ACTIONS] = {"off", "flag", "drop", "fix", "mask", "majority",
                                                   "fail"};
 /* What a rule can do; the first is what it does. */
@@ -91,27 +91,50 @@ static int clean_options(struct clean *c)
 
 /* --- rows that are no text: the reader tells of them before it is their turn */
 
+static int has_changed(const char *path)
+{
+    return fail(PEFT_EIO, "%s: has changed while it was read", path);
+}
+
+/* What the first pass knows of the next row. */
+static int next_known(struct clean *c, int64_t line, struct row_info *out)
+{
+    const void *info;
+    int rc = spill_next(&c->known, &info);
+    if (rc < 0) return rc;
+    if (rc) *out = *(const struct row_info *)info;
+    return rc && out->line == (uint32_t)line ? PEFT_OK : has_changed(c->in);
+}
+
 static int clean_broken(void *ctx, int64_t line)
 {
     struct clean *c = ctx;
     struct clean_late late = {.line = line};
     if (c->act[RULE_BROKEN] == ACT_FAIL) return PEFT_EFORMAT;
     snprintf(late.reason, sizeof late.reason, "%s", error_message());
+    int rc = c->again ? next_known(c, line, &late.info) : PEFT_OK;
     buf_put(&c->late, &late, sizeof late);
-    return buf_check(&c->late);
+    return rc < 0 ? rc : buf_check(&c->late);
 }
 
-/* The next of them that stands before the row of this index, if there is one. */
+/* The next of them that stands before the row of this line, if there is one. */
 static bool late_before(struct clean *c, int64_t line, struct clean_late *out)
 {
     if (c->late_at == c->late.n) return false;
     memcpy(out, c->late.data + c->late_at, sizeof *out);
     if (out->line > line) return false;
     c->late_at += (int64_t)sizeof *out;
+    if (c->late_at == c->late.n) buf_clear(&c->late), c->late_at = 0;
     return true;
 }
 
 /* --- the first pass */
+
+static int keep_row(struct clean *c, const struct row_info *info, const struct near_row *near)
+{
+    int rc = spill_put(&c->infos, info);
+    return rc < 0 ? rc : near_add(&c->near_rows, near);
+}
 
 static int keep_late(struct clean *c, int64_t line)
 {
@@ -120,7 +143,7 @@ static int keep_late(struct clean *c, int64_t line)
     while (rc >= 0 && late_before(c, line, &late)) {
         struct row_info info = {.line = (uint32_t)late.line, .of = NO_ROW,
                                 .verdict = RULE_BROKEN};
-        rc = rows_add(&c->rows, &info, NULL);
+        rc = keep_row(c, &info, NULL);
     }
     return rc;
 }
@@ -131,37 +154,14 @@ static int take_note(void *ctx, struct flow_row *r)
     const struct clean_note *note = r->note;
     int rc = keep_late(c, r->line);
     if (rc >= 0 && !c->evaluation) findings_take(r, &c->report);
-    if (rc >= 0 && c->evaluation && r->more_n) {
-        struct clean_input in = {.row = (uint32_t)c->rows.n};
-        if (c->n_inputs == c->cap_inputs) {
-            c->cap_inputs = MAX(2 * c->cap_inputs, 1024);
-            void *now = mem_realloc(&c->host.mem, c->inputs,
-                                    c->cap_inputs * (int64_t)sizeof *c->inputs);
-            if (!now) return PEFT_ENOMEM;
-            c->inputs = now;
-        }
-        memcpy(&in.hash, r->more->data + r->more_at, sizeof in.hash);
-        c->inputs[c->n_inputs++] = in;
-    }
-    return rc < 0 ? rc : rows_add(&c->rows, &note->info, &note->sketch);
+    if (rc >= 0 && note->asks)
+        rc = sorter_put(&c->inputs, note->input, (uint64_t)c->infos.n);
+    return rc < 0 ? rc : keep_row(c, &note->info, note->sketched ? &note->near : NULL);
 }
 
-static int by_hash_and_row(const void *a, const void *b)
+static int know_row(void *ctx, struct flow_row *r)
 {
-    const struct clean_input *x = a, *y = b;
-    if (x->hash != y->hash) return x->hash < y->hash ? -1 : 1;
-    return x->row < y->row ? -1 : x->row > y->row;
-}
-
-/* Of rows that ask the same the first is enough. */
-static void sort_inputs(struct clean *c)
-{
-    int64_t n = 0;
-    if (c->n_inputs > 1)
-        qsort(c->inputs, (size_t)c->n_inputs, sizeof *c->inputs, by_hash_and_row);
-    for (int64_t i = 0; i < c->n_inputs; i++)
-        if (!n || c->inputs[n - 1].hash != c->inputs[i].hash) c->inputs[n++] = c->inputs[i];
-    c->n_inputs = n;
+    return next_known(ctx, r->line, r->note);
 }
 
 /* One file through `work` and `take`. */
@@ -172,7 +172,7 @@ static int clean_pass(struct clean *c, const char *path, peft_source_opts *sourc
     struct flow f = {.host = &c->host, .path = path, .source = source, .ctx = c, .work = work,
                      .take = take, .note = (int64_t)sizeof(struct clean_note),
                      .broken = clean_broken, .done = c->done, .total = c->total};
-    if (work == clean_again) f.note = 0;
+    if (c->again) f.know = know_row;
     buf_clear(&c->late);
     c->late_at = 0;
     int rc = flow_run(&f);
@@ -189,8 +189,7 @@ static int read_rows(struct clean *c, const char *in)
         c->evaluation = true;
         rc = clean_pass(c, c->o.against, &all, clean_look, take_note);
         c->evaluation = false;
-        c->first = c->rows.n;
-        sort_inputs(c);
+        c->first = c->infos.n;
     }
     if (rc >= 0) rc = clean_pass(c, in, &c->source, clean_look, take_note);
     return rc < 0 ? rc : keep_late(c, INT64_MAX);
@@ -204,8 +203,8 @@ static void put_dropped(struct clean *c, const struct row_info *info, const char
     if (!c->dropped) return;
     buf_init(&b, &c->host.mem);
     buf_printf(&b, "{\"line\": %u, \"rule\": \"%s\"", info->line, rules[info->verdict].name);
-    if (info->of != NO_ROW) {
-        buf_printf(&b, ", \"of\": %u, \"similarity\": ", rows_at(&c->rows, info->of)->line);
+    if (info->of) {
+        buf_printf(&b, ", \"of\": %u, \"similarity\": ", info->of);
         buf_number(&b, (int)(sketch_alike(info->equal) * 1000 + 0.5) / 1000.0);
     }
     buf_puts(&b, ", \"row\": ");
@@ -227,7 +226,7 @@ static bool drop_row(struct clean *c, const struct row_info *info, const char *r
     if (report_wants(&c->report, info->verdict)) {
         struct shown e = example_of(NULL, row, n, NULL, 0, 0);
         e.line = info->line;
-        e.of = info->of != NO_ROW ? rows_at(&c->rows, info->of)->line : 0;
+        e.of = info->of;
         e.similarity = sketch_alike(info->equal);
         report_show(&c->report, info->verdict, &e);
     }
@@ -239,9 +238,8 @@ static void drop_late(struct clean *c, int64_t line)
 {
     struct clean_late late;
     while (late_before(c, line, &late)) {
-        const struct row_info *info = rows_at(&c->rows, c->first + c->at++);
         c->report.rows++;
-        drop_row(c, info, late.reason, (int64_t)strlen(late.reason));
+        drop_row(c, &late.info, late.reason, (int64_t)strlen(late.reason));
     }
 }
 
@@ -249,15 +247,23 @@ static int take_clean(void *ctx, struct flow_row *r)
 {
     struct clean *c = ctx;
     drop_late(c, r->line);
-    const struct row_info *info = rows_at(&c->rows, c->first + c->at++);
     c->report.rows++;
-    if (info->line != (uint32_t)r->line)
-        return fail(PEFT_EIO, "%s: has changed while it was read", r->path);
-    if (drop_row(c, info, r->text, r->n)) return PEFT_OK;
+    if (drop_row(c, r->note, r->text, r->n)) return PEFT_OK;
     c->report.kept++;
     c->report.changed += r->out_n > 0;
     if (c->to) flow_put(c->to, r);
     return PEFT_OK;
+}
+
+static int write_rows(struct clean *c)
+{
+    const void *more;
+    c->again = true;
+    spill_read(&c->known, &c->infos);
+    int rc = clean_pass(c, c->in, &c->source, clean_again, take_clean);
+    if (rc >= 0 && (rc = spill_next(&c->known, &more)) > 0) rc = has_changed(c->in);
+    if (rc >= 0) drop_late(c, INT64_MAX);
+    return rc;
 }
 
 static int commit(struct writer **w)
@@ -267,29 +273,32 @@ static int commit(struct writer **w)
     return to ? writer_commit(to) : PEFT_OK;
 }
 
-static int clean(struct clean *c, const char *in, const char *out)
+static int clean(struct clean *c, const char *out)
 {
-    int64_t size = flow_size(&c->host, in);
+    int64_t size = flow_size(&c->host, c->in);
     int rc = clean_options(c);
     if (rc < 0) return rc;
-    c->rows.sketches = c->act[RULE_NEAR] != ACT_OFF;
     c->total = 2 * size + (c->o.against ? flow_size(&c->host, c->o.against) : 0);
     if (out) rc = writer_open(&c->host, out, &c->to);
     if (rc >= 0 && c->o.dropped) rc = writer_open(&c->host, c->o.dropped, &c->dropped);
-    if (rc >= 0) rc = read_rows(c, in);
+    if (rc >= 0) rc = read_rows(c, c->in);
     if (rc >= 0) rc = clean_repeats(c);
-    if (rc >= 0) rc = clean_pass(c, in, &c->source, clean_again, take_clean);
+    if (rc >= 0) rc = write_rows(c);
     if (rc < 0) return rc;
-    drop_late(c, INT64_MAX);
     c->report.bytes = c->to ? writer_at(c->to) : 0;
     rc = commit(&c->to);
     return rc < 0 ? rc : commit(&c->dropped);
 }
 
-static int clean_begin(struct clean *c)
+static int clean_begin(struct clean *c, const char *out)
 {
     struct mem *mem = &c->host.mem;
-    rows_init(&c->rows, mem, true);
+    int rc = scratch_begin(&c->scratch, &c->host, out ? out : c->in);
+    if (rc < 0) return rc;
+    c->memory = c->o.memory > 0 ? c->o.memory : (int64_t)MEMORY << 20;
+    spill_begin(&c->infos, &c->scratch, sizeof(struct row_info), c->memory / 16);
+    sorter_begin(&c->inputs, &c->scratch, 2, 0, c->memory / 16);
+    near_begin(&c->near_rows, &c->scratch, c->memory / 8 * 7);
     personal_init(&c->personal);
     buf_init(&c->late, mem);
     for (int i = 0; i < flow_threads(&c->source); i++) {
@@ -315,9 +324,12 @@ static void clean_end(struct clean *c)
         if (w->label.mem) buf_free(&w->label);
         mem_free(&c->host.mem, w->fields);
     }
-    rows_free(&c->rows);
-    buf_free(&c->late);
-    mem_free(&c->host.mem, c->inputs);
+    spill_close(&c->known);
+    spill_free(&c->infos);
+    sorter_free(&c->inputs);
+    near_end(&c->near_rows);
+    scratch_end(&c->scratch);
+    if (c->late.mem) buf_free(&c->late);
     writer_abort(c->to);
     writer_abort(c->dropped);
 }
@@ -340,8 +352,9 @@ int32_t peft_data_clean(const char *in, const char *out, const peft_clean_opts *
     c->o = o;
     c->source = source;
     c->report.began = os_seconds();
-    rc = clean_begin(c);
-    if (rc >= 0) rc = clean(c, in, out);
+    c->in = in;
+    rc = clean_begin(c, out);
+    if (rc >= 0) rc = clean(c, out);
     if (rc >= 0 && report) rc = report_tables(&c->host, &c->report, report);
     clean_end(c);
     mem_free(&host.mem, c);

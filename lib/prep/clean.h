@@ -21,13 +21,30 @@ struct clean_worker {
     int64_t cap;
     struct buf text[2], label;
 };
+/* What is known of a row, in their order. */
+enum { NO_VERDICT = 0xff };
+struct row_info {
+    uint64_t text;                  /* hash of all its texts */
+    uint32_t label;                 /* hash; 0 = none */
+    uint32_t line;
+    uint32_t of;                    /* the row that it repeats, or NO_ROW; when all is known that
+                                       one's line, or 0 */
+    uint8_t verdict;                /* the rule that has caught it, or NO_VERDICT */
+    uint8_t equal;                  /* bins in common with `of` */
+    bool changed;
+};
 /* What the first pass finds in a row. */
-struct clean_note { struct row_info info; struct sketch sketch; };
-struct clean_input { uint64_t hash; uint32_t row; };    /* of a row of the evaluation data */
-struct clean_late { int64_t index, line; char reason[160]; };   /* a row that is no text */
+struct clean_note {
+    struct row_info info;
+    struct near_row near;
+    uint64_t input;                 /* hash of what it asks */
+    bool sketched, asks;
+};
+struct clean_late { int64_t line; struct row_info info; char reason[160]; };    /* is no text */
 
 struct clean {
     struct host host;
+    const char *in;
     peft_clean_opts o;
     peft_source_opts source;
     int shingle;
@@ -35,21 +52,26 @@ struct clean {
     enum action act[CLEAN_RULES];
     struct personal personal;
     struct clean_worker worker[POOL_MAX];
-    struct rows rows;
+    struct scratch scratch;
+    int64_t memory;
+    struct spill infos;             /* of struct row_info */
+    struct near near_rows;
+    struct sorter inputs;           /* (hash of what it asks, row) */
     bool evaluation;                /* its rows are being read */
+    bool again;                     /* the second pass */
     int64_t first;                  /* rows before it are the evaluation data's */
-    struct clean_input *inputs;     /* [n_inputs], by hash: what is asked there */
-    int64_t n_inputs, cap_inputs;
+    struct spill_reader known;      /* in the second pass what is known of the next rows */
     struct report report;
     struct writer *to, *dropped;
     struct buf late;                /* rows that are no text, ahead of their turn */
-    int64_t late_at, at;            /* taken of these; rows taken in this pass */
+    int64_t late_at;                /* taken of these */
     int64_t done, total;            /* for progress */
 };
 /* --- clean_row.c */
 int clean_look(void *ctx, struct flow_row *r, int worker);      /* `work` of the first pass */
 int clean_again(void *ctx, struct flow_row *r, int worker);     /* of the second */
-/* --- clean_repeat.c: verdicts on rows that repeat others, between the passes */
+/* --- clean_repeat.c: verdicts on rows that repeat others, between the passes; after it c->infos
+ * are those of the file alone */
 int clean_repeats(struct clean *c);
 
 #endif

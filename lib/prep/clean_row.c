@@ -3,8 +3,6 @@
 #include "prep/damage.h"
 #include "prep/keys.h"
 
-#include <stdlib.h>
-
 struct look {
     struct clean *c;
     struct clean_worker *w;
@@ -145,14 +143,9 @@ static int look_length(struct look *x, int64_t n)
 
 /* --- what a row is compared by */
 
-static int by_hash(const void *a, const void *b)
-{
-    const struct clean_input *x = a, *y = b;
-    return x->hash < y->hash ? -1 : x->hash > y->hash;
-}
-
-/* Where the evaluation data asks the same; a few words may be asked by anyone. */
-static void look_inputs(struct look *x, struct clean_note *note, int64_t n)
+/* What it asks, which must not be asked in the evaluation data; a few words may be asked by
+ * anyone. */
+static void look_input(struct look *x, struct clean_note *note, int64_t n)
 {
     enum { LEAST = 5 };
     struct words *w = &x->w->input;
@@ -164,16 +157,8 @@ static void look_inputs(struct look *x, struct clean_note *note, int64_t n)
         answers |= f->role == FIELD_ANSWER;
         if (f->role == FIELD_INPUT) row_words_add(w, s, (int64_t)strlen(s), true);
     }
-    if (!answers || w->n < LEAST) return;
-    struct clean_input key = {w->exact, 0};
-    const struct clean_input *at =
-        x->c->n_inputs ? bsearch(&key, x->c->inputs, (size_t)x->c->n_inputs, sizeof key, by_hash)
-                       : NULL;
-    note->info.of = at ? at->row : NO_ROW;
-    note->info.equal = SKETCH_BINS;
-    if (at && x->c->act[RULE_LEAK]) note->info.verdict = RULE_LEAK;
-    /* In the first file, the inputs themselves are collected. */
-    if (x->c->evaluation) buf_put(x->r->more, &w->exact, sizeof w->exact);
+    note->asks = answers && w->n >= LEAST;
+    note->input = w->exact;
 }
 
 static int look_label(struct look *x, uint32_t *out)
@@ -206,9 +191,10 @@ static int look_row(struct look *x, struct clean_note *note)
     if (n == 0) note->info.text = key_of(2, x->r->text, x->r->n);
     rc = look_label(x, &note->info.label);
     if (rc >= 0) rc = look_length(x, n);
-    if (rc >= 0 && x->c->o.against) look_inputs(x, note, n);
+    if (rc >= 0 && x->c->act[RULE_LEAK]) look_input(x, note, n);
     if (rc >= 0 && x->c->act[RULE_NEAR])
-        note->info.sketched = sketch_words(w, x->c->shingle, &note->sketch);
+        note->sketched = sketch_words(w, x->c->shingle, &note->near.sketch);
+    note->near.label = note->info.label;
     for (int i = 0; i < CLEAN_RULES && rc >= 0; i++)
         if (x->caught >> i & 1 && note->info.verdict == NO_VERDICT) note->info.verdict = (uint8_t)i;
     return rc;
@@ -232,9 +218,8 @@ int clean_again(void *ctx, struct flow_row *r, int worker)
 {
     struct clean *c = ctx;
     struct look x = {.c = c, .w = &c->worker[worker], .r = r};
-    int64_t n, i = c->first + r->index;
-    if (i >= c->rows.n) return fail(PEFT_EIO, "%s: has changed while it was read", r->path);
-    const struct row_info *info = rows_at(&c->rows, i);
+    const struct row_info *info = r->note;
+    int64_t n;
     bool drop = info->verdict != NO_VERDICT && c->act[info->verdict] != ACT_FLAG;
     if (!info->changed || drop) return PEFT_OK;
     int rc = flow_parse(r);

@@ -160,6 +160,11 @@ static int read_batch(struct run *run, struct portion *b)
         *r = (struct flow_row){.n = n, .line = line, .index = run->rows++, .out = &b->out,
                                .more = &b->more, .note = b->notes + b->n * run->f->note,
                                .path = run->f->path};
+        if (run->f->note) memset(r->note, 0, (size_t)run->f->note);
+        if (run->f->know && (rc = run->f->know(run->f->ctx, r)) < 0) {
+            end_reading(run, rc);
+            break;
+        }
         b->n++;
         buf_put(&b->text, text, n);
         buf_putc(&b->text, 0);
@@ -169,7 +174,6 @@ static int read_batch(struct run *run, struct portion *b)
     if (buf_check(&b->text) < 0) return PEFT_ENOMEM;
     const char *at = b->text.data;
     for (int64_t i = 0; i < b->n; at += b->rows[i++].n + 1) b->rows[i].text = at;
-    if (run->f->note) memset(b->notes, 0, (size_t)(b->n * run->f->note));
     return PEFT_OK;
 }
 

@@ -25,8 +25,11 @@ struct flow {
     const peft_source_opts *source; /* NULL = defaults */
     int64_t note;                   /* bytes */
     void *ctx;
-    /* Either may be NULL.  `work` is called by any thread, `take` by the caller's in file
-     * order.  A failure of either ends the run: the first in file order is told. */
+    /* Each may be NULL.  `know` is called by the caller's thread in file order, before `work`
+     * and without the text: it puts into the note what is known of the row.  `work` is called
+     * by any thread, `take` by the caller's in file order.  A failure of one ends the run: the
+     * first in file order is told. */
+    int (*know)(void *ctx, struct flow_row *r);
     int (*work)(void *ctx, struct flow_row *r, int worker);
     int (*take)(void *ctx, struct flow_row *r);
     /* A row that cannot be read: error_message() says why, and the next one follows.  NULL =

@@ -1,65 +1,47 @@
-/* Rows and the search for rows that are alike. */
+/* Likeness in three steps, each of which reads rows in order or a few by their numbers, so that
+ * they may lie in a file: rows with the same band are neighbours once they are sorted by it,
+ * and are compared, first by 16 other bins, which tell nearly all that meet by chance; what is
+ * alike is sorted by its rows; in their order it is settled which ones stay. */
 #include "prep/near.h"
 
+#include "base/pool.h"
+
 #include <math.h>
+#include <stdio.h>
 
-void rows_init(struct rows *r, struct mem *mem, bool sketches)
+void near_begin(struct near *n, struct scratch *to, int64_t memory)
 {
-    *r = (struct rows){.mem = mem, .sketches = sketches};
+    n->to = to;
+    n->memory = memory;
+    spill_begin(&n->rows, to, sizeof(struct near_row), memory / 8 * 5);
+    buf_init(&n->stays, &to->host->mem);
 }
 
-void rows_free(struct rows *r)
+void near_end(struct near *n)
 {
-    for (int64_t i = 0; i < r->blocks; i++) {
-        mem_free(r->mem, r->info[i]);
-        if (r->sketch) mem_free(r->mem, r->sketch[i]);
-        if (r->near) mem_free(r->mem, (void *)r->near[i]);
-    }
-    mem_free(r->mem, r->info);
-    mem_free(r->mem, r->sketch);
-    mem_free(r->mem, (void *)r->near);
+    if (!n->to) return;
+    spill_free(&n->rows);
+    buf_free(&n->stays);
 }
 
-/* Blocks, so that nothing is ever copied and no second copy is ever there. */
-static int rows_block(struct rows *r)
+static bool near_stays(const struct near *n, int64_t i)
 {
-    int64_t size = (r->blocks + 1) * (int64_t)sizeof(void *);
-    void *info = mem_realloc(r->mem, r->info, size);
-    if (info) r->info = info;
-    void *sketch = info ? mem_realloc(r->mem, r->sketch, size) : NULL;
-    if (sketch) r->sketch = sketch;
-    void *near = sketch ? mem_realloc(r->mem, (void *)r->near, size) : NULL;
-    if (!near) return PEFT_ENOMEM;
-    r->near = near;
-    int64_t b = r->blocks;
-    r->info[b] = mem_array(r->mem, ROWS_BLOCK, sizeof **r->info);
-    r->sketch[b] = r->sketches ? mem_array(r->mem, ROWS_BLOCK, sizeof **r->sketch) : NULL;
-    r->near[b] = r->sketches ? mem_array(r->mem, ROWS_BLOCK, sizeof **r->near) : NULL;
-    r->blocks++;
-    return r->info[b] && (!r->sketches || (r->sketch[b] && r->near[b])) ? PEFT_OK : PEFT_ENOMEM;
+    return n->stays.data[i / 8] >> i % 8 & 1;
 }
 
-int rows_add(struct rows *r, const struct row_info *info, const struct sketch *s)
+void near_leave_out(struct near *n, int64_t i)
 {
-    if (r->n >= NO_ROW - 1) return fail(PEFT_EUNSUPPORTED, "more than %u rows", NO_ROW - 1);
-    int rc = r->n == r->blocks * ROWS_BLOCK ? rows_block(r) : PEFT_OK;
-    if (rc < 0) return rc;
-    int64_t b = r->n / ROWS_BLOCK, i = r->n % ROWS_BLOCK;
-    r->info[b][i] = *info;
-    if (r->sketches && info->sketched) r->sketch[b][i] = *s;
-    if (r->sketches) r->near[b][i] = NO_ROW;
-    r->n++;
-    return PEFT_OK;
+    n->stays.data[i / 8] &= (char)~(1 << i % 8);
 }
 
-static const struct sketch *sketch_at(const struct rows *r, int64_t i)
+int near_add(struct near *n, const struct near_row *row)
 {
-    return &r->sketch[i / ROWS_BLOCK][i % ROWS_BLOCK];
-}
-
-static _Atomic uint32_t *near_at(const struct rows *r, int64_t i)
-{
-    return &r->near[i / ROWS_BLOCK][i % ROWS_BLOCK];
+    int64_t i = n->rows.n;
+    if (i >= NO_ROW - 1) return fail(PEFT_EUNSUPPORTED, "more than %u rows", NO_ROW - 1);
+    if (i % 8 == 0) buf_putc(&n->stays, 0);
+    if (buf_check(&n->stays) < 0) return PEFT_ENOMEM;
+    if (row) n->stays.data[i / 8] |= (char)(1 << i % 8);
+    return spill_put(&n->rows, row ? row : &(struct near_row){.label = 0});
 }
 
 /* --- bands */
@@ -73,6 +55,18 @@ int band_bins(double alike)
     return bins;
 }
 
+/* Of 16 bins so many are equal in nearly all rows that are so alike: fewer in one of a
+ * thousand. */
+static int glance_bins(double alike)
+{
+    double equal = MIN(alike + (1 - alike) / 16, 0.999), chance = 1, below = 0;
+    int bins = 0;
+    for (int i = 0; i < 16; i++) chance *= 1 - equal;
+    for (; bins < 16 && (below += chance) <= 0.001; bins++)
+        chance *= (16 - bins) / (bins + 1.0) * equal / (1 - equal);
+    return bins;
+}
+
 static uint64_t band_key(const struct sketch *s, int band, int bins)
 {
     int from = band * bins, at = from / 16, shift = from % 16 * 4;
@@ -83,141 +77,200 @@ static uint64_t band_key(const struct sketch *s, int band, int bins)
     return (x ^ x >> 32) * 0x94d049bb133111ebu;
 }
 
-/* --- the search.  A task is a band and a part of its keys, so that what is sorted at once
- * has a bounded size. */
+/* --- the search.  A task is a band. */
 
-enum { PART_ROWS = 1 << 20, RADIX = 11 };
-struct entry { uint32_t key, row; };
-struct near_worker { struct entry *list, *other; int64_t cap; };
+enum { FIRST = 16, LAST = 16, POLL = 1 << 14 };
 struct search {
-    struct rows *rows;
-    struct host *host;
-    int bins, least, parts_log;
-    int64_t first, task;            /* `task`: of those that run now the first */
-    struct near_worker worker[POOL_MAX];
-    _Atomic int failed;
+    struct near *n;
+    int bins, least, glance;        /* bins that are equal at least, of all, of the 16 */
+    struct sorter alike;            /* row << 32 | the row before that it is like */
+    struct os_mutex *mutex;         /* of these: */
+    _Atomic int rc;
+    char reason[256];
 };
 
-/* Stable, so that rows with one key stay in their order. */
-static void sort_entries(struct near_worker *w, int64_t n)
+static void search_failed(struct search *s, int rc)
 {
-    for (int shift = 0; shift < 32; shift += RADIX) {
-        uint32_t start[(1 << RADIX) + 1] = {0}, mask = (1 << RADIX) - 1;
-        for (int64_t i = 0; i < n; i++) start[(w->list[i].key >> shift & mask) + 1]++;
-        for (uint32_t k = 0; k < mask; k++) start[k + 1] += start[k];
-        for (int64_t i = 0; i < n; i++)
-            w->other[start[w->list[i].key >> shift & mask]++] = w->list[i];
-        struct entry *t = w->list;
-        w->list = w->other;
-        w->other = t;
+    os_lock(s->mutex);
+    if (!s->rc) {
+        s->rc = rc;
+        snprintf(s->reason, sizeof s->reason, "%s", error_message());
     }
+    os_unlock(s->mutex);
 }
 
-static bool is_like(const struct search *s, const struct row_info *b, const struct sketch *sb,
-                    uint32_t i)
+/* Rows of the group at hand that others are compared with: its first ones, and the last ones. */
+struct member { uint32_t row; uint64_t bits; const struct near_row *at; struct near_row room; };
+struct group { struct member member[FIRST + LAST + 1]; int64_t n; };
+
+static struct member *member_at(struct group *g, int64_t i)
 {
-    const struct row_info *a = rows_at(s->rows, i);
+    return &g->member[i < FIRST ? i : FIRST + (i - FIRST) % (LAST + 1)];
+}
+
+static bool load_member(const struct search *s, struct member *m)
+{
+    if (!m->at) m->at = spill_at(&s->n->rows, m->row, &m->room);
+    return m->at;
+}
+
+static bool is_like(const struct search *s, const struct member *a, const struct member *b)
+{
     /* A row of the evaluation data is repeated whatever its label. */
-    if (a->label != b->label && i >= s->first) return false;
-    return sketch_equal(sketch_at(s->rows, i), sb) >= s->least;
+    if (a->at->label != b->at->label && a->row >= s->n->first) return false;
+    return sketch_equal(&a->at->sketch, &b->at->sketch) >= s->least;
 }
 
-/* Compares each row of a group with the first ones of it and with the last ones before it:
- * in a group so large that this leaves pairs out, all have a phrase in common, and other
- * bands tell which are alike. */
-static void compare_group(const struct search *s, const struct entry *e, int64_t n)
+/* The group's next row, compared with the first ones of it and with the last ones before: in
+ * a group so large that this leaves pairs out, all have a phrase in common, and other bands
+ * tell which are alike. */
+static int compare_row(struct search *s, struct group *g, uint32_t row, uint64_t bits)
 {
-    enum { FIRST = 16, LAST = 16 };
-    for (int64_t j = 1; j < n; j++) {
-        uint32_t row = e[j].row;
-        if (row < s->first) continue;
-        _Atomic uint32_t *near = near_at(s->rows, row);
-        const struct row_info *b = rows_at(s->rows, row);
-        const struct sketch *sb = sketch_at(s->rows, row);
-        for (int64_t k = 0; k < j; k = k + 1 == FIRST ? MAX(FIRST, j - LAST) : k + 1) {
-            uint32_t i = e[k].row, now = *near;
-            if (i >= now) break;
-            if (!is_like(s, b, sb, i)) continue;
-            while (i < now && !atomic_compare_exchange_weak(near, &now, i)) {}
-            break;
-        }
+    int64_t n = g->n++;
+    struct member *b = member_at(g, n);
+    b->row = row;
+    b->bits = bits;
+    b->at = NULL;
+    if (!n || row < s->n->first) return PEFT_OK;
+    for (int64_t k = 0; k < n; k = k + 1 == FIRST ? MAX(FIRST, n - LAST) : k + 1) {
+        struct member *a = member_at(g, k);
+        if (equal_bins(a->bits, bits) < s->glance) continue;
+        if (!load_member(s, a) || !load_member(s, b)) return PEFT_EIO;
+        if (!is_like(s, a, b)) continue;
+        os_lock(s->mutex);
+        int rc = sorter_put(&s->alike, (uint64_t)row << 32 | a->row, 0);
+        os_unlock(s->mutex);
+        return rc;
     }
-}
-
-static int grow_entries(struct search *s, struct near_worker *w)
-{
-    int64_t cap = MAX(w->cap * 2, PART_ROWS), bytes = cap * (int64_t)sizeof *w->list;
-    void *list = mem_realloc(&s->host->mem, w->list, bytes);
-    if (list) w->list = list;
-    void *other = list ? mem_realloc(&s->host->mem, w->other, bytes) : NULL;
-    if (!other) return PEFT_ENOMEM;
-    w->other = other;
-    w->cap = cap;
     return PEFT_OK;
 }
 
-static void search_task(void *arg, int64_t task, int worker)
+/* Whether to go on; the caller's thread asks. */
+static int search_poll(struct search *s, int64_t at, int worker)
+{
+    if (at % POLL || s->rc) return s->rc;
+    return worker ? PEFT_OK : s->n->stop(s->n->ctx);
+}
+
+static int sort_band(struct search *s, int band, int worker, struct sorter *entries)
+{
+    struct near *n = s->n;
+    struct spill_reader rows;
+    const void *row;
+    int rc, glance = (band * s->bins / 16 + SKETCH_WORDS / 2) % SKETCH_WORDS;
+    spill_read(&rows, &n->rows);
+    while ((rc = spill_next(&rows, &row)) > 0) {
+        int64_t i = rows.at - 1;
+        if ((rc = search_poll(s, i, worker)) < 0) break;
+        if (!near_stays(n, i)) continue;
+        const struct sketch *sketch = &((const struct near_row *)row)->sketch;
+        uint64_t key = band_key(sketch, band, s->bins), bits = sketch->bins[glance];
+        if ((rc = sorter_put(entries, key << 32 | (uint64_t)i, bits)) < 0) break;
+    }
+    spill_close(&rows);
+    return rc < 0 ? rc : sorter_turn(entries);
+}
+
+static void search_band(void *arg, int64_t band, int worker)
 {
     struct search *s = arg;
-    struct near_worker *w = &s->worker[worker];
-    int log = s->parts_log, band = (int)((s->task + task) >> log);
-    uint64_t part = (uint64_t)(s->task + task) & ((1u << log) - 1);
-    int64_t n = 0;
-    for (int64_t i = 0; i < s->rows->n && !s->failed; i++) {
-        const struct row_info *info = rows_at(s->rows, i);
-        if (!info->sketched || info->verdict != NO_VERDICT) continue;
-        uint64_t key = band_key(sketch_at(s->rows, i), band, s->bins);
-        if (log && key >> (64 - log) != part) continue;
-        if (n == w->cap && grow_entries(s, w) < 0) s->failed = 1;
-        if (n < w->cap) w->list[n++] = (struct entry){(uint32_t)key, (uint32_t)i};
+    struct group g = {.n = 0};
+    struct sorter entries;
+    uint64_t now = 0, e[2];
+    sorter_begin(&entries, s->n->to, 2, 32, s->n->memory / 4 / s->n->threads);
+    int rc = s->rc ? s->rc : sort_band(s, (int)band, worker, &entries);
+    for (int64_t at = 0; rc >= 0 && (rc = sorter_next(&entries, e)) > 0; at++) {
+        if (e[0] >> 32 != now >> 32) g.n = 0;
+        now = e[0];
+        rc = search_poll(s, at, worker);
+        if (rc >= 0) rc = compare_row(s, &g, (uint32_t)e[0], e[1]);
     }
-    if (s->failed) return;
-    sort_entries(w, n);
-    for (int64_t i = 0, end; i < n; i = end) {
-        for (end = i + 1; end < n && w->list[end].key == w->list[i].key;) end++;
-        if (end - i > 1) compare_group(s, w->list + i, end - i);
+    sorter_free(&entries);
+    if (rc < 0) search_failed(s, rc);
+}
+
+/* --- which rows stay */
+
+/* Of each row the first one that it is alike to, whether or not that one stays. */
+static int list_alike(struct search *s, struct spill *out)
+{
+    uint64_t e = 0;
+    int64_t rows = s->n->rows.n;
+    spill_begin(out, s->n->to, sizeof(uint32_t), s->n->memory / 16);
+    int rc = sorter_turn(&s->alike), more = 0;
+    if (rc >= 0) rc = more = sorter_next(&s->alike, &e);
+    for (int64_t i = 0; i < rows && rc >= 0; i++) {
+        bool has = more > 0 && (int64_t)(e >> 32) == i;
+        uint32_t of = has ? (uint32_t)e : NO_ROW;
+        rc = spill_put(out, &of);
+        while (rc >= 0 && more > 0 && (int64_t)(e >> 32) == i)
+            rc = more = sorter_next(&s->alike, &e);
     }
+    return rc < 0 ? rc : spill_turn(out);
+}
+
+/* The row that stays for `of`: itself, or what it was dropped for. */
+static int find_kept(const struct near *n, struct spill *alike, uint32_t *of)
+{
+    uint32_t room;
+    while (!near_stays(n, *of)) {
+        const uint32_t *next = spill_at(alike, *of, &room);
+        if (!next) return PEFT_EIO;
+        *of = *next;
+    }
+    return PEFT_OK;
+}
+
+static int settle_row(const struct search *s, struct spill *alike, int64_t i, struct near_like *to)
+{
+    struct near_row room[2];
+    int rc = find_kept(s->n, alike, &to->of);
+    if (rc < 0) return rc;
+    const struct near_row *a = spill_at(&s->n->rows, to->of, &room[0]);
+    const struct near_row *b = spill_at(&s->n->rows, i, &room[1]);
+    if (!a || !b) return PEFT_EIO;
+    to->equal = (uint32_t)sketch_equal(&a->sketch, &b->sketch);
+    if ((int)to->equal < s->least) to->of = NO_ROW;
+    else near_leave_out(s->n, i);
+    return PEFT_OK;
 }
 
 /* In the order of the rows: a row whose like is dropped itself is compared with what that one
  * repeats. */
-static void settle(struct search *s, int rule)
+static int settle(struct search *s, struct spill *out)
 {
-    for (int64_t j = s->first; j < s->rows->n; j++) {
-        struct row_info *b = rows_at(s->rows, j);
-        uint32_t i = b->sketched && b->verdict == NO_VERDICT ? *near_at(s->rows, j) : NO_ROW;
-        if (i == NO_ROW) continue;
-        if (rows_at(s->rows, i)->verdict == rule) i = rows_at(s->rows, i)->of;
-        int equal = sketch_equal(sketch_at(s->rows, i), sketch_at(s->rows, j));
-        if (equal < s->least) continue;
-        b->of = i;
-        b->equal = (uint8_t)equal;
-        b->verdict = (uint8_t)rule;
+    struct near *n = s->n;
+    struct spill alike;
+    struct spill_reader rows;
+    const void *of;
+    int rc = list_alike(s, &alike);
+    spill_read(&rows, &alike);
+    while (rc >= 0 && (rc = spill_next(&rows, &of)) > 0) {
+        struct near_like like = {.of = *(const uint32_t *)of};
+        if (rows.at % POLL == 0) rc = n->stop(n->ctx);
+        if (rc >= 0 && like.of != NO_ROW) rc = settle_row(s, &alike, rows.at - 1, &like);
+        if (rc >= 0) rc = spill_put(out, &like);
     }
+    spill_close(&rows);
+    spill_free(&alike);
+    return rc < 0 ? rc : spill_turn(out);
 }
 
-int rows_near(struct rows *r, struct host *h, int threads, double alike, int64_t first, int rule,
-              int (*stop)(void *ctx), void *ctx)
+int near_search(struct near *n, struct spill *out)
 {
-    struct search s = {.rows = r, .host = h, .first = first, .bins = band_bins(alike)};
-    struct pool *pool;
-    int rc = pool_new(h, threads, &pool);
-    if (rc < 0) return rc;
-    while (r->n >> s.parts_log > PART_ROWS / 4 * 3) s.parts_log++;
-    while (s.least < SKETCH_BINS && sketch_alike(s.least) < alike) s.least++;
-    int64_t tasks = (int64_t)(SKETCH_BINS / s.bins) << s.parts_log, some = pool_threads(pool);
-    /* A few at a time, so that the caller can end it. */
-    for (int64_t at = 0; at < tasks && rc >= 0 && !s.failed; at += some) {
-        rc = stop(ctx);
-        s.task = at;
-        if (rc >= 0) pool_run(pool, MIN(some, tasks - at), search_task, &s);
-    }
-    if (s.failed && rc >= 0) rc = PEFT_ENOMEM;
-    if (rc >= 0) settle(&s, rule);
-    for (int i = 0; i < POOL_MAX; i++) {
-        mem_free(&h->mem, s.worker[i].list);
-        mem_free(&h->mem, s.worker[i].other);
-    }
+    struct search s = {.n = n, .bins = band_bins(n->alike), .glance = glance_bins(n->alike)};
+    struct pool *pool = NULL;
+    spill_begin(out, n->to, sizeof(struct near_like), n->memory / 16);
+    sorter_begin(&s.alike, n->to, 1, 0, n->memory / 16);
+    while (s.least < SKETCH_BINS && sketch_alike(s.least) < n->alike) s.least++;
+    int rc = spill_turn(&n->rows);
+    if (rc >= 0) rc = os_mutex_new(n->to->host, &s.mutex);
+    if (rc >= 0) rc = pool_new(n->to->host, n->threads, &pool);
+    if (rc >= 0) pool_run(pool, SKETCH_BINS / s.bins, search_band, &s);
     pool_free(pool);
+    if (rc >= 0 && s.rc) rc = fail(s.rc, "%s", s.reason);
+    if (rc >= 0) rc = settle(&s, out);
+    sorter_free(&s.alike);
+    if (s.mutex) os_mutex_free(s.mutex);
     return rc;
 }

@@ -358,6 +358,50 @@ static void low_rank_in_one_pass(void)
     check_low_rank(&qtype_f32, 60, 150, 140, 130);      /* beyond LOW_RANK */
 }
 
+/* --- with x = act(gate) * up that is not stored: the same bits as with one that is */
+
+static void check_gated(const struct qtype *t, int64_t n, int64_t out, int64_t in, int64_t r,
+                        int threads)
+{
+    struct weight g = weight_new(t, out, in);
+    float *fa = numbers(r * in, 41), *fb = numbers(out * r, 42), *gate = numbers(n * in, 43);
+    float *up = numbers(n * in, 44), *x = numbers(n * in, 45), *dx = numbers(n * in, 46);
+    const struct matrix a = { &qtype_f32, fa, r, in }, b = { &qtype_f32, fb, out, r };
+    float *y = numbers(n * out, 47), *y2 = numbers(n * out, 48), *low = numbers(n * r, 49);
+    float *low2 = numbers(n * r, 50), *da = numbers(r * in, 51), *da2 = numbers(r * in, 51);
+    float *du = numbers(n * in, 52), *dg2 = numbers(n * in, 53), *du2 = numbers(n * in, 52);
+    struct bench c = bench_new(threads, linear_scratch());
+    const struct gated both = { gate, up, ACT_SILU };
+    c.c.k->glu(x, gate, up, n * in, ACT_SILU);
+    low_rank_forward(&c.c, y, low, x, &g.w, &a, &b, n, 0.5f);
+    gated_forward(&c.c, y2, low2, &both, &g.w, &a, &b, n, 0.5f);
+    CHECK_NEAR(apart(y, y2, n * out), 0, n <= FEW_ROWS ? 1e-2 : 0);
+    CHECK_NEAR(apart(low, low2, n * r), 0, n <= FEW_ROWS ? 1e-2 : 0);
+    linear_dw(&c.c, da, low, x, n, r, in, 1);
+    c.c.k->glu_back(dg2, du2, NULL, dx, gate, up, 0, 1, n * in, ACT_SILU);
+    const struct gated_grads d = { dx, du, da2, dx, low, 0, 1 };
+    gated_backward(&c.c, &both, &d, n, in, r);
+    CHECK(!memcmp(dg2, dx, (size_t)(n * in) * 4) && !memcmp(du2, du, (size_t)(n * in) * 4));
+    CHECK_NEAR(apart(da, da2, r * in), 0, 1e-5);
+    bench_free(&c);
+    weight_free(&g);
+    free(fa); free(fb); free(gate); free(up); free(x); free(dx); free(y); free(y2); free(low);
+    free(low2); free(da); free(da2); free(du); free(dg2); free(du2);
+}
+
+static void gated_as_stored(void)
+{
+    static const int threads[] = { 1, 2, 3, 8 };
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
+        struct compute c = { .k = kernels, .blas = blas, .half = half };
+        if (!low_rank_gated(&c, 1)) return;
+        check_gated(&qtype_f32, 70, 67, 33, 5, threads[i]);
+        check_gated(&qtype_f32, 3, 40, 24, 4, threads[i]);
+        check_gated(qtype_by_name("Q4_1"), 300, 200, 3040, 16, threads[i]);
+        check_gated(&qtype_bf16, 1100, 100, 401, 128, threads[i]);
+    }
+}
+
 /* --- threads */
 
 /* Nor do they on how much room the panels have. */
@@ -459,6 +503,7 @@ static void run_all(void)
     RUN(linear_large);
     RUN(linear_unaligned);
     RUN(low_rank_in_one_pass);
+    RUN(gated_as_stored);
     RUN(bits_do_not_depend_on_threads);
     RUN(rows_are_shared_out);
 }
@@ -475,6 +520,7 @@ static void half_tiles(void)
         linear_every_type();
         linear_large();
         low_rank_in_one_pass();
+        gated_as_stored();
         bits_do_not_depend_on_threads();
         if (test_bad > bad) printf("  (bfloat16: %s)\n", half->name);
     }

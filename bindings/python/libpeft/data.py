@@ -122,7 +122,7 @@ def clean(path, out=None, model=None, **options):
     """Writes the rows that belong into training data to `out` (None: only tells): without
     repetitions, contradictions, damage, what is too short or long, and what leaks into
     evaluation data; a dict of tables as normalize().  Options: actions ("mail=mask,near=off"),
-    against, dropped, near, shingle, min_chars, max_chars, and with a Model min_tokens,
+    against, dropped, near, shingle, min_chars, max_chars, memory, and with a Model min_tokens,
     max_tokens."""
     call, report = _Call(), ctypes.c_void_p()
     opts = call.options(_kit.CleanOpts, options, model=model._c if model else None)
@@ -132,7 +132,7 @@ def clean(path, out=None, model=None, **options):
 
 def split(path, out, ratio=None, **options):
     """Deals rows out to train.jsonl, valid.jsonl and test.jsonl in the folder `out`.  Options:
-    stratify, group, group_text, overwrite, seed.  `classes` of the result: rows by side."""
+    stratify, group, group_text, overwrite, seed, memory.  `classes` of the result: rows by side."""
     call, classes, result = _Call(), {}, _kit.Split()
 
     def on_class(name, rows):
