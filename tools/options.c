@@ -154,6 +154,8 @@ const struct option train_options[] = {
 const struct option before_options[] = {
     {"auto", OPT_SWITCH, NULL, "choose what is not given: method, rank, batch, lr, epochs\n"
      "                         (default: where none of them is given)", AT(auto_on), 0, 0},
+    {"refit", OPT_SWITCH, NULL, "train on the rows too that --auto set aside to choose by\n"
+     "                         (default on; off: they end the training)", AT(refit), 0, 0},
     {"allow-leak", OPT_FLAG, NULL, "go on though evaluation rows are training rows too",
      AT(allow_leak), 0, 0},
     {"show-row", OPT_INT, "N", "show row N with the trained tokens marked", AT(show_row), 1, BIG},

@@ -459,6 +459,7 @@ void run_release(struct run *run)
     peft_dataset_free(run->probe);
     peft_dataset_free(run->eval);
     peft_dataset_free(run->data);
+    peft_dataset_free(run->whole);
     peft_model_free(run->model);
 }
 

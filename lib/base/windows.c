@@ -136,6 +136,12 @@ void os_forget(const void *at, int64_t n)
     (void)at, (void)n;
 }
 
+/* Large pages are a privilege there. */
+void os_large_pages(void *at, int64_t n)
+{
+    (void)at, (void)n;
+}
+
 static int32_t win_rename(void *ctx, const char *from, const char *to)
 {
     (void)ctx;
