@@ -32,7 +32,7 @@ OPT_tsan = -O1 -g
 OPT_fuzz = -O1 -g
 SAN_asan = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 SAN_tsan = -fsanitize=thread
-SAN_fuzz = -fsanitize=fuzzer-no-link,address,undefined,float-cast-overflow \
+SAN_fuzz = -D__SANITIZE_ADDRESS__ -fsanitize=fuzzer-no-link,address,undefined,float-cast-overflow \
     -fno-sanitize-recover=all -fno-omit-frame-pointer -Wno-pass-failed
 CFLAGS ?= $(OPT_$(MODE))
 
@@ -139,7 +139,7 @@ FAST = -O2 -ftree-vectorize $(WHOLE)
 $(B)/kernel/tile_%.o: FAST = -O3 $(WHOLE)
 $(B)/kernel/quant_avx%.o: FAST = -O2
 $(B)/kernel/quant_neon.o: FAST = -O3 $(WHOLE)
-$(patsubst %,$(B)/kernel/%.o,level_c quant_c tile_c tile_pair_c quant blas cayley head gated): FAST = $(OPT_$(MODE))
+$(patsubst %,$(B)/kernel/%.o,level_c quant_c tile_c tile_pair_c quant blas cayley head gated gemm attn attn_few compute): FAST = $(OPT_$(MODE))
 $(B)/kernel/%.o: EXTRA = $(FAST) $(LEVEL)
 $(B)/kernel/tile_%.o: EXTRA = $(FAST) $(LEVEL) -ffp-contract=fast
 $(B)/kernel/level_%.o: EXTRA = $(FAST) $(LEVEL) -ffp-contract=fast -fno-math-errno \

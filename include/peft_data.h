@@ -204,7 +204,7 @@ typedef struct peft_split_opts {
     /* Called once for each value of `stratify`, with its rows on each side. */
     void (*on_class)(void *ctx, const char *name, const int64_t *rows);
     void *ctx;
-    int64_t memory;           /* bytes of what is kept of texts; 0 = 64 MiB */
+    int64_t memory;           /* bytes of what is kept of rows; 0 = 128 MiB */
 } peft_split_opts;
 typedef struct peft_split {
     size_t size;
@@ -217,8 +217,9 @@ typedef struct peft_split {
 /* Deals the rows of the file `path` out to train.jsonl, valid.jsonl and test.jsonl, in their
  * order; a side whose ratio is 0 has no file.  `out` is a folder, or where it ends in '-',
  * '_' or '.' the beginning of the names.  Each class gets the largest remainders of its
- * shares, exactly; groups, the large ones first, go where they fit best.  Memory is
- * some 20 bytes for each different text, 40 for a group, 170 for a text with group_text.
+ * shares, exactly; groups, the large ones first, go where they fit best, and of the last ones
+ * to sides that have none.  What is kept of rows goes into temporary files beside `out`
+ * where it is more than `memory`: 16 bytes a row, 50 with a group, 300 with group_text.
  * PEFT_EDATA when a side would stay empty; scarce classes are named in the log. */
 PEFT_API int32_t peft_data_split(const char *path, const char *out, const peft_split_opts *opts,
                                  peft_split *result);

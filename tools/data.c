@@ -39,8 +39,8 @@ static const struct option split_options[] = {
      "                         texts are equal or nearly so, and both: text,COLUMN", AT(group),
      0, 0},
     {"seed", OPT_SEED, "N", "of the draw (default 0)", AT(seed), 0, 0},
-    {"memory", OPT_SIZE, "SIZE", "for what is kept of texts; the rest goes into temporary\n"
-     "                         files beside --out (default 64M)", AT(memory_limit), 0, 0},
+    {"memory", OPT_SIZE, "SIZE", "for what is kept of rows; the rest goes into temporary\n"
+     "                         files beside --out (default 128M)", AT(memory_limit), 0, 0},
     {"overwrite", OPT_FLAG, NULL, "replace files that are there", AT(overwrite), 0, 0},
     {0}};
 static const struct option normalize_options[] = {

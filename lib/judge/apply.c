@@ -131,6 +131,15 @@ int try_begin(struct chooser *a, peft_dataset *data, const peft_train_opts *opts
     return rc ? kit_failed(rc) : PEFT_OK;
 }
 
+int try_back(peft_trainer *trainer, int rc)
+{
+    char why[256];
+    snprintf(why, sizeof(why), "%s", rc < 0 ? error_message() : "");
+    int back = peft_trainer_back(trainer);
+    if (rc < 0) return fail(rc, "%s", why);
+    return back ? kit_failed(back) : PEFT_OK;
+}
+
 int try_memory(struct chooser *a, int64_t *bytes, int64_t *params)
 {
     peft_trainer *trainer = NULL;
@@ -146,6 +155,8 @@ int try_memory(struct chooser *a, int64_t *bytes, int64_t *params)
     peft_trainer_free(trainer);
     if (rc == PEFT_EUNSUPPORTED || rc == PEFT_ESTATE || rc == PEFT_ENOMEM) plan.peak = -1;
     *bytes = plan.peak + (a->eval && plan.peak > 0 ? plan.evaluation : 0);
+    if (plan.peak > 0 && a->o.range_steps > 0)          /* what peft_trainer_keep takes */
+        *bytes += 4 * plan.trainable_params + plan.optimizer;
     *params = plan.trainable_params;
     return trains_restore(a, plan.peak < 0 ? PEFT_OK : rc);
 }

@@ -9,7 +9,6 @@ void keys_init(struct keys *k, struct mem *m) { *k = (struct keys){.mem = m}; }
 void keys_free(struct keys *k)
 {
     mem_free(k->mem, k->hash);
-    mem_free(k->mem, k->up);
     mem_free(k->mem, k->slot);
     keys_init(k, k->mem);
 }
@@ -27,10 +26,8 @@ static int keys_grow(struct keys *k)
     int64_t cap = k->cap ? k->cap + k->cap / 2 : 1024;
     if (cap >= UINT32_MAX) return fail(PEFT_EUNSUPPORTED, "more than %u texts", UINT32_MAX);
     uint64_t *hash = mem_realloc(k->mem, k->hash, cap * (int64_t)sizeof *hash);
-    if (hash) k->hash = hash;
-    uint32_t *up = hash ? mem_realloc(k->mem, k->up, cap * (int64_t)sizeof *up) : NULL;
-    if (!up) return PEFT_ENOMEM;
-    k->up = up;
+    if (!hash) return PEFT_ENOMEM;
+    k->hash = hash;
     k->cap = cap;
     if (cap * 4 <= k->slots * 3) return PEFT_OK;
     int64_t slots = k->slots ? k->slots : 1024;
@@ -57,23 +54,8 @@ int keys_add(struct keys *k, uint64_t hash, uint32_t *id)
     }
     *id = (uint32_t)k->n++;
     k->hash[*id] = hash;
-    k->up[*id] = *id;
     *at = *id + 1;
     return 1;
-}
-
-/* Paths are halved on the way. */
-uint32_t keys_root(struct keys *k, uint32_t id)
-{
-    while (k->up[id] != id) id = k->up[id] = k->up[k->up[id]];
-    return id;
-}
-
-void keys_join(struct keys *k, uint32_t a, uint32_t b)
-{
-    a = keys_root(k, a);
-    b = keys_root(k, b);
-    k->up[MAX(a, b)] = MIN(a, b);
 }
 
 static uint64_t mix(uint64_t x)

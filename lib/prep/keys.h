@@ -1,7 +1,6 @@
-/* Hashes of texts, numbered in the order in which they come, and which of them belong
- * together: a hash table with open addressing beside a forest of sets (Tarjan 1975).  Two
- * texts with one hash are taken for equal, which among ten million happens in one file of
- * 300,000. */
+/* Hashes of texts, numbered in the order in which they come: a hash table with open addressing.
+ * Two texts with one hash are taken for equal, which among ten million happens in one file
+ * of 300,000. */
 #ifndef PREP_KEYS_H
 #define PREP_KEYS_H
 
@@ -10,7 +9,6 @@
 struct keys {
     struct mem *mem;
     uint64_t *hash;                 /* [n] */
-    uint32_t *up;                   /* [n]: of the same set, or itself: its root */
     uint32_t *slot;                 /* [slots]: a number plus one, 0 = free */
     int64_t n, cap, slots;
 };
@@ -19,8 +17,6 @@ void keys_free(struct keys *k);
 /* 1 = new, 0 = known, < 0 failure; its number in *id. */
 int keys_add(struct keys *k, uint64_t hash, uint32_t *id);
 bool keys_has(const struct keys *k, uint64_t hash);
-uint32_t keys_root(struct keys *k, uint32_t id);
-void keys_join(struct keys *k, uint32_t a, uint32_t b);     /* the older root stays */
 
 /* The same everywhere and always, so that nothing random hangs on the process. */
 uint64_t key_of(uint64_t seed, const char *s, int64_t n);

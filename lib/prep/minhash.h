@@ -33,16 +33,18 @@ void row_words_add(struct words *w, const char *s, int64_t n, bool count);
 /* Uses the words up.  False: there is none.  Fewer than a shingle has are one shingle. */
 bool sketch_words(struct words *w, int shingle, struct sketch *out);
 
-/* Bins that are equal, 0 to 128, and the likeness that this stands for. */
+/* Bins that are equal, 0 to 16 of a word, 0 to 128, and the likeness that this stands for. */
+static inline int equal_bins(uint64_t a, uint64_t b)
+{
+    uint64_t x = a ^ b;
+    x |= x >> 2;
+    x |= x >> 1;
+    return 16 - __builtin_popcountll(x & 0x1111111111111111u);
+}
 static inline int sketch_equal(const struct sketch *a, const struct sketch *b)
 {
-    int n = SKETCH_BINS;
-    for (int i = 0; i < SKETCH_WORDS; i++) {
-        uint64_t x = a->bins[i] ^ b->bins[i];
-        x |= x >> 2;
-        x |= x >> 1;
-        n -= __builtin_popcountll(x & 0x1111111111111111u);
-    }
+    int n = 0;
+    for (int i = 0; i < SKETCH_WORDS; i++) n += equal_bins(a->bins[i], b->bins[i]);
     return n;
 }
 static inline double sketch_alike(int equal)

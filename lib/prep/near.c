@@ -1,7 +1,7 @@
 /* Likeness in three steps, each of which reads rows in order or a few by their numbers, so that
- * they may lie in a file: rows with the same band are neighbours once (key, row) is sorted,
- * and are compared; what is alike is sorted by its rows; in their order it is settled which
- * ones stay. */
+ * they may lie in a file: rows with the same band are neighbours once they are sorted by it,
+ * and are compared, first by 16 other bins, which tell nearly all that meet by chance; what is
+ * alike is sorted by its rows; in their order it is settled which ones stay. */
 #include "prep/near.h"
 
 #include "base/pool.h"
@@ -55,6 +55,18 @@ int band_bins(double alike)
     return bins;
 }
 
+/* Of 16 bins so many are equal in nearly all rows that are so alike: fewer in one of a
+ * thousand. */
+static int glance_bins(double alike)
+{
+    double equal = MIN(alike + (1 - alike) / 16, 0.999), chance = 1, below = 0;
+    int bins = 0;
+    for (int i = 0; i < 16; i++) chance *= 1 - equal;
+    for (; bins < 16 && (below += chance) <= 0.001; bins++)
+        chance *= (16 - bins) / (bins + 1.0) * equal / (1 - equal);
+    return bins;
+}
+
 static uint64_t band_key(const struct sketch *s, int band, int bins)
 {
     int from = band * bins, at = from / 16, shift = from % 16 * 4;
@@ -70,7 +82,7 @@ static uint64_t band_key(const struct sketch *s, int band, int bins)
 enum { FIRST = 16, LAST = 16, POLL = 1 << 14 };
 struct search {
     struct near *n;
-    int bins, least;
+    int bins, least, glance;        /* bins that are equal at least, of all, of the 16 */
     struct sorter alike;            /* row << 32 | the row before that it is like */
     struct os_mutex *mutex;         /* of these: */
     _Atomic int rc;
@@ -88,7 +100,7 @@ static void search_failed(struct search *s, int rc)
 }
 
 /* Rows of the group at hand that others are compared with: its first ones, and the last ones. */
-struct member { uint32_t row; const struct near_row *at; struct near_row room; };
+struct member { uint32_t row; uint64_t bits; const struct near_row *at; struct near_row room; };
 struct group { struct member member[FIRST + LAST + 1]; int64_t n; };
 
 static struct member *member_at(struct group *g, int64_t i)
@@ -112,17 +124,18 @@ static bool is_like(const struct search *s, const struct member *a, const struct
 /* The group's next row, compared with the first ones of it and with the last ones before: in
  * a group so large that this leaves pairs out, all have a phrase in common, and other bands
  * tell which are alike. */
-static int compare_row(struct search *s, struct group *g, uint32_t row)
+static int compare_row(struct search *s, struct group *g, uint32_t row, uint64_t bits)
 {
     int64_t n = g->n++;
     struct member *b = member_at(g, n);
     b->row = row;
+    b->bits = bits;
     b->at = NULL;
     if (!n || row < s->n->first) return PEFT_OK;
-    if (!load_member(s, b)) return PEFT_EIO;
     for (int64_t k = 0; k < n; k = k + 1 == FIRST ? MAX(FIRST, n - LAST) : k + 1) {
         struct member *a = member_at(g, k);
-        if (!load_member(s, a)) return PEFT_EIO;
+        if (equal_bins(a->bits, bits) < s->glance) continue;
+        if (!load_member(s, a) || !load_member(s, b)) return PEFT_EIO;
         if (!is_like(s, a, b)) continue;
         os_lock(s->mutex);
         int rc = sorter_put(&s->alike, (uint64_t)row << 32 | a->row, 0);
@@ -144,14 +157,15 @@ static int sort_band(struct search *s, int band, int worker, struct sorter *entr
     struct near *n = s->n;
     struct spill_reader rows;
     const void *row;
-    int rc;
+    int rc, glance = (band * s->bins / 16 + SKETCH_WORDS / 2) % SKETCH_WORDS;
     spill_read(&rows, &n->rows);
     while ((rc = spill_next(&rows, &row)) > 0) {
         int64_t i = rows.at - 1;
         if ((rc = search_poll(s, i, worker)) < 0) break;
         if (!near_stays(n, i)) continue;
-        uint64_t key = band_key(&((const struct near_row *)row)->sketch, band, s->bins);
-        if ((rc = sorter_put(entries, key << 32 | (uint64_t)i, 0)) < 0) break;
+        const struct sketch *sketch = &((const struct near_row *)row)->sketch;
+        uint64_t key = band_key(sketch, band, s->bins), bits = sketch->bins[glance];
+        if ((rc = sorter_put(entries, key << 32 | (uint64_t)i, bits)) < 0) break;
     }
     spill_close(&rows);
     return rc < 0 ? rc : sorter_turn(entries);
@@ -162,14 +176,14 @@ static void search_band(void *arg, int64_t band, int worker)
     struct search *s = arg;
     struct group g = {.n = 0};
     struct sorter entries;
-    uint64_t now = 0, e;
-    sorter_begin(&entries, s->n->to, 1, 32, s->n->memory / 4 / s->n->threads);
+    uint64_t now = 0, e[2];
+    sorter_begin(&entries, s->n->to, 2, 32, s->n->memory / 4 / s->n->threads);
     int rc = s->rc ? s->rc : sort_band(s, (int)band, worker, &entries);
-    for (int64_t at = 0; rc >= 0 && (rc = sorter_next(&entries, &e)) > 0; at++) {
-        if (e >> 32 != now >> 32) g.n = 0;
-        now = e;
+    for (int64_t at = 0; rc >= 0 && (rc = sorter_next(&entries, e)) > 0; at++) {
+        if (e[0] >> 32 != now >> 32) g.n = 0;
+        now = e[0];
         rc = search_poll(s, at, worker);
-        if (rc >= 0) rc = compare_row(s, &g, (uint32_t)e);
+        if (rc >= 0) rc = compare_row(s, &g, (uint32_t)e[0], e[1]);
     }
     sorter_free(&entries);
     if (rc < 0) search_failed(s, rc);
@@ -244,7 +258,7 @@ static int settle(struct search *s, struct spill *out)
 
 int near_search(struct near *n, struct spill *out)
 {
-    struct search s = {.n = n, .bins = band_bins(n->alike)};
+    struct search s = {.n = n, .bins = band_bins(n->alike), .glance = glance_bins(n->alike)};
     struct pool *pool = NULL;
     spill_begin(out, n->to, sizeof(struct near_like), n->memory / 16);
     sorter_begin(&s.alike, n->to, 1, 0, n->memory / 16);

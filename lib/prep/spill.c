@@ -8,13 +8,16 @@
 
 int scratch_begin(struct scratch *s, struct host *h, const char *beside)
 {
-    *s = (struct scratch){.host = h, .beside = beside};
-    return os_mutex_new(h, &s->mutex);
+    int64_t n = (int64_t)strlen(beside);
+    while (n > 1 && beside[n - 1] == '/') n--;
+    *s = (struct scratch){.host = h, .beside = mem_strndup(&h->mem, beside, n)};
+    return s->beside ? os_mutex_new(h, &s->mutex) : PEFT_ENOMEM;
 }
 
 void scratch_end(struct scratch *s)
 {
     if (s->mutex) os_mutex_free(s->mutex);
+    if (s->host) mem_free(&s->host->mem, s->beside);
 }
 
 static int file_failed(const struct scratch_file *f, int64_t err, const char *what)
@@ -193,7 +196,8 @@ void spill_close(struct spill_reader *r)
 /* --- sorting */
 
 enum { RADIX = 11, LEAST = 1024 };
-struct sorter_run { int64_t next, end, at, n; };        /* records: of the file; in its room */
+struct sorter_run { int64_t next, end; };       /* records of the file */
+struct sorter_head { uint64_t key; const uint64_t *at, *end; int32_t run; };    /* in its room */
 
 void sorter_begin(struct sorter *s, struct scratch *to, int words, int low, int64_t bytes)
 {
@@ -231,7 +235,7 @@ static void sort_list(struct sorter *s)
 static int put_run(struct sorter *s)
 {
     int64_t from = s->f.n / (8 * s->words);
-    struct sorter_run run = {.next = from, .end = from + s->n};
+    struct sorter_run run = {from, from + s->n};
     sort_list(s);
     buf_put(&s->runs, &run, sizeof run);
     int rc = buf_check(&s->runs);
@@ -263,40 +267,36 @@ int sorter_put(struct sorter *s, uint64_t a, uint64_t b)
     return PEFT_OK;
 }
 
-static const uint64_t *head_of(const struct sorter *s, int64_t run)
+/* Of equal records that of the earlier run comes first, which was put before. */
+static bool comes_before(const struct sorter_head *a, const struct sorter_head *b)
 {
-    int64_t each = s->cap / (s->runs.n / (int64_t)sizeof(struct sorter_run));
-    return s->list + (run * each + run_at(s, run)->at) * s->words;
-}
-
-/* Of equal records that of the earlier run, which was put before. */
-static bool comes_before(const struct sorter *s, int32_t a, int32_t b)
-{
-    uint64_t x = *head_of(s, a), y = *head_of(s, b);
-    return x != y ? x < y : a < b;
+    return a->key != b->key ? a->key < b->key : a->run < b->run;
 }
 
 static void heap_down(struct sorter *s, int64_t i)
 {
+    struct sorter_head now = s->heap[i];
     for (int64_t k; (k = 2 * i + 1) < s->n_heap; i = k) {
-        if (k + 1 < s->n_heap && comes_before(s, s->heap[k + 1], s->heap[k])) k++;
-        if (!comes_before(s, s->heap[k], s->heap[i])) return;
-        int32_t t = s->heap[i];
+        if (k + 1 < s->n_heap && comes_before(&s->heap[k + 1], &s->heap[k])) k++;
+        if (!comes_before(&s->heap[k], &now)) break;
         s->heap[i] = s->heap[k];
-        s->heap[k] = t;
     }
+    s->heap[i] = now;
 }
 
 /* The run's next records: 1, 0 = it has none. */
-static int fill_run(struct sorter *s, int64_t i)
+static int fill_run(struct sorter *s, struct sorter_head *h)
 {
-    struct sorter_run *r = run_at(s, i);
+    struct sorter_run *r = run_at(s, h->run);
     int64_t each = s->cap / (s->runs.n / (int64_t)sizeof *r), bytes = 8 * s->words;
-    r->n = MIN(each, r->end - r->next);
-    r->at = 0;
-    if (!r->n) return 0;
-    int rc = file_get(&s->f, r->next * bytes, s->list + i * each * s->words, r->n * bytes);
-    r->next += r->n;
+    uint64_t *room = s->list + h->run * each * s->words;
+    int64_t n = MIN(each, r->end - r->next);
+    if (!n) return 0;
+    int rc = file_get(&s->f, r->next * bytes, room, n * bytes);
+    r->next += n;
+    h->at = room;
+    h->end = room + n * s->words;
+    h->key = *room;
     return rc < 0 ? rc : 1;
 }
 
@@ -321,8 +321,10 @@ int sorter_turn(struct sorter *s)
     s->heap = mem_array(mem, runs, sizeof *s->heap);
     if (!s->list || !s->heap) return PEFT_ENOMEM;
     if (rc >= 0) rc = file_turn(&s->f);
-    for (int64_t i = 0; i < runs && rc >= 0; i++)
-        if ((rc = fill_run(s, i)) > 0) s->heap[s->n_heap++] = (int32_t)i;
+    for (int64_t i = 0; i < runs && rc >= 0; i++) {
+        s->heap[s->n_heap].run = (int32_t)i;
+        if ((rc = fill_run(s, &s->heap[s->n_heap])) > 0) s->n_heap++;
+    }
     for (int64_t i = s->n_heap / 2 - 1; i >= 0 && rc >= 0; i--) heap_down(s, i);
     return MIN(rc, PEFT_OK);
 }
@@ -336,13 +338,17 @@ int sorter_next(struct sorter *s, uint64_t *record)
         return 1;
     }
     if (!s->n_heap) return 0;
-    int32_t first = s->heap[0];
-    struct sorter_run *r = run_at(s, first);
-    memcpy(record, head_of(s, first), bytes);
-    int rc = ++r->at < r->n ? 1 : fill_run(s, first);
-    if (rc < 0) return rc;
-    if (!rc) s->heap[0] = s->heap[--s->n_heap];
-    heap_down(s, 0);
+    struct sorter_head *first = s->heap;
+    memcpy(record, first->at, bytes);
+    first->at += s->words;
+    if (first->at < first->end) {
+        first->key = *first->at;
+    } else {
+        int rc = fill_run(s, first);
+        if (rc < 0) return rc;
+        if (!rc) *first = s->heap[--s->n_heap];
+    }
+    if (s->n_heap) heap_down(s, 0);
     return 1;
 }
 

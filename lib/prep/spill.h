@@ -9,9 +9,10 @@
 /* Where the files go.  They are read and written by one thread at a time. */
 struct scratch {
     struct host *host;
-    const char *beside;             /* a file in whose folder they are made */
+    char *beside;                   /* what their names begin with */
     struct os_mutex *mutex;
 };
+/* `beside`: a file or folder in whose folder they are made. */
 int scratch_begin(struct scratch *s, struct host *h, const char *beside);
 void scratch_end(struct scratch *s);
 
@@ -48,7 +49,7 @@ struct sorter {
     uint64_t *list, *other;         /* [cap * words] */
     int64_t n, cap, most;           /* records in `list`; `most`: of cap */
     struct buf runs;                /* of struct sorter_run */
-    int32_t *heap;                  /* runs, that of the least record first */
+    struct sorter_head *heap;       /* of runs, that of the least record first */
     int64_t n_heap, at;
 };
 /* Of about so many bytes in memory. */

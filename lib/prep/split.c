@@ -3,13 +3,13 @@
  * Two passes over the file.  The first counts: rows of each class, and of each group's
  * classes.  Between them every class gets its seats on each side, by largest remainders
  * (Hamilton's method).  The second deals: a row without a group takes one of its class's
- * seats that are left, all equally likely (selection sampling, Knuth 3.4.2 algorithm S), so
- * that nothing is kept for a row; a group's side was settled between the passes. */
+ * seats that are left, all equally likely (selection sampling, Knuth 3.4.2 algorithm S); a
+ * group's side was settled between the passes. */
 #include "prep/fields.h"
 #include "prep/files.h"
 #include "prep/flow.h"
+#include "prep/groups.h"
 #include "prep/keys.h"
-#include "prep/near.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -17,7 +17,7 @@
 
 static const char *const side_files[] = {"train.jsonl", "valid.jsonl", "test.jsonl"};
 static const char *const side_names[] = {"train", "valid", "test"};
-enum { SIDES = PEFT_SIDES, NAMED = 10, NO_CELL = 0, MEMORY = 64 /* MiB */ };
+enum { SIDES = PEFT_SIDES, NAMED = 10, MEMORY = 128 /* MiB */, CLASSES = 1 << 20 };
 static const double alike_least = 0.7;    /* texts with that share of shingles in common */
 
 struct class_share {
@@ -25,30 +25,20 @@ struct class_share {
     int64_t n, seats[SIDES];        /* of its rows; what each side is to have */
     int64_t rows[SIDES];            /* has got */
 };
-/* Rows of one class in one group. */
-struct cell { uint32_t key, class, n, next; };  /* next: of its key, NO_CELL = none */
-
-struct group { uint32_t root, tie, first, end; int64_t rows; };
-
 struct split {
     struct host host;
     peft_split_opts o;
     peft_source_opts source;
     const char *path;
     double share[SIDES];
-    bool texts;                     /* whether the pass looks at them */
+    bool again, texts;              /* the second pass; whether it looks at them */
     struct arena names;
     struct keys class_keys;
     struct buf classes;             /* of struct class_share */
-    struct keys keys, seen;         /* of groups; with group_text of texts */
     struct scratch scratch;
-    int64_t memory;
-    struct near alike;              /* a sketch for each text */
+    struct groups groups;
     struct sorter placed;           /* texts: (hash, side) */
     struct words *words;            /* [threads] */
-    struct buf cells;               /* of struct cell; the first one is not used */
-    struct buf heads;               /* of uint32_t: a key's first cell */
-    struct buf sides;               /* of uint8_t: a key's side */
     struct writer *to[SIDES];
     int64_t rows;
     peft_split result;
@@ -58,16 +48,13 @@ static struct class_share *class_at(const struct split *s, int64_t i)
 {
     return (struct class_share *)(void *)s->classes.data + i;
 }
-static struct cell *cell_at(const struct split *s, int64_t i)
-{
-    return (struct cell *)(void *)s->cells.data + i;
-}
 static bool is_grouped(const struct split *s) { return s->o.group || s->o.group_text; }
 
 /* --- what a row is: hashes, made by any thread */
 
 struct row_keys {
     uint64_t class, group, text;
+    int side;                       /* in the second pass, of a group's row */
     struct near_row near;           /* its words, to find texts that are nearly equal */
     bool sketched;
 };
@@ -119,12 +106,12 @@ static int find_keys(struct split *s, struct flow_row *r, int worker)
     b->n = at;
     if (!rc && s->texts) rc = text_key_of(r->row, b, &k->text);
     if (!rc && s->words) find_sketch(s, r->row, k, worker);
-    if (!rc && s->o.group) {
+    if (!rc && s->o.group && !s->again) {
         rc = column_text(r->row, s->o.group, b);
         if (!rc) k->group = key_of(0, b->data + at, b->n - at);
         b->n = at;
     }
-    if (!rc && s->o.stratify) {
+    if (!rc && s->o.stratify && !(s->again && is_grouped(s))) {
         rc = column_text(r->row, s->o.stratify, b);
         if (!rc) k->class = key_of(2, b->data + at, b->n - at);
     }
@@ -143,16 +130,16 @@ static int keys_again(void *ctx, struct flow_row *r, int worker)
     return rc;
 }
 
-/* The key of the row's group; all that makes groups is joined. */
-static int group_key(struct split *s, const struct row_keys *k, uint32_t *id)
+static int file_changed(const struct split *s)
 {
-    uint32_t text = 0;
-    int rc = s->o.group_text ? keys_add(&s->keys, k->text, &text) : 0;
-    *id = text;
-    if (rc < 0 || !s->o.group) return rc;
-    rc = keys_add(&s->keys, k->group, id);
-    if (rc >= 0 && s->o.group_text) keys_join(&s->keys, text, *id);
-    return rc;
+    return fail(PEFT_EIO, "%s: not the rows that were here before: the file has changed", s->path);
+}
+
+static int know_side(void *ctx, struct flow_row *r)
+{
+    struct split *s = ctx;
+    int rc = groups_side(&s->groups, &((struct row_keys *)r->note)->side);
+    return rc ? MIN(rc, PEFT_OK) : file_changed(s);
 }
 
 static int run_pass(struct split *s, int (*work)(void *, struct flow_row *, int),
@@ -160,6 +147,7 @@ static int run_pass(struct split *s, int (*work)(void *, struct flow_row *, int)
 {
     struct flow f = {.host = &s->host, .path = s->path, .source = &s->source, .ctx = s,
                      .note = sizeof(struct row_keys), .work = work, .take = take};
+    if (s->again && is_grouped(s)) f.know = know_side;
     s->rows = 0;
     return flow_run(&f);
 }
@@ -173,49 +161,26 @@ static int class_id(struct split *s, const struct flow_row *r, uint32_t *id)
     if (!s->o.stratify) return PEFT_OK;
     int rc = keys_add(&s->class_keys, k->class, id);
     if (rc <= 0) return rc;
+    if (*id == CLASSES)
+        return fail(PEFT_EDATA, "%s: \"%s\" has more than %d values, expected classes of several "
+                    "rows", s->path, s->o.stratify, (int)CLASSES);
     const char *name = r->out_n ? r->out->data + r->out_at : "";
     struct class_share c = {.name = arena_strndup(&s->names, name, r->out_n)};
     buf_put(&s->classes, &c, sizeof c);
     return c.name ? buf_check(&s->classes) : PEFT_ENOMEM;
 }
 
-static int count_cell(struct split *s, uint32_t key, uint32_t class)
-{
-    while (!s->heads.oom && s->heads.n < (int64_t)sizeof(uint32_t) * s->keys.n)
-        buf_put(&s->heads, &(uint32_t){NO_CELL}, sizeof(uint32_t));
-    if (buf_check(&s->heads)) return PEFT_ENOMEM;
-    uint32_t *head = (uint32_t *)(void *)s->heads.data + key, at = *head;
-    while (at != NO_CELL && cell_at(s, at)->class != class) at = cell_at(s, at)->next;
-    if (at != NO_CELL) {
-        cell_at(s, at)->n++;
-        return PEFT_OK;
-    }
-    struct cell c = {key, class, 1, *head};
-    *head = (uint32_t)(s->cells.n / (int64_t)sizeof c);
-    buf_put(&s->cells, &c, sizeof c);
-    return buf_check(&s->cells);
-}
-
-static int keep_sketch(struct split *s, const struct row_keys *k)
-{
-    uint32_t id;
-    int rc = keys_add(&s->seen, k->text, &id);
-    if (rc <= 0) return rc;
-    return near_add(&s->alike, k->sketched ? &k->near : NULL);
-}
-
 static int count_row(void *ctx, struct flow_row *r)
 {
     struct split *s = ctx;
-    uint32_t class, key;
+    const struct row_keys *k = r->note;
+    uint32_t class;
     int rc = class_id(s, r, &class);
     if (rc) return rc;
     s->rows++;
     class_at(s, class)->n++;
     if (!is_grouped(s)) return PEFT_OK;
-    rc = group_key(s, r->note, &key);
-    if (rc >= 0 && s->words) rc = keep_sketch(s, r->note);
-    return rc < 0 ? rc : count_cell(s, key, class);
+    return groups_add(&s->groups, k->group, k->text, k->sketched ? &k->near : NULL, class);
 }
 
 static int tell_nothing(void *ctx)
@@ -223,30 +188,6 @@ static int tell_nothing(void *ctx)
     struct split *s = ctx;
     bool stop = s->source.progress && s->source.progress(s->source.ctx, 0, 1);
     return stop ? fail(PEFT_ECANCELLED, "cancelled") : PEFT_OK;
-}
-
-/* Texts that are nearly equal belong together. */
-static int join_alike(struct split *s)
-{
-    struct spill likes;
-    struct spill_reader r;
-    const void *like;
-    s->alike.threads = flow_threads(&s->source);
-    s->alike.alike = alike_least;
-    s->alike.stop = tell_nothing;
-    s->alike.ctx = s;
-    int rc = near_search(&s->alike, &likes);
-    spill_read(&r, &likes);
-    while (rc >= 0 && (rc = spill_next(&r, &like)) > 0) {
-        uint32_t of = ((const struct near_like *)like)->of, a, b;
-        if (of == NO_ROW) continue;
-        rc = keys_add(&s->keys, s->seen.hash[r.at - 1], &a);
-        if (rc >= 0) rc = keys_add(&s->keys, s->seen.hash[of], &b);
-        if (rc >= 0) keys_join(&s->keys, a, b);
-    }
-    spill_close(&r);
-    spill_free(&likes);
-    return MIN(rc, PEFT_OK);
 }
 
 /* --- seats */
@@ -275,34 +216,20 @@ static void give_seats(const struct split *s, struct class_share *c, double behi
     }
 }
 
-static int by_root(const void *a, const void *b)
+/* Where a group makes the squared distances from the seats, in shares of them, least; the last
+ * `left` groups, this one counted, go to sides without any. */
+static int best_side(const struct split *s, const struct cell *cells, int64_t n, int64_t left)
 {
-    const struct cell *x = a, *y = b;
-    return x->key != y->key ? (x->key > y->key) - (x->key < y->key)
-                            : (x->class > y->class) - (x->class < y->class);
-}
-
-static int by_size(const void *a, const void *b)
-{
-    const struct group *x = a, *y = b;
-    if (x->rows != y->rows) return x->rows < y->rows ? 1 : -1;
-    if (x->tie != y->tie) return x->tie < y->tie ? -1 : 1;
-    return (x->root > y->root) - (x->root < y->root);
-}
-
-/* Where a group makes the squared distances from the seats, in shares of them, least. */
-static int best_side(const struct split *s, const struct group *g)
-{
-    int best = -1;
+    int best = -1, empty = 0;
     double least = 0;
+    for (int k = 0; k < SIDES; k++) empty += s->share[k] > 0 && !s->result.groups[k];
     for (int k = 0; k < SIDES; k++) {
         double cost = 0;
-        if (!(s->share[k] > 0)) continue;
-        for (uint32_t i = g->first; i < g->end; i++) {
-            const struct cell *c = cell_at(s, i);
-            const struct class_share *x = class_at(s, c->class);
-            double off = (double)(x->rows[k] - x->seats[k]), n = c->n;
-            cost += n * (2 * off + n) / (s->share[k] * (double)x->n);
+        if (!(s->share[k] > 0) || (left <= empty && s->result.groups[k])) continue;
+        for (int64_t i = 0; i < n; i++) {
+            const struct class_share *x = class_at(s, cells[i].class);
+            double off = (double)(x->rows[k] - x->seats[k]), rows = cells[i].n;
+            cost += rows * (2 * off + rows) / (s->share[k] * (double)x->n);
         }
         if (best < 0 || cost < least) {
             best = k;
@@ -312,44 +239,13 @@ static int best_side(const struct split *s, const struct group *g)
     return best;
 }
 
-/* Cells in the order of their sets' roots, and a group for each set; returns their number. */
-static int64_t list_groups(struct split *s, struct group *groups)
+static int deal_group(void *ctx, const struct cell *cells, int64_t n, int64_t left)
 {
-    int64_t n_cells = s->cells.n / (int64_t)sizeof(struct cell), n = 0;
-    for (int64_t i = 1; i < n_cells; i++)
-        cell_at(s, i)->key = keys_root(&s->keys, cell_at(s, i)->key);
-    qsort(cell_at(s, 1), (size_t)(n_cells - 1), sizeof(struct cell), by_root);
-    for (int64_t i = 1; i < n_cells; i++) {
-        const struct cell *c = cell_at(s, i);
-        if (!n || groups[n - 1].root != c->key) {
-            uint32_t tie = rng_u32(s->o.seed, rng_stream(RNG_SPLIT, 1), (uint64_t)n);
-            groups[n++] = (struct group){.root = c->key, .tie = tie, .first = (uint32_t)i};
-        }
-        groups[n - 1].end = (uint32_t)i + 1;
-        groups[n - 1].rows += c->n;
-    }
-    return n;
-}
-
-static int deal_groups(struct split *s)
-{
-    struct group *groups = mem_array(&s->host.mem, s->keys.n, sizeof *groups);
-    if (!groups) return PEFT_ENOMEM;
-    int64_t n = list_groups(s, groups);
-    qsort(groups, (size_t)n, sizeof *groups, by_size);
-    for (int64_t i = 0; i < s->keys.n; i++) buf_putc(&s->sides, 0);
-    int rc = buf_check(&s->sides);
-    for (int64_t i = 0; i < n && !rc; i++) {
-        int side = best_side(s, &groups[i]);
-        s->sides.data[groups[i].root] = (char)side;
-        s->result.groups[side]++;
-        for (uint32_t k = groups[i].first; k < groups[i].end; k++)
-            class_at(s, cell_at(s, k)->class)->rows[side] += cell_at(s, k)->n;
-    }
-    mem_free(&s->host.mem, groups);
-    int64_t classes = s->classes.n / (int64_t)sizeof(struct class_share);
-    for (int64_t i = 0; i < classes; i++) memset(class_at(s, i)->rows, 0, sizeof(int64_t[SIDES]));
-    return rc;
+    struct split *s = ctx;
+    int side = best_side(s, cells, n, left);
+    s->result.groups[side]++;
+    for (int64_t i = 0; i < n; i++) class_at(s, cells[i].class)->rows[side] += cells[i].n;
+    return side;
 }
 
 /* --- the second pass */
@@ -385,22 +281,19 @@ static int deal_row(void *ctx, struct flow_row *r)
 {
     struct split *s = ctx;
     const struct row_keys *k = r->note;
-    uint32_t class, key;
-    int64_t classes = s->classes.n, keys = s->keys.n;
-    int rc = class_id(s, r, &class), side = -1;
-    if (rc) return rc;
-    if (is_grouped(s)) {
-        rc = MIN(group_key(s, k, &key), PEFT_OK);
-        if (!rc && keys == s->keys.n) side = s->sides.data[keys_root(&s->keys, key)];
-    } else if (classes == s->classes.n) {
+    uint32_t class;
+    int64_t classes = s->classes.n;
+    int rc = PEFT_OK, side = k->side;
+    if (!is_grouped(s)) {
+        rc = class_id(s, r, &class);
+        if (!rc && classes != s->classes.n) rc = file_changed(s);
+        if (rc) return rc;
         side = draw_side(s, class_at(s, class));
+        if (side < 0) return file_changed(s);
+        class_at(s, class)->rows[side]++;
     }
-    if (!rc && side < 0)
-        rc = fail(PEFT_EIO, "%s line %lld: not the row that was here before: the file has changed",
-                  s->path, (long long)r->line);
-    if (!rc && !s->o.group_text) rc = sorter_put(&s->placed, k->text, (uint64_t)side);
+    if (!s->o.group_text) rc = sorter_put(&s->placed, k->text, (uint64_t)side);
     if (rc) return rc;
-    class_at(s, class)->rows[side]++;
     s->result.rows[side]++;
     s->rows++;
     flow_put(s->to[side], r);
@@ -435,7 +328,7 @@ static int give_all_seats(struct split *s)
     if (s->o.stratify && n > 10 && n * 2 > s->rows)
         return fail(PEFT_EDATA, "%s: \"%s\" has %lld values in %lld rows, expected classes of "
                     "several rows", s->path, s->o.stratify, (long long)n, (long long)s->rows);
-    int rc = is_grouped(s) ? deal_groups(s) : PEFT_OK;
+    int rc = is_grouped(s) ? groups_deal(&s->groups, s->o.seed, s, deal_group) : PEFT_OK;
     for (int k = 0; k < SIDES && !rc; k++)
         if (s->share[k] > 0 && !(is_grouped(s) ? s->result.groups[k] : seats[k]))
             rc = fail(PEFT_EDATA, "%s: %lld rows%s are too few to leave one for %s; more of them "
@@ -462,10 +355,21 @@ static void tell_classes(struct split *s)
                  (long long)s->result.scarce);
 }
 
+static void begin_groups(struct split *s, int64_t memory)
+{
+    struct groups *g = &s->groups;
+    g->by_column = s->o.group;
+    g->by_text = s->o.group_text;
+    groups_begin(g, &s->scratch, memory);
+    g->near.alike = alike_least;
+    g->near.threads = flow_threads(&s->source);
+    g->near.stop = tell_nothing;
+    g->near.ctx = s;
+}
+
 static int begin_sketches(struct split *s)
 {
     int n = flow_threads(&s->source);
-    near_begin(&s->alike, &s->scratch, s->memory);
     if (!(s->words = mem_array(&s->host.mem, n, sizeof *s->words))) return PEFT_ENOMEM;
     for (int i = 0; i < n; i++) row_words_init(&s->words[i], &s->host.mem);
     return PEFT_OK;
@@ -475,7 +379,6 @@ static int begin_sketches(struct split *s)
 static void end_sketches(struct split *s)
 {
     for (int i = 0; s->words && i < flow_threads(&s->source); i++) row_words_free(&s->words[i]);
-    near_end(&s->alike);
     mem_free(&s->host.mem, s->words);
     s->words = NULL;
 }
@@ -487,14 +390,13 @@ static int split_file(struct split *s, const char *out)
     int n = 0;
     buf_put(&s->classes, &(struct class_share){.name = ""},
             s->o.stratify ? 0 : sizeof(struct class_share));
-    buf_put(&s->cells, &(struct cell){0}, sizeof(struct cell));
     int rc = take_shares(s);
     s->texts = s->o.group_text;
     for (int k = 0; k < SIDES && !rc; k++)
         if (s->share[k] > 0) names[n++] = side_files[k];
     if (!rc && s->o.group_text) rc = begin_sketches(s);
     if (!rc) rc = run_pass(s, keys_first, count_row);
-    if (!rc && s->words) rc = join_alike(s);
+    if (!rc && is_grouped(s)) rc = groups_find(&s->groups);
     end_sketches(s);
     if (!rc) rc = give_all_seats(s);
     if (!rc) rc = files_open(&files, &s->host, out, names, n, s->o.overwrite);
@@ -502,11 +404,9 @@ static int split_file(struct split *s, const char *out)
     for (int k = 0, i = 0; k < SIDES; k++)
         if (s->share[k] > 0) s->to[k] = files.to[i++];
     int64_t rows = s->rows;
-    s->texts = true;
-    rc = run_pass(s, keys_again, deal_row);
-    if (!rc && rows != s->rows)
-        rc = fail(PEFT_EIO, "%s: %lld rows, expected the %lld of before: the file has changed",
-                  s->path, (long long)s->rows, (long long)rows);
+    s->again = s->texts = true;
+    rc = run_pass(s, s->o.group_text ? NULL : keys_again, deal_row);
+    if (!rc && rows != s->rows) rc = file_changed(s);
     if (!rc) rc = count_shared(s);
     if (rc) files_abort(&files);
     else rc = files_commit(&files);
@@ -527,20 +427,20 @@ int32_t peft_data_split(const char *path, const char *out, const peft_split_opts
     if (rc) return kit_end(rc);
     struct mem *m = &s.host.mem;
     rc = scratch_begin(&s.scratch, &s.host, out);
-    if (rc) return kit_end(rc);
-    s.memory = s.o.memory > 0 ? s.o.memory : (int64_t)MEMORY << 20;
-    sorter_begin(&s.placed, &s.scratch, 2, 0, s.memory);
+    if (rc) {
+        scratch_end(&s.scratch);
+        return kit_end(rc);
+    }
+    int64_t memory = s.o.memory > 0 ? s.o.memory : (int64_t)MEMORY << 20;
+    sorter_begin(&s.placed, &s.scratch, 2, 0, memory / 2);
+    begin_groups(&s, memory);
     arena_init(&s.names, m);
     keys_init(&s.class_keys, m);
-    keys_init(&s.keys, m);
-    keys_init(&s.seen, m);
-    struct buf *all[] = {&s.classes, &s.cells, &s.heads, &s.sides};
-    for (size_t i = 0; i < ARRAY_LEN(all); i++) buf_init(all[i], m);
+    buf_init(&s.classes, m);
     rc = split_file(&s, out);
-    for (size_t i = 0; i < ARRAY_LEN(all); i++) buf_free(all[i]);
+    buf_free(&s.classes);
     keys_free(&s.class_keys);
-    keys_free(&s.keys);
-    keys_free(&s.seen);
+    groups_end(&s.groups);
     arena_free(&s.names);
     sorter_free(&s.placed);
     scratch_end(&s.scratch);

@@ -46,3 +46,33 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     end();
     return 0;
 }
+
+#ifdef FUZZING
+/* Changes the records, or the end, whose length the trailer has; what is behind them stays.
+ * Records keep to multiples of 8. */
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)
+{
+    enum { HEAD = 1 + 8 };
+    int64_t end = -1;
+    if (size >= HEAD + TRAILER) memcpy(&end, data + size - 16, sizeof end);
+    if (seed % 8 == 0 || end < 0 || end > (int64_t)(size - HEAD - TRAILER))
+        return LLVMFuzzerMutate(data, size, max_size);
+    bool records = seed % 8 < 5;
+    size_t from = records ? HEAD : size - TRAILER - (size_t)end;
+    size_t n = records ? size - HEAD - TRAILER - (size_t)end : (size_t)end;
+    size_t tail = size - from - n, room = MIN(max_size - from - tail, n + 256) & ~7ull;
+    uint8_t *kept = malloc(tail), *part = calloc(MAX(room, n) + 8, 1);
+    if (!kept || !part) abort();
+    memcpy(kept, data + from + n, tail);
+    memcpy(part, data + from, n);
+    if (room > n) n = LLVMFuzzerMutate(part, n, room);
+    if (records) n = MIN((n + 7) & ~7ull, room);
+    memcpy(data + from, part, n);
+    memcpy(data + from + n, kept, tail);
+    if (!records) end = (int64_t)n;
+    memcpy(data + from + n + tail - 16, &end, sizeof end);
+    free(kept);
+    free(part);
+    return from + n + tail;
+}
+#endif

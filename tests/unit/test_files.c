@@ -1,27 +1,11 @@
 /* Rank 0: views, lines, paths, and files and folders that appear whole. */
-#include "test.h"
+#include "kit.h"
 
-#include "base/base.h"
 #include "base/file.h"
-#include "base/host.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static struct host host;
-static char root[] = "/tmp/libpeft-files-XXXXXX";
-
-static const char *at(const char *name)
-{
-    static char path[4][256];
-    static int turn;
-    char *p = path[turn++ & 3];
-    snprintf(p, sizeof path[0], "%s/%s", root, name);
-    return p;
-}
-
 static int32_t count_each(void *arg, const char *name)
 {
     (void)name;
@@ -34,13 +18,6 @@ static int entries(const char *dir)
     int n = 0;
     host.io.list(host.io.ctx, dir, count_each, &n);
     return n;
-}
-
-static void put_file(const char *path, const void *data, size_t n)
-{
-    FILE *f = fopen(path, "wb");
-    CHECK(f && fwrite(data, 1, n, f) == n);
-    if (f) fclose(f);
 }
 
 static int holds(const char *path, const char *text)
@@ -105,8 +82,8 @@ static void test_path(void)
         CHECK_STR(p, parents[i][1]);
         mem_free(&host.mem, p);
     }
-    CHECK_EQ(path_kind(&host, root), 2);
-    CHECK_EQ(path_kind(&host, at("nothing")), 0);
+    CHECK_EQ(path_kind(&host, kit_dir), 2);
+    CHECK_EQ(path_kind(&host, in("nothing")), 0);
 }
 
 static int64_t short_read(void *ctx, void *file, int64_t offset, void *to, int64_t n)
@@ -122,29 +99,29 @@ static int64_t longer(void *ctx, void *file)
 static void test_view(void)
 {
     struct file_view v;
-    put_file(at("v"), "hello", 5);
-    put_file(at("empty"), "", 0);
+    put_bytes(in("v"), "hello", 5);
+    put_bytes(in("empty"), "", 0);
     for (int map = 0; map < 2; map++) {
-        CHECK_EQ(file_open_view(&host, at("v"), map, &v), PEFT_OK);
+        CHECK_EQ(file_open_view(&host, in("v"), map, &v), PEFT_OK);
         CHECK(v.n == 5 && memcmp(v.data, "hello", 5) == 0 && v.mapped == map);
         file_close_view(&host, &v);
-        CHECK_EQ(file_open_view(&host, at("empty"), map, &v), PEFT_OK);
+        CHECK_EQ(file_open_view(&host, in("empty"), map, &v), PEFT_OK);
         CHECK(v.n == 0 && v.data);
         file_close_view(&host, &v);
         file_close_view(&host, &v);
     }
-    CHECK_EQ(file_open_view(&host, at("nothing"), true, &v), PEFT_ENOTFOUND);
+    CHECK_EQ(file_open_view(&host, in("nothing"), true, &v), PEFT_ENOTFOUND);
     CHECK(strstr(error_message(), "no such file"));
-    CHECK_EQ(file_open_view(&host, root, true, &v), PEFT_EIO);
+    CHECK_EQ(file_open_view(&host, kit_dir, true, &v), PEFT_EIO);
     CHECK(strstr(error_message(), "is a folder"));
     struct host h;
     host_init(&h, NULL);
     h.io.read = short_read;
-    CHECK_EQ(file_open_view(&h, at("v"), false, &v), PEFT_OK);
+    CHECK_EQ(file_open_view(&h, in("v"), false, &v), PEFT_OK);
     CHECK(memcmp(v.data, "hello", 5) == 0);
     file_close_view(&h, &v);
     h.io.length = longer;
-    CHECK_EQ(file_open_view(&h, at("v"), false, &v), PEFT_EIO);
+    CHECK_EQ(file_open_view(&h, in("v"), false, &v), PEFT_EIO);
     CHECK(strstr(error_message(), "expected 10 bytes"));
     CHECK_EQ(h.mem.live, 0);
 }
@@ -154,9 +131,9 @@ static const char *lines_of(struct host *h, const char *text, size_t size)
 {
     static char out[256];
     out[0] = 0;
-    put_file(at("lines"), text, size);
+    put_bytes(in("lines"), text, size);
     struct line_reader *r;
-    if (line_open(h, at("lines"), &r) < 0) return "failed";
+    if (line_open(h, in("lines"), &r) < 0) return "failed";
     char *line;
     int64_t n, number, expected = 0;
     int rc;
@@ -188,7 +165,7 @@ static void test_lines(void)
         CHECK_STR(lines_of(&slow, cases[i][0], n), cases[i][1]);
     }
     /* Lines around the buffer's size. */
-    FILE *f = fopen(at("long"), "wb");
+    FILE *f = fopen(in("long"), "wb");
     int64_t size = 1;
     for (int i = 0; i < 60; i++, size = size * 5 / 4 + 1) {
         for (int64_t k = 0; k < size; k++) fputc('a' + i % 26, f);
@@ -196,7 +173,7 @@ static void test_lines(void)
     }
     fclose(f);
     struct line_reader *r;
-    CHECK_EQ(line_open(&host, at("long"), &r), PEFT_OK);
+    CHECK_EQ(line_open(&host, in("long"), &r), PEFT_OK);
     char *line;
     int64_t n, number;
     size = 1;
@@ -208,9 +185,9 @@ static void test_lines(void)
     CHECK_EQ(line_next(r, &line, &n, &number), 0);
     line_close(r);
     line_close(NULL);
-    CHECK_EQ(line_open(&host, at("nothing"), &r), PEFT_ENOTFOUND);
+    CHECK_EQ(line_open(&host, in("nothing"), &r), PEFT_ENOTFOUND);
     slow.io.length = longer;
-    CHECK_EQ(line_open(&slow, at("v"), &r), PEFT_OK);
+    CHECK_EQ(line_open(&slow, in("v"), &r), PEFT_OK);
     CHECK_EQ(line_next(r, &line, &n, &number), PEFT_EIO);
     line_close(r);
     CHECK_EQ(slow.mem.live, 0);
@@ -236,8 +213,8 @@ static void test_line_limit(void)
     h.io.length = endless_length;
     h.io.read = endless_read;
     struct line_reader *r;
-    put_file(at("endless"), "x", 1);
-    CHECK_EQ(line_open(&h, at("endless"), &r), PEFT_OK);
+    put_bytes(in("endless"), "x", 1);
+    CHECK_EQ(line_open(&h, in("endless"), &r), PEFT_OK);
     char *line;
     int64_t n, number;
     CHECK_EQ(line_next(r, &line, &n, &number), PEFT_EFORMAT);
@@ -321,29 +298,29 @@ static void faulty_host(struct host *h, struct faulty *f)
 
 static void test_writer(void)
 {
-    mkdir(at("w"), 0777);
+    mkdir(in("w"), 0777);
     struct writer *w;
-    CHECK_EQ(file_write(&host, at("w/a"), "one", 3), PEFT_OK);
-    CHECK(holds(at("w/a"), "one"));
-    CHECK_EQ(file_write(&host, at("w/a"), "three", 5), PEFT_OK);
-    CHECK(holds(at("w/a"), "three"));
-    CHECK_EQ(writer_open(&host, at("w/a"), &w), PEFT_OK);
+    CHECK_EQ(file_write(&host, in("w/a"), "one", 3), PEFT_OK);
+    CHECK(holds(in("w/a"), "one"));
+    CHECK_EQ(file_write(&host, in("w/a"), "three", 5), PEFT_OK);
+    CHECK(holds(in("w/a"), "three"));
+    CHECK_EQ(writer_open(&host, in("w/a"), &w), PEFT_OK);
     writer_put(w, "xx", 2);
     CHECK_EQ(writer_at(w), 2);
-    CHECK_EQ(entries(at("w")), 2);
+    CHECK_EQ(entries(in("w")), 2);
     writer_abort(w);
     writer_abort(NULL);
-    CHECK_EQ(entries(at("w")), 1);
-    CHECK(holds(at("w/a"), "three"));
-    CHECK_EQ(writer_open(&host, at("no/such"), &w), PEFT_ENOTFOUND);
-    CHECK_EQ(file_write(&host, at("w"), "x", 1), PEFT_EIO);
-    CHECK_EQ(path_kind(&host, at("w")), 2);
+    CHECK_EQ(entries(in("w")), 1);
+    CHECK(holds(in("w/a"), "three"));
+    CHECK_EQ(writer_open(&host, in("no/such"), &w), PEFT_ENOTFOUND);
+    CHECK_EQ(file_write(&host, in("w"), "x", 1), PEFT_EIO);
+    CHECK_EQ(path_kind(&host, in("w")), 2);
 
     /* Sizes around the buffer's, in pieces. */
     enum { BIG = 900001 };
     unsigned char *data = mem_alloc(&host.mem, BIG);
     for (int i = 0; i < BIG; i++) data[i] = (unsigned char)(i * 131 >> 3);
-    CHECK_EQ(writer_open(&host, at("w/big"), &w), PEFT_OK);
+    CHECK_EQ(writer_open(&host, in("w/big"), &w), PEFT_OK);
     for (int64_t i = 0, n = 1; i < BIG; i += n, n = MIN(n * 3, BIG - i)) {
         n = MIN(n, BIG - i);
         writer_put(w, data + i, n);
@@ -351,10 +328,10 @@ static void test_writer(void)
     CHECK_EQ(writer_at(w), BIG);
     CHECK_EQ(writer_commit(w), PEFT_OK);
     struct file_view v;
-    CHECK_EQ(file_open_view(&host, at("w/big"), true, &v), PEFT_OK);
+    CHECK_EQ(file_open_view(&host, in("w/big"), true, &v), PEFT_OK);
     CHECK(v.n == BIG && memcmp(v.data, data, BIG) == 0);
     file_close_view(&host, &v);
-    unlink(at("w/big"));
+    unlink(in("w/big"));
 
     /* Every call fails in turn: the old file stays, or the new one is whole. */
     int ended = 0;
@@ -362,13 +339,13 @@ static void test_writer(void)
         struct faulty fault = {.fail_at = n, .err = ENOSPC};
         struct host h;
         faulty_host(&h, &fault);
-        CHECK_EQ(file_write(&host, at("w/f"), "old", 3), PEFT_OK);
-        int rc = file_write(&h, at("w/f"), data, BIG);
+        CHECK_EQ(file_write(&host, in("w/f"), "old", 3), PEFT_OK);
+        int rc = file_write(&h, in("w/f"), data, BIG);
         ended = fault.calls < n;
         CHECK_EQ(rc, ended ? PEFT_OK : PEFT_EIO);
         if (rc < 0) CHECK(strstr(error_message(), "no space left on device"));
-        CHECK_EQ(holds(at("w/f"), "old"), !fault.renamed);
-        CHECK_EQ(entries(at("w")), 2);
+        CHECK_EQ(holds(in("w/f"), "old"), !fault.renamed);
+        CHECK_EQ(entries(in("w")), 2);
         CHECK_EQ(h.mem.live, 0);
     }
     CHECK(ended);
@@ -392,52 +369,52 @@ static int save_dir(struct host *h, const char *path, const char *text)
 
 static void test_dir(void)
 {
-    mkdir(at("d"), 0777);
-    CHECK_EQ(save_dir(&host, at("d/m"), "one"), PEFT_OK);
-    CHECK(holds(at("d/m/config.json"), "one"));
-    put_file(at("d/m/README"), "x", 1);
-    mkdir(at("d/m/sub"), 0777);
-    put_file(at("d/m/sub/file"), "x", 1);
-    mkdir(at("d/other"), 0777);
-    put_file(at("d/other/keep"), "kept", 4);
+    mkdir(in("d"), 0777);
+    CHECK_EQ(save_dir(&host, in("d/m"), "one"), PEFT_OK);
+    CHECK(holds(in("d/m/config.json"), "one"));
+    put_bytes(in("d/m/README"), "x", 1);
+    mkdir(in("d/m/sub"), 0777);
+    put_bytes(in("d/m/sub/file"), "x", 1);
+    mkdir(in("d/other"), 0777);
+    put_bytes(in("d/other/keep"), "kept", 4);
     char link[256];
-    snprintf(link, sizeof link, "%s", at("d/m/link"));
+    snprintf(link, sizeof link, "%s", in("d/m/link"));
     CHECK_EQ(symlink("../other", link), 0);
-    CHECK_EQ(save_dir(&host, at("d/m/"), "two"), PEFT_OK);
-    CHECK(holds(at("d/m/config.json"), "two"));
-    CHECK_EQ(entries(at("d/m")), 1);
-    CHECK_EQ(entries(at("d")), 2);
-    CHECK(holds(at("d/other/keep"), "kept"));
+    CHECK_EQ(save_dir(&host, in("d/m/"), "two"), PEFT_OK);
+    CHECK(holds(in("d/m/config.json"), "two"));
+    CHECK_EQ(entries(in("d/m")), 1);
+    CHECK_EQ(entries(in("d")), 2);
+    CHECK(holds(in("d/other/keep"), "kept"));
 
     /* A folder with other things is not ours to delete. */
-    CHECK_EQ(save_dir(&host, at("d/other"), "x"), PEFT_EIO);
+    CHECK_EQ(save_dir(&host, in("d/other"), "x"), PEFT_EIO);
     CHECK(strstr(error_message(), "holds other files"));
-    CHECK(holds(at("d/other/keep"), "kept"));
-    CHECK_EQ(entries(at("d")), 2);
-    mkdir(at("d/void"), 0777);
-    CHECK_EQ(save_dir(&host, at("d/void"), "three"), PEFT_OK);
-    CHECK(holds(at("d/void/config.json"), "three"));
+    CHECK(holds(in("d/other/keep"), "kept"));
+    CHECK_EQ(entries(in("d")), 2);
+    mkdir(in("d/void"), 0777);
+    CHECK_EQ(save_dir(&host, in("d/void"), "three"), PEFT_OK);
+    CHECK(holds(in("d/void/config.json"), "three"));
 
-    put_file(at("d/plain"), "x", 1);
-    CHECK_EQ(save_dir(&host, at("d/plain"), "x"), PEFT_EIO);
-    CHECK_EQ(save_dir(&host, at("no/such/parent"), "x"), PEFT_ENOTFOUND);
-    CHECK_EQ(entries(at("d")), 4);
+    put_bytes(in("d/plain"), "x", 1);
+    CHECK_EQ(save_dir(&host, in("d/plain"), "x"), PEFT_EIO);
+    CHECK_EQ(save_dir(&host, in("no/such/parent"), "x"), PEFT_ENOTFOUND);
+    CHECK_EQ(entries(in("d")), 4);
 
     int ended = 0;
     for (int64_t n = 1; n < 100 && !ended; n++) {
         struct faulty fault = {.fail_at = n, .err = EIO};
         struct host h;
         faulty_host(&h, &fault);
-        CHECK_EQ(save_dir(&host, at("d/m"), "old"), PEFT_OK);
-        int rc = save_dir(&h, at("d/m"), "new");
+        CHECK_EQ(save_dir(&host, in("d/m"), "old"), PEFT_OK);
+        int rc = save_dir(&h, in("d/m"), "new");
         ended = fault.calls < n;
         CHECK_EQ(rc, ended ? PEFT_OK : PEFT_EIO);
-        CHECK(holds(at("d/m/config.json"), ended ? "new" : "old"));
-        CHECK_EQ(entries(at("d")), 4);
+        CHECK(holds(in("d/m/config.json"), ended ? "new" : "old"));
+        CHECK_EQ(entries(in("d")), 4);
         CHECK_EQ(h.mem.live, 0);
     }
     CHECK(ended);
-    CHECK(holds(at("d/m/config.json"), "new"));
+    CHECK(holds(in("d/m/config.json"), "new"));
 }
 
 /* --------------------------------------------------------- out of memory */
@@ -463,22 +440,22 @@ static int use_all(struct host *h)
     struct line_reader *r;
     char *line;
     int64_t n, number;
-    int rc = file_open_view(h, at("long"), false, &v);
+    int rc = file_open_view(h, in("long"), false, &v);
     if (rc < 0) return rc;
     file_close_view(h, &v);
-    rc = line_open(h, at("long"), &r);
+    rc = line_open(h, in("long"), &r);
     if (rc < 0) return rc;
     while ((rc = line_next(r, &line, &n, &number)) == 1) {}
     line_close(r);
-    return rc < 0 ? rc : save_dir(h, at("o/m"), "new");
+    return rc < 0 ? rc : save_dir(h, in("o/m"), "new");
 }
 
 static void test_out_of_memory(void)
 {
-    mkdir(at("o"), 0777);
+    mkdir(in("o"), 0777);
     int rc = PEFT_ENOMEM;
     for (int64_t n = 1; n < 100 && rc != PEFT_OK; n++) {
-        CHECK_EQ(save_dir(&host, at("o/m"), "old"), PEFT_OK);
+        CHECK_EQ(save_dir(&host, in("o/m"), "old"), PEFT_OK);
         struct heap heap = {.fail_at = n};
         peft_load_opts opts = {.size = sizeof opts, .alloc = failing_alloc, .alloc_ctx = &heap};
         struct host h;
@@ -487,17 +464,18 @@ static void test_out_of_memory(void)
         if (heap.calls >= n) CHECK_EQ(rc, PEFT_ENOMEM);
         CHECK(strstr(error_message(), "out of memory"));
         CHECK_EQ(h.mem.live, 0);
-        CHECK_EQ(entries(at("o/m")), 1);
-        CHECK_EQ(entries(at("o")), 1);
-        CHECK(holds(at("o/m/config.json"), rc < 0 ? "old" : "new"));
+        CHECK_EQ(entries(in("o/m")), 1);
+        CHECK_EQ(entries(in("o")), 1);
+        CHECK(holds(in("o/m/config.json"), rc < 0 ? "old" : "new"));
     }
     CHECK_EQ(rc, PEFT_OK);
-    CHECK(holds(at("o/m/config.json"), "new"));
+    CHECK(holds(in("o/m/config.json"), "new"));
 }
 
 int main(void)
 {
-    if (!mkdtemp(root) || host_init(&host, NULL) < 0) return 2;
+    if (host_init(&host, NULL) < 0) return 2;
+    kit_begin();
     RUN(test_host);
     RUN(test_path);
     RUN(test_view);
@@ -507,8 +485,6 @@ int main(void)
     RUN(test_dir);
     RUN(test_out_of_memory);
     CHECK_EQ(host.mem.live, 0);
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf %s", root);
-    if (system(command) != 0) return 2;
+    kit_end();
     return TEST_END();
 }

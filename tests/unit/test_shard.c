@@ -1,49 +1,34 @@
 /* Prepared rows: every task's are the same from a file of tokens as from its text; other
  * settings, other heads, broken files. */
-#include "test.h"
+#include "full.h"
 
 #include "data/row.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 static struct host host;
 static struct tokenizer *chat, *plain, *bert;
-static char root[] = "/tmp/libpeft-shard-XXXXXX";
-
-static const char *at(const char *name)
-{
-    static char path[4][256];
-    static int turn;
-    char *p = path[turn++ & 3];
-    snprintf(p, sizeof path[0], "%s/%s", root, name);
-    return p;
-}
-
-static void put(const char *name, const void *data, size_t n)
-{
-    FILE *f = fopen(at(name), "wb");
-    CHECK(f && fwrite(data, 1, n, f) == n);
-    if (f) fclose(f);
-}
-
 static struct data_opts options(const struct tokenizer *t, int causal)
 {
     return (struct data_opts){.max_len = 64, .vocab = (int32_t)tok_info(t)->n_vocab,
                               .causal = causal, .window = 24, .stride = 4};
 }
 
-static int prepare(const struct tokenizer *t, const struct data_opts *o, const char *from,
-                   const char *to, int64_t rows)
+static int prepare_on(struct host *h, const struct tokenizer *t, const struct data_opts *o,
+                      const char *from, const char *to, int64_t rows)
 {
     struct dataset *d = NULL;
     struct ids len;
-    ids_init(&len, &host.mem);
-    int rc = data_prepare(&host, t, at(from), o, at(to), rows, &len, &d);
+    ids_init(&len, &h->mem);
+    int rc = data_prepare(h, t, in("%s", from), o, in("%s", to), rows, &len, &d);
     if (rc == PEFT_OK) CHECK(d && d->n == 0 && len.n > 0);
     data_free(d);
     ids_free(&len);
     return rc;
+}
+
+static int prepare(const struct tokenizer *t, const struct data_opts *o, const char *from,
+                   const char *to, int64_t rows)
+{
+    return prepare_on(&host, t, o, from, to, rows);
 }
 
 static bool same_ints(const void *a, const void *b, int64_t n)
@@ -137,13 +122,13 @@ static void test_tasks(void)
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
         struct data_opts o = options_of(i);
         struct dataset *a = NULL, *b = NULL, *c = NULL;
-        put("rows.jsonl", files[i].text, strlen(files[i].text));
-        CHECK_EQ(data_load(&host, tok_of(i), at("rows.jsonl"), &o, &a), PEFT_OK);
+        put_bytes(in("rows.jsonl"), files[i].text, strlen(files[i].text));
+        CHECK_EQ(data_load(&host, tok_of(i), in("rows.jsonl"), &o, &a), PEFT_OK);
         CHECK_EQ(prepare(tok_of(i), &o, "rows.jsonl", "rows.shard", 0), PEFT_OK);
-        CHECK_EQ(data_load(&host, tok_of(i), at("rows.shard"), &o, &b), PEFT_OK);
+        CHECK_EQ(data_load(&host, tok_of(i), in("rows.shard"), &o, &b), PEFT_OK);
         if (a && b) check_same(a, b);
         CHECK_EQ(prepare(tok_of(i), &o, "rows.jsonl", "parts", 1), PEFT_OK);
-        CHECK_EQ(data_load(&host, tok_of(i), at("parts"), &o, &c), PEFT_OK);
+        CHECK_EQ(data_load(&host, tok_of(i), in("parts"), &o, &c), PEFT_OK);
         if (a && c) check_same(a, c);
         if (!a || !b || !c) printf("  %s", files[i].text);
         struct dataset *e = NULL;
@@ -156,9 +141,9 @@ static void test_tasks(void)
         for (int k = 1; k < 9; k++) {
             char part[40];
             snprintf(part, sizeof part, "parts/part-%05d.shard", k);
-            remove(at(part));
+            remove(in("%s", part));
         }
-        remove(at("parts"));
+        remove(in("parts"));
     }
 }
 
@@ -168,26 +153,26 @@ static void test_heads(void)
     static const char *const names[] = {"m", "z", "a"}, *const few[] = {"m", "z"};
     struct data_opts o = options(bert, 0);
     struct dataset *a = NULL, *b = NULL;
-    put("rows.jsonl", files[4].text, strlen(files[4].text));
+    put_bytes(in("rows.jsonl"), files[4].text, strlen(files[4].text));
     CHECK_EQ(prepare(bert, &o, "rows.jsonl", "rows.shard", 0), PEFT_OK);
     o.labels = names;
     o.n_labels = 3;
-    CHECK_EQ(data_load(&host, bert, at("rows.jsonl"), &o, &a), PEFT_OK);
-    CHECK_EQ(data_load(&host, bert, at("rows.shard"), &o, &b), PEFT_OK);
+    CHECK_EQ(data_load(&host, bert, in("rows.jsonl"), &o, &a), PEFT_OK);
+    CHECK_EQ(data_load(&host, bert, in("rows.shard"), &o, &b), PEFT_OK);
     if (a && b) check_same(a, b);
     CHECK(b && b->rows[0].label == 1 && b->rows[1].label == 2);
     data_free(a);
     data_free(b);
     o.labels = few;
     o.n_labels = 2;
-    CHECK_EQ(data_load(&host, bert, at("rows.shard"), &o, &b), PEFT_EDATA);
+    CHECK_EQ(data_load(&host, bert, in("rows.shard"), &o, &b), PEFT_EDATA);
     CHECK(strstr(error_message(), "unknown label \"a\""));
 }
 
 static void refused(const struct tokenizer *t, const struct data_opts *o, const char *why)
 {
     struct dataset *d = NULL;
-    CHECK_EQ(data_load(&host, t, at("rows.shard"), o, &d), PEFT_EDATA);
+    CHECK_EQ(data_load(&host, t, in("rows.shard"), o, &d), PEFT_EDATA);
     if (!strstr(error_message(), why)) printf("  %s\n", error_message());
     CHECK(strstr(error_message(), why) && !d);
     data_free(d);
@@ -197,12 +182,12 @@ static void test_settings(void)
 {
     struct data_opts o = options(chat, 1), other = o;
     struct dataset *d = NULL;
-    put("rows.jsonl", files[0].text, strlen(files[0].text));
+    put_bytes(in("rows.jsonl"), files[0].text, strlen(files[0].text));
     CHECK_EQ(prepare(chat, &o, "rows.jsonl", "rows.shard", 0), PEFT_OK);
     other.max_len = 65;
     refused(chat, &other, "prepared with max_len 64, and here it is 65");
     other.any_len = 100;
-    CHECK_EQ(data_load(&host, chat, at("rows.shard"), &other, &d), PEFT_OK);
+    CHECK_EQ(data_load(&host, chat, in("rows.shard"), &other, &d), PEFT_OK);
     CHECK(d && d->n == 2 && d->max_len == 64 && d->truncated == 1);
     data_free(d);
     other.any_len = 63;
@@ -215,16 +200,16 @@ static void test_settings(void)
     refused(chat, &other, "train_on_prompt 0");
     refused(plain, &o, "prepared with another tokenizer than the model's");
     o.source.limit = 1;
-    CHECK_EQ(data_load(&host, chat, at("rows.shard"), &o, &d), PEFT_OK);
+    CHECK_EQ(data_load(&host, chat, in("rows.shard"), &o, &d), PEFT_OK);
     CHECK(d && d->n == 1);
     data_free(d);
     /* Nothing stays of what could not be prepared. */
-    remove(at("rows.shard"));
-    put("rows.jsonl", "{\"text\":\"a\"}\n{\"text\":1}\n", 24);
+    remove(in("rows.shard"));
+    put_bytes(in("rows.jsonl"), "{\"text\":\"a\"}\n{\"text\":1}\n", 24);
     o = options(chat, 1);
     CHECK_EQ(prepare(chat, &o, "rows.jsonl", "rows.shard", 0), PEFT_EFORMAT);
     CHECK_EQ(prepare(chat, &o, "rows.jsonl", "parts", 1), PEFT_EFORMAT);
-    CHECK(access(at("rows.shard"), F_OK) && access(at("parts"), F_OK));
+    CHECK(access(in("rows.shard"), F_OK) && access(in("parts"), F_OK));
 }
 
 static int32_t stop(void *ctx, int64_t rows, int64_t bytes)
@@ -233,20 +218,32 @@ static int32_t stop(void *ctx, int64_t rows, int64_t bytes)
     return ++*(int *)ctx == 2 || rows < 0;
 }
 
-static void test_cancel(void)
+static void test_stopped(void)
 {
     int calls = 0;
     struct data_opts o = options(plain, 1);
     struct buf b;
     buf_init(&b, &host.mem);
     for (int i = 0; i < 2000; i++) buf_puts(&b, "{\"text\":\"a\"}\n");
-    put("rows.jsonl", b.data, (size_t)b.n);
+    put_bytes(in("rows.jsonl"), b.data, (size_t)b.n);
     buf_free(&b);
+    /* A full disk leaves nothing either, be it a file or the second one of a folder. */
+    struct host full = host;
+    int before = files_there();
+    real = full.io;
+    full.io.write = write_some;
+    for (int64_t left = 0; left < 200000; left += 40000)
+        for (int64_t rows = 0; rows <= 1000; rows += 1000) {
+            room = left;
+            CHECK_EQ(prepare_on(&full, plain, &o, "rows.jsonl", "full", rows), PEFT_EIO);
+            CHECK(strstr(error_message(), "no space left") != NULL);
+            CHECK_EQ(files_there(), before);
+        }
     o.progress = stop;
     o.ctx = &calls;
     CHECK_EQ(prepare(plain, &o, "rows.jsonl", "rows.shard", 0), PEFT_ECANCELLED);
     CHECK_EQ(calls, 2);
-    CHECK(access(at("rows.shard"), F_OK) != 0);
+    CHECK(access(in("rows.shard"), F_OK) != 0);
 }
 
 /* Cut and flipped files are refused, or are rows that stand all checks. */
@@ -255,29 +252,29 @@ static void test_broken(void)
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
         struct data_opts o = options_of(i);
         struct file_view v;
-        put("rows.jsonl", files[i].text, strlen(files[i].text));
+        put_bytes(in("rows.jsonl"), files[i].text, strlen(files[i].text));
         CHECK_EQ(prepare(tok_of(i), &o, "rows.jsonl", "rows.shard", 0), PEFT_OK);
-        CHECK_EQ(file_open_view(&host, at("rows.shard"), false, &v), PEFT_OK);
+        CHECK_EQ(file_open_view(&host, in("rows.shard"), false, &v), PEFT_OK);
         uint8_t *copy = malloc((size_t)v.n);
         for (int64_t k = 0; copy && k < v.n; k++) {
             struct dataset *d = NULL;
             memcpy(copy, v.data, (size_t)v.n);
             copy[k] ^= (uint8_t)(k % 3 == 0 ? 0x80 : k % 3 == 1 ? 1 : 0xff);
-            put("bad.shard", copy, (size_t)v.n);
-            int rc = data_load(&host, tok_of(i), at("bad.shard"), &o, &d);
+            put_bytes(in("bad.shard"), copy, (size_t)v.n);
+            int rc = data_load(&host, tok_of(i), in("bad.shard"), &o, &d);
             CHECK(rc == PEFT_OK || rc == PEFT_EFORMAT || rc == PEFT_EDATA);
             for (int64_t r = 0; d && r < d->n; r++)
                 for (int32_t t = 0; t < d->rows[r].n; t++)
                     CHECK(d->rows[r].ids[t] >= 0 && d->rows[r].ids[t] < o.vocab);
             data_free(d);
             if (k < 8 || k % 7) continue;
-            put("bad.shard", v.data, (size_t)k);
-            CHECK_EQ(data_load(&host, tok_of(i), at("bad.shard"), &o, &d), PEFT_EFORMAT);
+            put_bytes(in("bad.shard"), v.data, (size_t)k);
+            CHECK_EQ(data_load(&host, tok_of(i), in("bad.shard"), &o, &d), PEFT_EFORMAT);
         }
         free(copy);
         file_close_view(&host, &v);
     }
-    remove(at("bad.shard"));
+    remove(in("bad.shard"));
 }
 
 int main(void)
@@ -285,21 +282,21 @@ int main(void)
     host_init(&host, NULL);
     if (tok_open_folder(&host, "tests/golden/data/chat", &chat) < 0 ||
         tok_open_folder(&host, "tests/golden/data/plain", &plain) < 0 ||
-        tok_open_folder(&host, "tests/golden/data/bert", &bert) < 0 || !mkdtemp(root)) {
+        tok_open_folder(&host, "tests/golden/data/bert", &bert) < 0) {
         printf("%s\n", error_message());
         return 1;
     }
+    kit_begin();
     RUN(test_tasks);
     RUN(test_heads);
     RUN(test_settings);
-    RUN(test_cancel);
+    RUN(test_stopped);
     RUN(test_broken);
     tok_free(chat);
     tok_free(plain);
     tok_free(bert);
     CHECK_EQ(host.mem.live, 0);
-    remove(at("rows.jsonl"));
-    remove(at("rows.shard"));
-    CHECK(rmdir(root) == 0);
+    CHECK_EQ(files_there(), 2);             /* the last rows, in text and prepared */
+    kit_end();
     return TEST_END();
 }

@@ -173,6 +173,20 @@ static void test_texts(void)
     CHECK_EQ(sides_of("n", ROWS, a), ROWS);
     for (int i = 1; i < ROWS; i += 2) CHECK_EQ(a[i], a[i - 1]);
     CHECK_EQ(r.groups[0] + r.groups[1] + r.groups[2], ROWS / 2);
+    /* Chains of texts and users become one group; of few groups no side stays empty. */
+    f = fopen(in("chain.jsonl"), "w");
+    if (!f) GIVE_UP();
+    for (int i = 0; i < 900; i++)
+        fprintf(f, "{\"row\": %d, \"text\": \"t%d\", \"user\": \"%d\"}\n", i,
+                i % 3 * 1000 + (899 - i) / 3 / 2, i % 3 * 1000 + (902 - i) / 3 / 2);
+    fclose(f);
+    o.group = "user";
+    OK(peft_data_split(in("chain.jsonl"), in("c"), &o, &r));
+    CHECK_EQ(r.groups[0], 1);
+    CHECK_EQ(r.groups[1], 1);
+    CHECK_EQ(r.groups[2], 1);
+    CHECK_EQ(r.rows[0] + r.rows[1] + r.rows[2], 900);
+    CHECK_EQ(r.rows[0], 300);
     /* Texts and users are joined: with 10 users no text is on its own. */
     o.group = "user";
     OK(peft_data_split(path, in("u"), &o, &r));
@@ -190,11 +204,11 @@ static int32_t stop(void *ctx, int64_t done, int64_t total)
 /* What is kept of texts in files, and nothing of it is left. */
 static void test_spill(void)
 {
-    static const int32_t by_text[] = { 0, 1 };
     char path[256];
-    snprintf(path, sizeof path, "%s", rows_of(5000, 50, 2));
-    for (size_t i = 0; i < ARRAY_LEN(by_text); i++) {
-        peft_split_opts o = { .size = sizeof o, .group_text = by_text[i] };
+    snprintf(path, sizeof path, "%s", rows_of(5000, 1250, 2));
+    for (size_t i = 0; i < 4; i++) {
+        peft_split_opts o = { .size = sizeof o, .group_text = i & 1, .stratify = "label",
+                              .group = i & 2 ? "user" : NULL };
         peft_split big = { .size = sizeof big }, small = big;
         OK(peft_data_split(path, in("big%zu", i), &o, &big));
         o.memory = 1;
