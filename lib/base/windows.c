@@ -136,6 +136,12 @@ void os_forget(const void *at, int64_t n)
     (void)at, (void)n;
 }
 
+/* Large pages are a privilege there. */
+void os_large_pages(void *at, int64_t n)
+{
+    (void)at, (void)n;
+}
+
 void *os_pages(void *p, size_t old, size_t n)
 {
     void *to = n ? VirtualAlloc(NULL, n, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE) : NULL;
