@@ -199,10 +199,12 @@ struct trainer {
     int64_t held;                   /* bytes of mapped weights that stay when they are lean */
     int64_t least;                  /* the smallest memory limit; 0 = none was given */
     char choice[240];               /* what was chosen for it, for people */
+    char manner[64];                /* and for another run */
     double flops;                   /* of the largest step */
     struct pace *pace;              /* how fast nodes are; NULL = not measured */
     double each, once, beside;      /* by it: of the largest batch; of its frozen part; of the
                                        anchor's */
+    double planning;                /* seconds that building and planning a graph took */
     double mean_seconds, first_seconds;     /* of a step on average; of what is done only once */
     double mean_tokens;             /* of a step, by the batches of an epoch */
     struct profile *profile;        /* or NULL */
