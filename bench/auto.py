@@ -122,8 +122,8 @@ SETS = {"topics": (topics, "minilm", CLASSES, "accuracy", 400, 300, 8, 16),
         "headlines": (headlines, "minilm", CLASSES, "accuracy", 600, 1000, 5, 16),
         "support": (support, "smollm", WORDS, "loss", 130, 100, 3, 4),
         "opinions": (opinions, "minilm", CLASSES, "accuracy", 240, 800, 6, 16),
-        "languages": (languages, "minilm", CLASSES, "accuracy", 240, 800, 6, 16),
-        "german": (german, "smollm", WORDS, "loss", 100, 200, 3, 4)}
+        "languages": (languages, "minilm", CLASSES, "accuracy", 240, 800, 15, 16),
+        "german": (german, "smollm", WORDS, "loss", 100, 200, 5, 4)}
 FRESH = ("opinions", "languages", "german")
 
 

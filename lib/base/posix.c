@@ -132,6 +132,24 @@ void os_large_pages(void *at, int64_t n)
 #endif
 }
 
+void *os_pages(void *p, size_t old, size_t n)
+{
+#ifdef __linux__
+    if (p && n) {
+        void *moved = mremap(p, old, n, MREMAP_MAYMOVE);
+        return moved == MAP_FAILED ? NULL : moved;
+    }
+#endif
+    void *to = NULL;
+    if (n) {
+        to = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
+        if (to == MAP_FAILED) return NULL;
+        if (p) memcpy(to, p, MIN(old, n));
+    }
+    if (p) munmap(p, old);
+    return to;
+}
+
 static int32_t posix_rename(void *ctx, const char *from, const char *to)
 {
     (void)ctx;

@@ -6,7 +6,8 @@
 
 #include "judge/auto.h"
 
-enum { RANGE_STEPS = 40, FEW_ROWS = 8, SMALL_MODEL = 150000000, EPOCHS = 3, PATIENCE = 2 };
+enum { RANGE_STEPS = 40, FEW_ROWS = 8, SMALL_MODEL = 150000000, PATIENCE = 2 };
+enum { EPOCHS = 3, LEAST_UPDATES = 48 };    /* where no runs tell */
 
 static const struct prior priors[] = {
     { "head", 5e-3f, "a head alone" },
@@ -250,8 +251,8 @@ static void tell_epochs(struct chooser *a, const struct arm *best)
               a->o.metric ? a->o.metric : a->brier ? "Brier score" : "loss", curve);
     else
         chose(a, "epochs", a->o.epochs > 0, value, "%s", !a->eval
-              ? "there are no rows to evaluate on" : updates_of(a) > CURVE
-              ? "so many rows need few" : "runs that would tell were not asked for");
+              ? "no rows to judge by: what is usual, or 48 updates" : updates_of(a) > CURVE
+              ? "so many rows need few" : "what is usual, or 48 updates");
 }
 
 static void tell_cost(struct chooser *a, const struct arm *best)
@@ -306,7 +307,7 @@ static int choose(struct chooser *a)
     a->c.refit = epochs > 0 && !a->o.epochs && !(a->train.steps > 0) && !a->o.patience &&
                  !a->o.no_refit;
     a->c.epochs = a->o.epochs ? a->o.epochs : epochs > 0 ? MAX((int32_t)lround(epochs), 1) :
-                  EPOCHS;
+                  (int32_t)MAX(EPOCHS, div_up(LEAST_UPDATES, updates_of(a)));
     a->c.n_range = w->n_range;
     memcpy(a->c.range_lr, w->range_lr, sizeof(w->range_lr));
     memcpy(a->c.range_loss, w->range_loss, sizeof(w->range_loss));

@@ -13,7 +13,8 @@
 
 #include "judge/auto.h"
 
-enum { ARMS = 16, SHORTEST = 24, LESS = 3, SLOWEST = 32, LONGEST = 32, JUDGES = 500, CLASSED = 2000 };
+enum { ARMS = 16, SHORTEST = 24, LESS = 3, SLOWEST = 32, LONGEST = 32 };
+enum { JUDGES = 500, CLASSED = 2000 };      /* rows that judge, of them with classes */
 
 struct racing {
     struct chooser *a;
@@ -146,7 +147,11 @@ static int run(struct racing *r, struct arm *x, int64_t steps)
     int kept = !rc;
     if (!rc) rc = walk(r, x, t);
     if (!rc) rc = judge(r, x);
-    else if (rc > 0) x->value = x->loss = INFINITY, rc = PEFT_OK;
+    if (rc > 0) {                                   /* the weights were not finite any more */
+        x->value = x->loss = INFINITY;
+        x->gain = 0;
+        rc = PEFT_OK;
+    }
     if (kept) rc = try_back(t, rc);
     peft_trainer_free(t);
     rc = trains_restore(a, rc);
@@ -189,7 +194,7 @@ static int add_arm(struct racing *r, struct way *w, float lr)
     if (r->all == ARMS) return PEFT_OK;
     r->arm[r->all++] = r->arm[r->n];
     struct arm *x = &r->arm[r->n++];
-    *x = (struct arm){ .way = w, .lr = lr, .best = INFINITY };
+    *x = (struct arm){ .way = w, .lr = lr, .value = INFINITY, .best = INFINITY };
     x->rows = mem_zalloc(&r->a->mem, r->n_rows * (int64_t)sizeof(*x->rows));
     return x->rows ? PEFT_OK : PEFT_ENOMEM;
 }
@@ -236,7 +241,7 @@ static int climb(struct racing *r, float lr, struct arm *best)
         sort_arms(r);
         *best = r->arm[0];
         if (r->n <= 2 && rung && !is_slowest(r, best) &&
-            (partial || best->gain < fmax(best->se, little)))
+            (partial || !(best->gain >= fmax(best->se, little))))
             break;
         rc = halve(r, rung, lr);
     }
