@@ -22,14 +22,14 @@ struct mem_header {
  * them for later would be resident beside all that is planned.  A sanitizer sees blocks of
  * malloc only. */
 #if defined(__SANITIZE_ADDRESS__)
-static const size_t large = SIZE_MAX;
+static const size_t own_pages = SIZE_MAX;
 #else
-static const size_t large = 256 << 10;
+static const size_t own_pages = 256 << 10;
 #endif
 
 static void *libc_alloc(void *ctx, void *ptr, size_t old_size, size_t new_size)
 {
-    bool was = ptr && old_size >= large, is = new_size >= large;
+    bool was = ptr && old_size >= own_pages, is = new_size >= own_pages;
     if (ptr && new_size && was != is) {
         void *to = libc_alloc(ctx, NULL, 0, new_size);
         if (!to) return NULL;
