@@ -219,10 +219,11 @@ static int measure_bandwidth(struct pace *p, const struct compute *c, int64_t me
 
 /* --- the doors */
 
-/* Flops a second of what was measured of each kind. */
+/* Flops a second of what was measured of each kind, and of a guess that counts as long as that
+ * is little. */
 static double pace_rate(const struct pace *p)
 {
-    double flops = 0, seconds = 0;
+    double flops = 1e9, seconds = flops / 1e11;
     for (int i = 0; i < p->n; i++) {
         const struct timed *k = &p->timed[i];
         for (int backward = 0; backward < 2 && k->kind.op->flops; backward++) {
@@ -230,7 +231,7 @@ static double pace_rate(const struct pace *p)
             seconds += k->at[backward][1].seconds;
         }
     }
-    return seconds > 0 ? flops / seconds : 1e11;
+    return flops / seconds;
 }
 
 /* The graph's kinds, and of each the node with most work: of others rows may have been left
