@@ -416,6 +416,8 @@ typedef struct peft_tuned {
  * the data sets, what is cached of a frozen part (train->cache_file), and the model, which is as
  * it was when the call returns.  A trial's value is its best evaluation; the best of all is
  * saved at once.  Every run that ended is a line of trials.jsonl, and another call with the same
+ * it was when the call returns.  A trial's value is its best evaluation; the best of all is saved
+ * at once.  Every run that ended is a line of trials.jsonl, and another call with the same
  * options goes on after them, also after a kill; PEFT_ESTATE when that file is of another
  * search. */
 PEFT_API int32_t peft_tune(peft_model *model, peft_dataset *data, const peft_dataset *eval,
