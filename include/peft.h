@@ -643,8 +643,10 @@ typedef struct peft_embed_opts {
     int32_t batch;            /* texts at a time; 0 = 8 */
     const char *prefix;       /* put before each text ("query: "); NULL = none */
     const char *const *adapters; /* [n] of each text, see PEFT_BASE; NULL = those enabled */
+    int32_t depths;           /* hidden states after so many layers, evenly spread, the last of
+                                 them the output; 0 = 1; more where hidden states are of dim */
 } peft_embed_opts;
-/* embeddings [n, dim] of n texts. */
+/* embeddings [n, depths, dim] of n texts. */
 PEFT_API int32_t peft_embed_text(peft_model *model, const char *const *texts,
                                  int32_t n, const peft_embed_opts *opts,
                                  float *embeddings);

@@ -29,6 +29,7 @@ enum {
     LINE = TILE_COLS * 1536,         /* what lies between */
     BLOCKS = 8,                      /* of the depth, at most, that they are of */
     SPLIT_ROWS = 256,                /* with fewer, a task would expand too much for too little */
+    NEAR = 5 << 18,                  /* bytes of panels that the second cache holds */
     PAST = 1 << 17,                  /* numbers of a result that leaves the caches before it is */
     PAST_BACK = 1 << 20,             /* read; most gradients are soon added to */
     SUM_ROWS = 128,                  /* that go through them; whole panels of all tiles */
@@ -165,10 +166,10 @@ static void run_tasks(const struct compute *c, double work, int64_t tasks, pool_
 }
 
 /* Columns of a task, a multiple of `unit`: as many as leave all threads the same share. */
-static int64_t width(const struct compute *c, int64_t cols, int64_t unit)
+static int64_t width(const struct compute *c, int64_t cols, int64_t unit, int64_t widest)
 {
     int64_t threads = pool_threads(c->pool), best = div_up(WIDE, unit) * unit, share = INT64_MAX;
-    for (int64_t wide = best, step = best; wide <= WIDEST; wide += step) {
+    for (int64_t wide = best, step = best; wide <= widest; wide += step) {
         int64_t most = div_up(div_up(cols, wide), threads) * wide;
         if (most > share) continue;
         best = wide;
@@ -291,7 +292,8 @@ static void narrow_task(void *arg, int64_t task, int worker)
 static void narrow_product(struct thin_product *g)
 {
     g->tile = tile_float(g->c);
-    g->each = MIN(width(g->c, g->cols, NARROW_COLS), STRIPS / g->r / NARROW_COLS * NARROW_COLS);
+    g->each = MIN(width(g->c, g->cols, NARROW_COLS, WIDEST),
+                  STRIPS / g->r / NARROW_COLS * NARROW_COLS);
     double work = (double)g->n * (double)(g->r + (g->product ? 16 : 0)) * (double)g->cols;
     run_tasks(g->c, work, div_up(g->cols, g->each), narrow_task, g);
 }
@@ -408,12 +410,14 @@ static void product_task(void *arg, int64_t task, int worker)
     if (t->end) t->end();
 }
 
-/* The part at work.  Columns that are expanded by one task only cost least, but
- * there should be tasks for all threads. */
+/* The part at work.  Columns that are expanded by one task only cost least, but there
+ * should be tasks for all threads; many small ones where the panels are near. */
 static void run_part(struct product *g)
 {
     int64_t threads = pool_threads(g->c->pool);
-    g->wide = width(g->c, g->cols, g->term[0].transposed ? 1 : g->term[0].w.type->block);
+    bool near = panel_bytes(g->tile, g->n, g->depth) <= NEAR;
+    g->wide = width(g->c, g->cols, g->term[0].transposed ? 1 : g->term[0].w.type->block,
+                    near ? WIDE : WIDEST);
     int64_t across = div_up(g->cols, g->wide);
     int64_t more = MIN(div_up(2 * threads, across), g->n / SPLIT_ROWS);
     g->down = threads > 1 ? MAX(div_up(threads, across), more) : 1;

@@ -90,7 +90,8 @@ static inline __attribute__((always_inline)) void load_panel(int right, const wo
     else _tile_loadd(4, a, 64);
 }
 
-/* Meanwhile rows of C are asked for, some at each step. */
+/* Meanwhile rows of C are asked for, some at each step: of this tile, or where it has been
+ * read, of the next. */
 static inline __attribute__((always_inline)) void add_part(const struct tile_part *part, int once,
                                                            int two, int wide, const float *c,
                                                            int64_t ldc, int64_t rows)
@@ -130,8 +131,9 @@ static inline __attribute__((always_inline)) void sum_sides(
     _tile_zero(2);
     _tile_zero(3);
     if (plain && beta != 0) load_sums(whole ? c : copy, whole ? ldc : NR, two, wide);
+    const float *ask = plain && beta != 0 ? c + MR * ldc : c;
     for (int k = 0; k < parts; k++)
-        add_part(part + k, once, two, wide, c, ldc, k || past ? 0 : rows);
+        add_part(part + k, once, two, wide, ask, ldc, k || past ? 0 : rows);
     if (whole && !past) {
         store_sums(c, ldc, two, wide);
         return;

@@ -158,6 +158,7 @@ struct anchor {
     int64_t rows;                   /* tokens that are compared, of all texts */
     float *hidden;                  /* before the run: the head if it trains, and hidden states
                                        [rows, dim]; made at the first step */
+    int64_t at, first;              /* the row of this step, and what is compared before it */
     struct compared sum;            /* of the step in flight */
     double weight, smooth;          /* smooth: KL, smoothed over steps */
 };

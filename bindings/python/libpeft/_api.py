@@ -133,7 +133,7 @@ AnswerOpts = _struct("AnswerOpts", "size:size n_best:i32 max_answer:i32 max_len:
 AnswerSpan = _struct("AnswerSpan", "begin:i32 end:i32 score:f32")
 Filled = _struct("Filled", "mask:i32 id:i32 score:f32")
 EmbedOpts = _struct("EmbedOpts", "size:size pool:str normalize:i32 max_len:i32 batch:i32 "
-                    "prefix:str adapters:ptr")
+                    "prefix:str adapters:ptr depths:i32")
 Comparison = _struct("Comparison", "size:size rows:i64 tokens:i64 kl:f64 max_logit_diff:f64 "
                      "same_token:f64 perplexity:f64 reference_perplexity:f64 cosine:f64 "
                      "seconds:f64")
