@@ -32,7 +32,7 @@ OPT_tsan = -O1 -g
 OPT_fuzz = -O1 -g
 SAN_asan = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 SAN_tsan = -fsanitize=thread
-SAN_fuzz = -fsanitize=fuzzer-no-link,address,undefined,float-cast-overflow \
+SAN_fuzz = -D__SANITIZE_ADDRESS__ -fsanitize=fuzzer-no-link,address,undefined,float-cast-overflow \
     -fno-sanitize-recover=all -fno-omit-frame-pointer -Wno-pass-failed
 CFLAGS ?= $(OPT_$(MODE))
 
@@ -62,10 +62,15 @@ OBJCOPY ?= objcopy
 WARN = -Wall -Wextra -Wshadow $(if $(filter 1,$(WERROR)),-Werror)
 LIBS = $(PKG_LIBS) -lm -lpthread $(LIBS_$(OS))
 CCALL = $(CC) -std=c11 $(WARN) -D_GNU_SOURCE -Iinclude $(PKG_CFLAGS) $(CPPFLAGS) -fPIC \
-    -fvisibility=hidden -ffp-contract=off -fno-asynchronous-unwind-tables $(CFLAGS) $(SAN_$(MODE)) -MMD -MP -MF $@.d -MT $@
+    -fvisibility=hidden -ffp-contract=off -fno-asynchronous-unwind-tables $(SECTIONS) \
+    $(CFLAGS) $(SAN_$(MODE)) -MMD -MP -MF $@.d -MT $@
 LINK = $(CC) $(CFLAGS) $(SAN_$(MODE)) $(LDFLAGS)
 # $(call accepts,FLAGS): FLAGS, if the compiler knows them all.
 accepts = $(shell $(CC) -Werror $(1) -S -o /dev/null -x c /dev/null 2>/dev/null && echo "$(1)")
+
+# What nobody calls (the twins of kernels, what only the kit or a test wants) stays out of a
+# library.
+SECTIONS := $(if $(SAN_$(MODE)),,-ffunction-sections -fdata-sections)
 
 # --- the operating system
 OS := $(shell uname -s)
@@ -77,7 +82,7 @@ KIT_MAJOR = libpeft_kit.$(SOVERSION).dylib
 KIT_FULL = libpeft_kit.$(VERSION).dylib
 SO_MAJOR = libpeft.$(SOVERSION).dylib
 SO_FULL = libpeft.$(VERSION).dylib
-SOFLAGS = -dynamiclib -install_name $(LIBDIR)/$(@F:.dylib=.$(SOVERSION).dylib)
+SOFLAGS = -dynamiclib -Wl,-dead_strip -install_name $(LIBDIR)/$(@F:.dylib=.$(SOVERSION).dylib)
 else
 SO = libpeft.so
 SO_MAJOR = libpeft.so.$(SOVERSION)
@@ -87,7 +92,7 @@ KIT_MAJOR = libpeft_kit.so.$(SOVERSION)
 KIT_FULL = libpeft_kit.so.$(VERSION)
 # A sanitizer's own symbols come from the program, so -z defs is for release.
 SOFLAGS = -shared -Wl,-soname,$(@F).$(SOVERSION) $(if $(SAN_$(MODE)),,-Wl$(comma)-z$(comma)defs) \
-    -Wl,-z,noseparate-code $(RELR)
+    -Wl,-z,noseparate-code $(if $(SECTIONS),-Wl$(comma)--gc-sections) $(RELR)
 comma := ,
 # Tables of pointers take a tenth of the space when their relocations are packed,
 # which the C library must know (glibc from 2.36 on).  RELR= leaves them as they are.
@@ -134,7 +139,7 @@ FAST = -O2 -ftree-vectorize $(WHOLE)
 $(B)/kernel/tile_%.o: FAST = -O3 $(WHOLE)
 $(B)/kernel/quant_avx%.o: FAST = -O2
 $(B)/kernel/quant_neon.o: FAST = -O3 $(WHOLE)
-$(patsubst %,$(B)/kernel/%.o,level_c quant_c tile_c tile_pair_c quant blas cayley): FAST = $(OPT_$(MODE))
+$(patsubst %,$(B)/kernel/%.o,level_c quant_c tile_c tile_pair_c quant blas cayley head gated gemm attn attn_few compute): FAST = $(OPT_$(MODE))
 $(B)/kernel/%.o: EXTRA = $(FAST) $(LEVEL)
 $(B)/kernel/tile_%.o: EXTRA = $(FAST) $(LEVEL) -ffp-contract=fast
 $(B)/kernel/level_%.o: EXTRA = $(FAST) $(LEVEL) -ffp-contract=fast -fno-math-errno \

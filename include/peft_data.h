@@ -180,10 +180,12 @@ typedef struct peft_faults {
     double l2;
 } peft_faults;
 /* Suspected label errors in a file of rows with one label each.  The model runs once over every
- * row, frozen; heads are fitted to its outputs (peft_embed_text, peft_embed_image) without a
- * part of the rows, for each part in turn, and what they say of it goes through
- * peft_label_faults.  Any encoder or decoder; adapters that are enabled take part.  Memory: the
- * file, and 4 bytes for each row and column of an output.  PEFT_EDATA with fewer than two
+ * row, frozen; heads are fitted to its hidden states at four depths (peft_embed_text; of
+ * pictures peft_embed_image) and to hashed words and pairs of words, without a part of the rows,
+ * for each part in turn; again without the rows, a tenth at most, whose labels were the least
+ * likely; and what they say of the part goes through peft_label_faults.  Any encoder or decoder;
+ * adapters that are enabled take part.  Memory: the file, 4 bytes for each row, depth and column
+ * of an output, and 12 for each word and pair.  PEFT_EDATA with fewer than two
  * labels, or fewer rows than twice the parts. */
 PEFT_API int32_t peft_data_faults(const char *path, peft_model *model,
                                   const peft_faults_opts *opts, peft_faults *out);

@@ -86,8 +86,8 @@ PEFT_API int32_t peft_judge_cost(const peft_model *model, const peft_dataset *da
 
 typedef struct peft_aside_opts {
     size_t size;
-    double share;             /* of the rows that are set aside, 0 to 1; 0 = a tenth, at least 50
-                                 rows or a fifth, at most 2000; none of less than 20 */
+    double share;             /* of the rows that are set aside, 0 to 1; 0 = a tenth, at least 250
+                                 rows or a quarter, at most 2000; none of less than 20 */
     uint64_t seed;
 } peft_aside_opts;
 /* Two data sets of the rows of one, which stays: those set aside for evaluation have each
@@ -105,7 +105,18 @@ typedef struct peft_chosen {
     int32_t given;            /* 1 = by the caller: it is as it was given */
     char why[240];
 } peft_chosen;
-enum { PEFT_CHOSEN = 12, PEFT_RANGE = 64, PEFT_CURVE = 16 };
+/* One run that settings were compared by: complete, with a schedule that ends. */
+typedef struct peft_tried {
+    char method[32];
+    int32_t rank, last;
+    float lr;
+    double epochs;
+    double value;             /* what they were compared by, less is better: the Brier score of a
+                                 classification, else the loss; or the metric that was given */
+    double loss;
+    double seconds;
+} peft_tried;
+enum { PEFT_CHOSEN = 12, PEFT_RANGE = 64, PEFT_TRIED = 32 };
 typedef struct peft_auto_opts {
     size_t size;
     /* What is given (not 0 or NULL) stays, the rest is chosen. */
@@ -123,6 +134,8 @@ typedef struct peft_auto_opts {
     /* Called now and then; non-zero ends with PEFT_ECANCELLED. */
     int32_t (*progress)(void *ctx, const char *doing, int64_t done, int64_t total);
     void *ctx;
+    int32_t no_runs;          /* 1 = nothing is compared by runs: rules and range test alone */
+    int32_t no_refit;         /* 1 = rows of `eval` are not to train: they end the training */
 } peft_auto_opts;
 typedef struct peft_choice {
     size_t size;
@@ -138,13 +151,17 @@ typedef struct peft_choice {
     peft_chosen chosen[PEFT_CHOSEN];
     int32_t n_range;          /* the range test: learning rates, the loss's change, smoothed */
     float range_lr[PEFT_RANGE], range_loss[PEFT_RANGE];
-    int32_t n_curve;          /* the validation curve: loss of `eval` after so many epochs at a */
-    float curve_loss[PEFT_CURVE]; /* constant rate; [0] = before */
+    int32_t n_tried;
+    peft_tried tried[PEFT_TRIED];
+    double seconds;           /* of range tests and of those runs */
+    int32_t refit;            /* 1 = the epochs are those of the best complete run, so that the
+                                 rows of `eval` may train too, and nothing is evaluated */
 } peft_choice;
-/* Chooses settings by rules, which docs/judgement.md tells, from the rows, the task, memory,
- * and a range test of the learning rate (Smith 2017) on `data`; eval (or NULL) is what
- * epochs will be judged by.  The model has the head that the data needs and no adapter, and
- * is as it was when the call returns. */
+/* Chooses settings by rules, which docs/judgement.md tells, from the rows, the task and memory,
+ * a range test of the learning rate (Smith 2017) on `data` for each method that may be, and,
+ * where there is `eval` (else NULL), successive halving of runs that double: method, learning
+ * rate and epochs are those of the run after which `eval` was best.  The model has the head
+ * that the data needs and no adapter, and is as it was when the call returns. */
 PEFT_API int32_t peft_auto(peft_model *model, peft_dataset *data, const peft_dataset *eval,
                            const peft_auto_opts *opts, peft_choice *choice);
 /* Makes what the choice says trainable; an adapter is called "default". */
@@ -394,10 +411,13 @@ typedef struct peft_tuned {
 /* Searches for settings by successive halving (Jamieson & Talwalkar 2016): all trials make a
  * short run, complete with its own schedule, the best third makes one three times as long,
  * and so on up to a whole one.  Settings come from a low-discrepancy sequence (Roberts'
- * R, shifted at random by seed), the first trial has the usual ones.  Runs share the data
- * sets, what is cached of a frozen part (train->cache_file), and the model, which is as it was
- * when the call returns.  A trial's value is its best evaluation; the best of all is saved at
- * once.  Every run that ended is a line of trials.jsonl, and another call with the same
+ * R, shifted at random by seed); the first trial has the usual ones, and a whole run at once, so
+ * that what is found is no worse on these data, but for a budget that ends before.  Runs share
+ * the data sets, what is cached of a frozen part (train->cache_file), and the model, which is as
+ * it was when the call returns.  A trial's value is its best evaluation; the best of all is
+ * saved at once.  Every run that ended is a line of trials.jsonl, and another call with the same
+ * it was when the call returns.  A trial's value is its best evaluation; the best of all is saved
+ * at once.  Every run that ended is a line of trials.jsonl, and another call with the same
  * options goes on after them, also after a kill; PEFT_ESTATE when that file is of another
  * search. */
 PEFT_API int32_t peft_tune(peft_model *model, peft_dataset *data, const peft_dataset *eval,

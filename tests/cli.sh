@@ -169,12 +169,33 @@ says err 'warning: .*training rows too'
 run 3 'answers cut off' train "$GOLDEN/llama" --data ids.jsonl --max-len 4 --out x
 says err '24 answers are cut off.*lines 1, 2, 3.*--max-len 6 would hold them'
 holds 'refusals leave nothing behind' test ! -e x
-run 0 'auto' train "$GOLDEN/bert" --data many.jsonl --out auto
-says err '8 of 40 rows are set aside for evaluation, of each label its share'
-says err '^  method  *full  '
+run 0 'auto' train "$GOLDEN/bert" --data many.jsonl --checkpoint-every 1 --out auto
+says err '10 of 40 rows were set aside to choose by, of each label its share; the training has all'
+says err '^  method  .*the best of full, lora, last, head'
 says err '^  lr  *[0-9.e-]*  *range test'
+says err '^  epochs  .*each point a complete run'
+says err '^  runs  .*times of what the training itself takes'
 holds 'auto.json' valid_json auto/auto.json why
-says auto/training_args.json '"auto": {"method": "an encoder'
+says auto/auto.json '"tried": \[{"method": "full"'
+says auto/training_args.json '"auto": {"method": "the best of'
+says auto/training_args.json '"rows": 40,'
+# A killed run goes on with what was chosen, though another choice would be made now.
+cp -r auto killed
+rm -rf killed/adapter* killed/model* killed/README.md killed/receipt.json killed/report.html
+rm -rf "killed/checkpoint-$(ls killed | sed -n 's/^checkpoint-//p' | sort -n | tail -n 1)"
+run 0 'auto: resumed' train "$GOLDEN/bert" --data many.jsonl --checkpoint-every 1 --out killed \
+    --resume
+says err 'resumed after step'
+holds 'auto: resumed: nothing is chosen' sh -c "! grep -q 'range test' err"
+for f in auto/*.safetensors; do
+    holds "auto: resumed: the same ${f#auto/}" cmp -s "$f" "killed/${f#auto/}"
+done
+run 0 'auto: replayed' replay killed/receipt.json --out again --overwrite
+run 0 'auto: no refit' train "$GOLDEN/bert" --data many.jsonl --auto --no-refit --method head \
+    --out auto4
+says err '10 of 40 rows are set aside for evaluation'
+says err '^  patience  '
+says auto4/training_args.json '"rows": 30,'
 run 0 'auto: given' train "$GOLDEN/bert" --data many.jsonl --auto --lr 0.01 --epochs 2 --out auto2
 says err '^  lr  *0.01  *given'
 says auto2/training_args.json '"learning_rate": 0.01'
@@ -182,7 +203,7 @@ says auto2/training_args.json '"epochs\|"steps": 16'
 run 0 'auto: not' train "$GOLDEN/bert" --data many.jsonl --no-auto --out auto3
 says auto3/training_args.json '"learning_rate": "auto"'
 run 0 'auto: plan' plan "$GOLDEN/bert" --data many.jsonl --json
-says out '"auto": {"evaluation": "8 of 40'
+says out '"auto": {"evaluation": "10 of 40'
 run 0 'the last layers' train "$GOLDEN/bert" --data many.jsonl --method last --last 1 --steps 2 \
     --out last
 run 2 'auto on a bad method' train "$GOLDEN/bert" --data many.jsonl --auto --method lara --out x
@@ -594,6 +615,9 @@ run 0 replay replay made --out again
 says out 'adapter_model.safetensors *the same bytes'
 run 0 'replay: other threads, JSON' replay made/receipt.json --out again --overwrite --threads 1 --json
 says out '"same": true}'
+run 0 'train: under a limit' train "$BASE" --data old.jsonl --steps 3 --rank 2 --memory 100M --out held
+says held/receipt.json '"--manner", "[0-9]*/'
+run 0 'replay: under a limit' replay held --out held2 --quiet
 run 0 'train --continue' train --continue made --data new.jsonl --replay-share 0.5 --steps 4 --out later
 says err '^18 rows'
 run 0 'replay: of what went on' replay later --out later2 --quiet

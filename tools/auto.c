@@ -16,6 +16,14 @@ bool auto_wanted(const struct args *a)
     return !given;
 }
 
+static int32_t look_at_rows(struct run *run)
+{
+    run->stats.size = sizeof run->stats;
+    run->eval_stats = (peft_dataset_stats){.size = sizeof run->eval_stats};
+    int32_t rc = peft_dataset_info(run->data, &run->stats);
+    return rc || !run->eval ? rc : peft_dataset_info(run->eval, &run->eval_stats);
+}
+
 int set_aside(struct run *run, double share)
 {
     peft_aside_opts opts = {.size = sizeof opts, .seed = run->args->seed, .share = share};
@@ -25,15 +33,31 @@ int set_aside(struct run *run, double share)
         return usage_error("--eval %s leaves no row for evaluation, or none for training",
                            run->args->eval);
     if (!rc) {
-        peft_dataset_free(run->data);
+        if (share > 0)
+            peft_dataset_free(run->data);
+        else
+            run->whole = run->data;
         run->data = train;
-        run->stats.size = sizeof run->stats;
-        run->eval_stats.size = sizeof run->eval_stats;
-        rc = peft_dataset_info(run->data, &run->stats);
+        rc = look_at_rows(run);
     }
-    if (!rc && run->eval)
-        rc = peft_dataset_info(run->eval, &run->eval_stats);
     return rc ? library_error(rc, "cannot set evaluation data aside") : 0;
+}
+
+/* The rows that were set aside train too: what they were to tell is known. */
+static int take_all_rows(struct run *run)
+{
+    char *why = format("%lld of %lld rows were set aside to choose by%s; the training has all",
+                       (long long)run->eval_stats.rows, (long long)run->eval_stats.rows +
+                       (long long)run->stats.rows,
+                       run->stats.labels > 1 ? ", of each label its share" : "");
+    free(run->aside);
+    run->aside = why;
+    peft_dataset_free(run->data);
+    peft_dataset_free(run->eval);
+    run->data = run->whole;
+    run->eval = run->whole = NULL;
+    int32_t rc = look_at_rows(run);
+    return rc ? library_error(rc, "cannot use the data") : 0;
 }
 
 /* Rows for evaluation, where the user named none. */
@@ -64,7 +88,8 @@ static bool choice_read(struct run *run)
 {
     char *path = folder_path(run, "auto.json"), *text = read_file(path, NULL);
     static const char *const keys[] = {"method", "rank", "last", "batch", "accumulate", "epochs",
-                                       "patience", "lr", "warmup", "schedule", "metric"};
+                                       "patience", "refit", "lr", "warmup", "schedule",
+                                       "metric"};
     enum { N = sizeof keys / sizeof *keys };
     char *v[N];
     free(path);
@@ -78,13 +103,15 @@ static bool choice_read(struct run *run)
     peft_choice *c = &run->choice;
     if (whole) {
         snprintf(c->method, sizeof c->method, "%.*s", (int)strcspn(v[0] + 1, "\""), v[0] + 1);
-        int32_t *to[] = {&c->rank, &c->last, &c->batch, &c->accumulate, &c->epochs, &c->patience};
-        for (int i = 0; i < 6; i++)
+        int32_t *to[] = {&c->rank, &c->last, &c->batch, &c->accumulate, &c->epochs, &c->patience,
+                         &c->refit};
+        for (int i = 0; i < 7; i++)
             *to[i] = (int32_t)strtol(v[i + 1], NULL, 10);
-        c->lr = strtof(v[7], NULL);
-        c->warmup = strtof(v[8], NULL);
-        snprintf(c->schedule, sizeof c->schedule, "%.*s", (int)strcspn(v[9] + 1, "\""), v[9] + 1);
-        snprintf(c->metric, sizeof c->metric, "%.*s", (int)strcspn(v[10] + 1, "\""), v[10] + 1);
+        c->size = sizeof *c;
+        c->lr = strtof(v[8], NULL);
+        c->warmup = strtof(v[9], NULL);
+        snprintf(c->schedule, sizeof c->schedule, "%.*s", (int)strcspn(v[10] + 1, "\""), v[10] + 1);
+        snprintf(c->metric, sizeof c->metric, "%.*s", (int)strcspn(v[11] + 1, "\""), v[11] + 1);
     }
     for (int i = 0; i < N; i++)
         free(v[i]);
@@ -93,7 +120,7 @@ static bool choice_read(struct run *run)
 }
 
 /* What is chosen becomes what was given. */
-static void choice_take(struct run *run)
+static int choice_take(struct run *run)
 {
     struct args *a = &run->chosen;
     const peft_choice *c = &run->choice;
@@ -106,7 +133,9 @@ static void choice_take(struct run *run)
     if (!a->steps)
         a->epochs = c->epochs;
     a->patience = c->patience;
-    if (!a->metric && run->eval)
+    if (c->refit)
+        a->metric = NULL;
+    else if (!a->metric && run->eval)
         a->metric = c->metric;
     if (!(a->lr > 0))
         a->lr = c->lr;
@@ -116,6 +145,7 @@ static void choice_take(struct run *run)
         a->warmup = c->warmup;
     run->args = a;
     run->method = a->method;
+    return c->refit ? take_all_rows(run) : 0;
 }
 
 int auto_choose(struct run *run)
@@ -124,31 +154,34 @@ int auto_choose(struct run *run)
     peft_train_opts train;
     peft_adapter_opts adapter = adapter_opts(a);
     int rc = train_opts(a, &train);
+    train.manner = NULL;       /* that of the run, not of its trials */
     if (!rc)
         rc = rows_for_judging(run);
     run->chosen = *a;
-    if (rc || (a->resume && choice_read(run))) {
-        if (!rc)
-            choice_take(run);
+    if (rc)
         return rc;
-    }
+    if (a->resume && choice_read(run))
+        return choice_take(run);
     peft_auto_opts opts = {.size = sizeof opts, .method = a->method, .rank = a->rank,
                            .last = a->last, .batch = a->batch, .epochs = a->epochs,
                            .patience = a->patience, .metric = a->metric, .lr = (float)a->lr,
                            .adapter = &adapter,
-                           .train = &train, .memory = a->memory_limit, .progress = on_choice};
+                           .train = &train, .memory = a->memory_limit, .progress = on_choice,
+                           .no_runs = run->plans && a->auto_on <= 0,
+                           .no_refit = !run->whole || a->refit < 0 || a->keep};
     run->choice.size = sizeof run->choice;
     interrupt_catch(NULL);
     int32_t code = peft_auto(run->model, run->data, run->eval, &opts, &run->choice);
     bool stopped = interrupted();
     interrupt_release();
     progress_end();
-    if (stopped)
+    if (stopped) {
+        fprintf(stderr, "interrupted while settings were chosen; nothing to resume\n");
         return EXIT_INTERRUPTED;
+    }
     if (code)
         return library_error(code, "cannot choose settings");
-    choice_take(run);
-    return 0;
+    return choice_take(run);
 }
 
 void auto_show(const struct run *run)
@@ -168,13 +201,13 @@ int auto_write(const struct run *run)
     struct json j;
     if (f) {
         fprintf(f, "{\n  \"method\": \"%s\",\n  \"rank\": %d,\n  \"last\": %d,\n  \"batch\": %d,\n"
-                "  \"accumulate\": %d,\n  \"epochs\": %d,\n  \"patience\": %d,\n  \"lr\": %.9g,\n"
-                "  \"warmup\": %.9g,\n  \"schedule\": \"%s\",\n  \"metric\": \"%s\",\n"
-                "  \"why\": ", c->method, c->rank,
-                c->last, c->batch, c->accumulate, c->epochs, c->patience, (double)c->lr,
+                "  \"accumulate\": %d,\n  \"epochs\": %d,\n  \"patience\": %d,\n  \"refit\": %d,\n"
+                "  \"lr\": %.9g,\n  \"warmup\": %.9g,\n  \"schedule\": \"%s\",\n"
+                "  \"metric\": \"%s\",\n  \"why\": ", c->method, c->rank, c->last, c->batch,
+                c->accumulate, c->epochs, c->patience, c->refit, (double)c->lr,
                 (double)c->warmup, c->schedule, c->metric);
         json_begin(&j, f);
-        auto_json(run, &j);
+        auto_json(run, &j, NULL);
         fprintf(f, "}\n");
     }
     int rc = folder_close(f, path);
@@ -182,11 +215,11 @@ int auto_write(const struct run *run)
     return rc;
 }
 
-/* The reasons and the range test, as a value. */
-void auto_json(const struct run *run, struct json *j)
+/* The reasons, the range test and the runs. */
+void auto_json(const struct run *run, struct json *j, const char *key)
 {
     const peft_choice *c = &run->choice;
-    json_open(j, j->depth ? "auto" : NULL, '{');
+    json_open(j, key, '{');
     if (run->aside)
         json_text(j, "evaluation", run->aside);
     for (int32_t i = 0; i < c->n; i++) {
@@ -204,5 +237,20 @@ void auto_json(const struct run *run, struct json *j)
         json_close(j);
     }
     json_close(j);
+    json_open(j, "tried", '[');
+    for (int32_t i = 0; i < c->n_tried; i++) {
+        const peft_tried *t = &c->tried[i];
+        json_open(j, NULL, '{');
+        json_text(j, "method", t->method);
+        json_num(j, "rank", t->rank);
+        json_num(j, "lr", (double)t->lr);
+        json_num(j, "epochs", t->epochs);
+        json_num(j, "value", t->value);
+        json_num(j, "loss", t->loss);
+        json_num(j, "seconds", t->seconds);
+        json_close(j);
+    }
+    json_close(j);
+    json_num(j, "seconds", c->seconds);
     json_close(j);
 }

@@ -71,6 +71,7 @@ struct args {
     int64_t cache, cache_file_limit;
     const char *cache_file;
     int64_t memory_limit;
+    const char *manner;
     uint64_t seed;
 
     const char *keep, *metric, *stop_on, *search;
@@ -97,7 +98,7 @@ struct args {
     double limit_diff;
     int32_t markdown, no_special, plain, tensors, memory;
     int32_t roofline, length, paced;
-    int32_t auto_on, allow_leak, show_row;
+    int32_t auto_on, refit, allow_leak, show_row;
     const char *price;
     const char *ratio, *stratify, *group;
     const char *from, *layout;

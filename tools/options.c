@@ -149,11 +149,16 @@ const struct option train_options[] = {
      0},
     {"memory", OPT_SIZE, "SIZE", "resident memory that is never exceeded, 600M or 1.5G: the\n"
      "                         fastest way that fits is chosen", AT(memory_limit), 0, 0},
+    {"manner", OPT_TEXT, "TEXT", "with --memory: the way an earlier run had chosen, for the\n"
+     "                         same bytes (memory_manner in its training_args.json)", AT(manner),
+     0, 0},
     {0}};
 
 const struct option before_options[] = {
     {"auto", OPT_SWITCH, NULL, "choose what is not given: method, rank, batch, lr, epochs\n"
      "                         (default: where none of them is given)", AT(auto_on), 0, 0},
+    {"refit", OPT_SWITCH, NULL, "train on the rows too that --auto set aside to choose by\n"
+     "                         (default on; off: they end the training)", AT(refit), 0, 0},
     {"allow-leak", OPT_FLAG, NULL, "go on though evaluation rows are training rows too",
      AT(allow_leak), 0, 0},
     {"show-row", OPT_INT, "N", "show row N with the trained tokens marked", AT(show_row), 1, BIG},

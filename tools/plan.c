@@ -126,7 +126,7 @@ static void plan_json(const struct run *run)
     json_num(&j, "seconds", run->predicted_seconds);
     cost_json(run, &j);
     if (run->choice.n)
-        auto_json(run, &j);
+        auto_json(run, &j, "auto");
     before_json(run, &j);
     char *row = before_row(run, stdout);
     if (row) {
@@ -165,7 +165,7 @@ static int plan_table(const struct run *run)
 
 int run_plan(const struct args *args)
 {
-    struct run run = {.args = args, .checks = true};
+    struct run run = {.args = args, .checks = true, .plans = true};
     peft_cost_opts price = {.size = sizeof price};
     int rc = parse_price(args->price, &price);
     if (!rc)

@@ -46,6 +46,7 @@ struct run {
     const char *method;
     peft_model *model;
     peft_dataset *data, *eval;
+    peft_dataset *whole;       /* what both are parts of, where rows were set aside to choose by */
     peft_trainer *trainer;
     peft_info info;
     peft_dataset_stats stats, eval_stats;
@@ -58,6 +59,7 @@ struct run {
     peft_comparison drift;     /* tokens = 0: not measured */
     const char *adapter;       /* whose files are the result */
     char *aside;               /* of evaluation data that was set aside; or NULL */
+    bool plans;                /* nothing will be trained */
     bool checks;               /* rows are looked through before anything runs */
     peft_checked checked;
     peft_system sys;
@@ -106,7 +108,7 @@ bool auto_wanted(const struct args *args);
 int auto_choose(struct run *run);         /* run->args has what was chosen then */
 void auto_show(const struct run *run);
 int auto_write(const struct run *run);    /* auto.json in --out */
-void auto_json(const struct run *run, struct json *j);
+void auto_json(const struct run *run, struct json *j, const char *key);
 
 /* forget.c */
 int forget_mix(struct run *run);
@@ -141,6 +143,8 @@ char *folder_path(const struct run *run, const char *name);
  * of the newest checkpoint, else 0. */
 int folder_open(struct run *run, int64_t *step);
 int folder_settings_check(const struct run *run);
+/* How the run in --out fitted its memory limit, if it was the present one; NULL = it had none. */
+char *folder_manner(const struct run *run);
 int folder_settings_write(const struct run *run);
 int folder_checkpoint(const struct run *run, int64_t step);
 int folder_save_result(const struct run *run);

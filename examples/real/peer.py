@@ -1,82 +1,88 @@
-"""The same training with PyTorch, transformers and PEFT, at their usual settings and the budget of a run of
-libpeft: its epochs and batch (by its training_args.json). `peft eval --with peer=OUT` then holds both
-against each other on the same rows.
-Usage: peer.py BASE RUN TRAIN.jsonl OUT head|lora    BASE: a Hugging Face folder"""
+"""The same training with PyTorch, transformers and PEFT as a run of libpeft had: its rows, epochs, batch, and of
+LoRA its rank and modules; AdamW with a linear schedule, each epoch evaluated and the best one kept. HOW says
+the rest: `usual` is what PEFT's users take (LoRA 2e-4 with alpha = 2 r, a head 1e-3), `same` is libpeft's choice.
+`peft eval --with torch=OUT` then measures both by the same means.
+Usage: peer.py BASE RUN DATA OUT usual|same    BASE: a Hugging Face folder; DATA: has train.jsonl, valid.jsonl"""
 import json
-import random
+import os
+import resource
+import shutil
 import sys
-import time
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer,
+                          DataCollatorForSeq2Seq, DataCollatorWithPadding, Trainer, TrainingArguments)
 
-base, run, train, out, method = sys.argv[1:]
-args = json.load(open(run + "/training_args.json"))
-rows = [json.loads(line) for line in open(train, encoding="utf-8")]
-batch = int(args["batch"])
-epochs = max(1, round(args["steps"] * batch * int(args["accumulate"]) / len(rows)))
+base, run, data, out, how = sys.argv[1:]
+
+
+def read(path, optional=False):
+    return json.load(open(path, encoding="utf-8")) if not optional or os.path.exists(path) else None
+
+
+ours = read(run + "/training_args.json")
+lora = read(run + "/adapter_config.json", optional=True)
+rows = {name: [json.loads(line) for line in open("%s/%s.jsonl" % (data, name), encoding="utf-8")]
+        for name in ("train", "valid")}
+labels = sorted({row["label"] for row in rows["train"] if "label" in row})
 tokenizer = AutoTokenizer.from_pretrained(base)
 torch.manual_seed(0)
-labels = sorted({row["label"] for row in rows}) if "label" in rows[0] else None
+
+
+def encoded(row):
+    """As libpeft reads a row: a conversation by the chat template, a prompt with its completion as they are."""
+    if labels:
+        return {**tokenizer(row["text"], truncation=True), "labels": labels.index(row["label"])}
+    if "prompt" in row:
+        prompt, answer = row["prompt"], row["completion"]
+    else:
+        turns = row.get("messages") or [{"role": "user", "content": row["instruction"] + "\n" + row["input"]},
+                                        {"role": "assistant", "content": row["output"]}]
+        prompt = tokenizer.apply_chat_template(turns[:-1], tokenize=False, add_generation_prompt=True)
+        answer = turns[-1]["content"]
+    answer += tokenizer.eos_token
+    asked, whole = (tokenizer(s, add_special_tokens=False)["input_ids"] for s in (prompt, prompt + answer))
+    n = next((i for i, pair in enumerate(zip(asked, whole)) if pair[0] != pair[1]), len(asked))
+    return {"input_ids": whole, "labels": [-100] * n + whole[n:]}
+
+
 if labels:
     model = AutoModelForSequenceClassification.from_pretrained(
         base, num_labels=len(labels), id2label=dict(enumerate(labels)),
-        label2id={name: i for i, name in enumerate(labels)})
-    model.config.pad_token_id = tokenizer.pad_token_id or 0
+        label2id={name: i for i, name in enumerate(labels)}, pad_token_id=tokenizer.pad_token_id)
 else:
     model = AutoModelForCausalLM.from_pretrained(base)
-
-
-def ids_of(row):
-    if labels:
-        ids = tokenizer(row["text"], truncation=True, max_length=256)["input_ids"]
-        return ids, labels.index(row["label"])
-    turns = row.get("messages")
-    if not turns:
-        asked = row.get("prompt") or row["instruction"] + "\n" + row["input"]
-        turns = [{"role": "user", "content": asked},
-                 {"role": "assistant", "content": row.get("completion") or row["output"]}]
-    whole = tokenizer.apply_chat_template(turns, tokenize=False)
-    prompt = tokenizer.apply_chat_template(turns[:-1], tokenize=False, add_generation_prompt=True)
-    ids = tokenizer(whole, add_special_tokens=False)["input_ids"]
-    n = len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
-    return ids, [-100] * n + ids[n:]
-
-
-if method == "lora":
-    model = get_peft_model(model, LoraConfig(
-        r=16, lora_alpha=32, target_modules="all-linear", task_type="SEQ_CLS" if labels else "CAUSAL_LM"))
+if lora:
+    scale = ({"lora_alpha": lora["lora_alpha"], "use_rslora": lora["use_rslora"]} if how == "same"
+             else {"lora_alpha": 2 * lora["r"]})
+    model = get_peft_model(model, LoraConfig(r=lora["r"], target_modules=lora["target_modules"],
+                                             task_type="SEQ_CLS" if labels else "CAUSAL_LM", **scale))
 else:
     for name, p in model.named_parameters():
         p.requires_grad = name.startswith(("classifier", "score"))
-lr = 2e-4 if method == "lora" else 1e-3
-trained = [p for p in model.parameters() if p.requires_grad]
-optimizer = torch.optim.AdamW(trained, lr=lr, weight_decay=0)
-data = [ids_of(row) for row in rows]
-steps, done, began = epochs * -(-len(data) // batch), 0, time.monotonic()
-schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: 1 - i / steps)
-model.train()
-for epoch in range(epochs):
-    random.Random(epoch).shuffle(data)
-    for i in range(0, len(data), batch):
-        part = data[i:i + batch]
-        n = max(len(ids) for ids, _ in part)
-        ids = torch.tensor([x + [0] * (n - len(x)) for x, _ in part])
-        mask = torch.tensor([[1] * len(x) + [0] * (n - len(x)) for x, _ in part])
-        wanted = torch.tensor([y if labels else y + [-100] * (n - len(y)) for _, y in part])
-        loss = model(input_ids=ids, attention_mask=mask, labels=wanted).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        done += 1
-        if done % 50 == 0:
-            print("step %d of %d, loss %.3f" % (done, steps, loss), file=sys.stderr)
-if labels and method == "lora":
-    model = model.merge_and_unload()  # an adapter's folder would not hold the labels' names
+batch, accumulate = int(ours["batch"]), int(ours["accumulate"])
+epochs = max(1, round(ours["steps"] * batch * accumulate / len(rows["train"])))
+trainer = Trainer(
+    model=model, data_collator=(DataCollatorWithPadding if labels else DataCollatorForSeq2Seq)(tokenizer),
+    train_dataset=[encoded(row) for row in rows["train"]], eval_dataset=[encoded(row) for row in rows["valid"]],
+    args=TrainingArguments(
+        out + "/trainer", num_train_epochs=epochs, use_cpu=not torch.cuda.is_available(),
+        bf16=hasattr(model.config, "num_key_value_heads"),  # SmolLM2, as `--compute auto`
+        per_device_train_batch_size=batch, gradient_accumulation_steps=accumulate,
+        learning_rate=ours["learning_rate"] if how == "same" else 2e-4 if lora else 1e-3,
+        lr_scheduler_type="linear", warmup_steps=int(ours["warmup"] * ours["steps"]), eval_strategy="epoch",
+        save_strategy="epoch", save_total_limit=1, load_best_model_at_end=True, report_to="none",
+        logging_steps=10, disable_tqdm=True, dataloader_pin_memory=False))
+told = trainer.train()
 model.save_pretrained(out)
+if lora and labels:  # PEFT's files have no place for the names of the classes
+    config = read(out + "/adapter_config.json")
+    json.dump({**config, "libpeft_labels": labels}, open(out + "/adapter_config.json", "w"))
 tokenizer.save_pretrained(out)
-print(json.dumps({"epochs": epochs, "batch": batch, "steps": steps, "lr": lr,
-                  "minutes": round((time.monotonic() - began) / 60, 2)}))
+shutil.rmtree(out + "/trainer")
+told = {"epochs": epochs, "batch": batch, "steps": told.global_step, "lr": trainer.args.learning_rate,
+        "minutes": round(told.metrics["train_runtime"] / 60, 2),
+        "MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000}
+json.dump(told, open(out + "/peer.json", "w"))
+print(told)

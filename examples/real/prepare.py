@@ -35,6 +35,10 @@ def headlines():
     return rows
 
 
+def talk(question, answer):
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+
+
 def dialogues():
     rows = []
     for path in sorted(glob.glob(packages + "/chatterbot_corpus/data/english/*.yml")):
@@ -50,9 +54,9 @@ def dialogues():
                 turns.append((begins or follows).group(1).strip().strip("'\""))
         if len(turns) > 1:
             rows.append(turns)
-    rows = [{"messages": [{"role": "user", "content": turns[0]}, {"role": "assistant", "content": turns[1]}]}
-            for turns in rows]
-    return random.Random(3).sample(rows, 800)
+    # Some questions stand there a hundred times; answers of several lines ("|") are programs.
+    first = {turns[0].lower(): turns for turns in reversed(rows) if turns[1] != "|"}
+    return [talk(*first[question][:2]) for question in sorted(first)]
 
 
 def messages(path):
@@ -67,13 +71,15 @@ def messages(path):
             yield found["msgid"].strip(), found["msgstr"].strip()
 
 
-def translations():
+def translations(language, back=False):
+    """Asked in the words of `peft data augment --back-translate`."""
     pairs = {}
     for path in sorted(glob.glob(packages + "/django/**/locale/fr/LC_MESSAGES/django.po", recursive=True)):
         for english, french in messages(path):
             if len(english) <= 160:
                 pairs.setdefault(english, french)
-    return [{"prompt": "Translate to French: " + a, "completion": b} for a, b in sorted(pairs.items())]
+    ask = "Translate into %s. Answer with the translation only.\n\n%s"
+    return [talk(ask % (language, pair[back]), pair[not back]) for pair in sorted(pairs.items())]
 
 
 TOWNS = "Alder Barrow Corley Dunmere Eastwick Farrow Glenby Harlow Inver Jarrow Kelby Lorne Marsk Norby Otley".split()
@@ -94,8 +100,8 @@ def notices(n):
         notice = draw.choice([
             "The {thing} in {town} takes place on {day} at {hour} o'clock in the {place}. {who} leads it. A ticket is "
             "{price} euros, and there is room for {seats} people.",
-            "{who} invites everybody to the {thing}: {day}, {hour} o'clock, {place} of {town}. There are {seats} seats, "
-            "for {price} euros each.",
+            "{who} invites everybody to the {thing}: {day}, {hour} o'clock, {place} of {town}. There are {seats} "
+            "seats, for {price} euros each.",
             "Come to the {place} in {town} on {day}! The {thing} begins at {hour} o'clock and costs {price} euros. "
             "{seats} people can take part; {who} knows more.",
         ]).format(**locals())
@@ -129,6 +135,7 @@ def summaries():
 
 write("headlines.jsonl", headlines())
 write("support.jsonl", dialogues())
-write("translate.jsonl", translations())
+write("translate.jsonl", translations("French"))
+write("translate-back.jsonl", translations("English", back=True))
 write("answers.jsonl", answers())
 write("summaries.jsonl", summaries())

@@ -113,6 +113,11 @@ void graph_chunks(struct graph *g, int64_t bytes)
     g->chunks = bytes;
 }
 
+const struct compute *graph_compute(const struct graph *g)
+{
+    return g->compute;
+}
+
 int64_t graph_chunk_rows(const struct graph *g, int64_t rows, int64_t row_bytes)
 {
     enum { FEWEST = 16 };                /* with fewer, reading the weights takes longest */

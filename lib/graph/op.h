@@ -59,6 +59,10 @@ struct op {
 #undef OP
 extern const struct op *const ops_all[];        /* NULL-terminated */
 
+struct glu_args { enum act kind; };      /* of op_glu */
+
+/* What the nodes of a graph will run by. */
+const struct compute *graph_compute(const struct graph *g);
 /* Appends a node: operands in[0..n), `args` copied (may be NULL).  NULL when an
  * operand is NULL that is not in `optional` (bit mask) or the shape is wrong.
  * An operand that wants a gradient never shares memory with another one: the

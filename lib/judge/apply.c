@@ -69,8 +69,7 @@ static int apply(peft_model *model, const peft_choice *c, const peft_adapter_opt
     if (!is_adapter(c->method))
         return fail(PEFT_EARG, "method \"%s\", expected head, last, full or an adapter's",
                     c->method);
-    /* Only the first adapter that a model ever has freezes the rest by itself. */
-    if ((rc = take_options(&o, sizeof(o), adapter)) || (rc = freeze_all(model))) return rc;
+    if ((rc = take_options(&o, sizeof(o), adapter)) != 0) return rc;
     o.size = sizeof(o);
     o.method = c->method;
     o.rank = c->rank;
@@ -132,6 +131,15 @@ int try_begin(struct chooser *a, peft_dataset *data, const peft_train_opts *opts
     return rc ? kit_failed(rc) : PEFT_OK;
 }
 
+int try_back(peft_trainer *trainer, int rc)
+{
+    char why[256];
+    snprintf(why, sizeof(why), "%s", rc < 0 ? error_message() : "");
+    int back = peft_trainer_back(trainer);
+    if (rc < 0) return fail(rc, "%s", why);
+    return back ? kit_failed(back) : PEFT_OK;
+}
+
 int try_memory(struct chooser *a, int64_t *bytes, int64_t *params)
 {
     peft_trainer *trainer = NULL;
@@ -147,6 +155,8 @@ int try_memory(struct chooser *a, int64_t *bytes, int64_t *params)
     peft_trainer_free(trainer);
     if (rc == PEFT_EUNSUPPORTED || rc == PEFT_ESTATE || rc == PEFT_ENOMEM) plan.peak = -1;
     *bytes = plan.peak + (a->eval && plan.peak > 0 ? plan.evaluation : 0);
+    if (plan.peak > 0 && a->o.range_steps > 0)          /* what peft_trainer_keep takes */
+        *bytes += 4 * plan.trainable_params + plan.optimizer;
     *params = plan.trainable_params;
     return trains_restore(a, plan.peak < 0 ? PEFT_OK : rc);
 }

@@ -73,7 +73,7 @@ static int give_part(const struct aside *s, const peft_dataset *data, int aside,
 static double usual_share(int64_t rows)
 {
     double n = (double)rows;
-    return rows < 20 ? 0 : MIN(MAX(n / 10, MIN(50, n / 5)), 2000) / n;
+    return rows < 20 ? 0 : MIN(MAX(n / 10, MIN(250, n / 4)), 2000) / n;
 }
 
 static int part(struct aside *s, const peft_model *model, const peft_dataset *data, double share,

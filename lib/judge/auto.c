@@ -1,12 +1,13 @@
-/* Settings by themselves.  Each setting is one function that looks at the rows, the
- * model and what was chosen before it, and says why. */
+/* Settings by themselves: batch, methods that fit and their ranks by rules, learning rates by
+ * range tests, and the best of them by runs; each is told with its reason. */
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 
 #include "judge/auto.h"
 
-enum { RANGE_STEPS = 40, FEW_ROWS = 8, SMALL_MODEL = 150000000 };
+enum { RANGE_STEPS = 40, FEW_ROWS = 8, SMALL_MODEL = 150000000, PATIENCE = 2 };
+enum { EPOCHS = 3, LEAST_UPDATES = 48 };    /* where no runs tell */
 
 static const struct prior priors[] = {
     { "head", 5e-3f, "a head alone" },
@@ -50,16 +51,16 @@ enum { UPDATES = 32, BATCH_LEAST = 4, BATCH_MOST = 32, BATCH_TOKENS = 4096 };
 
 static void choose_batch(struct chooser *a)
 {
-    char why[200];
     int32_t b = BATCH_LEAST;
-    if (a->o.batch) {
-        a->c.batch = a->o.batch;
-        return;
-    }
     while (b < BATCH_MOST && a->stats.rows / (2 * b) >= UPDATES) b *= 2;
     while (b > 1 && (int64_t)b * a->stats.p95_len > BATCH_TOKENS) b /= 2;
-    a->c.batch = b;
-    (void)why;
+    a->c.batch = a->o.batch ? a->o.batch : b;
+    a->c.accumulate = 1;
+}
+
+int64_t updates_of(const struct chooser *a)
+{
+    return MAX(div_up(a->stats.rows, (int64_t)a->c.batch * a->c.accumulate), 1);
 }
 
 static void tell_batch(struct chooser *a)
@@ -67,21 +68,65 @@ static void tell_batch(struct chooser *a)
     char why[200];
     snprintf(why, sizeof(why), "%lld rows are %lld updates an epoch; 95 of 100 rows have at most "
              "%d tokens", (long long)a->stats.rows,
-             (long long)((a->stats.rows + a->c.batch - 1) / a->c.batch), (int)a->stats.p95_len);
+             (long long)updates_of(a), (int)a->stats.p95_len);
     chose_int(a, "batch", a->o.batch > 0, a->c.batch, why);
+    if (a->c.accumulate == 1) return;
+    snprintf(why, sizeof(why), "a larger batch at once does not fit into %.0f MB",
+             (double)a->memory / 1e6);
+    chose_int(a, "accumulate", 0, a->c.accumulate, why);
 }
 
-/* --- method: what fits, in the order of the rules */
+/* --- method: those that fit, in the order of the rules */
 
-static int fits(struct chooser *a, const char *method, int32_t last, int64_t *bytes,
-                int64_t *params)
+static int is_lora(const char *method)
 {
-    snprintf(a->c.method, sizeof(a->c.method), "%s", method);
-    a->c.last = last;
-    a->prior = prior_of(method);
-    int rc = try_memory(a, bytes, params);
-    if (rc) return rc;
-    return *bytes >= 0 && *bytes <= a->memory;
+    return !strcmp(method, "lora") || !strcmp(method, "dora");
+}
+
+void way_take(struct chooser *a, const struct way *w)
+{
+    snprintf(a->c.method, sizeof(a->c.method), "%s", w->name);
+    a->c.rank = w->rank;
+    a->c.last = w->last;
+}
+
+static int measure(struct chooser *a, struct way *w)
+{
+    way_take(a, w);
+    return try_memory(a, &w->bytes, &w->params);
+}
+
+/* The rank of LoRA: a weight for each bit that the rows tell. */
+static int choose_rank(struct chooser *a, struct way *w)
+{
+    double bits = a->classes ? (double)a->stats.rows * log2((double)a->classes + 1)
+                             : (double)a->stats.trained_tokens;
+    w->rank = 8;
+    int rc = measure(a, w);
+    int64_t one = MAX(w->params / 8, 1);
+    while (!rc && w->rank < 64 && (double)(one * w->rank) < bits) w->rank *= 2;
+    return rc;
+}
+
+/* 1 = it fits, with a smaller rank than the rows ask for where it must. */
+static int try_way(struct chooser *a, const char *method)
+{
+    struct way *w = &a->way[a->n_ways];
+    *w = (struct way){ .name = method, .prior = prior_of(method), .rank = a->o.rank };
+    w->lr = w->prior->lr;
+    if (!strcmp(method, "last")) w->last = a->o.last ? a->o.last : MAX(a->info.layers / 3, 1);
+    w->stretch = !strcmp(method, "head") ? 4 : w->last && 2 * w->last <= a->info.layers ? 2 : 1;
+    if (strlen(method) >= sizeof(a->c.method))
+        return fail(PEFT_EARG, "method \"%.40s\", expected head, last, full or an adapter's",
+                    method);
+    int rc = is_lora(method) && !w->rank ? choose_rank(a, w) : PEFT_OK;
+    for (;; w->rank /= 2) {
+        if (rc || (rc = measure(a, w)) != 0) return rc;
+        if (w->bytes >= 0 && w->bytes <= a->memory) break;
+        if (!is_lora(method) || a->o.rank || w->rank <= 8) return 0;
+    }
+    a->n_ways++;
+    return 1;
 }
 
 /* The rows that the smallest class has, of those that occur. */
@@ -106,176 +151,130 @@ static int smallest_class(struct chooser *a, int64_t *rows)
     return rc;
 }
 
-static int choose_method(struct chooser *a)
+/* With the batch that there is. */
+static int list_ways(struct chooser *a, int few)
 {
-    static const char *const order[] = { "full", "lora", "last", "head" };
     const int whole = !a->info.causal && a->info.params <= SMALL_MODEL;
-    int64_t bytes = 0, params = 0, least = 0;
-    char value[40], memory[64];
-    int rc = smallest_class(a, &least);
-    if (rc) return rc;
+    static const char *const order[] = { "full", "lora", "last", "head" };
+    int rc = 0;
     if (a->o.method) {
-        rc = fits(a, a->o.method, a->o.last ? a->o.last : 2, &bytes, &params);
-        if (rc < 0) return rc;
-        chose(a, "method", 1, a->o.method, "given");
-        return PEFT_OK;
+        if ((rc = try_way(a, a->o.method)) == 0) a->n_ways = 1;     /* as it was given */
+        return MIN(rc, 0);
     }
-    int few = a->info.labels && least < FEW_ROWS, k = few ? 3 : !whole;
-    for (rc = 0; k < 4; k++)
-        if ((rc = fits(a, order[k], MAX(a->info.layers / 4, 1), &bytes, &params)) != 0) break;
-    if (rc < 0) return rc;
-    if (!rc) return fail(PEFT_ENOMEM, "no method fits into %lld bytes of memory",
-                         (long long)a->memory);
-    snprintf(value, sizeof(value), "%s", order[k]);
-    snprintf(memory, sizeof(memory), "%.0f of %.0f MB", (double)bytes / 1e6,
-             (double)a->memory / 1e6);
-    if (few) chose(a, "method", 0, value, "the smallest class has %lld rows, too few for more "
-                     "than a head", (long long)least);
-    else if (!k) chose(a, "method", 0, value, "an encoder of %lld weights is small enough to be "
-                       "trained whole, in %s of memory", (long long)params, memory);
-    else if (k == 1) chose(a, "method", 0, value, "%lld rows, %lld weights train, %s of memory",
-                           (long long)a->stats.rows, (long long)params, memory);
-    else chose(a, "method", 0, value, "LoRA on all layers does not fit; this takes %s", memory);
-    return PEFT_OK;
+    for (int32_t k = few ? 3 : !whole; k < 4 && rc >= 0; k++) {
+        if (k >= 2 && a->n_ways && !(a->info.labels && a->compares)) break;
+        rc = try_way(a, order[k]);
+    }
+    return MIN(rc, 0);
 }
 
-/* --- rank: a weight for each bit that the rows tell */
-
-static int choose_rank(struct chooser *a)
+/* Where nothing fits: smaller batches, more of them a step. */
+static int choose_ways(struct chooser *a)
 {
-    int64_t bytes = 0, params = 0, bits;
-    char why[200];
-    int adapter = strcmp(a->c.method, "head") && strcmp(a->c.method, "last") &&
-                  strcmp(a->c.method, "full");
-    int lora = !strcmp(a->c.method, "lora") || !strcmp(a->c.method, "dora");
-    if (!adapter) return PEFT_OK;
-    if (a->o.rank || !lora) {
-        a->c.rank = a->o.rank;
-        if (a->o.rank) chose_int(a, "rank", 1, a->o.rank, "given");
-        return PEFT_OK;
-    }
-    a->c.rank = 8;
-    int rc = try_memory(a, &bytes, &params);
-    if (rc) return rc;
-    bits = a->classes ? (int64_t)((double)a->stats.rows * log2((double)a->classes + 1))
-                      : a->stats.trained_tokens;
-    int64_t one = MAX(params / 8, 1);
-    while (a->c.rank < 64 && one * a->c.rank < bits) a->c.rank *= 2;
-    snprintf(why, sizeof(why), "%lld weights, and the rows tell about %lld bits: one a weight is "
-             "enough", (long long)(one * a->c.rank), (long long)bits);
-    chose_int(a, "rank", 0, a->c.rank, why);
-    return PEFT_OK;
-}
-
-/* --- memory: smaller batches, more of them a step */
-
-static int fit_batch(struct chooser *a)
-{
-    int64_t bytes = 0, params = 0;
-    char why[120];
-    a->c.accumulate = 1;
-    for (;;) {
-        int rc = try_memory(a, &bytes, &params);
-        if (rc) return rc;
-        if (a->o.batch || a->c.batch == 1 || (bytes >= 0 && bytes <= a->memory)) break;
+    int64_t least = 0;
+    int rc = smallest_class(a, &least);
+    a->few = !a->compares && a->info.labels && least < FEW_ROWS;
+    while (!rc) {
+        rc = list_ways(a, a->few);
+        int fit = a->n_ways && a->way[0].bytes >= 0 && a->way[0].bytes <= a->memory;
+        if (rc || fit || a->o.batch || a->c.batch == 1) break;
+        a->n_ways = 0;
         a->c.batch /= 2;
         a->c.accumulate *= 2;
     }
-    tell_batch(a);
-    if (a->c.accumulate == 1) return PEFT_OK;
-    snprintf(why, sizeof(why), "a larger batch at once does not fit into %.0f MB",
-             (double)a->memory / 1e6);
-    chose_int(a, "accumulate", 0, a->c.accumulate, why);
-    return PEFT_OK;
+    if (!rc && !a->n_ways)
+        rc = fail(PEFT_ENOMEM, "no method fits into %lld bytes of memory", (long long)a->memory);
+    return rc;
 }
 
-/* --- learning rate */
+/* --- what is told of it */
 
-/* Means of five neighbours, in place. */
-static void smooth(float *x, int32_t n)
+static void tell_method(struct chooser *a, const struct way *w)
 {
-    float y[PEFT_RANGE];
-    for (int32_t i = 0; i < n; i++) {
-        int32_t from = MAX(i - 2, 0), to = MIN(i + 3, n);
-        y[i] = 0;
-        for (int32_t k = from; k < to; k++) y[i] += x[k] / (float)(to - from);
-    }
-    memcpy(x, y, (size_t)n * sizeof(*x));
+    char names[80] = "";
+    for (int32_t i = 0; i < a->n_ways; i++)
+        snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s%s", i ? ", " : "",
+                 a->way[i].name);
+    if (a->few)
+        chose(a, "method", 0, w->name, "the smallest class has less than %d rows, too few "
+              "for more than a head, and none is there to judge by", (int)FEW_ROWS);
+    else if (a->n_ways > 1 && a->compares)
+        chose(a, "method", 0, w->name, "the best of %s in runs that were compared; %lld "
+              "weights train, %.0f of %.0f MB", names, (long long)w->params,
+              (double)w->bytes / 1e6, (double)a->memory / 1e6);
+    else
+        chose(a, "method", a->o.method != NULL, a->c.method, "%s, and fits: %lld weights train, "
+              "%.0f of %.0f MB", !strcmp(w->name, "full") ? "an encoder so small can be "
+              "trained whole" : "few weights for a model so large", (long long)w->params,
+              (double)w->bytes / 1e6, (double)a->memory / 1e6);
 }
 
-static float decade(float lr, float prior)
+static void tell_rank(struct chooser *a, const struct way *w)
 {
-    const float half = 3.1623f;
-    return MIN(MAX(lr, prior / half), prior * half);
+    char why[120];
+    if (!w->rank) return;
+    snprintf(why, sizeof(why), "%lld weights: about one for each bit that the rows tell is enough",
+             (long long)w->params);
+    chose_int(a, "rank", a->o.rank > 0, w->rank, why);
 }
 
-static int choose_lr(struct chooser *a)
+static void tell_lr(struct chooser *a, const struct way *w, int compared)
 {
     char value[40];
-    float usual = a->prior->lr;
-    if (a->o.lr > 0) {
-        a->c.lr = a->o.lr;
-        snprintf(value, sizeof(value), "%.3g", (double)a->o.lr);
-        chose(a, "lr", 1, value, "given");
-        return PEFT_OK;
-    }
-    a->c.lr = usual;
-    int rc = a->o.range_steps > 0 && usual > 0 ? range_test(a) : PEFT_OK;
-    if (rc) return rc;
-    int32_t n = a->c.n_range, low = 0;
-    smooth(a->c.range_loss, n);
-    for (int32_t i = 0; i < n; i++)
-        if (a->c.range_loss[i] < a->c.range_loss[low]) low = i;
-    if (n > 4 && a->c.range_loss[low] < 0) {
-        float wish = a->c.range_lr[low] / 4;
-        a->c.lr = decade(wish, usual);
-        snprintf(value, sizeof(value), "%.3g", (double)a->c.lr);
-        chose(a, "lr", 0, value, "range test: the loss falls fastest until %.2g, a quarter of it%s",
-              (double)a->c.range_lr[low], wish != a->c.lr ? ", kept within what is usual" : "");
-        return PEFT_OK;
-    }
-    snprintf(value, sizeof(value), usual > 0 ? "%.3g" : "the method's", (double)usual);
-    chose(a, "lr", 0, value, n ? "the range test showed nothing: what is usual for %s"
-                               : "no range test: what is usual for %s", a->prior->why);
-    return PEFT_OK;
+    snprintf(value, sizeof(value), a->c.lr > 0 ? "%.3g" : "the method's", (double)a->c.lr);
+    if (!(w->fastest > 0))
+        chose(a, "lr", a->o.lr > 0, value, w->n_range ? "the range test showed nothing: %s %s"
+              : "no range test: %s %s", "what is usual for", w->prior->why);
+    else if (!compared)
+        chose(a, "lr", 0, value, "range test: the loss falls fastest until %.2g, a quarter of it, "
+              "within what is usual for %s", (double)w->fastest, w->prior->why);
+    else
+        chose(a, "lr", 0, value, "range test: the loss falls fastest until %.2g; of %.2g, a "
+              "quarter of it within what is usual, and smaller rates the best in runs",
+              (double)w->fastest, (double)w->lr);
 }
 
-/* --- epochs: by the validation curve */
-
-enum { UPDATES_CURVE = 500, EPOCHS = 3, PATIENCE = 2 };
-
-static int choose_epochs(struct chooser *a)
+/* The runs of what was chosen: the validation curve. */
+static void tell_epochs(struct chooser *a, const struct arm *best)
 {
-    int64_t updates = MAX(a->stats.rows / ((int64_t)a->c.batch * a->c.accumulate), 1);
-    char value[24];
-    int best = 0;
-    a->c.epochs = a->o.epochs ? a->o.epochs : EPOCHS;
-    a->c.warmup = 0.06f;
-    snprintf(a->c.schedule, sizeof(a->c.schedule), "linear");
-    if (a->train.steps > 0) {
-        a->c.epochs = 0;
-        return PEFT_OK;
-    }
-    if (a->eval && !a->o.epochs && a->o.range_steps > 0 && updates <= UPDATES_CURVE &&
-        (best = curve(a)) < 0)
-        return best;
-    if (best) a->c.epochs = MAX(2 * best, 2);
+    char value[24], curve[120] = "";
     snprintf(value, sizeof(value), "%d", (int)a->c.epochs);
-    if (best)
-        chose(a, "epochs", 0, value, "validation curve: the loss at a constant rate is least, "
-              "%.4g, after epoch %d; a rate that falls to zero goes as far in twice as many",
-              (double)a->c.curve_loss[best], best);
+    for (int32_t i = 0; i < a->c.n_tried; i++) {
+        const peft_tried *t = &a->c.tried[i];
+        if (!best->way || strcmp(t->method, a->c.method) || t->lr < a->c.lr || t->lr > a->c.lr)
+            continue;
+        snprintf(curve + strlen(curve), sizeof(curve) - strlen(curve), "%s%.3g: %.4g",
+                 *curve ? ", " : "", t->epochs, t->value);
+    }
+    if (*curve && !a->o.epochs && updates_of(a) <= CURVE)
+        chose(a, "epochs", 0, value, "validation curve, each point a complete run (epochs: %s): %s",
+              a->o.metric ? a->o.metric : a->brier ? "Brier score" : "loss", curve);
     else
         chose(a, "epochs", a->o.epochs > 0, value, "%s", !a->eval
-              ? "there are no rows to evaluate on" : updates > UPDATES_CURVE
-              ? "so many rows need few" : "no validation curve was asked for, or it never fell");
-    return PEFT_OK;
+              ? "no rows to judge by: what is usual, or 48 updates" : updates_of(a) > CURVE
+              ? "so many rows need few" : "what is usual, or 48 updates");
+}
+
+static void tell_cost(struct chooser *a, const struct arm *best)
+{
+    char value[24];
+    double one = 0, epochs = 0;
+    for (int32_t i = 0; i < a->c.n_tried && best->way; i++)
+        if (!strcmp(a->c.tried[i].method, a->c.method)) {
+            one += a->c.tried[i].seconds;
+            epochs += a->c.tried[i].epochs;
+        }
+    if (!(epochs > 0)) return;
+    one *= a->c.epochs / epochs;
+    snprintf(value, sizeof(value), "%d", (int)a->c.n_tried);
+    chose(a, "runs", 0, value, "and %d range tests took %.0f s, %.1f times of what the training "
+          "itself takes", (int)a->n_ways, a->c.seconds, a->c.seconds / MAX(one, 1e-3));
 }
 
 static void choose_end(struct chooser *a)
 {
     peft_dataset_stats eval = { .size = sizeof(eval) };
-    if (!a->eval) return;
+    if (!a->eval || a->c.refit) return;
     peft_dataset_info(a->eval, &eval);
     a->c.patience = a->o.patience ? a->o.patience : PATIENCE;
     snprintf(a->c.metric, sizeof(a->c.metric), "%s", a->o.metric ? a->o.metric : "loss");
@@ -289,14 +288,38 @@ static void choose_end(struct chooser *a)
 
 static int choose(struct chooser *a)
 {
+    struct arm best = { .way = NULL };
+    double began = os_seconds(), epochs = 0;
+    a->compares = a->eval && !a->o.no_runs && a->o.range_steps > 0;
+    snprintf(a->c.schedule, sizeof(a->c.schedule), "linear");
+    a->c.warmup = 0.06f;
     choose_batch(a);
-    int rc = choose_method(a);
-    if (!rc) rc = choose_rank(a);
-    if (!rc) rc = fit_batch(a);
-    if (!rc) rc = choose_lr(a);
-    if (!rc) rc = choose_epochs(a);
-    if (!rc) choose_end(a);
-    return rc;
+    int rc = choose_ways(a), one = a->n_ways == 1 && a->o.lr > 0;
+    if (!rc && a->o.range_steps > 0 && !(a->o.lr > 0)) rc = range_tests(a);
+    one = one && (a->o.epochs || a->train.steps > 0 || updates_of(a) > CURVE);
+    if (!rc && a->compares && !one) rc = race(a, a->o.lr, &best);
+    if (best.way && updates_of(a) <= CURVE && isfinite(best.best)) epochs = best.best_epochs;
+    if (rc) return rc;
+    struct way *w = best.way ? best.way : a->way;
+    way_take(a, w);
+    a->c.seconds = os_seconds() - began;
+    a->c.lr = a->o.lr > 0 ? a->o.lr : best.way ? best.lr : w->lr;
+    a->c.refit = epochs > 0 && !a->o.epochs && !(a->train.steps > 0) && !a->o.patience &&
+                 !a->o.no_refit;
+    a->c.epochs = a->o.epochs ? a->o.epochs : epochs > 0 ? MAX((int32_t)lround(epochs), 1) :
+                  (int32_t)MAX(EPOCHS, div_up(LEAST_UPDATES, updates_of(a)));
+    a->c.n_range = w->n_range;
+    memcpy(a->c.range_lr, w->range_lr, sizeof(w->range_lr));
+    memcpy(a->c.range_loss, w->range_loss, sizeof(w->range_loss));
+    tell_method(a, w);
+    tell_rank(a, w);
+    tell_batch(a);
+    tell_lr(a, w, best.way != NULL);
+    if (a->train.steps > 0) a->c.epochs = 0;
+    else tell_epochs(a, &best);
+    choose_end(a);
+    tell_cost(a, &best);
+    return PEFT_OK;
 }
 
 static int begin(struct chooser *a)
@@ -315,6 +338,7 @@ static int begin(struct chooser *a)
     if (!a->memory && !peft_system_info(&sys)) a->memory = sys.memory_available / 5 * 4;
     if (!a->memory) a->memory = INT64_MAX;
     a->classes = a->info.labels > 1 ? a->info.labels : 0;
+    a->brier = !strcmp(a->stats.head, "classification");
     return trains_note(a);
 }
 

@@ -1,12 +1,7 @@
-/* Trainings that are undone.
- *
- * The range test (Smith 2017): a few dozen steps in which the learning rate rises
+/* The range test (Smith 2017): a few dozen steps in which the learning rate rises
  * geometrically around the method's usual one.  The loss of a step is set against
  * the loss that the same rows had before anything was trained, which takes the noise
- * of differing rows out of so short a run.
- *
- * The validation curve: epochs at a constant rate until the loss of rows that are not
- * trained on has not fallen for some of them. */
+ * of differing rows out of so short a run. */
 #include <math.h>
 #include <stdio.h>
 
@@ -76,48 +71,39 @@ static int measure_before(struct ranging *r)
     r->terms = mem_array(&a->mem, r->n, sizeof(*r->terms));
     if (!r->loss || !r->terms) return PEFT_ENOMEM;
     int rc = peft_eval(a->model, r->rows, &o, &e);
-    r->before = e.loss;
+    r->before = a->before = e.loss;
     return rc ? kit_failed(rc) : PEFT_OK;
 }
 
 /* One point a step, until the end or until nothing is left of the model. */
-static int walk(struct ranging *r, peft_trainer *t)
+static int walk(struct ranging *r, struct way *w, peft_trainer *t)
 {
     struct chooser *a = r->a;
     const peft_auto_opts *o = &a->o;
-    peft_choice *c = &a->c;
+    char doing[80];
+    snprintf(doing, sizeof(doing), "range test of the learning rate of %s", w->name);
     for (int32_t i = 0; i < r->steps; i++) {
         peft_step s = { .size = sizeof(s) };
-        if (o->progress && o->progress(o->ctx, "range test of the learning rate", i, r->steps))
+        if (o->progress && o->progress(o->ctx, doing, i, r->steps))
             return fail(PEFT_ECANCELLED, "cancelled while settings were chosen");
         int rc = peft_train_step(t, &s);
         if (rc == PEFT_ENONFINITE || rc == PEFT_EEND) break;
         if (rc) return kit_failed(rc);
         double change = s.loss - loss_before(r, i);
-        c->range_lr[c->n_range] = (float)s.lr;
-        c->range_loss[c->n_range++] = (float)change;
+        w->range_lr[w->n_range] = (float)s.lr;
+        w->range_loss[w->n_range++] = (float)change;
         if (change > 3 * fabs(r->before) + 1) break;
     }
     return PEFT_OK;
 }
 
-/* The weights of before; the reason of rc stays. */
-static int put_back(peft_trainer *t, int rc)
-{
-    char why[256];
-    snprintf(why, sizeof(why), "%s", rc < 0 ? error_message() : "");
-    int back = peft_trainer_back(t);
-    if (rc < 0) return fail(rc, "%s", why);
-    return back ? kit_failed(back) : PEFT_OK;
-}
-
-static int run_range(struct ranging *r)
+static int test_way(struct ranging *r, struct way *w)
 {
     struct chooser *a = r->a;
     peft_trainer *t = NULL;
     peft_train_opts o = a->train;
     o.size = sizeof(o);
-    o.lr = a->prior->lr;
+    o.lr = w->prior->lr;
     o.schedule = "exponential";
     o.warmup = 0;
     o.batch = r->batch;
@@ -128,91 +114,59 @@ static int run_range(struct ranging *r)
     o.epochs = 0;
     o.steps = r->steps;
     o.cache_file = NULL;
+    way_take(a, w);
     int rc = try_begin(a, r->rows, &o, &t);
     if (!rc && (rc = peft_trainer_keep(t)) != 0) rc = kit_failed(rc);
     int kept = !rc;
-    if (!rc) rc = measure_before(r);
-    if (!rc) rc = walk(r, t);
-    if (kept) rc = put_back(t, rc);
+    if (!rc) rc = walk(r, w, t);
+    if (kept) rc = try_back(t, rc);
     peft_trainer_free(t);
     return trains_restore(a, rc);
 }
 
-int range_test(struct chooser *a)
+/* Means of five neighbours, in place. */
+static void smooth(float *x, int32_t n)
+{
+    float y[PEFT_RANGE];
+    for (int32_t i = 0; i < n; i++) {
+        int32_t from = MAX(i - 2, 0), to = MIN(i + 3, n);
+        y[i] = 0;
+        for (int32_t k = from; k < to; k++) y[i] += x[k] / (float)(to - from);
+    }
+    memcpy(x, y, (size_t)n * sizeof(*x));
+}
+
+static float decade(float lr, float prior)
+{
+    const float half = 3.1623f;
+    return MIN(MAX(lr, prior / half), prior * half);
+}
+
+/* A quarter of the rate at which the loss was least, within the usual one's decade. */
+static void read_test(struct way *w)
+{
+    int32_t low = 0;
+    smooth(w->range_loss, w->n_range);
+    for (int32_t i = 0; i < w->n_range; i++)
+        if (w->range_loss[i] < w->range_loss[low]) low = i;
+    if (w->n_range <= 4 || w->range_loss[low] >= 0) return;
+    w->fastest = w->range_lr[low];
+    w->lr = decade(w->fastest / 4, w->prior->lr);
+}
+
+int range_tests(struct chooser *a)
 {
     struct ranging r = { .a = a, .batch = a->c.batch, .steps = a->o.range_steps };
     int rc = choose_rows(&r);
-    if (!rc) rc = run_range(&r);
+    if (!rc) rc = measure_before(&r);
+    for (int32_t i = 0; i < a->n_ways && !rc; i++) {
+        struct way *w = &a->way[i];
+        if (!(w->prior->lr > 0)) continue;
+        rc = test_way(&r, w);
+        read_test(w);
+    }
     peft_dataset_free(r.rows);
     mem_free(&a->mem, r.loss);
     mem_free(&a->mem, r.terms);
     return rc;
-}
-
-/* --- the validation curve */
-
-static int evaluate(struct chooser *a, double *loss)
-{
-    peft_eval_opts o = { .size = sizeof(o), .batch = a->c.batch,
-                         .objective = a->train.objective };
-    peft_evaluation e = { .size = sizeof(e) };
-    int rc = peft_eval(a->model, a->eval, &o, &e);
-    *loss = e.loss;
-    return rc ? kit_failed(rc) : PEFT_OK;
-}
-
-/* Steps of one epoch; 1 = done, 0 = the weights are not finite any more. */
-static int one_epoch(struct chooser *a, peft_trainer *t, int32_t epoch)
-{
-    const peft_auto_opts *o = &a->o;
-    peft_step s = { .size = sizeof(s) };
-    do {
-        if (o->progress && o->progress(o->ctx, "validation curve, epoch", epoch, PEFT_CURVE - 1))
-            return fail(PEFT_ECANCELLED, "cancelled while settings were chosen");
-        int rc = peft_train_step(t, &s);
-        if (rc == PEFT_ENONFINITE || rc == PEFT_EEND) return 0;
-        if (rc) return kit_failed(rc);
-    } while (s.epoch < (double)epoch - 1e-6);
-    return 1;
-}
-
-static int walk_curve(struct chooser *a, peft_trainer *t, int32_t most)
-{
-    enum { PATIENCE = 2 };
-    float *loss = a->c.curve_loss;
-    int32_t best = 0;
-    double now;
-    for (int32_t epoch = 0; epoch <= most && epoch - best <= PATIENCE; epoch++) {
-        int rc = epoch ? one_epoch(a, t, epoch) : 1;
-        int failed = rc > 0 ? evaluate(a, &now) : rc;
-        if (failed < 0) return failed;
-        if (!rc || !isfinite(now)) break;
-        loss[a->c.n_curve++] = (float)now;
-        if (now < (double)loss[best]) best = epoch;
-    }
-    return best;
-}
-
-int curve(struct chooser *a)
-{
-    peft_trainer *t = NULL;
-    peft_train_opts o = a->train;
-    o.size = sizeof(o);
-    o.lr = a->c.lr;
-    o.schedule = "constant";
-    o.batch = a->c.batch;
-    o.accumulate = a->c.accumulate;
-    o.epochs = PEFT_CURVE - 1;
-    o.steps = 0;
-    int rc = try_begin(a, a->data, &o, &t);
-    if (!rc && (rc = peft_trainer_keep(t)) != 0) rc = kit_failed(rc);
-    int kept = !rc, best = 0;
-    if (!rc && (rc = walk_curve(a, t, PEFT_CURVE - 1)) > 0) {
-        best = rc;
-        rc = 0;
-    }
-    if (kept) rc = put_back(t, rc);
-    peft_trainer_free(t);
-    rc = trains_restore(a, rc);
-    return rc ? rc : best;
 }

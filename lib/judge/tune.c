@@ -1,7 +1,9 @@
 /* Successive halving (Jamieson & Talwalkar 2016; Li et al., Hyperband, 2018): of n trials
  * on rung r, each with the share eta^(r + 1 - rungs) of its own steps, the best n / eta go
  * on to the next rung.  A run begins anew on each rung, with a schedule as long as it is:
- * that costs a third more than going on, and compares runs that are complete. */
+ * that costs a third more than going on, and compares runs that are complete.  Short runs
+ * favour what learns fast, so the usual settings, trial 0, run whole at once and do not
+ * compete in them: what is found is no worse than they are. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -253,7 +255,10 @@ static double share_of(const struct tuner *t, int32_t rung)
     return fmin(1, t->scale * pow(t->o.eta, rung + 1 - t->rungs));
 }
 
-static int32_t next_count(const struct tuner *t, int32_t n) { return MAX(1, n / t->o.eta); }
+static int32_t next_count(const struct tuner *t, int32_t n)
+{
+    return (int32_t)div_up(n, t->o.eta);
+}
 
 static int32_t rungs_of(const struct tuner *t, int32_t n)
 {
@@ -262,11 +267,11 @@ static int32_t rungs_of(const struct tuner *t, int32_t n)
     return rungs;
 }
 
-/* Seconds of a search of n trials, of which a whole run takes `all` and an evaluation
- * `once`. */
+/* Seconds of a search of n trials and the usual one, of which a whole run takes `all` and an
+ * evaluation `once`. */
 static double cost_of(const struct tuner *t, int32_t n, double all, double once)
 {
-    double cost = 0;
+    double cost = all + once;
     int32_t rung = 0, rungs = rungs_of(t, n);
     for (; rung < rungs; rung++, n = next_count(t, n))
         cost += n * (all * pow(t->o.eta, rung + 1 - rungs) + once);
@@ -343,9 +348,11 @@ static void sort_runs(const struct tuner *t, peft_trial *run, int32_t n)
 static int halve(struct tuner *t, int32_t first, peft_tuned *out)
 {
     peft_trial *run = mem_array(&t->host.mem, t->n, sizeof(*run));
-    int32_t n = t->n;
+    int32_t usual = !first && t->n > 1, n = t->n - usual;
     int rc = run ? PEFT_OK : PEFT_ENOMEM, last = 0;
-    for (int32_t i = 0; i < n && !rc; i++) run[i].trial = first + i;
+    out->trials += usual;
+    if (usual && !rc) rc = do_run(t, 0, t->rungs - 1, &run[0]);
+    for (int32_t i = 0; i < n && !rc; i++) run[i] = (peft_trial){ .trial = first + usual + i };
     for (int32_t rung = 0; !last && !rc; rung++, n = next_count(t, n)) {
         for (int32_t i = 0; i < n && !rc; i++) {
             out->trials += rung == 0;
@@ -472,6 +479,18 @@ static int open_trials(struct tuner *t, const char *search)
     return rc;
 }
 
+/* What a learning rate that is not given stands for in training, see peft_train_opts.lr. */
+static double usual_lr(const char *method)
+{
+    static const struct prior usual[] = {
+        { "lora", 2e-4f, NULL }, { "dora", 2e-4f, NULL }, { "head", 1e-3f, NULL },
+        { "last", 2e-5f, NULL }, { "full", 2e-5f, NULL },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(usual); i++)
+        if (!strcmp(usual[i].name, method)) return round((double)usual[i].lr * 1e7) / 1e7;
+    return 0;
+}
+
 /* Where nothing is said: what is not given, around the method's usual learning rate. */
 static const char *usual_search(struct tuner *t, struct buf *b)
 {
@@ -517,8 +536,8 @@ static int tune(struct tuner *t, peft_tuned *out)
     const char *space = t->o.search ? t->o.search : usual_search(t, &search_text);
     int rc = space_parse(space, &t->space);
     for (int i = 0; i < t->space.n; i++)
-        if (!strcmp(t->space.axis[i].knob->name, "lr") && prior_of(t->o.method)->lr > 0)
-            t->space.axis[i].usual = round((double)prior_of(t->o.method)->lr * 1e7) / 1e7;
+        if (!strcmp(t->space.axis[i].knob->name, "lr") && usual_lr(t->o.method) > 0)
+            t->space.axis[i].usual = usual_lr(t->o.method);
     if (!rc) rc = info_get(t->a.model, &t->a.info);
     if (!rc && t->a.info.n_adapters)
         rc = fail(PEFT_ESTATE, "the model has an adapter, expected none");

@@ -47,9 +47,9 @@ struct kernels {
     void (*act_back)(float *dx, const float *dy, const float *x, int add, int64_t n, enum act kind);
     /* y = act(gate) * up */
     void (*glu)(float *y, const float *gate, const float *up, int64_t n, enum act kind);
-    /* either of dgate, dup may be NULL */
-    void (*glu_back)(float *dgate, float *dup, const float *dy, const float *gate, const float *up,
-                     int add_gate, int add_up, int64_t n, enum act kind);
+    /* any of dgate, dup and y, the value again, may be NULL */
+    void (*glu_back)(float *dgate, float *dup, float *y, const float *dy, const float *gate,
+                     const float *up, int add_gate, int add_up, int64_t n, enum act kind);
     /* One AdamW update (Loshchilov & Hutter 2019) as torch computes it:
      * w -= lr*wd*w;  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;
      * w -= lr/(1-b1^t) * m / (sqrt(v)/sqrt(1-b2^t) + eps), with g scaled by gscale first. */
@@ -159,10 +159,40 @@ void linear_dw(const struct compute *c, float *dw, const float *dy, const float 
 void low_rank_forward(const struct compute *c, float *y, float *low, const float *x,
                       const struct matrix *w, const struct matrix *a, const struct matrix *b,
                       int64_t n, float s);
-/* dlow [n, r] = s dy B,  dx = dy W + dlow A + beta dx */
+/* dlow [n, r] = s dy B,  dx = dy W + dlow A + beta dx, and unless db is NULL
+ * db [out, r] += dy^T low */
 void low_rank_dx(const struct compute *c, float *dx, float *dlow, const float *dy,
                  const struct matrix *w, const struct matrix *a, const struct matrix *b,
-                 int64_t n, float s, float beta);
+                 int64_t n, float s, float beta, float *db, const float *low);
+
+/* The same of an x = act(gate) * up [n, in] that is nowhere stored.  Only where low_rank_gated
+ * says so; low_rank_dx and then gated_backward are the way back. */
+struct gated { const float *gate, *up; enum act kind; };
+int low_rank_gated(const struct compute *c, int64_t r);
+void gated_forward(const struct compute *c, float *y, float *low, const struct gated *x,
+                   const struct matrix *w, const struct matrix *a, const struct matrix *b,
+                   int64_t n, float s);
+/* From x, the gradient of act(gate) * up [n, in], those of gate and up, in whose memory x may
+ * lie; and a [r, in] += low^T (act(gate) * up) with low [n, r], unless a is NULL. */
+struct gated_grads { float *gate, *up, *a; const float *x, *low; int add_gate, add_up; };
+void gated_backward(const struct compute *c, const struct gated *x, const struct gated_grads *g,
+                    int64_t n, int64_t in, int64_t r);
+
+/* --- cross entropy of z = h W^T + bias, without z: of each row loss = logsumexp(z) - z[target],
+ * hit = argmax z is the target, and with dh its gradient, scale (softmax(z) - onehot) W.
+ * h, dh [n, D], W [V, D] of any stored type; bias [V] or NULL. */
+struct head {
+    const float *h, *bias;
+    const struct matrix *w;
+    const int32_t *target;
+    int64_t n;
+    float scale, *loss, *dh;
+    uint8_t *hit;
+};
+int64_t head_scratch(const struct matrix *w);                    /* bytes a worker needs */
+int64_t head_work(const struct matrix *w, int64_t n, int gradient);   /* and bytes of `work` */
+/* In `steps` calls, step = 0, 1, .. steps - 1, between which `work` stays as it is. */
+void head_loss(const struct compute *c, const struct head *h, void *work, int step, int steps);
 
 /* norm[begin..end) = lengths of the rows of W + s B A; A [r, in], B [out, r], temp
  * [LORA_NORM_ROWS, in]. */

@@ -153,13 +153,13 @@ static void test_aside(void)
     OK(peft_judge_check(m, train, &o, &c));
     CHECK_EQ(c.n, 0);                       /* equal texts are on one side */
     OK(peft_dataset_info(eval, &s));
-    CHECK_EQ(s.rows, 12);
+    CHECK_EQ(s.rows, 15);
     int each[3] = { 0 };
     for (int64_t i = 0; i < s.rows; i++) {
         OK(peft_dataset_row(eval, i, &a));
         each[a.label]++;
     }
-    CHECK(each[0] == 4 && each[1] == 4 && each[2] == 4);
+    CHECK(each[0] == 5 && each[1] == 5 && each[2] == 5);
     OK(peft_judge_aside(m, d, NULL, &again[0], &again[1]));
     int same = 1;
     for (int64_t i = 0; i < s.rows; i++) {
@@ -304,6 +304,30 @@ static double train_after(peft_model *m, peft_dataset *d, const peft_choice *c)
     return s.loss;
 }
 
+static int same_runs(const peft_choice *a, const peft_choice *b)
+{
+    int same = a->n_tried == b->n_tried;
+    for (int32_t i = 0; i < a->n_tried && same; i++)
+        same = a->tried[i].value == b->tried[i].value && a->tried[i].lr == b->tried[i].lr &&
+               a->tried[i].epochs == b->tried[i].epochs &&
+               !strcmp(a->tried[i].method, b->tried[i].method);
+    return same;
+}
+
+/* The runs that a choice is made from: halves of them go on, each to twice the epochs, and the
+ * one that was taken is among them. */
+static void check_runs(const peft_choice *c, int32_t ways)
+{
+    int found = 0, longer = 0;
+    for (int32_t i = 0; i < c->n_tried; i++) {
+        const peft_tried *t = &c->tried[i];
+        CHECK(t->epochs > 0 && t->seconds >= 0 && t->lr > 0 && t->value >= 0);
+        found |= !strcmp(t->method, c->method) && t->lr == c->lr && t->epochs == c->epochs;
+        longer += i > 0 && t->epochs == 2 * c->tried[0].epochs;
+    }
+    CHECK(found && c->n_tried > ways && longer > 0 && c->seconds > 0);
+}
+
 static void test_choice(const char *method)
 {
     peft_model *m = model_of_labels(), *plain = model_of_labels();
@@ -312,11 +336,11 @@ static void test_choice(const char *method)
     peft_auto_opts o = { .size = sizeof(o), .method = method, .range_steps = 30 };
     OK(peft_auto(m, d, d, &o, &c));
     OK(peft_auto(m, d, d, &o, &twice));
-    CHECK(c.lr > 0 && c.lr == twice.lr && c.n == twice.n && c.n_range == 30 && c.patience > 0);
-    CHECK(!memcmp(c.range_loss, twice.range_loss, sizeof(c.range_loss)));
+    CHECK(c.lr > 0 && c.lr == twice.lr && c.n == twice.n && c.n_range == 30);
+    CHECK(!memcmp(c.range_loss, twice.range_loss, sizeof(c.range_loss)) && same_runs(&c, &twice));
     for (int32_t i = 0; i < c.n; i++) CHECK(c.chosen[i].value[0] && c.chosen[i].why[0]);
-    CHECK(chosen(&c, "method")->given == (method != NULL));
-    if (!method) CHECK(!strcmp(c.method, "lora") && c.rank >= 4);
+    CHECK(chosen(&c, "method")->given == (method != NULL) && c.refit && !c.patience);
+    check_runs(&c, 3);
     /* Nothing of it is left in the model. */
     double after = train_after(m, d, &c), without = train_after(plain, e, &c);
     CHECK(after == without && after > 0);
@@ -324,6 +348,58 @@ static void test_choice(const char *method)
     peft_dataset_free(e);
     peft_model_free(m);
     peft_model_free(plain);
+}
+
+/* Rules and range tests alone; rows that end the training. */
+static void test_without_runs(void)
+{
+    peft_model *m = model_of_labels();
+    peft_dataset *d = rows_of(m, classes, NULL);
+    peft_choice c = { .size = sizeof(c) };
+    peft_auto_opts o = { .size = sizeof(o), .no_runs = 1 };
+    OK(peft_auto(m, d, d, &o, &c));
+    CHECK(!c.n_tried && !c.refit && c.patience > 0 && c.n_range > 0 && !strcmp(c.method, "lora"));
+    o = (peft_auto_opts){ .size = sizeof(o), .no_refit = 1, .metric = "accuracy", .method = "head",
+                          .lr = 1e-2f };
+    OK(peft_auto(m, d, d, &o, &c));
+    CHECK(c.n_tried > 0 && !c.refit && c.patience > 0 && !strcmp(c.metric, "accuracy"));
+    for (int32_t i = 0; i < c.n_tried; i++)             /* less is better */
+        CHECK(c.tried[i].value <= 0 && c.tried[i].value >= -1);
+    o = (peft_auto_opts){ .size = sizeof(o), .method = "head", .lr = 1e-2f, .epochs = 2 };
+    OK(peft_auto(m, d, d, &o, &c));
+    CHECK(!c.n_tried && !c.refit && c.epochs == 2);     /* nothing is left to compare */
+    o = (peft_auto_opts){ .size = sizeof(o), .method = "ia3" };     /* whose rate is its own */
+    OK(peft_auto(m, d, d, &o, &c));
+    CHECK(!strcmp(c.method, "ia3") && c.n_tried > 1 && c.refit && !(c.lr > 0));
+    peft_dataset_free(d);
+    peft_model_free(m);
+}
+
+/* Pairs of texts, which have no classes, and pictures. */
+static void test_tasks(void)
+{
+    char text[8192];
+    size_t n = 0;
+    for (int i = 0; i < 30; i++)
+        n += (size_t)snprintf(text + n, sizeof(text) - n,
+                              "{\"anchor\": \"word %d\", \"positive\": \"a word %d\"}\n", i, i);
+    const char *const data[] = { put(in("near.jsonl"), text), "tests/golden/tiny/vit/data.csv" };
+    const char *const models[] = { model_dir, "tests/golden/tiny/vit" };
+    for (int i = 0; i < 2; i++) {
+        peft_load_opts lo = kit_opts();
+        peft_model *m = NULL;
+        peft_choice c = { .size = sizeof(c) };
+        peft_dataset_stats s = { .size = sizeof(s) };
+        OK(peft_model_load(models[i], &lo, &m));
+        if (!m) GIVE_UP();
+        peft_dataset *d = rows_of(m, data[i], NULL);
+        OK(peft_dataset_info(d, &s));
+        OK(peft_auto(m, d, d, NULL, &c));
+        CHECK(c.lr > 0 && c.epochs > 0 && c.batch > 0 && c.n_tried > 1 && s.rows > 0);
+        OK(peft_auto_apply(m, &c, NULL));
+        peft_dataset_free(d);
+        peft_model_free(m);
+    }
 }
 
 static int32_t stop(void *ctx, const char *doing, int64_t done, int64_t total)
@@ -345,7 +421,7 @@ static void test_given(void)
     CHECK(!c.patience && !c.n_range && chosen(&c, "lr")->given && chosen(&c, "batch")->given);
     o = (peft_auto_opts){ .size = sizeof(o), .rank = 3, .range_steps = -1 };
     OK(peft_auto(m, d, d, &o, &c));
-    CHECK(c.rank == 3 && !strcmp(c.method, "lora") && !c.n_range);
+    CHECK(c.rank == 3 && !strcmp(c.method, "lora") && !c.n_range && !c.n_tried);
     int calls = 3;
     o = (peft_auto_opts){ .size = sizeof(o), .progress = stop, .ctx = &calls };
     REFUSED(peft_auto(m, d, d, &o, &c), PEFT_ECANCELLED);
@@ -392,6 +468,8 @@ int main(void)
     RUN(test_row);
     RUN(test_cost);
     RUN(test_choices);
+    RUN(test_without_runs);
+    RUN(test_tasks);
     RUN(test_given);
     kit_end();
     CHECK_EQ(kit_mem.live, 0);

@@ -328,7 +328,7 @@ static void check_low_rank(const struct qtype *t, int64_t n, int64_t out, int64_
     const struct matrix a = { &qtype_f32, fa, r, in }, b = { &qtype_f32, fb, out, r };
     float *dy = numbers(n * out, 44), *y = numbers(n * out, 45), *low = numbers(n * r, 46);
     float *dx = numbers(n * in, 47), *y2 = numbers(n * out, 48), *low2 = numbers(n * r, 49);
-    float *dx2 = numbers(n * in, 47);
+    float *dx2 = numbers(n * in, 47), *db = numbers(out * r, 50), *db2 = numbers(out * r, 50);
     struct bench c = bench_new(2, linear_scratch());
     low_rank_forward(&c.c, y, low, x, &g.w, &a, &b, n, s);
     linear_forward(&c.c, y2, x, &g.w, n, 1, 0);
@@ -336,16 +336,18 @@ static void check_low_rank(const struct qtype *t, int64_t n, int64_t out, int64_
     linear_forward(&c.c, y2, low2, &b, n, 1, 1);
     CHECK_NEAR(apart(low, low2, n * r), 0, 2e-5);
     CHECK_NEAR(apart(y, y2, n * out), 0, 1e-4);
-    low_rank_dx(&c.c, dx, low, dy, &g.w, &a, &b, n, s, 1);
+    low_rank_dx(&c.c, dx, low, dy, &g.w, &a, &b, n, s, 1, db, low2);
+    linear_dw(&c.c, db2, dy, low2, n, out, r, 1);
     linear_dx(&c.c, dx2, dy, &g.w, n, 1, 1);
     linear_dx(&c.c, low2, dy, &b, n, s, 0);
     linear_dx(&c.c, dx2, low2, &a, n, 1, 1);
     CHECK_NEAR(apart(low, low2, n * r), 0, 2e-5);
     CHECK_NEAR(apart(dx, dx2, n * in), 0, 1e-4);
+    CHECK_NEAR(apart(db, db2, out * r), 0, 1e-5);
     bench_free(&c);
     weight_free(&g);
     free(fa); free(fb); free(x); free(dy); free(y); free(low); free(dx); free(y2); free(low2);
-    free(dx2);
+    free(dx2); free(db); free(db2);
 }
 
 static void low_rank_in_one_pass(void)
@@ -358,6 +360,50 @@ static void low_rank_in_one_pass(void)
     check_low_rank(&qtype_f32, 60, 150, 140, 130);      /* beyond LOW_RANK */
 }
 
+/* --- with x = act(gate) * up that is not stored: the same bits as with one that is */
+
+static void check_gated(const struct qtype *t, int64_t n, int64_t out, int64_t in, int64_t r,
+                        int threads)
+{
+    struct weight g = weight_new(t, out, in);
+    float *fa = numbers(r * in, 41), *fb = numbers(out * r, 42), *gate = numbers(n * in, 43);
+    float *up = numbers(n * in, 44), *x = numbers(n * in, 45), *dx = numbers(n * in, 46);
+    const struct matrix a = { &qtype_f32, fa, r, in }, b = { &qtype_f32, fb, out, r };
+    float *y = numbers(n * out, 47), *y2 = numbers(n * out, 48), *low = numbers(n * r, 49);
+    float *low2 = numbers(n * r, 50), *da = numbers(r * in, 51), *da2 = numbers(r * in, 51);
+    float *du = numbers(n * in, 52), *dg2 = numbers(n * in, 53), *du2 = numbers(n * in, 52);
+    struct bench c = bench_new(threads, linear_scratch());
+    const struct gated both = { gate, up, ACT_SILU };
+    c.c.k->glu(x, gate, up, n * in, ACT_SILU);
+    low_rank_forward(&c.c, y, low, x, &g.w, &a, &b, n, 0.5f);
+    gated_forward(&c.c, y2, low2, &both, &g.w, &a, &b, n, 0.5f);
+    CHECK_NEAR(apart(y, y2, n * out), 0, n <= FEW_ROWS ? 1e-2 : 0);
+    CHECK_NEAR(apart(low, low2, n * r), 0, n <= FEW_ROWS ? 1e-2 : 0);
+    linear_dw(&c.c, da, low, x, n, r, in, 1);
+    c.c.k->glu_back(dg2, du2, NULL, dx, gate, up, 0, 1, n * in, ACT_SILU);
+    const struct gated_grads d = { dx, du, da2, dx, low, 0, 1 };
+    gated_backward(&c.c, &both, &d, n, in, r);
+    CHECK(!memcmp(dg2, dx, (size_t)(n * in) * 4) && !memcmp(du2, du, (size_t)(n * in) * 4));
+    CHECK_NEAR(apart(da, da2, r * in), 0, 1e-5);
+    bench_free(&c);
+    weight_free(&g);
+    free(fa); free(fb); free(gate); free(up); free(x); free(dx); free(y); free(y2); free(low);
+    free(low2); free(da); free(da2); free(du); free(dg2); free(du2);
+}
+
+static void gated_as_stored(void)
+{
+    static const int threads[] = { 1, 2, 3, 8 };
+    for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
+        struct compute c = { .k = kernels, .blas = blas, .half = half };
+        if (!low_rank_gated(&c, 1)) return;
+        check_gated(&qtype_f32, 70, 67, 33, 5, threads[i]);
+        check_gated(&qtype_f32, 3, 40, 24, 4, threads[i]);
+        check_gated(qtype_by_name("Q4_1"), 300, 200, 3040, 16, threads[i]);
+        check_gated(&qtype_bf16, 1100, 100, 401, 128, threads[i]);
+    }
+}
+
 /* --- threads */
 
 /* Nor do they on how much room the panels have. */
@@ -365,9 +411,10 @@ static void same_bits(const struct qtype *t, int64_t n, int64_t out, int64_t in)
 {
     static const int threads[] = {1, 2, 3, 8, 2};
     struct weight g = weight_new(t, out, in);
-    int64_t side = n * out + n * in, total = 2 * side + out * in, most = MAX(n, MAX(in, out));
+    int64_t side = n * out + n * in, total = 2 * side + out * (in + 8), most = MAX(n, MAX(in, out));
     float *x = numbers(n * in, 31), *dy = numbers(n * out, 32), *low = numbers(8 * most, 36);
     float *fa = numbers(8 * in, 34), *fb = numbers(out * 8, 35), *first = NULL;
+    float *dlow = numbers(8 * most, 37);
     const struct matrix ma = { &qtype_f32, fa, 8, in }, mb = { &qtype_f32, fb, out, 8 };
     for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
         panels_bytes = i + 1 < ARRAY_LEN(threads) ? PANELS_MIN : linear_panels(n, in, out);
@@ -377,14 +424,15 @@ static void same_bits(const struct qtype *t, int64_t n, int64_t out, int64_t in)
         linear_dx(&b.c, r + n * out, dy, &g.w, n, 1, 1);
         linear_dw(&b.c, r + side, dy, x, n, out, in, 1);
         low_rank_forward(&b.c, more, low, x, &g.w, &ma, &mb, n, 0.5f);
-        low_rank_dx(&b.c, more + n * out, low, dy, &g.w, &ma, &mb, n, 0.5f, 0);
+        low_rank_dx(&b.c, more + n * out, dlow, dy, &g.w, &ma, &mb, n, 0.5f, 0, more + side, low);
         if (first) CHECK(!memcmp(first, r, (size_t)total * 4));
         if (first) free(r);
         else first = r;
         bench_free(&b);
     }
     panels_bytes = PANELS_MIN;
-    free(first); free(x); free(dy); free(low); free(fa); free(fb);
+    free(first); free(x); free(dy); free(low); free(dlow); free(fa);
+    free(fb);
     weight_free(&g);
 }
 
@@ -459,6 +507,7 @@ static void run_all(void)
     RUN(linear_large);
     RUN(linear_unaligned);
     RUN(low_rank_in_one_pass);
+    RUN(gated_as_stored);
     RUN(bits_do_not_depend_on_threads);
     RUN(rows_are_shared_out);
 }
@@ -475,6 +524,7 @@ static void half_tiles(void)
         linear_every_type();
         linear_large();
         low_rank_in_one_pass();
+        gated_as_stored();
         bits_do_not_depend_on_threads();
         if (test_bad > bad) printf("  (bfloat16: %s)\n", half->name);
     }

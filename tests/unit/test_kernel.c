@@ -234,8 +234,11 @@ static void test_glu(void)
             int ag = mode & 1, au = mode >> 1 & 1, skip = mode >> 2;
             dg = ag ? copy_of(4, old, n) : nans(4);
             du = au ? copy_of(5, old, n) : nans(5);
-            k->glu_back(skip && ag ? NULL : dg, skip && !ag ? NULL : du, dy, g, u, ag, au, n, a);
+            y = mode % 3 ? NULL : nans(6);
+            k->glu_back(skip && ag ? NULL : dg, skip && !ag ? NULL : du, y, dy, g, u, ag, au, n,
+                        a);
             for (int64_t i = 0; i < n; i++) {
+                if (y) VALUE(y[i], ref_act(a, g[i]) * u[i], 1e-6, n, i);
                 double o = old[i], eg = dy[i] * ref_slope(a, g[i]) * u[i];
                 if (!(skip && ag)) VALUE(dg[i], (ag ? o : 0) + eg, 2e-6, n, i);
                 if (skip && !ag) continue;
@@ -246,7 +249,7 @@ static void test_glu(void)
         }
         dg = copy_of(4, g, n);
         du = copy_of(5, u, n);
-        k->glu_back(dg, du, dy, dg, du, 0, 0, n, a);
+        k->glu_back(dg, du, NULL, dy, dg, du, 0, 0, n, a);
         for (int64_t i = 0; i < n; i++) {
             VALUE(dg[i], dy[i] * ref_slope(a, g[i]) * u[i], 2e-6, n, i);
             VALUE(du[i], dy[i] * ref_act(a, g[i]), 2e-6, n, i);

@@ -92,6 +92,13 @@ static tensor *case_low_rank(struct setup *s)
     tensor *a = leaf(s, 3, s->d), *b = leaf(s, s->m, 3);
     return g_low_rank(s->g, g_linear(s->g, x, w), x, a, b, 0.7f);
 }
+static tensor *case_low_rank_glu(struct setup *s)
+{
+    tensor *gate = leaf(s, s->n, s->d), *up = leaf(s, s->n, s->d), *w;
+    w = stored(s, (const char *[]){ "F32", "BF16", "Q4_1" }[s->variant], s->m, s->d);
+    tensor *a = leaf(s, 3, s->d), *b = leaf(s, s->m, 3), *x = g_glu(s->g, gate, up, ACT_SILU);
+    return g_low_rank(s->g, g_linear(s->g, x, w), x, a, b, 0.7f);
+}
 static tensor *case_magnitude(struct setup *s)
 {
     int cols = s->variant >= TYPES;
@@ -385,6 +392,7 @@ static const struct op_case {
     { &op_linear, case_linear, TYPES, 0, 1e-3 },
     { &op_linear_add, case_linear_add, TYPES, 0, 1e-3 },
     { &op_low_rank, case_low_rank, TYPES, 0, 2e-3 },
+    { &op_low_rank_glu, case_low_rank_glu, 3, 0, 2e-3 },
     { &op_magnitude, case_magnitude, TYPES + 2, 0, 1e-3 },
     { &op_cayley, case_cayley, 6, 0, 2e-3 },
     { &op_lstm, case_lstm, 2, 0, 3e-3 },

@@ -110,7 +110,8 @@ static void read_all(peft_model *m, float *to)
     to[at] = (float)info_of(m).trainable;
 }
 
-/* 9 trials, the best 3 of them, the best of those; and the model is as before. */
+/* The usual settings whole, 8 trials, the best 3 of them, the best of those; and the model is
+ * as before. */
 static void check_search(const char *method, int labels)
 {
     static float before[60000], after[60000];
@@ -126,14 +127,16 @@ static void check_search(const char *method, int labels)
     CHECK_EQ(out.trials, 9);
     CHECK(out.whole);
     for (int i = 0; i < 13; i++) {
-        int rung = i < 9 ? 0 : i < 12 ? 1 : 2;
+        int rung = !i || i == 12 ? 2 : i < 9 ? 0 : 1;
+        CHECK(!i == !seen.trial[i].trial);
         CHECK_EQ(seen.trial[i].rung, rung);
         CHECK(seen.trial[i].steps <= 9 * 5);
         CHECK(rung == 2 ? seen.trial[i].share >= 1 : seen.trial[i].share < 1);
     }
     double worst = 0;                             /* of those that went on */
     for (int i = 9; i < 12; i++) worst = fmax(worst, seen.trial[seen.trial[i].trial].loss);
-    for (int i = 0; i < 9; i++) {
+    CHECK(seen.trial[0].loss >= out.best.loss);
+    for (int i = 1; i < 9; i++) {
         int on = 0;
         for (int k = 9; k < 12; k++) on |= seen.trial[k].trial == i;
         CHECK(on || seen.trial[i].loss >= worst);

@@ -65,11 +65,13 @@ AsideOpts = _struct("AsideOpts", "size:size share:f64 seed:u64")
 Chosen = _KINDS["chosen"] = _struct("Chosen", "name:str value:char[40] given:i32 why:char[240]")
 AutoOpts = _struct("AutoOpts", "size:size method:str rank:i32 last:i32 batch:i32 epochs:i32 "
                    "patience:i32 lr:f32 adapter:ptr train:ptr metric:str memory:i64 "
-                   "range_steps:i32 progress:ptr ctx:ptr")
+                   "range_steps:i32 progress:ptr ctx:ptr no_runs:i32 no_refit:i32")
+Tried = _KINDS["tried"] = _struct("Tried", "method:char[32] rank:i32 last:i32 lr:f32 epochs:f64 "
+                                  "value:f64 loss:f64 seconds:f64")
 Choice = _struct("Choice", "size:size method:char[32] rank:i32 last:i32 batch:i32 accumulate:i32 "
                  "epochs:i32 patience:i32 lr:f32 warmup:f32 schedule:char[16] metric:char[16] "
                  "n:i32 chosen:chosen[12] n_range:i32 range_lr:f32[64] range_loss:f32[64] "
-                 "n_curve:i32 curve_loss:f32[16]")
+                 "n_tried:i32 tried:tried[32] seconds:f64 refit:i32")
 ScoreOpts = _struct("ScoreOpts", "size:size other:ptr samples:i64 level:f64 seed:u64")
 Score = _KINDS["score"] = _struct("Score", "name:str value:f64 low:f64 high:f64 other:f64 "
                                   "gain:f64 gain_low:f64 gain_high:f64 p:f64")
@@ -115,7 +117,7 @@ STRUCTS = {
     "peft_normalize_opts": NormalizeOpts, "peft_clean_opts": CleanOpts,
     "peft_augment_opts": AugmentOpts, "peft_augmented": Augmented, "peft_flaw": Flaw,
     "peft_checked": Checked, "peft_judge_opts": JudgeOpts, "peft_cost_opts": CostOpts,
-    "peft_cost": Cost, "peft_aside_opts": AsideOpts, "peft_chosen": Chosen,
+    "peft_cost": Cost, "peft_aside_opts": AsideOpts, "peft_chosen": Chosen, "peft_tried": Tried,
     "peft_auto_opts": AutoOpts, "peft_choice": Choice, "peft_score_opts": ScoreOpts,
     "peft_score": Score, "peft_scores": Scores, "peft_watch_opts": WatchOpts,
     "peft_notice": Notice, "peft_watched": Watched, "peft_board_opts": BoardOpts,

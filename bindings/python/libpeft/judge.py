@@ -88,11 +88,13 @@ def aside(model, data, **options):
 
 
 class Choice:
-    """Settings, with the reason of each in `chosen`; the fields of peft_choice."""
+    """Settings, with the reason of each in `chosen`, and the runs that were compared in `tried`;
+    the fields of peft_choice."""
 
     def __init__(self, struct):
         self.struct = struct
         self.chosen = [_record(c) for c in struct.chosen[:struct.n]]
+        self.tried = [_record(t) for t in struct.tried[:struct.n_tried]]
         self.range = list(zip(struct.range_lr[:struct.n_range], struct.range_loss[:struct.n_range]))
 
     def __getattr__(self, name):
@@ -114,9 +116,11 @@ def _inner(call, options):
 
 
 def choose(model, data, eval=None, progress=None, **options):
-    """Settings from rows, task, memory and a range test of the learning rate.  What is given
-    stays: method, rank, last, batch, epochs, patience, lr, and dicts adapter and train; others:
-    memory, range_steps.  progress(doing, done, total) ends the call by returning true."""
+    """Settings from rows, task, memory, range tests of the learning rate, and runs judged by the
+    rows of `eval`; where the choice says `refit`, those may train too.  What is given stays:
+    method, rank, last, batch, epochs, patience, lr, and dicts adapter and train; others: memory,
+    metric, range_steps, no_runs, no_refit.  progress(doing, done, total) ends the call by
+    returning true."""
     call, out = _Call(), _kit.Choice()
     doing = None
     if progress:

@@ -124,7 +124,7 @@ static void backward_expert(const struct tensor *t, const struct run *r)
     if (!p.n) return;
     expert_down_back(t, r, &p);
     if (wants(t, EX_DOWN)) linear_dw(r->c, t->in[EX_DOWN]->g, p.y, p.h, p.n, p.d, p.f, 1.0f);
-    r->k->glu_back(p.dgate, p.dup, p.dh, p.gate, p.up, 0, 0, p.n * p.f, a->act);
+    r->k->glu_back(p.dgate, p.dup, NULL, p.dh, p.gate, p.up, 0, 0, p.n * p.f, a->act);
     if (wants(t, EX_GATE)) linear_dw(r->c, t->in[EX_GATE]->g, p.dgate, p.x, p.n, p.f, p.d, 1.0f);
     if (wants(t, EX_UP)) linear_dw(r->c, t->in[EX_UP]->g, p.dup, p.x, p.n, p.f, p.d, 1.0f);
     if (!wants(t, EX_X)) return;

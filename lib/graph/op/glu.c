@@ -3,8 +3,6 @@
  * gate, up, y [N, D]. */
 #include "graph/op.h"
 
-struct glu_args { enum act kind; };
-
 static int shape_glu(struct tensor *t, struct graph *g)
 {
     const struct glu_args *a = t->args;
@@ -37,7 +35,7 @@ static void glu_back_part(const struct tensor *t, const struct run *r, int64_t b
     const struct tensor *gate = t->in[0], *up = t->in[1];
     (void)worker;
     r->k->glu_back(wants(t, 0) ? gate->g + begin : NULL, wants(t, 1) ? up->g + begin : NULL,
-                   t->g + begin, tensor_f32(gate) + begin, tensor_f32(up) + begin, adds(t, 0),
+                   NULL, t->g + begin, tensor_f32(gate) + begin, tensor_f32(up) + begin, adds(t, 0),
                    adds(t, 1), end - begin, a->kind);
 }
 

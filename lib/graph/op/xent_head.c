@@ -6,7 +6,8 @@
  *     dh = dz W  into aux [n, D], which backward scatters,
  *     dW += dz^T h[rows],  db += sum of dz  where they train.
  * The latter two are right only for a node that is the loss (`root`).
- * A chunk is a step: a run can stop between chunks.  With a cap, z is
+ * Where only dh is wanted, not even a chunk of z exists (kernel/head.c).
+ * A run can stop between chunks, or within.  With a cap, z is
  * cap * tanh(z' / cap) and dz' = dz * (1 - tanh(z' / cap)^2); z' / cap of a row
  * waits in scratch.
  *
@@ -32,14 +33,22 @@ struct head_chunk {
     double *sum;                         /* loss and hits so far */
     float *z, *put, *loss, *h;           /* [chunk, V], [chunk, K], [chunk], [chunk, D] */
     uint8_t *hit;
+    void *work;
     int64_t begin, n;
 };
-enum { HEAD_SUMS = 64, HEAD_ROWS_MIN = 16, HEAD_BYTES = 64 << 20 };
+enum { HEAD_SUMS = 64, HEAD_ROWS_MIN = 16, HEAD_BYTES = 64 << 20, HEAD_STEPS = 4 };
+
+/* Nothing needs z. */
+static bool head_alone(const struct tensor *t)
+{
+    const struct xent_head_args *a = t->args;
+    return a->cap == 0 && !t->in[HEAD_PUT] && !wants(t, 1) && !wants(t, 2);
+}
 
 /* Rows at a time: equal chunks, few, since every chunk expands W anew. */
-static int64_t head_chunk_rows(const struct tensor *w, int64_t n)
+static int64_t head_chunk_rows(int64_t row_bytes, int64_t n)
 {
-    int64_t most = MAX(HEAD_ROWS_MIN, HEAD_BYTES / (w->rows * 4));
+    int64_t most = MAX(HEAD_ROWS_MIN, HEAD_BYTES / row_bytes);
     return MAX(1, div_up(n, MAX(1, div_up(n, most))));
 }
 
@@ -54,10 +63,11 @@ static struct head_chunk head_chunk_of(const struct tensor *t, int64_t step)
     struct head_chunk c = { .sum = t->temp, .begin = step * a->chunk };
     int64_t d = t->in[0]->cols;
     c.z = (float *)t->temp + HEAD_SUMS / 4;
-    c.put = c.z + a->chunk * t->in[1]->rows;
+    c.put = c.z + (head_alone(t) ? 0 : a->chunk * t->in[1]->rows);
     c.loss = c.put + a->chunk * head_put_rows(t);
     c.h = a->rows ? c.loss + a->chunk : tensor_f32(t->in[0]) + c.begin * d;
     c.hit = (uint8_t *)(c.loss + a->chunk * (a->rows ? 1 + d : 1));
+    c.work = c.hit + div_up(a->chunk, 64) * 64;
     c.n = MIN(a->chunk, a->n - c.begin);
     return c;
 }
@@ -90,25 +100,30 @@ static int shape_xent_head(struct tensor *t, struct graph *g)
         rc = fail(PEFT_EARG, "%lld targets on %lld rows", (long long)a->n, (long long)h->rows);
     if (!rc && a->rows) rc = op_index(a->rows, a->n, h->rows, "row");
     if (!rc) rc = op_index(a->target, a->n, v, "target");
-    a->chunk = graph_chunk_rows(g, head_chunk_rows(w, a->n), v * 4);
+    if (rc) return rc;
+    const struct matrix m = op_matrix(w);
+    int alone = head_alone(t), gradient = wants(t, 0);
+    int64_t row_bytes = alone ? head_work(&m, 64, gradient) / 64 : v * 4;
+    a->chunk = graph_chunk_rows(g, head_chunk_rows(row_bytes, a->n), row_bytes);
     op_loss_shape(t);
-    if (wants(t, 0)) t->aux_bytes = a->n * h->cols * 4;
-    int64_t columns = v + head_put_rows(t) + 1 + (a->rows ? h->cols : 0);
-    t->work_bytes = HEAD_SUMS + a->chunk * (columns * 4 + 1);
-    return rc;
+    if (gradient) t->aux_bytes = a->n * h->cols * 4;
+    int64_t columns = (alone ? 0 : v) + head_put_rows(t) + 1 + (a->rows ? h->cols : 0);
+    t->work_bytes = HEAD_SUMS + a->chunk * (columns * 4 + 1) + 64 +
+                    (alone ? head_work(&m, a->chunk, gradient) : 0);
+    return PEFT_OK;
 }
 
 static int64_t scratch_xent_head(const struct tensor *t)
 {
     const struct xent_head_args *a = t->args;
     const struct matrix w = op_matrix(t->in[1]);
-    return MAX(linear_scratch(), a->cap > 0 ? w.rows * 4 : 0);
+    return MAX(linear_scratch(), head_alone(t) ? head_scratch(&w) : a->cap > 0 ? w.rows * 4 : 0);
 }
 
 static int64_t steps_xent_head(const struct tensor *t)
 {
     const struct xent_head_args *a = t->args;
-    return MAX(1, div_up(a->n, a->chunk));
+    return MAX(1, div_up(a->n, a->chunk)) * (head_alone(t) ? HEAD_STEPS : 1);
 }
 
 static void xent_head_part(const struct tensor *t, const struct run *r, int64_t begin, int64_t end,
@@ -165,21 +180,42 @@ static void xent_head_gradients(const struct tensor *t, const struct run *r,
         linear_dw(r->c, t->in[1]->g, c->z, c->h, c->n, w->rows, w->cols, 1.0f);
 }
 
+static void by_logits(const struct tensor *t, const struct run *r, const struct head_chunk *c,
+                      const struct matrix *w)
+{
+    linear_forward(r->c, c->z, c->h, w, c->n, 1.0f, 0.0f);
+    if (t->in[HEAD_PUT]) {
+        const struct matrix e = op_matrix(t->in[HEAD_PUT]);
+        linear_forward(r->c, c->put, c->h, &e, c->n, 1.0f, 0.0f);
+        head_put(t, c, 0);
+    }
+    op_parallel(t, r, c->n, op_grain(w->rows), xent_head_part);
+    if (r->training) xent_head_gradients(t, r, c, w);
+}
+
+static void without_logits(const struct tensor *t, const struct run *r,
+                           const struct head_chunk *c, const struct matrix *w, int part)
+{
+    const struct xent_head_args *a = t->args;
+    const struct head head = {
+        .h = c->h, .bias = t->in[2] ? t->in[2]->x : NULL, .w = w, .target = a->target + c->begin,
+        .n = c->n, .scale = a->scale, .loss = c->loss, .hit = c->hit,
+        .dh = r->training && wants(t, 0) ? (float *)t->aux + c->begin * w->cols : NULL,
+    };
+    head_loss(r->c, &head, c->work, part, HEAD_STEPS);
+}
+
 static void forward_xent_head(const struct tensor *t, const struct run *r)
 {
     const struct xent_head_args *a = t->args;
-    const struct head_chunk c = head_chunk_of(t, r->step);
+    int parts = head_alone(t) ? HEAD_STEPS : 1, part = (int)(r->step % parts);
+    const struct head_chunk c = head_chunk_of(t, r->step / parts);
     const struct matrix h = op_matrix(t->in[0]), w = op_matrix(t->in[1]);
     if (!r->step) c.sum[0] = c.sum[1] = 0;
-    if (a->rows) op_gather(r, c.h, &h, a->rows + c.begin, c.n);
-    linear_forward(r->c, c.z, c.h, &w, c.n, 1.0f, 0.0f);
-    if (t->in[HEAD_PUT]) {
-        const struct matrix e = op_matrix(t->in[HEAD_PUT]);
-        linear_forward(r->c, c.put, c.h, &e, c.n, 1.0f, 0.0f);
-        head_put(t, &c, 0);
-    }
-    op_parallel(t, r, c.n, op_grain(w.rows), xent_head_part);
-    if (r->training) xent_head_gradients(t, r, &c, &w);
+    if (a->rows && !part) op_gather(r, c.h, &h, a->rows + c.begin, c.n);
+    if (parts > 1) without_logits(t, r, &c, &w, part);
+    else by_logits(t, r, &c, &w);
+    if (part < parts - 1) return;
     for (int64_t i = 0; i < c.n; i++) {
         c.sum[0] += (double)c.loss[i];
         c.sum[1] += c.hit[i];
