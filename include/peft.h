@@ -319,8 +319,8 @@ typedef struct peft_adapter_opts {
 } peft_adapter_opts;
 /* Adds a trainable adapter.  Methods with virtual tokens (prompt, ptuning, prefix) put
  * them before every text, which leaves the model less room for its own tokens; of
- * these adapters one can be enabled at a time (else PEFT_ESTATE).  The first adapter
- * freezes all other weights but the classification head's, as PEFT does;
+ * these adapters one can be enabled at a time (else PEFT_ESTATE).  An adapter of a
+ * model that has none freezes all other weights but the classification head's, as PEFT does;
  * peft_unfreeze can follow.
  * Names: letters, digits, '-', '_'; "default" is what PEFT calls its own. */
 PEFT_API int32_t peft_adapter_add(peft_model *model, const char *name,

@@ -73,11 +73,6 @@ int graph_error(const struct graph *g)
     return g->error;
 }
 
-struct host *graph_host(const struct graph *g)
-{
-    return g->host;
-}
-
 /* Keeps this thread's message with the graph unless there is one already. */
 static struct tensor *stick(struct graph *g, int code)
 {

@@ -109,7 +109,6 @@ const char *graph_find_nonfinite(struct graph *g);
 /* Calls each(ctx, t) with every leaf that the planned nodes need. */
 void graph_leaves(const struct graph *g, void (*each)(void *, const struct tensor *), void *ctx);
 int graph_error(const struct graph *g);          /* the sticky code */
-struct host *graph_host(const struct graph *g);
 
 /* Where time goes, by kinds of work: an op's forward or backward on one shape of weight
  * (by the number of columns where there is none), or what a name stands for. */

@@ -190,6 +190,9 @@ static void kept_modules(void)
     OK(peft_adapter_remove(m, "b"));
     CHECK(!norm->trainable);
     OK(peft_unfreeze(m, "model.norm.weight"));
+    OK(peft_adapter_add(m, "plain", NULL));
+    CHECK(!norm->trainable);
+    OK(peft_unfreeze(m, "model.norm.weight"));
     OK(peft_adapter_add(m, "a", &a));
     OK(peft_adapter_remove(m, "a"));
     CHECK(norm->trainable);
