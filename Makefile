@@ -32,7 +32,7 @@ OPT_tsan = -O1 -g
 OPT_fuzz = -O1 -g
 SAN_asan = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 SAN_tsan = -fsanitize=thread
-SAN_fuzz = -fsanitize=fuzzer-no-link,address,undefined,float-cast-overflow \
+SAN_fuzz = -D__SANITIZE_ADDRESS__ -fsanitize=fuzzer-no-link,address,undefined,float-cast-overflow \
     -fno-sanitize-recover=all -fno-omit-frame-pointer -Wno-pass-failed
 CFLAGS ?= $(OPT_$(MODE))
 

@@ -314,6 +314,11 @@ def run_library(env):
     return {OURS: dict(found, stripped_bytes=os.path.getsize(stripped))}
 
 
+def run_plan(env):
+    import plan
+    return plan.compare(env)
+
+
 def run_adapters(env):
     found, _ = output([env.program("bench_adapters"), env.model, env.path("adapter"), "100"])
     return {OURS: found}
@@ -364,4 +369,9 @@ ROWS = [
          Claim("allocations in a step after the first", "<=", 0, "",
                lambda r: r[OURS]["allocations_per_step"])]),
     Row("adapters", "100 adapters on one model", run_adapters),
+    Row("plan", "what `peft plan` says, and what training takes", run_plan,
+        [Claim("seconds said and taken, the larger over the smaller", "<=", 1.25, "x",
+               lambda r: max(max(x["over"], 1 / x["over"]) for x in r.values())),
+         Claim("memory taken over said", "<=", 1.0, "x",
+               lambda r: max(x["peak_bytes"] / x["predicted_peak_bytes"] for x in r.values()))]),
 ]

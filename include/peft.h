@@ -643,8 +643,10 @@ typedef struct peft_embed_opts {
     int32_t batch;            /* texts at a time; 0 = 8 */
     const char *prefix;       /* put before each text ("query: "); NULL = none */
     const char *const *adapters; /* [n] of each text, see PEFT_BASE; NULL = those enabled */
+    int32_t depths;           /* hidden states after so many layers, evenly spread, the last of
+                                 them the output; 0 = 1; more where hidden states are of dim */
 } peft_embed_opts;
-/* embeddings [n, dim] of n texts. */
+/* embeddings [n, depths, dim] of n texts. */
 PEFT_API int32_t peft_embed_text(peft_model *model, const char *const *texts,
                                  int32_t n, const peft_embed_opts *opts,
                                  float *embeddings);
@@ -838,6 +840,7 @@ typedef struct peft_row {
     const int32_t *ids;       /* [n] */
     const int32_t *labels;    /* [n], -100 = not trained; NULL with `label` */
     int32_t label;            /* class; -1 = none */
+    const char *picture;      /* its file; NULL = a row of text */
 } peft_row;
 PEFT_API int32_t peft_dataset_row(const peft_dataset *data, int64_t i,
                                   peft_row *out);
@@ -909,7 +912,8 @@ typedef struct peft_train_opts {
                                  fits is chosen: batches are worked off in parts (whose sum is the
                                  batch's, but for rounding), layers computed twice (unless
                                  `recompute` says how), losses taken in smaller chunks, mapped
-                                 weights released once read, fewer features cached */
+                                 weights released once read, fewer features cached.  What is
+                                 chosen depends on timings; see `manner` */
     const char *optimizer_states; /* NULL = "f32"; "bf16": rounded up or down at random (by seed);
                                  "8bit": 256 numbers share a scale (Dettmers et al. 2022).
                                  Tensors of less than 4096 numbers keep float32; weights and
@@ -925,6 +929,8 @@ typedef struct peft_train_opts {
     float anchor_weight;      /* 0 = 1 */
     float drift_bound;        /* nats a token, > 0: the weight rises while that KL is above, and
                                  falls while it is below */
+    const char *manner;       /* with a memory_limit: peft_plan.manner of an earlier run, which is
+                                 taken and so gives the same bits again; NULL = chosen */
 } peft_train_opts;
 enum {
     PEFT_RECOMPUTE_AUTO = 0,   /* as CHEAP */
@@ -965,6 +971,7 @@ typedef struct peft_plan {
     int64_t memory_least;     /* the smallest memory_limit that works; 0 = none was given */
     char choice[240];         /* with a limit: what was chosen, in words */
     int64_t tokens;           /* of all steps, as often as they are read */
+    char manner[64];          /* with a limit: what was chosen, for peft_train_opts.manner */
 } peft_plan;
 
 /* Prepares a run; the model and the data set must outlive it.  Copies of the

@@ -180,10 +180,12 @@ typedef struct peft_faults {
     double l2;
 } peft_faults;
 /* Suspected label errors in a file of rows with one label each.  The model runs once over every
- * row, frozen; heads are fitted to its outputs (peft_embed_text, peft_embed_image) without a
- * part of the rows, for each part in turn, and what they say of it goes through
- * peft_label_faults.  Any encoder or decoder; adapters that are enabled take part.  Memory: the
- * file, and 4 bytes for each row and column of an output.  PEFT_EDATA with fewer than two
+ * row, frozen; heads are fitted to its hidden states at four depths (peft_embed_text; of
+ * pictures peft_embed_image) and to hashed words and pairs of words, without a part of the rows,
+ * for each part in turn; again without the rows, a tenth at most, whose labels were the least
+ * likely; and what they say of the part goes through peft_label_faults.  Any encoder or decoder;
+ * adapters that are enabled take part.  Memory: the file, 4 bytes for each row, depth and column
+ * of an output, and 12 for each word and pair.  PEFT_EDATA with fewer than two
  * labels, or fewer rows than twice the parts. */
 PEFT_API int32_t peft_data_faults(const char *path, peft_model *model,
                                   const peft_faults_opts *opts, peft_faults *out);
@@ -214,11 +216,12 @@ typedef struct peft_split {
 } peft_split;
 /* Deals the rows of the file `path` out to train.jsonl, valid.jsonl and test.jsonl, in their
  * order; a side whose ratio is 0 has no file.  `out` is a folder, or where it ends in '-',
- * '_' or '.' the beginning of the names.  Each class gets the largest remainders of its
- * shares, exactly; groups, the large ones first, go where they fit best, and of the last ones
- * to sides that have none.  What is kept of rows goes into temporary files beside `out`
- * where it is more than `memory`: 16 bytes a row, 50 with a group, 300 with group_text.
- * PEFT_EDATA when a side would stay empty; scarce classes are named in the log. */
+ * '_' or '.' the beginning of the names; NULL = it is only told what would be.  Each class gets
+ * the largest remainders of its shares, exactly; groups, the large ones first, go where they
+ * fit best, and of the last ones to sides that have none.  What is kept of rows goes into
+ * temporary files beside `out` where it is more than `memory`: 16 bytes a row, 50 with a
+ * group, 300 with group_text.  PEFT_EDATA when a side would stay empty; scarce classes are
+ * named in the log. */
 PEFT_API int32_t peft_data_split(const char *path, const char *out, const peft_split_opts *opts,
                                  peft_split *result);
 /* --------------------------------------------- results, as named tables

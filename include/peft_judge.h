@@ -411,10 +411,13 @@ typedef struct peft_tuned {
 /* Searches for settings by successive halving (Jamieson & Talwalkar 2016): all trials make a
  * short run, complete with its own schedule, the best third makes one three times as long,
  * and so on up to a whole one.  Settings come from a low-discrepancy sequence (Roberts'
- * R, shifted at random by seed), the first trial has the usual ones.  Runs share the data
- * sets, what is cached of a frozen part (train->cache_file), and the model, which is as it was
- * when the call returns.  A trial's value is its best evaluation; the best of all is saved at
- * once.  Every run that ended is a line of trials.jsonl, and another call with the same
+ * R, shifted at random by seed); the first trial has the usual ones, and a whole run at once, so
+ * that what is found is no worse on these data, but for a budget that ends before.  Runs share
+ * the data sets, what is cached of a frozen part (train->cache_file), and the model, which is as
+ * it was when the call returns.  A trial's value is its best evaluation; the best of all is
+ * saved at once.  Every run that ended is a line of trials.jsonl, and another call with the same
+ * it was when the call returns.  A trial's value is its best evaluation; the best of all is saved
+ * at once.  Every run that ended is a line of trials.jsonl, and another call with the same
  * options goes on after them, also after a kill; PEFT_ESTATE when that file is of another
  * search. */
 PEFT_API int32_t peft_tune(peft_model *model, peft_dataset *data, const peft_dataset *eval,

@@ -615,6 +615,9 @@ run 0 replay replay made --out again
 says out 'adapter_model.safetensors *the same bytes'
 run 0 'replay: other threads, JSON' replay made/receipt.json --out again --overwrite --threads 1 --json
 says out '"same": true}'
+run 0 'train: under a limit' train "$BASE" --data old.jsonl --steps 3 --rank 2 --memory 100M --out held
+says held/receipt.json '"--manner", "[0-9]*/'
+run 0 'replay: under a limit' replay held --out held2 --quiet
 run 0 'train --continue' train --continue made --data new.jsonl --replay-share 0.5 --steps 4 --out later
 says err '^18 rows'
 run 0 'replay: of what went on' replay later --out later2 --quiet
@@ -697,7 +700,8 @@ run 3 'data split: broken row' data split seen.jsonl --out absent
 says err 'seen.jsonl line 63'
 holds 'data split: nothing is left' [ ! -e absent ]
 run 2 'data split: ratio' data split rows.jsonl --out absent --ratio 0.5,0.1
-run 2 'data split: no --out' data split rows.jsonl
+run 0 'data split: only told' data split rows.jsonl --group text
+holds 'data split: nothing written' [ ! -e train.jsonl ]
 run 0 'data augment' data augment parts/train.jsonl --out more.jsonl --copies 2 --eval parts/valid.jsonl
 says out 'added to them'
 run 0 'data augment --json' data augment more.jsonl --out again.jsonl --methods noise --json

@@ -154,6 +154,7 @@ int auto_choose(struct run *run)
     peft_train_opts train;
     peft_adapter_opts adapter = adapter_opts(a);
     int rc = train_opts(a, &train);
+    train.manner = NULL;       /* that of the run, not of its trials */
     if (!rc)
         rc = rows_for_judging(run);
     run->chosen = *a;
@@ -174,8 +175,10 @@ int auto_choose(struct run *run)
     bool stopped = interrupted();
     interrupt_release();
     progress_end();
-    if (stopped)
+    if (stopped) {
+        fprintf(stderr, "interrupted while settings were chosen; nothing to resume\n");
         return EXIT_INTERRUPTED;
+    }
     if (code)
         return library_error(code, "cannot choose settings");
     return choice_take(run);

@@ -71,6 +71,7 @@ struct args {
     int64_t cache, cache_file_limit;
     const char *cache_file;
     int64_t memory_limit;
+    const char *manner;
     uint64_t seed;
 
     const char *keep, *metric, *stop_on, *search;

@@ -31,7 +31,8 @@ static const struct option report_options[] = {
     {0}};
 static const struct option split_options[] = {
     {"out", OPT_TEXT, "DIR|PREFIX", "where train.jsonl, valid.jsonl and test.jsonl go; a\n"
-     "                         PREFIX ends in - _ or .", AT(out), 0, 0},
+     "                         PREFIX ends in - _ or .; without it nothing is written", AT(out),
+     0, 0},
     {"ratio", OPT_TEXT, "LIST", "of train, valid, test (default 0.8,0.1,0.1)", AT(ratio), 0, 0},
     {"stratify", OPT_TEXT, "COLUMN", "each side gets the same shares of its values", AT(stratify),
      0, 0},
@@ -195,7 +196,7 @@ const struct command data_commands[] = {
      OPERAND_NEEDED, {report_options, inspect_options, source_options, common_options},
      run_data_report, "data file"},
     {"data split", "Deals rows out to training, validation and test.",
-     "peft data split FILE --out DIR|PREFIX [options]",
+     "peft data split FILE [--out DIR|PREFIX] [options]",
      "  peft data split reviews.csv --out data --stratify label\n"
      "  peft data split chats.jsonl --out data --ratio 0.9,0.1 --group user --seed 1\n"
      "  peft data split notes.jsonl --out notes- --group text\n",

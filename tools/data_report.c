@@ -18,9 +18,9 @@ struct part {
 };
 struct page {
     const struct args *args;
+    char *label;               /* the column with classes, or NULL */
     peft_model *model;         /* or NULL */
     struct source source;
-    bool labelled;
 };
 /* A step of data preparation in the report. */
 struct section {
@@ -37,8 +37,9 @@ static int32_t make_inspect(struct page *p, struct part *to)
     peft_table t = {.size = sizeof t};
     if (rc || peft_tables_find(to->tables, "summary", &t))
         return rc;
-    const peft_cell *kind = table_fact(&t, "label_kind");
-    p->labelled = kind && kind->text && !strcmp(kind->text, "classes");
+    const peft_cell *kind = table_fact(&t, "label_kind"), *column = table_fact(&t, "label_column");
+    if (kind && kind->text && !strcmp(kind->text, "classes") && column && column->text)
+        p->label = format("%s", column->text);
     return rc;
 }
 
@@ -68,7 +69,7 @@ static int32_t make_clean(struct page *p, struct part *to)
 
 static bool has_labels(const struct page *p)
 {
-    return p->model && p->labelled;
+    return p->model && p->label;
 }
 
 static int32_t take_fault(void *ctx, const peft_label_fault *f)
@@ -117,6 +118,42 @@ static int32_t make_faults(struct page *p, struct part *to)
     return PEFT_OK;
 }
 
+static void take_class(void *ctx, const char *name, const int64_t *rows)
+{
+    enum { MOST = 100 };
+    struct sheet *s = ctx;
+    if (sheet_view(s)->n_rows == MOST)
+        return;
+    sheet_text(s, name);
+    for (int k = 0; k < PEFT_SIDES; k++)
+        sheet_number(s, (double)rows[k]);
+}
+
+/* By label, and with rows together that say nearly the same. */
+static int32_t make_split(struct page *p, struct part *to)
+{
+    static const char *const heads[] = {"side", "rows", "share", "groups"};
+    static const char *const labels[] = {"label", "train", "valid", "test"};
+    struct sheet *sizes = &to->sheet[0], *classes = &to->sheet[1];
+    peft_split r = {.size = sizeof r};
+    peft_split_opts opts = {.size = sizeof opts, .source = &p->source.opts, .stratify = p->label,
+                            .group_text = 1, .seed = p->args->seed, .on_class = take_class,
+                            .ctx = classes};
+    to->n_sheets = p->label ? 2 : 1;
+    sheet_begin(sizes, PEFT_TABLE_LIST, "sizes", "Sizes", heads, 4);
+    if (p->label)
+        sheet_begin(classes, PEFT_TABLE_LIST, "labels", "Labels by side", labels, 4);
+    int32_t rc = peft_data_split(p->args->operand, NULL, &opts, &r);
+    double all = (double)(r.rows[0] + r.rows[1] + r.rows[2]);
+    for (int k = 0; k < PEFT_SIDES && !rc; k++) {
+        sheet_text(sizes, labels[k + 1]);
+        sheet_number(sizes, (double)r.rows[k]);
+        sheet_number(sizes, (double)r.rows[k] / all);
+        sheet_number(sizes, (double)r.groups[k]);
+    }
+    return rc;
+}
+
 /* In the order of the page. */
 static const struct section sections[] = {
     {"inspect", "inspecting", "What the file holds", "peft data inspect", NULL, make_inspect},
@@ -126,6 +163,9 @@ static const struct section sections[] = {
      make_normalize},
     {"clean", "looking for repetitions", "What cleaning would find", "peft data clean; leaks are "
      "rows that stand in --eval too", NULL, make_clean},
+    {"split", "splitting", "How rows would be dealt out", "peft data split --group text, with "
+     "--stratify where there are labels: 8 parts to train on, 1 to validate, 1 to test; rows that "
+     "are nearly equal stay together, as a group", NULL, make_split},
     {"faults", "reading", "Suspected label errors", "peft data faults: by heads that have not seen "
      "the row, on what the model makes of it", has_labels, make_faults},
 };
@@ -292,6 +332,7 @@ int run_data_report(const struct args *args)
     else if (!rc)
         note("%s", args->out);
     parts_free(parts);
+    free(p.label);
     peft_model_free(p.model);
     return rc;
 }

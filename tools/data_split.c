@@ -124,8 +124,6 @@ int run_data_split(const struct args *args)
     struct classes classes = {0};
     struct source source;
     int rc = args->ratio ? parse_ratio(args->ratio, opts.ratio) : 0;
-    if (!rc && !args->out)
-        rc = usage_error("data split needs --out DIR or --out PREFIX");
     if (rc)
         return rc;
     char *group = parse_group(args->group, &opts);
@@ -137,6 +135,8 @@ int run_data_split(const struct args *args)
         show_json(&result, &classes);
     else if (!rc)
         show_table(&result, &classes, opts.group || opts.group_text);
+    if (!rc && !args->out)
+        note("nothing was written: --out DIR or --out PREFIX writes the rows");
     for (int64_t i = 0; i < classes.n; i++)
         free(classes.list[i].name);
     free(classes.list);

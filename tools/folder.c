@@ -226,6 +226,22 @@ char *stored_value(const char *text, const char *key)
     return value;
 }
 
+char *folder_manner(const struct run *run)
+{
+    char *path = folder_path(run, "training_args.json"), *text = read_file(path, NULL);
+    char *limit = text ? stored_value(text, "memory_limit") : NULL;
+    char *value = text ? stored_value(text, "memory_manner") : NULL, *manner = NULL;
+    char *now = format("%.9g", (double)run->args->memory_limit);
+    if (limit && value && !strcmp(limit, now))
+        manner = format("%.*s", (int)strcspn(value + 1, "\""), value + 1);
+    free(path);
+    free(text);
+    free(limit);
+    free(value);
+    free(now);
+    return manner;
+}
+
 int folder_settings_check(const struct run *run)
 {
     char *path = folder_path(run, "training_args.json");

@@ -149,6 +149,9 @@ const struct option train_options[] = {
      0},
     {"memory", OPT_SIZE, "SIZE", "resident memory that is never exceeded, 600M or 1.5G: the\n"
      "                         fastest way that fits is chosen", AT(memory_limit), 0, 0},
+    {"manner", OPT_TEXT, "TEXT", "with --memory: the way an earlier run had chosen, for the\n"
+     "                         same bytes (memory_manner in its training_args.json)", AT(manner),
+     0, 0},
     {0}};
 
 const struct option before_options[] = {

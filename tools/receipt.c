@@ -66,6 +66,10 @@ int receipt_write(const struct run *run)
     options_words(find_command("train"), a, without, &words);
     /* What was chosen is among the words; rows may have been set aside for it all the same. */
     words_add(&words, run->choice.size && !run->choice.refit ? "--auto" : "--no-auto");
+    if (a->memory_limit && !a->manner) {
+        words_add(&words, "--manner");
+        words_add(&words, run->plan.manner);
+    }
     if (!a->level) {
         words_add(&words, "--level");
         words_add(&words, run->sys.level);

@@ -352,7 +352,8 @@ int train_opts(const struct args *a, peft_train_opts *opts)
         .objective = a->objective, .scale = (float)a->scale, .margin = (float)a->margin,
         .feature_cache = a->cache < 0 ? 0 : a->cache ? a->cache : a->cache_file ? 1 : -1,
         .cache_file = a->cache_file, .cache_file_limit = a->cache_file_limit,
-        .optimizer_states = a->optim_states, .memory_limit = a->memory_limit};
+        .optimizer_states = a->optim_states, .memory_limit = a->memory_limit,
+        .manner = a->manner};
     return recompute_code(a->recompute, &opts->recompute);
 }
 
@@ -365,7 +366,10 @@ static int make_trainer(struct run *run)
     if (rc)
         return rc;
     forget_opts(run, &opts);
+    char *manner = run->args->resume && !opts.manner ? folder_manner(run) : NULL;
+    opts.manner = manner ? manner : opts.manner;
     rc = peft_trainer_new(run->model, run->data, &opts, &run->trainer);
+    free(manner);
     if (!rc) {
         run->plan.size = sizeof run->plan;
         rc = peft_trainer_plan(run->trainer, &run->plan);
@@ -601,6 +605,8 @@ void settings_make(struct run *run)
     if (a->cache_file)
         add_setting(s, "cache_file", quoted(a->cache_file), true);
     add_setting(s, "memory_limit", number((double)a->memory_limit), true);
+    if (a->memory_limit)
+        add_setting(s, "memory_manner", quoted(run->plan.manner), true);
     add_setting(s, "threads", number(run->threads), true);
     add_setting(s, "version", number(peft_version()), true);
 }

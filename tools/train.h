@@ -143,6 +143,8 @@ char *folder_path(const struct run *run, const char *name);
  * of the newest checkpoint, else 0. */
 int folder_open(struct run *run, int64_t *step);
 int folder_settings_check(const struct run *run);
+/* How the run in --out fitted its memory limit, if it was the present one; NULL = it had none. */
+char *folder_manner(const struct run *run);
 int folder_settings_write(const struct run *run);
 int folder_checkpoint(const struct run *run, int64_t step);
 int folder_save_result(const struct run *run);

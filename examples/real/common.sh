@@ -7,7 +7,7 @@ MINILM=build/models/minilm
 SMOLLM2=build/models/SmolLM2-135M-Instruct.Q4_1.gguf
 REAL=build/real
 W=${W:-build/real/runs}
-PEER_HEADLINES=${PEER_HEADLINES:-}
+
 mkdir -p $W
 
 split() { # NAME RATIO OPTIONS...

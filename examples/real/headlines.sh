@@ -8,5 +8,5 @@ run headlines-lora $MINILM $W/headlines/train.jsonl $W/headlines/valid.jsonl --a
 run headlines-smollm2 $SMOLLM2 $W/headlines/train.jsonl $W/headlines/valid.jsonl --auto --method lora \
     --compute auto
 $PEFT eval $MINILM --data $W/headlines/test.jsonl --with head=$W/headlines-head \
-    --with lora=$W/headlines-lora $PEER_HEADLINES
+    --with lora=$W/headlines-lora
 $PEFT eval $SMOLLM2 --data $W/headlines/test.jsonl --with lora=$W/headlines-smollm2 --compute auto

@@ -16,11 +16,13 @@ twins() { # BASE RUN ROWS
             "$PYTHON" examples/real/peer.py "$1" "$W/$2" "$W/$3" "$W/$2-torch-$how" $how
     done
 }
-versus() { # MODEL RUN ROWS OPTIONS...
+versus() { # MODEL RUN ROWS OPTIONS...: each of the two by itself, since a table's best is held against the others
     model=$1 run=$W/$2 rows=$3
     shift 3
-    $PEFT eval "$model" --data "$W/$rows/test.jsonl" --with "libpeft=$run" \
-        --with "torch=$run-torch-usual" --with "torch-same=$run-torch-same" "$@"
+    for how in usual same; do
+        $PEFT eval "$model" --data "$W/$rows/test.jsonl" --with "libpeft=$run" \
+            --with "torch-$how=$run-torch-$how" "$@"
+    done
 }
 for task in ${*:-headlines support answers summaries translate}; do
     if [ "$task" = headlines ]; then

@@ -373,11 +373,9 @@ void adapter_enable(struct model *m, struct adapter *a, int on)
 void adapter_link(struct model *m, struct adapter *a)
 {
     struct adapter **end = &m->adapters;
+    for (int64_t i = 0; !*end && i < m->n_params; i++) m->params[i]->trainable = 0;
     while (*end) end = &(*end)->next;
     *end = a;
-    if (!m->adapter_seen)
-        for (int64_t i = 0; i < m->n_params; i++) m->params[i]->trainable = 0;
-    m->adapter_seen = 1;
     adapter_enable(m, a, 1);
     for (int64_t i = 0; i < a->n_saved; i++) {
         a->saved[i].was_trainable = a->saved[i].p->trainable;

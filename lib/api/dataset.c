@@ -1,6 +1,5 @@
 /* peft_dataset_*. */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "api/api.h"
 
@@ -87,16 +86,19 @@ int32_t peft_dataset_mix(const peft_dataset *data, const peft_dataset *other, in
     return rc;
 }
 
-static int compare(const void *a, const void *b)
+/* The length of the i-th row, if they were sorted. */
+static int32_t nth(const int32_t *count, int64_t i)
 {
-    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
-    return x < y ? -1 : x > y;
+    int32_t len = 0;
+    while (i >= count[len]) i -= count[len++];
+    return len;
 }
 
-/* What is told of a data set whose n rows have these lengths, which are sorted. */
-static void tell_stats(const struct dataset *d, int32_t *len, int64_t n, peft_dataset_stats *s)
+/* What is told of a data set of which so many rows have each length below n. */
+static void tell_stats(const struct dataset *d, const int32_t *count, int64_t n,
+                       peft_dataset_stats *s)
 {
-    *s = (peft_dataset_stats){ .rows = n, .trained_tokens = d->trained, .truncated = d->truncated,
+    *s = (peft_dataset_stats){ .trained_tokens = d->trained, .truncated = d->truncated,
                                .skipped = d->skipped, .labels = d->n_labels };
     static const enum head_id heads[] = {
         [TASK_LM] = HEAD_LM, [TASK_CLASS] = HEAD_CLASS, [TASK_MULTI] = HEAD_MULTI,
@@ -107,14 +109,16 @@ static void tell_stats(const struct dataset *d, int32_t *len, int64_t n, peft_da
     enum head_id head = d->task == TASK_CLASS && !d->n_labels ? HEAD_REGRESS : heads[d->task];
     snprintf(s->head, sizeof(s->head), "%s", head_kinds[head].name);
     snprintf(s->schema, sizeof(s->schema), "%s", d->schema);
-    for (int64_t i = 0; i < n; i++) s->tokens += len[i];
-    if (!n) return;
-    qsort(len, (size_t)n, sizeof(*len), compare);
-    s->min_len = len[0];
-    s->median_len = len[n / 2];
-    s->mean_len = (int32_t)(s->tokens / n);
-    s->p95_len = len[MIN(n - 1, n * 95 / 100)];
-    s->max_len = len[n - 1];
+    for (int64_t i = 0; i < n; i++) {
+        s->rows += count[i];
+        s->tokens += count[i] * i;
+    }
+    if (!s->rows) return;
+    s->min_len = nth(count, 0);
+    s->median_len = nth(count, s->rows / 2);
+    s->mean_len = (int32_t)(s->tokens / s->rows);
+    s->p95_len = nth(count, s->rows * 95 / 100);
+    s->max_len = nth(count, s->rows - 1);
 }
 
 int32_t peft_dataset_info(const peft_dataset *data, peft_dataset_stats *out)
@@ -124,17 +128,17 @@ int32_t peft_dataset_info(const peft_dataset *data, peft_dataset_stats *out)
     peft_dataset_stats s;
     int rc = check_result(out);
     if (rc) return rc;
-    int32_t *len = mem_array(&d->host->mem, d->n + 1, sizeof(*len));
-    if (!len) return PEFT_ENOMEM;
+    int32_t *count = mem_array(&d->host->mem, d->max_len + 1, sizeof(*count));
+    if (!count) return PEFT_ENOMEM;
     int64_t trained = 0;
     for (int64_t i = 0; i < d->n; i++) {
         const struct example *e = &d->rows[i];
-        len[i] = e->n;
+        count[e->n]++;
         for (int32_t k = 1; e->labels && k < e->n; k++) trained += e->labels[k] >= 0;
     }
-    tell_stats(d, len, d->n, &s);
+    tell_stats(d, count, d->max_len + 1, &s);
     s.trained_tokens = trained;
-    mem_free(&d->host->mem, len);
+    mem_free(&d->host->mem, count);
     give_result(out, &s, sizeof(s));
     return PEFT_OK;
 }
@@ -146,21 +150,22 @@ int32_t peft_dataset_prepare(const peft_model *model, const char *path,
     peft_dataset_opts o;
     struct data_opts d;
     struct dataset *data = NULL;
-    struct ids len;
+    struct ids count;
     ARG(model && path && *path && to && *to, "no model, path or file to write given");
     struct model *m = model_of(model);
     int rc = out ? check_result(out) : PEFT_OK;
     if (!rc) rc = take_data_opts(m, opts, &o, &d);
     if (rc) return rc;
-    ids_init(&len, &m->host.mem);
-    rc = data_prepare(&m->host, m->tok, path, &d, to, o.shard_rows, &len, &data);
+    d.threads = pool_threads(m->pool);
+    ids_init(&count, &m->host.mem);
+    rc = data_prepare(&m->host, m->tok, path, &d, to, o.shard_rows, &count, &data);
     if (!rc && out) {
         peft_dataset_stats s;
-        tell_stats(data, len.v, len.n, &s);
+        tell_stats(data, count.v, count.n, &s);
         give_result(out, &s, sizeof(s));
     }
     data_free(data);
-    ids_free(&len);
+    ids_free(&count);
     return rc;
 }
 
@@ -181,7 +186,8 @@ int32_t peft_dataset_row(const peft_dataset *data, int64_t i, peft_row *out)
                     (long long)d->n - 1);
     const struct example *e = &d->rows[i];
     peft_row r = {
-        .line = e->line, .n = e->n, .ids = e->ids, .labels = e->labels, .label = e->label
+        .line = e->line, .n = e->n, .ids = e->ids, .labels = e->labels, .label = e->label,
+        .picture = e->picture
     };
     give_result(out, &r, sizeof(r));
     return PEFT_OK;

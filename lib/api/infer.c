@@ -94,7 +94,7 @@ int seqs_run(struct seqs *t, struct model *m, seqs_output *output, void *arg,
     if (!rc) rc = rope_reserve(m, longest);
     struct pass p = { .m = m, .g = m->graph, .mem = m->mem, .n = t->ids.n, .n_seq = t->n,
                       .ids = t->ids.v, .pos = t->pos.v, .start = t->start.v, .types = t->types.v,
-                      .acts = t->acts };
+                      .acts = t->acts, .enters = t->enters };
     if (!rc) rc = pass_begin(&p);
     if (!rc) {
         struct tensor *x = output(&p, model_hidden(&p), arg);
@@ -180,9 +180,19 @@ int32_t peft_classify(peft_model *model, const char *const *texts, int32_t n,
 
 /* --- embeddings */
 
+/* `n` depths, of which the last is the end. */
+struct pooling { int32_t kind, n; struct tensor **z; };
+
 static struct tensor *pooled_as(struct pass *p, struct tensor *hidden, void *arg)
 {
-    return model_pool(p, hidden, *(int32_t *)arg);
+    struct pooling *o = arg;
+    struct tensor *last = o->z[o->n - 1] = model_pool(p, hidden, o->kind);
+    for (int32_t j = 1; j < o->n; j++) {
+        struct tensor *x = p->enters[p->m->stack[STACK_MAIN].first + j * p->m->hp.layers / o->n];
+        o->z[j - 1] = model_pool(p, virtual_real(p, x), o->kind);
+        graph_keep(o->z[j - 1]);
+    }
+    return last;
 }
 
 int32_t peft_embed_text(peft_model *model, const char *const *texts, int32_t n,
@@ -192,10 +202,10 @@ int32_t peft_embed_text(peft_model *model, const char *const *texts, int32_t n,
     ARG(model && texts && embeddings && n > 0, "no model, texts or room for embeddings given");
     struct model *m = model_of(model);
     int rc = take_options(&o, sizeof(o), opts);
-    int32_t pool = m->sentence.pool;
+    struct pooling pool = { .kind = m->sentence.pool };
     int64_t dim = m->hp.embed;
     if (!rc) rc = check_texts(texts, NULL, n);
-    if (!rc && o.pool) rc = pool_by_name(o.pool, &pool);
+    if (!rc && o.pool) rc = pool_by_name(o.pool, &pool.kind);
     if (!rc) rc = need_tokenizer(m);
     if (!o.max_len) o.max_len = (int32_t)MIN(m->sentence.max_len, model_longest(m));
     if (!rc) rc = check_max_len(m, &o.max_len);
@@ -205,6 +215,9 @@ int32_t peft_embed_text(peft_model *model, const char *const *texts, int32_t n,
     if (m->sentence.other && !o.pool)
         return fail(PEFT_EUNSUPPORTED, "%s: modules.json has the module %s, which is not "
                     "supported: name the pooling", m->path, m->sentence.other);
+    pool.n = o.depths ? o.depths : 1;
+    if (pool.n < 1 || pool.n > (dim == m->hp.dim ? m->hp.layers : 1))
+        return fail(PEFT_EARG, "%d depths, expected 1 or at most the layers", o.depths);
     if (o.batch < 0) return fail(PEFT_EARG, "batch %d, expected 1 or more", o.batch);
     int normalize = o.normalize ? o.normalize > 0 : m->sentence.normalize;
     struct seqs t;
@@ -214,6 +227,9 @@ int32_t peft_embed_text(peft_model *model, const char *const *texts, int32_t n,
     seqs_init(&t, m);
     buf_init(&text, &m->host.mem);
     rc = mix_new(m, o.adapters, n, &mix);
+    t.enters = mem_array(&m->host.mem, m->hp.layers + pool.n, sizeof(*t.enters));
+    if (!rc && !t.enters) rc = PEFT_ENOMEM;
+    if (!rc) pool.z = t.enters + m->hp.layers;
     for (int32_t i = 0; i < n && !rc; i += t.n) {
         int32_t end = (int32_t)MIN(n, (int64_t)i + (o.batch ? o.batch : 8));
         seqs_clear(&t);
@@ -226,13 +242,15 @@ int32_t peft_embed_text(peft_model *model, const char *const *texts, int32_t n,
             if (!rc) rc = seqs_encode(&t, m, buf_str(&text), NULL, o.max_len);
         }
         if (!rc) rc = seqs_run(&t, m, pooled_as, &pool, &z);
-        for (int32_t k = i; k < end && !rc; k++) {
-            float *x = embeddings + mix.order[k] * dim;
-            memcpy(x, tensor_f32(z) + (k - i) * dim, (size_t)dim * sizeof(float));
+        for (int64_t k = (int64_t)i * pool.n; k < (int64_t)end * pool.n && !rc; k++) {
+            int64_t j = k % pool.n, row = k / pool.n;
+            float *x = embeddings + (mix.order[row] * pool.n + j) * dim;
+            memcpy(x, tensor_f32(pool.z[j]) + (row - i) * dim, (size_t)dim * sizeof(float));
             double sum = normalize ? m->compute.k->sum_squares(x, dim) : 0;
             if (sum > 0) m->compute.k->axpy(x, x, (float)(1.0 / sqrt(sum)), 0, dim);
         }
     }
+    mem_free(&m->host.mem, t.enters);
     mix_free(m, &mix);
     seqs_free(&t);
     buf_free(&text);

@@ -9,7 +9,8 @@ struct seqs {
     struct host *host;
     struct ids ids, pos, types, start;
     int32_t n;
-    const struct adapter *const *acts;      /* [n] as a pass has it, or NULL */
+    const struct adapter *const *acts;      /* [n] as a pass has it, or NULL; as is */
+    struct tensor **enters;
 };
 void seqs_init(struct seqs *t, struct model *m);
 void seqs_free(struct seqs *t);

@@ -57,6 +57,21 @@ int cpu_has_unit(enum cpu_unit u)
 #endif
 }
 
+/* Asked once: where a hypervisor answers, it takes its time. */
+int cpu_has_sha(void)
+{
+    static _Atomic int known;
+    if (!known) {
+        int has = 0;
+#ifdef __x86_64__
+        unsigned a, b, c, d;
+        has = cpu_has(CPU_AVX2) && __get_cpuid_count(7, 0, &a, &b, &c, &d) && b & 1u << 29;
+#endif
+        known = 1 + has;
+    }
+    return known - 1;
+}
+
 int cpu_has(enum cpu_level l)
 {
     if (l > cpu_most.level) return 0;

@@ -10,6 +10,7 @@ enum cpu_level cpu_best(void);
  * asked to keep the registers of this process's threads. */
 enum cpu_unit { UNIT_PAIRS, UNIT_AMX };
 int cpu_has_unit(enum cpu_unit u);
+int cpu_has_sha(void);                 /* rounds of SHA-256 */
 /* For tests and benchmarks, before anything else: the processor counts as one that has
  * no more than "generic", "avx2", "avx512" (its base), "avx512bf16", "amx" or "neon".
  * 0 = it has less than that, or there is no such name. */

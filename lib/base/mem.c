@@ -4,7 +4,7 @@
  *
  * The hook's blocks may have any alignment: the header remembers where the
  * block began. */
-#include "base/base.h"
+#include "base/pool.h"
 
 #include <stdlib.h>
 
@@ -18,14 +18,29 @@ struct mem_header {
     int64_t size;      /* bytes asked of us */
 };
 
+/* Large blocks are pages of their own, which the system has back at once: what malloc keeps of
+ * them for later would be resident beside all that is planned.  A sanitizer sees blocks of
+ * malloc only. */
+#if defined(__SANITIZE_ADDRESS__)
+static const size_t own_pages = SIZE_MAX;
+#else
+static const size_t own_pages = 256 << 10;
+#endif
+
 static void *libc_alloc(void *ctx, void *ptr, size_t old_size, size_t new_size)
 {
-    (void)ctx, (void)old_size;
-    if (new_size == 0) {
-        free(ptr);
-        return NULL;
+    bool was = ptr && old_size >= own_pages, is = new_size >= own_pages;
+    if (ptr && new_size && was != is) {
+        void *to = libc_alloc(ctx, NULL, 0, new_size);
+        if (!to) return NULL;
+        memcpy(to, ptr, MIN(old_size, new_size));
+        libc_alloc(ctx, ptr, old_size, 0);
+        return to;
     }
-    return realloc(ptr, new_size);
+    if (was || is) return os_pages(ptr, old_size, new_size);
+    if (new_size) return realloc(ptr, new_size);
+    free(ptr);
+    return NULL;
 }
 
 void mem_init(struct mem *m, void *(*alloc)(void *, void *, size_t, size_t), void *ctx)

@@ -35,6 +35,10 @@ int os_allow_amx(void);                /* 1 = this process's threads may use its
 int os_io_default(peft_io *out);
 /* Takes pages that os_io_default mapped out of memory; touching them reads them again. */
 void os_forget(const void *at, int64_t n);
+/* Memory that will be used as a whole and again and again: fewer, larger pages if it can be. */
+void os_large_pages(void *at, int64_t n);
+/* Whole pages, resized as realloc does (p NULL: new ones) and given back with n = 0. */
+void *os_pages(void *p, size_t old, size_t n);
 struct os_thread;
 int os_thread_start(struct host *h, void *(*fn)(void *), void *arg, struct os_thread **out);
 void os_thread_join(struct os_thread *t);

@@ -110,11 +110,44 @@ static void posix_unmap(void *ctx, const void *at, int64_t n)
     munmap((void *)(uintptr_t)at, (size_t)n);
 }
 
-void os_forget(const void *at, int64_t n)
+/* Of the whole pages of [at, at + n). */
+static void advise(const void *at, int64_t n, int what)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)at;
     uintptr_t first = (begin + page - 1) / page * page, end = (begin + (uintptr_t)n) / page * page;
-    if (first < end) madvise((void *)first, end - first, MADV_DONTNEED);
+    if (first < end) madvise((void *)first, end - first, what);
+}
+
+void os_forget(const void *at, int64_t n)
+{
+    advise(at, n, MADV_DONTNEED);
+}
+
+void os_large_pages(void *at, int64_t n)
+{
+#ifdef MADV_HUGEPAGE
+    advise(at, n, MADV_HUGEPAGE);
+#else
+    (void)at, (void)n;
+#endif
+}
+
+void *os_pages(void *p, size_t old, size_t n)
+{
+#ifdef __linux__
+    if (p && n) {
+        void *moved = mremap(p, old, n, MREMAP_MAYMOVE);
+        return moved == MAP_FAILED ? NULL : moved;
+    }
+#endif
+    void *to = NULL;
+    if (n) {
+        to = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
+        if (to == MAP_FAILED) return NULL;
+        if (p) memcpy(to, p, MIN(old, n));
+    }
+    if (p) munmap(p, old);
+    return to;
 }
 
 static int32_t posix_rename(void *ctx, const char *from, const char *to)

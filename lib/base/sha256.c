@@ -1,6 +1,11 @@
 #include "base/sha256.h"
 
+#include "base/cpu.h"
+
 #include <stdio.h>
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 
 static uint32_t turn_right(uint32_t x, int n) { return x >> n | x << (32 - n); }
 
@@ -33,21 +38,55 @@ static void sha_block(struct sha256 *s)
     }
     memcpy(v, s->h, sizeof(v));
     for (int i = 0; i < 64; i++) {
-        uint32_t e = v[4], a = v[0];
-        uint32_t x = v[7] + (turn_right(e, 6) ^ turn_right(e, 11) ^ turn_right(e, 25)) +
-            ((e & v[5]) ^ (~e & v[6])) + sha_round[i] + w[i];
+        /* The eight words move on by one: their places do. */
+        uint32_t e = v[(4 - i) & 7], a = v[-i & 7], b = v[(1 - i) & 7], c = v[(2 - i) & 7];
+        uint32_t x = v[(7 - i) & 7] + (turn_right(e, 6) ^ turn_right(e, 11) ^ turn_right(e, 25)) +
+            ((e & v[(5 - i) & 7]) ^ (~e & v[(6 - i) & 7])) + sha_round[i] + w[i];
         uint32_t y = (turn_right(a, 2) ^ turn_right(a, 13) ^ turn_right(a, 22)) +
-            ((a & v[1]) ^ (a & v[2]) ^ (v[1] & v[2]));
-        memmove(v + 1, v, 7 * sizeof(*v));
-        v[4] += x;
-        v[0] = x + y;
+            ((a & b) ^ (a & c) ^ (b & c));
+        v[(3 - i) & 7] += x;
+        v[(7 - i) & 7] = x + y;
     }
     for (int i = 0; i < 8; i++) s->h[i] += v[i];
 }
 
+#ifdef __x86_64__
+/* The same by the processor's own rounds, four words at a time. */
+__attribute__((target("sha,sse4.1"))) static void sha_block_x86(struct sha256 *s)
+{
+    const __m128i order = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
+    __m128i *h = (__m128i *)(void *)s->h, m[4];
+    __m128i t = _mm_shuffle_epi32(_mm_loadu_si128(h), 0xb1);
+    __m128i x = _mm_shuffle_epi32(_mm_loadu_si128(h + 1), 0x1b);
+    __m128i a = _mm_alignr_epi8(t, x, 8), b = _mm_blend_epi16(x, t, 0xf0), a0 = a, b0 = b;
+    for (int i = 0; i < 16; i++) {
+        __m128i *w = &m[i & 3], last = m[(i + 3) & 3];
+        if (i < 4) {
+            *w = _mm_loadu_si128((const __m128i *)(const void *)s->block + i);
+            *w = _mm_shuffle_epi8(*w, order);
+        } else {
+            t = _mm_alignr_epi8(last, m[(i + 2) & 3], 4);
+            t = _mm_add_epi32(_mm_sha256msg1_epu32(*w, m[(i + 1) & 3]), t);
+            *w = _mm_sha256msg2_epu32(t, last);
+        }
+        t = _mm_loadu_si128((const __m128i *)(const void *)sha_round + i);
+        t = _mm_add_epi32(t, *w);
+        b = _mm_sha256rnds2_epu32(b, a, t);
+        a = _mm_sha256rnds2_epu32(a, b, _mm_shuffle_epi32(t, 0x0e));
+    }
+    t = _mm_shuffle_epi32(_mm_add_epi32(a, a0), 0x1b);
+    x = _mm_shuffle_epi32(_mm_add_epi32(b, b0), 0xb1);
+    _mm_storeu_si128(h, _mm_blend_epi16(t, x, 0xf0));
+    _mm_storeu_si128(h + 1, _mm_alignr_epi8(x, t, 8));
+}
+#else
+#define sha_block_x86 sha_block
+#endif
+
 void sha256_begin(struct sha256 *s)
 {
     s->n = 0;
+    s->fast = cpu_has_sha();
     memcpy(s->h, sha_start, sizeof(s->h));
 }
 
@@ -58,7 +97,7 @@ void sha256_add(struct sha256 *s, const void *data, int64_t n)
         memcpy(s->block + at, (const uint8_t *)data + i, (size_t)take);
         s->n += take;
         i += take;
-        if (s->n % 64 == 0) sha_block(s);
+        if (s->n % 64 == 0) (s->fast ? sha_block_x86 : sha_block)(s);
     }
 }
 

@@ -136,6 +136,20 @@ void os_forget(const void *at, int64_t n)
     (void)at, (void)n;
 }
 
+/* Large pages are a privilege there. */
+void os_large_pages(void *at, int64_t n)
+{
+    (void)at, (void)n;
+}
+
+void *os_pages(void *p, size_t old, size_t n)
+{
+    void *to = n ? VirtualAlloc(NULL, n, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE) : NULL;
+    if (to && p) memcpy(to, p, MIN(old, n));
+    if (p && (to || !n)) VirtualFree(p, 0, MEM_RELEASE);
+    return to;
+}
+
 static int32_t win_rename(void *ctx, const char *from, const char *to)
 {
     (void)ctx;

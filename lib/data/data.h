@@ -102,6 +102,7 @@ struct data_opts {
     enum head_id head;              /* of the model: what input_ids are for */
     int32_t window, stride;         /* questions: tokens of a row, and that two rows share */
     int32_t label_all;              /* every piece of a word has its label */
+    int32_t threads;                /* of data_prepare */
     int32_t (*progress)(void *ctx, int64_t rows, int64_t bytes);    /* non-zero: ends; or NULL */
     void *ctx;
 };
@@ -117,10 +118,11 @@ int data_source_text(const struct tokenizer *tok, const struct message *m, int64
  * examples. */
 void data_free(struct dataset *d);
 /* Writes the rows as tokens into a file that data_load maps, or with `rows` > 0
- * a folder of files with so many each; lengths gets each row's tokens.  *out has
- * no rows, but all else that is told of them. */
+ * a folder of files with so many each; counts[n] gets how many rows of n tokens there
+ * are.  *out has no rows, but all else that is told of them.  The same bytes for any number of
+ * threads. */
 int data_prepare(struct host *h, const struct tokenizer *tok, const char *path,
-                 const struct data_opts *o, const char *to, int64_t rows, struct ids *lengths,
+                 const struct data_opts *o, const char *to, int64_t rows, struct ids *counts,
                  struct dataset **out);
 /* Moves round(share * n) rows, at least one and not all, into *eval; both keep
  * their rows in file order. */

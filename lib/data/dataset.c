@@ -1,4 +1,5 @@
 /* Loading a file into examples, and splitting them. */
+#include "base/pool.h"
 #include "base/sha256.h"
 #include "data/shard.h"
 
@@ -7,7 +8,13 @@
 
 enum { PROGRESS_ROWS = 256 };
 /* Where prepared rows go instead of into memory. */
-struct prepare { const char *to; int64_t rows; struct ids *lengths; };
+struct prepare {
+    const char *to;
+    int64_t rows;
+    struct ids *counts;             /* of rows, by their lengths */
+    int threads;
+    bool failed;                    /* with several */
+};
 /* Where a load stands. */
 struct loading {
     struct dataset *d;
@@ -19,7 +26,7 @@ struct loading {
     int64_t line, read;             /* of the present row; rows so far */
     int64_t first_line;             /* of the row that settled the schema */
     struct shard_writer *shard;     /* instead of keeping rows; or NULL */
-    struct ids *lengths;            /* of its rows */
+    struct prepare *prepare;        /* or NULL */
     int64_t cut;                    /* rows whose answer was cut off wholly */
     int64_t shortest, shortest_line, longest;
     int64_t empty_line;             /* first row with nothing to train, or 0 */
@@ -61,11 +68,13 @@ static int add_row(struct loading *l)
     x.labels = e->labels.n ? e->labels.v : NULL;
     if (x.labels && label_shift(d->task)) x.labels[0] = NOT_TRAINED;   /* nothing before it */
     if (l->shard) {
-        ids_push(l->lengths, x.n);
+        struct ids *count = l->prepare->counts;
+        while (count->n <= x.n && !count->oom) ids_push(count, 0);
+        if (!count->oom) count->v[x.n]++;
         d->max_len = MAX(d->max_len, x.n);
         d->trained += x.labels ? count_trained(x.labels, 1, x.n, &(int64_t){0}) : 0;
         int rc = shard_put(l->shard, e, &x, d, l->read);
-        return rc < 0 ? rc : ids_check(l->lengths);
+        return rc < 0 ? rc : ids_check(count);
     }
     if (!(x.ids = copy_ids(d, &e->ids))) return PEFT_ENOMEM;
     if (x.ends && !(x.ends = copy_ids(d, &e->ends))) return PEFT_ENOMEM;
@@ -195,12 +204,201 @@ static int name_file(struct dataset *d, const char *path, const struct source_op
     return PEFT_OK;
 }
 
+/* One with the settings of another, but for labels. */
+static void coder_begin(struct coder *e, const struct coder *as)
+{
+    struct mem *m = &as->host->mem;
+    *e = (struct coder){.host = as->host, .tok = as->tok, .info = as->info, .o = as->o};
+    arena_init(&e->scratch, m);
+    buf_init(&e->text, m);
+    ids_init(&e->part, m);
+    ids_init(&e->spans, m);
+    ids_init(&e->ids, m);
+    ids_init(&e->labels, m);
+    ids_init(&e->ends, m);
+    ids_init(&e->whole, m);
+    token_spans_init(&e->spans_of, m);
+}
+
+static void coder_end(struct coder *e)
+{
+    json_free(e->made);
+    arena_free(&e->scratch);
+    buf_free(&e->text);
+    ids_free(&e->part);
+    ids_free(&e->spans);
+    ids_free(&e->ids);
+    ids_free(&e->labels);
+    ids_free(&e->ends);
+    ids_free(&e->whole);
+    token_spans_free(&e->spans_of);
+}
+
+/* --- rows prepared by threads.  They encode one batch; one of them meanwhile takes what was made
+ * of the batch before, with its labels, and reads the next one, so that rows keep their order
+ * and files one thread.  Whatever fails here is told by reading all once more. */
+
+enum { LANE_ROWS = 512, LANE_BYTES = 1 << 18 };
+struct lane_row {
+    int64_t at, n, line;            /* in the batch's text */
+    json *row;
+    struct ids ids, labels, ends;
+    struct example made;
+    int32_t keep_last;
+    int rc;
+};
+struct lanes {
+    struct loading *l;
+    struct coder coder[POOL_MAX];
+    struct lane_batch {
+        struct buf text;
+        int64_t n;
+        struct lane_row row[LANE_ROWS];
+    } batch[2], *now, *other;
+    int more, rc;
+};
+
+static bool has_lanes(const struct loading *l)
+{
+    const unsigned tasks = 1u << TASK_LM | 1u << TASK_CLASS | 1u << TASK_PAIR | 1u << TASK_MASKED |
+                           1u << TASK_SEQ2SEQ | 1u << TASK_MATCH | 1u << TASK_ALIKE;
+    return l->prepare && l->prepare->threads > 1 && l->schema->needs_tokenizer &&
+           tasks >> l->d->task & 1;
+}
+
+static void swap_ids(struct ids *a, struct ids *b)
+{
+    struct ids t = *a;
+    *a = *b;
+    *b = t;
+}
+
+static void swap_made(struct coder *e, struct lane_row *r)
+{
+    swap_ids(&e->ids, &r->ids);
+    swap_ids(&e->labels, &r->labels);
+    swap_ids(&e->ends, &r->ends);
+}
+
+static void lane_encode(struct lanes *p, struct lane_row *r, struct coder *e)
+{
+    const struct loading *l = p->l;
+    e->row = (struct example){.label = -1, .line = r->line};
+    e->keep_last = 0;
+    r->rc = source_parse(l->path, p->now->text.data + r->at, r->n, r->line, &r->row);
+    if (r->rc >= 0) r->rc = schema_same(l->schema, r->row, l->first_line);
+    if (r->rc >= 0) r->rc = schema_encode(l->schema, e, r->row);
+    if (e->task != l->d->task || e->masks != l->d->masks || MAX(e->ends.n, 1) != l->d->texts)
+        r->rc = PEFT_EFORMAT;
+    r->made = e->row;
+    r->keep_last = e->keep_last;
+    swap_made(e, r);
+}
+
+static int lane_take(struct loading *l, struct lane_row *r)
+{
+    int rc = r->rc;
+    swap_made(&l->e, r);
+    l->e.row = r->made;
+    l->e.keep_last = r->keep_last;
+    l->line = r->line;
+    if (rc >= 0 && l->d->task == TASK_CLASS)
+        rc = labels_read(&l->labels, json_get(r->row, l->schema->need[0]), &l->e.row);
+    if (rc >= 0) rc = take_row(l);
+    l->read++;
+    return rc;
+}
+
+static void lane_turn(struct lanes *p, struct lane_batch *b)
+{
+    for (int64_t i = 0; i < b->n; i++) {
+        if (p->rc >= 0) p->rc = lane_take(p->l, &b->row[i]);
+        json_free(b->row[i].row);
+        b->row[i].row = NULL;
+    }
+    buf_clear(&b->text);
+    for (b->n = 0; b->n < LANE_ROWS && b->text.n < LANE_BYTES && p->rc >= 0; b->n++) {
+        struct lane_row *r = &b->row[b->n];
+        const char *text;
+        p->more = p->more > 0 ? source_next_text(p->l->source, &text, &r->n, &r->line) : 0;
+        if (p->more < 0) p->rc = p->more;
+        if (p->more <= 0) break;
+        r->at = b->text.n;
+        buf_put(&b->text, text, r->n);
+        buf_putc(&b->text, 0);
+        p->rc = buf_check(&b->text);
+    }
+}
+
+static void lane_task(void *arg, int64_t i, int worker)
+{
+    struct lanes *p = arg;
+    if (i == 0) lane_turn(p, p->other);
+    else lane_encode(p, &p->now->row[i - 1], &p->coder[worker]);
+}
+
+static int run_lanes(struct lanes *p, struct pool *pool)
+{
+    struct loading *l = p->l;
+    const struct data_opts *o = l->e.o;
+    do {
+        pool_run(pool, p->now->n + 1, lane_task, p);
+        struct lane_batch *encoded = p->now;
+        p->now = p->other;
+        p->other = encoded;
+        if (p->rc >= 0 && o->progress && o->progress(o->ctx, l->read, source_bytes(l->source)))
+            return fail(PEFT_ECANCELLED, "%s: reading was cancelled", l->path);
+    } while (p->rc >= 0 && (p->now->n || p->other->n));
+    l->prepare->failed = p->rc < 0;
+    return p->rc;
+}
+
+static int read_lanes(struct loading *l)
+{
+    struct mem *m = &l->d->host->mem;
+    struct lanes *p = mem_zalloc(m, sizeof *p);
+    struct pool *pool = NULL;
+    int rc = p ? pool_new(l->d->host, l->prepare->threads, &pool) : PEFT_ENOMEM;
+    if (rc < 0) {
+        mem_free(m, p);
+        return rc;
+    }
+    p->l = l;
+    p->more = 1;
+    p->now = p->batch;
+    p->other = p->batch + 1;
+    for (int i = 0; i < POOL_MAX; i++) coder_begin(&p->coder[i], &l->e);
+    for (int i = 0; i < 2 * LANE_ROWS; i++) {
+        struct lane_batch *b = &p->batch[i & 1];
+        struct lane_row *r = &b->row[i / 2];
+        b->text.mem = r->ids.mem = r->labels.mem = r->ends.mem = m;
+    }
+    rc = run_lanes(p, pool);
+    for (int i = 0; i < POOL_MAX; i++) coder_end(&p->coder[i]);
+    for (int i = 0; i < 2 * LANE_ROWS; i++) {
+        struct lane_batch *b = &p->batch[i & 1];
+        struct lane_row *r = &b->row[i / 2];
+        json_free(r->row);
+        ids_free(&r->ids);
+        ids_free(&r->labels);
+        ids_free(&r->ends);
+        buf_free(&b->text);
+    }
+    pool_free(pool);
+    mem_free(m, p);
+    return rc;
+}
+
 static int read_all(struct loading *l)
 {
     const struct data_opts *o = l->e.o;
     json *row = NULL;
     int rc = source_open(l->d->host, l->path, &o->source, &l->source);
     while (rc >= 0) {
+        if (l->read && has_lanes(l)) {
+            rc = read_lanes(l);
+            break;
+        }
         rc = source_next(l->source, &row, &l->line);
         if (rc <= 0) break;
         rc = read_row(l, row);
@@ -211,15 +409,16 @@ static int read_all(struct loading *l)
             o->progress(o->ctx, l->read, source_bytes(l->source)))
             rc = fail(PEFT_ECANCELLED, "%s: reading was cancelled", l->path);
     }
-    if (rc >= 0 && (l->shard ? l->lengths->n : l->d->n) == 0) rc = nothing_left(l);
+    if (rc >= 0 && (l->shard ? l->prepare->counts->n : l->d->n) == 0) rc = nothing_left(l);
     if (rc >= 0) rc = labels_check(&l->labels, l->path, l->d);
     source_close(l->source);
     return rc < 0 ? rc : PEFT_OK;
 }
 
 /* Reads the file: into memory, or from one of prepared rows, or into one. */
-static int read_path(struct loading *l, const struct prepare *p)
+static int read_path(struct loading *l)
 {
+    const struct prepare *p = l->prepare;
     struct dataset *d = l->d;
     if (!p && !l->e.o->source.text && shard_known(d->host, l->path)) {
         int rc = fail_path(shard_load(d, &l->e, l->path), l->path);
@@ -244,7 +443,7 @@ static struct dataset *dataset_new(struct host *h)
 }
 
 static int load_rows(struct host *h, const struct tokenizer *tok, const char *path,
-                     const struct data_opts *o, const struct prepare *p, struct dataset **out)
+                     const struct data_opts *o, struct prepare *p, struct dataset **out)
 {
     *out = NULL;
     if (!o->vision && (o->max_len < 1 || o->vocab < 1))
@@ -262,37 +461,21 @@ static int load_rows(struct host *h, const struct tokenizer *tok, const char *pa
         else *out = d;
         return done;
     }
-    struct loading l = {.d = d, .path = path, .lengths = p ? p->lengths : NULL};
+    struct loading l = {.d = d, .path = path, .prepare = p};
     struct arena rows;
     struct coder *e = &l.e;
-    *e = (struct coder){.host = h, .tok = tok, .info = tok ? tok_info(tok) : NULL, .o = o,
-                          .label_set = &l.labels, .arena = p ? &rows : &d->arena};
+    coder_begin(e, &(struct coder){.host = h, .tok = tok, .info = tok ? tok_info(tok) : NULL,
+                                   .o = o});
+    e->label_set = &l.labels;
+    e->arena = p ? &rows : &d->arena;
     arena_init(&rows, &h->mem);
-    arena_init(&e->scratch, &h->mem);
-    buf_init(&e->text, &h->mem);
-    ids_init(&e->part, &h->mem);
-    ids_init(&e->spans, &h->mem);
-    ids_init(&e->ids, &h->mem);
-    ids_init(&e->labels, &h->mem);
-    ids_init(&e->ends, &h->mem);
-    ids_init(&e->whole, &h->mem);
-    token_spans_init(&e->spans_of, &h->mem);
     int rc = labels_init(&l.labels, h, &d->arena, o);
-    if (rc == PEFT_OK) rc = read_path(&l, p);
+    if (rc == PEFT_OK) rc = read_path(&l);
     if (rc == PEFT_OK) rc = labels_finish(&l.labels, d);
     if (tok) tok_rest(tok);
     labels_free(&l.labels);
-    json_free(e->made);
+    coder_end(e);
     arena_free(&rows);
-    arena_free(&e->scratch);
-    buf_free(&e->text);
-    ids_free(&e->part);
-    ids_free(&e->spans);
-    ids_free(&e->ids);
-    ids_free(&e->labels);
-    ids_free(&e->ends);
-    ids_free(&e->whole);
-    token_spans_free(&e->spans_of);
     if (rc < 0) {
         data_free(d);
         return rc;
@@ -316,10 +499,15 @@ int data_load(struct host *h, const struct tokenizer *tok, const char *path,
 }
 
 int data_prepare(struct host *h, const struct tokenizer *tok, const char *path,
-                 const struct data_opts *o, const char *to, int64_t rows, struct ids *lengths,
+                 const struct data_opts *o, const char *to, int64_t rows, struct ids *counts,
                  struct dataset **out)
 {
-    return load_rows(h, tok, path, o, &(struct prepare){to, rows, lengths}, out);
+    struct prepare p = {to, rows, counts, o->threads, false};
+    int rc = load_rows(h, tok, path, o, &p, out);
+    if (!p.failed) return rc;
+    p.threads = 1;
+    counts->n = 0;
+    return load_rows(h, tok, path, o, &p, out);
 }
 
 /* One user less of the arena. */

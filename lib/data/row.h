@@ -67,7 +67,7 @@ struct coder {
     const struct tokenizer *tok;    /* NULL: rows must be ids */
     const struct tok_info *info;
     const struct data_opts *o;
-    struct labels *label_set;
+    struct labels *label_set;       /* NULL: who takes the row reads its label */
     struct arena *arena;            /* of what a row keeps beside its tokens */
     struct arena scratch;           /* of one row */
     struct buf text;

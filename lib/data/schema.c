@@ -39,7 +39,8 @@ static int encode_labelled(const struct schema *s, struct coder *e, const json *
     const char *text, *pair_key = s->need[2] ? s->need[2] : "text_pair", *pair = NULL;
     int rc = row_text(row, s->need[1], false, &text);
     if (rc == PEFT_OK && row_member(row, pair_key)) rc = row_text(row, pair_key, false, &pair);
-    if (rc == PEFT_OK) rc = labels_read(e->label_set, json_get(row, s->need[0]), &e->row);
+    if (rc == PEFT_OK && e->label_set)
+        rc = labels_read(e->label_set, json_get(row, s->need[0]), &e->row);
     return rc < 0 ? rc : coder_class(e, text, pair);
 }
 

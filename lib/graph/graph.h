@@ -259,4 +259,5 @@ int pace_measure(struct pace *p, struct graph *g, const char *only, double deadl
 /* Seconds of the present plan; and of moving bytes. */
 double pace_plan(const struct pace *p, const struct graph *g);
 double pace_bytes(const struct pace *p, double bytes);
+double pace_fresh(const struct pace *p, double bytes);          /* written first */
 #endif

@@ -1,21 +1,22 @@
 /* What the nodes of a graph take on this machine.
  *
  * Nodes are of one kind when they have the same op, the same columns and the
- * same weights' shapes and types; they differ in rows.  One of each kind is run
- * by itself, forward and backward, on memory of its own.  Two measurements of a
- * kind at different sizes give fixed seconds and seconds per unit of work:
+ * same weights' shapes and types; they differ in rows.  One of each kind, that
+ * with most rows, is run by itself, forward and backward, on memory of its own.
+ * Two measurements of a kind at different sizes give fixed seconds and seconds
+ * per unit of work:
  *
- *     seconds = fixed + slope * work,  and at least 2 bytes / bandwidth of an op
+ *     seconds = fixed + slope * work + bytes / bandwidth
  *
- * without flops: values that caches hold between the nodes of a small graph come
- * from memory in a large one.
+ * the last because what caches hold while a node is run again and again comes
+ * from memory in a large graph.
  *
  * work: flops, or bytes of an op that has none.  A long forward counts by steps. */
 #include "graph/plan.h"
 
 #include <math.h>
 
-enum { POINTS = 2, KINDS_MAX = 160, SWEEP = 2 << 20, FILL = 4096 };
+enum { KINDS_MAX = 160, SWEEP = 2 << 20, FILL = 4096 };
 
 struct kind {
     const struct op *op;
@@ -25,11 +26,13 @@ struct kind {
 };
 
 struct point { double work, seconds; };
-struct timed { struct kind kind; struct point at[2][POINTS]; int n; };   /* [backward] */
+/* [backward]; the two of most work, in this order; work 0 = none. */
+struct timed { struct kind kind; struct point at[2][2]; };
 
 struct pace {
     struct host *host;
-    double bandwidth;                    /* bytes a second; 0 = not measured */
+    double bandwidth, fresh;             /* bytes a second; 0 = not measured; seconds a byte
+                                            that is written first */
     struct timed timed[KINDS_MAX];
     int n;
 };
@@ -138,8 +141,13 @@ static double run_node(const struct graph *g, const struct bench *b, int backwar
 static void add_measured(struct timed *to, int backward, struct point at)
 {
     struct point *p = to->at[backward];
-    if (to->n >= POINTS) p[0] = p[1];
-    p[MIN(to->n, POINTS - 1)] = at;
+    for (int k = 0; k < 2; k++)
+        if (p[k].work == at.work) {
+            p[k].seconds = MIN(p[k].seconds, at.seconds);
+            return;
+        }
+    if (at.work > p[1].work) p[0] = p[1], p[1] = at;
+    else if (at.work > p[0].work) p[0] = at;
 }
 
 /* The best of some runs; the first one also brings weights into memory.  What takes long is
@@ -154,7 +162,6 @@ static void time_node(const struct graph *g, const struct bench *b, struct timed
             seconds = MIN(seconds, run_node(g, b, backward));
         add_measured(to, backward, (struct point){ work_of(&b->t, backward), seconds });
     }
-    to->n++;
 }
 
 static int measure_node(struct pace *p, const struct graph *g, const struct tensor *t,
@@ -183,64 +190,88 @@ static void sweep_piece(void *arg, int64_t begin, int64_t end, int worker)
     p->c->k->add(p->x + begin, p->x + p->n + begin, p->x + begin, end - begin);
 }
 
-/* x += y beyond the caches. */
+static void fill_piece(void *arg, int64_t begin, int64_t end, int worker)
+{
+    const struct sweep *p = arg;
+    (void)worker;
+    p->c->k->fill(p->x + begin, 1, end - begin);
+}
+
+/* x += y beyond the caches, and before it the first touch of both; the best of some. */
 static int measure_bandwidth(struct pace *p, const struct compute *c, int64_t memory)
 {
     struct sweep sweep = { c, NULL, MIN(SWEEP, memory / 8) };
-    double seconds = INFINITY;
-    if (sweep.n < 1) return PEFT_OK;
-    if (!(sweep.x = mem_alloc(&p->host->mem, 2 * sweep.n * 4))) return PEFT_ENOMEM;
-    c->k->fill(sweep.x, 1, 2 * sweep.n);
-    for (int i = 0; i < 2; i++) {
+    double fresh = INFINITY, seconds = INFINITY;
+    for (int i = 0; i < 3 && sweep.n > 0; i++) {
+        if (!(sweep.x = mem_alloc(&p->host->mem, 2 * sweep.n * 4))) return PEFT_ENOMEM;
         double begin = os_seconds();
+        compute_rows(c, 2 * sweep.n, 16384, fill_piece, &sweep);
+        double filled = os_seconds();
         compute_rows(c, sweep.n, 16384, sweep_piece, &sweep);
-        seconds = MIN(seconds, os_seconds() - begin);
+        fresh = MIN(fresh, filled - begin);
+        seconds = MIN(seconds, os_seconds() - filled);
+        mem_free(&p->host->mem, sweep.x);
     }
+    p->fresh = sweep.n > 0 ? fresh / (8.0 * (double)sweep.n) : 0;
     p->bandwidth = 12.0 * (double)sweep.n / MAX(seconds, 1e-9);
-    mem_free(&p->host->mem, sweep.x);
     return PEFT_OK;
 }
 
 /* --- the doors */
 
-/* Flops a second of what was measured last of each kind. */
+/* Flops a second of what was measured of each kind, and of a guess that counts as long as that
+ * is little. */
 static double pace_rate(const struct pace *p)
 {
-    double flops = 0, seconds = 0;
+    double flops = 1e9, seconds = flops / 1e11;
     for (int i = 0; i < p->n; i++) {
         const struct timed *k = &p->timed[i];
-        for (int backward = 0; backward < 2 && k->n && k->kind.op->flops; backward++) {
-            const struct point *at = &k->at[backward][MIN(k->n, POINTS) - 1];
-            flops += at->work, seconds += at->seconds;
+        for (int backward = 0; backward < 2 && k->kind.op->flops; backward++) {
+            flops += k->at[backward][1].work;
+            seconds += k->at[backward][1].seconds;
         }
     }
-    return seconds > 0 ? flops / seconds : 1e10;
+    return flops / seconds;
+}
+
+/* The graph's kinds, and of each the node with most work: of others rows may have been left
+ * out.  NULL = the graph has none. */
+static void find_nodes(struct pace *p, const struct graph *g, const char *only,
+                       const struct tensor **node)
+{
+    memset(node, 0, KINDS_MAX * sizeof *node);
+    for (int64_t i = 0; i < g->n; i++) {
+        const struct tensor *t = g->node[i];
+        if (!t->op || t->op->view || t->external || !g->plan.node[i].needed ||
+            (only && strcmp(only, t->op->name)))
+            continue;
+        const struct timed *found = find_kind(p, t);
+        if (!found && p->n == KINDS_MAX) continue;
+        int64_t k = found ? found - p->timed : p->n++;
+        if (!found) p->timed[k] = (struct timed){ .kind = kind_of(t) };
+        if (!node[k] || work_of(t, 0) > work_of(node[k], 0)) node[k] = t;
+    }
 }
 
 int pace_measure(struct pace *p, struct graph *g, const char *only, double deadline,
                  int64_t memory)
 {
-    uint8_t seen[KINDS_MAX] = { 0 };
+    const struct tensor *node[KINDS_MAX];
     if (!g->planned) return fail(PEFT_ESTATE, "a graph was to be measured before it was planned");
     int rc = graph_reserve_scratch(g, g->report.scratch);
     if (!rc && p->bandwidth <= 0) rc = measure_bandwidth(p, g->compute, memory);
-    for (int64_t i = 0; i < g->n && !rc && os_seconds() < deadline; i++) {
-        const struct tensor *t = g->node[i];
-        if (!t->op || t->op->view || t->external || !g->plan.node[i].needed ||
-            (only && strcmp(only, t->op->name)))
-            continue;
-        struct timed *to = (struct timed *)(uintptr_t)find_kind(p, t);
-        if (!to) {
-            if (p->n == KINDS_MAX) continue;
-            to = &p->timed[p->n++];
-            *to = (struct timed){ .kind = kind_of(t) };
-        }
-        double expected = op_cost(t, 0).flops / pace_rate(p);
-        if (seen[to - p->timed] || os_seconds() + expected > deadline) continue;
-        seen[to - p->timed] = 1;
-        rc = measure_node(p, g, t, to, memory);
-    }
+    find_nodes(p, g, only, node);
+    for (int k = p->n - 1; k >= 0 && !rc; k--)
+        if (node[k] && os_seconds() + op_cost(node[k], 0).flops / pace_rate(p) <= deadline)
+            rc = measure_node(p, g, node[k], &p->timed[k], memory);
     return rc;
+}
+
+double pace_fresh(const struct pace *p, double bytes) { return p->fresh * bytes; }
+
+double pace_bytes(const struct pace *p, double bytes)
+{
+    return p->bandwidth > 0 ? bytes / p->bandwidth : 0;
 }
 
 /* One step of a node, or its backward. */
@@ -248,16 +279,15 @@ static double step_seconds(const struct pace *p, const struct timed *k, const st
                            int backward)
 {
     const struct cost c = op_cost(t, backward);
-    double work = work_of(t, backward), least = p->bandwidth > 0 ? 2 * c.bytes / p->bandwidth : 0;
-    if (!k || !k->n || k->at[backward][0].work <= 0) {
-        return c.flops > 0 ? work / pace_rate(p) : least;
-    }
-    const struct point *a = k->at[backward], *b = &a[MIN(k->n, POINTS) - 1];
+    double work = work_of(t, backward);
+    double moved = pace_bytes(p, c.bytes) / (double)steps_of(t, backward);
+    if (!k || k->at[backward][1].work <= 0)
+        return c.flops > 0 ? work / pace_rate(p) + moved : 2 * moved;
+    const struct point *a = k->at[backward], *b = a + 1;
     double slope = b->seconds / b->work;
     if (b->work > a->work * 1.2 && b->seconds > a->seconds)
         slope = MIN(slope, (b->seconds - a->seconds) / (b->work - a->work));
-    double seconds = b->seconds + slope * (work - b->work);
-    return c.flops > 0 ? MAX(seconds, 0) : MAX(seconds, least);
+    return MAX(b->seconds + slope * (work - b->work), 0) + moved;
 }
 
 double pace_plan(const struct pace *p, const struct graph *g)
@@ -271,9 +301,4 @@ double pace_plan(const struct pace *p, const struct graph *g)
         sum += step_seconds(p, find_kind(p, t), t, backward) * (double)steps_of(t, backward);
     }
     return sum;
-}
-
-double pace_bytes(const struct pace *p, double bytes)
-{
-    return p->bandwidth > 0 ? bytes / p->bandwidth : 0;
 }

@@ -16,6 +16,13 @@ void graph_limit(struct graph *g, int64_t slab)
     g->limit = slab;
 }
 
+static void *large_alloc(struct mem *m, int64_t bytes)
+{
+    void *at = mem_alloc(m, bytes);
+    if (at) os_large_pages(at, bytes);
+    return at;
+}
+
 int graph_reserve_scratch(struct graph *g, int64_t scratch)
 {
     struct mem *m = &g->host->mem;
@@ -27,14 +34,14 @@ int graph_reserve_scratch(struct graph *g, int64_t scratch)
         c->scratch_each = 0;
         if (!align_ok(scratch, 64, &each) || !mul_ok(each, pool_threads(c->pool), &all))
             return fail(PEFT_ENOMEM, "scratch of %lld bytes", (long long)scratch);
-        if (!(c->scratch = mem_alloc(m, all))) return PEFT_ENOMEM;
+        if (!(c->scratch = large_alloc(m, all))) return PEFT_ENOMEM;
         c->scratch_each = each;
     }
     int64_t panels = MAX(g->panels, scratch ? PANELS_MIN : 0);
     if (panels > c->panels_bytes) {
         mem_free(m, c->panels);
         c->panels_bytes = 0;
-        if (!(c->panels = mem_alloc(m, panels))) return PEFT_ENOMEM;
+        if (!(c->panels = large_alloc(m, panels))) return PEFT_ENOMEM;
         c->panels_bytes = panels;
     }
     return PEFT_OK;
@@ -51,7 +58,7 @@ int graph_reserve(struct graph *g, int64_t slab, int64_t scratch)
                     (long long)slab, (long long)g->limit);
     if (slab > g->slab_bytes) {
         graph_release(g);                /* so that the old and the new never add up */
-        if (!(g->slab = mem_alloc(&g->host->mem, slab))) return PEFT_ENOMEM;
+        if (!(g->slab = large_alloc(&g->host->mem, slab))) return PEFT_ENOMEM;
         g->slab_bytes = slab;
     }
     return graph_reserve_scratch(g, scratch);

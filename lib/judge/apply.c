@@ -69,8 +69,7 @@ static int apply(peft_model *model, const peft_choice *c, const peft_adapter_opt
     if (!is_adapter(c->method))
         return fail(PEFT_EARG, "method \"%s\", expected head, last, full or an adapter's",
                     c->method);
-    /* Only the first adapter that a model ever has freezes the rest by itself. */
-    if ((rc = take_options(&o, sizeof(o), adapter)) || (rc = freeze_all(model))) return rc;
+    if ((rc = take_options(&o, sizeof(o), adapter)) != 0) return rc;
     o.size = sizeof(o);
     o.method = c->method;
     o.rank = c->rank;

@@ -2,6 +2,8 @@
 #include "text/unicode.h"
 #include "judge/rows.h"
 
+#include "base/sha256.h"
+
 int row_text_init(struct row_text *t, const peft_model *model, struct mem *mem)
 {
     peft_info info;
@@ -47,10 +49,23 @@ static void fold(struct buf *b)
     b->n = to && b->data[to - 1] == ' ' ? to - 1 : to;
 }
 
+/* Pictures are equal when their files are, byte for byte. */
+static int picture_key(struct row_text *t, const char *path)
+{
+    struct host h;
+    char hex[SHA256_HEX];
+    int rc = host_init(&h, NULL);
+    if (!rc) rc = sha256_file(&h, path, hex);
+    buf_clear(&t->text);
+    buf_puts(&t->text, rc ? "" : hex);
+    return rc ? rc : buf_check(&t->text) ? PEFT_ENOMEM : 1;
+}
+
 int row_key(struct row_text *t, const peft_dataset *data, int64_t i)
 {
     peft_row r;
     int rc = row_get(data, i, &r);
+    if (!rc && r.picture) return picture_key(t, r.picture);
     if (rc || !r.ids || r.n < 1) return rc;
     if ((rc = row_decode(t, r.ids, r.n))) return rc;
     /* What a tokenizer's bytes give need not be UTF-8: such text is compared as it is. */

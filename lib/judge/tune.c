@@ -479,6 +479,18 @@ static int open_trials(struct tuner *t, const char *search)
     return rc;
 }
 
+/* What a learning rate that is not given stands for in training, see peft_train_opts.lr. */
+static double usual_lr(const char *method)
+{
+    static const struct prior usual[] = {
+        { "lora", 2e-4f, NULL }, { "dora", 2e-4f, NULL }, { "head", 1e-3f, NULL },
+        { "last", 2e-5f, NULL }, { "full", 2e-5f, NULL },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(usual); i++)
+        if (!strcmp(usual[i].name, method)) return round((double)usual[i].lr * 1e7) / 1e7;
+    return 0;
+}
+
 /* Where nothing is said: what is not given, around the method's usual learning rate. */
 static const char *usual_search(struct tuner *t, struct buf *b)
 {
@@ -524,8 +536,8 @@ static int tune(struct tuner *t, peft_tuned *out)
     const char *space = t->o.search ? t->o.search : usual_search(t, &search_text);
     int rc = space_parse(space, &t->space);
     for (int i = 0; i < t->space.n; i++)
-        if (!strcmp(t->space.axis[i].knob->name, "lr") && prior_of(t->o.method)->lr > 0)
-            t->space.axis[i].usual = round((double)prior_of(t->o.method)->lr * 1e7) / 1e7;
+        if (!strcmp(t->space.axis[i].knob->name, "lr") && usual_lr(t->o.method) > 0)
+            t->space.axis[i].usual = usual_lr(t->o.method);
     if (!rc) rc = info_get(t->a.model, &t->a.info);
     if (!rc && t->a.info.n_adapters)
         rc = fail(PEFT_ESTATE, "the model has an adapter, expected none");

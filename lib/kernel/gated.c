@@ -6,7 +6,7 @@
 
 enum {
     GATED_ROWS = 64, GATED_COLS = 384,
-    AHEAD = 8                       /* rows that are asked for before */
+    GATED_AHEAD = 8                       /* rows that are asked for before */
 };
 
 struct gated_job {
@@ -26,7 +26,7 @@ static void gated_rows(const struct gated_job *j, float *y, int64_t row, int64_t
     for (int64_t i = 0; i < rows; i++, y += cols) {
         int64_t at = (row + i) * j->cols + col;
         const float *gate = j->x->gate + at, *up = j->x->up + at;
-        int64_t ahead = row + i + AHEAD < j->n ? at + AHEAD * j->cols : at;
+        int64_t ahead = row + i + GATED_AHEAD < j->n ? at + GATED_AHEAD * j->cols : at;
         for (int64_t p = ahead; p < ahead + cols; p += 16) {
             __builtin_prefetch(j->x->gate + p, 0, 2);
             __builtin_prefetch(j->x->up + p, 0, 2);

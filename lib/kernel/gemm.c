@@ -23,15 +23,18 @@ enum {
     /* These bound the panels and a worker's scratch, in floats where not said. */
     ROWS = 1024,                     /* of a block of panels */
     PANELS = ROWS * 1024,            /* its rows times its depth */
-    DEPTH = 192,                     /* of a block; in bfloat16 a half more */
     WIDE = 96, WIDEST = 288,         /* columns of a task, and whole blocks of the type */
     MOST_WIDE = WIDEST + TILE_COLS,  /* in whole strips */
-    STRIPS = MOST_WIDE * 2 * DEPTH,  /* they expanded */
-    LINE = TILE_COLS * 2 * DEPTH,    /* what lies between */
+    STRIPS = MOST_WIDE * 768,        /* they expanded */
+    LINE = TILE_COLS * 1536,         /* what lies between */
     BLOCKS = 8,                      /* of the depth, at most, that they are of */
     SPLIT_ROWS = 256,                /* with fewer, a task would expand too much for too little */
+    NEAR = 5 << 18,                  /* bytes of panels that the second cache holds */
+    PAST = 1 << 17,                  /* numbers of a result that leaves the caches before it is */
+    PAST_BACK = 1 << 20,             /* read; most gradients are soon added to */
     SUM_ROWS = 128,                  /* that go through them; whole panels of all tiles */
-    NARROW = 64,                     /* depth of a block of a narrow product */
+    NARROW = 32,                     /* rows at a time of a narrow product; whole panels */
+    NARROW_COLS = 96,                /* of it, which tiles of all kinds divide */
     LINES = 32,                      /* at most, and an even number */
     PACK_ROWS = 64,                  /* of a task that packs; whole panels of all tiles */
     SIDE_STRIPS = MOST_WIDE * LOW_RANK,
@@ -128,6 +131,7 @@ struct product {
     int64_t row, from, depth;        /* the part at work: n rows, the first term's depth */
     int64_t rows, wide, down;        /* of a task; tasks in a column */
     int64_t blocks;                  /* expanded at once */
+    const struct thin_product *thin; /* of the first term's A besides, or NULL */
 };
 
 /* Bytes of the panels of n rows over a depth. */
@@ -150,7 +154,7 @@ static int64_t multiple(int64_t a, int64_t b)
 static int64_t step_of(const struct tile *tile, const struct term *t)
 {
     int64_t unit = multiple(tile->deep, t->transposed ? t->w.type->block : 8);
-    int64_t most = MAX(DEPTH * (8 - tile->size) / 4 / unit, 1) * unit;
+    int64_t most = MAX(tile->block / unit, 1) * unit;
     return even_out(t->depth, div_up(t->depth, most), unit);
 }
 
@@ -159,6 +163,19 @@ static void run_tasks(const struct compute *c, double work, int64_t tasks, pool_
 {
     if (work >= task_min) pool_run(c->pool, tasks, fn, arg);
     else for (int64_t i = 0; i < tasks; i++) fn(arg, i, 0);
+}
+
+/* Columns of a task, a multiple of `unit`: as many as leave all threads the same share. */
+static int64_t width(const struct compute *c, int64_t cols, int64_t unit, int64_t widest)
+{
+    int64_t threads = pool_threads(c->pool), best = div_up(WIDE, unit) * unit, share = INT64_MAX;
+    for (int64_t wide = best, step = best; wide <= widest; wide += step) {
+        int64_t most = div_up(div_up(cols, wide), threads) * wide;
+        if (most > share) continue;
+        best = wide;
+        share = most;
+    }
+    return best;
 }
 
 /* --- panels */
@@ -200,11 +217,104 @@ static void panel_task(void *arg, int64_t task, int worker)
     }
 }
 
+/* Columns [p, p + depth) of the first term's panels, of some rows: whole panels, and columns
+ * that share a word. */
+static void panel_columns(const struct product *g, int64_t i, int64_t rows, int64_t p,
+                          int64_t depth)
+{
+    const struct term *t = &g->term[0];
+    int64_t mr = g->tile->mr, end = p + depth;
+    for (int64_t block; p < end; p = block + t->step) {
+        block = p / t->step * t->step;
+        int64_t n = MIN(block + t->step, end) - p, whole = MIN(t->step, g->depth - block);
+        char *to = t->panels + panel_bytes(g->tile, g->n, block) + (p - block) * mr * g->tile->size;
+        for (int64_t r = i; r < i + rows; r += mr)
+            g->tile->pack(to + panel_bytes(g->tile, r, whole),
+                          t->a + (g->row + r) * t->lda + g->from + p, t->lda,
+                          MIN(mr, i + rows - r), n);
+    }
+}
+
+/* --- narrow products */
+
+/* C[r, cols] += alpha thin^T wide over n rows, or C^T; r is small.  The wide operand
+ * is read where it is and once, so this is in float32 always.  Where it is the A of a
+ * product besides, its panels are made meanwhile. */
+struct thin_product {
+    const struct compute *c;
+    const struct tile *tile;
+    float *out;
+    const float *thin, *wide;
+    int64_t n, r, cols, ld, each;    /* ld: of wide and of C; each: columns of a task */
+    float alpha;
+    int flipped;
+    const struct product *product;
+};
+
+static void narrow_rows(const struct thin_product *g, float *sum, float *panels, int64_t i,
+                        int64_t rows, int64_t j, int64_t cols)
+{
+    const struct tile *t = g->tile;
+    const float *b = g->wide + i * g->ld + j;
+    t->pack_turned(panels, g->thin + i * g->r, g->r, g->r, rows);
+    for (int64_t k = 0; k < div_up(g->r, t->mr) * t->mr * rows && g->alpha != 1; k++)
+        panels[k] *= g->alpha;
+    for (int64_t s = 0; s < cols; s += t->nr)
+        for (int64_t r = 0; r < g->r; r += t->mr)
+            t->sum_rows(rows, panels + r * rows, b + s, g->ld, sum + r * cols + s, cols,
+                        MIN(t->mr, g->r - r), MIN(t->nr, cols - s));
+}
+
+static float *narrow_at(const struct thin_product *g, int64_t r, int64_t j)
+{
+    return g->out + (g->flipped ? j * g->r + r : r * g->ld + j);
+}
+
+/* The sums begin with C, so that they are the same in however many parts the rows come. */
+static void narrow_task(void *arg, int64_t task, int worker)
+{
+    const struct thin_product *g = arg;
+    int64_t j = task * g->each, cols = MIN(g->each, g->cols - j);
+    float *sum = compute_scratch(g->c, worker), *panels = sum + STRIPS;
+    for (int64_t r = 0; r < g->r; r++)
+        for (int64_t s = 0; s < cols; s++) sum[r * cols + s] = *narrow_at(g, r, j + s);
+    for (int64_t i = 0; i < g->n; i += NARROW) {
+        const float *next = g->wide + (i + NARROW) * g->ld + j;
+        for (int64_t k = 0; k < MIN(NARROW, g->n - i - NARROW); k++)
+            for (int64_t s = 0; s < cols; s += 16) __builtin_prefetch(next + k * g->ld + s, 0, 2);
+        if (g->product) panel_columns(g->product, i, MIN(NARROW, g->n - i), j, cols);
+        narrow_rows(g, sum, panels, i, MIN(NARROW, g->n - i), j, cols);
+    }
+    for (int64_t r = 0; r < g->r; r++)
+        for (int64_t s = 0; s < cols; s++) *narrow_at(g, r, j + s) = sum[r * cols + s];
+}
+
+static void narrow_product(struct thin_product *g)
+{
+    g->tile = tile_float(g->c);
+    g->each = MIN(width(g->c, g->cols, NARROW_COLS, WIDEST),
+                  STRIPS / g->r / NARROW_COLS * NARROW_COLS);
+    double work = (double)g->n * (double)(g->r + (g->product ? 16 : 0)) * (double)g->cols;
+    run_tasks(g->c, work, div_up(g->cols, g->each), narrow_task, g);
+}
+
 /* Of the last term, and for the first of the part at work. */
 static void make_panels(struct product *g)
 {
+    const struct term *t = &g->term[0];
     double work = 16.0 * (double)g->n * (double)(g->terms == 1 ? g->depth : g->term[1].depth);
-    run_tasks(g->c, work, div_up(g->n, PACK_ROWS), panel_task, g);
+    if (g->terms > 1 || !g->thin) {
+        run_tasks(g->c, work, div_up(g->n, PACK_ROWS), panel_task, g);
+        return;
+    }
+    struct thin_product part = *g->thin;
+    part.product = g;
+    part.wide += g->row * t->lda + g->from;
+    part.thin += g->row * part.r;
+    part.out += g->from * (part.flipped ? part.r : 1);
+    part.n = g->n;
+    part.cols = g->depth;
+    narrow_product(&part);
 }
 
 /* --- strips */
@@ -256,7 +366,7 @@ struct corner { float *c; int64_t ld, row, rows, cols; };
 
 /* One block, or two at once. */
 static void sum_blocks(const struct tile *t, const struct block *b, int n, const struct corner *at,
-                       float alpha, float beta)
+                       float alpha, float beta, int past)
 {
     struct tile_part part[2];
     for (int64_t s = 0; s < at->cols; s += t->nr)
@@ -265,7 +375,7 @@ static void sum_blocks(const struct tile *t, const struct block *b, int n, const
                 part[k] = (struct tile_part){ b[k].depth, b[k].panels + (at->row + r) * b[k].each,
                                               b[k].strips + s * b[k].each };
             t->sum_parts(part, n, at->c + r * at->ld + s, at->ld, MIN(t->mr, at->rows - r),
-                   MIN(t->nr, at->cols - s), alpha, beta);
+                   MIN(t->nr, at->cols - s), alpha, beta, past);
         }
 }
 
@@ -279,6 +389,8 @@ static void product_task(void *arg, int64_t task, int worker)
     float *scratch = compute_scratch(g->c, worker), *line = scratch + STRIPS, *more = line + LINE;
     float *to = g->out + (g->row + i) * g->cols + j, beta = g->from ? 1.0f : g->beta;
     int64_t most = g->blocks * step;
+    int past = g->depth <= step && beta == 0 &&
+               g->n * g->cols >= (g->term[0].transposed ? PAST : PAST_BACK);
     struct block b[BLOCKS + 1];
     if (t->begin) t->begin();
     for (int64_t p = 0; p < g->depth; p += most, beta = 1.0f) {
@@ -291,33 +403,21 @@ static void product_task(void *arg, int64_t task, int worker)
             const struct corner at = { to + (r - i) * g->cols, g->cols, r,
                                        MIN(SUM_ROWS, end - r), cols };
             for (int k = 0; k < n; k++)
-                sum_blocks(t, &b[k], 1 + (side && k == n - 1), &at, g->alpha, k ? 1.0f : beta);
+                sum_blocks(t, &b[k], 1 + (side && k == n - 1), &at, g->alpha, k ? 1.0f : beta,
+                           past);
         }
     }
     if (t->end) t->end();
 }
 
-/* Columns of a task: as many as leave all threads the same share. */
-static int64_t width(const struct product *g)
-{
-    const struct term *t = &g->term[0];
-    int64_t threads = pool_threads(g->c->pool), unit = t->transposed ? 1 : t->w.type->block;
-    int64_t best = div_up(WIDE, unit) * unit, share = INT64_MAX;
-    for (int64_t wide = best, step = best; wide <= WIDEST; wide += step) {
-        int64_t most = div_up(div_up(g->cols, wide), threads) * wide;
-        if (most > share) continue;
-        best = wide;
-        share = most;
-    }
-    return best;
-}
-
-/* The part at work.  Columns that are expanded by one task only cost least, but
- * there should be tasks for all threads. */
+/* The part at work.  Columns that are expanded by one task only cost least, but there
+ * should be tasks for all threads; many small ones where the panels are near. */
 static void run_part(struct product *g)
 {
     int64_t threads = pool_threads(g->c->pool);
-    g->wide = width(g);
+    bool near = panel_bytes(g->tile, g->n, g->depth) <= NEAR;
+    g->wide = width(g->c, g->cols, g->term[0].transposed ? 1 : g->term[0].w.type->block,
+                    near ? WIDE : WIDEST);
     int64_t across = div_up(g->cols, g->wide);
     int64_t more = MIN(div_up(2 * threads, across), g->n / SPLIT_ROWS);
     g->down = threads > 1 ? MAX(div_up(threads, across), more) : 1;
@@ -368,53 +468,6 @@ static void by_tiles(struct product *g, struct product *low)
             run_part(g);
         }
     }
-}
-
-/* --- narrow products */
-
-/* C[r, cols] += alpha thin^T wide over n rows, or C^T; r is small.  The wide operand
- * is read where it is and once, so this is in float32 always. */
-struct thin_product {
-    const struct compute *c;
-    const struct tile *tile;
-    float *out;
-    const float *thin, *wide;
-    int64_t n, r, cols, each;        /* columns of a task */
-    float alpha;
-    int flipped;
-};
-
-static void narrow_task(void *arg, int64_t task, int worker)
-{
-    const struct thin_product *g = arg;
-    const struct tile *t = g->tile;
-    int64_t j = task * g->each, cols = MIN(g->each, g->cols - j);
-    float *sum = compute_scratch(g->c, worker), *panels = sum + STRIPS;
-    memset(sum, 0, (size_t)(g->r * cols) * sizeof *sum);
-    for (int64_t p = 0; p < g->n; p += NARROW) {
-        int64_t depth = MIN(NARROW, g->n - p);
-        const float *b = g->wide + p * g->cols + j;
-        t->pack_turned(panels, g->thin + p * g->r, g->r, g->r, depth);
-        for (int64_t q = depth; q < MIN(depth + NARROW, g->n - p); q++)
-            for (int64_t s = 0; s < cols; s += 16) __builtin_prefetch(b + q * g->cols + s, 0, 2);
-        for (int64_t s = 0; s < cols; s += t->nr)
-            for (int64_t r = 0; r < g->r; r += t->mr)
-                t->sum_rows(depth, panels + r * depth, b + s, g->cols, sum + r * cols + s, cols,
-                            MIN(t->mr, g->r - r), MIN(t->nr, cols - s));
-    }
-    for (int64_t r = 0; r < g->r; r++)
-        for (int64_t s = 0; s < cols; s++)
-            g->out[g->flipped ? (j + s) * g->r + r : r * g->cols + j + s] +=
-                g->alpha * sum[r * cols + s];
-}
-
-static void narrow_product(struct thin_product *g)
-{
-    int64_t most = STRIPS / g->r / TILE_COLS * TILE_COLS, tasks = 2 * pool_threads(g->c->pool);
-    g->tile = tile_float(g->c);
-    g->each = MIN(even_out(g->cols, tasks, TILE_COLS), most);
-    double work = (double)g->n * (double)g->r * (double)g->cols;
-    run_tasks(g->c, work, div_up(g->cols, g->each), narrow_task, g);
 }
 
 /* ------------------------------------------------------ products by BLAS */
@@ -509,6 +562,16 @@ void linear_dx(const struct compute *c, float *dx, const float *dy, const struct
     multiply(&g);
 }
 
+/* The same product the thinner way round. */
+static struct thin_product thin_dw(const struct compute *c, float *dw, const float *dy,
+                                   const float *x, int64_t n, int64_t out, int64_t in, float alpha)
+{
+    struct thin_product s = { .c = c, .out = dw, .thin = dy, .wide = x, .n = n, .r = out,
+                              .cols = in, .ld = in, .alpha = alpha };
+    if (in < out) s.thin = x, s.wide = dy, s.r = in, s.cols = s.ld = out, s.flipped = 1;
+    return s;
+}
+
 void linear_dw(const struct compute *c, float *dw, const float *dy, const float *x, int64_t n,
                int64_t out, int64_t in, float alpha)
 {
@@ -516,15 +579,14 @@ void linear_dw(const struct compute *c, float *dw, const float *dy, const float 
     struct product g = { .c = c, .out = dw, .n = out, .cols = in, .alpha = alpha, .beta = 1,
                          .term = { { .a = dy, .lda = out, .depth = n, .turned = 1,
                                      .w = { &qtype_f32, x, n, in } } } };
-    struct thin_product s = { .c = c, .out = dw, .thin = dy, .wide = x, .n = n, .r = out,
-                              .cols = in, .alpha = alpha };
-    if (in < out) s.thin = x, s.wide = dy, s.r = in, s.cols = out, s.flipped = 1;
+    struct thin_product s = thin_dw(c, dw, dy, x, n, out, in, alpha);
     if (s.r <= LOW_RANK && tile_of(c) != &tile_c) narrow_product(&s);
     else multiply(&g);
 }
 
-/* g's product, and low = s a op(first), of which low op(after) is added to it. */
-static void with_low(struct product *g, float *low, const struct matrix *first,
+/* g's product, and low = s a op(first), of which low op(after) is added to it; whether that
+ * was one pass. */
+static bool with_low(struct product *g, float *low, const struct matrix *first,
                      const struct matrix *after, float s)
 {
     bool forward = g->term[0].transposed;
@@ -536,13 +598,15 @@ static void with_low(struct product *g, float *low, const struct matrix *first,
     down.tile = g->tile = tile_of(g->c);
     if (rank <= LOW_RANK && has_floats(first) && has_floats(after) && !by_blas_is_better(g)) {
         by_tiles(g, &down);
-        return;
+        return true;
     }
+    g->thin = NULL;
     multiply(g);
     multiply(&down);
     g->term[0] = g->term[1];
     g->beta = 1;
     multiply(g);
+    return false;
 }
 
 void low_rank_forward(const struct compute *c, float *y, float *low, const float *x,
@@ -578,9 +642,12 @@ void gated_forward(const struct compute *c, float *y, float *low, const struct g
 
 void low_rank_dx(const struct compute *c, float *dx, float *dlow, const float *dy,
                  const struct matrix *w, const struct matrix *a, const struct matrix *b,
-                 int64_t n, float s, float beta)
+                 int64_t n, float s, float beta, float *db, const float *low)
 {
     struct product g = { .c = c, .out = dx, .n = n, .cols = w->cols, .alpha = 1, .beta = beta,
                          .term = { back_term(dy, w) } };
-    with_low(&g, dlow, b, a, s);
+    struct thin_product thin = thin_dw(c, db, dy, low, n, b->rows, b->cols, 1.0f);
+    if (db && thin.flipped) g.thin = &thin;
+    bool done = with_low(&g, dlow, b, a, s) && g.thin;
+    if (db && !done) linear_dw(c, db, dy, low, n, b->rows, b->cols, 1.0f);
 }

@@ -19,11 +19,11 @@
 #include <math.h>
 
 enum {
-    PARTS = 16, PART_MIN = 256,     /* parts, and rows of W that are worth one */
-    TILE_BYTES = 768,               /* of the numbers of a column of W that is expanded */
-    TILE_MOST = 384,                /* rows of W at a time, at most */
-    BLOCK_ROWS = 128,               /* of h at a time; whole panels of all tiles */
-    DEPTH_BYTES = 768               /* about, of a row of h that is summed at once */
+    HEAD_PARTS = 16, HEAD_PART = 256,     /* parts, and rows of W that are worth one */
+    KEYS_BYTES = 768,               /* of the numbers of a column of W that is expanded */
+    KEYS_MOST = 384,                /* rows of W at a time, at most */
+    HEAD_ROWS = 128,               /* of h at a time; whole panels of all tiles */
+    HEAD_DEPTH = 768               /* about, of a row of h that is summed at once */
 };
 
 struct head_job {
@@ -47,8 +47,8 @@ struct head_area { float *line; char *strips, *values; float *z; char *p; };
 static int64_t area_of_head(const struct matrix *w, char *at, struct head_area *m)
 {
     int64_t d = div_up(w->cols + TILE_COLS, 32) * 32, n = 0;
-    const int64_t size[] = { TILE_COLS * d * 4, (TILE_BYTES + TILE_COLS * 4) * d, TILE_BYTES * d,
-                             BLOCK_ROWS * TILE_MOST * 4, BLOCK_ROWS * TILE_BYTES };
+    const int64_t size[] = { TILE_COLS * d * 4, (KEYS_BYTES + TILE_COLS * 4) * d, KEYS_BYTES * d,
+                             HEAD_ROWS * KEYS_MOST * 4, HEAD_ROWS * KEYS_BYTES };
     char *p[ARRAY_LEN(size)];
     for (size_t i = 0; i < ARRAY_LEN(size); n += size[i++]) p[i] = at ? at + n : NULL;
     if (at) *m = (struct head_area){ (void *)p[0], p[1], p[2], (void *)p[3], p[4] };
@@ -57,7 +57,10 @@ static int64_t area_of_head(const struct matrix *w, char *at, struct head_area *
 
 int64_t head_scratch(const struct matrix *w) { return area_of_head(w, NULL, NULL); }
 
-static int64_t parts_of(const struct matrix *w) { return MIN(MAX(w->rows / PART_MIN, 1), PARTS); }
+static int64_t parts_of(const struct matrix *w)
+{
+    return MIN(MAX(w->rows / HEAD_PART, 1), HEAD_PARTS);
+}
 
 int64_t head_work(const struct matrix *w, int64_t n, int gradient)
 {
@@ -74,7 +77,7 @@ static bool begins(const struct head_job *j, int64_t key) { return key == j->par
 
 /* --- W's rows [key, key + keys) */
 
-static const float *head_row(const struct head_job *j, int64_t row, float *to)
+static const float *head_weights(const struct head_job *j, int64_t row, float *to)
 {
     const struct matrix *w = j->h->w;
     if (has_floats(w)) return (const float *)w->data + row * w->cols;
@@ -90,8 +93,8 @@ static void expand_keys(const struct head_job *j, const struct head_area *m, int
     int64_t wide = div_up(keys, t->nr) * t->nr, each = tile_deep(t, keys) * t->size;
     for (int64_t s = 0; s < keys; s += t->nr) {
         int64_t some = MIN(t->nr, keys - s);
-        const float *w = head_row(j, key + s, m->line);
-        for (int64_t i = 1; i < some; i++) head_row(j, key + s + i, m->line + i * j->d);
+        const float *w = head_weights(j, key + s, m->line);
+        for (int64_t i = 1; i < some; i++) head_weights(j, key + s + i, m->line + i * j->d);
         for (int64_t p = 0; p < j->d; p += j->depth) {
             int64_t depth = MIN(j->depth, j->d - p);
             t->turn(m->strips + (p * wide + s * tile_deep(t, depth)) * t->size, w + p, j->d, some,
@@ -116,8 +119,8 @@ static void head_logits(const struct head_job *j, const struct head_area *m, int
         const char *strips = m->strips + p * wide * t->size;
         for (int64_t s = 0; s < keys; s += t->nr)
             for (int64_t r = 0; r < rows; r += t->mr)
-                t->sum(depth, panels + r * each, strips + s * each, m->z + r * TILE_MOST + s,
-                       TILE_MOST, MIN(t->mr, rows - r), MIN(t->nr, keys - s), 1.0f,
+                t->sum(depth, panels + r * each, strips + s * each, m->z + r * KEYS_MOST + s,
+                       KEYS_MOST, MIN(t->mr, rows - r), MIN(t->nr, keys - s), 1.0f,
                        p ? 1.0f : 0.0f);
     }
 }
@@ -148,7 +151,7 @@ static void head_values(const struct head_job *j, const struct head_area *m, int
     const struct tile *t = j->tile;
     int64_t each = tile_deep(t, keys) * t->size;
     float *o = j->o + (j->part * j->n + row) * j->d;
-    t->pack(m->p, m->z, TILE_MOST, rows, keys);
+    t->pack(m->p, m->z, KEYS_MOST, rows, keys);
     for (int64_t i = 0; i < j->d; i += t->nr)
         for (int64_t r = 0; r < rows; r += t->mr)
             t->sum(keys, m->p + r * each, m->values + i * each, o + r * j->d + i, j->d,
@@ -158,18 +161,18 @@ static void head_values(const struct head_job *j, const struct head_area *m, int
 static void head_block(const struct head_job *j, const struct head_area *m, int64_t row,
                        int64_t key, int64_t keys)
 {
-    int64_t rows = MIN(BLOCK_ROWS, j->n - row), d = j->d;
-    const float *w = j->blas ? head_row(j, key, NULL) : NULL, *b = j->h->bias;
+    int64_t rows = MIN(HEAD_ROWS, j->n - row), d = j->d;
+    const float *w = j->blas ? head_weights(j, key, NULL) : NULL, *b = j->h->bias;
     if (w) j->c->blas->sgemm(0, 1, rows, keys, d, 1.0f, j->h->h + row * d, d, w, d, 0.0f, m->z,
-                             TILE_MOST);
+                             KEYS_MOST);
     else head_logits(j, m, row, rows, keys);
     for (int64_t i = 0; i < rows; i++) {
-        float *z = m->z + i * TILE_MOST;
+        float *z = m->z + i * KEYS_MOST;
         if (b) j->c->k->add(z, z, b + key, keys);
         head_scores(j, z, row + i, key, keys);
     }
     if (j->o && w)
-        j->c->blas->sgemm(0, 0, rows, d, keys, 1.0f, m->z, TILE_MOST, w, d,
+        j->c->blas->sgemm(0, 0, rows, d, keys, 1.0f, m->z, KEYS_MOST, w, d,
                           begins(j, key) ? 0.0f : 1.0f, j->o + (j->part * j->n + row) * d, d);
     else if (j->o) head_values(j, m, row, rows, key, keys);
 }
@@ -182,14 +185,14 @@ static void head_part(void *arg, int64_t part, int worker)
     j.part = part;
     area_of_head(j.h->w, (char *)compute_scratch(j.c, worker), &m);
     int64_t end = MIN(j.v, (part + 1) * j.each), some = equal(j.each, div_up(j.each, j.steps), 32);
-    int64_t key = part * j.each + j.step * some, most = TILE_BYTES / t->size;
+    int64_t key = part * j.each + j.step * some, most = KEYS_BYTES / t->size;
     int64_t each = equal(some, most, 32);
     end = MIN(end, key + some);
     if (t->begin) t->begin();
     for (; key < end; key += each) {
         int64_t keys = MIN(each, end - key);
         if (!j.blas) expand_keys(&j, &m, key, keys);
-        for (int64_t row = 0; row < j.n; row += BLOCK_ROWS) head_block(&j, &m, row, key, keys);
+        for (int64_t row = 0; row < j.n; row += HEAD_ROWS) head_block(&j, &m, row, key, keys);
     }
     if (t->end) t->end();
 }
@@ -225,7 +228,7 @@ static void head_join(void *arg, int64_t begin, int64_t end, int worker)
         h->hit[i] = j->first[best];
         if (!j->o) continue;
         float *dh = h->dh + i * j->d;
-        const float *w = head_row(j, h->target[i], compute_scratch(j->c, worker));
+        const float *w = head_weights(j, h->target[i], compute_scratch(j->c, worker));
         j->c->k->axpy(dh, w, (float)(expm1(-loss) * scale), 0, j->d);
         for (int64_t p = i; p < j->parts * j->n; p += j->n)
             j->c->k->axpy(dh, j->o + p * j->d,
@@ -241,7 +244,7 @@ void head_loss(const struct compute *c, const struct head *h, void *work, int st
     struct head_job j = {
         .c = c, .h = h, .tile = t, .n = n, .d = d, .v = h->w->rows, .parts = parts,
         .each = div_up(h->w->rows, parts), .step = step, .steps = steps,
-        .depth = equal(d, DEPTH_BYTES / t->size, t->deep), .padded = div_up(n, t->mr) * t->mr,
+        .depth = equal(d, HEAD_DEPTH / t->size, t->deep), .padded = div_up(n, t->mr) * t->mr,
         .blas = t == &tile_c && has_floats(h->w) && c->blas->lib, .sum = work,
     };
     j.max = (float *)(void *)(j.sum + parts * n);
@@ -250,7 +253,7 @@ void head_loss(const struct compute *c, const struct head *h, void *work, int st
     j.panels = (char *)(j.logit + n + (h->dh ? parts * n * d : 0));
     j.first = (uint8_t *)j.panels + (n + 32) * (d + 32) * 4;
     if (n <= 0) return;
-    if (!step && !j.blas) compute_rows(c, n, BLOCK_ROWS, head_pack, &j);
+    if (!step && !j.blas) compute_rows(c, n, HEAD_ROWS, head_pack, &j);
     pool_run(c->pool, parts, head_part, &j);
     if (step == steps - 1) compute_rows(c, n, 16, head_join, &j);
 }

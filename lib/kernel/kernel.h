@@ -159,10 +159,11 @@ void linear_dw(const struct compute *c, float *dw, const float *dy, const float 
 void low_rank_forward(const struct compute *c, float *y, float *low, const float *x,
                       const struct matrix *w, const struct matrix *a, const struct matrix *b,
                       int64_t n, float s);
-/* dlow [n, r] = s dy B,  dx = dy W + dlow A + beta dx */
+/* dlow [n, r] = s dy B,  dx = dy W + dlow A + beta dx, and unless db is NULL
+ * db [out, r] += dy^T low */
 void low_rank_dx(const struct compute *c, float *dx, float *dlow, const float *dy,
                  const struct matrix *w, const struct matrix *a, const struct matrix *b,
-                 int64_t n, float s, float beta);
+                 int64_t n, float s, float beta, float *db, const float *low);
 
 /* The same of an x = act(gate) * up [n, in] that is nowhere stored.  Only where low_rank_gated
  * says so; low_rank_dx and then gated_backward are the way back. */

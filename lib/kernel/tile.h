@@ -16,6 +16,7 @@ struct tile {
     int mr, nr;                     /* rows and columns of a tile of C */
     int size;                       /* bytes of a packed number */
     int deep, together;             /* rows that share a word of a strip */
+    int block;                      /* depth of a strip that the first cache holds, at most */
     /* Panels of x[rows, depth], of which element (i, p) is x[i * ld + p]; zeros
      * past `rows`.  pack_turned: element (i, p) is x[p * ld + i]. */
     void (*pack)(void *to, const float *x, int64_t ld, int64_t rows, int64_t depth);
@@ -30,9 +31,10 @@ struct tile {
      * wherever it lies in a tile. */
     void (*sum)(int64_t depth, const void *a, const void *b, float *c, int64_t ldc,
                 int64_t rows, int64_t cols, float alpha, float beta);
-    /* The same over the depth of some parts, one after another. */
+    /* The same over the depth of some parts, one after another.  past: C is not read
+     * again soon, so that it may be written past the caches. */
     void (*sum_parts)(const struct tile_part *part, int parts, float *c, int64_t ldc,
-                      int64_t rows, int64_t cols, float alpha, float beta);
+                      int64_t rows, int64_t cols, float alpha, float beta, int past);
     /* C += a b, where b is no strip: row p of B is at b + p * ldb.  NULL: not by
      * these tiles. */
     void (*sum_rows)(int64_t depth, const float *a, const float *b, int64_t ldb, float *c,

@@ -13,34 +13,34 @@
 
 enum { SIDE = 16, BLOCK = SIDE * WORDS };      /* rows and words of a register */
 
-/* A panel is panel[2][p / 32][SIDE][WORDS] words: one register after another. */
+/* A panel is panel[p / 32][2][SIDE][WORDS] words: one register after another. */
 static void amx_pack(void *out, const float *x, int64_t ld, int64_t rows, int64_t depth)
 {
     word *to = out;
-    for (int64_t i = 0; i < div_up(rows, MR) * MR; i += SIDE)
-        for (int64_t p = 0; p < depth; p += DEEP, to += BLOCK) {
-            int64_t n = MAX(MIN(SIDE, rows - i), 0), some = MIN(DEEP, depth - p);
-            if (n < SIDE || some < DEEP) memset(to, 0, BLOCK * sizeof *to);
+    for (int64_t i = 0; i < rows; i += MR)
+        for (int64_t p = 0; p < depth; p += DEEP, to += 2 * BLOCK) {
+            int64_t n = MIN(MR, rows - i), some = MIN(DEEP, depth - p);
+            if (n < MR || some < DEEP) memset(to, 0, 2 * BLOCK * sizeof *to);
             for (int64_t k = 0; k < n; k++) pair_row(to + k * WORDS, x + (i + k) * ld + p, some);
         }
 }
 
 static void amx_pack_turned(void *out, const float *x, int64_t ld, int64_t rows, int64_t depth)
 {
-    static const float none[SIDE];
-    float *to = out, turned[BLOCK];
-    for (int64_t i = 0; i < div_up(rows, MR) * MR; i += SIDE)
-        for (int64_t p = 0; p < depth; p += DEEP, to += BLOCK) {
-            int64_t n = MAX(MIN(SIDE, rows - i), 0), some = MIN(DEEP, depth - p);
-            if (n < SIDE || some < DEEP) memset(turned, 0, sizeof turned);
-            for (int64_t k = 0; k < some && n; k += 2) {
+    static const float none[MR];
+    float *to = out, turned[2 * BLOCK];
+    for (int64_t i = 0; i < rows; i += MR)
+        for (int64_t p = 0; p < depth; p += DEEP, to += 2 * BLOCK) {
+            int64_t n = MIN(MR, rows - i), some = MIN(DEEP, depth - p);
+            if (n < MR || some < DEEP) memset(turned, 0, sizeof turned);
+            for (int64_t k = 0; k < some; k += 2) {
                 const float *row = x + (p + k) * ld + i;
-                round_rows((word *)(void *)(turned + k / 2 * SIDE), row,
+                round_rows((word *)(void *)(turned + k / 2 * MR), row,
                            k + 1 < some ? row + ld : none, n);
             }
             for (int r = 0; r < WORDS; r += 8)
-                for (int c = 0; c < SIDE; c += 8)
-                    turn_block(to + c * WORDS + r, WORDS, turned + r * SIDE + c, SIDE);
+                for (int c = 0; c < MR; c += 8)
+                    turn_block(to + c * WORDS + r, WORDS, turned + r * MR + c, MR);
         }
 }
 
@@ -56,7 +56,11 @@ static void amx_begin(void)
     _tile_loadconfig(&config);
 }
 
-static void amx_end(void) { _tile_release(); }
+static void amx_end(void)
+{
+    _tile_release();
+    _mm_sfence();
+}
 
 /* 2 x 2 registers of sums, or the left or upper ones only; constants at every call. */
 static inline __attribute__((always_inline)) void load_sums(const float *c, int64_t ld, int two,
@@ -77,67 +81,94 @@ static inline __attribute__((always_inline)) void store_sums(float *c, int64_t l
     if (two && wide) _tile_stored(3, c + SIDE * ld + SIDE, (size_t)ld * 4);
 }
 
-/* Meanwhile rows of C are asked for, some at each step. */
-static inline __attribute__((always_inline)) void add_part(const struct tile_part *part, int two,
-                                                           int wide, const float *c, int64_t ldc,
-                                                           int64_t rows)
+/* once: the panel passes through the first cache, where the strip stays. */
+static inline __attribute__((always_inline)) void load_panel(int right, const word *a, int once)
 {
-    int64_t blocks = div_up(part->depth, DEEP);
-    const word *a = part->a, *a2 = a + blocks * BLOCK, *b = part->b;
-    int64_t each = div_up(rows, blocks);
-    for (int64_t k = 0; k < blocks; k++, a += BLOCK, a2 += BLOCK, b += WORDS * NR) {
-        fetch_tile(c + k * each * ldc, ldc, MIN(each, rows - k * each), wide ? NR : SIDE);
-        _tile_loadd(4, a, 64);
+    if (right && once) _tile_stream_loadd(5, a, 64);
+    else if (right) _tile_loadd(5, a, 64);
+    else if (once) _tile_stream_loadd(4, a, 64);
+    else _tile_loadd(4, a, 64);
+}
+
+/* Meanwhile rows of C are asked for, some at each step: of this tile, or where it has been
+ * read, of the next. */
+static inline __attribute__((always_inline)) void add_part(const struct tile_part *part, int once,
+                                                           int two, int wide, const float *c,
+                                                           int64_t ldc, int64_t rows)
+{
+    const word *a = part->a, *b = part->b;
+    int64_t each = div_up(rows * DEEP, part->depth);
+    for (int64_t p = 0; p < part->depth; p += DEEP, a += 2 * BLOCK, b += WORDS * NR) {
+        fetch_tile(c, ldc, MIN(each, rows), wide ? NR : SIDE);
+        c += each * ldc;
+        rows -= each;
+        load_panel(0, a, once);
         _tile_loadd(6, b, NR * 4);
         if (wide) _tile_loadd(7, b + LANES, NR * 4);
         _tile_dpbf16ps(0, 4, 6);
         if (wide) _tile_dpbf16ps(1, 4, 7);
-        if (two) _tile_loadd(5, a2, 64);
+        if (two) load_panel(1, a + BLOCK, once);
         if (two) _tile_dpbf16ps(2, 5, 6);
         if (two && wide) _tile_dpbf16ps(3, 5, 7);
     }
 }
 
-/* Sums that are added to C begin with it; an incomplete tile has a copy. */
+/* Sums that are added to C begin with it; an incomplete tile has a copy, and so has one that
+ * goes past the caches. */
 static inline __attribute__((always_inline)) void sum_sides(
     const struct tile_part *part, int parts, float *c, int64_t ldc, int64_t rows, int64_t cols,
-    float alpha, float beta, int two, int wide)
+    float alpha, float beta, int once, int past, int two, int wide)
 {
     vec s[MR][NV] __attribute__((aligned(64)));
+    float *copy = (float *)(void *)s;
     int plain = alpha == 1 && (beta == 0 || beta == 1);
     int whole = plain && rows == (two ? MR : SIDE) && cols == (wide ? NR : SIDE);
-    int64_t ld = whole ? ldc : NR;
-    float *to = whole ? c : (float *)(void *)s;
+    past = past && whole && ((uintptr_t)c | (uintptr_t)ldc * 4) % 64 == 0;
     for (int64_t i = 0; i < rows && plain && !whole && beta != 0; i++)
-        memcpy(to + i * NR, c + i * ldc, (size_t)cols * sizeof *c);
+        memcpy(copy + i * NR, c + i * ldc, (size_t)cols * sizeof *c);
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    if (plain && beta != 0) load_sums(to, ld, two, wide);
-    add_part(part, two, wide, c, ldc, plain && beta != 0 ? 0 : rows);
-    for (int k = 1; k < parts; k++) add_part(part + k, two, wide, c, ldc, 0);
-    store_sums(to, ld, two, wide);
+    if (plain && beta != 0) load_sums(whole ? c : copy, whole ? ldc : NR, two, wide);
+    const float *ask = plain && beta != 0 ? c + MR * ldc : c;
+    for (int k = 0; k < parts; k++)
+        add_part(part + k, once, two, wide, ask, ldc, k || past ? 0 : rows);
+    if (whole && !past) {
+        store_sums(c, ldc, two, wide);
+        return;
+    }
+    store_sums(copy, NR, two, wide);
     if (!plain) store_tile(s, c, ldc, rows, cols, NV, alpha, beta);
-    for (int64_t i = 0; i < rows && plain && !whole; i++)
-        memcpy(c + i * ldc, to + i * NR, (size_t)cols * sizeof *c);
+    for (int64_t i = 0; i < rows && plain; i++) {
+        if (!past) memcpy(c + i * ldc, copy + i * NR, (size_t)cols * sizeof *c);
+        for (int64_t j = 0; j < cols && past; j += LANES)
+            _mm512_stream_ps(c + i * ldc + j, _mm512_load_ps(copy + i * NR + j));
+    }
+}
+
+static void sum_some(const struct tile_part *part, int parts, float *c, int64_t ldc, int64_t rows,
+                     int64_t cols, float alpha, float beta, int once, int past)
+{
+    if (cols <= SIDE) sum_sides(part, parts, c, ldc, rows, cols, alpha, beta, once, past, 1, 0);
+    else if (rows <= SIDE)
+        sum_sides(part, parts, c, ldc, rows, cols, alpha, beta, once, past, 0, 1);
+    else sum_sides(part, parts, c, ldc, rows, cols, alpha, beta, once, past, 1, 1);
 }
 
 static void amx_sum_parts(const struct tile_part *part, int parts, float *c, int64_t ldc,
-                          int64_t rows, int64_t cols, float alpha, float beta)
+                          int64_t rows, int64_t cols, float alpha, float beta, int past)
 {
-    if (cols <= SIDE) sum_sides(part, parts, c, ldc, rows, cols, alpha, beta, 1, 0);
-    else if (rows <= SIDE) sum_sides(part, parts, c, ldc, rows, cols, alpha, beta, 0, 1);
-    else sum_sides(part, parts, c, ldc, rows, cols, alpha, beta, 1, 1);
+    sum_some(part, parts, c, ldc, rows, cols, alpha, beta, 1, past);
 }
 
 static void amx_sum(int64_t depth, const void *a, const void *b, float *c, int64_t ldc,
                     int64_t rows, int64_t cols, float alpha, float beta)
 {
-    amx_sum_parts(&(struct tile_part){ depth, a, b }, 1, c, ldc, rows, cols, alpha, beta);
+    sum_some(&(struct tile_part){ depth, a, b }, 1, c, ldc, rows, cols, alpha, beta, 0, 0);
 }
 
-const struct tile tile_amx = { "amx", MR, NR, sizeof(word) / 2, DEEP, 2, amx_pack,
+const struct tile tile_amx = { "amx", MR, NR, sizeof(word) / 2, DEEP, 2, 1536, amx_pack,
                                amx_pack_turned, pair_turn, pair_put, amx_sum, amx_sum_parts, NULL,
                                amx_begin, amx_end };
 #else

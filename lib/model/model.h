@@ -65,7 +65,6 @@ struct model {
     struct adapter *adapters;
     uint64_t edits;                 /* counts changes of its weights, from 1: see method.derive */
     int any_base;                   /* adapters of other models may be loaded */
-    int adapter_seen;               /* the first adapter froze the rest */
     int64_t rss_before;             /* bytes resident before it was loaded, and private ones */
     int64_t private_before;
     int trainers;                   /* alive: what trains must not change */
@@ -204,6 +203,7 @@ struct pass {
                                        every pass, as below it nothing trains nor is drawn; as in
                                        `cut`; 0 = not even the first one's */
     int drawn;                      /* ... but for dropout it would be a later one */
+    struct tensor **enters;         /* [layers] what enters each one, for who asks; or NULL */
     struct share_mem *share;
     struct shares rows[ROWS_KINDS], *shares;    /* by pass_begin; of the rows at hand */
     int copies;                     /* adapters of the shares may have weights of their own */

@@ -245,6 +245,7 @@ static struct tensor *run_stack(struct pass *p, int which, int64_t to)
     while (i < cut->layer) take_bias(p, s, &p->m->layers[i++]);
     for (;; i++) {
         note_still(p, which, i, dropouts, x);
+        if (p->enters) p->enters[i] = x;
         if (i == MIN(to, stack->end)) break;
         const struct layer *l = &p->m->layers[i];
         take_bias(p, s, l);

@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-enum { FAULT_CHUNK = 64, FAULT_CLASSES = 4096 };
+enum { FAULT_CHUNK = 64, FAULT_CLASSES = 4096, FAULT_DEPTHS = 4 };
 
 struct labelled {
     const char *json, *text;        /* the row, and its texts or its picture's path */
@@ -26,7 +26,8 @@ struct faults {
     struct labelled *rows;
     int64_t n, cap, unlabelled, flagged, suspects;
     float *x, *p;
-    int32_t width;
+    int32_t width, depths;
+    struct bag words;
     struct heads heads;
     peft_label_check *found;
     int64_t *order;
@@ -135,7 +136,7 @@ static int features_of(struct faults *f, int64_t from, int64_t n, float *to)
 {
     const char *texts[FAULT_CHUNK];
     peft_embed_opts o = {.size = sizeof o, .pool = f->o.pool, .max_len = f->o.max_len,
-                         .batch = f->o.batch};
+                         .batch = f->o.batch, .depths = f->depths};
     for (int64_t i = 0; i < n; i++) texts[i] = f->rows[from + i].text;
     int32_t rc = f->info.image_height ? PEFT_OK :
                  peft_embed_text(f->model, texts, (int32_t)n, &o, to);
@@ -146,7 +147,7 @@ static int features_of(struct faults *f, int64_t from, int64_t n, float *to)
 
 static int all_features(struct faults *f)
 {
-    int32_t dim = f->info.embed_dim;
+    int32_t dim = f->info.embed_dim * f->depths;
     struct mem *mem = &f->host->mem;
     f->width = heads_width(dim);
     f->x = mem_array(mem, f->n, f->width * (int64_t)sizeof *f->x);
@@ -155,6 +156,8 @@ static int all_features(struct faults *f)
     for (int64_t at = 0; !rc && at < f->n; at += FAULT_CHUNK) {
         int64_t n = MIN(FAULT_CHUNK, f->n - at);
         rc = features_of(f, at, n, part);
+        for (int64_t i = 0; !rc && !f->info.image_height && i < n; i++)
+            rc = bag_add(&f->words, f->rows[at + i].text);
         for (int64_t i = 0; !rc && i < n; i++)
             memcpy(f->x + (at + i) * f->width, part + i * dim, (size_t)dim * sizeof *part);
         if (!rc && f->source.progress && f->source.progress(f->source.ctx, at + n, f->n))
@@ -188,10 +191,12 @@ static int judge_rows(struct faults *f)
     f->found = mem_array(mem, f->n, sizeof *f->found);
     f->order = mem_array(mem, f->n, sizeof *f->order);
     if (!f->p || !f->found || !f->order) return PEFT_ENOMEM;
-    f->heads = (struct heads){.x = f->x, .given = f->given.v, .n = f->n, .width = f->width,
+    f->heads = (struct heads){.x = f->x, .words = f->info.image_height ? NULL : &f->words,
+                              .given = f->given.v, .n = f->n, .width = f->width,
                               .labels = labels, .folds = f->o.folds, .l2 = f->o.l2,
                               .threads = f->source.threads, .seed = f->o.seed};
-    int rc = heads_cross(f->host, &f->heads, f->p);
+    int rc = bag_weigh(&f->words, labels);
+    if (!rc) rc = heads_cross(f->host, &f->heads, f->p);
     struct judged j = {f->p, f->given.v, f->n, labels};
     if (!rc) rc = confident(mem, &j, f->o.rank, f->found, f->order);
     return rc ? rc : choose_suspects(f);
@@ -270,6 +275,7 @@ static int find_faults(struct faults *f, peft_faults *out)
     buf_init(&f->name_of, mem);
     map_init(&f->names, mem);
     ids_init(&f->given, mem);
+    bag_init(&f->words, mem);
     f->name = mem_array(mem, FAULT_CLASSES, sizeof *f->name);
     int rc = f->name ? fault_rows(f) : PEFT_ENOMEM;
     if (!rc) rc = all_features(f);
@@ -285,6 +291,7 @@ static int find_faults(struct faults *f, peft_faults *out)
     mem_free(mem, f->order);
     mem_free(mem, f->suspect);
     ids_free(&f->given);
+    bag_free(&f->words);
     map_free(&f->names);
     buf_free(&f->text);
     buf_free(&f->name_of);
@@ -311,6 +318,8 @@ int32_t peft_data_faults(const char *path, peft_model *model, const peft_faults_
     KIT_ARG(f.o.share >= 0 && f.o.share <= 1, "a share of %g, expected 0 to 1", f.o.share);
     KIT_ARG(f.o.l2 >= 0 && f.o.l2 <= 100, "l2 %g, expected 0 to 100", f.o.l2);
     if (peft_model_info(model, &f.info)) return PEFT_EARG;
+    f.depths = f.info.image_height || f.info.embed_dim != f.info.dim ? 1 :
+               MIN(f.info.layers, FAULT_DEPTHS);
     f.host = &host;
     rc = find_faults(&f, &found);
     if (!rc) give_result(out, &found, sizeof found);

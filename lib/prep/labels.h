@@ -26,15 +26,31 @@ struct judged {
 int confident(struct mem *mem, const struct judged *j, const char *rank, peft_label_check *out,
               int64_t *order);
 
+/* Hashed words, in bag.c: a text after the other, then weighed for heads of so many labels.
+ * Row r has the features id[i] in 0 .. n - 1, with value[i], for end[r - 1] <= i < end[r]. */
+struct bag {
+    struct mem *mem;
+    struct ids id, count, end, row;
+    struct buf small;
+    float *value;
+    int32_t n;
+};
+void bag_init(struct bag *w, struct mem *mem);
+int bag_add(struct bag *w, const char *text);
+int bag_weigh(struct bag *w, int32_t labels);
+void bag_free(struct bag *w);
+
 /* Heads, in logistic.c: p [n, labels] of each row by a head that was fitted to the other
  * parts of the rows.  x [n, width] is standardised in place. */
 struct heads {
     float *x;
+    const struct bag *words;        /* more features; NULL = none */
     const int32_t *given;
     int64_t n;
     int32_t width, labels, folds, threads;
     uint64_t seed;
     double l2;                      /* 0 = found; then what it was */
+    bool fixed;                     /* it was given */
     int32_t (*progress)(void *ctx, int64_t done, int64_t total);
     void *ctx;
 };

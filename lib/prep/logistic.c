@@ -1,24 +1,29 @@
-/* A linear softmax head on frozen features, fitted to all parts of the rows but one and
- * asked about that one: the mean of -log p(given) plus l2 / 2 |W|^2, which is convex.
+/* A linear softmax head on frozen features and words, fitted to all parts of the rows but one
+ * and asked about that one: the mean of -log p(given) plus l2 / 2 |W|^2, which is convex.
  * Accelerated gradient descent (Nesterov; restarts of O'Donoghue and Candes, 2015) with steps
  * of 1 / L, L = lambda_max(X'X / n) / 2 + l2 (Boehning 1992).
  * The weight l2 is the one under which the given labels of held out rows are likeliest; too
- * small a one lets heads learn the wrong labels too.  Sums have a fixed order. */
+ * small a one lets heads learn the wrong labels too.  Then the rows whose labels are the least
+ * likely are left out and the heads fitted again.  Sums have a fixed order. */
 #include "prep/labels.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 enum { HEAD_LANES = 16, HEAD_ROUNDS = 200, POWER_ROUNDS = 30 };
 /* From strong to weak: each begins where the one before ended. */
 static const double head_weights[] = {0.1, 0.03, 0.01, 0.003, 0.001, 0.0003};
 static const double worth = 0.99;       /* a weaker one must make the loss so much smaller */
+static const double left_out = 0.1;     /* at most such a share of the rows in the end */
 
 struct fold {
     struct heads *o;
-    const int32_t *part;            /* of each row */
+    const int32_t *part;            /* of each row; */
+    const bool *out;                /* those that no head is fitted to */
+    int64_t size;                   /* [labels, width + words] */
     int32_t index;
     int64_t n;                      /* rows that it is fitted to */
-    float *w, *ahead, *grad, *z;    /* [labels, width]; z [labels] */
+    float *w, *ahead, *grad, *z;    /* [size]; z [labels] */
     double lipschitz;               /* without l2 */
     double l2, loss;                /* sum of -log p over the rows held out */
     float *p;
@@ -44,25 +49,68 @@ static void add_scaled(float *to, const float *x, float by, int32_t n)
         for (int k = 0; k < HEAD_LANES; k++) to[i + k] += by * x[i + k];
 }
 
-/* Means to zero, the mean squared length to one; then the column of ones. */
+static int64_t columns_of(const struct heads *o)
+{
+    int32_t words = o->words ? o->words->n : 0;
+    return o->width + (words + HEAD_LANES - 1) / HEAD_LANES * HEAD_LANES;
+}
+
+static int64_t first_word(const struct heads *o, int64_t row)
+{
+    return o->words && row ? o->words->end.v[row - 1] : 0;
+}
+
+static int64_t end_of_words(const struct heads *o, int64_t row)
+{
+    return o->words ? o->words->end.v[row] : 0;
+}
+
+/* A row times one of [columns], and so much of the row to it. */
+static float row_dot(const struct heads *o, int64_t row, const float *w)
+{
+    float sum = head_dot(o->x + row * o->width, w, o->width);
+    for (int64_t i = first_word(o, row); i < end_of_words(o, row); i++)
+        sum += o->words->value[i] * w[o->width + o->words->id.v[i]];
+    return sum;
+}
+
+static void add_row(const struct heads *o, int64_t row, float *to, float by)
+{
+    add_scaled(to, o->x + row * o->width, by, o->width);
+    for (int64_t i = first_word(o, row); i < end_of_words(o, row); i++)
+        to[o->width + o->words->id.v[i]] += by * o->words->value[i];
+}
+
+/* Each column to mean zero and one variance, so that the mean squared length is 16; then the
+ * column of ones. */
 static int standardise(struct mem *mem, struct heads *o)
 {
-    double *mean = mem_array(mem, o->width, sizeof *mean), sum = 0;
+    double *mean = mem_array(mem, 2 * (int64_t)o->width, sizeof *mean), sum = 0;
+    double *square = mean + o->width, used = 0;
     if (!mean) return PEFT_ENOMEM;
     for (int64_t i = 0; i < o->n; i++)
-        for (int32_t d = 0; d < o->width; d++) mean[d] += (double)o->x[i * o->width + d];
+        for (int32_t d = 0; d < o->width; d++)
+            mean[d] += (double)o->x[i * o->width + d] / (double)o->n;
+    for (int64_t i = 0; i < o->n; i++)
+        for (int32_t d = 0; d < o->width; d++) {
+            double x = (double)o->x[i * o->width + d] - mean[d];
+            square[d] += x * x;
+        }
+    for (int32_t d = 0; d < o->width; d++) {
+        sum += square[d];
+        used += square[d] > 0;
+    }
+    for (int32_t d = 0; d < o->width; d++)
+        square[d] = square[d] > 0 ? 4 / sqrt(square[d] * used / (double)o->n) : 0;
     for (int64_t i = 0; i < o->n; i++)
         for (int32_t d = 0; d < o->width; d++) {
             float *x = &o->x[i * o->width + d];
-            *x -= (float)(mean[d] / (double)o->n);
-            sum += (double)*x * (double)*x;
+            *x = (float)(((double)*x - mean[d]) * square[d]);
         }
-    mem_free(mem, mean);
-    if (!isfinite(sum)) return fail(PEFT_ENONFINITE, "the model's outputs are not finite");
-    float scale = sum > 0 ? (float)(4 / sqrt(sum / (double)o->n)) : 1;
-    for (int64_t i = 0; i < o->n * o->width; i++) o->x[i] *= scale;
     for (int64_t i = 0; i < o->n; i++) o->x[(i + 1) * o->width - 1] = 1;
-    return PEFT_OK;
+    mem_free(mem, mean);
+    return isfinite(sum) ? PEFT_OK :
+           fail(PEFT_ENONFINITE, "the model's outputs are not finite");
 }
 
 static void head_softmax(float *z, int32_t n)
@@ -76,24 +124,29 @@ static void head_softmax(float *z, int32_t n)
 static void probabilities(const struct heads *o, const float *w, int64_t row, float *p)
 {
     for (int32_t k = 0; k < o->labels; k++)
-        p[k] = head_dot(o->x + row * o->width, w + (int64_t)k * o->width, o->width);
+        p[k] = row_dot(o, row, w + k * columns_of(o));
     head_softmax(p, o->labels);
+}
+
+static bool is_fitted(const struct fold *f, int64_t row)
+{
+    return f->part[row] != f->index && !f->out[row];
 }
 
 static void head_gradient(struct fold *f, double l2)
 {
     struct heads *o = f->o;
-    int64_t size = (int64_t)o->labels * o->width;
-    memset(f->grad, 0, (size_t)size * sizeof *f->grad);
+    int64_t columns = columns_of(o);
+    memset(f->grad, 0, (size_t)f->size * sizeof *f->grad);
     for (int64_t i = 0; i < o->n; i++) {
-        if (f->part[i] == f->index) continue;
+        if (!is_fitted(f, i)) continue;
         probabilities(o, f->ahead, i, f->z);
         f->z[o->given[i]] -= 1;
         for (int32_t k = 0; k < o->labels; k++)
-            add_scaled(f->grad + (int64_t)k * o->width, o->x + i * o->width, f->z[k], o->width);
+            add_row(o, i, f->grad + k * columns, f->z[k]);
     }
-    for (int64_t i = 0; i < size; i++) {
-        bool bias = i % o->width == o->width - 1;
+    for (int64_t i = 0; i < f->size; i++) {
+        bool bias = i % columns == o->width - 1;
         f->grad[i] = f->grad[i] / (float)f->n + (bias ? 0 : (float)l2 * f->ahead[i]);
     }
 }
@@ -103,35 +156,32 @@ static double largest(struct fold *f)
 {
     struct heads *o = f->o;
     float *v = f->ahead, *next = f->grad;
+    int32_t n = (int32_t)columns_of(o);
     double norm = 1;
-    for (int32_t d = 0; d < o->width; d++) v[d] = 1 + (float)(d % 7);
+    for (int32_t d = 0; d < n; d++) v[d] = 1 + (float)(d % 7);
     for (int r = 0; r < POWER_ROUNDS && norm > 0; r++) {
-        double s = sqrt((double)head_dot(v, v, o->width));
-        for (int32_t d = 0; d < o->width; d++) v[d] /= (float)s;
-        memset(next, 0, (size_t)o->width * sizeof *next);
+        double s = sqrt((double)head_dot(v, v, n));
+        for (int32_t d = 0; d < n; d++) v[d] /= (float)s;
+        memset(next, 0, (size_t)n * sizeof *next);
         for (int64_t i = 0; i < o->n; i++)
-            if (f->part[i] != f->index)
-                add_scaled(next, o->x + i * o->width, head_dot(o->x + i * o->width, v, o->width),
-                           o->width);
-        norm = sqrt((double)head_dot(next, next, o->width)) / (double)f->n;
-        memcpy(v, next, (size_t)o->width * sizeof *v);
+            if (is_fitted(f, i)) add_row(o, i, next, row_dot(o, i, v));
+        norm = sqrt((double)head_dot(next, next, n)) / (double)f->n;
+        memcpy(v, next, (size_t)n * sizeof *v);
     }
     return norm;
 }
 
 static void head_fit(struct fold *f)
 {
-    struct heads *o = f->o;
-    int64_t size = (int64_t)o->labels * o->width;
     if (!(f->lipschitz > 0)) f->lipschitz = 1.1 * largest(f) / 2;
     float step = (float)(1 / (f->lipschitz + f->l2));
     double t = 1, worst = 1;
-    memcpy(f->ahead, f->w, (size_t)size * sizeof *f->w);
+    memcpy(f->ahead, f->w, (size_t)f->size * sizeof *f->w);
     for (int r = 0; r < HEAD_ROUNDS && worst > 1e-3; r++) {
         double next = (1 + sqrt(1 + 4 * t * t)) / 2, along = 0;
         head_gradient(f, f->l2);
         worst = 0;
-        for (int64_t i = 0; i < size; i++) {
+        for (int64_t i = 0; i < f->size; i++) {
             float w = f->ahead[i] - step * f->grad[i], moved = w - f->w[i];
             along += (double)f->grad[i] * (double)moved;
             worst = fmax(worst, fabs((double)f->grad[i]));
@@ -141,7 +191,7 @@ static void head_fit(struct fold *f)
         t = next;
         if (along <= 0) continue;
         t = 1;
-        memcpy(f->ahead, f->w, (size_t)size * sizeof *f->w);
+        memcpy(f->ahead, f->w, (size_t)f->size * sizeof *f->w);
     }
 }
 
@@ -156,7 +206,7 @@ static void run_fold(void *arg, int64_t task, int worker)
         if (f->part[i] != f->index) continue;
         float *p = f->p + i * o->labels;
         probabilities(o, f->w, i, p);
-        f->loss -= log(fmax((double)p[o->given[i]], 1e-12));
+        if (!f->out[i]) f->loss -= log(fmax((double)p[o->given[i]], 1e-12));
     }
 }
 
@@ -179,34 +229,37 @@ static int deal_parts(struct mem *mem, const struct heads *o, int32_t *part)
 
 static int fold_init(struct mem *mem, struct fold *f)
 {
-    struct heads *o = f->o;
-    int64_t size = (int64_t)o->labels * o->width;
-    for (int64_t i = 0; i < o->n; i++) f->n += f->part[i] != f->index;
-    f->w = mem_array(mem, size, sizeof *f->w);
-    f->ahead = mem_array(mem, size, sizeof *f->ahead);
-    f->grad = mem_array(mem, size, sizeof *f->grad);
-    f->z = mem_array(mem, o->labels, sizeof *f->z);
+    f->size = f->o->labels * columns_of(f->o);
+    f->w = mem_array(mem, f->size, sizeof *f->w);
+    f->ahead = mem_array(mem, f->size, sizeof *f->ahead);
+    f->grad = mem_array(mem, f->size, sizeof *f->grad);
+    f->z = mem_array(mem, f->o->labels, sizeof *f->z);
     return f->w && f->ahead && f->grad && f->z ? PEFT_OK : PEFT_ENOMEM;
 }
 
-/* All folds for one weight after the other, as long as that helps; the best one's p. */
+/* All folds for one weight after the other, from o->l2 on, as long as that helps; the best
+ * one's p. */
 static int heads_search(struct mem *mem, struct heads *o, struct fold *fold, struct pool *pool,
                         float *p)
 {
     int64_t bytes = o->n * o->labels * (int64_t)sizeof *p, tries = ARRAY_LEN(head_weights);
     float *trial = mem_alloc(mem, bytes);
-    double best = HUGE_VAL, given = o->l2;
+    double best = HUGE_VAL, from = o->l2;
     int rc = trial ? PEFT_OK : PEFT_ENOMEM;
-    if (given > 0) tries = 1;
+    for (int32_t k = 0; k < o->folds; k++) {
+        fold[k].p = trial;
+        fold[k].lipschitz = 0;
+        fold[k].n = 0;
+        for (int64_t i = 0; i < o->n; i++) fold[k].n += is_fitted(&fold[k], i);
+    }
     for (int64_t i = 0; !rc && i < tries; i++) {
         double loss = 0;
-        for (int32_t k = 0; k < o->folds; k++) {
-            fold[k].p = trial;
-            fold[k].l2 = given > 0 ? given : head_weights[i];
-        }
+        if (from > 0 && !o->fixed && head_weights[i] > from) continue;
+        for (int32_t k = 0; k < o->folds; k++) fold[k].l2 = o->fixed ? from : head_weights[i];
         pool_run(pool, o->folds, run_fold, fold);
         for (int32_t k = 0; k < o->folds; k++) loss += fold[k].loss;
         if (!(loss < worth * best)) break;
+        if (o->fixed) tries = 1;
         best = loss;
         o->l2 = fold[0].l2;
         memcpy(p, trial, (size_t)bytes);
@@ -217,19 +270,47 @@ static int heads_search(struct mem *mem, struct heads *o, struct fold *fold, str
     return rc;
 }
 
+static int by_likelihood(const void *a, const void *b)
+{
+    const float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/* The rows whose labels are the least likely, of those of which another label is likelier. */
+static int leave_out(struct mem *mem, const struct heads *o, const float *p, bool *out)
+{
+    float *given = mem_array(mem, o->n, sizeof *given);
+    int64_t n = 0, most = (int64_t)(left_out * (double)o->n);
+    if (!given) return PEFT_ENOMEM;
+    for (int64_t i = 0; i < o->n; i++) {
+        const float *q = p + i * o->labels;
+        for (int32_t k = 0; k < o->labels; k++) out[i] |= q[k] > q[o->given[i]];
+        if (out[i]) given[n++] = q[o->given[i]];
+    }
+    qsort(given, (size_t)n, sizeof *given, by_likelihood);
+    for (int64_t i = 0; n > most && i < o->n; i++)
+        out[i] &= p[i * o->labels + o->given[i]] < given[most];
+    mem_free(mem, given);
+    return PEFT_OK;
+}
+
 int heads_cross(struct host *h, struct heads *o, float *p)
 {
     struct mem *mem = &h->mem;
     struct pool *pool = NULL;
     int32_t *part = mem_array(mem, o->n, sizeof *part);
     struct fold *fold = mem_array(mem, o->folds, sizeof *fold);
-    int rc = part && fold ? standardise(mem, o) : PEFT_ENOMEM;
+    bool *out = mem_zalloc(mem, o->n);
+    int rc = part && fold && out ? standardise(mem, o) : PEFT_ENOMEM;
     if (!rc) rc = deal_parts(mem, o, part);
     for (int32_t k = 0; !rc && k < o->folds; k++) {
-        fold[k] = (struct fold){.o = o, .part = part, .index = k};
+        fold[k] = (struct fold){.o = o, .part = part, .out = out, .index = k};
         rc = fold_init(mem, &fold[k]);
     }
     if (!rc) rc = pool_new(h, o->threads, &pool);
+    o->fixed = o->l2 > 0;
+    if (!rc) rc = heads_search(mem, o, fold, pool, p);
+    if (!rc) rc = leave_out(mem, o, p, out);
     if (!rc) rc = heads_search(mem, o, fold, pool, p);
     pool_free(pool);
     for (int32_t k = 0; fold && k < o->folds; k++) {
@@ -240,5 +321,6 @@ int heads_cross(struct host *h, struct heads *o, float *p)
     }
     mem_free(mem, fold);
     mem_free(mem, part);
+    mem_free(mem, out);
     return rc;
 }

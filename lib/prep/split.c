@@ -296,7 +296,7 @@ static int deal_row(void *ctx, struct flow_row *r)
     if (rc) return rc;
     s->result.rows[side]++;
     s->rows++;
-    flow_put(s->to[side], r);
+    if (s->to[side]) flow_put(s->to[side], r);
     return PEFT_OK;
 }
 
@@ -399,17 +399,17 @@ static int split_file(struct split *s, const char *out)
     if (!rc && is_grouped(s)) rc = groups_find(&s->groups);
     end_sketches(s);
     if (!rc) rc = give_all_seats(s);
-    if (!rc) rc = files_open(&files, &s->host, out, names, n, s->o.overwrite);
+    if (!rc && out) rc = files_open(&files, &s->host, out, names, n, s->o.overwrite);
     if (rc) return rc;
-    for (int k = 0, i = 0; k < SIDES; k++)
+    for (int k = 0, i = 0; k < SIDES && out; k++)
         if (s->share[k] > 0) s->to[k] = files.to[i++];
     int64_t rows = s->rows;
     s->again = s->texts = true;
     rc = run_pass(s, s->o.group_text ? NULL : keys_again, deal_row);
     if (!rc && rows != s->rows) rc = file_changed(s);
     if (!rc) rc = count_shared(s);
-    if (rc) files_abort(&files);
-    else rc = files_commit(&files);
+    if (rc && out) files_abort(&files);
+    else if (out) rc = files_commit(&files);
     if (!rc) tell_classes(s);
     if (!rc && !is_grouped(s)) memcpy(s->result.groups, s->result.rows, sizeof s->result.groups);
     return rc;
@@ -419,14 +419,14 @@ int32_t peft_data_split(const char *path, const char *out, const peft_split_opts
                         peft_split *result)
 {
     struct split s = {.path = path, .result.size = sizeof s.result};
-    KIT_ARG(path && out, "no file or no place to write to given");
+    KIT_ARG(path, "no file given");
     int rc = take_options(&s.o, sizeof s.o, opts);
     if (!rc) rc = take_options(&s.source, sizeof s.source, s.o.source);
     if (!rc && result) rc = check_result(result);
     if (!rc) rc = host_init(&s.host, s.source.host);
     if (rc) return kit_end(rc);
     struct mem *m = &s.host.mem;
-    rc = scratch_begin(&s.scratch, &s.host, out);
+    rc = scratch_begin(&s.scratch, &s.host, out ? out : path);
     if (rc) {
         scratch_end(&s.scratch);
         return kit_end(rc);

@@ -5,7 +5,7 @@
  * hash, and takes it from the word before.  An entry is a cache line: */
 #include "text/tok.h"
 
-enum { WORD_MAX = 27, WORDS_FIRST = 256, WORDS_MOST = 1 << 14 };
+enum { WORD_MAX = 27, WORDS_FIRST = 256, WORDS_MOST = 1 << 17 };
 struct word {
     char key[WORD_MAX];
     uint8_t n, n_ids, end[WORD_IDS];    /* n 0 = free; where ids end in the word */

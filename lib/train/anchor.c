@@ -108,13 +108,14 @@ struct tensor *anchor_loss(struct trainer *t, const struct batch *b, const float
 const struct batch *anchor_batch(struct trainer *t, const float **hidden)
 {
     struct anchor *a = &t->anchor;
-    int64_t now = t->step % batcher_count(a->batcher, 0), first = 0;
-    for (int64_t i = 0; i < now; i++) {
+    int64_t now = t->step % batcher_count(a->batcher, 0);
+    if (now < a->at) a->at = a->first = 0;
+    for (; a->at < now; a->at++) {
         struct batch_size s;
-        batcher_size(a->batcher, 0, i, &s);
-        first += s.targets;
+        batcher_size(a->batcher, 0, a->at, &s);
+        a->first += s.targets;
     }
-    *hidden = a->hidden + head_floats(t) + first * t->m->hp.embed;
+    *hidden = a->hidden + head_floats(t) + a->first * t->m->hp.embed;
     return batcher_get(a->batcher, 0, now);
 }
 

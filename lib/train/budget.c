@@ -9,6 +9,7 @@
  *
  * Between steps the memory of a step is lent to evaluation and generation. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "train/train.h"
 
@@ -196,8 +197,34 @@ static void tell_choice(struct trainer *t, const struct fitting *s, double witho
              (double)bytes / MEGA);
 }
 
+/* A manner and the bytes of kept values as text, "parts/policy/chunks/lean/bytes". */
+static void write_manner(const struct manner *h, int64_t cache, char *to, size_t cap)
+{
+    snprintf(to, cap, "%d/%d/%lld/%d/%lld", (int)h->parts, (int)h->policy, (long long)h->chunks,
+             (int)h->lean, (long long)cache);
+}
+
+static int read_manner(struct fitting *s, const char *text)
+{
+    int64_t v[5] = { 0 };
+    const char *at = text;
+    int slashes = 0;
+    for (size_t i = 0; i < ARRAY_LEN(v) && *at; i++) {
+        char *end;
+        v[i] = strtoll(at, &end, 10);
+        slashes += *end == '/';
+        at = end + (*end == '/');
+    }
+    s->best = (struct manner){ (int32_t)v[0], (enum recompute)v[1], v[2], v[3] == 1 };
+    s->cache = v[4];
+    if (!*at && slashes == 4 && v[0] > 0 && v[0] <= most_parts(s->t) && v[1] >= RECOMPUTE_NONE &&
+        v[1] <= RECOMPUTE_LAYERS && v[2] >= 0 && v[4] >= 0)
+        return PEFT_OK;
+    return fail(PEFT_EARG, "manner \"%s\", expected that of a plan of this run", text);
+}
+
 /* The chosen manner is made the trainer's, with a batcher of the right size. */
-static int settle(struct trainer *t, const struct fitting *s)
+static int settle(struct trainer *t, struct fitting *s)
 {
     t->how = s->best;
     batcher_free(t->batcher);
@@ -207,8 +234,11 @@ static int settle(struct trainer *t, const struct fitting *s)
     if (t->prefix.on) t->prefix.limit = s->cache;
     if ((rc = trainer_size(t))) return rc;
     t->prefix.limit = kept_bytes(t);         /* nothing beside it is kept of other data */
+    write_manner(&t->how, s->cache, t->manner, sizeof t->manner);
     t->held = s->fixed.lean;
-    int64_t room = t->o.memory_limit - bytes_of(t, &s->fixed) + MAX(t->slab, t->eval_slab);
+    s->seconds = predict_step(t);
+    s->bytes = bytes_of(t, &s->fixed);
+    int64_t room = MAX(s->limit - s->bytes, 0) + MAX(t->slab, t->eval_slab);
     graph_limit(t->graph, room);
     t->m->limited = (struct limited){ t->graph, room, t->how.chunks, t->how.lean };
     return PEFT_OK;
@@ -245,9 +275,10 @@ int budget_choose(struct trainer *t)
     rc = find_least(&s);
     if (!rc && s.limit < t->least - VARIES * MEGA) return too_tight(t, &s.fixed);
     if (!rc) t->prefix.limit = kept;
-    if (!rc) rc = try_caches(&s);
-    if (!rc && s.seconds < 0) return too_tight(t, &s.fixed);
+    if (!rc) rc = t->o.manner ? read_manner(&s, t->o.manner) : try_caches(&s);
+    if (!rc && s.seconds < 0 && !t->o.manner) return too_tight(t, &s.fixed);
     if (!rc) rc = settle(t, &s);
+    if (!rc && s.bytes - VARIES * MEGA > s.limit) return too_tight(t, &s.fixed);
     if (!rc) tell_choice(t, &s, without, bytes);
     return rc;
 }

@@ -3,14 +3,14 @@
 #include "train/train.h"
 
 /* Sizes of the measured graphs in tokens, and of one in which only attention counts. */
-enum { SMALL = 32, LARGE = 256, LONG = 1024, HEAD = 48, REACH = 32 << 20 };
+enum { SMALL = 32, LARGE = 256, LONG = 1024, HEAD = 48, ROUNDS = 3,
+       REACH = 32 << 20 };
 
-/* As few sequences as a batch can have, of `tokens` in all, or whole ones where they cannot be
- * shorter. */
+/* Of about `tokens` in all, in as few sequences as can be. */
 static struct batch_size batch_of(const struct trainer *t, int64_t tokens)
 {
     const struct dataset *d = t->d;
-    int64_t each = MIN(d->max_len, tokens), seqs = d->texts;
+    int64_t each = MIN(d->max_len, tokens), seqs = MAX(tokens / MAX(each, 1), 1) * d->texts;
     if (d->vision) {
         each = d->max_len;
         seqs = MAX(1, tokens / LARGE * 2);
@@ -19,10 +19,7 @@ static struct batch_size batch_of(const struct trainer *t, int64_t tokens)
     struct batch_size s = { .tokens = seqs * each,
                             .targets = MIN(MIN(seqs * each, tokens / 2), HEAD),
                             .seqs = seqs, .first = seqs * each };
-    if (t->m->stack[STACK_ENCODER].end) {
-        s.first = s.others = each;
-        s.tokens = 2 * each;
-    }
+    if (t->m->stack[STACK_ENCODER].end) s.first = s.others = s.tokens / 2;
     return s;
 }
 
@@ -32,18 +29,21 @@ static int measure_pace(struct trainer *t, int64_t tokens, const char *only, dou
     return trainer_measure(t, only, deadline, MIN(REACH, t->slab));
 }
 
-/* The time that is spent on it is small beside that of the run. */
+/* The time that is spent on it is small beside that of the run.  What takes most of a step is
+ * measured first, and all of it again while there is time: the best of several counts. */
 int predict_begin(struct trainer *t)
 {
-    static const double rate = 1e11, share = 0.02, least = 0.1, most = 0.2;
+    static const double rate = 1e11, share = 0.02, least = 0.1, most = 1, large = 0.7;
     const struct batch_size max = t->max;
     double run = t->flops * (double)trainer_micros(t) * (double)t->steps / rate;
-    double now = os_seconds(), deadline = now + MIN(MAX(run * share, least), most);
+    double now = os_seconds(), time = MIN(MAX(run * share, least), most);
     if (t->pace) return PEFT_OK;
     int rc = pace_new(&t->m->host, &t->pace);
-    if (!rc) rc = measure_pace(t, SMALL, NULL, deadline);
-    if (!rc) rc = measure_pace(t, LARGE, NULL, deadline);
-    if (!rc && t->d->max_len > LARGE) rc = measure_pace(t, LONG, "attention", deadline);
+    for (int i = 0; i < ROUNDS && !rc; i++) {
+        rc = measure_pace(t, LARGE, NULL, now + time * large);
+        if (!rc) rc = measure_pace(t, SMALL, NULL, now + time);
+        if (!rc && t->d->max_len > LARGE) rc = measure_pace(t, LONG, "attention", now + time);
+    }
     t->max = max;
     if (rc) {                               /* what is incomplete would pass for measured */
         pace_free(t->pace);
@@ -52,25 +52,42 @@ int predict_begin(struct trainer *t)
     return rc;
 }
 
-/* Clearing and adding up the gradients, and the optimizer's pass over all it has. */
+/* Clearing and adding up the gradients, and the optimizer's pass over all it has, which no
+ * cache holds from step to step: that is half as fast. */
 static double update_seconds(const struct trainer *t)
 {
     double floats = 4.0 * (1 + 1 + 1 + 2) * (double)t->n_floats;
-    return pace_bytes(t->pace, floats + 2.0 * (double)(t->state_bytes * t->optimizer->states));
+    double states = 2.0 * (double)(t->state_bytes * t->optimizer->states);
+    return 2 * pace_bytes(t->pace, floats + states);
 }
 
-/* Mapped pages come back 64 KB at a time, in about this many seconds a byte. */
+/* Mapped pages come, and come back, 64 KB at a time, in about this many seconds a byte. */
+static const double mapped_seconds = 1.5e-10;
+
 static double refill_seconds(const struct trainer *t)
 {
-    static const double each = 1.5e-10;
     int reads = 2 + (t->how.policy > RECOMPUTE_CHEAP);
-    return t->how.lean ? each * reads * (double)trainer_mapped(t) : 0;
+    return t->how.lean ? mapped_seconds * reads * (double)trainer_mapped(t) : 0;
+}
+
+/* What the first step takes longer, whose memory is new. */
+static double begin_seconds(const struct trainer *t)
+{
+    int64_t bytes = t->slab + t->scratch * pool_threads(t->m->pool) + t->panels +
+                    2 * 4 * t->n_floats + t->state_bytes * t->optimizer->states +
+                    prefix_bytes(&t->prefix, &t->max);
+    return pace_fresh(t->pace, (double)bytes) + mapped_seconds * (double)trainer_mapped(t);
+}
+
+/* Of one part of a step. */
+static double part_seconds(const struct trainer *t)
+{
+    return t->each + t->planning + refill_seconds(t);
 }
 
 double predict_step(const struct trainer *t)
 {
-    return (double)trainer_micros(t) * (t->each + refill_seconds(t)) + t->beside +
-           update_seconds(t);
+    return (double)trainer_micros(t) * part_seconds(t) + t->beside + update_seconds(t);
 }
 
 /* The mean of an epoch's batches, or of the first so many. */
@@ -108,9 +125,9 @@ static void predict_mean(struct trainer *t)
     double below = below_seconds(t, (double)parts * (double)t->max.tokens);
     if (t->prefix.on)
         share = (double)t->prefix.train.cap / (double)MAX(t->prefix.train.at[t->d->n], 1);
-    t->mean_seconds = (double)parts / steps * (t->each + refill_seconds(t)) + t->beside +
+    t->mean_seconds = (double)parts / steps * part_seconds(t) + t->beside +
                       update_seconds(t) + (1 - share) * below / steps;
-    t->first_seconds = share * below * MIN((double)t->steps / steps, 1);
+    t->first_seconds = begin_seconds(t) + share * below * MIN((double)t->steps / steps, 1);
 }
 
 /* What is planned stays as it is. */

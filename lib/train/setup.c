@@ -326,7 +326,9 @@ int trainer_size(struct trainer *t)
     t->flops = t->each = t->once = 0;
     graph_chunks(t->graph, t->how.chunks);
     int rc = make_dummy(t, &a, &t->max, &d);
+    double begin = os_seconds();
     if (!rc) rc = plan_graphs(t, &d.b, &a);
+    t->planning = os_seconds() - begin;
     if (!rc) rc = plan_anchor(t);
     if (!rc) rc = plan_evaluation(t, &d.b);
     graph_reset(t->graph);
@@ -558,6 +560,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
                             : (int32_t)MIN(t->how.policy, t->m->hp.layers);
     out->memory_least = t->least;
     memcpy(out->choice, t->choice, sizeof(t->choice));
+    memcpy(out->manner, t->manner, sizeof(t->manner));
     return PEFT_OK;
 }
 

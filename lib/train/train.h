@@ -158,6 +158,7 @@ struct anchor {
     int64_t rows;                   /* tokens that are compared, of all texts */
     float *hidden;                  /* before the run: the head if it trains, and hidden states
                                        [rows, dim]; made at the first step */
+    int64_t at, first;              /* the row of this step, and what is compared before it */
     struct compared sum;            /* of the step in flight */
     double weight, smooth;          /* smooth: KL, smoothed over steps */
 };
@@ -199,10 +200,12 @@ struct trainer {
     int64_t held;                   /* bytes of mapped weights that stay when they are lean */
     int64_t least;                  /* the smallest memory limit; 0 = none was given */
     char choice[240];               /* what was chosen for it, for people */
+    char manner[64];                /* and for another run */
     double flops;                   /* of the largest step */
     struct pace *pace;              /* how fast nodes are; NULL = not measured */
     double each, once, beside;      /* by it: of the largest batch; of its frozen part; of the
                                        anchor's */
+    double planning;                /* seconds that building and planning a graph took */
     double mean_seconds, first_seconds;     /* of a step on average; of what is done only once */
     double mean_tokens;             /* of a step, by the batches of an epoch */
     struct profile *profile;        /* or NULL */

@@ -94,6 +94,7 @@ struct asked {
     int64_t limit;
     int32_t recompute, stop;             /* stop: after so many steps; 0 = at the end */
     const char *from, *to;               /* checkpoints to resume and to save */
+    const char *manner;
 };
 struct outcome { int rc; double loss[16], norm[16]; int64_t steps; peft_plan plan; };
 
@@ -103,7 +104,8 @@ static int train(const char *path, const char *data, const struct asked *l, stru
     peft_dataset_opts so = { .size = sizeof(so), .max_len = 64 };
     peft_adapter_opts ao = { .size = sizeof(ao), .rank = 4, .dropout = 0 };
     peft_train_opts to = { .size = sizeof(to), .batch = 4, .epochs = 2, .lr = 1e-3f, .seed = 3,
-                           .memory_limit = l->limit, .recompute = l->recompute };
+                           .memory_limit = l->limit, .recompute = l->recompute,
+                           .manner = l->manner };
     peft_model *m = NULL;
     peft_dataset *d = NULL;
     peft_trainer *t = NULL;
@@ -182,6 +184,30 @@ static void test_same_steps(void)
     REFUSED(train(small, rows, &l, &least), PEFT_EARG);
     l.limit = INT64_MAX;
     OK(train(small, rows, &l, &least));
+}
+
+/* What was chosen, by timings, can be taken again, and then the bits are the same. */
+static void test_same_manner(void)
+{
+    struct asked l = { .limit = 1 };
+    struct outcome first, again;
+    REFUSED(train(small, rows, &l, &first), PEFT_ENOMEM);
+    l.limit = told_least();
+    OK(train(small, rows, &l, &first));
+    l.manner = first.plan.manner;
+    OK(train(small, rows, &l, &again));
+    CHECK(!memcmp(first.loss, again.loss, sizeof first.loss));
+    CHECK(!strcmp(first.plan.manner, again.plan.manner));
+    l = (struct asked){ .limit = (int64_t)1 << 40, .manner = "4/1/1048576/1/0" };
+    OK(train(small, rows, &l, &again));
+    CHECK(again.plan.micro_batch == 1 && again.plan.recompute_layers == 1);
+    CHECK(!strcmp(again.plan.manner, l.manner));
+    static const char *const bad[] = { "", "4", "x", "5/1/0/0/0", "0/1/0/0/0", "1/-2/0/0/0",
+                                       "1/1/0/0/0/", "1/1/-1/0/0", "1 1 1 1 1" };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        l.manner = bad[i];
+        REFUSED(train(small, rows, &l, &again), PEFT_EARG);
+    }
 }
 
 /* Each manner by itself, whatever the planner would choose. */
@@ -300,6 +326,7 @@ int main(int argc, char **argv)
     snprintf(small, sizeof(small), "%s", make_model("small", 0));
     snprintf(rows, sizeof(rows), "%s", make_rows(64));
     RUN(test_same_steps);
+    RUN(test_same_manner);
     RUN(test_manners);
     RUN(test_resume);
 #if !defined(__SANITIZE_ADDRESS__) && defined(__linux__)

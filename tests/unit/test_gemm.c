@@ -328,7 +328,7 @@ static void check_low_rank(const struct qtype *t, int64_t n, int64_t out, int64_
     const struct matrix a = { &qtype_f32, fa, r, in }, b = { &qtype_f32, fb, out, r };
     float *dy = numbers(n * out, 44), *y = numbers(n * out, 45), *low = numbers(n * r, 46);
     float *dx = numbers(n * in, 47), *y2 = numbers(n * out, 48), *low2 = numbers(n * r, 49);
-    float *dx2 = numbers(n * in, 47);
+    float *dx2 = numbers(n * in, 47), *db = numbers(out * r, 50), *db2 = numbers(out * r, 50);
     struct bench c = bench_new(2, linear_scratch());
     low_rank_forward(&c.c, y, low, x, &g.w, &a, &b, n, s);
     linear_forward(&c.c, y2, x, &g.w, n, 1, 0);
@@ -336,16 +336,18 @@ static void check_low_rank(const struct qtype *t, int64_t n, int64_t out, int64_
     linear_forward(&c.c, y2, low2, &b, n, 1, 1);
     CHECK_NEAR(apart(low, low2, n * r), 0, 2e-5);
     CHECK_NEAR(apart(y, y2, n * out), 0, 1e-4);
-    low_rank_dx(&c.c, dx, low, dy, &g.w, &a, &b, n, s, 1);
+    low_rank_dx(&c.c, dx, low, dy, &g.w, &a, &b, n, s, 1, db, low2);
+    linear_dw(&c.c, db2, dy, low2, n, out, r, 1);
     linear_dx(&c.c, dx2, dy, &g.w, n, 1, 1);
     linear_dx(&c.c, low2, dy, &b, n, s, 0);
     linear_dx(&c.c, dx2, low2, &a, n, 1, 1);
     CHECK_NEAR(apart(low, low2, n * r), 0, 2e-5);
     CHECK_NEAR(apart(dx, dx2, n * in), 0, 1e-4);
+    CHECK_NEAR(apart(db, db2, out * r), 0, 1e-5);
     bench_free(&c);
     weight_free(&g);
     free(fa); free(fb); free(x); free(dy); free(y); free(low); free(dx); free(y2); free(low2);
-    free(dx2);
+    free(dx2); free(db); free(db2);
 }
 
 static void low_rank_in_one_pass(void)
@@ -409,9 +411,10 @@ static void same_bits(const struct qtype *t, int64_t n, int64_t out, int64_t in)
 {
     static const int threads[] = {1, 2, 3, 8, 2};
     struct weight g = weight_new(t, out, in);
-    int64_t side = n * out + n * in, total = 2 * side + out * in, most = MAX(n, MAX(in, out));
+    int64_t side = n * out + n * in, total = 2 * side + out * (in + 8), most = MAX(n, MAX(in, out));
     float *x = numbers(n * in, 31), *dy = numbers(n * out, 32), *low = numbers(8 * most, 36);
     float *fa = numbers(8 * in, 34), *fb = numbers(out * 8, 35), *first = NULL;
+    float *dlow = numbers(8 * most, 37);
     const struct matrix ma = { &qtype_f32, fa, 8, in }, mb = { &qtype_f32, fb, out, 8 };
     for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
         panels_bytes = i + 1 < ARRAY_LEN(threads) ? PANELS_MIN : linear_panels(n, in, out);
@@ -421,14 +424,15 @@ static void same_bits(const struct qtype *t, int64_t n, int64_t out, int64_t in)
         linear_dx(&b.c, r + n * out, dy, &g.w, n, 1, 1);
         linear_dw(&b.c, r + side, dy, x, n, out, in, 1);
         low_rank_forward(&b.c, more, low, x, &g.w, &ma, &mb, n, 0.5f);
-        low_rank_dx(&b.c, more + n * out, low, dy, &g.w, &ma, &mb, n, 0.5f, 0);
+        low_rank_dx(&b.c, more + n * out, dlow, dy, &g.w, &ma, &mb, n, 0.5f, 0, more + side, low);
         if (first) CHECK(!memcmp(first, r, (size_t)total * 4));
         if (first) free(r);
         else first = r;
         bench_free(&b);
     }
     panels_bytes = PANELS_MIN;
-    free(first); free(x); free(dy); free(low); free(fa); free(fb);
+    free(first); free(x); free(dy); free(low); free(dlow); free(fa);
+    free(fb);
     weight_free(&g);
 }
 

@@ -234,8 +234,9 @@ static void test_glu(void)
             int ag = mode & 1, au = mode >> 1 & 1, skip = mode >> 2;
             dg = ag ? copy_of(4, old, n) : nans(4);
             du = au ? copy_of(5, old, n) : nans(5);
-            k->glu_back(skip && ag ? NULL : dg, skip && !ag ? NULL : du, y = mode % 3 ? NULL : nans(6),
-                        dy, g, u, ag, au, n, a);
+            y = mode % 3 ? NULL : nans(6);
+            k->glu_back(skip && ag ? NULL : dg, skip && !ag ? NULL : du, y, dy, g, u, ag, au, n,
+                        a);
             for (int64_t i = 0; i < n; i++) {
                 if (y) VALUE(y[i], ref_act(a, g[i]) * u[i], 1e-6, n, i);
                 double o = old[i], eg = dy[i] * ref_slope(a, g[i]) * u[i];

@@ -315,6 +315,25 @@ static void test_texts(void)
         for (int k = 0; k < DIM; k++) CHECK_NEAR(vectors[DIM * i + k], vector[k], 1e-5);
         CHECK_EQ(labels[i], label);
     }
+    /* The states between: the last are the output, and adapters change the others too. */
+    int32_t layers = info_of(m).layers;
+    float deep[6 * 2 * DIM], own[2 * DIM], moved = 0;
+    peft_embed_opts d = { .size = sizeof(d), .depths = 2 };
+    e.depths = 2;
+    OK(peft_embed_text(m, texts, 6, &e, deep));
+    for (int i = 0; i < 6; i++) {
+        OK(peft_embed_text(m, &texts[i], 1, &d, own));
+        for (int k = 0; k < DIM; k++) {
+            CHECK_NEAR(deep[(2 * i + 1) * DIM + k], vectors[i * DIM + k], 1e-5);
+            CHECK(i != 1 || fabsf(deep[2 * i * DIM + k] - own[k]) < 1e-5f);
+            moved += i ? 0 : fabsf(deep[k] - own[k]);
+        }
+    }
+    CHECK(moved > 1e-3f);
+    d.depths = layers + 1;
+    REFUSED(peft_embed_text(m, texts, 1, &d, own), PEFT_EARG);
+    d.depths = -1;
+    REFUSED(peft_embed_text(m, texts, 1, &d, own), PEFT_EARG);
     c.adapters = (const char *const[]){ "a1", "none" };
     REFUSED(peft_classify(m, texts, 2, &c, scores, NULL), PEFT_ENOTFOUND);
     peft_model_free(m);

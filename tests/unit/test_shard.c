@@ -169,6 +169,44 @@ static void test_heads(void)
     CHECK(strstr(error_message(), "unknown label \"a\""));
 }
 
+/* Several threads write the same bytes, and tell of a bad row what one does. */
+static void test_threads(void)
+{
+    enum { ROWS = 3000 };
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        struct data_opts o = options_of(i);
+        struct buf b;
+        buf_init(&b, &host.mem);
+        for (int r = 0; r < ROWS; r++) buf_puts(&b, files[i].text);
+        put_bytes(in("many.jsonl"), b.data, (size_t)b.n);
+        CHECK_EQ(prepare(tok_of(i), &o, "many.jsonl", "many.shard", 0), PEFT_OK);
+        struct bytes one = get(in("many.shard"));
+        for (o.threads = 2; o.threads < 5; o.threads++) {
+            CHECK_EQ(prepare(tok_of(i), &o, "many.jsonl", "many.shard", 0), PEFT_OK);
+            struct bytes now = get(in("many.shard"));
+            CHECK(now.n == one.n && !memcmp(now.at, one.at, one.n));
+            free(now.at);
+        }
+        free(one.at);
+        o.source.limit = 2000;
+        buf_puts(&b, "{\"other\": 1}\n");
+        put_bytes(in("many.jsonl"), b.data, (size_t)b.n);
+        CHECK_EQ(prepare(tok_of(i), &o, "many.jsonl", "many.shard", 0), PEFT_OK);
+        o.source.limit = 0;
+        CHECK_EQ(prepare(tok_of(i), &o, "many.jsonl", "bad.shard", 0), PEFT_EFORMAT);
+        char reason[512];
+        snprintf(reason, sizeof reason, "%s", error_message());
+        CHECK(strstr(reason, "many.jsonl line ") != NULL);
+        o.threads = 1;
+        CHECK_EQ(prepare(tok_of(i), &o, "many.jsonl", "bad.shard", 0), PEFT_EFORMAT);
+        CHECK_STR(error_message(), reason);
+        CHECK(access(in("bad.shard"), F_OK) != 0);
+        buf_free(&b);
+    }
+    remove(in("many.jsonl"));
+    remove(in("many.shard"));
+}
+
 static void refused(const struct tokenizer *t, const struct data_opts *o, const char *why)
 {
     struct dataset *d = NULL;
@@ -241,8 +279,10 @@ static void test_stopped(void)
         }
     o.progress = stop;
     o.ctx = &calls;
-    CHECK_EQ(prepare(plain, &o, "rows.jsonl", "rows.shard", 0), PEFT_ECANCELLED);
-    CHECK_EQ(calls, 2);
+    for (o.threads = 0; o.threads < 3; o.threads += 2, calls = 0) {
+        CHECK_EQ(prepare(plain, &o, "rows.jsonl", "rows.shard", 0), PEFT_ECANCELLED);
+        CHECK_EQ(calls, 2);
+    }
     CHECK(access(in("rows.shard"), F_OK) != 0);
 }
 
@@ -288,6 +328,7 @@ int main(void)
     }
     kit_begin();
     RUN(test_tasks);
+    RUN(test_threads);
     RUN(test_heads);
     RUN(test_settings);
     RUN(test_stopped);

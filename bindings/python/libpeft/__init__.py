@@ -670,9 +670,11 @@ class Model(_Handle):
 
     def embed_text(self, texts, adapters=None, **options):
         """Embeddings of texts, [len(texts)][dim]; options: pool ("mean", "cls", "last",
-        "weighted"), normalize (1, -1), prefix, max_len, batch.  By default as the folder says.
+        "weighted"), normalize (1, -1), prefix, max_len, batch, and depths: so many layers' one
+        after the other, the output's last.  By default as the folder says.
         `adapters` as in classify()."""
-        opts, dim = _options(_api.EmbedOpts, options), self.info.dim
+        opts = _options(_api.EmbedOpts, options)
+        dim = self.info.dim * max(opts.depths, 1)
         who = _texts(adapters)
         opts.adapters = _pointer(who)
         data, to = _floats(len(texts) * dim)

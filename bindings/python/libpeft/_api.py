@@ -90,14 +90,14 @@ DatasetOpts = _struct("DatasetOpts", "size:size max_len:i32 train_on_prompt:i32 
 DatasetStats = _struct("DatasetStats", "size:size schema:char[32] rows:i64 tokens:i64 "
                        "trained_tokens:i64 min_len:i32 median_len:i32 mean_len:i32 p95_len:i32 "
                        "max_len:i32 truncated:i64 skipped:i64 labels:i32 head:char[32]")
-Row = _struct("Row", "size:size line:i64 n:i32 ids:ptr labels:ptr label:i32")
+Row = _struct("Row", "size:size line:i64 n:i32 ids:ptr labels:ptr label:i32 picture:str")
 TrainOpts = _struct("TrainOpts", "size:size optimizer:str schedule:str lr:f32 beta1:f32 "
                     "beta2:f32 eps:f32 weight_decay:f32 no_decay:str warmup:f32 clip:f32 "
                     "batch:i32 accumulate:i32 packing:i32 max_len:i32 epochs:i32 steps:i32 "
                     "no_shuffle:i32 recompute:i32 feature_cache:i64 seed:u64 augment:str "
                     "objective:str scale:f32 margin:f32 memory_limit:i64 optimizer_states:str "
                     "cache_file:str cache_file_limit:i64 anchor:ptr anchor_weight:f32 "
-                    "drift_bound:f32")
+                    "drift_bound:f32 manner:str")
 Step = _struct("Step", "size:size step:i64 steps:i64 epoch:f64 loss:f64 grad_norm:f64 lr:f64 "
                "tokens:i64 trained_tokens:i64 tokens_seen:i64 seconds:f64 more:i32 "
                "drift:f64 drift_weight:f64")
@@ -106,7 +106,7 @@ Plan = _struct("Plan", "size:size weights:i64 trainable:i64 gradients:i64 optimi
                "evaluation:i64 steps:i64 tokens_per_step:i64 flops_per_step:f64 "
                "trainable_params:i64 total_params:i64 seconds_per_step:f64 seconds:f64 "
                "micro_batch:i32 recompute_layers:i32 memory_least:i64 choice:char[240] "
-                "tokens:i64")
+               "tokens:i64 manner:char[64]")
 Cache = _struct("Cache", "size:size what:char[96] why:str rows:i64 kept:i64 bytes:i64 "
                 "memory:i64 file:i64 used:i64 made:i64")
 Work = _struct("Work", "size:size name:char[32] type:char[16] inputs:i64 outputs:i64 backward:i32 "
@@ -133,7 +133,7 @@ AnswerOpts = _struct("AnswerOpts", "size:size n_best:i32 max_answer:i32 max_len:
 AnswerSpan = _struct("AnswerSpan", "begin:i32 end:i32 score:f32")
 Filled = _struct("Filled", "mask:i32 id:i32 score:f32")
 EmbedOpts = _struct("EmbedOpts", "size:size pool:str normalize:i32 max_len:i32 batch:i32 "
-                    "prefix:str adapters:ptr")
+                    "prefix:str adapters:ptr depths:i32")
 Comparison = _struct("Comparison", "size:size rows:i64 tokens:i64 kl:f64 max_logit_diff:f64 "
                      "same_token:f64 perplexity:f64 reference_perplexity:f64 cosine:f64 "
                      "seconds:f64")

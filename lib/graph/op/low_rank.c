@@ -48,15 +48,18 @@ static void backward_low_rank(const struct tensor *t, const struct run *r)
     const struct matrix w = op_matrix(t->in[LOW_W]), a = op_matrix(t->in[LOW_A]),
                         b = op_matrix(t->in[LOW_B]);
     int64_t n = t->rows, rank = a.rows;
-    if (wants(t, LOW_X))
-        low_rank_dx(r->c, x->g, t->temp, t->g, &w, &a, &b, n, args->scale,
-                    adds(t, LOW_X) ? 1.0f : 0.0f);
-    else if (wants(t, LOW_A)) linear_dx(r->c, t->temp, t->g, &b, n, args->scale, 0.0f);
+    float *db = wants(t, LOW_B) ? t->in[LOW_B]->g : NULL;
     for (int k = LOW_W; k <= LOW_B; k++)
         if (wants(t, k)) op_clear(t, r, k);
+    if (wants(t, LOW_X))
+        low_rank_dx(r->c, x->g, t->temp, t->g, &w, &a, &b, n, args->scale,
+                    adds(t, LOW_X) ? 1.0f : 0.0f, db, t->aux);
+    else {
+        if (wants(t, LOW_A)) linear_dx(r->c, t->temp, t->g, &b, n, args->scale, 0.0f);
+        if (db) linear_dw(r->c, db, t->g, t->aux, n, w.rows, rank, 1.0f);
+    }
     if (wants(t, LOW_W)) linear_dw(r->c, t->in[LOW_W]->g, t->g, x->x, n, w.rows, w.cols, 1.0f);
     if (wants(t, LOW_A)) linear_dw(r->c, t->in[LOW_A]->g, t->temp, x->x, n, rank, w.cols, 1.0f);
-    if (wants(t, LOW_B)) linear_dw(r->c, t->in[LOW_B]->g, t->g, t->aux, n, w.rows, rank, 1.0f);
 }
 
 static struct gated gated_at(const struct tensor *t, int64_t row)
@@ -99,11 +102,10 @@ static void backward_low_rank_glu(const struct tensor *t, const struct run *r)
             .x = adds(t, LOW_GATE) ? compute_scratch(r->c, 0) + linear_scratch() / 4 : dx,
             .add_gate = adds(t, LOW_GATE), .add_up = adds(t, LOW_UP),
         };
-        low_rank_dx(r->c, (float *)g.x, low, t->g + i * w.rows, &w, &a, &b, n, args->scale, 0.0f);
+        low_rank_dx(r->c, (float *)g.x, low, t->g + i * w.rows, &w, &a, &b, n, args->scale, 0.0f,
+                    wants(t, LOW_B) ? t->in[LOW_B]->g : NULL, (const float *)t->aux + i * rank);
         gated_backward(r->c, &x, &g, n, cols, rank);
     }
-    if (wants(t, LOW_B))
-        linear_dw(r->c, t->in[LOW_B]->g, t->g, t->aux, t->rows, w.rows, rank, 1.0f);
 }
 
 static double base_flops(const struct tensor *t)
