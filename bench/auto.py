@@ -1,5 +1,5 @@
-"""--auto against the best of a grid of 12 points, on three data sets that nothing was developed
-on and three that the rules were.
+"""--auto against the best of a grid of 12 points, on three data sets that no rule was made by
+(FRESH) and on those that the rules were.
 
     python3 bench/auto.py --peft build/release/peft --minilm FOLDER --smollm FILE --packages FOLDER
 
