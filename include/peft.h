@@ -1092,7 +1092,8 @@ typedef struct peft_eval_opts {
 } peft_eval_opts;
 /* One figure of an evaluation.  Names by task:
  * classification: accuracy, f1, precision, recall (means over the classes that
- *   occur: macro), f1_micro, f1_weighted, matthews;
+ *   occur: macro), f1_micro, f1_weighted, matthews, brier (the mean of
+ *   sum over classes of (p - y)^2);
  * multi-label: f1, f1_micro, precision_micro, recall_micro, f1_weighted,
  *   accuracy (rows without a mistake), at a threshold of 1/2;
  * regression: mse, mae, pearson, spearman;

@@ -171,7 +171,7 @@ says err '24 answers are cut off.*lines 1, 2, 3.*--max-len 6 would hold them'
 holds 'refusals leave nothing behind' test ! -e x
 run 0 'auto' train "$GOLDEN/bert" --data many.jsonl --checkpoint-every 1 --out auto
 says err '10 of 40 rows were set aside to choose by, of each label its share; the training has all'
-says err '^  method  .*the best of full, lora, last, head'
+says err '^  method  .*the best of full, lora, last'
 says err '^  lr  *[0-9.e-]*  *range test'
 says err '^  epochs  .*each point a complete run'
 says err '^  runs  .*times of what the training itself takes'

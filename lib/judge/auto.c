@@ -151,8 +151,9 @@ static int smallest_class(struct chooser *a, int64_t *rows)
     return rc;
 }
 
-/* With the batch that there is. */
-static int list_ways(struct chooser *a, int few)
+/* With the batch that there is.  A head alone learns fast and not far: it is for classes of few
+ * rows, and for want of memory. */
+static int list_ways(struct chooser *a, int64_t least)
 {
     const int whole = !a->info.causal && a->info.params <= SMALL_MODEL;
     static const char *const order[] = { "full", "lora", "last", "head" };
@@ -161,8 +162,9 @@ static int list_ways(struct chooser *a, int few)
         if ((rc = try_way(a, a->o.method)) == 0) a->n_ways = 1;     /* as it was given */
         return MIN(rc, 0);
     }
-    for (int32_t k = few ? 3 : !whole; k < 4 && rc >= 0; k++) {
+    for (int32_t k = a->few ? 3 : !whole; k < 4 && rc >= 0; k++) {
         if (k >= 2 && a->n_ways && !(a->info.labels && a->compares)) break;
+        if (k == 3 && a->n_ways && least >= FEW_ROWS) break;
         rc = try_way(a, order[k]);
     }
     return MIN(rc, 0);
@@ -175,7 +177,7 @@ static int choose_ways(struct chooser *a)
     int rc = smallest_class(a, &least);
     a->few = !a->compares && a->info.labels && least < FEW_ROWS;
     while (!rc) {
-        rc = list_ways(a, a->few);
+        rc = list_ways(a, least);
         int fit = a->n_ways && a->way[0].bytes >= 0 && a->way[0].bytes <= a->memory;
         if (rc || fit || a->o.batch || a->c.batch == 1) break;
         a->n_ways = 0;
@@ -271,15 +273,19 @@ static void tell_cost(struct chooser *a, const struct arm *best)
           "itself takes", (int)a->n_ways, a->c.seconds, a->c.seconds / MAX(one, 1e-3));
 }
 
-static void choose_end(struct chooser *a)
+/* By what an evaluation is best, and the training ends; where whole runs told how long it is,
+ * nothing ends it. */
+static void choose_end(struct chooser *a, int whole)
 {
     peft_dataset_stats eval = { .size = sizeof(eval) };
     if (!a->eval || a->c.refit) return;
     peft_dataset_info(a->eval, &eval);
-    a->c.patience = a->o.patience ? a->o.patience : PATIENCE;
-    snprintf(a->c.metric, sizeof(a->c.metric), "%s", a->o.metric ? a->o.metric : "loss");
-    chose_int(a, "patience", a->o.patience > 0, a->c.patience,
-              "evaluations in a row without a better one end the training");
+    a->c.patience = a->o.patience ? a->o.patience : whole ? a->c.epochs : PATIENCE;
+    snprintf(a->c.metric, sizeof(a->c.metric), "%s",
+             a->o.metric ? a->o.metric : whole && a->brier ? "brier" : "loss");
+    chose_int(a, "patience", a->o.patience > 0, a->c.patience, whole
+              ? "all: the runs that told how long were complete, with a rate that falls to zero"
+              : "evaluations in a row without a better one end the training");
     chose(a, "metric", a->o.metric != NULL, a->c.metric, "of %lld rows; the weights with the "
           "best one are kept", (long long)eval.rows);
 }
@@ -317,7 +323,7 @@ static int choose(struct chooser *a)
     tell_lr(a, w, best.way != NULL);
     if (a->train.steps > 0) a->c.epochs = 0;
     else tell_epochs(a, &best);
-    choose_end(a);
+    choose_end(a, epochs > 0 && !a->o.epochs && !(a->train.steps > 0));
     tell_cost(a, &best);
     return PEFT_OK;
 }

@@ -170,22 +170,15 @@ static int64_t length_of(const struct chooser *a, int32_t rung, int64_t stretch)
     return n > epoch && !(a->train.steps > 0) ? n / epoch * epoch : n;
 }
 
-/* The best first; but of the two that are best, where all is said but for noise, the one in
- * which fewer weights train. */
+/* The best first. */
 static void sort_arms(struct racing *r)
 {
-    struct arm *arm = r->arm;
     for (int32_t i = 1; i < r->n; i++) {
-        struct arm x = arm[i];
+        struct arm x = r->arm[i];
         int32_t k = i;
-        for (; k > 0 && x.value < arm[k - 1].value; k--) arm[k] = arm[k - 1];
-        arm[k] = x;
+        for (; k > 0 && x.value < r->arm[k - 1].value; k--) r->arm[k] = r->arm[k - 1];
+        r->arm[k] = x;
     }
-    if (r->n != 2 || arm[1].way->params >= arm->way->params) return;
-    if (!(arm[1].value - arm->value < noise(r, arm[1].rows, arm->rows))) return;
-    struct arm x = arm[0];
-    arm[0] = arm[1];
-    arm[1] = x;
 }
 
 /* Another one that runs; those that were dropped lie behind. */

@@ -361,7 +361,7 @@ static int watch_eval(struct peft_watch *w, int64_t step, const peft_evaluation 
 
 int32_t peft_metric_falls(const char *metric)
 {
-    static const char *const falls[] = { "loss", "perplexity", "mse", "mae" };
+    static const char *const falls[] = { "loss", "perplexity", "mse", "mae", "brier" };
     for (size_t i = 0; i < ARRAY_LEN(falls); i++)
         if (metric && !strcmp(metric, falls[i])) return 1;
     return 0;

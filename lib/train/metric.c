@@ -58,14 +58,23 @@ static void note_class(struct measure *s, int64_t is, int64_t said)
 
 int note_classes(struct measure *s, const struct batch *b, const float *z)
 {
-    for (int64_t i = 0; i < b->n_rows; i++)
-        note_class(s, b->label[i], best_of(z + i * s->n, s->n));
+    for (int64_t i = 0; i < b->n_rows; i++, z += s->n) {
+        int64_t said = best_of(z, s->n), is = b->label[i];
+        double all = 0, squares = 0;
+        for (int64_t c = 0; c < s->n; c++) {
+            double e = exp((double)(z[c] - z[said]));
+            all += e;
+            squares += e * e;
+        }
+        note_class(s, is, said);
+        s->sum += squares / (all * all) - 2 * exp((double)(z[is] - z[said])) / all + 1;
+    }
     return PEFT_OK;
 }
 
 /* Means over the classes that occur (`all`: over all), sums, and means weighted
  * by how often a class is true. */
-struct scores { double p, r, f, p_micro, r_micro, f_micro, f_weighted, accuracy, matthews; };
+struct scores { double p, r, f, p_micro, r_micro, f_micro, f_weighted, accuracy, matthews, rows; };
 
 static struct scores scores_of(const struct measure *s, int all)
 {
@@ -94,6 +103,7 @@ static struct scores scores_of(const struct measure *s, int all)
     r.p_micro = ratio(both, said);
     r.r_micro = ratio(both, is);
     r.f_micro = ratio(2 * both, is + said);
+    r.rows = is;
     r.accuracy = ratio(both, is);
     r.matthews = ratio(both * is - cross, sqrt((is * is - said2) * (is * is - is2)));
     return r;
@@ -111,6 +121,7 @@ void report_classes(struct measure *s, peft_evaluation *out)
     metric_add(out, "f1_micro", r.f_micro);
     metric_add(out, "f1_weighted", r.f_weighted);
     metric_add(out, "matthews", r.matthews);
+    metric_add(out, "brier", ratio(s->sum, r.rows));
 }
 
 int note_labels(struct measure *s, const struct batch *b, const float *z)

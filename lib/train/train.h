@@ -265,7 +265,7 @@ struct measure {
     struct pair_of *x;              /* [used] numbers: said, true */
     int64_t used, cap;
     int64_t chunks[3];              /* TASK_TOKEN: right, said, true */
-    double sum;                     /* TASK_PAIR: differences */
+    double sum;                     /* TASK_PAIR: differences; TASK_CLASS: Brier scores */
     struct answers *answers;        /* TASK_SPAN */
     float *texts;                   /* TASK_MATCH: embeddings [texts, rows, dim], of length 1 */
     /* with on_row, else NULL */

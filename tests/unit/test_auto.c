@@ -365,6 +365,9 @@ static void test_without_runs(void)
     CHECK(c.n_tried > 0 && !c.refit && c.patience > 0 && !strcmp(c.metric, "accuracy"));
     for (int32_t i = 0; i < c.n_tried; i++)             /* less is better */
         CHECK(c.tried[i].value <= 0 && c.tried[i].value >= -1);
+    o = (peft_auto_opts){ .size = sizeof(o), .no_refit = 1, .method = "head" };
+    OK(peft_auto(m, d, d, &o, &c));
+    CHECK(!c.refit && c.patience == c.epochs && !strcmp(c.metric, "brier"));
     o = (peft_auto_opts){ .size = sizeof(o), .method = "head", .lr = 1e-2f, .epochs = 2 };
     OK(peft_auto(m, d, d, &o, &c));
     CHECK(!c.n_tried && !c.refit && c.epochs == 2);     /* nothing is left to compare */

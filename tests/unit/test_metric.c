@@ -54,6 +54,7 @@ static void test_classes(void)
     is("f1_micro", 0.6);
     is("f1_weighted", 0.6752798925212719);
     is("matthews", 0.48186782375466886);
+    is("brier", 0.607377884001);         /* (p - y)^2 of softmax(one-hot): 24 right, 16 wrong */
     measure_free(&s);
 }
 
