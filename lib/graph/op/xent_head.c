@@ -67,7 +67,7 @@ static struct head_chunk head_chunk_of(const struct tensor *t, int64_t step)
     c.loss = c.put + a->chunk * head_put_rows(t);
     c.h = a->rows ? c.loss + a->chunk : tensor_f32(t->in[0]) + c.begin * d;
     c.hit = (uint8_t *)(c.loss + a->chunk * (a->rows ? 1 + d : 1));
-    c.work = c.hit + div_up(a->chunk, 64) * 64;
+    c.work = (char *)t->temp + div_up((char *)c.hit + a->chunk - (char *)t->temp, 64) * 64;
     c.n = MIN(a->chunk, a->n - c.begin);
     return c;
 }
