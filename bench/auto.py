@@ -67,6 +67,11 @@ def products(folder):
     return rated(folder, ("amazonReviewSnippets",), 100)
 
 
+def editorials(folder):
+    """Short snippets of the New York Times' editorials."""
+    return rated(folder, ("nytEditorialSnippets",), 100)
+
+
 def topics(folder):
     """What a short question is about: the file of chatterbot-corpus that it is from."""
     for file in sorted(glob.glob(package(folder, "chatterbot_corpus") +
@@ -123,6 +128,10 @@ def tongues(folder):
     return spoken(folder, "ca cs et fi hr hu lv ro sk tr")
 
 
+def cyrillic(folder):
+    return spoken(folder, "be bg kk ky mk mn ru sr tg uk")
+
+
 def german(folder):
     for english, text in messages(folder, "de"):
         if len(english) <= 60:
@@ -143,8 +152,10 @@ SETS = {"topics": (topics, "minilm", CLASSES, "accuracy", 400, 300, 8, 16),
         "languages": (languages, "minilm", CLASSES, "accuracy", 240, 800, 15, 16),
         "german": (german, "smollm", WORDS, "loss", 100, 200, 5, 4),
         "products": (products, "minilm", CLASSES, "accuracy", 240, 800, 6, 16),
-        "tongues": (tongues, "minilm", CLASSES, "accuracy", 240, 800, 15, 16)}
-FRESH = ("german", "products", "tongues")
+        "tongues": (tongues, "minilm", CLASSES, "accuracy", 240, 800, 15, 16),
+        "editorials": (editorials, "minilm", CLASSES, "accuracy", 240, 800, 6, 16),
+        "cyrillic": (cyrillic, "minilm", CLASSES, "accuracy", 240, 800, 15, 16)}
+FRESH = ("german", "editorials", "cyrillic")
 
 
 def write(path, rows):

@@ -7,9 +7,12 @@
  *
  * Classifications are judged by the Brier score, sum over classes of (p - y)^2: unlike the
  * loss it is bounded, so that a few sure mistakes do not outweigh the rest, and unlike
- * accuracy it tells runs apart on some hundred rows. */
+ * accuracy it tells runs apart on some hundred rows.  Of the probabilities at their best
+ * temperature (Guo et al. 2017), p^(1/T) / sum: longer runs are surer than they should be, which
+ * says nothing of their answers. */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "judge/auto.h"
 
@@ -22,6 +25,8 @@ struct racing {
     peft_dataset *some;             /* of its rows, where there are many */
     int64_t n_rows, seen;
     float *now, *weight;            /* [n_rows] of the run at hand; terms of a row's loss */
+    float *p;                       /* [n_rows, classes] probabilities, or NULL */
+    int32_t *label;                 /* [n_rows] */
     struct arm arm[ARMS + 1];       /* the first n run, all - n did */
     int32_t n, all;
 };
@@ -30,14 +35,39 @@ static int32_t on_row(void *ctx, const peft_eval_row *row)
 {
     struct racing *r = ctx;
     if (r->seen >= r->n_rows) return 0;
-    double v = r->a->brier ? 0 : row->loss;
-    for (int32_t k = 0; k < row->n && r->a->brier; k++) {
-        double d = (double)row->scores[k] - (k == row->label);
-        v += d * d;
+    if (r->p) {
+        int64_t n = r->a->classes;
+        memcpy(r->p + r->seen * n, row->scores, (size_t)MIN(n, row->n) * sizeof(*r->p));
+        r->label[r->seen] = row->label;
     }
-    r->weight[r->seen] = r->a->brier ? 1 : (float)row->terms;
-    r->now[r->seen++] = (float)v;
+    r->weight[r->seen] = r->p ? 1 : (float)row->terms;
+    r->now[r->seen++] = row->loss;
     return 0;
+}
+
+static double brier_at(const struct racing *r, int64_t row, double power)
+{
+    int64_t classes = r->a->classes;
+    const float *p = r->p + row * classes;
+    double sum = 0, square = 0;
+    for (int64_t k = 0; k < classes; k++) sum += pow((double)p[k], power);
+    for (int64_t k = 0; k < classes; k++) {
+        double d = pow((double)p[k], power) / sum - (k == r->label[row]);
+        square += d * d;
+    }
+    return isfinite(square) ? square : 2;
+}
+
+/* The rows' Brier scores at the temperature that makes their sum the least. */
+static void brier_rows(const struct racing *r)
+{
+    double least = INFINITY, best = 1;
+    for (double power = 2; power > 0.05; power /= 1.25) {
+        double sum = 0;
+        for (int64_t i = 0; i < r->seen; i++) sum += brier_at(r, i, power);
+        if (sum < least) least = sum, best = power;
+    }
+    for (int64_t i = 0; i < r->seen; i++) r->now[i] = (float)brier_at(r, i, best);
 }
 
 static int32_t on_batch(void *ctx, int64_t done, int64_t rows)
@@ -80,6 +110,7 @@ static int judge(struct racing *r, struct arm *x)
     r->seen = 0;
     int rc = peft_eval(a->model, r->eval, &o, &e);
     if (rc) return kit_failed(rc);
+    if (r->p) brier_rows(r);
     for (int64_t i = 0; i < r->seen; i++) {
         sum += (double)r->now[i];
         weight += (double)r->weight[i];
@@ -262,7 +293,11 @@ static int begin(struct racing *r)
     }
     r->now = mem_array(&a->mem, r->n_rows, sizeof(*r->now));
     r->weight = mem_array(&a->mem, r->n_rows, sizeof(*r->weight));
-    return r->now && r->weight ? PEFT_OK : PEFT_ENOMEM;
+    if (!r->now || !r->weight) return PEFT_ENOMEM;
+    if (!a->brier || !a->classes) return PEFT_OK;
+    r->p = mem_zalloc(&a->mem, r->n_rows * a->classes * (int64_t)sizeof(*r->p));
+    r->label = mem_array(&a->mem, r->n_rows, sizeof(*r->label));
+    return r->p && r->label ? PEFT_OK : PEFT_ENOMEM;
 }
 
 static int make_arms(struct racing *r, float lr)
@@ -285,6 +320,8 @@ int race(struct chooser *a, float lr, struct arm *best)
     for (int32_t i = 0; i < r.all; i++) mem_free(&a->mem, r.arm[i].rows);
     mem_free(&a->mem, r.now);
     mem_free(&a->mem, r.weight);
+    mem_free(&a->mem, r.p);
+    mem_free(&a->mem, r.label);
     peft_dataset_free(r.some);
     return rc;
 }
