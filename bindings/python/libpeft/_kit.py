@@ -31,7 +31,8 @@ FaultsOpts = _struct("FaultsOpts", "size:size folds:i32 rank:str share:f64 l2:f6
 Faults = _struct("Faults", "size:size rows:i64 unlabelled:i64 flagged:i64 suspects:i64 labels:i32 "
                  "accuracy:f64 l2:f64")
 SplitOpts = _struct("SplitOpts", "size:size source:ptr ratio:f64[3] stratify:str group:str "
-                    "group_text:i32 overwrite:i32 seed:u64 on_class:ptr ctx:ptr")
+                    "group_text:i32 overwrite:i32 seed:u64 on_class:ptr ctx:ptr "
+                    "memory:i64")
 Split = _struct("Split", "size:size rows:i64[3] groups:i64[3] classes:i64 scarce:i64 shared:i64")
 Cell = _struct("Cell", "text:str number:f64")
 Table = _struct("Table", "size:size name:str title:str kind:i32 n_columns:i32 n_rows:i64 "
