@@ -99,7 +99,7 @@ static inline __attribute__((always_inline)) void add_part(const struct tile_par
     const word *a = part->a, *b = part->b;
     int64_t each = div_up(rows * DEEP, part->depth);
     for (int64_t p = 0; p < part->depth; p += DEEP, a += 2 * BLOCK, b += WORDS * NR) {
-        fetch_tile(c, ldc, MIN(each, rows), wide ? NR : SIDE);
+        fetch_tile(c, ldc, MIN(each, rows), wide ? NV : 1);
         c += each * ldc;
         rows -= each;
         load_panel(0, a, once);
@@ -122,7 +122,7 @@ static inline __attribute__((always_inline)) void sum_sides(
     vec s[MR][NV] __attribute__((aligned(64)));
     float *copy = (float *)(void *)s;
     int plain = alpha == 1 && (beta == 0 || beta == 1);
-    int whole = plain && rows == (two ? MR : SIDE) && cols == (wide ? NR : SIDE);
+    int whole = plain && rows == (two ? MR : SIDE) && cols == (wide ? NV : 1);
     past = past && whole && ((uintptr_t)c | (uintptr_t)ldc * 4) % 64 == 0;
     for (int64_t i = 0; i < rows && plain && !whole && beta != 0; i++)
         memcpy(copy + i * NR, c + i * ldc, (size_t)cols * sizeof *c);
@@ -165,7 +165,7 @@ static void amx_sum_parts(const struct tile_part *part, int parts, float *c, int
 static void amx_sum(int64_t depth, const void *a, const void *b, float *c, int64_t ldc,
                     int64_t rows, int64_t cols, float alpha, float beta)
 {
-    sum_some(&(struct tile_part){ depth, a, b }, 1, c, ldc, rows, cols, alpha, beta, 0, 0);
+    sum_some(&(struct tile_part){ depth, a, b, 0 }, 1, c, ldc, rows, cols, alpha, beta, 0, 0);
 }
 
 const struct tile tile_amx = { "amx", MR, NR, sizeof(word) / 2, DEEP, 2, 1536, amx_pack,
