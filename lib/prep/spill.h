@@ -1,6 +1,7 @@
 /* Records beyond memory: lists and sorted sequences that lie in memory as long as they are
- * small, and then in temporary files, which are gone in any case when they are freed.  What
- * they hold does not depend on where they do. */
+ * small, and then in temporary files, which are gone in any case when they are freed, and
+ * those of the system's own file access when the process is killed.  What they hold does not
+ * depend on where they do. */
 #ifndef PREP_SPILL_H
 #define PREP_SPILL_H
 
@@ -16,8 +17,9 @@ struct scratch {
 int scratch_begin(struct scratch *s, struct host *h, const char *beside);
 void scratch_end(struct scratch *s);
 
-/* A file that is written, turned, and read at any place. */
-struct scratch_file { struct scratch *to; char *path; void *file; int64_t n; };
+/* A file that is written, turned, and read at any place.  `fleeting`: the system removes it,
+ * however the process ends. */
+struct scratch_file { struct scratch *to; char *path; void *file; int64_t n; bool fleeting; };
 
 /* --- a list of records of one size */
 struct spill {

@@ -178,6 +178,7 @@ peft_model_save i32 p s p
 peft_model_info i32 p p
 peft_model_param i32 p i32 p
 peft_model_read i64 p s p i64
+peft_model_write i32 p s p i64
 peft_freeze_layers i32 p i32 i32
 peft_freeze i32 p s
 peft_unfreeze i32 p s
