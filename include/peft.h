@@ -972,6 +972,7 @@ typedef struct peft_plan {
     char choice[240];         /* with a limit: what was chosen, in words */
     int64_t tokens;           /* of all steps, as often as they are read */
     char manner[64];          /* with a limit: what was chosen, for peft_train_opts.manner */
+    double lr;                /* the learning rate: as given, or what 0 stands for */
 } peft_plan;
 
 /* Prepares a run; the model and the data set must outlive it.  Copies of the

@@ -352,6 +352,21 @@ int sorter_next(struct sorter *s, uint64_t *record)
     return 1;
 }
 
+int sorter_rows(struct sorter_rows *r, struct sorter *s)
+{
+    *r = (struct sorter_rows){.s = s};
+    int rc = sorter_turn(s);
+    return rc < 0 ? rc : MIN(r->more = sorter_next(s, r->next), PEFT_OK);
+}
+
+int sorter_row(struct sorter_rows *r, int64_t row, uint64_t *record)
+{
+    if (r->more <= 0 || (int64_t)(r->next[0] >> 32) != row) return 0;
+    memcpy(record, r->next, (size_t)r->s->words * sizeof *record);
+    r->more = sorter_next(r->s, r->next);
+    return r->more < 0 ? r->more : 1;
+}
+
 void sorter_free(struct sorter *s)
 {
     if (!s->words) return;

@@ -58,6 +58,12 @@ int sorter_put(struct sorter *s, uint64_t a, uint64_t b);
 int sorter_turn(struct sorter *s);
 /* The next one, record[words]: 1, 0 = none is left. */
 int sorter_next(struct sorter *s, uint64_t *record);
+/* Records that belong to rows, whose numbers are the upper halves of their first words: of row
+ * after row those that it has. */
+struct sorter_rows { struct sorter *s; uint64_t next[2]; int more; };
+int sorter_rows(struct sorter_rows *r, struct sorter *s);       /* turns s */
+/* The next record of this row: 1, 0 = it has none, or no further one. */
+int sorter_row(struct sorter_rows *r, int64_t row, uint64_t *record);
 void sorter_free(struct sorter *s);
 
 #endif
