@@ -88,6 +88,7 @@ static int standardise(struct mem *mem, struct heads *o)
     double *mean = mem_array(mem, 2 * (int64_t)o->width, sizeof *mean), sum = 0;
     double *square = mean + o->width, used = 0;
     if (!mean) return PEFT_ENOMEM;
+    o->standard = true;
     for (int64_t i = 0; i < o->n; i++)
         for (int32_t d = 0; d < o->width; d++)
             mean[d] += (double)o->x[i * o->width + d] / (double)o->n;
@@ -210,8 +211,7 @@ static void run_fold(void *arg, int64_t task, int worker)
     }
 }
 
-/* Rows in an order by seed are dealt to the parts, those of each label in turn. */
-static int deal_parts(struct mem *mem, const struct heads *o, int32_t *part)
+int deal_parts(struct mem *mem, const struct heads *o, int32_t *part)
 {
     int32_t *order = mem_array(mem, o->n, sizeof *order);
     int64_t *seen = mem_array(mem, o->labels, sizeof *seen);
@@ -301,7 +301,8 @@ int heads_cross(struct host *h, struct heads *o, float *p)
     int32_t *part = mem_array(mem, o->n, sizeof *part);
     struct fold *fold = mem_array(mem, o->folds, sizeof *fold);
     bool *out = mem_zalloc(mem, o->n);
-    int rc = part && fold && out ? standardise(mem, o) : PEFT_ENOMEM;
+    int rc = part && fold && out ? PEFT_OK : PEFT_ENOMEM;
+    if (!rc && !o->standard) rc = standardise(mem, o);
     if (!rc) rc = deal_parts(mem, o, part);
     for (int32_t k = 0; !rc && k < o->folds; k++) {
         fold[k] = (struct fold){.o = o, .part = part, .out = out, .index = k};
