@@ -189,7 +189,7 @@ static void by_columns(const struct attn_block *b, float *s, float alpha, const 
             part.a = (const char *)all.a + k * row;
             part.b = strips + c * each;
             t->sum_parts(&part, 1, s + k * COLS + c, COLS, MIN(t->mr, b->keys - k), t->nr, alpha,
-                         0.0f, 0);
+                         0.0f, NULL);
         }
 }
 
@@ -203,7 +203,7 @@ static void by_dims(const struct attn_block *b, float *y, int64_t ld, int64_t ro
     strips += first * t->nr * t->size;
     for (int64_t i = 0; i < dim; i += t->nr) {
         part.b = strips + i * each;
-        t->sum_parts(&part, 1, y + i, ld, rows, MIN(t->nr, dim - i), alpha, 1.0f, 0);
+        t->sum_parts(&part, 1, y + i, ld, rows, MIN(t->nr, dim - i), alpha, 1.0f, NULL);
     }
 }
 

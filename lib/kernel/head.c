@@ -158,7 +158,7 @@ static void head_values(const struct head_job *j, const struct head_area *m, int
             part.a = (const char *)all.a + r * apart;
             part.b = m->values + i * each;
             t->sum_parts(&part, 1, o + r * j->d + i, j->d, MIN(t->mr, rows - r),
-                         MIN(t->nr, j->d - i), 1.0f, begins(j, key) ? 0.0f : 1.0f, 0);
+                         MIN(t->nr, j->d - i), 1.0f, begins(j, key) ? 0.0f : 1.0f, NULL);
         }
 }
 
