@@ -178,7 +178,7 @@ typedef struct peft_faults_opts {
     void *ctx;
     int32_t tune;             /* epochs for which LoRA and a head are trained, too, on all parts
                                  but the one that is asked about; 0 = only heads are.  Of texts;
-                                 the model has no adapters, and has a new head after it */
+                                 the model has no head and no adapters, and a new head after it */
 } peft_faults_opts;
 typedef struct peft_faults {
     size_t size;

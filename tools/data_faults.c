@@ -63,7 +63,10 @@ static int32_t show_reading(void *ctx, int64_t done, int64_t rows)
 {
     struct shown *s = ctx;
     double spent = seconds_now() - s->began;
-    if (spent > 1 && done < rows)
+    if (spent > 1 && done < rows && s->args->tune)
+        progress(false, "the model reads and is tuned: %.0f %%  ETA %s", 100 * (double)done /
+                 (double)rows, show_seconds(spent * (double)(rows - done) / (double)done));
+    else if (spent > 1 && done < rows)
         progress(false, "the model reads: row %lld of %lld  ETA %s", (long long)done,
                  (long long)rows, show_seconds(spent * (double)(rows - done) / (double)done));
     return interrupted();
@@ -180,9 +183,9 @@ static int32_t show_fault(void *ctx, const peft_label_fault *f)
     snprintf(line, sizeof line, "%lld", (long long)f->line);
     snprintf(own, sizeof own, "%.2f", f->confidence);
     snprintf(margin, sizeof margin, "%.2f", f->margin);
-    const char *cells[] = {line, f->missing ? cell_text(f->given, 32) : f->given,
+    const char *cells[] = {line, f->missing ? cell_text(f->given, 24) : f->given,
                            f->missing ? show_change(f) : f->likely, own, margin,
-                           cell_text(f->text, text_room(f->missing ? 80 : 54))};
+                           cell_text(f->text, text_room(f->missing ? 72 : 54))};
     table_row(cells);
     return 0;
 }

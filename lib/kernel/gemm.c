@@ -368,7 +368,7 @@ struct corner { float *c; int64_t ld, row, rows, cols; };
 
 /* One block, or two at once. */
 static void sum_blocks(const struct tile *t, const struct block *b, int n, const struct corner *at,
-                       float alpha, float beta, int past)
+                       float alpha, float beta, struct tile_past *past)
 {
     struct tile_part part[2];
     for (int64_t s = 0; s < at->cols; s += t->nr)
@@ -391,9 +391,11 @@ static void product_task(void *arg, int64_t task, int worker)
     float *scratch = compute_scratch(g->c, worker), *line = scratch + STRIPS, *more = line + LINE;
     float *to = g->out + (g->row + i) * g->cols + j, beta = g->from ? 1.0f : g->beta;
     int64_t most = g->blocks * step;
-    int past = g->depth <= step && beta == 0 &&
-               g->n * g->cols >= (g->term[0].transposed ? PAST : PAST_BACK);
+    bool leaves = g->depth <= step && beta == 0 &&
+                  g->n * g->cols >= (g->term[0].transposed ? PAST : PAST_BACK);
+    struct tile_past past;
     struct block b[BLOCKS + 1];
+    past.at = past.rows = 0;
     if (t->begin) t->begin();
     for (int64_t p = 0; p < g->depth; p += most, beta = 1.0f) {
         char *strips = (char *)scratch;
@@ -406,9 +408,10 @@ static void product_task(void *arg, int64_t task, int worker)
                                        MIN(SUM_ROWS, end - r), cols };
             for (int k = 0; k < n; k++)
                 sum_blocks(t, &b[k], 1 + (side && k == n - 1), &at, g->alpha, k ? 1.0f : beta,
-                           past);
+                           leaves ? &past : NULL);
         }
     }
+    tile_past_end(&past);
     if (t->end) t->end();
 }
 

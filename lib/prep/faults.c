@@ -518,8 +518,8 @@ int32_t peft_data_faults(const char *path, peft_model *model, const peft_faults_
     KIT_ARG(f.o.tune >= 0 && f.o.tune <= 100, "%d epochs, expected 0 to 100", (int)f.o.tune);
     KIT_ARG(f.o.l2 >= 0 && f.o.l2 <= 100, "l2 %g, expected 0 to 100", f.o.l2);
     if (peft_model_info(model, &f.info)) return PEFT_EARG;
-    KIT_ARG(!f.o.tune || (!f.info.image_height && !f.info.n_adapters),
-            "tuning for labels takes a model of texts without adapters");
+    KIT_ARG(!f.o.tune || (!f.info.image_height && !f.info.n_adapters && !f.info.labels),
+            "tuning for labels takes a model of texts without a head or adapters");
     f.depths = f.info.image_height || f.info.embed_dim != f.info.dim ? 1 :
                MIN(f.info.layers, FAULT_DEPTHS);
     f.host = &host;

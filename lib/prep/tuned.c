@@ -107,13 +107,14 @@ static int tuned_part(struct host *h, struct tuned *o, const peft_dataset *all, 
                          .batch = TUNED_BATCH, .epochs = o->epochs, .seed = o->seed};
     peft_dataset *rows = NULL;
     peft_trainer *t = NULL;
-    int rc = new_head(o);
-    if (!rc) rc = other_parts(h, o, all, part, &rows);
+    int rc = other_parts(h, o, all, part, &rows);
     if (!rc && ((rc = peft_adapter_add(o->model, tuned_name, &lora)) != 0 ||
-                (rc = peft_trainer_new(o->model, rows, &x, &t)) != 0))
+                (rc = peft_trainer_new(o->model, rows, &x, &t)) != 0 ||
+                (rc = peft_trainer_keep(t)) != 0))
         rc = kit_failed(rc);
     if (!rc) rc = train_part(o, t);
     if (!rc) rc = ask_part(o, part, p, scores);
+    if (t) peft_trainer_back(t);        /* the head as it was, for the next part */
     peft_trainer_free(t);
     peft_adapter_remove(o->model, tuned_name);
     peft_dataset_free(rows);

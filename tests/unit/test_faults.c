@@ -266,6 +266,36 @@ static void test_several_refused(void)
     peft_model_free(m);
 }
 
+/* LoRA beside the heads: what both say is joined, the same for any number of threads. */
+static void test_tuned(void)
+{
+    peft_source_opts source = { .size = sizeof source, .threads = 1 };
+    for (int several = 0; several < 2; several++) {
+        struct caught c = { 0 };
+        struct doubted *d = calloc(1, sizeof *d);
+        const char *path = several ? several_file(false) : flipped_file();
+        peft_faults_opts o = { .size = sizeof o, .share = 0.15, .source = &source, .tune = 1,
+                               .ctx = several ? (void *)d : &c, .max_len = 32,
+                               .on_fault = several ? on_doubt : on_fault };
+        peft_faults r[2] = { { .size = sizeof *r }, { .size = sizeof *r } };
+        for (int k = 0; k < 2; k++) {
+            peft_model *m = load(make_model("model", 1));
+            source.threads = 1 + 2 * k;
+            c = (struct caught){ 0 };
+            d->rows = d->flips = 0;
+            OK(peft_data_faults(path, m, &o, &r[k]));
+            CHECK((several ? d->flips : c.flips) >= FLIPS * 7 / 10);
+            peft_info info = { .size = sizeof info };
+            OK(peft_model_info(m, &info));
+            CHECK(info.n_adapters == 0 && info.labels == 3);
+            REFUSED(peft_data_faults(path, m, &o, &r[k]), PEFT_EARG);
+            peft_model_free(m);
+        }
+        CHECK(!memcmp(&r[0], &r[1], sizeof *r));
+        free(d);
+    }
+}
+
 static void test_unfit(void)
 {
     peft_model *m = load(make_model("model", 1));
@@ -317,6 +347,7 @@ int main(void)
     RUN(test_flips);
     RUN(test_several);
     RUN(test_several_refused);
+    RUN(test_tuned);
     RUN(test_unfit);
     RUN(test_memory);
     kit_end();

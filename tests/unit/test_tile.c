@@ -53,7 +53,7 @@ static void poison(float *c, const float *old, int64_t rows, int64_t cols, float
 
 /* c (+)= alpha a b by `t`, a panel and a strip at a time; as two parts where that can be. */
 static void product(const struct tile *t, float *c, const float *a, const float *b, int64_t rows,
-                    int64_t cols, int64_t depth, float alpha, float beta, int past)
+                    int64_t cols, int64_t depth, float alpha, float beta, struct tile_past *past)
 {
     int64_t first = depth / 2 / t->deep * t->deep, n = first ? 2 : 1;
     float *panel = room(t->mr * (depth + 2 * t->deep)), *strip = room(t->nr * (depth + 64));
@@ -75,6 +75,7 @@ static void product(const struct tile *t, float *c, const float *a, const float 
             t->sum_parts(part, (int)n, c + i * LD + j, LD, some, wide, alpha, beta, past);
             if (t->end) t->end();
         }
+    if (past) tile_past_end(past);
     free(panel);
     free(strip);
 }
@@ -85,12 +86,13 @@ static void check_tile(const struct tile *t, int64_t rows, int64_t cols, int64_t
     float *a = numbers(rows * depth, 1), *b = numbers(cols * depth, 2);
     float *old = numbers(SIDE * LD, 3);
     float *want = room(SIDE * LD), *plain = room(SIDE * LD), *past = room(SIDE * LD);
+    struct tile_past some = { .rows = 0 };
     poison(want, old, rows, cols, beta);
     memcpy(plain, want, SIDE * LD * sizeof *want);
     memcpy(past, want, SIDE * LD * sizeof *want);
-    product(&tile_pair_c, want, a, b, rows, cols, depth, alpha, beta, 0);
-    product(t, plain, a, b, rows, cols, depth, alpha, beta, 0);
-    product(t, past, a, b, rows, cols, depth, alpha, beta, 1);
+    product(&tile_pair_c, want, a, b, rows, cols, depth, alpha, beta, NULL);
+    product(t, plain, a, b, rows, cols, depth, alpha, beta, NULL);
+    product(t, past, a, b, rows, cols, depth, alpha, beta, &some);
     CHECK_NEAR(apart(plain, want, SIDE * LD), 0, 2e-7 * (double)(depth + 8));
     CHECK(!memcmp(plain, past, SIDE * LD * sizeof *plain));
     poison(want, plain, rows, cols, 1);
