@@ -468,7 +468,7 @@ int trainer_prepare(struct trainer *t)
         struct param *p = t->list[i].p;
         p->grad = t->grads + t->list[i].at;
         p->state = p->states ? own : NULL;
-        own += p->states * t->list[i].n;
+        if (p->states) own += p->states * t->list[i].n;
     }
     return PEFT_OK;
 }
