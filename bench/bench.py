@@ -1,7 +1,8 @@
 """Runs the rows of rows.py, keeps their figures in OUT/result.json, and prints them.
 
-Rows that are not run now keep the figures that they had there.  --show only prints;
---write puts the tables into docs/performance.md.
+Rows that are not run now keep the figures that they had there, and so do the cases of a row
+of which only some are run, as in --only plan/MiniLM.  A row that fails says so and leaves the
+others alone.  --show only prints; --write puts the tables into docs/performance.md.
 """
 import argparse
 import contextlib
@@ -12,6 +13,7 @@ import platform
 import subprocess
 import sys
 import time
+import traceback
 
 import data
 from contender import Failed
@@ -27,6 +29,7 @@ class Env:
         self.peft, self.model, self.python, self.llama = (os.path.join(args.build, "peft"),
                                                           args.model, args.python, args.llama)
         self.megabytes = args.megabytes
+        self.cases = []                      # of the row at work; none = all
         with open("/proc/cpuinfo") as f:
             flags = f.read()
         # Elsewhere bfloat16 is slower, not faster.
@@ -66,13 +69,14 @@ class Env:
             raise Failed("%s\n%s" % (" ".join(command),
                                      done.stderr.decode(errors="replace")[-2000:]))
 
+    def wants(self, case):
+        return not self.cases or any(c in case for c in self.cases)
+
     def machine(self):
         out = subprocess.run([self.peft, "doctor", "--json"], stdout=subprocess.PIPE, check=True)
         doctor = json.loads(out.stdout)
-        git = subprocess.run(["git", "describe", "--always", "--dirty"], stdout=subprocess.PIPE)
         found = {k: v for k, v in doctor.items() if isinstance(v, (str, int, float))}
-        found.update(commit=git.stdout.decode().strip(), threads=self.threads,
-                     system=platform.platform(), peers=self.versions())
+        found.update(threads=self.threads, system=platform.platform(), peers=self.versions())
         return found
 
     def versions(self):
@@ -101,19 +105,28 @@ def judge(row, results):
     return verdicts
 
 
-def run_row(row, env):
+def commit():
+    git = subprocess.run(["git", "describe", "--always", "--dirty"], stdout=subprocess.PIPE)
+    return git.stdout.decode().strip()
+
+
+def run_row(row, env, before):
+    """`before`: results of cases that are not run now."""
     print("%s: %s" % (row.name, row.title), file=sys.stderr, flush=True)
     began = time.time()
     try:
-        results = row.run(env)
+        results = dict(before, **row.run(env))
         claims = judge(row, results)
-    except Failed as e:
-        results = {}
+    except Exception as e:
+        if not isinstance(e, Failed):
+            traceback.print_exc()
+        results = before
         claims = [{"claim": c.text, "value": None, "sign": c.sign, "aim": c.aim, "unit": c.unit,
-                   "met": "failed: " + str(e).splitlines()[0]} for c in row.claims]
+                   "met": "failed: " + (str(e).splitlines() or [""])[0]} for c in row.claims]
         print(e, file=sys.stderr)
     return {"title": row.title, "results": results, "claims": claims,
-            "seconds": time.time() - began, "at": time.strftime("%Y-%m-%d %H:%M")}
+            "commit": commit(), "seconds": time.time() - began,
+            "at": time.strftime("%Y-%m-%d %H:%M")}
 
 
 # -------------------------------------------------------------------- output
@@ -134,7 +147,8 @@ def table(head, rows, markdown):
 def number(value, unit):
     if value is None:
         return ""
-    return ("%.0f" if abs(value) >= 100 else "%.2f") % value + (" " + unit if unit else "")
+    shape = "%.0f" if abs(value) >= 100 else "%.1e" if 0 < abs(value) < 0.005 else "%.2f"
+    return shape % value + (" " + unit if unit else "")
 
 
 def show_claims(found, markdown):
@@ -150,7 +164,8 @@ def show_claims(found, markdown):
 MARK, END = "<!-- bench/bench.py: results -->", "<!-- end -->"
 
 # Of a contender: the heading, and how its figure is shown.
-COLUMNS = [("tokens_per_second", "tokens/s", "%.0f", 1), ("best", "best", "%.0f", 1),
+COLUMNS = [("limit_bytes", "limit MB", "%.0f", 1e-6), ("texts_per_second", "texts/s", "%.0f", 1),
+           ("tokens_per_second", "tokens/s", "%.0f", 1), ("best", "best", "%.0f", 1),
            ("prompt_tokens_per_second", "prompt tokens/s", "%.0f", 1),
            ("first_epoch_seconds", "epoch 1 s", "%.3f", 1),
            ("later_epoch_seconds", "later epochs s", "%.4f", 1),
@@ -161,6 +176,7 @@ COLUMNS = [("tokens_per_second", "tokens/s", "%.0f", 1), ("best", "best", "%.0f"
            ("activation_bytes", "activations MB", "%.1f", 1e-6),
            ("first_step", "first step s", "%.2f", 1),
            ("loss_difference", "loss differs", "%.1e", 1),
+           ("vector_difference", "1 - cosine", "%.1e", 1),
            ("megabytes_per_second", "MB/s", "%.1f", 1), ("ratio", "ratio", "%.2f", 1)]
 
 
@@ -178,11 +194,20 @@ def show_results(found, markdown):
                for n, r in sides.items()], markdown)
 
 
+def commits(found):
+    """That of all rows, or which rows are of which."""
+    of = {}
+    for name, row in found["rows"].items():
+        of.setdefault(row.get("commit", "unknown"), []).append(name)
+    return ", ".join(c if len(of) == 1 else "%s (%s)" % (c, ", ".join(names))
+                     for c, names in of.items())
+
+
 def show(found, markdown):
     m = found["machine"]
     print("%s, %s threads, %s kernels, %s; %s; commit %s" % (
         m.get("cpu"), m["threads"], m.get("level"), m.get("blas"),
-        ", ".join("%s %s" % x for x in m["peers"].items()) or "no peer", m["commit"]))
+        ", ".join("%s %s" % x for x in m["peers"].items()) or "no peer", commits(found)))
     print()
     for part in (show_claims, show_results) if markdown else (show_results, show_claims):
         part(found, markdown)
@@ -217,16 +242,22 @@ def main():
         return write(found, args.write)
     if args.show:
         return show(found, False)
-    names = [n for n in args.only.split(",") if n] or [row.name for row in ROWS]
-    unknown = set(names) - {row.name for row in ROWS}
+    cases = {row.name: [] for row in ROWS} if not args.only else {}
+    for name in filter(None, args.only.split(",")):
+        row, _, case = name.partition("/")
+        cases.setdefault(row, []).extend([case] if case else [])
+    unknown = set(cases) - {row.name for row in ROWS}
     if unknown:
         sys.exit("bench: no row %s, expected %s" % (", ".join(sorted(unknown)),
                                                     ", ".join(row.name for row in ROWS)))
     env = Env(args)
     found["machine"] = env.machine()
     for row in ROWS:
-        if row.name in names:
-            found["rows"][row.name] = run_row(row, env)
+        if row.name in cases:
+            env.cases = cases[row.name]
+            before = found["rows"].get(row.name, {}).get("results", {})
+            before = {name: r for name, r in before.items() if not env.wants(name)}
+            found["rows"][row.name] = run_row(row, env, before)
             order = {r.name: i for i, r in enumerate(ROWS)}
             found["rows"] = dict(sorted(found["rows"].items(), key=lambda x: order.get(x[0], 99)))
             with open(path, "w") as f:

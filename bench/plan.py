@@ -6,7 +6,7 @@ follow each other on the same machine.  Seconds are those of the steps, by the r
 rows.  Encoder-decoders and pictures are random models, made of the small ones of
 tests/golden by larger sizes.
 
-    BENCH_PYTHON= python3 bench/bench.py --only plan ...      or `make bench`
+    BENCH_ONLY=plan make bench       BENCH_ONLY=plan/MiniLM: cases of this name
 """
 import json
 import os
@@ -18,7 +18,7 @@ import subprocess
 import sys
 
 import data
-from contender import Failed
+from contender import Failed, UNIT
 
 # Options beside --method, and what the rows are.
 LAST = ["--method", "last", "--last", "4", "--lr", "1e-4", "--no-shuffle"]
@@ -56,8 +56,6 @@ CASES = {
     "ViT of 4 layers, LoRA": ("vit", "pictures", ["--method", "lora", "--batch", "16"], 20),
     "ViT of 4 layers, head": ("vit", "pictures", ["--method", "head", "--batch", "16", "--epochs",
                                                   "20"], 0),
-    "T5 of 32 columns, LoRA": ("tests/golden/tiny/t5", "sources", ["--method", "lora"], 50),
-    "ViT of 32 columns, LoRA": ("tests/golden/tiny/vit", "pictures", ["--method", "lora"], 50),
 }
 
 # Sizes of a small model's tensors, and of the ones that are made of them.
@@ -162,40 +160,61 @@ def prepare(env):
     return places
 
 
+# A process begins with the peak of the one that started it, so a small one starts it.
+STARTER = ("import json, resource as r, subprocess as s, sys\n"
+           "code = s.run(sys.argv[1:]).returncode\n"
+           "print(json.dumps({'peak': r.getrusage(r.RUSAGE_CHILDREN).ru_maxrss}))\n"
+           "sys.exit(code)")
+
+
 def lines(command):
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    """The rows of JSON that a command prints, and the most that was resident."""
+    done = subprocess.run([sys.executable, "-S", "-c", STARTER, *command], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE)
     if done.returncode:
         raise Failed("%s\n%s" % (" ".join(command), done.stderr.decode(errors="replace")))
-    return [json.loads(line) for line in done.stdout.decode().splitlines()]
+    *rows, last = [json.loads(line) for line in done.stdout.decode().splitlines()]
+    return rows, last["peak"] * UNIT
 
 
-def measure(env, places, name):
-    """Of one case: what was said, and what was."""
-    model, rows, options, steps = CASES[name]
+def words(env, places, case):
+    """The command line of a case, for `peft plan` and `peft train`."""
+    model, rows, options, steps = case
     # OpenBLAS, which is hardly needed, keeps a core busy for a tenth of a second once loaded.
-    command = [places.get(model, model), "--data", places[rows], "--threads", str(env.threads),
-               "--blas", "none", "--seed", "1", "--probe", "none", "--json"] + options
-    if steps:
-        command += ["--steps", str(steps)]
-    plan, = lines([env.peft, "plan"] + command)
-    seconds = seen = peak = 0
-    for row in lines([env.peft, "train"] + command + ["--out", env.path("plan-run"),
-                                                      "--overwrite"]):
-        if row.get("tokens_per_second"):
-            seconds += (row["num_input_tokens_seen"] - seen) / row["tokens_per_second"]
-            seen, peak = row["num_input_tokens_seen"], max(peak, row["rss_bytes"])
+    return [places.get(model, model), "--data", places[rows], "--threads", str(env.threads),
+            "--blas", "none", "--seed", "1", "--probe", "none", "--json", *options,
+            *(["--steps", str(steps)] if steps else [])]
+
+
+def measure(env, places, case, *more):
+    """Of one case: what was said, and what was."""
+    command = [*words(env, places, case), *more]
+    (plan,), _ = lines([env.peft, "plan"] + command)
+    made, most = lines([env.peft, "train"] + command + ["--out", env.path("plan-run"),
+                                                        "--overwrite"])
+    seconds = seen = 0
+    made = [row for row in made if row.get("tokens_per_second")]
+    for row in made:
+        seconds += (row["num_input_tokens_seen"] - seen) / row["tokens_per_second"]
+        seen = row["num_input_tokens_seen"]
     return {"predicted_seconds": plan["seconds"], "taken_seconds": seconds,
             "over": plan["seconds"] / seconds, "predicted_peak_bytes": plan["peak_bytes"],
-            "peak_bytes": peak, "choice": plan.get("choice", "")}
+            "steps_bytes": max(row["rss_bytes"] for row in made), "peak_bytes": most,
+            "losses": [row["loss"] for row in made], "choice": plan.get("choice", "")}
 
 
-def compare(env, only=None):
+def tell(name, r):
+    print("  %-36s %8.3f s said, %8.3f s taken: %.2f   %4.0f MB said, %4.0f taken  %s" % (
+        name, r["predicted_seconds"], r["taken_seconds"], r["over"],
+        r["predicted_peak_bytes"] / 1e6, r["peak_bytes"] / 1e6, r["choice"]),
+        file=sys.stderr, flush=True)
+
+
+def compare(env):
     places, results = prepare(env), {}
-    for name in CASES:
-        if not only or any(o in name for o in only):
-            r = results[name] = measure(env, places, name)
-            print("  %-32s %8.3f s said, %8.3f s taken: %.2f   %4.0f MB said, %4.0f taken  %s" % (
-                name, r["predicted_seconds"], r["taken_seconds"], r["over"],
-                r["predicted_peak_bytes"] / 1e6, r["peak_bytes"] / 1e6, r["choice"]),
-                file=sys.stderr, flush=True)
+    for name, case in CASES.items():
+        if env.wants(name):
+            r = results[name] = measure(env, places, case)
+            r["peak_bytes"] = r.pop("steps_bytes")      # what is written at the end is beside it
+            tell(name, r)
     return results

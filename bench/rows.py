@@ -186,6 +186,19 @@ def sooner(text, key, aim):
     return Claim("%s, better over better of PyTorch's" % text, ">=", aim, "x", value)
 
 
+def run_embed(env):
+    import embed
+    return embed.compare(env)
+
+
+def texts_over(text, *kinds):
+    def value(results):
+        mine, theirs = ([results[side + kind]["texts_per_second"] for kind in kinds
+                         if side + kind in results] for side in (OURS, "sentence-transformers"))
+        return max(mine) / max(theirs) if theirs else None
+    return Claim(text, ">=", 1.0, "x", value)
+
+
 # --------------------------------------------------------- bases of fewer bits
 
 def run_bases(env):
@@ -319,6 +332,15 @@ def run_plan(env):
     return plan.compare(env)
 
 
+def run_limits(env):
+    import limits
+    return limits.compare(env)
+
+
+def worst_time(results):
+    return max(max(r["over"], 1 / r["over"]) for r in results.values())
+
+
 def run_adapters(env):
     found, _ = output([env.program("bench_adapters"), env.model, env.path("adapter"), "100"])
     return {OURS: found}
@@ -346,6 +368,9 @@ ROWS = [
     Row("head", "a head on MiniLM, 512 sentences, batches of 32", run_head,
         [sooner("epoch 1", "first_epoch_seconds", 1.5),
          sooner("later epochs", "later_epoch_seconds", 50)]),
+    Row("embed", "1024 sentences to vectors by MiniLM, batches of 32", run_embed,
+        [texts_over("texts/s over sentence-transformers, float32", ""),
+         texts_over("better of ours over better of theirs", "", ", bfloat16")]),
     training("packed", "short examples, mean 40 tokens, at most 256, against padded", SHORT,
              faster(3.0, OURS, PACKS), faster16(3.0, OURS, OURS16, PACKS, PACKS + ", bfloat16")),
     Row("lengths", "1 x 512 to 4096, on the Q4_1 file", run_lengths,
@@ -371,7 +396,15 @@ ROWS = [
     Row("adapters", "100 adapters on one model", run_adapters),
     Row("plan", "what `peft plan` says, and what training takes", run_plan,
         [Claim("seconds said and taken, the larger over the smaller", "<=", 1.25, "x",
-               lambda r: max(max(x["over"], 1 / x["over"]) for x in r.values())),
+               worst_time),
          Claim("memory taken over said", "<=", 1.0, "x",
                lambda r: max(x["peak_bytes"] / x["predicted_peak_bytes"] for x in r.values()))]),
+    Row("limits", "training under `--memory`", run_limits,
+        [Claim("resident over the limit", "<=", 1.0, "x",
+               lambda r: max(x["peak_bytes"] / x["limit_bytes"] for x in r.values()
+                             if "limit_bytes" in x)),
+         Claim("losses differ from those without a limit", "<=", 1e-4, "",
+               lambda r: max(x.get("loss_difference", 0) for x in r.values())),
+         Claim("seconds said and taken, the larger over the smaller", "<=", 1.25, "x",
+               worst_time)]),
 ]

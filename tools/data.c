@@ -156,8 +156,9 @@ static const struct option augment_options[] = {
      0, 100},
     {"beams", OPT_INT, "N", "of a translation", AT(beams), 1, PEFT_BEAMS_MAX},
     {"batch", OPT_INT, "N", "translations at once (default 16)", AT(batch), 1, 65536},
-    {"pictures", OPT_TEXT, "LIST", "flip,rotate=10,crop=0.1,shift=0.1,brightness=0.2,contrast=0.2\n"
-     "                         (default: all but shift)", AT(augment), 0, 0},
+    {"pictures", OPT_TEXT, "LIST", "flip,rotate=10,crop=0.1,brightness=0.2,contrast=0.2 (these by\n"
+     "                         default), shift=0.1,saturation=0.2,hue=0.05",
+     AT(augment), 0, 0},
     {"seed", OPT_SEED, "N", "of everything random (default 0)", AT(seed), 0, 0},
     {"overwrite", OPT_FLAG, NULL, "replace what --out names", AT(overwrite), 0, 0},
     {0}};

@@ -11,6 +11,18 @@
 
 enum { TILE_COLS = 48 };            /* no level's tile is wider */
 struct tile_part { int64_t depth; const void *a, *b; };      /* a panel and a strip */
+/* Rows [at, rows) of a tile that are still to be written. */
+enum { PAST_SIDE = 32 };
+struct tile_past {
+    _Alignas(64) float copy[PAST_SIDE * PAST_SIDE];
+    float *c;
+    int64_t ldc, at, rows;
+};
+static inline void tile_past_end(struct tile_past *p)
+{
+    for (; p->at < p->rows; p->at++)
+        memcpy(p->c + p->at * p->ldc, p->copy + p->at * PAST_SIDE, PAST_SIDE * sizeof *p->c);
+}
 struct tile {
     const char *name;               /* "avx512", "amx" */
     int mr, nr;                     /* rows and columns of a tile of C */
@@ -31,10 +43,12 @@ struct tile {
      * wherever it lies in a tile. */
     void (*sum)(int64_t depth, const void *a, const void *b, float *c, int64_t ldc,
                 int64_t rows, int64_t cols, float alpha, float beta);
-    /* The same over the depth of some parts, one after another.  past: C is not read
-     * again soon, so that it may be written past the caches. */
+    /* The same over the depth of some parts, one after another.  past, if not NULL: C is
+     * not read again soon, so that it may be written past the caches, the last of it while
+     * the next tile is summed or by tile_past_end. */
     void (*sum_parts)(const struct tile_part *part, int parts, float *c, int64_t ldc,
-                      int64_t rows, int64_t cols, float alpha, float beta, int past);
+                      int64_t rows, int64_t cols, float alpha, float beta,
+                      struct tile_past *past);
     /* C += a b, where b is no strip: row p of B is at b + p * ldb.  NULL: not by
      * these tiles. */
     void (*sum_rows)(int64_t depth, const float *a, const float *b, int64_t ldb, float *c,

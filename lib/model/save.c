@@ -50,6 +50,8 @@ static void put_matrix(const struct store_out *o, const struct source *s, struct
         }
         writer_put(w, data, bytes);
     }
+    /* Under a limit, a whole model would not fit beside what trained. */
+    if (s->m->limited.room) store_forget(s->m->store, p->data, param_bytes(p));
 }
 
 static int put_rows(const struct store_out *o, struct writer *w)

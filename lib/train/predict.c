@@ -3,7 +3,7 @@
 #include "train/train.h"
 
 /* Sizes of the measured graphs in tokens, and of one in which only attention counts. */
-enum { SMALL = 32, LARGE = 256, LONG = 1024, HEAD = 48, ROUNDS = 3,
+enum { SMALL = 32, LARGE = 256, LONG = 1024, HEAD = 48, ROUNDS = 6,
        REACH = 32 << 20 };
 
 /* Of about `tokens` in all, in as few sequences as can be. */
@@ -30,7 +30,8 @@ static int measure_pace(struct trainer *t, int64_t tokens, const char *only, dou
 }
 
 /* The time that is spent on it is small beside that of the run.  What takes most of a step is
- * measured first, and all of it again while there is time: the best of several counts. */
+ * measured first, and all of it again while there is time: the best of several counts, and
+ * rounds lie further apart than what holds a processor up. */
 int predict_begin(struct trainer *t)
 {
     static const double rate = 1e11, share = 0.02, least = 0.1, most = 1, large = 0.7;
@@ -39,7 +40,7 @@ int predict_begin(struct trainer *t)
     double now = os_seconds(), time = MIN(MAX(run * share, least), most);
     if (t->pace) return PEFT_OK;
     int rc = pace_new(&t->m->host, &t->pace);
-    for (int i = 0; i < ROUNDS && !rc; i++) {
+    for (int i = 0; i < ROUNDS && !rc && (!i || os_seconds() < now + time); i++) {
         rc = measure_pace(t, LARGE, NULL, now + time * large);
         if (!rc) rc = measure_pace(t, SMALL, NULL, now + time);
         if (!rc && t->d->max_len > LARGE) rc = measure_pace(t, LONG, "attention", now + time);

@@ -559,6 +559,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
     out->recompute_layers = t->how.policy == RECOMPUTE_NONE ? -1
                             : (int32_t)MIN(t->how.policy, t->m->hp.layers);
     out->memory_least = t->least;
+    out->lr = (double)t->o.lr;
     memcpy(out->choice, t->choice, sizeof(t->choice));
     memcpy(out->manner, t->manner, sizeof(t->manner));
     return PEFT_OK;
