@@ -66,7 +66,7 @@ static void product(const struct tile *t, float *c, const float *a, const float 
                 int64_t d = n == 1 ? depth : k ? depth - first : first;
                 t->pack(to, a + i * depth + at, depth, some, d);
                 t->turn(end, b + j * depth + at, depth, wide, d);
-                part[k] = (struct tile_part){ d, to, end };
+                part[k] = (struct tile_part){ .depth = d, .a = to, .b = end };
                 to += t->mr * tile_deep(t, d) * t->size;
                 end += t->nr * tile_deep(t, d) * t->size;
                 at += d;
