@@ -241,6 +241,11 @@ PEFT_API int32_t peft_model_param(const peft_model *model, int32_t i,
 PEFT_API int64_t peft_model_read(const peft_model *model, const char *name,
                                  float *to, int64_t cap);
 
+/* The way back, of a tensor that a trainer has trained: `n` must be rows*cols.  PEFT_ENOTFOUND
+ * for any other, PEFT_ESTATE while a trainer is alive. */
+PEFT_API int32_t peft_model_write(peft_model *model, const char *name, const float *from,
+                                  int64_t n);
+
 /* --------------------------------------------------------- what is trained */
 
 /* Weights of the layers first..last train no more: 0-based, both inclusive,
@@ -899,9 +904,11 @@ typedef struct peft_train_opts {
     uint64_t seed;
     const char *augment;      /* changes of training pictures, drawn anew for each
                                  epoch by seed: "flip,rotate=10,crop=0.1,
-                                 shift=0.1,brightness=0.2,contrast=0.2" (chance;
-                                 degrees; shares); NULL = none.  Outputs of a
-                                 frozen part are not cached then */
+                                 shift=0.1,brightness=0.2,contrast=0.2,
+                                 saturation=0.2,hue=0.05" (chance; degrees;
+                                 shares, of hue of its circle, at most 0.5, the
+                                 last two as torchvision's ColorJitter); NULL =
+                                 none.  Outputs of a frozen part are not cached then */
     const char *objective;    /* NULL = by the data and the model's head; embeddings: "match" (or
                                  "triplet") for a text, one that fits and some that do not;
                                  "cosent" (or "cosine") for pairs with a score */
@@ -972,6 +979,7 @@ typedef struct peft_plan {
     char choice[240];         /* with a limit: what was chosen, in words */
     int64_t tokens;           /* of all steps, as often as they are read */
     char manner[64];          /* with a limit: what was chosen, for peft_train_opts.manner */
+    double lr;                /* the learning rate: as given, or what 0 stands for */
 } peft_plan;
 
 /* Prepares a run; the model and the data set must outlive it.  Copies of the

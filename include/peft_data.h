@@ -152,11 +152,16 @@ typedef struct peft_label_fault {
     const char *text, *given, *likely;
     double confidence, likely_confidence, margin;
     int32_t flagged, suspect;
+    /* Of rows with any number of labels, where `given` and `likely` name all of them with ", "
+     * between, and confidence is of the worst one: that one and all that are flagged. */
+    int32_t n_missing, n_wrong;
+    const char *const *missing; /* [n_missing] rather should be there */
+    const char *const *wrong; /* [n_wrong] rather should not */
 } peft_label_fault;
 typedef struct peft_faults_opts {
     size_t size;
     int32_t folds;            /* 0 = 5 */
-    const char *rank;         /* as above */
+    const char *rank;         /* as above; of several labels NULL = "margin" */
     double share;             /* suspects are this share of the rows, the first ones by rank;
                                  0 = those that are flagged */
     double l2;                /* of the heads; 0 = the one that makes held out labels likeliest */
@@ -166,27 +171,42 @@ typedef struct peft_faults_opts {
     const char *out;          /* JSONL of the suspects, the worst first, with members "likely",
                                  "confidence", "margin", "line"; or NULL */
     const char *clean;        /* the other rows, in the order of the file; or NULL */
-    const peft_source_opts *source; /* its progress is called with rows done, of all */
+    const peft_source_opts *source; /* its progress is called with rows done, of all;
+                                 with `tune` a row counts as often as the time it takes */
     /* Called for each row, the worst first; non-zero ends the calls. */
     int32_t (*on_fault)(void *ctx, const peft_label_fault *fault);
     void *ctx;
+    int32_t tune;             /* epochs for which LoRA and a head are trained, too, on all parts
+                                 but the one that is asked about; 0 = only heads are.  Of texts;
+                                 the model has no head and no adapters, and a new head after it */
 } peft_faults_opts;
 typedef struct peft_faults {
     size_t size;
     int64_t rows, unlabelled; /* rows with a text and a label; the others, left out */
     int64_t flagged, suspects;
     int32_t labels;
-    double accuracy;          /* of the heads, on rows they have not seen, by the given labels */
-    double l2;
+    double accuracy;          /* of the heads, on rows they have not seen, by the given labels;
+                                 of several labels a row their F1, all rows and labels together */
+    double l2;                /* 0: each label has its own */
+    int32_t several;          /* 1 = rows have any number of labels */
+    int32_t rare;             /* of those labels: left out, as fewer rows than parts have or lack
+                                 them */
 } peft_faults;
-/* Suspected label errors in a file of rows with one label each.  The model runs once over every
- * row, frozen; heads are fitted to its hidden states at four depths (peft_embed_text; of
- * pictures peft_embed_image) and to hashed words and pairs of words, without a part of the rows,
- * for each part in turn; again without the rows, a tenth at most, whose labels were the least
- * likely; and what they say of the part goes through peft_label_faults.  Any encoder or decoder;
- * adapters that are enabled take part.  Memory: the file, 4 bytes for each row, depth and column
- * of an output, and 12 for each word and pair.  PEFT_EDATA with fewer than two
- * labels, or fewer rows than twice the parts. */
+/* Suspected label errors in a file of rows with one label each, or with a list of any number of
+ * them (names, or 0 and 1 for each label).  The model runs once over every row, frozen; heads are
+ * fitted to its hidden states at four depths (peft_embed_text; of pictures peft_embed_image) and
+ * to hashed words and pairs of words, without a part of the rows, for each part in turn; again
+ * without the rows, a tenth at most, whose labels were the least likely; and what they say of
+ * the part, with `tune` the geometric mean of it and of what the tuned model says, goes through
+ * peft_label_faults.  Any encoder or decoder; adapters that are enabled take part.
+ * Of several labels each is a question of its own, one against the rest: a row is flagged where
+ * one of its labels is, and ranked by its worst one.  Its margin is the probability of what is
+ * given had it been even before the text was read, p (1 - q) / (p (1 - q) + (1 - p) q) with q
+ * the share of rows that are given the same.  "likely" in `out` is the list with what is in doubt
+ * changed.
+ * Memory: the file, 4 bytes for each row, depth and column of an output, and 12 for each word
+ * and pair; of several labels 17 for each row and label.  PEFT_EDATA with fewer than two labels
+ * (of several: one), or fewer rows than twice the parts. */
 PEFT_API int32_t peft_data_faults(const char *path, peft_model *model,
                                   const peft_faults_opts *opts, peft_faults *out);
 /* ------------------------------------------------------------------ split */

@@ -414,8 +414,6 @@ typedef struct peft_tuned {
  * R, shifted at random by seed); the first trial has the usual ones, and a whole run at once, so
  * that what is found is no worse on these data, but for a budget that ends before.  Runs share
  * the data sets, what is cached of a frozen part (train->cache_file), and the model, which is as
- * it was when the call returns.  A trial's value is its best evaluation; the best of all is
- * saved at once.  Every run that ended is a line of trials.jsonl, and another call with the same
  * it was when the call returns.  A trial's value is its best evaluation; the best of all is saved
  * at once.  Every run that ended is a line of trials.jsonl, and another call with the same
  * options goes on after them, also after a kill; PEFT_ESTATE when that file is of another
@@ -433,13 +431,15 @@ typedef struct peft_drift {
     size_t size;
     double kl;                /* KL(base || model) a token of the probe, in nats */
     double before;            /* the same as trained */
-    double weight;            /* that the adapter got; 1 = it stayed as trained */
+    double weight;            /* of what was trained; 1 = it stayed as it was */
 } peft_drift;
-/* Makes sure that a language model with an adapter has not drifted from its base by more than
- * `bound` on the probe: where it has, the adapter gets the largest weight that keeps it
- * (peft_adapter_set_weight; found by halves to 1/256), on the way from the base to the tuned
- * model (as Wortsman et al. 2022, WiSE-FT, for whole weights).  peft_adapter_combine makes an
- * adapter with that weight for files.  PEFT_EUNSUPPORTED for adapters without weights. */
+/* Makes sure that a language model has not drifted from its base by more than `bound` on the
+ * probe: where it has, what was trained gets the largest weight that keeps it (found by halves
+ * to 1/256), on the way from the base to the tuned model (Wortsman et al. 2022, WiSE-FT).  Of
+ * an adapter that is peft_adapter_set_weight, and peft_adapter_combine makes one with that weight
+ * for files; PEFT_EUNSUPPORTED for adapters without weights.  `adapter` NULL: the model's own
+ * tensors that train, of which memory holds a copy meanwhile; PEFT_ESTATE while their trainer is
+ * alive. */
 PEFT_API int32_t peft_drift_hold(peft_model *model, const char *adapter, peft_model *base,
                                  const peft_dataset *probe, double bound, peft_drift *out);
 

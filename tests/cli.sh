@@ -644,6 +644,11 @@ if [ -e "$TEXT/config.json" ]; then
     holds 'the bound is kept' sh -c "[ $(kl near/receipt.json | awk '{print ($1 <= 0.001)}') = 1 ]"
     holds 'it was needed' sh -c "[ $(kl far/receipt.json | awk '{print ($1 > 0.001)}') = 1 ]"
     run 0 'replay: under a bound' replay near --out near2 --quiet
+    run 0 'train --drift-bound: full' train "$TEXT" --data "$SUPPORT" --limit 12 --steps 6 \
+        --lr 3e-3 --method full --drift-bound 0.001 --out near3
+    says err '^what was trained has 0.[0-9]* of its weight now'
+    holds 'the bound is kept: full' \
+        sh -c "[ $(kl near3/receipt.json | awk '{print ($1 <= 0.001)}') = 1 ]"
 fi
 
 # ---------------------------------------------------------- looking at data

@@ -377,6 +377,14 @@ def test_faults():
         found = data.faults(path, model, share=0.1, limit=31)
         assert found.rows == 31 and found.labels == 3 and found.suspects == 4
         assert [x.rank for x in found.faults] == [1, 2, 3, 4]
+    path = write_rows("lists.jsonl", [{"text": "ab" * (i % 3) + "yz" * (2 - i % 3), "labels":
+                                       ["a"] * (i % 3 > 0 and i != 7) + ["y"] * (i % 3 < 2)}
+                                      for i in range(60)])
+    with libpeft.Model(TEXT) as model:
+        found = data.faults(path, model, share=0.1)
+        assert found.several == 1 and found.labels == 2 and found.rare == 0
+        assert found.faults[0].line == 8 and found.faults[0].missing == ["a"]
+        assert found.faults[0].wrong == [] and found.faults[0].likely == "y, a"
 
 
 def test_text():

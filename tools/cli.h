@@ -108,7 +108,7 @@ struct args {
     int32_t copies, answers;
     struct list files;                   /* operands of a command that takes several */
     const char *labels, *by, *rank_by, *clean;
-    int32_t folds, blind, least;
+    int32_t folds, tune, blind, least;
     double share;
     const char *model;                   /* beside a data file as the operand */
     int32_t examples;

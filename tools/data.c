@@ -98,9 +98,12 @@ static const struct option faults_options[] = {
     {"clean", OPT_TEXT, "FILE", "the other rows, as they are", AT(clean), 0, 0},
     {"folds", OPT_INT, "N", "parts, each judged by a head fitted to the others (default 5)",
      AT(folds), 2, 100},
+    {"tune", OPT_INT, "EPOCHS", "train LoRA too for each part: finds more, takes much longer",
+     AT(tune), 1, 100},
     {"share", OPT_NUMBER, "S", "suspects are this share of the rows (default: those that\n"
      "                         confident learning flags)", AT(share), 0, 1},
-    {"rank", OPT_TEXT, "KIND", "confidence: of the given label (default); margin: to the others",
+    {"rank", OPT_TEXT, "KIND", "confidence: of the given label (default); margin: to the others\n"
+     "                         (default of several labels: by what the text adds)",
      AT(rank_by), 0, 0},
     {"top", OPT_INT, "N", "suspects that are shown (default 20)", AT(top), 1, BIG},
     {"seed", OPT_SEED, "N", "of the parts (default 0)", AT(seed), 0, 0},
@@ -153,8 +156,9 @@ static const struct option augment_options[] = {
      0, 100},
     {"beams", OPT_INT, "N", "of a translation", AT(beams), 1, PEFT_BEAMS_MAX},
     {"batch", OPT_INT, "N", "translations at once (default 16)", AT(batch), 1, 65536},
-    {"pictures", OPT_TEXT, "LIST", "flip,rotate=10,crop=0.1,shift=0.1,brightness=0.2,contrast=0.2\n"
-     "                         (default: all but shift)", AT(augment), 0, 0},
+    {"pictures", OPT_TEXT, "LIST", "flip,rotate=10,crop=0.1,brightness=0.2,contrast=0.2 (these by\n"
+     "                         default), shift=0.1,saturation=0.2,hue=0.05",
+     AT(augment), 0, 0},
     {"seed", OPT_SEED, "N", "of everything random (default 0)", AT(seed), 0, 0},
     {"overwrite", OPT_FLAG, NULL, "replace what --out names", AT(overwrite), 0, 0},
     {0}};

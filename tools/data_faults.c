@@ -63,7 +63,10 @@ static int32_t show_reading(void *ctx, int64_t done, int64_t rows)
 {
     struct shown *s = ctx;
     double spent = seconds_now() - s->began;
-    if (spent > 1 && done < rows)
+    if (spent > 1 && done < rows && s->args->tune)
+        progress(false, "the model reads and is tuned: %.0f %%  ETA %s", 100 * (double)done /
+                 (double)rows, show_seconds(spent * (double)(rows - done) / (double)done));
+    else if (spent > 1 && done < rows)
         progress(false, "the model reads: row %lld of %lld  ETA %s", (long long)done,
                  (long long)rows, show_seconds(spent * (double)(rows - done) / (double)done));
     return interrupted();
@@ -80,11 +83,11 @@ static void json_list(struct json *j, const char *name, bool *begun)
     json_open(j, name, '[');
 }
 
-static void count_swap(struct shown *s, const peft_label_fault *f)
+static void count_swap(struct shown *s, const char *given, const char *likely)
 {
     struct swap x = {.rows = 1};
-    snprintf(x.given, sizeof x.given, "%s", f->given);
-    snprintf(x.likely, sizeof x.likely, "%s", f->likely);
+    snprintf(x.given, sizeof x.given, "%s", given);
+    snprintf(x.likely, sizeof x.likely, "%s", likely);
     int i = 0;
     while (i < s->swaps && (strcmp(s->swap[i].given, x.given) ||
                             strcmp(s->swap[i].likely, x.likely)))
@@ -97,20 +100,53 @@ static void count_swap(struct shown *s, const peft_label_fault *f)
         s->swap[s->swaps++] = x;
 }
 
+static void count_swaps(struct shown *s, const peft_label_fault *f)
+{
+    for (int32_t i = 0; i < f->n_missing; i++)
+        count_swap(s, f->missing[i], "missing");
+    for (int32_t i = 0; i < f->n_wrong; i++)
+        count_swap(s, f->wrong[i], "wrong");
+    if (!f->missing)
+        count_swap(s, f->given, f->likely);
+}
+
 static int by_rows(const void *a, const void *b)
 {
     const struct swap *x = a, *y = b;
     return x->rows != y->rows ? (x->rows < y->rows ? 1 : -1) : strcmp(x->given, y->given);
 }
 
-static void show_swaps(struct shown *s)
+static void show_swaps(struct shown *s, bool several)
 {
     qsort(s->swap, (size_t)s->swaps, sizeof *s->swap, by_rows);
     printf("Most often: ");
     for (int i = 0; i < s->swaps && i < 3; i++)
-        printf("%s%s that rather are %s (%s)", i ? ", " : "", s->swap[i].given,
-               s->swap[i].likely, show_count(s->swap[i].rows));
+        printf("%s%s%s %s (%s)", i ? ", " : "", s->swap[i].given, several ? "" :
+               " that rather are", s->swap[i].likely, show_count(s->swap[i].rows));
     printf("\n");
+}
+
+static void names_json(struct json *j, const char *key, const char *const *names, int32_t n)
+{
+    json_open(j, key, '[');
+    for (int32_t i = 0; i < n; i++)
+        json_text(j, NULL, names[i]);
+    json_close(j);
+}
+
+/* What a row with several labels rather should have, and not have: "+anger -joy". */
+static const char *show_change(const peft_label_fault *f)
+{
+    static char text[160];
+    size_t at = 0;
+    text[0] = 0;
+    for (int32_t i = 0; i < f->n_missing + f->n_wrong && at < sizeof text - 60; i++) {
+        bool missing = i < f->n_missing;
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s%c%.48s", at ? " " : "",
+                               missing ? '+' : '-', missing ? f->missing[i] :
+                               f->wrong[i - f->n_missing]);
+    }
+    return text;
 }
 
 static int32_t show_fault(void *ctx, const peft_label_fault *f)
@@ -118,13 +154,17 @@ static int32_t show_fault(void *ctx, const peft_label_fault *f)
     struct shown *s = ctx;
     if (!f->suspect)
         return 0;
-    count_swap(s, f);
+    count_swaps(s, f);
     if (s->args->json) {
         json_list(&s->j, "faults", &s->begun);
         json_open(&s->j, NULL, '{');
         json_int(&s->j, "line", f->line);
         json_text(&s->j, "given", f->given);
         json_text(&s->j, "likely", f->likely);
+        if (f->missing) {
+            names_json(&s->j, "missing", f->missing, f->n_missing);
+            names_json(&s->j, "wrong", f->wrong, f->n_wrong);
+        }
         json_num(&s->j, "confidence", f->confidence);
         json_num(&s->j, "likely_confidence", f->likely_confidence);
         json_num(&s->j, "margin", f->margin);
@@ -132,8 +172,8 @@ static int32_t show_fault(void *ctx, const peft_label_fault *f)
         json_close(&s->j);
         return 0;
     }
-    static const char *const heads[] = {">line", "given", "likely", ">p(given)", ">margin",
-                                        "text"};
+    const char *const heads[] = {">line", "given", f->missing ? "change" : "likely",
+                                 ">p(given)", ">margin", "text"};
     char line[32], own[32], margin[32];
     if (s->rows == s->top)
         return 0;
@@ -143,8 +183,9 @@ static int32_t show_fault(void *ctx, const peft_label_fault *f)
     snprintf(line, sizeof line, "%lld", (long long)f->line);
     snprintf(own, sizeof own, "%.2f", f->confidence);
     snprintf(margin, sizeof margin, "%.2f", f->margin);
-    const char *cells[] = {line, f->given, f->likely, own, margin,
-                           cell_text(f->text, text_room(54))};
+    const char *cells[] = {line, f->missing ? cell_text(f->given, 24) : f->given,
+                           f->missing ? show_change(f) : f->likely, own, margin,
+                           cell_text(f->text, text_room(f->missing ? 72 : 54))};
     table_row(cells);
     return 0;
 }
@@ -161,25 +202,32 @@ static void show_faults(const struct args *args, const peft_faults *r, struct sh
         json_int(&s->j, "suspects", r->suspects);
         json_num(&s->j, "accuracy", r->accuracy);
         json_num(&s->j, "l2", r->l2);
+        json_int(&s->j, "rare", r->rare);
         json_close(&s->j);
         return;
     }
     if (s->rows)
         table_end(stdout);
-    printf("%s%s of %s labels are suspects (%.1f %%)", s->rows ? "\n" : "",
-           show_count(r->suspects), show_count(r->rows), 100.0 * (double)r->suspects /
-           (double)r->rows);
-    printf("; heads agree with %.1f %% of labels they have not seen\n", 100 * r->accuracy);
+    printf("%s%s of %s %s are suspects (%.1f %%)", s->rows ? "\n" : "",
+           show_count(r->suspects), show_count(r->rows), r->several ? "rows' labels" : "labels",
+           100.0 * (double)r->suspects / (double)r->rows);
+    printf(r->several ? "; heads find labels that they have not seen with an F1 of %.1f %%\n" :
+           "; heads agree with %.1f %% of labels they have not seen\n", 100 * r->accuracy);
     if (s->swaps)
-        show_swaps(s);
+        show_swaps(s, r->several);
+    if (r->rare)
+        note("%d of %d labels were not judged: too few rows have or lack them", (int)r->rare,
+             (int)r->labels);
     if (r->unlabelled)
         note("%s rows have no label or no text and were left out", show_count(r->unlabelled));
     if (r->suspects > s->rows && !args->out)
         note("%d are shown; --out FILE writes all, for `peft data label`", (int)s->rows);
-    if (args->out)
+    if (args->out && r->several)
+        note("suspects are in %s; \"likely\" is the list that their labels rather are", args->out);
+    else if (args->out)
         note("suspects are in %s; peft data label %s --out CHECKED.jsonl goes through them",
              args->out, args->out);
-    if (r->accuracy < 0.6)
+    if (r->accuracy < (r->several ? 0.3 : 0.6))
         note("%swarning:%s the heads are wrong too often to judge labels by: another --model may "
              "know this task better", paint(stderr, YELLOW), paint(stderr, PLAIN));
 }
@@ -198,7 +246,7 @@ int run_data_faults(const struct args *args)
         rc = open_adapter(args, model, &info);
     if (!rc) {
         peft_faults_opts opts = {.size = sizeof opts, .folds = args->folds, .rank = args->rank_by,
-                                 .share = args->share,
+                                 .tune = args->tune, .share = args->share,
                                  .seed = args->seed, .pool = args->pool, .max_len = args->max_len,
                                  .batch = args->batch, .out = args->out, .clean = args->clean,
                                  .on_fault = show_fault, .ctx = &s};

@@ -226,12 +226,17 @@ char *stored_value(const char *text, const char *key)
     return value;
 }
 
+char *stored_number(double v)
+{
+    return format("%.9g", v);
+}
+
 char *folder_manner(const struct run *run)
 {
     char *path = folder_path(run, "training_args.json"), *text = read_file(path, NULL);
     char *limit = text ? stored_value(text, "memory_limit") : NULL;
     char *value = text ? stored_value(text, "memory_manner") : NULL, *manner = NULL;
-    char *now = format("%.9g", (double)run->args->memory_limit);
+    char *now = stored_number((double)run->args->memory_limit);
     if (limit && value && !strcmp(limit, now))
         manner = format("%.*s", (int)strcspn(value + 1, "\""), value + 1);
     free(path);

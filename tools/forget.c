@@ -70,15 +70,15 @@ void forget_opts(const struct run *run, peft_train_opts *opts)
     opts->drift_bound = (float)run->args->drift_bound;
 }
 
-/* An adapter that has gone too far is weakened, for which its trainer must have ended. */
+/* What has gone too far is weakened, for which its trainer must have ended. */
 static int hold(struct run *run, peft_model *base)
 {
-    const char *const name = "default";
+    const char *const name = is_adapter(run->method) ? "default" : NULL;
     double bound = run->args->drift_bound, was = run->drift.kl;
     peft_drift d = {.size = sizeof d};
     if (!(bound > 0) || run->drift.kl <= bound)
         return 0;
-    if (!is_adapter(run->method) || run->base_trains) {
+    if (name && run->base_trains) {
         note("%swarning:%s the drift of %.4f is above the bound of %.4f; a smaller --lr or fewer "
              "--epochs keep nearer to the base", paint(stderr, YELLOW), paint(stderr, PLAIN), was,
              bound);
@@ -90,19 +90,20 @@ static int hold(struct run *run, peft_model *base)
     run->trainer = NULL;
     int32_t rc = peft_drift_hold(run->model, name, base, run->probe, bound, &d);
     float weight = (float)d.weight;
-    if (!rc)
+    if (!rc && name)
         rc = peft_adapter_set_weight(run->model, name, 1);
-    if (!rc)
+    if (!rc && name)
         rc = peft_adapter_combine(run->model, "held", &name, &weight, 1, NULL);
-    if (!rc)
+    if (!rc && name)
         rc = peft_adapter_disable(run->model, name);
     if (rc)
         return library_error(rc, "cannot hold the drift");
-    run->adapter = "held";
+    if (name)
+        run->adapter = "held";
     peft_eval_opts opts = {.size = sizeof opts};
     rc = peft_compare(run->model, base, run->probe, &opts, &run->drift);
-    note("the adapter has %.3f of its weight now: its drift of %.4f was above the bound of %.4f",
-         d.weight, was, bound);
+    note("%s has %.3f of its weight now: its drift of %.4f was above the bound of %.4f",
+         name ? "the adapter" : "what was trained", d.weight, was, bound);
     return rc ? library_error(rc, "cannot measure the drift") : 0;
 }
 

@@ -139,7 +139,8 @@ const struct option train_options[] = {
     {"scale", OPT_NUMBER, "X", "of cosines in match and cosent (default 20)", AT(scale), 0, 1e6},
     {"margin", OPT_NUMBER, "X", "of triplet (default 5)", AT(margin), 0, 1e6},
     {"augment", OPT_TEXT, "LIST", "of training pictures: flip,rotate=10,crop=0.1,shift=0.1,\n"
-     "                         brightness=0.2,contrast=0.2", AT(augment), 0, 0},
+     "                         brightness=0.2,contrast=0.2,saturation=0.2,hue=0.05", AT(augment),
+     0, 0},
     {"recompute", OPT_TEXT, "HOW", "none, cheap (default), layers: less memory", AT(recompute), 0,
      0},
     {"cache", OPT_SIZE, "SIZE", "memory for outputs of what is frozen, which are computed\n"

@@ -503,14 +503,9 @@ static char *joined(const struct list *list)
     return s;
 }
 
-static char *number(double v)
-{
-    return format("%.9g", v);
-}
-
 static char *number_or_auto(double v)
 {
-    return v > 0 ? number(v) : quoted("auto");
+    return v > 0 ? stored_number(v) : quoted("auto");
 }
 
 static void method_settings(struct settings *s, const struct run *run)
@@ -524,11 +519,11 @@ static void method_settings(struct settings *s, const struct run *run)
     if (is_adapter(run->method) && a->adapter)
         add_setting(s, "from_adapter", quoted(a->adapter), true);
     else if (is_adapter(run->method) && !lora) {
-        add_setting(s, "rank", a->rank ? number(a->rank) : quoted("auto"), false);
+        add_setting(s, "rank", a->rank ? stored_number(a->rank) : quoted("auto"), false);
         add_setting(s, "settings", quoted(a->settings), false);
     } else if (lora) {
-        add_setting(s, "rank", number(rank), false);
-        add_setting(s, "alpha", number(a->alpha > 0 ? a->alpha : 2 * rank), false);
+        add_setting(s, "rank", stored_number(rank), false);
+        add_setting(s, "alpha", stored_number(a->alpha > 0 ? a->alpha : 2 * rank), false);
         add_setting(s, "rslora", format("%s", a->rslora < 0 ? "false" : "true"), false);
         add_setting(s, "targets", quoted(a->targets ? a->targets : "all linear layers"), false);
         add_setting(s, "init", quoted(a->init), false);
@@ -537,8 +532,8 @@ static void method_settings(struct settings *s, const struct run *run)
         add_setting(s, "modules_to_save", quoted(a->modules_to_save), false);
         add_setting(s, "settings", quoted(a->settings), false);
     }
-    add_setting(s, "dropout", number(a->dropout), false);
-    add_setting(s, "trainable_params", number((double)run->plan.trainable_params), false);
+    add_setting(s, "dropout", stored_number(a->dropout), false);
+    add_setting(s, "trainable_params", stored_number((double)run->plan.trainable_params), false);
 }
 
 /* What was chosen and not given: {"lr": "why"}. */
@@ -564,8 +559,8 @@ void settings_make(struct run *run)
     add_setting(s, "model", quoted(a->operand), true);
     add_setting(s, "data", quoted(a->data), true);
     add_setting(s, "eval", quoted(a->eval), true);
-    add_setting(s, "rows", number((double)run->stats.rows), false);
-    add_setting(s, "tokens", number((double)run->stats.tokens), false);
+    add_setting(s, "rows", stored_number((double)run->stats.rows), false);
+    add_setting(s, "tokens", stored_number((double)run->stats.tokens), false);
     add_setting(s, "system", quoted(a->system), false);
     add_setting(s, "prefix", quoted(a->prefix), false);
     add_setting(s, "train_on_prompt", format("%s", a->train_on_prompt ? "true" : "false"), false);
@@ -574,39 +569,39 @@ void settings_make(struct run *run)
     add_setting(s, "optim_states", quoted(a->optim_states ? a->optim_states : "f32"), false);
     add_setting(s, "learning_rate", number_or_auto(a->lr), false);
     add_setting(s, "schedule", quoted(a->schedule ? a->schedule : "cosine"), false);
-    add_setting(s, "warmup", number(a->warmup), false);
-    add_setting(s, "weight_decay", number(a->weight_decay), false);
+    add_setting(s, "warmup", stored_number(a->warmup), false);
+    add_setting(s, "weight_decay", stored_number(a->weight_decay), false);
     add_setting(s, "no_decay", quoted(a->no_decay), false);
-    add_setting(s, "clip", number(a->clip), false);
-    add_setting(s, "batch", number(a->batch ? a->batch : 4), false);
-    add_setting(s, "accumulate", number(a->accumulate ? a->accumulate : 1), false);
+    add_setting(s, "clip", stored_number(a->clip), false);
+    add_setting(s, "batch", stored_number(a->batch ? a->batch : 4), false);
+    add_setting(s, "accumulate", stored_number(a->accumulate ? a->accumulate : 1), false);
     add_setting(s, "max_len", number_or_auto(a->max_len), false);
     add_setting(s, "packing", format("%s", a->packing ? "true" : "false"), false);
     add_setting(s, "augment", quoted(a->augment), false);
     add_setting(s, "objective", quoted(a->objective), false);
     add_setting(s, "shuffle", format("%s", a->no_shuffle ? "false" : "true"), false);
     add_setting(s, "replay", quoted(a->replay), true);
-    add_setting(s, "replayed", number((double)run->replayed), false);
+    add_setting(s, "replayed", stored_number((double)run->replayed), false);
     add_setting(s, "probe", quoted(a->probe), true);
-    add_setting(s, "drift_bound", number(a->drift_bound), false);
-    add_setting(s, "anchor_weight", number(a->anchor_weight), false);
-    add_setting(s, "steps", number((double)run->plan.steps), false);
+    add_setting(s, "drift_bound", stored_number(a->drift_bound), false);
+    add_setting(s, "anchor_weight", stored_number(a->anchor_weight), false);
+    add_setting(s, "steps", stored_number((double)run->plan.steps), false);
     if (run->choice.size)
         add_setting(s, "auto", chosen_names(&run->choice), true);
     add_setting(s, "seed", format("%llu", (unsigned long long)a->seed), false);
     if (run->eval) {
         add_setting(s, "keep", quoted(a->keep ? a->keep : "best"), true);
         add_setting(s, "metric", quoted(a->metric ? a->metric : "loss"), true);
-        add_setting(s, "patience", number(a->patience), true);
+        add_setting(s, "patience", stored_number(a->patience), true);
     }
     add_setting(s, "recompute", quoted(a->recompute ? a->recompute : "cheap"), true);
     if (a->cache >= 0)
-        add_setting(s, "cache", number((double)a->cache), true);
+        add_setting(s, "cache", stored_number((double)a->cache), true);
     if (a->cache_file)
         add_setting(s, "cache_file", quoted(a->cache_file), true);
-    add_setting(s, "memory_limit", number((double)a->memory_limit), true);
+    add_setting(s, "memory_limit", stored_number((double)a->memory_limit), true);
     if (a->memory_limit)
         add_setting(s, "memory_manner", quoted(run->plan.manner), true);
-    add_setting(s, "threads", number(run->threads), true);
-    add_setting(s, "version", number(peft_version()), true);
+    add_setting(s, "threads", stored_number(run->threads), true);
+    add_setting(s, "version", stored_number(peft_version()), true);
 }

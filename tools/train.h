@@ -138,6 +138,8 @@ int64_t memory_peak(void);
 /* folder.c */
 /* The value that a file of ours has for a key, or NULL. */
 char *stored_value(const char *text, const char *key);
+/* A number as it stands there. */
+char *stored_number(double v);
 char *folder_path(const struct run *run, const char *name);
 /* Checks what lies in --out and makes it ready; with --resume *step is that
  * of the newest checkpoint, else 0. */

@@ -6,27 +6,15 @@
 
 static const char card_mark[] = "<!-- made by libpeft; without this line it is never replaced -->";
 
-/* A 64-bit hash (FNV-1a's, by words of 32 bits). */
-static uint64_t add_floats(uint64_t h, const float *x, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++) {
-        uint32_t word;
-        memcpy(&word, x + i, 4);
-        h = (h ^ word) * 0x100000001b3u;
-        h ^= h >> 29;
-    }
-    return h;
-}
-
 uint64_t card_weights(const struct adapter *a)
 {
-    uint64_t h = 0xcbf29ce484222325u;
+    uint64_t h = HASH_FLOATS;
     for (int64_t i = 0; i < a->n_sites; i++)
         for (int k = 0; k < PARTS; k++)
             if (adapted_owns(&a->sites[i], k))
-                h = add_floats(h, a->sites[i].part[k]->own, param_len(a->sites[i].part[k]));
+                h = hash_floats(h, a->sites[i].part[k]->own, param_len(a->sites[i].part[k]));
     for (int64_t i = 0; i < a->n_saved; i++)
-        h = add_floats(h, a->saved[i].mine, param_len(a->saved[i].p));
+        h = hash_floats(h, a->saved[i].mine, param_len(a->saved[i].p));
     return h ? h : 1;
 }
 

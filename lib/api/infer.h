@@ -9,8 +9,9 @@ struct seqs {
     struct host *host;
     struct ids ids, pos, types, start;
     int32_t n;
-    const struct adapter *const *acts;      /* [n] as a pass has it, or NULL; as is */
-    struct tensor **enters;
+    /* Both as a pass has them, which they are handed to; NULL = none. */
+    const struct adapter *const *acts;      /* [n] what acts on each */
+    struct tensor **enters;                 /* [layers] receives what enters each layer */
 };
 void seqs_init(struct seqs *t, struct model *m);
 void seqs_free(struct seqs *t);

@@ -134,6 +134,21 @@ int64_t peft_model_read(const peft_model *model, const char *name, float *to, in
     return param_len(p);
 }
 
+int32_t peft_model_write(peft_model *model, const char *name, const float *from, int64_t n)
+{
+    ARG(model && name && from, "no model, name or numbers given");
+    struct model *m = model_of(model);
+    const struct param *p = model_param(m, name);
+    int rc = no_trainers(m);
+    if (rc) return rc;
+    if (!p || !p->own || n != param_len(p))
+        return fail(PEFT_ENOTFOUND, "no tensor of %lld numbers called \"%s\" has been trained",
+                    (long long)n, name);
+    param_write(m, p, p->own, &qtype_f32, from);
+    m->edits++;
+    return PEFT_OK;
+}
+
 int32_t peft_freeze_layers(peft_model *model, int32_t first, int32_t last)
 {
     ARG(model, "no model given");

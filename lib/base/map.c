@@ -124,3 +124,14 @@ int64_t map_gets(const struct map *m, const char *key, int64_t absent)
 {
     return map_get(m, key, (int64_t)strlen(key), absent);
 }
+
+uint64_t hash_floats(uint64_t h, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t word;
+        memcpy(&word, x + i, 4);
+        h = (h ^ word) * 0x100000001b3u;
+        h ^= h >> 29;
+    }
+    return h;
+}

@@ -16,5 +16,9 @@ int map_add(struct map *m, const char *key, int64_t n, int64_t value);
 /* The value, or `absent`. */
 int64_t map_get(const struct map *m, const char *key, int64_t n, int64_t absent);
 int64_t map_gets(const struct map *m, const char *key, int64_t absent);
+/* A 64-bit hash of numbers, after `h` of those before them (HASH_FLOATS: there are none): FNV-1a
+ * by words of 32 bits, each mixed downward. */
+#define HASH_FLOATS UINT64_C(0xcbf29ce484222325)
+uint64_t hash_floats(uint64_t h, const float *x, int64_t n);
 
 #endif

@@ -33,6 +33,9 @@ double os_seconds(void);               /* monotonic */
 void os_cpu_name(char *out, size_t cap);
 int os_allow_amx(void);                /* 1 = this process's threads may use its registers */
 int os_io_default(peft_io *out);
+/* A file to write and read by the functions of os_io_default, which is gone when it is closed or
+ * the process ends, however it does; NULL = failure. */
+void *os_temp(const char *path, int32_t *err);
 /* Takes pages that os_io_default mapped out of memory; touching them reads them again. */
 void os_forget(const void *at, int64_t n);
 /* Memory that will be used as a whole and again and again: fewer, larger pages if it can be. */

@@ -60,6 +60,19 @@ static void *win_open(void *ctx, const char *path, int32_t write, int32_t *err)
     return NULL;
 }
 
+void *os_temp(const char *path, int32_t *err)
+{
+    wchar_t wide[WIDE_CAP];
+    HANDLE file = INVALID_HANDLE_VALUE;
+    *err = -EINVAL;
+    if (!widen(path, wide)) return NULL;
+    file = CreateFileW(wide, GENERIC_READ | GENERIC_WRITE, FILE_SHARE_DELETE, NULL, CREATE_ALWAYS,
+                       FILE_ATTRIBUTE_TEMPORARY | FILE_FLAG_DELETE_ON_CLOSE, NULL);
+    if (file != INVALID_HANDLE_VALUE) return file;
+    *err = last_error();
+    return NULL;
+}
+
 static int64_t win_length(void *ctx, void *file)
 {
     (void)ctx;

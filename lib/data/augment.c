@@ -3,9 +3,10 @@
  *
  *     crop, zoom -> shift -> rotate -> mirror
  *
- * then brightness (pixels times 1 + b) and contrast (distance from the middle
- * grey times 1 + c).  Draws are Philox(seed; epoch; 8 row + which): they depend
- * on nothing else. */
+ * then brightness (pixels times 1 + b), contrast (distance from the middle grey times
+ * 1 + c), saturation (distance from the pixel's own grey times 1 + s) and hue (a turn
+ * of the circle in HSV), the last two as torchvision's adjust_saturation and adjust_hue.
+ * Draws are Philox(seed; epoch; 8 row + which): they depend on nothing else. */
 #include "data/image.h"
 
 #include <math.h>
@@ -22,6 +23,8 @@ static const struct option {
     {"shift", offsetof(struct augment, shift), 0.1f, 0.95f},
     {"brightness", offsetof(struct augment, brightness), 0.2f, 1},
     {"contrast", offsetof(struct augment, contrast), 0.2f, 1},
+    {"saturation", offsetof(struct augment, saturation), 0.2f, 1},
+    {"hue", offsetof(struct augment, hue), 0.05f, 0.5f},
 };
 
 /* "0.25": digits and one point, whatever the locale. */
@@ -47,7 +50,7 @@ int augment_parse(const char *text, struct augment *out)
             i++;
         if (i == ARRAY_LEN(options))
             return fail(PEFT_EARG, "augmentation \"%.*s\", expected flip, rotate, crop, shift, "
-                        "brightness or contrast", (int)MIN(n, 40), s);
+                        "brightness, contrast, saturation or hue", (int)MIN(n, 40), s);
         float value = options[i].absent;
         const char *end = s + n;
         if (*end == '=') end = read_decimal(end + 1, &value);
@@ -63,9 +66,11 @@ int augment_parse(const char *text, struct augment *out)
 
 struct draws { uint64_t seed, stream, index; };
 
+/* From the eighth on they lie in further streams. */
 static double draw(const struct draws *d, int which)
 {
-    return (double)rng_uniform(d->seed, d->stream, d->index + (uint64_t)which);
+    return (double)rng_uniform(d->seed, d->stream + ((uint64_t)(which / 8) << 48),
+                               d->index + (uint64_t)(which % 8));
 }
 static double draw_both_ways(const struct draws *d, int which, float most)
 {
@@ -85,6 +90,28 @@ static struct map_2d draw_map(const struct augment *o, const struct draws *d,
     double u = draw_both_ways(d, 3, room) * v->w, w = draw_both_ways(d, 4, room) * v->h;
     double s = side * sin(angle), c = side * cos(angle);
     return (struct map_2d){c * mirror, -s, u, s * mirror, c, w};
+}
+
+static double clamp(double x, double most) { return x < 0 ? 0 : x > most ? most : x; }
+
+/* HSV's way back, of value v and chroma c, is v - c clamp(min(k, 4 - k), 0, 1) with k = n + h
+ * modulo 6, h the hue in sixths and n 5, 3, 1. */
+void change_colour(const struct colour *c, double *x, int32_t channels)
+{
+    for (int32_t k = 0; k < channels; k++)
+        x[k] = (x[k] * c->brightness - 127.5) * c->contrast + 127.5;
+    if (channels != 3 || (c->saturation == 1 && c->hue == 0)) return;
+    for (int k = 0; k < 3; k++) x[k] = clamp(x[k], 255);
+    double grey = 0.2989 * x[0] + 0.587 * x[1] + 0.114 * x[2];
+    for (int k = 0; k < 3; k++) x[k] = clamp(grey + c->saturation * (x[k] - grey), 255);
+    double r = x[0], g = x[1], b = x[2], v = MAX(MAX(r, g), b), chroma = v - MIN(MIN(r, g), b);
+    if (!(chroma > 0)) return;
+    double h = v == r ? (g - b) / chroma : v == g ? 2 + (b - r) / chroma : 4 + (r - g) / chroma;
+    for (int k = 0; k < 3; k++) {
+        double at = 5 - 2 * k + h + 6 * c->hue;
+        while (at >= 6) at -= 6;
+        x[k] = v - chroma * clamp(MIN(at, 4 - at), 1);
+    }
 }
 
 static uint8_t to_byte(double x) { return (uint8_t)(x < 0 ? 0 : x > 255 ? 255 : x + 0.5); }
@@ -108,14 +135,17 @@ void augment_picture(const struct augment *o, const struct vision *v, uint64_t s
 {
     struct draws d = {seed, rng_stream(RNG_AUGMENT, (uint32_t)epoch), (uint64_t)row * 8};
     struct map_2d m = draw_map(o, &d, v);
-    double light = 1 + draw_both_ways(&d, 5, o->brightness);
-    double spread = 1 + draw_both_ways(&d, 6, o->contrast);
-    double cx = (v->w - 1) / 2.0, cy = (v->h - 1) / 2.0;
+    struct colour c = {1 + draw_both_ways(&d, 5, o->brightness),
+                       1 + draw_both_ways(&d, 6, o->contrast),
+                       1 + draw_both_ways(&d, 7, o->saturation), draw_both_ways(&d, 8, o->hue)};
+    if (c.hue < 0) c.hue++;
+    double cx = (v->w - 1) / 2.0, cy = (v->h - 1) / 2.0, px[3];
     for (int32_t y = 0; y < v->h; y++)
         for (int32_t x = 0; x < v->w; x++) {
             double i = x - cx, j = y - cy;
             double u = cx + m.a * i + m.b * j + m.c, w = cy + m.d * i + m.e * j + m.f;
-            for (int32_t k = 0; k < v->channels; k++, to++)
-                *to = to_byte((sample_bilinear(v, from, u, w, k) * light - 127.5) * spread + 127.5);
+            for (int32_t k = 0; k < v->channels; k++) px[k] = sample_bilinear(v, from, u, w, k);
+            change_colour(&c, px, v->channels);
+            for (int32_t k = 0; k < v->channels; k++) *to++ = to_byte(px[k]);
         }
 }

@@ -151,11 +151,16 @@ struct augment {
     float rotate;                   /* degrees to both sides */
     float crop;                     /* share of the sides that is cut off at most */
     float shift;                    /* share of the sides to all directions */
-    float brightness, contrast;     /* share of change, both ways */
+    float brightness, contrast, saturation; /* share of change, both ways */
+    float hue;                      /* share of the circle, both ways */
     int on;
 };
-/* "flip,rotate=10,crop=0.1,shift=0.1,brightness=0.2,contrast=0.2"; NULL = none. */
+/* "flip,rotate=10,crop=0.1,shift=0.1,brightness=0.2,contrast=0.2,saturation=0.2,hue=0.05";
+ * NULL = none. */
 int augment_parse(const char *text, struct augment *out);
+/* Factors, 1 = as it is; hue: a turn of 0 to 1.  x [channels], 0 to 255. */
+struct colour { double brightness, contrast, saturation, hue; };
+void change_colour(const struct colour *c, double *x, int32_t channels);
 void augment_picture(const struct augment *o, const struct vision *v, uint64_t seed, int64_t epoch,
                      int64_t row, const uint8_t *from, uint8_t *to);
 

@@ -78,6 +78,7 @@ struct graph {
     char *slab;
     int64_t slab_bytes;
     int64_t at, step;                    /* next event, and step within it */
+    const struct tensor *packed;         /* in[0] of the event before, an op's that `packs` */
     void (*see)(void *arg, const struct tensor *t);
     void *see_arg;
     void (*read)(void *arg, const struct tensor *leaf);

@@ -80,6 +80,7 @@ void graph_start(struct graph *g)
         t->g = base->op ? buffer_at(g, p->node[i].grad) : base->g;
     }
     g->at = g->step = 0;
+    g->packed = NULL;
 }
 
 /* Runs one event, or one step of it.  Pointers move as the plan says. */
@@ -99,8 +100,11 @@ static void run_event(struct graph *g)
         if (ev->value >= 0) t->x = buffer_at(g, ev->value);
         if (ev->aux >= 0) t->aux = buffer_at(g, ev->aux);
         if (t->op->steps) steps = t->op->steps(t);
+        g->compute->again = t->op->packs && g->packed == t->in[0];
         t->op->forward(t, &r);
+        g->compute->again = 0;
     }
+    g->packed = ev->kind != EVENT_BACKWARD && t->op->packs ? t->in[0] : NULL;
     if (++g->step < steps) return;
     g->step = 0;
     g->at++;
@@ -132,6 +136,7 @@ static void run_timed(struct graph *g)
 
 int graph_run(struct graph *g, double deadline, const _Atomic int *stop)
 {
+    g->packed = NULL;
     while (g->at < g->plan.n_events) {
         if (stop && *stop) return 0;
         if (g->profile) run_timed(g);

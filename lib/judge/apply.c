@@ -113,50 +113,65 @@ static int restore(struct chooser *a)
     return PEFT_OK;
 }
 
-int trains_restore(struct chooser *a, int rc)
+/* `keep`: what trains is put back.  The reason of the first failure stays. */
+static int with_trainer(struct chooser *a, peft_dataset *data, const peft_train_opts *opts,
+                        int keep, int (*use)(void *ctx, peft_trainer *trainer), void *ctx)
 {
+    peft_trainer *t = NULL;
     char why[256];
+    int rc = apply(a->model, &a->c, &a->adapter), kept = 0, back = PEFT_OK;
+    if (!rc && (rc = peft_trainer_new(a->model, data, opts, &t)) != 0) rc = kit_failed(rc);
+    if (!rc && keep && (rc = peft_trainer_keep(t)) != 0) rc = kit_failed(rc);
+    kept = !rc && keep;
+    if (!rc) rc = use(ctx, t);
     snprintf(why, sizeof(why), "%s", rc < 0 ? error_message() : "");
-    int back = restore(a);
+    if (kept && (back = peft_trainer_back(t)) != 0) back = kit_failed(back);
+    peft_trainer_free(t);
+    back = MIN(restore(a), back);
     return rc < 0 ? fail(rc, "%s", why) : back < 0 ? back : rc;
 }
 
-int try_begin(struct chooser *a, peft_dataset *data, const peft_train_opts *opts,
-              peft_trainer **out)
+int try_run(struct chooser *a, peft_dataset *data, const peft_train_opts *opts,
+            int (*use)(void *ctx, peft_trainer *trainer), void *ctx)
 {
-    *out = NULL;
-    int rc = apply(a->model, &a->c, &a->adapter);
-    if (rc) return rc;
-    rc = peft_trainer_new(a->model, data, opts, out);
+    return with_trainer(a, data, opts, 1, use, ctx);
+}
+
+static int plan_of(void *out, peft_trainer *t)
+{
+    int rc = peft_trainer_plan(t, out);
     return rc ? kit_failed(rc) : PEFT_OK;
 }
 
-int try_back(peft_trainer *trainer, int rc)
+int try_plan(struct chooser *a, const peft_train_opts *opts, peft_plan *out)
 {
-    char why[256];
-    snprintf(why, sizeof(why), "%s", rc < 0 ? error_message() : "");
-    int back = peft_trainer_back(trainer);
-    if (rc < 0) return fail(rc, "%s", why);
-    return back ? kit_failed(back) : PEFT_OK;
+    *out = (peft_plan){ .size = sizeof(*out) };
+    return with_trainer(a, a->data, opts, 0, plan_of, out);
+}
+
+int try_step(const struct chooser *a, peft_trainer *trainer, const char *doing, peft_step *s)
+{
+    const peft_auto_opts *o = &a->o;
+    if (o->progress && o->progress(o->ctx, doing, s->step, s->steps))
+        return fail(PEFT_ECANCELLED, "cancelled while settings were chosen");
+    int rc = peft_train_step(trainer, s);
+    return !rc || rc == PEFT_EEND || rc == PEFT_ENONFINITE ? rc : kit_failed(rc);
 }
 
 int try_memory(struct chooser *a, int64_t *bytes, int64_t *params)
 {
-    peft_trainer *trainer = NULL;
-    peft_plan plan = { .size = sizeof(plan) };
+    peft_plan plan;
     peft_train_opts o = a->train;
     o.size = sizeof(o);
     o.batch = a->c.batch;
     o.accumulate = 1;
     o.epochs = 2;
     o.steps = 0;
-    int rc = try_begin(a, a->data, &o, &trainer);
-    if (!rc && (rc = peft_trainer_plan(trainer, &plan)) != 0) rc = kit_failed(rc);
-    peft_trainer_free(trainer);
-    if (rc == PEFT_EUNSUPPORTED || rc == PEFT_ESTATE || rc == PEFT_ENOMEM) plan.peak = -1;
-    *bytes = plan.peak + (a->eval && plan.peak > 0 ? plan.evaluation : 0);
-    if (plan.peak > 0 && a->o.range_steps > 0)          /* what peft_trainer_keep takes */
+    int rc = try_plan(a, &o, &plan);
+    int never = rc == PEFT_EUNSUPPORTED || rc == PEFT_ESTATE || rc == PEFT_ENOMEM;
+    *bytes = never ? -1 : plan.peak + (a->eval ? plan.evaluation : 0);
+    if (!never && a->o.range_steps > 0)                 /* what peft_trainer_keep takes */
         *bytes += 4 * plan.trainable_params + plan.optimizer;
     *params = plan.trainable_params;
-    return trains_restore(a, plan.peak < 0 ? PEFT_OK : rc);
+    return never ? PEFT_OK : rc;
 }

@@ -46,14 +46,14 @@ const struct prior *prior_of(const char *method);
 
 /* --- apply.c: what trains */
 int trains_note(struct chooser *a);
-/* As it was when it was noted; the choice's adapter goes.  Returns rc, whose reason stays. */
-int trains_restore(struct chooser *a, int rc);
-/* The choice's method and a trainer for it, whose schedule and steps are given; undone by
- * trains_restore once the trainer is freed. */
-int try_begin(struct chooser *a, peft_dataset *data, const peft_train_opts *opts,
-              peft_trainer **out);
-/* The weights of before a kept trainer's steps; the reason of rc stays. */
-int try_back(peft_trainer *trainer, int rc);
+/* Makes a trainer of the choice's method, whose schedule and steps are given.  What `use` trains
+ * with it is undone, and the model as when it was noted; `use` may return more than 0. */
+int try_run(struct chooser *a, peft_dataset *data, const peft_train_opts *opts,
+            int (*use)(void *ctx, peft_trainer *trainer), void *ctx);
+/* What a training with these options would take; nothing is trained. */
+int try_plan(struct chooser *a, const peft_train_opts *opts, peft_plan *out);
+/* A step, before which progress is told; PEFT_EEND and PEFT_ENONFINITE are the caller's. */
+int try_step(const struct chooser *a, peft_trainer *trainer, const char *doing, peft_step *s);
 /* Memory of a training with the choice's method and batch, < 0 = it cannot be. */
 int try_memory(struct chooser *a, int64_t *bytes, int64_t *params);
 

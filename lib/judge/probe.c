@@ -56,42 +56,103 @@ int32_t peft_probe_load(const peft_model *model, const char *path, const peft_da
 /* What the limit of a search by halves is, in weights. */
 static const double finest = 1.0 / 256;
 
-static int drift_at(peft_model *model, const char *adapter, double weight, peft_model *base,
-                    const peft_dataset *probe, double *kl)
+/* The weights of a run that trained the model itself, in memory while they change. */
+struct blend {
+    struct mem mem;
+    peft_model *model, *base;
+    float *tuned, *room;            /* of all that train; of one tensor, for the base's */
+    int64_t n, most;
+};
+
+/* The next tensor that trains, from *i on: its numbers, 0 = there is none. */
+static int64_t next_tuned(const struct blend *b, int32_t *i, peft_param *p)
+{
+    for (*p = (peft_param){ .size = sizeof *p }; !peft_model_param(b->model, *i, p); ++*i)
+        if (p->trainable) return ++*i, p->rows * p->cols;
+    return 0;
+}
+
+static int blend_begin(struct blend *b)
+{
+    peft_param p;
+    int64_t n, at = 0, rc = 0;
+    for (int32_t i = 0; (n = next_tuned(b, &i, &p)) > 0; b->n += n) b->most = MAX(b->most, n);
+    if (!b->n) return fail(PEFT_ESTATE, "nothing of the model trains, and no adapter is named");
+    b->tuned = mem_array(&b->mem, b->n, sizeof *b->tuned);
+    b->room = mem_array(&b->mem, b->most, sizeof *b->room);
+    if (!b->tuned || !b->room) return PEFT_ENOMEM;
+    for (int32_t i = 0; rc >= 0 && (n = next_tuned(b, &i, &p)) > 0; at += n)
+        rc = peft_model_read(b->model, p.name, b->tuned + at, n);
+    return rc < 0 ? kit_failed((int)rc) : PEFT_OK;
+}
+
+/* base + weight (tuned - base) of each. */
+static int blend_to(struct blend *b, double weight)
+{
+    peft_param p;
+    int64_t n, rc = 0;
+    const float *tuned = b->tuned;
+    for (int32_t i = 0; rc >= 0 && (n = next_tuned(b, &i, &p)) > 0; tuned += n) {
+        if (weight < 1) rc = peft_model_read(b->base, p.name, b->room, n);
+        for (int64_t k = 0; weight < 1 && rc >= 0 && k < n; k++)
+            b->room[k] += (float)weight * (tuned[k] - b->room[k]);
+        if (rc >= 0) rc = peft_model_write(b->model, p.name, weight < 1 ? b->room : tuned, n);
+    }
+    return rc < 0 ? kit_failed((int)rc) : PEFT_OK;
+}
+
+static int weigh(struct blend *b, const char *adapter, double weight)
+{
+    int rc = PEFT_OK;
+    if (!adapter) return blend_to(b, weight);
+    if ((rc = peft_adapter_set_weight(b->model, adapter, (float)weight)) != 0) rc = kit_failed(rc);
+    return rc;
+}
+
+static int drift_at(struct blend *b, const char *adapter, double weight, const peft_dataset *probe,
+                    double *kl)
 {
     peft_comparison c = { .size = sizeof c };
-    int32_t rc = peft_adapter_set_weight(model, adapter, (float)weight);
-    if (!rc) rc = peft_compare(model, base, probe, NULL, &c);
+    int rc = weigh(b, adapter, weight);
+    if (!rc && (rc = peft_compare(b->model, b->base, probe, NULL, &c)) != 0) rc = kit_failed(rc);
     *kl = c.kl;
     return rc;
+}
+
+/* Where it fails it stays as trained. */
+static int hold(struct blend *b, const char *adapter, const peft_dataset *probe, double bound,
+                peft_drift *d)
+{
+    double low = 0, high = 1, kl = 0;
+    int rc = adapter ? PEFT_OK : blend_begin(b);
+    if (rc < 0) return rc;
+    rc = drift_at(b, adapter, 1, probe, &d->before);
+    d->kl = d->before;
+    if (rc < 0 || d->before <= bound) return rc;
+    d->weight = d->kl = 0;
+    while (!rc && high - low > finest) {
+        double middle = (low + high) / 2;
+        rc = drift_at(b, adapter, middle, probe, &kl);
+        if (kl <= bound) low = middle, d->kl = kl, d->weight = middle;
+        else high = middle;
+    }
+    int end = weigh(b, adapter, rc ? 1 : d->weight);
+    return rc ? rc : end;
 }
 
 int32_t peft_drift_hold(peft_model *model, const char *adapter, peft_model *base,
                         const peft_dataset *probe, double bound, peft_drift *out)
 {
-    KIT_ARG(model && adapter && base && probe, "no model, adapter, base or probe given");
+    KIT_ARG(model && base && probe, "no model, base or probe given");
     KIT_ARG(bound > 0, "a bound of %g, expected more than 0", bound);
+    struct blend b = { .model = model, .base = base };
+    mem_init(&b.mem, NULL, NULL);
+    peft_drift d = { .weight = 1 };
     int rc = check_result(out);
     if (rc < 0) return kit_end(rc);
-    peft_drift d = { .weight = 1 };
-    double low = 0, high = 1, kl = 0;
-    rc = drift_at(model, adapter, 1, base, probe, &d.before);
-    if (!rc && d.before <= bound) {
-        d.kl = d.before;
-        give_result(out, &d, sizeof d);
-        return PEFT_OK;
-    }
-    d.weight = 0;
-    while (!rc && high - low > finest) {
-        double middle = (low + high) / 2;
-        rc = drift_at(model, adapter, middle, base, probe, &kl);
-        if (rc) break;
-        if (kl <= bound) low = middle, d.kl = kl, d.weight = middle;
-        else high = middle;
-    }
-    /* The weight stays at what was found, or as trained. */
-    int32_t end = peft_adapter_set_weight(model, adapter, rc ? 1 : (float)d.weight);
-    if (!rc) rc = end;
+    rc = hold(&b, adapter, probe, bound, &d);
+    mem_free(&b.mem, b.tuned);
+    mem_free(&b.mem, b.room);
     if (!rc) give_result(out, &d, sizeof d);
-    return rc;
+    return kit_end(rc);
 }

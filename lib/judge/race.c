@@ -28,6 +28,7 @@ struct racing {
     float *p;                       /* [n_rows, classes] probabilities, or NULL */
     int32_t *label;                 /* [n_rows] */
     struct arm arm[ARMS + 1];       /* the first n run, all - n did */
+    struct arm *runs;               /* the one that does now */
     int32_t n, all;
 };
 
@@ -128,21 +129,22 @@ static int judge(struct racing *r, struct arm *x)
     return PEFT_OK;
 }
 
-static int walk(struct racing *r, const struct arm *x, peft_trainer *t)
+/* Weights that are not finite any more are worth nothing. */
+static int walk(void *ctx, peft_trainer *t)
 {
-    const peft_auto_opts *o = &r->a->o;
+    struct racing *r = ctx;
+    struct arm *x = r->runs;
     peft_step s = { .size = sizeof(s) };
     char doing[80];
+    int rc = PEFT_OK;
     snprintf(doing, sizeof(doing), "comparing runs: %s at %.2g", x->way->name,
              (double)x->lr);
-    for (;;) {
-        if (o->progress && o->progress(o->ctx, doing, s.step, s.steps))
-            return fail(PEFT_ECANCELLED, "cancelled while settings were chosen");
-        int rc = peft_train_step(t, &s);
-        if (rc == PEFT_EEND) return PEFT_OK;
-        if (rc == PEFT_ENONFINITE) return 1;
-        if (rc) return kit_failed(rc);
-    }
+    while (!rc) rc = try_step(r->a, t, doing, &s);
+    if (rc == PEFT_EEND) return judge(r, x);
+    if (rc != PEFT_ENONFINITE) return rc;
+    x->value = x->loss = INFINITY;
+    x->gain = 0;
+    return PEFT_OK;
 }
 
 static void note_run(struct chooser *a, const struct arm *x, double seconds)
@@ -160,7 +162,6 @@ static void note_run(struct chooser *a, const struct arm *x, double seconds)
 static int run(struct racing *r, struct arm *x, int64_t steps)
 {
     struct chooser *a = r->a;
-    peft_trainer *t = NULL;
     peft_train_opts o = a->train;
     double began = os_seconds();
     o.size = sizeof(o);
@@ -173,19 +174,8 @@ static int run(struct racing *r, struct arm *x, int64_t steps)
     o.steps = (int32_t)steps;
     x->epochs = (double)steps / (double)updates_of(a);
     way_take(a, x->way);
-    int rc = try_begin(a, a->data, &o, &t);
-    if (!rc && (rc = peft_trainer_keep(t)) != 0) rc = kit_failed(rc);
-    int kept = !rc;
-    if (!rc) rc = walk(r, x, t);
-    if (!rc) rc = judge(r, x);
-    if (rc > 0) {                                   /* the weights were not finite any more */
-        x->value = x->loss = INFINITY;
-        x->gain = 0;
-        rc = PEFT_OK;
-    }
-    if (kept) rc = try_back(t, rc);
-    peft_trainer_free(t);
-    rc = trains_restore(a, rc);
+    r->runs = x;
+    int rc = try_run(a, a->data, &o, walk, r);
     if (!rc) note_run(a, x, os_seconds() - began);
     return rc;
 }

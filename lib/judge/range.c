@@ -12,6 +12,7 @@ struct ranging {
     peft_dataset *rows;             /* those of the test, in its order */
     int64_t n;
     int32_t batch, steps;
+    struct way *way;                /* that is tested */
     double *loss, *terms;           /* [n] before anything was trained */
     double before;                  /* mean of them all */
 };
@@ -76,19 +77,17 @@ static int measure_before(struct ranging *r)
 }
 
 /* One point a step, until the end or until nothing is left of the model. */
-static int walk(struct ranging *r, struct way *w, peft_trainer *t)
+static int walk(void *ctx, peft_trainer *t)
 {
-    struct chooser *a = r->a;
-    const peft_auto_opts *o = &a->o;
+    struct ranging *r = ctx;
+    struct way *w = r->way;
+    peft_step s = { .size = sizeof(s), .steps = r->steps };
     char doing[80];
     snprintf(doing, sizeof(doing), "range test of the learning rate of %s", w->name);
     for (int32_t i = 0; i < r->steps; i++) {
-        peft_step s = { .size = sizeof(s) };
-        if (o->progress && o->progress(o->ctx, doing, i, r->steps))
-            return fail(PEFT_ECANCELLED, "cancelled while settings were chosen");
-        int rc = peft_train_step(t, &s);
+        int rc = try_step(r->a, t, doing, &s);
         if (rc == PEFT_ENONFINITE || rc == PEFT_EEND) break;
-        if (rc) return kit_failed(rc);
+        if (rc) return rc;
         double change = s.loss - loss_before(r, i);
         w->range_lr[w->n_range] = (float)s.lr;
         w->range_loss[w->n_range++] = (float)change;
@@ -100,7 +99,6 @@ static int walk(struct ranging *r, struct way *w, peft_trainer *t)
 static int test_way(struct ranging *r, struct way *w)
 {
     struct chooser *a = r->a;
-    peft_trainer *t = NULL;
     peft_train_opts o = a->train;
     o.size = sizeof(o);
     o.lr = w->prior->lr;
@@ -115,13 +113,8 @@ static int test_way(struct ranging *r, struct way *w)
     o.steps = r->steps;
     o.cache_file = NULL;
     way_take(a, w);
-    int rc = try_begin(a, r->rows, &o, &t);
-    if (!rc && (rc = peft_trainer_keep(t)) != 0) rc = kit_failed(rc);
-    int kept = !rc;
-    if (!rc) rc = walk(r, w, t);
-    if (kept) rc = try_back(t, rc);
-    peft_trainer_free(t);
-    return trains_restore(a, rc);
+    r->way = w;
+    return try_run(a, r->rows, &o, walk, r);
 }
 
 /* Means of five neighbours, in place. */

@@ -36,8 +36,8 @@ struct tuner {
 };
 
 struct running {
+    struct tuner *t;
     peft_trial *r;
-    peft_trainer *trainer;
     peft_watch *watch;
     peft_watched seen;
     double began;
@@ -92,13 +92,10 @@ static int whole_steps(struct tuner *t, int64_t *steps)
     int64_t each = (int64_t)x->batch * MAX(x->accumulate, 1);
     *steps = x->steps ? x->steps : MAX(x->epochs, 1) * div_up(t->rows, each);
     if (!x->packing || x->steps) return PEFT_OK;
-    peft_trainer *trainer = NULL;
-    peft_plan p = { .size = sizeof(p) };
-    int rc = try_begin(&t->a, t->a.data, x, &trainer);
-    if (!rc && (rc = peft_trainer_plan(trainer, &p)) != 0) rc = kit_failed(rc);
-    peft_trainer_free(trainer);
+    peft_plan p;
+    int rc = try_plan(&t->a, x, &p);
     *steps = p.steps;
-    return trains_restore(&t->a, rc);
+    return rc;
 }
 
 /* ------------------------------------------------------------------ one run */
@@ -183,13 +180,14 @@ static int look(struct running *x, const peft_step *s)
     return rc ? kit_failed(rc) : PEFT_OK;
 }
 
-static int walk_steps(struct tuner *t, struct running *x)
+static int walk_steps(struct running *x, peft_trainer *trainer)
 {
+    struct tuner *t = x->t;
     peft_trial *r = x->r;
     double epoch = 0;
     peft_step s = { .size = sizeof(s) };
     while (!*r->ended) {
-        int rc = peft_train_step(x->trainer, &s);
+        int rc = peft_train_step(trainer, &s);
         if (rc == PEFT_EEND) break;
         if (rc == PEFT_ENONFINITE) end_run(r, "nonfinite");
         else if (rc) return kit_failed(rc);
@@ -212,36 +210,29 @@ static int walk_steps(struct tuner *t, struct running *x)
     return PEFT_OK;
 }
 
-static int begin_run(struct tuner *t, struct running *x)
+static int watch_run(void *ctx, peft_trainer *trainer)
 {
+    struct running *x = ctx;
+    struct tuner *t = x->t;
     peft_watch_opts o = { .size = sizeof(o), .model = t->a.model, .metric = t->metric,
                           .patience = MAX(t->o.patience, 0) };
-    int rc = try_begin(&t->a, t->a.data, &t->a.train, &x->trainer);
-    if (!rc && !is_of_adapter(t) && (rc = peft_trainer_keep(x->trainer)) != 0)
-        rc = kit_failed(rc);
-    if (!rc && (rc = peft_watch_new(&o, &x->watch)) != 0) rc = kit_failed(rc);
-    if (!rc && (rc = peft_watch_eval(x->watch, 0, &t->first)) != 0) rc = kit_failed(rc);
+    int rc = peft_watch_new(&o, &x->watch);
+    if (!rc) rc = peft_watch_eval(x->watch, 0, &t->first);
+    rc = rc ? kit_failed(rc) : walk_steps(x, trainer);
+    peft_watch_free(x->watch);
     return rc;
 }
 
 /* One run of a trial, of so many steps; the model is as before it. */
 static int run_trial(struct tuner *t, peft_trial *r, int64_t steps, int64_t whole)
 {
-    struct running x = { .r = r, .began = os_seconds() };
+    struct running x = { .t = t, .r = r, .began = os_seconds() };
     if (steps < whole) {
         t->a.train.steps = (int32_t)steps;
         t->a.train.epochs = 0;
     }
     r->loss = r->value_best = NAN;
-    int rc = begin_run(t, &x);
-    if (!rc) rc = walk_steps(t, &x);
-    if (x.trainer && !is_of_adapter(t)) {
-        int back = peft_trainer_back(x.trainer);
-        if (back && !rc) rc = kit_failed(back);
-    }
-    peft_watch_free(x.watch);
-    peft_trainer_free(x.trainer);
-    rc = trains_restore(&t->a, rc);
+    int rc = try_run(&t->a, t->a.data, &t->a.train, watch_run, &x);
     r->seconds = os_seconds() - x.began;
     if (rc) return rc;
     if (r->best) t->best = *r;
@@ -391,14 +382,10 @@ static int search(struct tuner *t, peft_tuned *out)
 static int trials_for(struct tuner *t)
 {
     peft_trial r = { .size = sizeof(r) };
-    peft_trainer *trainer = NULL;
-    peft_plan p = { .size = sizeof(p) };
+    peft_plan p;
     space_draw(&t->space, t->o.seed, 0, &r);
     take_settings(t, &r);
-    int rc = try_begin(&t->a, t->a.data, &t->a.train, &trainer);
-    if (!rc && (rc = peft_trainer_plan(trainer, &p)) != 0) rc = kit_failed(rc);
-    peft_trainer_free(trainer);
-    rc = trains_restore(&t->a, rc);
+    int rc = try_plan(&t->a, &t->a.train, &p);
     double once = t->first.seconds, all = p.seconds + once * MAX(t->a.train.epochs, 1);
     double room = 0.85 * t->o.seconds, least;
     int32_t few = t->o.eta * t->o.eta;
@@ -479,18 +466,6 @@ static int open_trials(struct tuner *t, const char *search)
     return rc;
 }
 
-/* What a learning rate that is not given stands for in training, see peft_train_opts.lr. */
-static double usual_lr(const char *method)
-{
-    static const struct prior usual[] = {
-        { "lora", 2e-4f, NULL }, { "dora", 2e-4f, NULL }, { "head", 1e-3f, NULL },
-        { "last", 2e-5f, NULL }, { "full", 2e-5f, NULL },
-    };
-    for (size_t i = 0; i < ARRAY_LEN(usual); i++)
-        if (!strcmp(usual[i].name, method)) return round((double)usual[i].lr * 1e7) / 1e7;
-    return 0;
-}
-
 /* Where nothing is said: what is not given, around the method's usual learning rate. */
 static const char *usual_search(struct tuner *t, struct buf *b)
 {
@@ -509,20 +484,22 @@ static const char *usual_search(struct tuner *t, struct buf *b)
     return b->n ? buf_str(b) + 1 : "";
 }
 
-/* Targets that name nothing are told before anything runs. */
-static int check_targets(struct tuner *t)
+/* The usual learning rate is that of a training to which none is given.  Targets that name nothing
+ * are told before anything runs. */
+static int check_space(struct tuner *t)
 {
     int rc = PEFT_OK;
     for (int i = 0; i < t->space.n && !rc; i++) {
-        const struct axis_of *a = &t->space.axis[i];
-        for (int k = 0; k < a->n && !rc && a->knob->kind == KNOB_TEXT; k++) {
-            peft_trainer *trainer = NULL;
-            peft_trial r = { .n = 1, .name = { a->knob->name } };
+        struct axis_of *a = &t->space.axis[i];
+        int lr = !strcmp(a->knob->name, "lr"), n = a->knob->kind == KNOB_TEXT ? a->n : lr;
+        for (int k = 0; k < n && !rc; k++) {
+            peft_plan p;
+            peft_trial r = { .n = !lr, .name = { a->knob->name } };
             memcpy(r.value[0], a->choice[k], sizeof(a->choice[k]));
             take_settings(t, &r);
-            rc = try_begin(&t->a, t->a.data, &t->a.train, &trainer);
-            peft_trainer_free(trainer);
-            rc = trains_restore(&t->a, rc);
+            if (lr) t->a.train.lr = 0;
+            rc = try_plan(&t->a, &t->a.train, &p);
+            if (lr) a->usual = p.lr;
         }
     }
     return rc;
@@ -535,16 +512,13 @@ static int tune(struct tuner *t, peft_tuned *out)
     buf_init(&search_text, &t->host.mem);
     const char *space = t->o.search ? t->o.search : usual_search(t, &search_text);
     int rc = space_parse(space, &t->space);
-    for (int i = 0; i < t->space.n; i++)
-        if (!strcmp(t->space.axis[i].knob->name, "lr") && usual_lr(t->o.method) > 0)
-            t->space.axis[i].usual = usual_lr(t->o.method);
     if (!rc) rc = info_get(t->a.model, &t->a.info);
     if (!rc && t->a.info.n_adapters)
         rc = fail(PEFT_ESTATE, "the model has an adapter, expected none");
     if (!rc) rc = stats_get(t->a.data, &stats);
     if (!rc) rc = trains_note(&t->a);
     t->rows = rc ? 0 : stats.rows;
-    if (!rc) rc = check_targets(t);
+    if (!rc) rc = check_space(t);
     if (!rc) rc = evaluate(t, &t->first, &t->first_value);
     if (!rc && !path_kind(&t->host, t->o.dir) &&
         t->host.io.mkdir(t->host.io.ctx, t->o.dir) < 0)

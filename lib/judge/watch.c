@@ -80,18 +80,6 @@ static int notice_add(struct peft_watch *w, const char *kind, int64_t since, con
 
 /* ---------------------------------------------------------------- weights */
 
-static uint64_t hash_floats(const float *x, int64_t n)
-{
-    uint64_t h = 0xcbf29ce484222325u;
-    for (int64_t i = 0; i < n; i++) {
-        uint32_t word;
-        memcpy(&word, x + i, 4);
-        h = (h ^ word) * 0x100000001b3u;
-        h ^= h >> 29;
-    }
-    return h;
-}
-
 /* A tensor as it is now. */
 static int look(struct peft_watch *w, const char *name, struct looked *out)
 {
@@ -100,7 +88,7 @@ static int look(struct peft_watch *w, const char *name, struct looked *out)
     float *x = mem_alloc(&w->mem, n * 4);
     if (!x) return PEFT_ENOMEM;
     int64_t rc = peft_model_read(w->o.model, name, x, n);
-    out->hash = hash_floats(x, n);
+    out->hash = hash_floats(HASH_FLOATS, x, n);
     out->n = (int)MIN(n, SAMPLES);
     for (int i = 0; i < out->n; i++) out->sample[i] = x[i * n / out->n];
     mem_free(&w->mem, x);

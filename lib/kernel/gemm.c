@@ -2,7 +2,8 @@
  * register tiles (tile.h).
  *
  * The activations are packed once into panels that all workers share, a block of
- * rows and of the depth at a time.  Then every task expands its own columns of the
+ * rows and of the depth at a time; of products that follow each other with the same
+ * x (q, k and v) only the first one packs it.  Then every task expands its own columns of the
  * weight straight into the order that the tiles want and runs over the panels.  A
  * low-rank term (LoRA) has the same panels: its narrow product comes first, and
  * what follows rides along with the last block of the depth, while a tile of the
@@ -38,6 +39,7 @@ enum {
     LINES = 32,                      /* at most, and an even number */
     PACK_ROWS = 64,                  /* of a task that packs; whole panels of all tiles */
     SIDE_STRIPS = MOST_WIDE * LOW_RANK,
+    HEADING = 64,                    /* bytes: struct heading */
     SCRATCH = STRIPS + LINE + SIDE_STRIPS + 64
 };
 _Static_assert((int)FEW_SCRATCH <= (int)SCRATCH, "scratch is shared with decode.c");
@@ -101,7 +103,7 @@ int64_t linear_panels(int64_t n, int64_t in, int64_t out)
 {
     int64_t rows = MIN(n, PANELS) + PACK_ROWS, depth = MIN(MAX(in, out), PANELS) + PACK_ROWS;
     int64_t most = MIN(rows * depth, PANELS) + MIN(rows, ROWS) * LOW_RANK;
-    return MAX(most * (int64_t)sizeof(float), PANELS_MIN);
+    return MAX(most * (int64_t)sizeof(float) + HEADING, PANELS_MIN);
 }
 
 /* --------------------------------------------------- products by tiles */
@@ -366,14 +368,14 @@ struct corner { float *c; int64_t ld, row, rows, cols; };
 
 /* One block, or two at once. */
 static void sum_blocks(const struct tile *t, const struct block *b, int n, const struct corner *at,
-                       float alpha, float beta, int past)
+                       float alpha, float beta, struct tile_past *past)
 {
     struct tile_part part[2];
     for (int64_t s = 0; s < at->cols; s += t->nr)
         for (int64_t r = 0; r < at->rows; r += t->mr) {
             for (int k = 0; k < n; k++)
                 part[k] = (struct tile_part){ b[k].depth, b[k].panels + (at->row + r) * b[k].each,
-                                              b[k].strips + s * b[k].each };
+                                              b[k].strips + s * b[k].each, 0 };
             t->sum_parts(part, n, at->c + r * at->ld + s, at->ld, MIN(t->mr, at->rows - r),
                    MIN(t->nr, at->cols - s), alpha, beta, past);
         }
@@ -389,9 +391,11 @@ static void product_task(void *arg, int64_t task, int worker)
     float *scratch = compute_scratch(g->c, worker), *line = scratch + STRIPS, *more = line + LINE;
     float *to = g->out + (g->row + i) * g->cols + j, beta = g->from ? 1.0f : g->beta;
     int64_t most = g->blocks * step;
-    int past = g->depth <= step && beta == 0 &&
-               g->n * g->cols >= (g->term[0].transposed ? PAST : PAST_BACK);
+    bool leaves = g->depth <= step && beta == 0 &&
+                  g->n * g->cols >= (g->term[0].transposed ? PAST : PAST_BACK);
+    struct tile_past past;
     struct block b[BLOCKS + 1];
+    past.at = past.rows = 0;
     if (t->begin) t->begin();
     for (int64_t p = 0; p < g->depth; p += most, beta = 1.0f) {
         char *strips = (char *)scratch;
@@ -404,9 +408,10 @@ static void product_task(void *arg, int64_t task, int worker)
                                        MIN(SUM_ROWS, end - r), cols };
             for (int k = 0; k < n; k++)
                 sum_blocks(t, &b[k], 1 + (side && k == n - 1), &at, g->alpha, k ? 1.0f : beta,
-                           past);
+                           leaves ? &past : NULL);
         }
     }
+    tile_past_end(&past);
     if (t->end) t->end();
 }
 
@@ -434,11 +439,27 @@ static void run_part(struct product *g)
 static int64_t panel_room(const struct product *g, int64_t *blocks)
 {
     int64_t rows = MIN(g->n, ROWS), more = g->term[1].depth, step = g->term[0].step, each;
+    int64_t room = g->c->panels_bytes - HEADING;
     while (each = panel_bytes(g->tile, rows, step),
-           each + panel_bytes(g->tile, rows, more) > g->c->panels_bytes && rows > g->tile->mr)
+           each + panel_bytes(g->tile, rows, more) > room && rows > g->tile->mr)
         rows = div_up(rows / 2, g->tile->mr) * g->tile->mr;
-    *blocks = MAX((g->c->panels_bytes - panel_bytes(g->tile, rows, more)) / each, 1);
+    *blocks = MAX((room - panel_bytes(g->tile, rows, more)) / each, 1);
     return rows;
+}
+
+/* What the panels behind it hold: the whole of a product's A as it is, or nothing (NULL). */
+struct heading { const float *a; const struct tile *tile; int64_t n, depth, step; };
+_Static_assert(sizeof(struct heading) <= HEADING, "lies before the panels");
+
+static bool panels_are_there(const struct product *g, int64_t rows, int64_t blocks)
+{
+    const struct term *t = &g->term[0];
+    struct heading *held = (struct heading *)(void *)g->c->panels, now;
+    bool whole = rows >= g->n && blocks * t->step >= t->depth && !t->up && !t->turned;
+    now = (struct heading){ whole ? t->a : NULL, g->tile, g->n, t->depth, t->step };
+    bool same = whole && g->c->again && !memcmp(held, &now, sizeof now);
+    *held = now;
+    return same;
 }
 
 /* With `low` the narrow product of the same A, whose result is the second term's A. */
@@ -447,14 +468,15 @@ static void by_tiles(struct product *g, struct product *low)
     int64_t n = g->n, depth = g->term[0].depth, blocks;
     for (int k = 0; k < 2; k++) g->term[k].step = step_of(g->tile, &g->term[k]);
     int64_t most = panel_room(g, &blocks), step = g->term[0].step;
-    g->term[0].panels = (char *)g->c->panels;
+    bool packed = panels_are_there(g, most, blocks);
+    g->term[0].panels = (char *)g->c->panels + HEADING;
     g->term[1].panels = g->term[0].panels + panel_bytes(g->tile, most, step) * blocks;
     for (g->row = 0; g->row < n; g->row += most) {
         g->n = MIN(most, n - g->row);
         for (g->from = 0; g->from < depth; g->from += g->depth) {
             g->depth = MIN(blocks * step, depth - g->from);
             g->terms = 1;
-            make_panels(g);
+            if (!packed) make_panels(g);
             if (low) {
                 low->row = g->row, low->n = g->n, low->from = g->from, low->depth = g->depth;
                 low->term[0].step = step;
@@ -513,6 +535,7 @@ static void blas_task(void *arg, int64_t task, int worker)
 static void by_blas(const struct product *g)
 {
     struct blas_product b = { g, cut(g->n, g->cols, g->term[0].depth) };
+    if (g->c->panels) memset(g->c->panels, 0, HEADING);
     pool_run(g->c->pool, b.t.down * b.t.across, blas_task, &b);
 }
 

@@ -119,6 +119,7 @@ struct compute {
     int64_t scratch_each;
     float *panels;                  /* what they share in a product */
     int64_t panels_bytes;
+    int again;                      /* x is that of the forward product before, and unchanged */
 };
 float *compute_scratch(const struct compute *c, int worker);
 /* fn(arg, begin, end, worker) over [0, n) in pieces of `grain`. */

@@ -10,7 +10,21 @@
 #include "base/base.h"
 
 enum { TILE_COLS = 48 };            /* no level's tile is wider */
-struct tile_part { int64_t depth; const void *a, *b; };      /* a panel and a strip */
+/* A panel and a strip.  lda: instead of a panel rows of A as they lie, so far apart; only for
+ * tiles that have sum_rows. */
+struct tile_part { int64_t depth; const void *a, *b; int64_t lda; };
+/* Rows [at, rows) of a tile that are still to be written. */
+enum { PAST_SIDE = 32 };
+struct tile_past {
+    _Alignas(64) float copy[PAST_SIDE * PAST_SIDE];
+    float *c;
+    int64_t ldc, at, rows;
+};
+static inline void tile_past_end(struct tile_past *p)
+{
+    for (; p->at < p->rows; p->at++)
+        memcpy(p->c + p->at * p->ldc, p->copy + p->at * PAST_SIDE, PAST_SIDE * sizeof *p->c);
+}
 struct tile {
     const char *name;               /* "avx512", "amx" */
     int mr, nr;                     /* rows and columns of a tile of C */
@@ -31,10 +45,12 @@ struct tile {
      * wherever it lies in a tile. */
     void (*sum)(int64_t depth, const void *a, const void *b, float *c, int64_t ldc,
                 int64_t rows, int64_t cols, float alpha, float beta);
-    /* The same over the depth of some parts, one after another.  past: C is not read
-     * again soon, so that it may be written past the caches. */
+    /* The same over the depth of some parts, one after another.  past, if not NULL: C is
+     * not read again soon, so that it may be written past the caches, the last of it while
+     * the next tile is summed or by tile_past_end. */
     void (*sum_parts)(const struct tile_part *part, int parts, float *c, int64_t ldc,
-                      int64_t rows, int64_t cols, float alpha, float beta, int past);
+                      int64_t rows, int64_t cols, float alpha, float beta,
+                      struct tile_past *past);
     /* C += a b, where b is no strip: row p of B is at b + p * ldb.  NULL: not by
      * these tiles. */
     void (*sum_rows)(int64_t depth, const float *a, const float *b, int64_t ldb, float *c,
@@ -47,6 +63,19 @@ struct tile {
 static inline int64_t tile_deep(const struct tile *t, int64_t depth)
 {
     return div_up(depth, t->deep) * t->deep;
+}
+/* Rows of x as operand A, without a strip yet: where they lie, or packed. */
+static inline struct tile_part tile_rows(const struct tile *t, void *panels, const float *x,
+                                         int64_t ld, int64_t rows, int64_t depth)
+{
+    if (t->sum_rows) return (struct tile_part){ depth, x, NULL, ld };
+    t->pack(panels, x, ld, rows, depth);
+    return (struct tile_part){ depth, panels, NULL, 0 };
+}
+/* Bytes from a row of those to the next, of which tiles take mr. */
+static inline int64_t tile_row(const struct tile *t, const struct tile_part *part)
+{
+    return part->lda ? part->lda * (int64_t)sizeof(float) : tile_deep(t, part->depth) * t->size;
 }
 /* Zeros in a strip behind the rows that `put` brought. */
 static inline void tile_fill(const struct tile *t, void *strip, int64_t depth)

@@ -90,16 +90,26 @@ static inline __attribute__((always_inline)) void load_panel(int right, const wo
     else _tile_loadd(4, a, 64);
 }
 
+/* Some rows of a tile, past the caches. */
+static inline void drain(struct tile_past *p, int64_t rows)
+{
+    for (; rows > 0 && p->at < p->rows; rows--, p->at++)
+        for (int j = 0; j < NR; j += LANES)
+            _mm512_stream_ps(p->c + p->at * p->ldc + j, _mm512_load_ps(p->copy + p->at * NR + j));
+}
+
 /* Meanwhile rows of C are asked for, some at each step: of this tile, or where it has been
- * read, of the next. */
+ * read, of the next; or rows of the last one are written. */
 static inline __attribute__((always_inline)) void add_part(const struct tile_part *part, int once,
                                                            int two, int wide, const float *c,
-                                                           int64_t ldc, int64_t rows)
+                                                           int64_t ldc, int64_t rows,
+                                                           struct tile_past *past)
 {
     const word *a = part->a, *b = part->b;
     int64_t each = div_up(rows * DEEP, part->depth);
     for (int64_t p = 0; p < part->depth; p += DEEP, a += 2 * BLOCK, b += WORDS * NR) {
-        fetch_tile(c, ldc, MIN(each, rows), wide ? NR : SIDE);
+        if (past) drain(past, each);
+        else fetch_tile(c, ldc, MIN(each, rows), wide ? NV : 1);
         c += each * ldc;
         rows -= each;
         load_panel(0, a, once);
@@ -113,17 +123,19 @@ static inline __attribute__((always_inline)) void add_part(const struct tile_par
     }
 }
 
+_Static_assert((int)PAST_SIDE == (int)MR && (int)PAST_SIDE == (int)NR, "whole tiles go past");
+
 /* Sums that are added to C begin with it; an incomplete tile has a copy, and so has one that
  * goes past the caches. */
 static inline __attribute__((always_inline)) void sum_sides(
     const struct tile_part *part, int parts, float *c, int64_t ldc, int64_t rows, int64_t cols,
-    float alpha, float beta, int once, int past, int two, int wide)
+    float alpha, float beta, int once, struct tile_past *past, int two, int wide)
 {
     vec s[MR][NV] __attribute__((aligned(64)));
     float *copy = (float *)(void *)s;
     int plain = alpha == 1 && (beta == 0 || beta == 1);
     int whole = plain && rows == (two ? MR : SIDE) && cols == (wide ? NR : SIDE);
-    past = past && whole && ((uintptr_t)c | (uintptr_t)ldc * 4) % 64 == 0;
+    if (!whole || !two || !wide || ((uintptr_t)c | (uintptr_t)ldc * 4) % 64) past = NULL;
     for (int64_t i = 0; i < rows && plain && !whole && beta != 0; i++)
         memcpy(copy + i * NR, c + i * ldc, (size_t)cols * sizeof *c);
     _tile_zero(0);
@@ -133,22 +145,25 @@ static inline __attribute__((always_inline)) void sum_sides(
     if (plain && beta != 0) load_sums(whole ? c : copy, whole ? ldc : NR, two, wide);
     const float *ask = plain && beta != 0 ? c + MR * ldc : c;
     for (int k = 0; k < parts; k++)
-        add_part(part + k, once, two, wide, ask, ldc, k || past ? 0 : rows);
-    if (whole && !past) {
+        add_part(part + k, once, two, wide, ask, ldc, k ? 0 : rows, past);
+    if (past) {
+        drain(past, MR);
+        store_sums(past->copy, NR, 1, 1);
+        past->c = c, past->ldc = ldc, past->at = 0, past->rows = MR;
+        return;
+    }
+    if (whole) {
         store_sums(c, ldc, two, wide);
         return;
     }
     store_sums(copy, NR, two, wide);
     if (!plain) store_tile(s, c, ldc, rows, cols, NV, alpha, beta);
-    for (int64_t i = 0; i < rows && plain; i++) {
-        if (!past) memcpy(c + i * ldc, copy + i * NR, (size_t)cols * sizeof *c);
-        for (int64_t j = 0; j < cols && past; j += LANES)
-            _mm512_stream_ps(c + i * ldc + j, _mm512_load_ps(copy + i * NR + j));
-    }
+    for (int64_t i = 0; i < rows && plain; i++)
+        memcpy(c + i * ldc, copy + i * NR, (size_t)cols * sizeof *c);
 }
 
 static void sum_some(const struct tile_part *part, int parts, float *c, int64_t ldc, int64_t rows,
-                     int64_t cols, float alpha, float beta, int once, int past)
+                     int64_t cols, float alpha, float beta, int once, struct tile_past *past)
 {
     if (cols <= SIDE) sum_sides(part, parts, c, ldc, rows, cols, alpha, beta, once, past, 1, 0);
     else if (rows <= SIDE)
@@ -157,7 +172,8 @@ static void sum_some(const struct tile_part *part, int parts, float *c, int64_t 
 }
 
 static void amx_sum_parts(const struct tile_part *part, int parts, float *c, int64_t ldc,
-                          int64_t rows, int64_t cols, float alpha, float beta, int past)
+                          int64_t rows, int64_t cols, float alpha, float beta,
+                          struct tile_past *past)
 {
     sum_some(part, parts, c, ldc, rows, cols, alpha, beta, 1, past);
 }
@@ -165,7 +181,7 @@ static void amx_sum_parts(const struct tile_part *part, int parts, float *c, int
 static void amx_sum(int64_t depth, const void *a, const void *b, float *c, int64_t ldc,
                     int64_t rows, int64_t cols, float alpha, float beta)
 {
-    sum_some(&(struct tile_part){ depth, a, b }, 1, c, ldc, rows, cols, alpha, beta, 0, 0);
+    sum_some(&(struct tile_part){ depth, a, b, 0 }, 1, c, ldc, rows, cols, alpha, beta, 0, NULL);
 }
 
 const struct tile tile_amx = { "amx", MR, NR, sizeof(word) / 2, DEEP, 2, 1536, amx_pack,

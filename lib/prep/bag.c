@@ -4,6 +4,7 @@
  * A word is a run of letters and digits in small letters; a Han character or a mark is one by
  * itself. */
 #include "prep/labels.h"
+#include "prep/sketch.h"
 #include "text/unicode.h"
 
 #include <math.h>
@@ -34,9 +35,7 @@ void bag_free(struct bag *w)
 
 static void bag_word(struct bag *w, uint64_t *before)
 {
-    uint64_t h = UINT64_C(0xcbf29ce484222325);      /* FNV-1a */
-    for (int64_t i = 0; i < w->small.n; i++)
-        h = (h ^ (uint8_t)w->small.data[i]) * UINT64_C(0x100000001b3);
+    uint64_t h = hash_more(HASH_BEGIN, w->small.data, w->small.n);
     uint64_t pair = (*before * 31 + h) * UINT64_C(0x9e3779b97f4a7c15);
     if (w->small.n) {
         ids_push(&w->row, (int32_t)((h ^ h >> 32) % BAG_BUCKETS));

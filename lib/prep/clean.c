@@ -273,16 +273,27 @@ static int commit(struct writer **w)
     return to ? writer_commit(to) : PEFT_OK;
 }
 
+/* Whether it can be written; nothing is there before rows are. */
+static int try_writer(struct clean *c, const char *path)
+{
+    struct writer *w = NULL;
+    int rc = path ? writer_open(&c->host, path, &w) : PEFT_OK;
+    writer_abort(w);
+    return rc;
+}
+
 static int clean(struct clean *c, const char *out)
 {
     int64_t size = flow_size(&c->host, c->in);
     int rc = clean_options(c);
     if (rc < 0) return rc;
     c->total = 2 * size + (c->o.against ? flow_size(&c->host, c->o.against) : 0);
-    if (out) rc = writer_open(&c->host, out, &c->to);
-    if (rc >= 0 && c->o.dropped) rc = writer_open(&c->host, c->o.dropped, &c->dropped);
+    rc = try_writer(c, out);
+    if (rc >= 0) rc = try_writer(c, c->o.dropped);
     if (rc >= 0) rc = read_rows(c, c->in);
     if (rc >= 0) rc = clean_repeats(c);
+    if (rc >= 0 && out) rc = writer_open(&c->host, out, &c->to);
+    if (rc >= 0 && c->o.dropped) rc = writer_open(&c->host, c->o.dropped, &c->dropped);
     if (rc >= 0) rc = write_rows(c);
     if (rc < 0) return rc;
     c->report.bytes = c->to ? writer_at(c->to) : 0;

@@ -12,19 +12,20 @@ static int tell_verdict(struct sorter *verdicts, uint32_t row, uint32_t of, int 
 struct change {
     struct sorter *verdicts;        /* or NULL */
     struct spill_reader *likes;     /* of struct near_like, or NULL */
-    uint64_t next[2];
-    int more;
+    struct sorter_rows rows;        /* of them */
     int (*then)(struct clean *c, struct change *x, int64_t i, struct row_info *info);
     struct sorter *texts;
 };
 
 static int give_verdict(struct change *x, int64_t i, struct row_info *info)
 {
-    if (x->more <= 0 || (int64_t)(x->next[0] >> 32) != i) return PEFT_OK;
-    info->of = (uint32_t)x->next[0];
-    info->verdict = (uint8_t)x->next[1];
-    info->equal = (uint8_t)(x->next[1] >> 8);
-    return MIN(x->more = sorter_next(x->verdicts, x->next), PEFT_OK);
+    uint64_t e[2];
+    int rc = x->verdicts ? sorter_row(&x->rows, i, e) : 0;
+    if (rc <= 0) return rc;
+    info->of = (uint32_t)e[0];
+    info->verdict = (uint8_t)e[1];
+    info->equal = (uint8_t)(e[1] >> 8);
+    return PEFT_OK;
 }
 
 /* All rows once more, with these verdicts; `then` may change one further, and leave it out
@@ -34,8 +35,7 @@ static int change_rows(struct clean *c, struct change *x)
     struct spill now;
     struct spill_reader rows;
     const void *row;
-    int rc = x->verdicts ? sorter_turn(x->verdicts) : PEFT_OK;
-    if (rc >= 0 && x->verdicts) rc = x->more = sorter_next(x->verdicts, x->next);
+    int rc = x->verdicts ? sorter_rows(&x->rows, x->verdicts) : PEFT_OK;
     spill_begin(&now, &c->scratch, sizeof(struct row_info), c->memory / 16);
     spill_read(&rows, &c->infos);
     while (rc >= 0 && (rc = spill_next(&rows, &row)) > 0) {

@@ -59,22 +59,30 @@ static int by_suspicion(const void *a, const void *b)
     return x->row < y->row ? -1 : 1;
 }
 
+int rank_checks(struct mem *mem, const peft_label_check *found, int64_t n, bool margin,
+                int64_t *order)
+{
+    struct suspect *places = mem_array(mem, n, sizeof *places);
+    if (!places) return PEFT_ENOMEM;
+    for (int64_t i = 0; i < n; i++)
+        places[i] = (struct suspect){margin ? found[i].margin : found[i].confidence, i};
+    qsort(places, (size_t)n, sizeof *places, by_suspicion);
+    for (int64_t i = 0; i < n; i++) order[i] = places[i].row;
+    mem_free(mem, places);
+    return PEFT_OK;
+}
+
 int confident(struct mem *mem, const struct judged *j, const char *rank, peft_label_check *out,
               int64_t *order)
 {
-    bool margin = rank && !strcmp(rank, "margin");
     double *t = NULL;
     int rc = joint_thresholds(mem, j, &t);
-    struct suspect *places = rc ? NULL : mem_array(mem, j->n, sizeof *places);
-    if (!rc && !places) rc = PEFT_ENOMEM;
     for (int64_t i = 0; !rc && i < j->n; i++) {
         const float *p = j->p + i * j->labels;
         check_row(p, j->given[i], counted_for(p, t, j->labels), j->labels, &out[i]);
-        places[i] = (struct suspect){margin ? out[i].margin : out[i].confidence, i};
     }
-    if (!rc) qsort(places, (size_t)j->n, sizeof *places, by_suspicion);
-    for (int64_t i = 0; !rc && order && i < j->n; i++) order[i] = places[i].row;
-    mem_free(mem, places);
+    bool margin = rank && !strcmp(rank, "margin");
+    if (!rc && order) rc = rank_checks(mem, out, j->n, margin, order);
     mem_free(mem, t);
     return rc;
 }

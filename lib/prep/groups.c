@@ -266,15 +266,13 @@ static int deal_all(struct dealing *d, struct sorter *out, void *ctx,
 /* At the place of each group's first row its side. */
 static int list_sides(struct groups *g, struct sorter *sides)
 {
-    uint64_t e;
-    int rc = sorter_turn(sides), more = 0;
+    struct sorter_rows groups;
+    int rc = sorter_rows(&groups, sides);
     spill_begin(&g->sides, g->to, 1, g->memory / 32);
-    if (rc >= 0) rc = more = sorter_next(sides, &e);
     for (int64_t i = 0; i < g->n && rc >= 0; i++) {
-        bool here = more > 0 && (int64_t)(e >> 32) == i;
-        uint8_t side = here ? (uint8_t)e : 0;
-        rc = spill_put(&g->sides, &side);
-        if (rc >= 0 && here) rc = more = sorter_next(sides, &e);
+        uint64_t e = 0;
+        rc = sorter_row(&groups, i, &e);
+        if (rc >= 0) rc = spill_put(&g->sides, &(uint8_t){(uint8_t)e});
     }
     return rc < 0 ? rc : spill_turn(&g->sides);
 }

@@ -42,6 +42,14 @@ static void advance(struct peft_labeller *l)
     for (l->now = 0; l->now < l->n && l->items[l->now].state != ITEM_OPEN;) l->now++;
 }
 
+static int decide(struct peft_labeller *l, int32_t state)
+{
+    set_state(l, l->now, state);
+    l->done[l->n_done++] = l->now;
+    advance(l);
+    return PEFT_OK;
+}
+
 /* --- rows */
 
 static int32_t label_at(const struct peft_labeller *l, const char *name)
@@ -300,20 +308,14 @@ int32_t peft_labeller_give(peft_labeller *l, const char *label)
         l->lines.oom = false;
         return kit_end(rc);
     }
-    set_state(l, l->now, ITEM_LABELLED);
-    l->done[l->n_done++] = l->now;
-    advance(l);
-    return PEFT_OK;
+    return decide(l, ITEM_LABELLED);
 }
 
 int32_t peft_labeller_skip(peft_labeller *l)
 {
     KIT_ARG(l, "no session given");
     if (l->now == l->n) return kit_end(fail(PEFT_EEND, "no row is left to label"));
-    set_state(l, l->now, ITEM_SKIPPED);
-    l->done[l->n_done++] = l->now;
-    advance(l);
-    return PEFT_OK;
+    return decide(l, ITEM_SKIPPED);
 }
 
 int32_t peft_labeller_undo(peft_labeller *l)

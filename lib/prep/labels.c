@@ -53,14 +53,16 @@ int label_name(const json *row, struct buf *out)
 void label_open(struct buf *out, const json *row, const char *label)
 {
     buf_putc(out, '{');
+    int64_t at = out->n;
     for (const json *v = json_first(row); v; v = json_next(v)) {
         const char *key = json_key(v);
-        if (is_added(key)) continue;
+        if (is_added(key) && (label || v != field_label(row))) continue;
+        if (out->n > at) buf_puts(out, ", ");
         buf_json(out, key, (int64_t)strlen(key));
         buf_puts(out, ": ");
         json_write(out, v);
-        buf_puts(out, ", ");
     }
-    buf_puts(out, "\"label\": ");
+    if (!label) return;
+    buf_puts(out, out->n > at ? ", \"label\": " : "\"label\": ");
     buf_json(out, label, (int64_t)strlen(label));
 }

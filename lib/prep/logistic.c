@@ -1,5 +1,6 @@
 /* A linear softmax head on frozen features and words, fitted to all parts of the rows but one
  * and asked about that one: the mean of -log p(given) plus l2 / 2 |W|^2, which is convex.
+ * Of two classes the first one's weights are minus the other's, which alone are kept.
  * Accelerated gradient descent (Nesterov; restarts of O'Donoghue and Candes, 2015) with steps
  * of 1 / L, L = lambda_max(X'X / n) / 2 + l2 (Boehning 1992).
  * The weight l2 is the one under which the given labels of held out rows are likeliest; too
@@ -20,7 +21,7 @@ struct fold {
     struct heads *o;
     const int32_t *part;            /* of each row; */
     const bool *out;                /* those that no head is fitted to */
-    int64_t size;                   /* [labels, width + words] */
+    int64_t size;                   /* [vectors, width + words] */
     int32_t index;
     int64_t n;                      /* rows that it is fitted to */
     float *w, *ahead, *grad, *z;    /* [size]; z [labels] */
@@ -55,6 +56,11 @@ static int64_t columns_of(const struct heads *o)
     return o->width + (words + HEAD_LANES - 1) / HEAD_LANES * HEAD_LANES;
 }
 
+static int32_t vectors_of(const struct heads *o) { return o->labels == 2 ? 1 : o->labels; }
+
+/* The class that the k-th vector is of. */
+static int32_t class_of(const struct heads *o, int32_t k) { return o->labels == 2 ? 1 : k; }
+
 static int64_t first_word(const struct heads *o, int64_t row)
 {
     return o->words && row ? o->words->end.v[row - 1] : 0;
@@ -88,6 +94,7 @@ static int standardise(struct mem *mem, struct heads *o)
     double *mean = mem_array(mem, 2 * (int64_t)o->width, sizeof *mean), sum = 0;
     double *square = mean + o->width, used = 0;
     if (!mean) return PEFT_ENOMEM;
+    o->standard = true;
     for (int64_t i = 0; i < o->n; i++)
         for (int32_t d = 0; d < o->width; d++)
             mean[d] += (double)o->x[i * o->width + d] / (double)o->n;
@@ -123,8 +130,9 @@ static void head_softmax(float *z, int32_t n)
 
 static void probabilities(const struct heads *o, const float *w, int64_t row, float *p)
 {
-    for (int32_t k = 0; k < o->labels; k++)
-        p[k] = row_dot(o, row, w + k * columns_of(o));
+    for (int32_t k = 0; k < vectors_of(o); k++)
+        p[class_of(o, k)] = row_dot(o, row, w + k * columns_of(o));
+    if (o->labels == 2) p[0] = -p[1];
     head_softmax(p, o->labels);
 }
 
@@ -142,8 +150,8 @@ static void head_gradient(struct fold *f, double l2)
         if (!is_fitted(f, i)) continue;
         probabilities(o, f->ahead, i, f->z);
         f->z[o->given[i]] -= 1;
-        for (int32_t k = 0; k < o->labels; k++)
-            add_row(o, i, f->grad + k * columns, f->z[k]);
+        for (int32_t k = 0; k < vectors_of(o); k++)
+            add_row(o, i, f->grad + k * columns, f->z[class_of(o, k)]);
     }
     for (int64_t i = 0; i < f->size; i++) {
         bool bias = i % columns == o->width - 1;
@@ -210,8 +218,7 @@ static void run_fold(void *arg, int64_t task, int worker)
     }
 }
 
-/* Rows in an order by seed are dealt to the parts, those of each label in turn. */
-static int deal_parts(struct mem *mem, const struct heads *o, int32_t *part)
+int deal_parts(struct mem *mem, const struct heads *o, int32_t *part)
 {
     int32_t *order = mem_array(mem, o->n, sizeof *order);
     int64_t *seen = mem_array(mem, o->labels, sizeof *seen);
@@ -229,7 +236,7 @@ static int deal_parts(struct mem *mem, const struct heads *o, int32_t *part)
 
 static int fold_init(struct mem *mem, struct fold *f)
 {
-    f->size = f->o->labels * columns_of(f->o);
+    f->size = vectors_of(f->o) * columns_of(f->o);
     f->w = mem_array(mem, f->size, sizeof *f->w);
     f->ahead = mem_array(mem, f->size, sizeof *f->ahead);
     f->grad = mem_array(mem, f->size, sizeof *f->grad);
@@ -301,7 +308,8 @@ int heads_cross(struct host *h, struct heads *o, float *p)
     int32_t *part = mem_array(mem, o->n, sizeof *part);
     struct fold *fold = mem_array(mem, o->folds, sizeof *fold);
     bool *out = mem_zalloc(mem, o->n);
-    int rc = part && fold && out ? standardise(mem, o) : PEFT_ENOMEM;
+    int rc = part && fold && out ? PEFT_OK : PEFT_ENOMEM;
+    if (!rc && !o->standard) rc = standardise(mem, o);
     if (!rc) rc = deal_parts(mem, o, part);
     for (int32_t k = 0; !rc && k < o->folds; k++) {
         fold[k] = (struct fold){.o = o, .part = part, .out = out, .index = k};

@@ -194,17 +194,14 @@ static void search_band(void *arg, int64_t band, int worker)
 /* Of each row the first one that it is alike to, whether or not that one stays. */
 static int list_alike(struct search *s, struct spill *out)
 {
-    uint64_t e = 0;
-    int64_t rows = s->n->rows.n;
+    struct sorter_rows alike;
+    uint64_t e;
+    int rc = sorter_rows(&alike, &s->alike);
     spill_begin(out, s->n->to, sizeof(uint32_t), s->n->memory / 16);
-    int rc = sorter_turn(&s->alike), more = 0;
-    if (rc >= 0) rc = more = sorter_next(&s->alike, &e);
-    for (int64_t i = 0; i < rows && rc >= 0; i++) {
-        bool has = more > 0 && (int64_t)(e >> 32) == i;
-        uint32_t of = has ? (uint32_t)e : NO_ROW;
-        rc = spill_put(out, &of);
-        while (rc >= 0 && more > 0 && (int64_t)(e >> 32) == i)
-            rc = more = sorter_next(&s->alike, &e);
+    for (int64_t i = 0; i < s->n->rows.n && rc >= 0; i++) {
+        uint32_t of = NO_ROW;
+        while (rc >= 0 && (rc = sorter_row(&alike, i, &e)) > 0) of = MIN(of, (uint32_t)e);
+        if (rc >= 0) rc = spill_put(out, &of);
     }
     return rc < 0 ? rc : spill_turn(out);
 }

@@ -25,18 +25,24 @@ static int file_failed(const struct scratch_file *f, int64_t err, const char *wh
     return io_fail(err, f->path, what);
 }
 
+static int file_create(struct scratch_file *f)
+{
+    struct host *h = f->to->host;
+    peft_io own = {.size = sizeof own};
+    int32_t err = -EIO;
+    os_io_default(&own);
+    if (!(f->path = path_beside(h, f->to->beside, "spill"))) return PEFT_ENOMEM;
+    f->fleeting = h->io.open == own.open;
+    f->file = f->fleeting ? os_temp(f->path, &err) : h->io.open(h->io.ctx, f->path, 1, &err);
+    return f->file ? PEFT_OK : file_failed(f, err, "create");
+}
+
 static int file_put(struct scratch_file *f, const void *data, int64_t n)
 {
     struct host *h = f->to->host;
     const char *from = data;
-    int32_t err = -EIO;
-    int rc = PEFT_OK;
     os_lock(f->to->mutex);
-    if (!f->file) {
-        f->path = path_beside(h, f->to->beside, "spill");
-        f->file = f->path ? h->io.open(h->io.ctx, f->path, 1, &err) : NULL;
-        if (!f->file) rc = f->path ? file_failed(f, err, "create") : PEFT_ENOMEM;
-    }
+    int rc = f->file ? PEFT_OK : file_create(f);
     while (n > 0 && rc >= 0) {
         int64_t put = h->io.write(h->io.ctx, f->file, from, n);
         if (put <= 0 || put > n) rc = file_failed(f, put < 0 ? put : -EIO, "write");
@@ -52,6 +58,7 @@ static int file_turn(struct scratch_file *f)
 {
     struct peft_io *io = &f->to->host->io;
     int32_t err = -EIO;
+    if (f->fleeting) return PEFT_OK;
     os_lock(f->to->mutex);
     int32_t closed = io->close(io->ctx, f->file);
     f->file = closed < 0 ? NULL : io->open(io->ctx, f->path, 0, &err);
@@ -79,7 +86,7 @@ static void file_end(struct scratch_file *f)
     struct peft_io *io = &f->to->host->io;
     os_lock(f->to->mutex);
     if (f->file) io->close(io->ctx, f->file);
-    io->remove(io->ctx, f->path);
+    if (!f->fleeting) io->remove(io->ctx, f->path);
     os_unlock(f->to->mutex);
     mem_free(&f->to->host->mem, f->path);
 }
@@ -350,6 +357,21 @@ int sorter_next(struct sorter *s, uint64_t *record)
     }
     if (s->n_heap) heap_down(s, 0);
     return 1;
+}
+
+int sorter_rows(struct sorter_rows *r, struct sorter *s)
+{
+    *r = (struct sorter_rows){.s = s};
+    int rc = sorter_turn(s);
+    return rc < 0 ? rc : MIN(r->more = sorter_next(s, r->next), PEFT_OK);
+}
+
+int sorter_row(struct sorter_rows *r, int64_t row, uint64_t *record)
+{
+    if (r->more <= 0 || (int64_t)(r->next[0] >> 32) != row) return 0;
+    memcpy(record, r->next, (size_t)r->s->words * sizeof *record);
+    r->more = sorter_next(r->s, r->next);
+    return r->more < 0 ? r->more : 1;
 }
 
 void sorter_free(struct sorter *s)

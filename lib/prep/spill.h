@@ -1,6 +1,7 @@
 /* Records beyond memory: lists and sorted sequences that lie in memory as long as they are
- * small, and then in temporary files, which are gone in any case when they are freed.  What
- * they hold does not depend on where they do. */
+ * small, and then in temporary files, which are gone in any case when they are freed, and
+ * those of the system's own file access when the process is killed.  What they hold does not
+ * depend on where they do. */
 #ifndef PREP_SPILL_H
 #define PREP_SPILL_H
 
@@ -16,8 +17,9 @@ struct scratch {
 int scratch_begin(struct scratch *s, struct host *h, const char *beside);
 void scratch_end(struct scratch *s);
 
-/* A file that is written, turned, and read at any place. */
-struct scratch_file { struct scratch *to; char *path; void *file; int64_t n; };
+/* A file that is written, turned, and read at any place.  `fleeting`: the system removes it,
+ * however the process ends. */
+struct scratch_file { struct scratch *to; char *path; void *file; int64_t n; bool fleeting; };
 
 /* --- a list of records of one size */
 struct spill {
@@ -58,6 +60,12 @@ int sorter_put(struct sorter *s, uint64_t a, uint64_t b);
 int sorter_turn(struct sorter *s);
 /* The next one, record[words]: 1, 0 = none is left. */
 int sorter_next(struct sorter *s, uint64_t *record);
+/* Records that belong to rows, whose numbers are the upper halves of their first words: of row
+ * after row those that it has. */
+struct sorter_rows { struct sorter *s; uint64_t next[2]; int more; };
+int sorter_rows(struct sorter_rows *r, struct sorter *s);       /* turns s */
+/* The next record of this row: 1, 0 = it has none, or no further one. */
+int sorter_row(struct sorter_rows *r, int64_t row, uint64_t *record);
 void sorter_free(struct sorter *s);
 
 #endif

@@ -496,7 +496,7 @@ int trainer_prepare(struct trainer *t)
         struct param *p = t->list[i].p;
         p->grad = t->grads + t->list[i].at;
         p->state = p->states ? own : NULL;
-        own += p->states * t->list[i].n;
+        if (p->states) own += p->states * t->list[i].n;
     }
     return PEFT_OK;
 }
@@ -563,6 +563,7 @@ int trainer_plan(const struct trainer *t, peft_plan *out)
     out->recompute_layers = t->how.policy == RECOMPUTE_NONE ? -1
                             : (int32_t)MIN(t->how.policy, t->m->hp.layers);
     out->memory_least = t->least;
+    out->lr = (double)t->o.lr;
     memcpy(out->choice, t->choice, sizeof(t->choice));
     memcpy(out->manner, t->manner, sizeof(t->manner));
     return PEFT_OK;

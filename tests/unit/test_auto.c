@@ -141,6 +141,38 @@ static void test_leaks(void)
     peft_model_free(m);
 }
 
+/* Pictures are equal when their files are: one that was only saved anew is another one. */
+static void test_picture_leaks(void)
+{
+    peft_load_opts lo = kit_opts();
+    peft_model *m = NULL;
+    OK(peft_model_load("tests/golden/tiny/vit", &lo, &m));
+    if (!m) GIVE_UP();
+    peft_dataset *d = NULL;
+    if (peft_dataset_load(m, "tests/golden/tiny/vit/data.csv", NULL, &d) == PEFT_EUNSUPPORTED) {
+        peft_model_free(m);                         /* a build without libpng */
+        return;
+    }
+    struct bytes b = get("tests/golden/tiny/vit/c0.png");
+    put_bytes(in("other-name.png"), b.at, b.n);
+    put_bytes(in("saved-anew.png"), b.at, b.n + 1);     /* what is behind the end is not read */
+    copy("tests/golden/vision/rgb.png", in("fresh.png"));
+    free(b.at);
+    peft_dataset *e = rows_of(m, put(in("pictures.csv"), "image,label\nfresh.png,0\n"
+                                     "other-name.png,0\nsaved-anew.png,0\n"), NULL);
+    peft_judge_opts o = { .size = sizeof(o), .eval = e };
+    peft_checked c = { .size = sizeof(c) };
+    OK(peft_judge_check(m, d, &o, &c));
+    const peft_flaw *leak = fault_of(&c, "leak");
+    CHECK(c.refuses && leak && leak->rows == 1 && leak->lines[0] == 3 && leak->others[0] == 4);
+    OK(peft_judge_check(m, e, &(peft_judge_opts){ .size = sizeof(o), .eval = d }, &c));
+    leak = fault_of(&c, "leak");
+    CHECK(c.refuses && leak && leak->rows == 1 && leak->lines[0] == 4 && leak->others[0] == 3);
+    peft_dataset_free(e);
+    peft_dataset_free(d);
+    peft_model_free(m);
+}
+
 static void test_aside(void)
 {
     peft_model *m = model_of_labels();
@@ -467,6 +499,7 @@ int main(void)
     RUN(test_lengths);
     RUN(test_most_are_cut);
     RUN(test_leaks);
+    RUN(test_picture_leaks);
     RUN(test_aside);
     RUN(test_row);
     RUN(test_cost);

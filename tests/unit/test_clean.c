@@ -1,6 +1,9 @@
 /* peft_data_clean: each rule on rows made for it, recall and precision of near duplicates on
  * pairs of known likeness, the same bytes for any number of threads, files whole or not at all. */
 
+#include <signal.h>
+#include <sys/wait.h>
+
 #include "base/pool.h"
 #include "base/rng.h"
 #define kit_end kit_folder_end
@@ -323,13 +326,12 @@ static void test_near(void)
 
 /* --- lists and sorted sequences, in memory and in files */
 
-static void test_spill(void)
+/* Where files are the host's own, they have names as long as they are there. */
+static void spill_in(struct host *h, int named)
 {
     enum { N = 5000 };
-    struct host h;
     struct scratch to;
-    host_init(&h, NULL);
-    OK(scratch_begin(&to, &h, in("list")));
+    OK(scratch_begin(&to, h, in("list")));
     int before = files_there();
     for (int words = 1; words <= 2; words++)
         for (int64_t memory = 1; memory < 1 << 24; memory <<= 20) {
@@ -340,7 +342,7 @@ static void test_spill(void)
             for (int64_t i = 0; i < N; i++)
                 OK(sorter_put(&s, (uint64_t)rng_u32(1, 2, (uint64_t)i) << (i % 2 * 29) & ~7ull,
                               (uint64_t)i));
-            CHECK_EQ(files_there() - before, memory == 1);
+            CHECK_EQ(files_there() - before, memory == 1 && named);
             OK(sorter_turn(&s));
             for (; sorter_next(&s, e) == 1; n++, memcpy(last, e, sizeof e))
                 CHECK(e[0] > last[0] || (e[0] == last[0] && (words == 1 || !n || e[1] > last[1])));
@@ -369,6 +371,46 @@ static void test_spill(void)
             CHECK_EQ(files_there(), before);
         }
     scratch_end(&to);
+}
+
+static peft_io system_io;
+static void *own_open(void *ctx, const char *path, int32_t write, int32_t *err)
+{
+    return system_io.open(ctx, path, write, err);
+}
+
+static void test_spill(void)
+{
+    struct host h;
+    host_init(&h, NULL);
+    spill_in(&h, 0);
+    system_io = h.io;
+    h.io.open = own_open;
+    spill_in(&h, 1);
+}
+
+/* A process that is killed leaves nothing. */
+static void test_killed(void)
+{
+    int before = files_there(), status = 0;
+    pid_t child = fork();
+    if (!child) {
+        struct host h;
+        struct scratch to;
+        struct spill l;
+        struct sorter s;
+        host_init(&h, NULL);
+        scratch_begin(&to, &h, in("list"));
+        spill_begin(&l, &to, 8, 1);
+        sorter_begin(&s, &to, 1, 0, 1);
+        for (uint64_t i = 0; i < 5000; i++)
+            if (spill_put(&l, &i) || sorter_put(&s, i, 0)) _exit(1);
+        if (!l.f.file || !s.f.file) _exit(1);
+        raise(SIGKILL);
+    }
+    CHECK(child > 0 && waitpid(child, &status, 0) == child);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    CHECK_EQ(files_there(), before);
 }
 
 /* --- more rows than fit into memory: all that is kept of rows lies in files */
@@ -517,6 +559,7 @@ int main(void)
     RUN(test_rules);
     RUN(test_near);
     RUN(test_spill);
+    RUN(test_killed);
     RUN(test_memory);
     RUN(test_failures);
     kit_folder_end();

@@ -288,7 +288,8 @@ static void test_list(void)
 static void test_augment(void)
 {
     static const char *const bad[] = { "flop", "flip=2", "rotate=", "rotate=-3", "crop=1",
-                                       "flip,,crop=0.1x", "brightness=1e3" };
+                                       "flip,,crop=0.1x", "brightness=1e3", "hue=0.6",
+                                       "saturation=1.5" };
     struct vision v = { .w = 37, .h = 23, .channels = 3 };
     struct augment a;
     uint8_t x[37 * 23 * 3], y[sizeof(x)], z[sizeof(x)];
@@ -325,6 +326,54 @@ static void test_augment(void)
         for (size_t i = 0; i < sizeof(x); i++) mean += abs(x[i] - y[i]);
         CHECK(mean / sizeof(x) < 90);
     }
+}
+
+/* Values of torchvision's, see make_colour.py; what is grey has no hue. */
+static void test_colour(void)
+{
+    FILE *f = fopen("tests/golden/colour.txt", "r");
+    char which[16], line[160];
+    double factor, x[3], want[3], grey = 100;
+    int rows = 0, wrong = 0;
+    CHECK(f != NULL);
+    while (f && fgets(line, sizeof(line), f)) {
+        CHECK_EQ(sscanf(line, "%15s %lf %lf %lf %lf %lf %lf %lf", which, &factor, &x[0], &x[1],
+                        &x[2], &want[0], &want[1], &want[2]), 8);
+        struct colour c = { 1, 1, 1, 0 };
+        if (!strcmp(which, "hue")) c.hue = factor < 0 ? factor + 1 : factor;
+        else c.saturation = factor;
+        change_colour(&c, x, 3);
+        for (int k = 0; k < 3; k++) wrong += !(fabs(x[k] - want[k]) < 2e-3);
+        rows++;
+    }
+    if (f) fclose(f);
+    CHECK_EQ(rows, 11 * 24);
+    CHECK_EQ(wrong, 0);
+    change_colour(&(struct colour){ 1, 1, 0, 0.3 }, &grey, 1);
+    CHECK_NEAR(grey, 100, 1e-9);
+
+    /* Drawn anew for each row and epoch, and apart from other draws. */
+    struct vision v = { .w = 4, .h = 4, .channels = 3 };
+    struct augment a, b;
+    uint8_t from[48], one[48], two[48];
+    for (int i = 0; i < 48; i++) from[i] = (uint8_t)(37 * i);
+    OK(augment_parse("hue=0.5", &a));
+    OK(augment_parse("hue=0.5,saturation,flip=1", &b));
+    CHECK_NEAR((double)b.saturation, 0.2, 1e-6);
+    augment_picture(&a, &v, 1, 0, 0, from, one);
+    augment_picture(&a, &v, 1, 0, 1, from, two);
+    CHECK(memcmp(from, one, 48) && memcmp(one, two, 48));
+    for (int i = 0; i < 48; i += 3) {               /* value and chroma stay */
+        int was = MAX(MAX(from[i], from[i + 1]), from[i + 2]);
+        CHECK(abs(MAX(MAX(one[i], one[i + 1]), one[i + 2]) - was) <= 1);
+    }
+    augment_picture(&b, &v, 1, 0, 0, from, two);
+    CHECK(memcmp(one, two, 48));
+    OK(augment_parse("flip=1,brightness=0.3,hue=0,saturation=0", &a));
+    OK(augment_parse("flip=1,brightness=0.3", &b));
+    augment_picture(&a, &v, 1, 0, 0, from, one);
+    augment_picture(&b, &v, 1, 0, 0, from, two);
+    CHECK(!memcmp(one, two, 48));
 }
 
 /* Losses of some steps; `cut` = save and resume in another trainer there. */
@@ -441,6 +490,7 @@ int main(void)
     RUN(test_folder);
     RUN(test_list);
     RUN(test_augment);
+    RUN(test_colour);
     RUN(test_training);
     RUN(test_not_kept);
     RUN(test_no_memory);

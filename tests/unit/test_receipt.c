@@ -120,6 +120,55 @@ static void test_hold(void)
     peft_model_free(before);
 }
 
+/* The same of what trains the model itself: all of it, its last layer, its output. */
+static void test_hold_own(void)
+{
+    static const char *const trains[] = { "*", "model.layers.1.*", "model.embed_tokens.weight" };
+    char base[256];
+    snprintf(base, sizeof(base), "%s", make_model("base", 1));
+    peft_model *before = load(base);
+    for (size_t i = 0; i < ARRAY_LEN(trains); i++) {
+        peft_model *m = load(base);
+        peft_dataset *d = data(m, rows_file()), *probe = NULL;
+        peft_dataset_opts o = { .size = sizeof(o), .max_len = 60 };
+        peft_train_opts t = { .size = sizeof(t), .lr = 5e-3f, .steps = 20 };
+        peft_trainer *trainer = NULL;
+        peft_drift far = { .size = sizeof(far) }, held = far;
+        float z[3][N_LOGITS];
+        OK(peft_probe_load(m, NULL, &o, &probe));
+        OK(peft_freeze(m, "*"));
+        REFUSED(peft_drift_hold(m, NULL, before, probe, 1, &held), PEFT_ESTATE);
+        OK(peft_unfreeze(m, trains[i]));
+        OK(peft_trainer_new(m, d, &t, &trainer));
+        for (int k = 0; k < 20; k++) OK(peft_train_step(trainer, NULL));
+        REFUSED(peft_drift_hold(m, NULL, before, probe, 1e-6, &held), PEFT_ESTATE);
+        peft_trainer_free(trainer);
+        logits(m, z[0]);
+        OK(peft_drift_hold(m, NULL, before, probe, 1e3, &far));
+        logits(m, z[1]);
+        CHECK(far.weight - 1 == 0 && far.kl > 1e-4 && !memcmp(z[0], z[1], sizeof(z[0])));
+        double bound = far.kl / 3;
+        OK(peft_drift_hold(m, NULL, before, probe, bound, &held));
+        CHECK(held.kl <= bound && held.kl > 0.8 * bound);
+        CHECK(held.weight > 0 && held.weight < 1 && held.before - far.kl == 0);
+        peft_comparison c = { .size = sizeof(c) };
+        OK(peft_compare(m, before, probe, NULL, &c));
+        CHECK(fabs(c.kl - held.kl) < 1e-9);
+        /* From a file it is the same model. */
+        OK(peft_model_save(m, in("held%d", (int)i), NULL));
+        logits(m, z[0]);
+        peft_model *again = load(in("held%d", (int)i));
+        logits(again, z[2]);
+        CHECK(distance(z[0], z[2], N_LOGITS) < 1e-5);
+        peft_model_free(again);
+        REFUSED(peft_model_write(m, "model.norm.weight", z[0], 3), PEFT_ENOTFOUND);
+        peft_dataset_free(probe);
+        peft_dataset_free(d);
+        peft_model_free(m);
+    }
+    peft_model_free(before);
+}
+
 int main(void)
 {
     kit_begin();
@@ -127,6 +176,7 @@ int main(void)
     RUN(test_round_trip);
     RUN(test_hostile);
     RUN(test_hold);
+    RUN(test_hold_own);
     kit_end();
     return TEST_END();
 }

@@ -388,6 +388,12 @@ class Model(_Handle):
         _check(lib.peft_model_read(self._c, _bytes(name), to, n))
         return data
 
+    def write(self, name, values):
+        """The way back, of a tensor that was trained; no trainer may be alive."""
+        data, to = _floats(len(values))
+        data[:] = array("f", values)
+        _check(lib.peft_model_write(self._c, _bytes(name), to, len(values)))
+
     # ------------------------------------------------------- what is trained
 
     def freeze_layers(self, first, last):

@@ -106,7 +106,7 @@ Plan = _struct("Plan", "size:size weights:i64 trainable:i64 gradients:i64 optimi
                "evaluation:i64 steps:i64 tokens_per_step:i64 flops_per_step:f64 "
                "trainable_params:i64 total_params:i64 seconds_per_step:f64 seconds:f64 "
                "micro_batch:i32 recompute_layers:i32 memory_least:i64 choice:char[240] "
-               "tokens:i64 manner:char[64]")
+               "tokens:i64 manner:char[64] lr:f64")
 Cache = _struct("Cache", "size:size what:char[96] why:str rows:i64 kept:i64 bytes:i64 "
                 "memory:i64 file:i64 used:i64 made:i64")
 Work = _struct("Work", "size:size name:char[32] type:char[16] inputs:i64 outputs:i64 backward:i32 "
@@ -178,6 +178,7 @@ peft_model_save i32 p s p
 peft_model_info i32 p p
 peft_model_param i32 p i32 p
 peft_model_read i64 p s p i64
+peft_model_write i32 p s p i64
 peft_freeze_layers i32 p i32 i32
 peft_freeze i32 p s
 peft_unfreeze i32 p s

@@ -24,12 +24,13 @@ Agreement = _struct("Agreement", "size:size rows:i64 shared:i64 all:i64 same:i64
                     "written:i64 labels:i32 percent:f64 fleiss:f64")
 LabelCheck = _struct("LabelCheck", "likely:i32 flagged:i32 confidence:f32 margin:f32")
 LabelFault = _struct("LabelFault", "size:size rank:i64 line:i64 text:str given:str likely:str "
-                     "confidence:f64 likely_confidence:f64 margin:f64 flagged:i32 suspect:i32")
+                     "confidence:f64 likely_confidence:f64 margin:f64 flagged:i32 suspect:i32 "
+                     "n_missing:i32 n_wrong:i32 missing:ptr wrong:ptr")
 FaultsOpts = _struct("FaultsOpts", "size:size folds:i32 rank:str share:f64 l2:f64 seed:u64 "
                      "pool:str max_len:i32 batch:i32 out:str clean:str source:ptr on_fault:ptr "
-                     "ctx:ptr")
+                     "ctx:ptr tune:i32")
 Faults = _struct("Faults", "size:size rows:i64 unlabelled:i64 flagged:i64 suspects:i64 labels:i32 "
-                 "accuracy:f64 l2:f64")
+                 "accuracy:f64 l2:f64 several:i32 rare:i32")
 SplitOpts = _struct("SplitOpts", "size:size source:ptr ratio:f64[3] stratify:str group:str "
                     "group_text:i32 overwrite:i32 seed:u64 on_class:ptr ctx:ptr "
                     "memory:i64")

@@ -226,14 +226,18 @@ def label_faults(probabilities, given, rank=None):
 
 def faults(path, model, **options):
     """Suspected label errors of a file, by heads on what the Model makes of each row: counts and
-    `faults`, the worst first.  Options: folds, rank, share, l2, seed, pool, max_len, batch, out
+    `faults`, the worst first; where labels are lists, with those that are `missing` and `wrong`.
+    Options: tune, folds, rank, share, l2, seed, pool, max_len, batch, out
     (a file of the suspects), clean (one of the others)."""
     call, result, found = _Call(), _kit.Faults(), []
 
     def on_fault(pointer):
-        one = _kit.LabelFault.from_address(pointer)
-        if one.suspect:
-            found.append(_record(one))
+        fault = _kit.LabelFault.from_address(pointer)
+        if fault.suspect:
+            one = _record(fault)
+            one.missing = _labels(fault.missing, fault.n_missing)
+            one.wrong = _labels(fault.wrong, fault.n_wrong)
+            found.append(one)
     opts = call.options(_kit.FaultsOpts, options, on_fault=call.callback(_kit.Seen, on_fault))
     call.check(kit.peft_data_faults(_bytes(path), model._c, opts, ctypes.byref(result)))
     result = _record(result)

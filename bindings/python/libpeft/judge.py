@@ -320,8 +320,8 @@ def probe(model, path=None, **options):
 
 
 def hold(model, base, probe, bound, adapter="default"):
-    """Gives the adapter the largest weight that keeps KL(base || model) on the probe within
-    bound: kl, before, weight."""
+    """Gives the adapter (None: what was trained of the model itself) the largest weight that
+    keeps KL(base || model) on the probe within bound: kl, before, weight."""
     out = _kit.Drift()
     _check(kit.peft_drift_hold(model._c, _bytes(adapter), base._c, probe._c, bound,
                                ctypes.byref(out)))

@@ -45,6 +45,7 @@ static double flops_linear(const struct tensor *t)
 const struct op op_linear = {
     .name = "linear",
     .rowwise = 1,
+    .packs = 1,
     .save = { SAVE_IN1, SAVE_IN0 },
     .stored = 1 << 1,
     .shape = shape_linear,

@@ -135,6 +135,7 @@ static void cost_low_rank(const struct tensor *t, int backward, struct cost *c)
 const struct op op_low_rank = {
     .name = "low_rank",
     .rowwise = 1,
+    .packs = 1,
     .save = { [LOW_X] = SAVE_IN1 | SAVE_IN2 | SAVE_IN3, [LOW_W] = SAVE_IN0,
               [LOW_A] = SAVE_IN0 | SAVE_IN3, [LOW_B] = SAVE_AUX },
     .stored = 1 << LOW_W,
