@@ -368,7 +368,7 @@ ROWS = [
     Row("head", "a head on MiniLM, 512 sentences, batches of 32", run_head,
         [sooner("epoch 1", "first_epoch_seconds", 1.5),
          sooner("later epochs", "later_epoch_seconds", 50)]),
-    Row("embed", "1024 sentences to vectors by MiniLM, batches of 32", run_embed,
+    Row("embed", "512 sentences to vectors by MiniLM, batches of 32", run_embed,
         [texts_over("texts/s over sentence-transformers, float32", ""),
          texts_over("better of ours over better of theirs", "", ", bfloat16")]),
     training("packed", "short examples, mean 40 tokens, at most 256, against padded", SHORT,
