@@ -193,19 +193,20 @@ typedef struct peft_faults {
                                  them */
 } peft_faults;
 /* Suspected label errors in a file of rows with one label each, or with a list of any number of
- * them (names, or 0 and 1 for each label).  The model runs once over every
- * row, frozen; heads are fitted to its hidden states at four depths (peft_embed_text; of
- * pictures peft_embed_image) and to hashed words and pairs of words, without a part of the rows,
- * for each part in turn; again without the rows, a tenth at most, whose labels were the least
- * likely; and what they say of the part, with `tune` the geometric mean of it and of what the
- * tuned model says, goes through peft_label_faults.  Any encoder or decoder;
- * adapters that are enabled take part.  Of several labels each is a question of its own, one
- * against the rest: a row is flagged where one of its labels is, and ranked by its worst one.
- * Its margin is the probability of what is given had it been even before the text was read,
- * p (1 - q) / (p (1 - q) + (1 - p) q) with q the share of rows that are given the same.
- * "likely" in `out` is the list with what is in doubt changed.  Memory: the file, 4 bytes for each row, depth and column
- * of an output, and 12 for each word and pair.  PEFT_EDATA with fewer than two
- * labels, or fewer rows than twice the parts. */
+ * them (names, or 0 and 1 for each label).  The model runs once over every row, frozen; heads are
+ * fitted to its hidden states at four depths (peft_embed_text; of pictures peft_embed_image) and
+ * to hashed words and pairs of words, without a part of the rows, for each part in turn; again
+ * without the rows, a tenth at most, whose labels were the least likely; and what they say of
+ * the part, with `tune` the geometric mean of it and of what the tuned model says, goes through
+ * peft_label_faults.  Any encoder or decoder; adapters that are enabled take part.
+ * Of several labels each is a question of its own, one against the rest: a row is flagged where
+ * one of its labels is, and ranked by its worst one.  Its margin is the probability of what is
+ * given had it been even before the text was read, p (1 - q) / (p (1 - q) + (1 - p) q) with q
+ * the share of rows that are given the same.  "likely" in `out` is the list with what is in doubt
+ * changed.
+ * Memory: the file, 4 bytes for each row, depth and column of an output, and 12 for each word
+ * and pair; of several labels 17 for each row and label.  PEFT_EDATA with fewer than two labels
+ * (of several: one), or fewer rows than twice the parts. */
 PEFT_API int32_t peft_data_faults(const char *path, peft_model *model,
                                   const peft_faults_opts *opts, peft_faults *out);
 /* ------------------------------------------------------------------ split */

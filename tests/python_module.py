@@ -384,7 +384,7 @@ def test_faults():
         found = data.faults(path, model, share=0.1)
         assert found.several == 1 and found.labels == 2 and found.rare == 0
         assert found.faults[0].line == 8 and found.faults[0].missing == ["a"]
-        assert found.faults[0].wrong == [] and found.faults[0].likely == "a, y"
+        assert found.faults[0].wrong == [] and found.faults[0].likely == "y, a"
 
 
 def test_text():

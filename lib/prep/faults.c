@@ -84,7 +84,8 @@ static int fault_kind(struct faults *f, int32_t kind)
 static int fault_give(struct faults *f, const struct buf *name, bool has)
 {
     int32_t label = 0;
-    int rc = fault_class(f, name, &label);
+    int rc = buf_check(name);
+    if (!rc) rc = fault_class(f, name, &label);
     if (!rc && has) ids_push(&f->given, label);
     return rc;
 }
