@@ -158,9 +158,9 @@ static int read_batch(struct run *run, struct portion *b)
             break;
         }
         *r = (struct flow_row){.n = n, .line = line, .index = run->rows++, .out = &b->out,
-                               .more = &b->more, .note = b->notes + b->n * run->f->note,
-                               .path = run->f->path};
-        if (run->f->note) memset(r->note, 0, (size_t)run->f->note);
+                               .more = &b->more, .path = run->f->path};
+        if (run->f->note)
+            r->note = memset(b->notes + b->n * run->f->note, 0, (size_t)run->f->note);
         if (run->f->know && (rc = run->f->know(run->f->ctx, r)) < 0) {
             end_reading(run, rc);
             break;
