@@ -136,7 +136,8 @@ HOT = $(addprefix base/,buf json map rng sha256) $(addprefix text/,bpe pre unigr
 HOT_release := -O2 $(call accepts,-fno-align-functions -fno-align-jumps -fno-align-labels)
 $(HOT:%=$(B)/%.o): EXTRA = $(HOT_$(MODE))
 FAST = -O2 -ftree-vectorize $(WHOLE)
-$(B)/kernel/tile_%.o: FAST = -O3 $(WHOLE)
+$(B)/kernel/tile_%.o: FAST = -O2 $(WHOLE)
+$(B)/kernel/tile_amx.o $(B)/kernel/tile_pair.o: FAST = -O3 $(WHOLE)
 $(B)/kernel/quant_avx%.o: FAST = -O2
 $(B)/kernel/quant_neon.o: FAST = -O3 $(WHOLE)
 $(patsubst %,$(B)/kernel/%.o,level_c quant_c tile_c tile_pair_c quant blas cayley head gated gemm attn attn_few compute): FAST = $(OPT_$(MODE))

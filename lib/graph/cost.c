@@ -13,16 +13,23 @@ static double stored_bytes(const struct tensor *t)
     return (double)tensor_len(t) / t->type->block * t->type->bytes;
 }
 
+static void add_stored(struct cost *c, const struct tensor *t, double share)
+{
+    double bytes = share * stored_bytes(t);
+    c->bytes += bytes;
+    if (!t->op && !t->needs_grad) c->frozen += bytes;
+}
+
 static double float_bytes(const struct tensor *t) { return 4.0 * (double)tensor_len(t); }
 
 static struct cost cost_forward(const struct tensor *t)
 {
-    struct cost c = { t->op->flops ? t->op->flops(t) : 0, float_bytes(t) + (double)t->aux_bytes };
+    struct cost c = { .flops = t->op->flops ? t->op->flops(t) : 0,
+                      .bytes = float_bytes(t) + (double)t->aux_bytes };
     for (int k = 0; k < GRAPH_IN; k++) {
         if (!t->in[k]) continue;
-        double all = stored_bytes(t->in[k]), share = (double)tensor_len(t) /
-                                                     (double)tensor_len(t->in[k]);
-        c.bytes += t->op->part >> k & 1 ? all * MIN(share, 1) : all;
+        double share = (double)tensor_len(t) / (double)tensor_len(t->in[k]);
+        add_stored(&c, t->in[k], t->op->part >> k & 1 ? MIN(share, 1) : 1);
     }
     return c;
 }
@@ -31,7 +38,7 @@ static struct cost cost_forward(const struct tensor *t)
  * operand whose gradient reads anything costs the flops of forward. */
 static struct cost cost_backward(const struct tensor *t)
 {
-    struct cost c = { 0, float_bytes(t) };
+    struct cost c = { .bytes = float_bytes(t) };
     unsigned reads = 0;
     for (int k = 0; k < GRAPH_IN; k++) {
         if (!wants(t, k)) continue;
@@ -40,7 +47,7 @@ static struct cost cost_backward(const struct tensor *t)
         reads |= t->op->save[k];
     }
     for (int k = 0; k < GRAPH_IN; k++)
-        if (t->in[k] && reads >> k & 1) c.bytes += stored_bytes(t->in[k]);
+        if (t->in[k] && reads >> k & 1) add_stored(&c, t->in[k], 1);
     if (reads & SAVE_OUT) c.bytes += float_bytes(t);
     if (reads & SAVE_AUX) c.bytes += (double)t->aux_bytes;
     return c;
@@ -48,7 +55,7 @@ static struct cost cost_backward(const struct tensor *t)
 
 struct cost op_cost(const struct tensor *t, int backward)
 {
-    if (!t->op || t->op->view) return (struct cost){ 0, 0 };
+    if (!t->op || t->op->view) return (struct cost){ 0 };
     struct cost c = backward ? cost_backward(t) : cost_forward(t);
     if (t->op->cost) t->op->cost(t, backward, &c);
     return c;

@@ -77,7 +77,7 @@ struct plan_report {
     int64_t slab;                        /* bytes: values, gradients, aux, temp */
     int64_t scratch, panels;             /* bytes a worker; that all share (linear_panels) */
     int32_t nodes, backward_nodes, replayed;
-    double flops, bytes;                 /* forward + backward + replayed: see struct cost */
+    double flops, bytes, frozen;         /* forward + backward + replayed: see struct cost */
 };
 /* Plans forward and, with `loss` non-NULL, backward from it; the loss (NULL:
  * the last node) is kept.  Nodes that no kept node needs are not run.  report
@@ -259,4 +259,5 @@ int pace_measure(struct pace *p, struct graph *g, const char *only, double deadl
 double pace_plan(const struct pace *p, const struct graph *g);
 double pace_bytes(const struct pace *p, double bytes);
 double pace_fresh(const struct pace *p, double bytes);          /* written first */
+double pace_mapped(double bytes);        /* of a file whose pages the system has, read first */
 #endif

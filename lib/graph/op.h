@@ -17,8 +17,8 @@ struct run {
 };
 
 /* What one event of a node does at least: multiplications and additions, and bytes of
- * memory, each operand and result moved once. */
-struct cost { double flops, bytes; };
+ * memory, each operand and result moved once; those of weights that do not train. */
+struct cost { double flops, bytes, frozen; };
 
 struct op {
     const char *name;

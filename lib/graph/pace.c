@@ -264,7 +264,11 @@ int pace_measure(struct pace *p, struct graph *g, const char *only, double deadl
     return rc;
 }
 
-double pace_fresh(const struct pace *p, double bytes) { return p->fresh * bytes; }
+/* What is measured comes from the system while caches have it; more of it comes slower. */
+double pace_fresh(const struct pace *p, double bytes) { return 1.6 * p->fresh * bytes; }
+
+/* Pages come 64 KB at a time. */
+double pace_mapped(double bytes) { return 1.5e-10 * bytes; }
 
 double pace_bytes(const struct pace *p, double bytes)
 {

@@ -108,6 +108,7 @@ static struct plan_report report_of(const struct graph *g)
         const struct cost cost = op_cost(t, ev->kind == EVENT_BACKWARD);
         r.flops += cost.flops;
         r.bytes += cost.bytes;
+        r.frozen += cost.frozen;
         const struct tensor *w = t->op->flops ? op_weight(t) : NULL;
         if (t->op->scratch) r.scratch = MAX(r.scratch, t->op->scratch(t));
         if (w) r.panels = MAX(r.panels, linear_panels(t->in[0]->rows, w->cols, w->rows));

@@ -169,28 +169,42 @@ static void take_keys(struct attn_block *b, int64_t key, int64_t keys)
     }
 }
 
-/* s [keys, columns] = alpha times panels of keys by strips of columns. */
-static void by_columns(const struct attn_block *b, float *s, float alpha, const char *panels,
+static int64_t key_at(const struct attn_block *b)
+{
+    const struct attn *a = b->j->a;
+    return (b->key * a->kv_heads + b->head / (a->heads / a->kv_heads)) * a->head_dim;
+}
+
+/* s [keys, columns] = alpha times the keys' rows of x by strips of columns. */
+static void by_columns(const struct attn_block *b, float *s, float alpha, const float *x,
                        const char *strips)
 {
     const struct tile *t = b->j->tile;
     int64_t dim = b->j->a->head_dim, each = tile_deep(t, dim) * t->size;
+    struct tile_part all = tile_rows(t, b->m.k, x + key_at(b), dim * b->j->a->kv_heads, b->keys,
+                                     dim), part = all;
+    int64_t row = tile_row(t, &all);
     for (int64_t c = 0; c < b->cols; c += t->nr)
-        for (int64_t k = b->from[c] / t->mr * t->mr; k < b->to[c]; k += t->mr)
-            t->sum(dim, panels + k * each, strips + c * each, s + k * COLS + c, COLS,
-                   MIN(t->mr, b->keys - k), t->nr, alpha, 0.0f);
+        for (int64_t k = b->from[c] / t->mr * t->mr; k < b->to[c]; k += t->mr) {
+            part.a = (const char *)all.a + k * row;
+            part.b = strips + c * each;
+            t->sum_parts(&part, 1, s + k * COLS + c, COLS, MIN(t->mr, b->keys - k), t->nr, alpha,
+                         0.0f, NULL);
+        }
 }
 
-/* y[rows, head_dim] += alpha times a panel by strips, of whose depth a part is left out. */
-static void by_dims(const struct attn_block *b, float *y, int64_t ld, int64_t rows, int64_t depth,
-                    float alpha, const char *strips, int64_t all, int64_t first)
+/* y[rows, head_dim] += alpha times part's A by strips, of whose depth a part is left out. */
+static void by_dims(const struct attn_block *b, float *y, int64_t ld, int64_t rows,
+                    struct tile_part part, float alpha, const char *strips, int64_t all,
+                    int64_t first)
 {
     const struct tile *t = b->j->tile;
     int64_t dim = b->j->a->head_dim, each = tile_deep(t, all) * t->size;
     strips += first * t->nr * t->size;
-    for (int64_t i = 0; i < dim; i += t->nr)
-        t->sum(depth, b->m.panel, strips + i * each, y + i, ld, rows, MIN(t->nr, dim - i), alpha,
-               1.0f);
+    for (int64_t i = 0; i < dim; i += t->nr) {
+        part.b = strips + i * each;
+        t->sum_parts(&part, 1, y + i, ld, rows, MIN(t->nr, dim - i), alpha, 1.0f, NULL);
+    }
 }
 
 /* y[columns, head_dim] += alpha s^T times what lies in the strips, by keys. */
@@ -207,7 +221,8 @@ static void to_columns(const struct attn_block *b, float *y, float alpha, const 
         }
         if (from >= to) continue;
         t->pack_turned(b->m.panel, s + from * COLS + c, COLS, rows, to - from);
-        by_dims(b, y + c * dim, dim, rows, to - from, alpha, strips, b->keys, from);
+        by_dims(b, y + c * dim, dim, rows, (struct tile_part){ to - from, b->m.panel, NULL, 0 },
+                alpha, strips, b->keys, from);
     }
 }
 
@@ -224,29 +239,18 @@ static void to_keys(const struct attn_block *b, float *y, int64_t ld, float alph
             to = MIN(c + t->nr, b->cols);
         }
         if (from >= to) continue;
-        t->pack(b->m.panel, s + k * COLS + from, COLS, rows, to - from);
-        by_dims(b, y + k * ld, ld, rows, to - from, alpha, strips, b->cols, from);
+        by_dims(b, y + k * ld, ld, rows,
+                tile_rows(t, b->m.panel, s + k * COLS + from, COLS, rows, to - from), alpha,
+                strips, b->cols, from);
     }
 }
 
 /* --- packing */
 
-static int64_t key_at(const struct attn_block *b)
-{
-    const struct attn *a = b->j->a;
-    return (b->key * a->kv_heads + b->head / (a->heads / a->kv_heads)) * a->head_dim;
-}
-
 static int64_t column_at(const struct attn_block *b, int64_t c)
 {
     const struct attn *a = b->j->a;
     return ((b->row + c / b->g) * a->heads + b->head + c % b->g) * a->head_dim;
-}
-
-static void pack_keys(const struct attn_block *b, char *to, const float *x)
-{
-    const struct attn *a = b->j->a;
-    b->j->tile->pack(to, x + key_at(b), (int64_t)a->kv_heads * a->head_dim, b->keys, a->head_dim);
 }
 
 /* Rows of x in the depth of strips. */
@@ -287,7 +291,7 @@ static float scores(const struct attn_block *b, float *s)
 {
     const struct attn *a = b->j->a;
     bool biased = a->slopes || b->j->bias;
-    by_columns(b, s, biased ? a->scale : 1.0f, b->m.k, b->m.q);
+    by_columns(b, s, biased ? a->scale : 1.0f, b->j->k, b->m.q);
     for (int64_t c = 0; biased && c < b->cols; c++)
         attn_add_bias(a, b->j->bias, b->row + c / b->g, b->head + c % b->g,
                       b->key + b->lo[c], b->key + b->hi[c], s + b->lo[c] * COLS + c, COLS);
@@ -322,7 +326,6 @@ static void forward_tile(struct attn_block *b, bool first)
     const struct attn_job *j = b->j;
     const struct area *m = &b->m;
     int64_t dim = j->a->head_dim;
-    pack_keys(b, m->k, j->k);
     put_keys(b, m->v_put, j->v);
     float scale = scores(b, m->s);
     j->level->score_block(m->s, COLS, b->keys, b->cols, b->lo, b->hi, scale, j->a->softcap,
@@ -411,10 +414,8 @@ static void backward_tile(struct attn_block *b, const struct key_grads *g)
 {
     const struct attn_job *j = b->j;
     const struct area *m = &b->m;
-    pack_keys(b, m->k, j->k);
-    pack_keys(b, m->v, j->v);
     float scale = scores(b, m->s);
-    by_columns(b, m->ds, 1.0f, m->v, m->o);
+    by_columns(b, m->ds, 1.0f, j->v, m->o);
     j->level->score_back(m->s, m->ds, COLS, b->keys, b->cols, b->lo, b->hi, scale, j->a->softcap,
                          b->lse, b->delta);
     scale = j->a->scale;

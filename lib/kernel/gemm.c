@@ -375,7 +375,7 @@ static void sum_blocks(const struct tile *t, const struct block *b, int n, const
         for (int64_t r = 0; r < at->rows; r += t->mr) {
             for (int k = 0; k < n; k++)
                 part[k] = (struct tile_part){ b[k].depth, b[k].panels + (at->row + r) * b[k].each,
-                                              b[k].strips + s * b[k].each };
+                                              b[k].strips + s * b[k].each, 0 };
             t->sum_parts(part, n, at->c + r * at->ld + s, at->ld, MIN(t->mr, at->rows - r),
                    MIN(t->nr, at->cols - s), alpha, beta, past);
         }

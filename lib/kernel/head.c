@@ -151,11 +151,15 @@ static void head_values(const struct head_job *j, const struct head_area *m, int
     const struct tile *t = j->tile;
     int64_t each = tile_deep(t, keys) * t->size;
     float *o = j->o + (j->part * j->n + row) * j->d;
-    t->pack(m->p, m->z, KEYS_MOST, rows, keys);
+    struct tile_part all = tile_rows(t, m->p, m->z, KEYS_MOST, rows, keys), part = all;
+    int64_t apart = tile_row(t, &all);
     for (int64_t i = 0; i < j->d; i += t->nr)
-        for (int64_t r = 0; r < rows; r += t->mr)
-            t->sum(keys, m->p + r * each, m->values + i * each, o + r * j->d + i, j->d,
-                   MIN(t->mr, rows - r), MIN(t->nr, j->d - i), 1.0f, begins(j, key) ? 0.0f : 1.0f);
+        for (int64_t r = 0; r < rows; r += t->mr) {
+            part.a = (const char *)all.a + r * apart;
+            part.b = m->values + i * each;
+            t->sum_parts(&part, 1, o + r * j->d + i, j->d, MIN(t->mr, rows - r),
+                         MIN(t->nr, j->d - i), 1.0f, begins(j, key) ? 0.0f : 1.0f, NULL);
+        }
 }
 
 static void head_block(const struct head_job *j, const struct head_area *m, int64_t row,

@@ -10,7 +10,9 @@
 #include "base/base.h"
 
 enum { TILE_COLS = 48 };            /* no level's tile is wider */
-struct tile_part { int64_t depth; const void *a, *b; };      /* a panel and a strip */
+/* A panel and a strip.  lda: instead of a panel rows of A as they lie, so far apart; only for
+ * tiles that have sum_rows. */
+struct tile_part { int64_t depth; const void *a, *b; int64_t lda; };
 /* Rows [at, rows) of a tile that are still to be written. */
 enum { PAST_SIDE = 32 };
 struct tile_past {
@@ -61,6 +63,19 @@ struct tile {
 static inline int64_t tile_deep(const struct tile *t, int64_t depth)
 {
     return div_up(depth, t->deep) * t->deep;
+}
+/* Rows of x as operand A, without a strip yet: where they lie, or packed. */
+static inline struct tile_part tile_rows(const struct tile *t, void *panels, const float *x,
+                                         int64_t ld, int64_t rows, int64_t depth)
+{
+    if (t->sum_rows) return (struct tile_part){ depth, x, NULL, ld };
+    t->pack(panels, x, ld, rows, depth);
+    return (struct tile_part){ depth, panels, NULL, 0 };
+}
+/* Bytes from a row of those to the next, of which tiles take mr. */
+static inline int64_t tile_row(const struct tile *t, const struct tile_part *part)
+{
+    return part->lda ? part->lda * (int64_t)sizeof(float) : tile_deep(t, part->depth) * t->size;
 }
 /* Zeros in a strip behind the rows that `put` brought. */
 static inline void tile_fill(const struct tile *t, void *strip, int64_t depth)

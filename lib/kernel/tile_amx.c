@@ -109,7 +109,7 @@ static inline __attribute__((always_inline)) void add_part(const struct tile_par
     int64_t each = div_up(rows * DEEP, part->depth);
     for (int64_t p = 0; p < part->depth; p += DEEP, a += 2 * BLOCK, b += WORDS * NR) {
         if (past) drain(past, each);
-        else fetch_tile(c, ldc, MIN(each, rows), wide ? NR : SIDE);
+        else fetch_tile(c, ldc, MIN(each, rows), wide ? NV : 1);
         c += each * ldc;
         rows -= each;
         load_panel(0, a, once);
@@ -181,7 +181,7 @@ static void amx_sum_parts(const struct tile_part *part, int parts, float *c, int
 static void amx_sum(int64_t depth, const void *a, const void *b, float *c, int64_t ldc,
                     int64_t rows, int64_t cols, float alpha, float beta)
 {
-    sum_some(&(struct tile_part){ depth, a, b }, 1, c, ldc, rows, cols, alpha, beta, 0, NULL);
+    sum_some(&(struct tile_part){ depth, a, b, 0 }, 1, c, ldc, rows, cols, alpha, beta, 0, NULL);
 }
 
 const struct tile tile_amx = { "amx", MR, NR, sizeof(word) / 2, DEEP, 2, 1536, amx_pack,

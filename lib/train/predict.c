@@ -62,28 +62,23 @@ static double update_seconds(const struct trainer *t)
     return 2 * pace_bytes(t->pace, floats + states);
 }
 
-/* Mapped pages come, and come back, 64 KB at a time, in about this many seconds a byte. */
-static const double mapped_seconds = 1.5e-10;
-
-static double refill_seconds(const struct trainer *t)
-{
-    int reads = 2 + (t->how.policy > RECOMPUTE_CHEAP);
-    return t->how.lean ? mapped_seconds * reads * (double)trainer_mapped(t) : 0;
-}
-
-/* What the first step takes longer, whose memory is new. */
+/* What the first step takes longer, whose memory is new.  All weights are read, also those of
+ * which it makes copies. */
 static double begin_seconds(const struct trainer *t)
 {
+    int64_t mapped = trainer_mapped(t);
+    for (int64_t i = 0; i < t->n_list; i++)
+        if (store_mapped(t->m->store, t->list[i].p->data)) mapped += param_bytes(t->list[i].p);
     int64_t bytes = t->slab + t->scratch * pool_threads(t->m->pool) + t->panels +
                     2 * 4 * t->n_floats + t->state_bytes * t->optimizer->states +
                     prefix_bytes(&t->prefix, &t->max);
-    return pace_fresh(t->pace, (double)bytes) + mapped_seconds * (double)trainer_mapped(t);
+    return pace_fresh(t->pace, (double)bytes) + pace_mapped((double)mapped);
 }
 
 /* Of one part of a step. */
 static double part_seconds(const struct trainer *t)
 {
-    return t->each + t->planning + refill_seconds(t);
+    return t->each + t->planning;
 }
 
 double predict_step(const struct trainer *t)

@@ -148,10 +148,38 @@ static void take_max(struct trainer *t, const struct plan_report *r)
     t->flops = MAX(t->flops, r->flops);
 }
 
-/* The same of time: of the graph of each batch, or of that below the cut. */
-static double graph_time(const struct trainer *t)
+/* Weights of the model that are no float copies, and will be none: mapped ones are
+ * forgotten as soon as their copy is made. */
+static int is_as_stored(const struct trainer *t, const struct param *p)
 {
-    return t->pace ? pace_plan(t->pace, t->graph) : 0;
+    if (p->own) return 0;
+    for (int64_t i = 0; i < t->n_list; i++)
+        if (t->list[i].p == p) return !store_mapped(t->m->store, p->data);
+    return 1;
+}
+
+/* Weights as they are held, of mapped files or not. */
+static int64_t weight_bytes(const struct trainer *t, bool mapped)
+{
+    const struct model *m = t->m;
+    int64_t bytes = 0;
+    struct param *p;
+    for (int64_t i = 0; (p = model_nth_param(m, i)); i++)
+        if (p->counted && is_as_stored(t, p) && store_mapped(m->store, p->data) == mapped)
+            bytes += param_bytes(p);
+    return bytes;
+}
+
+int64_t trainer_mapped(const struct trainer *t) { return weight_bytes(t, true); }
+
+/* The same of time: of the graph of each batch, or of that below the cut.  Pages of weights
+ * that left memory come back. */
+static double graph_time(const struct trainer *t, const struct plan_report *r)
+{
+    if (!t->pace) return 0;
+    double mapped = (double)weight_bytes(t, true), all = mapped + (double)weight_bytes(t, false);
+    return pace_plan(t->pace, t->graph) +
+           (t->how.lean ? pace_mapped(r->frozen * mapped / MAX(all, 1)) : 0);
 }
 
 /* Whether what is frozen is worth keeping: only then are tables made. */
@@ -184,7 +212,7 @@ static int plan_parts(struct trainer *t, const struct batch *b, struct arena *a)
     x = objective_loss(t->objective, &t->pass, b, x, 1.0f, NULL);
     if ((rc = graph_plan(t->graph, x, t->how.policy, &report))) return rc;
     take_max(t, &report);
-    t->each = graph_time(t);
+    t->each = graph_time(t, &report);
     if ((rc = make_dummy(t, a, &t->prefix.train.room, &d))) return rc;
     batch_pass(&t->pass, &d.b, t->d->max_len);
     if ((rc = pass_begin(&t->pass))) return rc;
@@ -192,7 +220,7 @@ static int plan_parts(struct trainer *t, const struct batch *b, struct arena *a)
     rc = graph_plan(t->graph, NULL, RECOMPUTE_NONE, &report);
     if (rc) return rc;
     take_max(t, &report);
-    t->once = graph_time(t);
+    t->once = graph_time(t, &report);
     return PEFT_OK;
 }
 
@@ -211,7 +239,7 @@ static int plan_graphs(struct trainer *t, const struct batch *b, struct arena *a
     rc = graph_plan(t->graph, x, t->how.policy, &report);
     if (rc || t->prefix.on) return rc ? rc : plan_parts(t, b, a);
     take_max(t, &report);
-    t->each = graph_time(t);
+    t->each = graph_time(t, &report);
     return PEFT_OK;
 }
 
@@ -232,7 +260,7 @@ static int plan_anchor(struct trainer *t)
         if (!x) return PEFT_ENOMEM;
         if (!x->needs_grad) return PEFT_OK;
         if (!(rc = graph_plan(t->graph, x, t->how.policy, &report))) take_max(t, &report);
-        t->beside = graph_time(t);
+        t->beside = graph_time(t, &report);
     }
     return rc;
 }
@@ -468,34 +496,10 @@ int trainer_prepare(struct trainer *t)
         struct param *p = t->list[i].p;
         p->grad = t->grads + t->list[i].at;
         p->state = p->states ? own : NULL;
-        own += p->states * t->list[i].n;
+        if (p->states) own += p->states * t->list[i].n;
     }
     return PEFT_OK;
 }
-
-/* Weights of the model that are no float copies, and will be none: mapped ones are
- * forgotten as soon as their copy is made. */
-static int is_as_stored(const struct trainer *t, const struct param *p)
-{
-    if (p->own) return 0;
-    for (int64_t i = 0; i < t->n_list; i++)
-        if (t->list[i].p == p) return !store_mapped(t->m->store, p->data);
-    return 1;
-}
-
-/* Weights as they are held, of mapped files or not. */
-static int64_t weight_bytes(const struct trainer *t, bool mapped)
-{
-    const struct model *m = t->m;
-    int64_t bytes = 0;
-    struct param *p;
-    for (int64_t i = 0; (p = model_nth_param(m, i)); i++)
-        if (p->counted && is_as_stored(t, p) && store_mapped(m->store, p->data) == mapped)
-            bytes += param_bytes(p);
-    return bytes;
-}
-
-int64_t trainer_mapped(const struct trainer *t) { return weight_bytes(t, true); }
 
 static int64_t data_bytes(const struct dataset *d)
 {
