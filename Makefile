@@ -131,7 +131,7 @@ vpath test_%.c $(wildcard tests/*)
 # worth many instructions, and plain C is for processors that are rare by now.
 LEVEL = $(LEVEL_$(lastword $(subst _, ,$*)))
 WHOLE := $(call accepts,-fno-ipa-cp-clone --param vect-epilogues-nomask=0 --param max-completely-peel-times=4)
-HOT = $(addprefix base/,buf json map rng sha256) $(addprefix text/,bpe pre unigram wordpiece) \
+HOT = $(addprefix base/,buf json map rng) $(addprefix text/,bpe pre wordpiece) \
     $(addprefix prep/,damage minhash near personal tidy)
 HOT_release := -O2 $(call accepts,-fno-align-functions -fno-align-jumps -fno-align-labels)
 $(HOT:%=$(B)/%.o): EXTRA = $(HOT_$(MODE))
