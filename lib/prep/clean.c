@@ -287,7 +287,8 @@ static int clean(struct clean *c, const char *out)
     int64_t size = flow_size(&c->host, c->in);
     int rc = clean_options(c);
     if (rc < 0) return rc;
-    c->total = 2 * size + (c->o.against ? flow_size(&c->host, c->o.against) : 0);
+    c->search = c->act[RULE_NEAR] ? size : 0;
+    c->total = 2 * size + c->search + (c->o.against ? flow_size(&c->host, c->o.against) : 0);
     rc = try_writer(c, out);
     if (rc >= 0) rc = try_writer(c, c->o.dropped);
     if (rc >= 0) rc = read_rows(c, c->in);

@@ -66,6 +66,7 @@ struct clean {
     struct buf late;                /* rows that are no text, ahead of their turn */
     int64_t late_at;                /* taken of these */
     int64_t done, total;            /* for progress */
+    int64_t search;                 /* the search for what is alike counts as so many bytes */
 };
 /* --- clean_row.c */
 int clean_look(void *ctx, struct flow_row *r, int worker);      /* `work` of the first pass */

@@ -180,12 +180,12 @@ static int find_equal(struct clean *c, struct sorter *texts, struct sorter *verd
 
 /* --- likeness */
 
-/* No bytes are read meanwhile. */
-static int tell_search(void *ctx)
+static int tell_search(void *ctx, double share)
 {
     struct clean *c = ctx;
     const peft_source_opts *o = &c->source;
-    if (!o->progress || !o->progress(o->ctx, c->done, c->total)) return PEFT_OK;
+    int64_t done = c->done + (int64_t)(share * (double)c->search);
+    if (!o->progress || !o->progress(o->ctx, done, c->total)) return PEFT_OK;
     return fail(PEFT_ECANCELLED, "cancelled while searching for rows that are alike");
 }
 
@@ -229,7 +229,9 @@ static int find_near(struct clean *c, struct spill *likes)
     n->first = c->first;
     n->stop = tell_search;
     n->ctx = c;
-    return near_search(n, likes);
+    int rc = near_search(n, likes);
+    c->done += c->search;
+    return rc;
 }
 
 int clean_repeats(struct clean *c)

@@ -7,6 +7,7 @@
 #include "base/pool.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 void near_begin(struct near *n, struct scratch *to, int64_t memory)
@@ -86,6 +87,7 @@ struct search {
     struct sorter alike;            /* row << 32 | the row before that it is like */
     struct os_mutex *mutex;         /* of these: */
     _Atomic int rc;
+    _Atomic int64_t seen;           /* rows and entries of all bands */
     char reason[256];
 };
 
@@ -149,7 +151,9 @@ static int compare_row(struct search *s, struct group *g, uint32_t row, uint64_t
 static int search_poll(struct search *s, int64_t at, int worker)
 {
     if (at % POLL || s->rc) return s->rc;
-    return worker ? PEFT_OK : s->n->stop(s->n->ctx);
+    int64_t seen = atomic_fetch_add(&s->seen, POLL);
+    double all = 2.0 * (double)s->n->rows.n * (SKETCH_BINS / s->bins);
+    return worker ? PEFT_OK : s->n->stop(s->n->ctx, MIN((double)seen / all, 1));
 }
 
 static int sort_band(struct search *s, int band, int worker, struct sorter *entries)
@@ -244,7 +248,7 @@ static int settle(struct search *s, struct spill *out)
     spill_read(&rows, &alike);
     while (rc >= 0 && (rc = spill_next(&rows, &of)) > 0) {
         struct near_like like = {.of = *(const uint32_t *)of};
-        if (rows.at % POLL == 0) rc = n->stop(n->ctx);
+        if (rows.at % POLL == 0) rc = n->stop(n->ctx, 1);
         if (rc >= 0 && like.of != NO_ROW) rc = settle_row(s, &alike, rows.at - 1, &like);
         if (rc >= 0) rc = spill_put(out, &like);
     }

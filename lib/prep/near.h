@@ -20,7 +20,8 @@ struct near {
     double alike;
     int threads;
     int64_t first;                  /* rows before it only are what others are alike to */
-    int (*stop)(void *ctx);         /* called now and then by the caller's thread */
+    /* Called now and then by the caller's thread, with the share of the search that is done. */
+    int (*stop)(void *ctx, double share);
     void *ctx;
 };
 /* The caller has set the other members. */

@@ -183,8 +183,9 @@ static int count_row(void *ctx, struct flow_row *r)
     return groups_add(&s->groups, k->group, k->text, k->sketched ? &k->near : NULL, class);
 }
 
-static int tell_nothing(void *ctx)
+static int tell_nothing(void *ctx, double share)
 {
+    (void)share;
     struct split *s = ctx;
     bool stop = s->source.progress && s->source.progress(s->source.ctx, 0, 1);
     return stop ? fail(PEFT_ECANCELLED, "cancelled") : PEFT_OK;
