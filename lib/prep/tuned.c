@@ -114,7 +114,9 @@ static int tuned_part(struct host *h, struct tuned *o, const peft_dataset *all, 
         rc = kit_failed(rc);
     if (!rc) rc = train_part(o, t);
     if (!rc) rc = ask_part(o, part, p, scores);
-    if (t) peft_trainer_back(t);        /* the head as it was, for the next part */
+    /* The head as it was, for the next part. */
+    int32_t back = t ? peft_trainer_back(t) : PEFT_OK;
+    if (!rc && back) rc = kit_failed(back);
     peft_trainer_free(t);
     peft_adapter_remove(o->model, tuned_name);
     peft_dataset_free(rows);

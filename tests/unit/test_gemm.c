@@ -6,6 +6,7 @@
 #include "kernel/decode.h"
 #include "kernel/sgemm.h"
 #include "kernel/tile.h"
+#include "apart.h"
 #include "test.h"
 
 #include <stdlib.h>
@@ -309,16 +310,6 @@ static void linear_unaligned(void)
 }
 
 /* --- a low-rank term: in one pass as step by step */
-
-static double apart(const float *a, const float *b, int64_t n)
-{
-    double worst = 0;
-    for (int64_t i = 0; i < n; i++) {
-        double off = fabs((double)a[i] - (double)b[i]) / (1 + fabs((double)b[i]));
-        worst = off <= worst ? worst : off;
-    }
-    return worst;
-}
 
 static void check_low_rank(const struct qtype *t, int64_t n, int64_t out, int64_t in, int64_t r)
 {

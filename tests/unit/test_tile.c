@@ -4,6 +4,7 @@
 #include "base/rng.h"
 #include "kernel/kernel.h"
 #include "kernel/tile.h"
+#include "apart.h"
 #include "test.h"
 
 static struct host host;
@@ -26,16 +27,6 @@ static float *numbers(int64_t n, uint64_t stream)
     float *x = room(n);
     rng_fill_uniform(x, n, -1, 1, 17, stream);
     return x;
-}
-
-static double apart(const float *a, const float *b, int64_t n)
-{
-    double worst = 0;
-    for (int64_t i = 0; i < n; i++) {
-        double off = fabs((double)a[i] - (double)b[i]) / (1 + fabs((double)b[i]));
-        worst = off <= worst ? worst : off;
-    }
-    return worst;
 }
 
 /* --- one tile */
