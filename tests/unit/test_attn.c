@@ -181,7 +181,7 @@ static void ref_run(struct run *r)
 static void attn_run(struct run *r, int threads, int which, int backward, int add)
 {
     struct compute c = {.k = kernels, .blas = blas[which], .scratch_each = attn_scratch(&r->a),
-                        .half = half};
+                        .tile = half};
     CHECK_EQ(pool_new(&host, threads, &c.pool), PEFT_OK);
     c.scratch = mem_alloc(&host.mem, c.scratch_each * pool_threads(c.pool));
     const float *bias = r->n_b ? r->bias : NULL;

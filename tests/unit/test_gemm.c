@@ -118,7 +118,7 @@ static int64_t panels_bytes = PANELS_MIN;
 
 static struct bench bench_new(int threads, int64_t scratch)
 {
-    struct bench b = {{.k = kernels, .blas = blas, .half = half,
+    struct bench b = {{.k = kernels, .blas = blas, .tile = half,
                         .scratch_each = (scratch + 63) & ~63}};
     CHECK_EQ(pool_new(&host, threads, &b.c.pool), 0);
     b.c.scratch = malloc((size_t)(b.c.scratch_each * POOL_MAX + 64));
@@ -386,7 +386,7 @@ static void gated_as_stored(void)
 {
     static const int threads[] = { 1, 2, 3, 8 };
     for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
-        struct compute c = { .k = kernels, .blas = blas, .half = half };
+        struct compute c = { .k = kernels, .blas = blas, .tile = half };
         if (!low_rank_gated(&c, 1)) return;
         check_gated(&qtype_f32, 70, 67, 33, 5, threads[i]);
         check_gated(&qtype_f32, 3, 40, 24, 4, threads[i]);

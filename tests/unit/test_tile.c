@@ -1,4 +1,4 @@
-/* Tiles of bfloat16 against their twin in plain C: depths round the blocks that AMX takes at
+/* Tiles of bfloat16, and those of float32 by them, against their twin in plain C: depths round the blocks that AMX takes at
  * once, odd rows and columns within poisoned borders; and results that go past the caches,
  * which have the bits of those that do not, on every thread that reads them. */
 #include "base/rng.h"
@@ -8,13 +8,15 @@
 #include "test.h"
 
 static struct host host;
-static const struct tile *kinds[] = { &tile_pair_c, &tile_pair, &tile_amx };
+static const struct tile *kinds[] = { &tile_pair_c, &tile_pair, &tile_amx, &tile_split };
 
 static bool has(const struct tile *t)
 {
-    int unit = t == &tile_amx ? UNIT_AMX : UNIT_PAIRS;
+    int unit = t == &tile_pair ? UNIT_PAIRS : UNIT_AMX;
     return t == &tile_pair_c || (t->sum && cpu_has_unit(unit));
 }
+
+static const struct tile *twin(const struct tile *t) { return t->rounds ? &tile_pair_c : &tile_c; }
 
 /* On whole cache lines, as the memory of graphs is. */
 static float *room(int64_t n)
@@ -47,7 +49,8 @@ static void product(const struct tile *t, float *c, const float *a, const float 
                     int64_t cols, int64_t depth, float alpha, float beta, struct tile_past *past)
 {
     int64_t first = depth / 2 / t->deep * t->deep, n = first ? 2 : 1;
-    float *panel = room(t->mr * (depth + 2 * t->deep)), *strip = room(t->nr * (depth + 64));
+    int64_t all = (depth + 2 * t->deep) * t->size / 4 + 1;
+    float *panel = room(t->mr * all), *strip = room(t->nr * all);
     for (int64_t i = 0; i < rows; i += t->mr)
         for (int64_t j = 0; j < cols; j += t->nr) {
             int64_t some = MIN(t->mr, rows - i), wide = MIN(t->nr, cols - j), at = 0;
@@ -63,7 +66,7 @@ static void product(const struct tile *t, float *c, const float *a, const float 
                 at += d;
             }
             if (t->begin) t->begin();
-            t->sum_parts(part, (int)n, c + i * LD + j, LD, some, wide, alpha, beta, past);
+            t->sum(part, (int)n, c + i * LD + j, LD, some, wide, alpha, beta, past);
             if (t->end) t->end();
         }
     if (past) tile_past_end(past);
@@ -81,7 +84,7 @@ static void check_tile(const struct tile *t, int64_t rows, int64_t cols, int64_t
     poison(want, old, rows, cols, beta);
     memcpy(plain, want, SIDE * LD * sizeof *want);
     memcpy(past, want, SIDE * LD * sizeof *want);
-    product(&tile_pair_c, want, a, b, rows, cols, depth, alpha, beta, NULL);
+    product(twin(t), want, a, b, rows, cols, depth, alpha, beta, NULL);
     product(t, plain, a, b, rows, cols, depth, alpha, beta, NULL);
     product(t, past, a, b, rows, cols, depth, alpha, beta, &some);
     CHECK_NEAR(apart(plain, want, SIDE * LD), 0, 2e-7 * (double)(depth + 8));
@@ -111,9 +114,9 @@ static void tiles_are_right(void)
 
 struct setting { struct compute c; };
 
-static struct setting setting_new(const struct tile *half, int threads, int64_t panels)
+static struct setting setting_new(const struct tile *tile, int threads, int64_t panels)
 {
-    struct setting s = { { .k = kernels_get(cpu_best()), .half = half, .panels_bytes = panels,
+    struct setting s = { { .k = kernels_get(cpu_best()), .tile = tile, .panels_bytes = panels,
                            .scratch_each = (linear_scratch() + 63) & ~63 } };
     struct blas *b = NULL;
     char advice[320];
@@ -137,9 +140,9 @@ static void setting_free(struct setting *s)
  * as few blocks as may be. */
 struct layer { int64_t n, out, in; float *y, *dx; };
 
-static void run_layer(const struct layer *l, const struct tile *half, float beta, int threads)
+static void run_layer(const struct layer *l, const struct tile *tile, float beta, int threads)
 {
-    struct setting s = setting_new(half, threads, linear_panels(l->n, l->in, l->out));
+    struct setting s = setting_new(tile, threads, linear_panels(l->n, l->in, l->out));
     float *x = numbers(l->n * l->in, 4), *w = numbers(l->out * l->in, 5);
     float *dy = numbers(l->n * l->out, 6);
     const struct matrix m = { &qtype_f32, w, l->out, l->in };
@@ -157,7 +160,7 @@ static void check_layer(const struct tile *t, int64_t n, int64_t out, int64_t in
     int bad = test_bad;
     for (float beta = 0; beta <= 1; beta++) {
         run_layer(&a, t, beta, 2);
-        run_layer(&b, &tile_pair_c, beta, 2);
+        run_layer(&b, twin(t), beta, 2);
         CHECK_NEAR(apart(a.y, b.y, n * out), 0, 2e-7 * (double)(in + 8));
         CHECK_NEAR(apart(a.dx, b.dx, n * in), 0, 2e-7 * (double)(out + 8));
     }
