@@ -383,8 +383,9 @@ static void sum_blocks(const struct tile *t, const struct block *b, int n, const
     for (int64_t s = 0; s < at->cols; s += t->nr)
         for (int64_t r = 0; r < at->rows; r += t->mr) {
             for (int k = 0; k < n; k++)
-                part[k] = (struct tile_part){ b[k].depth, b[k].panels + (at->row + r) * b[k].each,
-                                              b[k].strips + s * b[k].each, 0 };
+                part[k] = (struct tile_part){ .depth = b[k].depth,
+                                              .a = b[k].panels + (at->row + r) * b[k].each,
+                                              .b = b[k].strips + s * b[k].each };
             t->sum(part, n, at->c + r * at->ld + s, at->ld, MIN(t->mr, at->rows - r),
                    MIN(t->nr, at->cols - s), alpha, beta, past);
         }

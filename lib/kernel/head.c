@@ -22,8 +22,7 @@ enum {
     HEAD_PARTS = 16, HEAD_PART = 256,     /* parts, and rows of W that are worth one */
     KEYS_BYTES = 768,               /* of the numbers of a column of W that is expanded */
     KEYS_MOST = 384,                /* rows of W at a time, at most */
-    HEAD_ROWS = 128,               /* of h at a time; whole panels of all tiles */
-    HEAD_DEPTH = 768               /* about, of a row of h that is summed at once */
+    HEAD_ROWS = 128                /* of h at a time; whole panels of all tiles */
 };
 
 struct head_job {
@@ -119,8 +118,8 @@ static void head_logits(const struct head_job *j, const struct head_area *m, int
         const char *strips = m->strips + p * wide * t->size;
         for (int64_t s = 0; s < keys; s += t->nr)
             for (int64_t r = 0; r < rows; r += t->mr)
-                t->sum(&(struct tile_part){ depth, panels + r * each, strips + s * each, 0 }, 1,
-                       m->z + r * KEYS_MOST + s, KEYS_MOST, MIN(t->mr, rows - r),
+                t->sum(&(struct tile_part){ .depth = depth, .a = panels + r * each, .b = strips + s * each },
+                       1, m->z + r * KEYS_MOST + s, KEYS_MOST, MIN(t->mr, rows - r),
                        MIN(t->nr, keys - s), 1.0f, p ? 1.0f : 0.0f, NULL);
     }
 }
@@ -248,7 +247,7 @@ void head_loss(const struct compute *c, const struct head *h, void *work, int st
     struct head_job j = {
         .c = c, .h = h, .tile = t, .n = n, .d = d, .v = h->w->rows, .parts = parts,
         .each = div_up(h->w->rows, parts), .step = step, .steps = steps,
-        .depth = equal(d, HEAD_DEPTH / t->size, t->deep), .padded = div_up(n, t->mr) * t->mr,
+        .depth = equal(d, t->block, t->deep), .padded = div_up(n, t->mr) * t->mr,
         .blas = t == &tile_c && has_floats(h->w) && c->blas->lib, .sum = work,
     };
     j.max = (float *)(void *)(j.sum + parts * n);

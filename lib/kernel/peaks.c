@@ -19,7 +19,7 @@ static void try_tile(void *arg, int64_t task, int worker)
     _Alignas(64) char a[TRY_ROWS * TRY_DEPTH * TILE_SIZE] = { 0 };
     _Alignas(64) char b[TILE_COLS * TRY_DEPTH * TILE_SIZE] = { 0 };
     float c[TRY_ROWS * TILE_COLS];
-    const struct tile_part part = { TRY_DEPTH, a, b, 0 };
+    const struct tile_part part = { .depth = TRY_DEPTH, .a = a, .b = b };
     (void)task;
     (void)worker;
     if (t->tile->begin) t->tile->begin();

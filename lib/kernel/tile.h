@@ -68,9 +68,9 @@ static inline int64_t tile_deep(const struct tile *t, int64_t depth)
 static inline struct tile_part tile_rows(const struct tile *t, void *panels, const float *x,
                                          int64_t ld, int64_t rows, int64_t depth)
 {
-    if (t->sum_rows) return (struct tile_part){ depth, x, NULL, ld };
+    if (t->sum_rows) return (struct tile_part){ .depth = depth, .a = x, .lda = ld };
     t->pack(panels, x, ld, rows, depth);
-    return (struct tile_part){ depth, panels, NULL, 0 };
+    return (struct tile_part){ .depth = depth, .a = panels };
 }
 /* Bytes from a row of those to the next, of which tiles take mr. */
 static inline int64_t tile_row(const struct tile *t, const struct tile_part *part)

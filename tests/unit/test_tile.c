@@ -110,6 +110,109 @@ static void tiles_are_right(void)
     }
 }
 
+/* --- float32 by AMX */
+
+/* Of all sizes, and whose last `zero` bits are 0. */
+static float *spread(int64_t n, uint64_t stream, int zero)
+{
+    float *x = numbers(n, stream), *e = numbers(n, stream + 100);
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits;
+        x[i] = ldexpf(x[i], (int)(e[i] * 12));
+        memcpy(&bits, x + i, 4);
+        bits &= ~0u << zero;
+        memcpy(x + i, &bits, 4);
+    }
+    free(e);
+    return x;
+}
+
+/* Root mean square of what a product misses of float64's, over the sizes of what is added. */
+static double missed(const struct tile *t, const float *a, const float *b, int64_t depth)
+{
+    float *c = room(SIDE * LD);
+    double sum = 0;
+    product(t, c, a, b, SIDE, SIDE, depth, 1, 0, NULL);
+    for (int64_t i = 0; i < SIDE; i++)
+        for (int64_t j = 0; j < SIDE; j++) {
+            double want = 0, size = 0;
+            for (int64_t p = 0; p < depth; p++) {
+                double one = (double)a[i * depth + p] * (double)b[j * depth + p];
+                want += one;
+                size += one * one;
+            }
+            double miss = ((double)c[i * LD + j] - want) / sqrt(size);
+            sum += miss * miss;
+        }
+    free(c);
+    return sqrt(sum / (SIDE * SIDE));
+}
+
+/* No further from the truth than the plain sums of float32, however many bits are in use: what
+ * the products miss, up to twice as much as by their rounding, is less than by that of sums. */
+static void split_is_float32(void)
+{
+    static const int64_t depths[] = { 1, 32, 64, 577 };
+    for (size_t i = 0; i < ARRAY_LEN(depths) && has(&tile_split); i++)
+        for (int zero = 0; zero <= 16; zero += 8) {
+            float *a = spread(SIDE * depths[i], 11, 0), *b = spread(SIDE * depths[i], 12, zero);
+            double split = missed(&tile_split, a, b, depths[i]);
+            CHECK(split <= missed(&tile_c, a, b, depths[i]) * (depths[i] < 32 ? 2.2 : 1));
+            CHECK(split < 6e-8 + 1e-8 * sqrt((double)depths[i]));
+            free(a); free(b);
+        }
+}
+
+/* Strips of blocks with one, two and three parts; the first number of some is what could be
+ * taken for the sign that there is no further part. */
+static void parts_that_are_not_there(void)
+{
+    enum { DEPTH = 33 * 32 + 5, TIMES = 3 };
+    const struct tile *t = &tile_split;
+    if (!has(t)) return;
+    int64_t words = t->nr * tile_deep(t, DEPTH) * t->size / 4, block = t->nr * t->deep * t->size / 4;
+    float *w = numbers(DEPTH * t->nr, 13), *turned = room(DEPTH * t->nr), *a = numbers(32 * DEPTH, 14);
+    for (int64_t p = 0; p < DEPTH; p++)
+        for (int64_t j = 0; j < t->nr; j++) {
+            float *x = w + p * t->nr + j;
+            uint32_t bits;
+            memcpy(&bits, x, 4);
+            bits &= ~0u << (p / 32 % 3 * 8);
+            if (p / 32 % 4 == 1 && j == 0) bits = p % 64 ? 0x80000001 : 0x80000000;
+            memcpy(x, &bits, 4);
+            turned[j * DEPTH + p] = *x;
+        }
+    uint32_t *strip[TIMES];
+    float *c[TIMES], *panel = room(32 * tile_deep(t, DEPTH) * t->size / 4);
+    for (int k = 0; k < TIMES; k++) strip[k] = (void *)numbers(words, 15), c[k] = room(SIDE * LD);
+    t->put(strip[0], 0, w, t->nr, DEPTH, t->nr);
+    tile_fill(t, strip[0], DEPTH);
+    for (int64_t p = 0, n; p < DEPTH; p += n) {
+        n = MIN(p % 32 ? 32 - p % 32 : p / 32 % 16 * 2 + 2, DEPTH - p);
+        t->put(strip[1], p, w + p * t->nr, t->nr, n, t->nr);
+    }
+    tile_fill(t, strip[1], DEPTH);
+    t->turn(strip[2], turned, DEPTH, t->nr, DEPTH);
+    t->pack(panel, a, DEPTH, 32, DEPTH);
+    for (int k = 0; k < 2 * TIMES; k++) {
+        const struct tile_part part = { .depth = DEPTH, .a = panel, .b = strip[k % TIMES] };
+        int told = 0;
+        for (int64_t i = 0; i < words && k >= TIMES; i += block / 3) {
+            told += strip[k % TIMES][i] == 0x80008000;
+            if (i % block) strip[k % TIMES][i] &= 0x7fff7fff;
+        }
+        if (k >= TIMES) CHECK(told > 11 + 11);
+        t->begin();
+        t->sum(&part, 1, c[k % TIMES], LD, 32, t->nr, 1, 0, NULL);
+        t->end();
+        CHECK(!memcmp(c[0], c[k % TIMES], (size_t)t->nr * sizeof(float)));
+        for (int64_t i = 0; i < 32; i++)
+            CHECK(!memcmp(c[0] + i * LD, c[k % TIMES] + i * LD, (size_t)t->nr * sizeof(float)));
+    }
+    for (int k = 0; k < TIMES; k++) free(strip[k]), free(c[k]);
+    free(w); free(turned); free(a); free(panel);
+}
+
 /* --- layers */
 
 struct setting { struct compute c; };
@@ -231,6 +334,8 @@ int main(void)
 {
     host_init(&host, NULL);
     RUN(tiles_are_right);
+    RUN(split_is_float32);
+    RUN(parts_that_are_not_there);
     RUN(blocks_of_the_depth);
     RUN(past_is_as_near);
     CHECK_EQ(atomic_load(&host.mem.live), 0);
