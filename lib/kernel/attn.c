@@ -222,8 +222,8 @@ static void to_columns(const struct attn_block *b, float *y, float alpha, const 
         }
         if (from >= to) continue;
         t->pack_turned(b->m.panel, s + from * COLS + c, COLS, rows, to - from);
-        by_dims(b, y + c * dim, dim, rows, (struct tile_part){ .depth = to - from, .a = b->m.panel },
-                alpha, strips, b->keys, from);
+        const struct tile_part part = { .depth = to - from, .a = b->m.panel };
+        by_dims(b, y + c * dim, dim, rows, part, alpha, strips, b->keys, from);
     }
 }
 

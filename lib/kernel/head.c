@@ -46,8 +46,8 @@ struct head_area { float *line; char *strips, *values; float *z; char *p; };
 static int64_t area_of_head(const struct matrix *w, char *at, struct head_area *m)
 {
     int64_t d = div_up(w->cols + TILE_COLS, 32) * 32, n = 0;
-    const int64_t size[] = { TILE_COLS * d * 4, (KEYS_BYTES + TILE_COLS * TILE_SIZE) * d, KEYS_BYTES * d,
-                             HEAD_ROWS * KEYS_MOST * 4, HEAD_ROWS * KEYS_BYTES };
+    const int64_t size[] = { TILE_COLS * d * 4, (KEYS_BYTES + TILE_COLS * TILE_SIZE) * d,
+                             KEYS_BYTES * d, HEAD_ROWS * KEYS_MOST * 4, HEAD_ROWS * KEYS_BYTES };
     char *p[ARRAY_LEN(size)];
     for (size_t i = 0; i < ARRAY_LEN(size); n += size[i++]) p[i] = at ? at + n : NULL;
     if (at) *m = (struct head_area){ (void *)p[0], p[1], p[2], (void *)p[3], p[4] };
@@ -117,10 +117,12 @@ static void head_logits(const struct head_job *j, const struct head_area *m, int
         const char *panels = j->panels + p * j->padded * t->size + row * each;
         const char *strips = m->strips + p * wide * t->size;
         for (int64_t s = 0; s < keys; s += t->nr)
-            for (int64_t r = 0; r < rows; r += t->mr)
-                t->sum(&(struct tile_part){ .depth = depth, .a = panels + r * each, .b = strips + s * each },
-                       1, m->z + r * KEYS_MOST + s, KEYS_MOST, MIN(t->mr, rows - r),
+            for (int64_t r = 0; r < rows; r += t->mr) {
+                const struct tile_part part = { .depth = depth, .a = panels + r * each,
+                                                .b = strips + s * each };
+                t->sum(&part, 1, m->z + r * KEYS_MOST + s, KEYS_MOST, MIN(t->mr, rows - r),
                        MIN(t->nr, keys - s), 1.0f, p ? 1.0f : 0.0f, NULL);
+            }
     }
 }
 

@@ -119,7 +119,8 @@ static void check(struct shape s)
     struct result r = run(h, 1, 1);
     double loss = 0, gradient = 0;
     for (int64_t i = 0; i < s.n; i++) row_errors(&h, w, &r, i, &loss, &gradient);
-    double near = (compute_half(&compute) ? 8e-3 : 1e-6) * sqrt((double)s.d) * (double)MAX(s.size, 1);
+    double near = (compute_half(&compute) ? 8e-3 : 1e-6) * sqrt((double)s.d) *
+                  (double)MAX(s.size, 1);
     CHECK_NEAR(loss, 0, near * 4);
     CHECK_NEAR(gradient, 0, near);
     static const int threads[] = { 2, 3, 8 };

@@ -1,6 +1,7 @@
-/* Tiles of bfloat16, and those of float32 by them, against their twin in plain C: depths round the blocks that AMX takes at
- * once, odd rows and columns within poisoned borders; and results that go past the caches,
- * which have the bits of those that do not, on every thread that reads them. */
+/* Tiles of bfloat16, and those of float32 by them, against their twin in plain C: depths round
+ * the blocks that AMX takes at once, odd rows and columns within poisoned borders; and results
+ * that go past the caches, which have the bits of those that do not, on every thread that reads
+ * them. */
 #include "base/rng.h"
 #include "kernel/kernel.h"
 #include "kernel/tile.h"
@@ -170,8 +171,10 @@ static void parts_that_are_not_there(void)
     enum { DEPTH = 33 * 32 + 5, TIMES = 3 };
     const struct tile *t = &tile_split;
     if (!has(t)) return;
-    int64_t words = t->nr * tile_deep(t, DEPTH) * t->size / 4, block = t->nr * t->deep * t->size / 4;
-    float *w = numbers(DEPTH * t->nr, 13), *turned = room(DEPTH * t->nr), *a = numbers(32 * DEPTH, 14);
+    int64_t words = t->nr * tile_deep(t, DEPTH) * t->size / 4;
+    int64_t block = t->nr * t->deep * t->size / 4;
+    float *w = numbers(DEPTH * t->nr, 13), *turned = room(DEPTH * t->nr);
+    float *a = numbers(32 * DEPTH, 14);
     for (int64_t p = 0; p < DEPTH; p++)
         for (int64_t j = 0; j < t->nr; j++) {
             float *x = w + p * t->nr + j;
