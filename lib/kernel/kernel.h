@@ -123,15 +123,16 @@ struct compute {
     int64_t panels_bytes;
     int again;                      /* x is that of the forward product before, and unchanged */
 };
-bool compute_half(const struct compute *c);        /* whether products are of bfloat16 */
+/* Whether products are of bfloat16. */
+bool compute_half(const struct compute *c);
 float *compute_scratch(const struct compute *c, int worker);
 /* fn(arg, begin, end, worker) over [0, n) in pieces of `grain`. */
 typedef void range_fn(void *arg, int64_t begin, int64_t end, int worker);
 void compute_rows(const struct compute *c, int64_t n, int64_t grain, range_fn *fn, void *arg);
 
 /* --- what this machine can do with all threads of c, in about half a second; the best of some
- * rounds.  By the tiles `full` and, if not NULL, `half`, of bfloat16.  The memory is as large as what is
- * copied and its copy: some times the caches. */
+ * rounds.  By the tiles `full` and, if not NULL, `half`, of bfloat16.  The memory is as large as
+ * what is copied and its copy: some times the caches. */
 struct peaks {
     double tile, half, blas;        /* flops a second: register tiles on packed operands, which the
                                        first cache holds, of float32 and of bfloat16; and BLAS */

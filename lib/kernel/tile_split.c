@@ -1,11 +1,11 @@
 /* Products of float32 by the tiles of bfloat16 that AMX has: a number of 24 bits is the sum of
  * three of 8 (Henry, Tang & Heinecke 2019),
  *     x = h + m + l,  |m| <= 2^-8 |x|,  |l| <= 2^-16 |x|,
- * and of the nine products of two such sums the six down to h l and m m are made.  What is left
- * out is below 2^-23 of |x| |y| and no larger than what rounding the product x y takes; each
- * product of bfloat16 is exact, and all are summed in float32.  So this is float32, but that
- * numbers below 2^-126 count as zeros, those below 2^-110 lose bits, and that an infinity
- * makes NaN.
+ * and of the nine products of two such sums the six down to h l and m m are made.  Each product of
+ * bfloat16 is exact, and all are summed in float32, 32 at a time.  What is left out is below 2^-23
+ * of |x| |y|, on average about what rounding x y takes; sums of 32 and more are nearer to
+ * float64's than plain ones of float32.  But numbers below 2^-126 count as zeros, those below
+ * 2^-110 lose bits, and an infinity makes NaN.
  *
  * Weights often need fewer: bfloat16 one, many quantised types two.  Where a block of a strip has
  * no second or third part, the first word of this holds two negative zeros, and it is passed
