@@ -69,8 +69,9 @@ LINK = $(CC) $(CFLAGS) $(SAN_$(MODE)) $(LDFLAGS)
 accepts = $(shell $(CC) -Werror $(1) -S -o /dev/null -x c /dev/null 2>/dev/null && echo "$(1)")
 
 # What nobody calls (the twins of kernels, what only the kit or a test wants) stays out of a
-# library.
-SECTIONS := $(if $(SAN_$(MODE)),,-ffunction-sections -fdata-sections)
+# library.  Tables lie close: gcc begins every longer one at a multiple of 32 bytes.
+SECTIONS := $(if $(SAN_$(MODE)),,-ffunction-sections -fdata-sections $(call \
+    accepts,-malign-data=abi))
 
 # --- the operating system
 OS := $(shell uname -s)
@@ -92,7 +93,7 @@ KIT_MAJOR = libpeft_kit.so.$(SOVERSION)
 KIT_FULL = libpeft_kit.so.$(VERSION)
 # A sanitizer's own symbols come from the program, so -z defs is for release.
 SOFLAGS = -shared -Wl,-soname,$(@F).$(SOVERSION) $(if $(SAN_$(MODE)),,-Wl$(comma)-z$(comma)defs) \
-    -Wl,-z,noseparate-code $(if $(SECTIONS),-Wl$(comma)--gc-sections) $(RELR)
+    -Wl,-z,noseparate-code,-Bsymbolic-functions $(if $(SECTIONS),-Wl$(comma)--gc-sections) $(RELR)
 comma := ,
 # Tables of pointers take a tenth of the space when their relocations are packed,
 # which the C library must know (glibc from 2.36 on).  RELR= leaves them as they are.
@@ -127,18 +128,26 @@ vpath test_%.c $(wildcard tests/*)
 # nothing there tests for NaN.
 #
 # What computes is compiled for speed, and so is what reads every byte of a text or
-# a file (HOT); the rest for size.  Of a loop, only the part in whole vectors is
-# worth many instructions, and plain C is for processors that are rare by now.
+# a file (HOT); the rest for size: as far as the compiler goes (SMALL), but for what has
+# loops of its own (-Os alone).  Of a loop, only the part in whole vectors is worth many
+# instructions, and plain C is for processors that are rare by now.
 LEVEL = $(LEVEL_$(lastword $(subst _, ,$*)))
 WHOLE := $(call accepts,-fno-ipa-cp-clone --param vect-epilogues-nomask=0 --param max-completely-peel-times=4)
 HOT = $(addprefix base/,buf json map rng) $(addprefix text/,bpe pre wordpiece) \
     $(addprefix prep/,damage minhash near personal tidy)
-HOT_release := -O2 $(call accepts,-fno-align-functions -fno-align-jumps -fno-align-labels)
+DENSE := $(call accepts,-fno-align-functions -fno-align-jumps -fno-align-labels)
+HOT_release := -O2 $(DENSE)
+SMALL_release := -fno-math-errno $(call accepts,-fno-thread-jumps -fno-caller-saves \
+    -fno-move-loop-invariants -fno-tree-loop-im -fno-tree-dominator-opts)
+LOOPS = base/sha256 graph/% adapt/method/% $(addprefix text/,added charsmap unicode unigram words) \
+    $(addprefix data/,augment image resample) $(addprefix adapt/,combine loftq lowrank) \
+    $(addprefix model/,beam generate quantise) $(addprefix train/,eva eval_row metric retrieve)
+EXTRA = $(if $(filter $(LOOPS),$*),,$(SMALL_$(MODE)))
 $(HOT:%=$(B)/%.o): EXTRA = $(HOT_$(MODE))
-FAST = -O2 -ftree-vectorize $(WHOLE)
+FAST = -O2 -ftree-vectorize $(WHOLE) $(DENSE)
 $(B)/kernel/tile_%.o: FAST = -O2 $(WHOLE)
 $(B)/kernel/tile_pair.o: FAST = -O3 $(WHOLE)
-$(B)/kernel/quant_avx%.o: FAST = -O2
+$(B)/kernel/quant_avx%.o: FAST = -O2 $(DENSE)
 $(B)/kernel/quant_neon.o: FAST = -O3 $(WHOLE)
 $(patsubst %,$(B)/kernel/%.o,level_c quant_c tile_c tile_pair_c quant blas cayley head gated gemm attn attn_few compute): FAST = $(OPT_$(MODE))
 $(B)/kernel/%.o: EXTRA = $(FAST) $(LEVEL)

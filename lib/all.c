@@ -1,5 +1,5 @@
 /* The library as one unit, in the order of its layers (base at the bottom).  To
- * build without make: compile this file and kernel/{level,quant,sgemm}_*.c, the
+ * build without make: compile this file and kernel/{level,quant,tile}_*.c, the
  * latter with their flags in the Makefile, all with -Ilib -Iinclude. */
 
 #include "base/buf.c"

@@ -63,7 +63,7 @@ static int call_text(struct talk *t, const json *calls, const char **out)
     int64_t n = 0;
     int rc = PEFT_OK;
     for (const json *c = json_first(calls); c && !rc; c = json_next(c), n++) {
-        const char *one;
+        const char *one = "";
         const json *function = json_get(c, "function");
         rc = node_text(t, function ? function : c, &one);
         if (!rc && !(text = talk_text(t, text, n ? ", " : "", one))) rc = PEFT_ENOMEM;

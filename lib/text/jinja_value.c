@@ -462,7 +462,7 @@ static bool repeats(struct jv v)
 struct jv jv_math(struct jrun *r, int op, struct jv a, struct jv b)
 {
     double x, y;
-    int64_t i, k;
+    int64_t i = 0, k = 0;
     if (r->rc < 0) return jv_none();
     if (jv_integer(a, &i) && jv_integer(b, &k) && op != JT_DIV && !(op == JT_POW && k < 0))
         return int_math(r, op, i, k);
