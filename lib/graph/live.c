@@ -4,8 +4,9 @@
  * over the memory of an operand that nobody reads later (`inplace`).  The
  * gradient of a node lives from the first contribution, which stores while
  * later ones add, to the node's own backward event, where an operand's
- * gradient may take its memory over in turn (`grad_inplace`).  Aux belongs to
- * the forward or replay that made it; temp to one event. */
+ * gradient may take its memory over in turn (`grad_inplace`), or have it beside
+ * others that are the same number by number (`grad_same`).  Aux belongs to the
+ * forward or replay that made it; temp to one event. */
 #include "graph/plan.h"
 
 static int32_t base_id(const struct plan *p, const struct tensor *t)

@@ -8,7 +8,10 @@
  *   with sublinear memory cost").  They are the first ones because their turn
  *   comes when the values of the later ones are gone;
  *   elsewhere if its op is cheap and its operands are there anyway.
- * Replaying is driven by demand, so it is pruned to what gradients read. */
+ * Replaying is driven by demand, so it is pruned to what gradients read.
+ *
+ * Row-wise ops that follow each other are a chain, run for a few rows at a time:
+ * one pass over memory for a sum and the norm behind it. */
 #include "graph/plan.h"
 
 unsigned plan_reads(const struct tensor *t)
