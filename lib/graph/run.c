@@ -146,8 +146,8 @@ static void note_event(struct graph *g, const struct event *ev, double seconds, 
                               .in = w ? w->cols : 0,
                               .out = w && w != t->in[0] ? w->rows : t->cols,
                               .backward = ev->kind == EVENT_BACKWARD,
-                              .half = w && t->op->flops && g->compute->half, .calls = over,
-                              .rows = over ? t->rows : 0, .seconds = seconds,
+                              .half = w && t->op->flops && compute_half(g->compute),
+                              .calls = over, .rows = over ? t->rows : 0, .seconds = seconds,
                               .flops = over ? cost.flops : 0, .bytes = over ? cost.bytes : 0 };
     profile_add(g->profile, &now);
 }
