@@ -1033,7 +1033,7 @@ typedef struct peft_work {
     int32_t backward;     /* 1 = the gradients */
     int32_t half;         /* 1 = by products in bfloat16 */
     int64_t calls, rows;
-    double seconds;
+    double seconds;       /* of operations in one pass over memory: its share by bytes */
     double flops;         /* multiplications and additions */
     double bytes;         /* of operands and results, each once */
 } peft_work;

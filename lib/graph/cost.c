@@ -34,14 +34,15 @@ static struct cost cost_forward(const struct tensor *t)
     return c;
 }
 
-/* Each gradient is written, what it reads besides is read once for all of them, and an
- * operand whose gradient reads anything costs the flops of forward. */
+/* Each gradient is written unless it lies where it is the same already, what it reads besides
+ * is read once for all of them, and an operand whose gradient reads anything costs the flops
+ * of forward. */
 static struct cost cost_backward(const struct tensor *t)
 {
-    struct cost c = { .bytes = float_bytes(t) };
+    struct cost c = { 0 };
     unsigned reads = 0;
     for (int k = 0; k < GRAPH_IN; k++) {
-        if (!wants(t, k)) continue;
+        if (!wants(t, k) || (t->op->grad_same >> k & 1 && t->in[k]->g == t->g)) continue;
         if (t->op->flops && (t->op->save[k] || t->op->root >> k & 1)) c.flops += t->op->flops(t);
         c.bytes += float_bytes(t->in[k]) * (adds(t, k) ? 2 : 1);
         reads |= t->op->save[k];
@@ -49,6 +50,7 @@ static struct cost cost_backward(const struct tensor *t)
     for (int k = 0; k < GRAPH_IN; k++)
         if (t->in[k] && reads >> k & 1) add_stored(&c, t->in[k], 1);
     if (reads & SAVE_OUT) c.bytes += float_bytes(t);
+    if (c.bytes > 0) c.bytes += float_bytes(t);
     if (reads & SAVE_AUX) c.bytes += (double)t->aux_bytes;
     return c;
 }

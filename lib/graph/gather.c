@@ -24,11 +24,6 @@ const int32_t *graph_pick(struct graph *g, const int32_t *at, const int32_t *ind
     return to;
 }
 
-static bool by_rows(const struct tensor *t, int k)
-{
-    return t->op->rowwise >> k & 1 && t->in[k]->rows == t->rows;
-}
-
 /* Marks what each operand is wanted for; from consumers to operands. */
 static void mark(struct gather *w, int64_t top)
 {

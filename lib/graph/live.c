@@ -4,8 +4,9 @@
  * over the memory of an operand that nobody reads later (`inplace`).  The
  * gradient of a node lives from the first contribution, which stores while
  * later ones add, to the node's own backward event, where an operand's
- * gradient may take its memory over in turn (`grad_inplace`).  Aux belongs to
- * the forward or replay that made it; temp to one event. */
+ * gradient may take its memory over in turn (`grad_inplace`), or have it beside
+ * others that are the same number by number (`grad_same`).  Aux belongs to the
+ * forward or replay that made it; temp to one event. */
 #include "graph/plan.h"
 
 static int32_t base_id(const struct plan *p, const struct tensor *t)
@@ -38,7 +39,7 @@ static void find_last(struct plan *p, struct tensor *const *node, uint8_t *made)
 static int32_t new_buffer(struct plan *p, int64_t bytes, int32_t first, int32_t last)
 {
     int64_t size = div_up(bytes, PLAN_UNIT) * PLAN_UNIT;
-    p->buffer[p->n_buffers] = (struct buffer){ size, 0, first, last };
+    p->buffer[p->n_buffers] = (struct buffer){ .size = size, .first = first, .last = last };
     return (int32_t)p->n_buffers++;
 }
 
@@ -73,35 +74,54 @@ static void make_value(struct plan *p, const struct tensor *t, const uint8_t *ma
     n->value = ev->value = b;
 }
 
-/* A place for the gradient of in[k], and whether it is added to.  `passed` is
- * set when it takes over the gradient of t. */
+/* Whether node `base` may have gradient `b` too, from the backward event of node `at` on: of
+ * all that have it only the last to go back may be added to, once the others have gone. */
+static bool may_share(const struct plan *p, struct tensor *const *node, int32_t base, int32_t b,
+                      int32_t at)
+{
+    int32_t waiting = p->buffer[b].holders + 1;
+    for (int32_t i = at - 1; waiting > 1; i--) {
+        const struct tensor *t = node[i];
+        if (!t->op || t->op->view || !p->node[i].visited) continue;
+        for (int k = 0; k < GRAPH_IN; k++) {
+            int32_t u = wants(t, k) ? base_id(p, t->in[k]) : -1;
+            if (u >= 0 && (u == base || p->node[u].grad == b)) return false;
+        }
+        waiting -= i == base || p->node[i].grad == b;
+    }
+    return true;
+}
+
+/* A place for the gradient of in[k], and whether it is added to. */
 static void make_gradient(struct plan *p, struct tensor *const *node, const struct tensor *t,
-                          int k, bool *passed, int32_t e)
+                          int k, int32_t e)
 {
     struct plan_node *n = &p->node[t->id], *b = &p->node[base_id(p, t->in[k])];
     if (!node[b->base]->op || b->grad >= 0) {
         n->adds |= (uint8_t)(1 << k);
         return;
     }
-    if (t->op->grad_inplace >> k & 1 && !*passed && tensor_len(t->in[k]) == tensor_len(t)) {
+    bool same = t->op->grad_same >> k & 1;
+    bool over = t->op->grad_inplace >> k & 1 && tensor_len(t->in[k]) == tensor_len(t);
+    if (p->buffer[n->grad].holders ? same && may_share(p, node, b->base, n->grad, t->id)
+                                   : same || over)
         b->grad = n->grad;
-        *passed = true;
-        return;
-    }
-    b->grad = new_buffer(p, tensor_len(t->in[k]) * 4, e, e);
+    else
+        b->grad = new_buffer(p, tensor_len(t->in[k]) * 4, e, e);
+    p->buffer[b->grad].holders++;
 }
 
 static void go_back(struct plan *p, struct tensor *const *node, const struct tensor *t, int32_t e)
 {
     struct plan_node *n = &p->node[t->id];
     struct event *ev = &p->event[e];
-    bool passed = false;
     if (n->grad < 0) n->grad = new_buffer(p, tensor_len(t) * 4, e, e);      /* the loss */
+    else p->buffer[n->grad].holders--;
     p->buffer[n->grad].last = e;
     if (n->aux >= 0 && plan_reads(t) & SAVE_AUX) p->buffer[n->aux].last = e;
     if (t->temp_bytes) ev->temp = new_buffer(p, t->temp_bytes, e, e);
     for (int k = 0; k < GRAPH_IN; k++)
-        if (wants(t, k)) make_gradient(p, node, t, k, &passed, e);
+        if (wants(t, k)) make_gradient(p, node, t, k, e);
 }
 
 void plan_buffers(struct plan *p, struct tensor *const *node)
@@ -120,6 +140,12 @@ void plan_buffers(struct plan *p, struct tensor *const *node)
         }
         make_value(p, t, made, kind == EVENT_REPLAY, e);
         if (kind == EVENT_REPLAY) made[t->id] = 1;
+    }
+    /* Of events that are run together each one's buffers live as long as all of them. */
+    for (int64_t i = 0; i < p->n_buffers; i++) {
+        struct buffer *b = &p->buffer[i];
+        b->first = p->event[b->first].chain;
+        while (b->last + 1 < p->n_events && p->event[b->last + 1].chain <= b->last) b->last++;
     }
     /* A view has its base's gradient. */
     for (int64_t i = 0; i < p->n_nodes; i++) p->node[i].grad = p->node[p->node[i].base].grad;

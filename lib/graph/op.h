@@ -16,6 +16,10 @@ struct run {
     int64_t step;                        /* of ops that have `steps` */
 };
 
+/* The part [begin, end) of an op's work; parts depend on the shape alone. */
+typedef void op_part(const struct tensor *t, const struct run *r, int64_t begin, int64_t end,
+                     int worker);
+
 /* What one event of a node does at least: multiplications and additions, and bytes of
  * memory, each operand and result moved once; those of weights that do not train. */
 struct cost { double flops, bytes, frozen; };
@@ -26,6 +30,8 @@ struct op {
     uint8_t inplace;                     /* bit k: the value may take over in[k]'s memory */
     uint8_t grad_inplace;                /* bit k: the gradient of in[k] may take over the memory of
                                             t->g (in[k]->g == t->g: written last, or left alone) */
+    uint8_t grad_same;                   /* bit k: the gradient of in[k] is t->g as it is; it may
+                                            have that memory beside others, left alone then */
     uint8_t stored;                      /* bit k: in[k] may be of any stored type, not only F32 */
     uint8_t root;                        /* bit k: forward makes the gradient of in[k], a leaf, on
                                             the assumption that the node is the loss */
@@ -46,6 +52,9 @@ struct op {
      * with r->step = 0 .. steps - 1, temp staying as it is.  NULL = 1. */
     int64_t (*steps)(const struct tensor *t);
     void (*forward)(const struct tensor *t, const struct run *r);
+    /* Instead of it: rows [begin, end) of the value.  Such ops that follow each other in a chain
+     * are done together, a few rows at a time, so that memory is passed over once. */
+    op_part *rows;
     /* For each k with in[k]->needs_grad: stores into in[k]->g, or adds when
      * bit k of t->adds is set.  NULL: no gradient (inference only). */
     void (*backward)(const struct tensor *t, const struct run *r);
@@ -83,6 +92,10 @@ struct tensor *graph_fail(struct graph *g, int code, const char *fmt, ...)
 int64_t graph_chunk_rows(const struct graph *g, int64_t rows, int64_t row_bytes);
 static inline int wants(const struct tensor *t, int k) { return t->in[k] && t->in[k]->needs_grad; }
 static inline int adds(const struct tensor *t, int k) { return t->adds >> k & 1; }
+static inline bool by_rows(const struct tensor *t, int k)
+{
+    return t->op->rowwise >> k & 1 && t->in[k]->rows == t->rows;
+}
 
 /* Of forward (also replayed) or backward of a node (cost.c). */
 struct cost op_cost(const struct tensor *t, int backward);
@@ -94,14 +107,14 @@ static inline struct matrix op_matrix(const struct tensor *w)
     return (struct matrix){ w->type, w->x, w->rows, w->cols };
 }
 
-/* ------------------------------------------------- helpers (op/common.c)
- * The part [begin, end) of an op's work; parts depend on the shape alone. */
-typedef void op_part(const struct tensor *t, const struct run *r, int64_t begin, int64_t end,
-                     int worker);
+/* ------------------------------------------------- helpers (op/common.c) */
 void op_parallel(const struct tensor *t, const struct run *r, int64_t n, int64_t grain,
                  op_part *part);
 enum { OP_TASK = 8192 };                 /* floats in a task of an elementwise op: 32 KB */
 int64_t op_grain(int64_t cols);          /* the same in rows */
+/* Forward of n nodes that follow each other, of which those after the first are views or read
+ * by rows; each has a multiple of the least number of rows. */
+void op_forward(struct tensor *const *t, int n, const struct run *r);
 /* y (+)= a x.  Nothing when y is x and that changes nothing. */
 void op_axpy(const struct run *r, float *y, const float *x, float a, int add, int64_t n);
 /* Zeroes the gradient of in[k] unless it is added to; for ops that only add. */

@@ -43,7 +43,7 @@ static struct plan_key key_of(const struct tensor *t)
     key.work_bytes = t->work_bytes;
     for (int k = 0; k < GRAPH_IN; k++) key.in[k] = t->in[k] ? t->in[k]->id : -1;
     key.segment = t->segment;
-    key.flags = t->needs_grad | t->keep << 1 | t->external << 2;
+    key.flags = t->needs_grad | t->keep << 1 | t->external << 2 | t->watched << 3;
     return key;
 }
 

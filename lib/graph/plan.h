@@ -13,13 +13,16 @@ struct event {
     int32_t node;
     int32_t kind;
     int32_t value, aux, temp;            /* buffers; -1 = none */
+    int32_t chain;                       /* the first event of those that are run together */
 };
+enum { CHAIN = 8 };                      /* of them at most */
 
 enum { PLAN_UNIT = 64 };                 /* sizes and offsets are multiples of it */
 #define PLAN_SLAB_MAX ((int64_t)UINT32_MAX * PLAN_UNIT)
 struct buffer {
     int64_t size, offset;
     int32_t first, last;                 /* events, both included */
+    int32_t holders;                     /* nodes whose gradient it is that are still to go back */
 };
 
 /* What the planner knows of a node. */

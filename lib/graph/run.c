@@ -83,55 +83,87 @@ void graph_start(struct graph *g)
     g->packed = NULL;
 }
 
-/* Runs one event, or one step of it.  Pointers move as the plan says. */
-static void run_event(struct graph *g)
+/* Pointers move as the plan says. */
+static struct tensor *place_value(const struct graph *g, const struct event *ev)
 {
-    const struct event *ev = &g->plan.event[g->at];
     struct tensor *t = g->node[ev->node];
-    const struct run r = { g->compute, g->compute->k, g->plan.loss >= 0, g->step };
-    int64_t steps = 1;
     t->temp = buffer_at(g, ev->temp);
-    if (ev->kind == EVENT_BACKWARD) {
-        if (ev->node == g->plan.loss) t->g[0] = 1.0f;
-        t->op->backward(t, &r);
-    } else if (t->op->view) {
-        t->x = t->in[0]->x;
-    } else {
-        if (ev->value >= 0) t->x = buffer_at(g, ev->value);
-        if (ev->aux >= 0) t->aux = buffer_at(g, ev->aux);
-        if (t->op->steps) steps = t->op->steps(t);
-        g->compute->again = t->op->packs && g->packed == t->in[0];
-        t->op->forward(t, &r);
-        g->compute->again = 0;
-    }
-    g->packed = ev->kind != EVENT_BACKWARD && t->op->packs ? t->in[0] : NULL;
-    if (++g->step < steps) return;
-    g->step = 0;
-    g->at++;
+    if (ev->kind == EVENT_BACKWARD) return t;
+    if (t->op->view) t->x = t->in[0]->x;
+    if (ev->value >= 0) t->x = buffer_at(g, ev->value);
+    if (ev->aux >= 0) t->aux = buffer_at(g, ev->aux);
+    return t;
+}
+
+/* What is to be done when an event is over. */
+static void end_event(const struct graph *g, const struct event *ev)
+{
+    const struct tensor *t = g->node[ev->node];
     for (int k = 0; g->read && k < GRAPH_IN; k++)
         if (t->in[k] && !t->in[k]->op) g->read(g->read_arg, t->in[k]);
     if (t->watched && g->see && ev->kind == EVENT_FORWARD) g->see(g->see_arg, t);
 }
 
+/* Runs the next events of a chain, `most` of them, or one step of an event.  What x was packed
+ * for a product stays packed while nothing but rows is worked on. */
+static void run_events(struct graph *g, int most)
+{
+    const struct event *ev = &g->plan.event[g->at];
+    const struct run r = { g->compute, g->compute->k, g->plan.loss >= 0, g->step };
+    struct tensor *chain[CHAIN], *t = chain[0] = place_value(g, ev);
+    int64_t steps = 1;
+    int n = 1;
+    if (ev->kind == EVENT_BACKWARD) {
+        if (ev->node == g->plan.loss) t->g[0] = 1.0f;
+        t->op->backward(t, &r);
+        g->packed = NULL;
+    } else {
+        for (; n < most && g->at + n < g->plan.n_events && ev[n].chain == ev->chain; n++)
+            chain[n] = place_value(g, ev + n);
+        if (t->op->steps) steps = t->op->steps(t);
+        g->compute->again = t->op->packs && g->packed == t->in[0];
+        op_forward(chain, n, &r);
+        g->compute->again = 0;
+        if (t->op->forward) g->packed = t->op->packs ? t->in[0] : NULL;
+    }
+    if (++g->step < steps) return;
+    g->step = 0;
+    g->at += n;
+    for (int i = 0; i < n; i++) end_event(g, ev + i);
+}
+
+static double event_bytes(const struct graph *g, const struct event *ev)
+{
+    return op_cost(g->node[ev->node], ev->kind == EVENT_BACKWARD).bytes;
+}
+
+/* What an event took, `seconds`, and whether it is over. */
+static void note_event(struct graph *g, const struct event *ev, double seconds, bool over)
+{
+    const struct tensor *t = g->node[ev->node], *w = op_weight(t);
+    const struct cost cost = op_cost(t, ev->kind == EVENT_BACKWARD);
+    const struct work now = { .name = t->op->name, .type = w ? w->type->name : "",
+                              .in = w ? w->cols : 0,
+                              .out = w && w != t->in[0] ? w->rows : t->cols,
+                              .backward = ev->kind == EVENT_BACKWARD,
+                              .half = w && t->op->flops && compute_half(g->compute),
+                              .calls = over, .rows = over ? t->rows : 0, .seconds = seconds,
+                              .flops = over ? cost.flops : 0, .bytes = over ? cost.bytes : 0 };
+    profile_add(g->profile, &now);
+}
+
+/* Each of a chain takes its part of the time by the bytes that it would move alone. */
 static void run_timed(struct graph *g)
 {
     const struct event *ev = &g->plan.event[g->at];
-    const struct tensor *t = g->node[ev->node], *w = op_weight(t);
-    struct work now = { .name = t->op->name, .type = w ? w->type->name : "",
-                        .in = w ? w->cols : 0, .out = w && w != t->in[0] ? w->rows : t->cols,
-                        .backward = ev->kind == EVENT_BACKWARD,
-                        .half = w && t->op->flops && compute_half(g->compute) };
-    double begin = os_seconds();
-    run_event(g);
-    now.seconds = os_seconds() - begin;
-    if (!g->step) {
-        const struct cost cost = op_cost(t, now.backward);
-        now.calls = 1;
-        now.rows = t->rows;
-        now.flops = cost.flops;
-        now.bytes = cost.bytes;
-    }
-    profile_add(g->profile, &now);
+    double begin = os_seconds(), all = 0, seconds;
+    int64_t at = g->at;
+    run_events(g, CHAIN);
+    seconds = os_seconds() - begin;
+    int64_t n = MAX(g->at - at, 1);
+    for (int64_t i = 0; i < n; i++) all += event_bytes(g, ev + i);
+    for (int64_t i = 0; i < n; i++)
+        note_event(g, ev + i, n > 1 ? seconds * event_bytes(g, ev + i) / all : seconds, !g->step);
 }
 
 int graph_run(struct graph *g, double deadline, const _Atomic int *stop)
@@ -140,7 +172,7 @@ int graph_run(struct graph *g, double deadline, const _Atomic int *stop)
     while (g->at < g->plan.n_events) {
         if (stop && *stop) return 0;
         if (g->profile) run_timed(g);
-        else run_event(g);
+        else run_events(g, CHAIN);
         if (deadline > 0 && os_seconds() >= deadline) return g->at == g->plan.n_events;
     }
     return 1;
@@ -202,7 +234,7 @@ const char *graph_find_nonfinite(struct graph *g)
     graph_start(g);
     while (!bad && g->at < g->plan.n_events) {
         const struct event *ev = &g->plan.event[g->at];
-        do run_event(g);
+        do run_events(g, 1);
         while (g->step);
         bad = first_bad(g, ev);
     }

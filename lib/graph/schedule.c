@@ -8,7 +8,10 @@
  *   with sublinear memory cost").  They are the first ones because their turn
  *   comes when the values of the later ones are gone;
  *   elsewhere if its op is cheap and its operands are there anyway.
- * Replaying is driven by demand, so it is pruned to what gradients read. */
+ * Replaying is driven by demand, so it is pruned to what gradients read.
+ *
+ * Row-wise ops that follow each other are a chain, run for a few rows at a time:
+ * one pass over memory for a sum and the norm behind it. */
 #include "graph/plan.h"
 
 unsigned plan_reads(const struct tensor *t)
@@ -120,7 +123,8 @@ static void choose_cheap(struct plan *p, struct tensor *const *node)
 
 static void add_event(struct plan *p, int64_t node, enum event_kind kind)
 {
-    p->event[p->n_events++] = (struct event){ (int32_t)node, kind, -1, -1, -1 };
+    int32_t e = (int32_t)p->n_events++;
+    p->event[e] = (struct event){ (int32_t)node, kind, -1, -1, -1, e };
 }
 
 /* Replays node i after whatever it needs: a walk in depth, with a stack. */
@@ -145,6 +149,42 @@ static void demand(struct plan *p, struct tensor *const *node, int32_t i)
     }
 }
 
+/* Whether row i of what event e makes takes row i of all other values that it reads. */
+static bool makes_rows(const struct plan *p, struct tensor *const *node, int32_t e)
+{
+    const struct tensor *t = node[p->event[e].node];
+    if (p->event[e].kind == EVENT_BACKWARD || !t->op->rows) return false;
+    for (int k = 0; k < GRAPH_IN; k++)
+        if (t->in[k] && node[p->node[t->in[k]->id].base]->op && !by_rows(t, k)) return false;
+    return true;
+}
+
+/* Whether event e reads what those from `first` on make, and each of them has a multiple of
+ * the other's rows.  A value that somebody looks at may not be written over at once. */
+static bool joins(const struct plan *p, struct tensor *const *node, int32_t first, int32_t e)
+{
+    const struct tensor *t = node[p->event[e].node];
+    bool reads = false;
+    if (e - first == CHAIN || node[p->event[e - 1].node]->watched) return false;
+    for (int32_t i = first; i < e; i++) {
+        const struct tensor *u = node[p->event[i].node];
+        if (MAX(t->rows, u->rows) % MIN(t->rows, u->rows)) return false;
+        for (int k = 0; k < GRAPH_IN; k++)
+            reads |= t->in[k] && p->node[t->in[k]->id].base == p->node[u->id].base;
+    }
+    return reads;
+}
+
+static void make_chains(struct plan *p, struct tensor *const *node)
+{
+    for (int32_t e = 1; e < p->n_events; e++) {
+        int32_t first = p->event[e - 1].chain;
+        bool rows = makes_rows(p, node, e) || is_view(node[p->event[e].node]);
+        if (rows && makes_rows(p, node, first) && joins(p, node, first, e))
+            p->event[e].chain = first;
+    }
+}
+
 void plan_schedule(struct plan *p, struct tensor *const *node)
 {
     p->n_events = 0;
@@ -164,4 +204,5 @@ void plan_schedule(struct plan *p, struct tensor *const *node)
         if (reads & SAVE_OUT) demand(p, node, t->id);
         add_event(p, i, EVENT_BACKWARD);
     }
+    make_chains(p, node);
 }

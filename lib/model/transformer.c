@@ -34,17 +34,13 @@ static struct tensor *part(struct pass *p, struct tensor *x, int64_t groups, int
     return g_reshape(p->g, g_slice_cols(p->g, x, first, n), rows, groups * n);
 }
 
-/* q, k, v of one module: after each other, or interleaved by key head. */
-static void fused_qkv(struct pass *p, const struct site *s, struct tensor *x,
-                      struct tensor *qkv[3])
+/* q, k or v of one module's x: after each other, or interleaved by key head. */
+static struct tensor *part_qkv(struct pass *p, const struct site *s, struct tensor *x, int which)
 {
     const struct hparams *hp = &p->m->hp;
     int64_t groups = p->m->arch->style.qkv_groups && !s->w->order ? hp->kv_heads : 1;
     int64_t kv = hp->kv_heads / groups * hp->head_dim, q = hp->heads / groups * hp->head_dim;
-    x = nn_linear(p, s, x);
-    qkv[0] = part(p, x, groups, 0, q);
-    qkv[1] = part(p, x, groups, q, kv);
-    qkv[2] = part(p, x, groups, q + kv, kv);
+    return part(p, x, groups, which ? q + (which - 1) * kv : 0, which ? kv : q);
 }
 
 /* Softmax attention of a stream's rows, over their own text or over `range`. */
@@ -70,12 +66,14 @@ static struct tensor *attention(struct pass *p, const struct stream *s, const st
                                 int64_t index, struct tensor *x)
 {
     const struct hparams *hp = &p->m->hp;
-    struct tensor *qkv[3];
-    if (l->at[SLOT_QKV]) fused_qkv(p, l->at[SLOT_QKV], x, qkv);
-    else
-        for (int k = 0; k < 3; k++) qkv[k] = nn_linear(p, l->at[SLOT_Q + k], x);
-    qkv[0] = rope(p, s, l, head_norm(p, l->at[SLOT_Q_NORM], qkv[0]), hp->heads);
-    qkv[1] = rope(p, s, l, head_norm(p, l->at[SLOT_K_NORM], qkv[1]), hp->kv_heads);
+    const struct site *fused = l->at[SLOT_QKV];
+    struct tensor *qkv[3], *all = fused ? nn_linear(p, fused, x) : NULL;
+    for (int k = 0; k < 3; k++) {
+        qkv[k] = fused ? part_qkv(p, fused, all, k) : nn_linear(p, l->at[SLOT_Q + k], x);
+        if (k < 2)
+            qkv[k] = rope(p, s, l, head_norm(p, l->at[SLOT_Q_NORM + k], qkv[k]),
+                          k ? hp->kv_heads : hp->heads);
+    }
     for (int k = 0; k < 2; k++) qkv[1 + k] = virtual_keys(p, s, index, k, qkv[1 + k]);
     if (s->cache) {
         const int32_t *at = virtual_places(p, s);

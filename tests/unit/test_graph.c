@@ -189,11 +189,13 @@ static void test_slices(void)
     net_run(&a, RECOMPUTE_LAYERS);
     struct plan_report report = net_plan(&b, RECOMPUTE_LAYERS);
     graph_start(r.g);
-    int32_t calls = 1;
+    int32_t calls = 1, chained = 0;
     while (!graph_run(r.g, 1e-9, NULL)) calls++;
     CHECK(same_gradients(&a, &b));
+    for (int64_t e = 0; e < r.g->plan.n_events; e++) chained += r.g->plan.event[e].chain < e;
     /* The head alone has four steps. */
-    CHECK_EQ(calls, report.nodes + report.backward_nodes + report.replayed + 3);
+    CHECK(chained > 0);
+    CHECK_EQ(calls, report.nodes + report.backward_nodes + report.replayed - chained + 3);
     /* The stop flag, set from the beginning, lets nothing run. */
     _Atomic int stop = 1;
     net_plan(&b, RECOMPUTE_LAYERS);
@@ -203,6 +205,154 @@ static void test_slices(void)
     stop = 0;
     CHECK_EQ(graph_run(r.g, 0, &stop), 1);
     CHECK(same_gradients(&a, &b));
+    rig_close(&r);
+}
+
+/* --- chains of row-wise ops, and gradients that several sums share */
+
+/* From now on the planned events run one at a time. */
+static int unchain(struct graph *g)
+{
+    int chained = 0;
+    for (int32_t e = 0; e < g->plan.n_events; e++) {
+        chained += g->plan.event[e].chain < e;
+        g->plan.event[e].chain = e;
+    }
+    return chained;
+}
+
+static void test_chained_net(void)
+{
+    for (size_t i = 0; i < ARRAY_LEN(all_opts); i++) {
+        for (int policy = 0; policy < 3; policy++) {
+            struct rig r;
+            struct net a, b;
+            rig_open(&r, 2);
+            net_open(&a, &r, all_opts[i]);
+            net_open(&b, &r, all_opts[i]);
+            net_run(&a, (enum recompute)policy);
+            net_plan(&b, (enum recompute)policy);
+            /* Each layer has its sum and the next norm, and k's scale before its rope. */
+            CHECK(unchain(r.g) >= 3 * LAYERS);
+            graph_start(r.g);
+            CHECK_EQ(graph_run(r.g, 0, NULL), 1);
+            CHECK(same_gradients(&a, &b));
+            CHECK(a.stats.loss == b.stats.loss);
+            rig_close(&r);
+        }
+    }
+}
+
+/* What blocks are made of: x = norm(x + norm(bias(d))), heads normed and turned. */
+static tensor *row_block(graph *g, tensor *x, tensor *d, tensor *const w[3], int which,
+                         const struct rope_args *rope)
+{
+    int64_t rows = x->rows, cols = x->cols, dim = rope->head_dim;
+    if (which == 0) return g_rmsnorm(g, g_add(g, x, g_turn(g, g_turn(g, d))), w[0], 1e-5f, 1);
+    if (which == 1) {
+        d = g_layernorm(g, g_bias(g, g_turn(g, g_turn(g, d)), w[0]), w[1], w[0], 1e-5f);
+        return g_layernorm(g, g_add(g, x, d), NULL, NULL, 1e-5f);
+    }
+    if (which == 2) {
+        d = g_reshape(g, g_bias(g, g_turn(g, g_turn(g, d)), w[0]), rows * cols / dim, dim);
+        return g_rope(g, g_reshape(g, g_rmsnorm(g, d, w[2], 1e-5f, 0), rows, cols), rope);
+    }
+    d = g_slice_cols(g, g_concat_cols(g, g_turn(g, g_turn(g, d)), x), cols / 2, cols);
+    return g_mul(g, g_glu(g, d, g_act(g, g_scale(g, d, 0.5f), ACT_GELU), ACT_SILU), w[1]);
+}
+
+/* The same bits as each op by itself, for any number of rows and threads. */
+static void test_chained_rows(void)
+{
+    enum { DIMS = 16, WIDTH = 48, BLOCKS = 4, KINDS = 4 };
+    static const int all_rows[] = { 1, 7, 37, 700 }, length[] = { 1, 3, 4, 5 };
+    for (int i = 0; i < (int)ARRAY_LEN(all_rows) * KINDS; i++) {
+        struct rig r;
+        int rows = all_rows[i / KINDS], which = i % KINDS;
+        rig_open(&r, 1 + i % 3);
+        float *x = numbers(&r.arena, rows * WIDTH, 1), *w = numbers(&r.arena, WIDTH, 2);
+        float *was = arena_alloc(&r.arena, rows * WIDTH * 4);
+        int32_t *pos = arena_alloc(&r.arena, rows * 4);
+        struct rope_args rope = { numbers(&r.arena, DIMS, 3), pos, WIDTH / DIMS, DIMS, DIMS, 0 };
+        tensor *t = graph_leaf(r.g, "x", &qtype_f32, rows, WIDTH, x, NULL), *h = t;
+        tensor *v[3] = { graph_leaf(r.g, "w", &qtype_f32, 1, WIDTH, w, NULL),
+                         graph_leaf(r.g, "u", &qtype_f32, 1, WIDTH, w, NULL),
+                         graph_leaf(r.g, "v", &qtype_f32, 1, DIMS, w, NULL) };
+        for (int k = 0; k < BLOCKS; k++) h = row_block(r.g, k ? h : t, t, v, which, &rope);
+        CHECK_EQ(graph_plan(r.g, NULL, RECOMPUTE_NONE, NULL), 0);
+        CHECK_EQ(graph_reserve(r.g, 0, 0), 0);
+        run_watched(r.g);
+        memcpy(was, h->x, (size_t)(rows * WIDTH) * 4);
+        CHECK_EQ(unchain(r.g), (which == 2 ? 1 : BLOCKS) * length[which]);
+        run_watched(r.g);
+        CHECK(!memcmp(was, h->x, (size_t)(rows * WIDTH) * 4));
+        rig_close(&r);
+    }
+}
+
+/* A graph of sums and what lies between them, drawn by `seed`.  apart: each operand of a sum
+ * is a copy, which has no gradient in common with it. */
+static tensor *draw_sums(struct rig *r, uint64_t seed, int apart, float *x, float *w, float *grads)
+{
+    enum { ROWS = 5, COLS = 16, LEAVES = 3, NODES = 14 };
+    graph *g = r->g;
+    tensor *at[LEAVES + NODES], *loss = NULL;
+    uint8_t read[LEAVES + NODES] = { 0 };
+    graph_reset(g);
+    tensor *v = graph_leaf(g, "w", &qtype_f32, 1, COLS, w, NULL);
+    tensor *m = graph_leaf(g, "m", &qtype_f32, COLS, COLS, w, NULL);
+    memset(grads, 0, LEAVES * ROWS * COLS * 4);
+    for (int i = 0; i < LEAVES; i++)
+        at[i] = graph_leaf(g, "x", &qtype_f32, ROWS, COLS, x + i * ROWS * COLS,
+                           grads + i * ROWS * COLS);
+    for (int i = LEAVES; i < LEAVES + NODES; i++) {
+        uint32_t draw = rng_u32(seed, 1, (uint64_t)i), near = (uint32_t)MIN(i, 5);
+        int one = i - 1 - (int)(draw / 16 % near), two = i - 1 - (int)(draw / 256 % near);
+        tensor *a = at[one], *b = at[two];
+        read[one] = 1;
+        switch (draw % 8) {
+        case 0: at[i] = g_bias(g, a, v); break;
+        case 1: at[i] = g_rmsnorm(g, a, v, 1e-5f, 0); break;
+        case 2: at[i] = g_linear(g, a, m); break;
+        case 3: at[i] = g_scale(g, g_reshape(g, a, COLS, ROWS), 0.7f);
+                at[i] = g_reshape(g, at[i], ROWS, COLS); break;
+        default:
+            if (apart) a = g_scale(g, a, 1), b = g_scale(g, b, 1);
+            at[i] = g_add(g, a, b);
+            read[two] = 1;
+        }
+    }
+    for (int i = 0; i < LEAVES + NODES; i++) {
+        if (read[i]) continue;
+        tensor *one = g_dot(g, at[i], w + i, NULL);
+        loss = loss ? g_add(g, loss, one) : one;
+    }
+    return loss;
+}
+
+static void test_shared_gradients(void)
+{
+    enum { GRADS = 3 * 5 * 16 };
+    struct rig r;
+    int64_t shared = 0;
+    rig_open(&r, 1);
+    float *x = numbers(&r.arena, GRADS, 1), *w = numbers(&r.arena, 512, 2);
+    float *grads[2] = { arena_alloc(&r.arena, GRADS * 4), arena_alloc(&r.arena, GRADS * 4) };
+    for (uint64_t seed = 0; seed < 400; seed++) {
+        for (int apart = 0; apart < 2; apart++) {
+            tensor *loss = draw_sums(&r, seed, apart, x, w, grads[apart]);
+            CHECK_EQ(graph_plan(r.g, loss, RECOMPUTE_NONE, NULL), 0);
+            CHECK_EQ(graph_reserve(r.g, 0, 0), 0);
+            run_watched(r.g);
+            for (int64_t i = 0; i < r.g->n && !apart; i++) {
+                const struct tensor *t = r.g->node[i];
+                shared += t->op == &op_add && tensor_len(t) > 1 && t->g == t->in[0]->g &&
+                          t->g == t->in[1]->g;
+            }
+        }
+        CHECK(!memcmp(grads[0], grads[1], GRADS * 4));
+    }
+    CHECK(shared > 100);
     rig_close(&r);
 }
 
@@ -526,6 +676,9 @@ int main(void)
     RUN(test_policies);
     RUN(test_threads);
     RUN(test_slices);
+    RUN(test_chained_net);
+    RUN(test_chained_rows);
+    RUN(test_shared_gradients);
     RUN(test_frozen);
     RUN(test_in_place);
     RUN(test_no_allocation);

@@ -17,13 +17,9 @@ static void act_part(const struct tensor *t, const struct run *r, int64_t begin,
                      int worker)
 {
     const struct act_args *a = t->args;
+    int64_t at = begin * t->cols;
     (void)worker;
-    r->k->act(tensor_f32(t) + begin, tensor_f32(t->in[0]) + begin, end - begin, a->kind);
-}
-
-static void forward_act(const struct tensor *t, const struct run *r)
-{
-    op_parallel(t, r, tensor_len(t), OP_TASK, act_part);
+    r->k->act(tensor_f32(t) + at, tensor_f32(t->in[0]) + at, (end - begin) * t->cols, a->kind);
 }
 
 static void act_back_part(const struct tensor *t, const struct run *r, int64_t begin, int64_t end,
@@ -49,7 +45,7 @@ const struct op op_act = {
     .grad_inplace = 1,
     .cheap = 1,
     .shape = shape_act,
-    .forward = forward_act,
+    .rows = act_part,
     .backward = backward_act,
 };
 

@@ -12,17 +12,13 @@ static int shape_add(struct tensor *t, struct graph *g)
 static void add_part(const struct tensor *t, const struct run *r, int64_t begin, int64_t end,
                      int worker)
 {
+    int64_t at = begin * t->cols;
     (void)worker;
-    r->k->add(tensor_f32(t) + begin, tensor_f32(t->in[0]) + begin, tensor_f32(t->in[1]) + begin,
-              end - begin);
+    r->k->add(tensor_f32(t) + at, tensor_f32(t->in[0]) + at, tensor_f32(t->in[1]) + at,
+              (end - begin) * t->cols);
 }
 
-static void forward_add(const struct tensor *t, const struct run *r)
-{
-    op_parallel(t, r, tensor_len(t), OP_TASK, add_part);
-}
-
-/* One of the two may have dy's own memory, and then already has its value. */
+/* Where da or db has dy's own memory it already has its value. */
 static void backward_add(const struct tensor *t, const struct run *r)
 {
     for (int k = 0; k < 2; k++)
@@ -33,10 +29,10 @@ const struct op op_add = {
     .name = "add",
     .rowwise = 1 | 2,
     .inplace = 1 | 2,
-    .grad_inplace = 1 | 2,
+    .grad_same = 1 | 2,
     .cheap = 1,
     .shape = shape_add,
-    .forward = forward_add,
+    .rows = add_part,
     .backward = backward_add,
 };
 

@@ -20,11 +20,6 @@ static void bias_part(const struct tensor *t, const struct run *r, int64_t begin
         r->k->add(y + i * t->cols, x + i * t->cols, t->in[1]->x, t->cols);
 }
 
-static void forward_bias(const struct tensor *t, const struct run *r)
-{
-    op_parallel(t, r, t->rows, op_grain(t->cols), bias_part);
-}
-
 static void backward_bias(const struct tensor *t, const struct run *r)
 {
     if (wants(t, 1)) op_sum_rows(r, t->in[1]->g, t->g, NULL, t->rows, t->cols, adds(t, 1));
@@ -35,10 +30,10 @@ const struct op op_bias = {
     .name = "bias",
     .rowwise = 1,
     .inplace = 1,
-    .grad_inplace = 1,
+    .grad_same = 1,
     .cheap = 1,
     .shape = shape_bias,
-    .forward = forward_bias,
+    .rows = bias_part,
     .backward = backward_bias,
 };
 

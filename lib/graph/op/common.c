@@ -26,6 +26,36 @@ int64_t op_grain(int64_t cols)
     return MAX(1, OP_TASK / cols);
 }
 
+struct chain_job {
+    struct tensor *const *t;
+    int n;
+    const struct run *r;
+    int64_t units;
+};
+
+static void chain_range(void *arg, int64_t begin, int64_t end, int worker)
+{
+    const struct chain_job *j = arg;
+    for (int i = 0; i < j->n; i++) {
+        const struct tensor *t = j->t[i];
+        int64_t rows = t->rows / j->units;
+        if (t->op->rows) t->op->rows(t, j->r, begin * rows, end * rows, worker);
+    }
+}
+
+void op_forward(struct tensor *const *t, int n, const struct run *r)
+{
+    struct chain_job j = { t, n, r, t[0]->rows };
+    int64_t len = 0;
+    if (t[0]->op->forward) t[0]->op->forward(t[0], r);
+    if (!t[0]->op->rows) return;
+    for (int i = 0; i < n; i++) {
+        j.units = MIN(j.units, t[i]->rows);
+        len = MAX(len, tensor_len(t[i]));
+    }
+    compute_rows(r->c, j.units, op_grain(len / j.units), chain_range, &j);
+}
+
 struct axpy_job {
     const struct kernels *k;
     float *y;

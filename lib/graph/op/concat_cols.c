@@ -25,11 +25,6 @@ static void concat_cols_part(const struct tensor *t, const struct run *r, int64_
     }
 }
 
-static void forward_concat_cols(const struct tensor *t, const struct run *r)
-{
-    op_parallel(t, r, t->rows, op_grain(t->cols), concat_cols_part);
-}
-
 static void concat_cols_back_part(const struct tensor *t, const struct run *r, int64_t begin,
                                   int64_t end, int worker)
 {
@@ -53,7 +48,7 @@ const struct op op_concat_cols = {
     .rowwise = 1 | 2,
     .cheap = 1,
     .shape = shape_concat_cols,
-    .forward = forward_concat_cols,
+    .rows = concat_cols_part,
     .backward = backward_concat_cols,
 };
 

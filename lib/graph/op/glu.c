@@ -18,14 +18,10 @@ static void glu_part(const struct tensor *t, const struct run *r, int64_t begin,
                      int worker)
 {
     const struct glu_args *a = t->args;
+    int64_t at = begin * t->cols;
     (void)worker;
-    r->k->glu(tensor_f32(t) + begin, tensor_f32(t->in[0]) + begin, tensor_f32(t->in[1]) + begin,
-              end - begin, a->kind);
-}
-
-static void forward_glu(const struct tensor *t, const struct run *r)
-{
-    op_parallel(t, r, tensor_len(t), OP_TASK, glu_part);
+    r->k->glu(tensor_f32(t) + at, tensor_f32(t->in[0]) + at, tensor_f32(t->in[1]) + at,
+              (end - begin) * t->cols, a->kind);
 }
 
 static void glu_back_part(const struct tensor *t, const struct run *r, int64_t begin, int64_t end,
@@ -52,7 +48,7 @@ const struct op op_glu = {
     .grad_inplace = 1 | 2,
     .cheap = 1,
     .shape = shape_glu,
-    .forward = forward_glu,
+    .rows = glu_part,
     .backward = backward_glu,
 };
 

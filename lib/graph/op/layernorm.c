@@ -43,11 +43,6 @@ static void layernorm_part(const struct tensor *t, const struct run *r, int64_t 
                     layernorm_weight(t, 1), layernorm_weight(t, 2), end - begin, t->cols, a->eps);
 }
 
-static void forward_layernorm(const struct tensor *t, const struct run *r)
-{
-    op_parallel(t, r, t->rows, op_grain(t->cols), layernorm_part);
-}
-
 static void layernorm_back_rows(const struct tensor *t, const struct run *r, float *dx, float *dw,
                                 float *db, int64_t begin, int64_t rows)
 {
@@ -94,7 +89,7 @@ const struct op op_layernorm = {
     .cheap = 1,
     .shape = shape_layernorm,
     .scratch = scratch_layernorm,
-    .forward = forward_layernorm,
+    .rows = layernorm_part,
     .backward = backward_layernorm,
 };
 

@@ -33,11 +33,6 @@ static void mul_part(const struct tensor *t, const struct run *r, int64_t begin,
     mul_rows(t, r, t->x, t->in[0]->x, 0, begin, end);
 }
 
-static void forward_mul(const struct tensor *t, const struct run *r)
-{
-    op_parallel(t, r, t->rows, op_grain(t->cols), mul_part);
-}
-
 /* da comes last: it may take dy's memory. */
 static void mul_back_part(const struct tensor *t, const struct run *r, int64_t begin, int64_t end,
                           int worker)
@@ -64,7 +59,7 @@ const struct op op_mul = {
     .grad_inplace = 1,
     .cheap = 1,
     .shape = shape_mul,
-    .forward = forward_mul,
+    .rows = mul_part,
     .backward = backward_mul,
 };
 

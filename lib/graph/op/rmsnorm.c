@@ -33,11 +33,6 @@ static void rmsnorm_part(const struct tensor *t, const struct run *r, int64_t be
                   t->in[1]->x, end - begin, t->cols, a->eps, a->plus);
 }
 
-static void forward_rmsnorm(const struct tensor *t, const struct run *r)
-{
-    op_parallel(t, r, t->rows, op_grain(t->cols), rmsnorm_part);
-}
-
 static void rmsnorm_back_rows(const struct tensor *t, const struct run *r, float *dx, float *dw,
                               int64_t begin, int64_t rows)
 {
@@ -78,7 +73,7 @@ const struct op op_rmsnorm = {
     .cheap = 1,
     .shape = shape_rmsnorm,
     .scratch = scratch_rmsnorm,
-    .forward = forward_rmsnorm,
+    .rows = rmsnorm_part,
     .backward = backward_rmsnorm,
 };
 

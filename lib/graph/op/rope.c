@@ -46,11 +46,6 @@ static void rope_part(const struct tensor *t, const struct run *r, int64_t begin
     rope_rows(t, r, t->x, t->in[0]->x, 1, 0, begin, end);
 }
 
-static void forward_rope(const struct tensor *t, const struct run *r)
-{
-    op_parallel(t, r, t->rows, op_grain(t->cols), rope_part);
-}
-
 static void rope_back_part(const struct tensor *t, const struct run *r, int64_t begin, int64_t end,
                            int worker)
 {
@@ -71,7 +66,7 @@ const struct op op_rope = {
     .grad_inplace = 1,
     .cheap = 1,
     .shape = shape_rope,
-    .forward = forward_rope,
+    .rows = rope_part,
     .backward = backward_rope,
 };
 

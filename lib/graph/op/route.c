@@ -55,11 +55,6 @@ static void route_part(const struct tensor *t, const struct run *r, int64_t begi
     }
 }
 
-static void forward_route(const struct tensor *t, const struct run *r)
-{
-    op_parallel(t, r, t->rows, op_grain(t->cols), route_part);
-}
-
 static void route_back_part(const struct tensor *t, const struct run *r, int64_t begin,
                             int64_t end, int worker)
 {
@@ -92,7 +87,7 @@ const struct op op_route = {
     .rowwise = 1,
     .save = { SAVE_IN0 | SAVE_OUT },
     .shape = shape_route,
-    .forward = forward_route,
+    .rows = route_part,
     .backward = backward_route,
 };
 

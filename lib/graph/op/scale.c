@@ -11,10 +11,13 @@ static int shape_scale(struct tensor *t, struct graph *g)
     return PEFT_OK;
 }
 
-static void forward_scale(const struct tensor *t, const struct run *r)
+static void scale_part(const struct tensor *t, const struct run *r, int64_t begin, int64_t end,
+                       int worker)
 {
     const struct scale_args *a = t->args;
-    op_axpy(r, t->x, t->in[0]->x, a->s, 0, tensor_len(t));
+    int64_t at = begin * t->cols;
+    (void)worker;
+    r->k->axpy(tensor_f32(t) + at, tensor_f32(t->in[0]) + at, a->s, 0, (end - begin) * t->cols);
 }
 
 static void backward_scale(const struct tensor *t, const struct run *r)
@@ -30,7 +33,7 @@ const struct op op_scale = {
     .grad_inplace = 1,
     .cheap = 1,
     .shape = shape_scale,
-    .forward = forward_scale,
+    .rows = scale_part,
     .backward = backward_scale,
 };
 

@@ -22,11 +22,6 @@ static void scale_rows_part(const struct tensor *t, const struct run *r, int64_t
         r->k->axpy(tensor_f32(t) + i * t->cols, a + i * t->cols, b[i], 0, t->cols);
 }
 
-static void forward_scale_rows(const struct tensor *t, const struct run *r)
-{
-    op_parallel(t, r, t->rows, op_grain(t->cols), scale_rows_part);
-}
-
 /* da comes last: it may take dy's memory. */
 static void scale_rows_back_part(const struct tensor *t, const struct run *r, int64_t begin,
                                  int64_t end, int worker)
@@ -57,7 +52,7 @@ const struct op op_scale_rows = {
     .grad_inplace = 1,
     .cheap = 1,
     .shape = shape_scale_rows,
-    .forward = forward_scale_rows,
+    .rows = scale_rows_part,
     .backward = backward_scale_rows,
 };
 

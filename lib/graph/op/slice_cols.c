@@ -26,11 +26,6 @@ static void slice_cols_part(const struct tensor *t, const struct run *r, int64_t
         r->k->axpy(tensor_f32(t) + i * a->n, x + i * t->in[0]->cols, 1.0f, 0, a->n);
 }
 
-static void forward_slice_cols(const struct tensor *t, const struct run *r)
-{
-    op_parallel(t, r, t->rows, op_grain(t->cols), slice_cols_part);
-}
-
 static void slice_cols_back_part(const struct tensor *t, const struct run *r, int64_t begin,
                                  int64_t end, int worker)
 {
@@ -52,7 +47,7 @@ const struct op op_slice_cols = {
     .part = 1,
     .cheap = 1,
     .shape = shape_slice_cols,
-    .forward = forward_slice_cols,
+    .rows = slice_cols_part,
     .backward = backward_slice_cols,
 };
 

@@ -31,11 +31,6 @@ static void swap_cols_part(const struct tensor *t, const struct run *r, int64_t 
     }
 }
 
-static void forward_swap_cols(const struct tensor *t, const struct run *r)
-{
-    op_parallel(t, r, t->rows, op_grain(t->cols), swap_cols_part);
-}
-
 /* What was added to a gradient before stays there: it takes nothing from these
  * columns. */
 static void swap_cols_back(const struct tensor *t, const struct run *r, int64_t begin, int64_t end,
@@ -68,7 +63,7 @@ const struct op op_swap_cols = {
     .grad_inplace = 1,
     .cheap = 1,
     .shape = shape_swap_cols,
-    .forward = forward_swap_cols,
+    .rows = swap_cols_part,
     .backward = backward_swap_cols,
 };
 

@@ -43,11 +43,6 @@ static void swap_rows_part(const struct tensor *t, const struct run *r, int64_t 
     }
 }
 
-static void forward_swap_rows(const struct tensor *t, const struct run *r)
-{
-    op_parallel(t, r, t->rows, op_grain(t->cols), swap_rows_part);
-}
-
 static void swap_rows_back(const struct tensor *t, const struct run *r, int64_t begin, int64_t end,
                           int worker)
 {
@@ -79,7 +74,7 @@ const struct op op_swap_rows = {
     .grad_inplace = 1,
     .cheap = 1,
     .shape = shape_swap_rows,
-    .forward = forward_swap_rows,
+    .rows = swap_rows_part,
     .backward = backward_swap_rows,
 };
 

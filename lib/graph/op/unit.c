@@ -25,11 +25,6 @@ static void unit_part(const struct tensor *t, const struct run *r, int64_t begin
     }
 }
 
-static void forward_unit(const struct tensor *t, const struct run *r)
-{
-    op_parallel(t, r, t->rows, op_grain(t->cols), unit_part);
-}
-
 static void unit_back_part(const struct tensor *t, const struct run *r, int64_t begin, int64_t end,
                            int worker)
 {
@@ -53,7 +48,7 @@ const struct op op_unit = {
     .rowwise = 1,
     .save = { SAVE_OUT | SAVE_AUX },
     .shape = shape_unit,
-    .forward = forward_unit,
+    .rows = unit_part,
     .backward = backward_unit,
 };
 
