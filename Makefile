@@ -137,7 +137,7 @@ HOT_release := -O2 $(call accepts,-fno-align-functions -fno-align-jumps -fno-ali
 $(HOT:%=$(B)/%.o): EXTRA = $(HOT_$(MODE))
 FAST = -O2 -ftree-vectorize $(WHOLE)
 $(B)/kernel/tile_%.o: FAST = -O2 $(WHOLE)
-$(B)/kernel/tile_amx.o $(B)/kernel/tile_pair.o: FAST = -O3 $(WHOLE)
+$(B)/kernel/tile_pair.o: FAST = -O3 $(WHOLE)
 $(B)/kernel/quant_avx%.o: FAST = -O2
 $(B)/kernel/quant_neon.o: FAST = -O3 $(WHOLE)
 $(patsubst %,$(B)/kernel/%.o,level_c quant_c tile_c tile_pair_c quant blas cayley head gated gemm attn attn_few compute): FAST = $(OPT_$(MODE))
@@ -151,6 +151,7 @@ LEVEL_avx512 = -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512cd -mfma -mf16
     -mprefer-vector-width=512
 LEVEL_pair = $(LEVEL_avx512) -mavx512bf16
 LEVEL_amx = $(LEVEL_pair) -mamx-tile -mamx-bf16
+LEVEL_split = $(LEVEL_amx)
 endif
 
 # --- rules

@@ -154,8 +154,10 @@ typedef struct peft_load_opts {
      * blocks get a larger type).  PEFT_EARG for other names, PEFT_EUNSUPPORTED when
      * there is no layer to quantise. */
     const char *quant;
-    /* Matrix products: NULL = "f32"; "bf16": of numbers rounded to bfloat16, by AMX or
-     * AVX512-BF16 (PEFT_EUNSUPPORTED without); "auto": bf16 where the processor has it. */
+    /* Matrix products: NULL = "f32", where there is AMX by it, each number being the exact sum of
+     * three of bfloat16 (Henry, Tang & Heinecke 2019), those below 2^-126 zeros; "bf16": of
+     * numbers rounded to bfloat16, by AMX or AVX512-BF16 (PEFT_EUNSUPPORTED without); "auto": bf16
+     * where the processor has it. */
     const char *compute;
     int32_t any_base;     /* 1 = adapters load that were trained on other weights than this
                              model's, if their shapes fit: see peft_adapter_load */

@@ -122,7 +122,7 @@ static void run_timed(struct graph *g)
     struct work now = { .name = t->op->name, .type = w ? w->type->name : "",
                         .in = w ? w->cols : 0, .out = w && w != t->in[0] ? w->rows : t->cols,
                         .backward = ev->kind == EVENT_BACKWARD,
-                        .half = w && t->op->flops && g->compute->half };
+                        .half = w && t->op->flops && compute_half(g->compute) };
     double begin = os_seconds();
     run_event(g);
     now.seconds = os_seconds() - begin;

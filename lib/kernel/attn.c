@@ -71,16 +71,17 @@ struct attn_block {
 static int64_t area_of(const struct attn *a, float *at, struct area *m)
 {
     int64_t d = div_up(a->head_dim, UNIT) * UNIT, w = div_up(d + TILE_COLS, 16) * 16, n = 0;
-    const int64_t size[] = { KEYS * COLS, KEYS * COLS, COLS * d, COLS * d, KEYS * d, KEYS * d,
-                             KEYS * w, KEYS * w, COLS * d, COLS * d, COLS * w, COLS * w,
-                             UNIT * COLS };
+    const int64_t size[] = { KEYS * COLS * 4, KEYS * COLS * 4, COLS * d * 4, COLS * d * 4,
+                             KEYS * d * TILE_SIZE, KEYS * d * TILE_SIZE, KEYS * w * TILE_SIZE,
+                             KEYS * w * TILE_SIZE, COLS * d * TILE_SIZE, COLS * d * TILE_SIZE,
+                             COLS * w * TILE_SIZE, COLS * w * TILE_SIZE, UNIT * COLS * TILE_SIZE };
     char *p[ARRAY_LEN(size)];
-    for (size_t i = 0; i < ARRAY_LEN(size); n += size[i++]) p[i] = at ? (char *)(at + n) : NULL;
+    for (size_t i = 0; i < ARRAY_LEN(size); n += size[i++]) p[i] = at ? (char *)at + n : NULL;
     if (at)
         *m = (struct area){ at, (float *)(void *)p[1], (float *)(void *)p[2],
                             (float *)(void *)p[3], p[4], p[5], p[6], p[7], p[8], p[9], p[10],
-                            p[11], p[12], (double *)(void *)(at + n) };
-    return n * (int64_t)sizeof(float);
+                            p[11], p[12], (double *)(void *)((char *)at + n) };
+    return n;
 }
 
 int64_t attn_scratch(const struct attn *a)
@@ -188,7 +189,7 @@ static void by_columns(const struct attn_block *b, float *s, float alpha, const 
         for (int64_t k = b->from[c] / t->mr * t->mr; k < b->to[c]; k += t->mr) {
             part.a = (const char *)all.a + k * row;
             part.b = strips + c * each;
-            t->sum_parts(&part, 1, s + k * COLS + c, COLS, MIN(t->mr, b->keys - k), t->nr, alpha,
+            t->sum(&part, 1, s + k * COLS + c, COLS, MIN(t->mr, b->keys - k), t->nr, alpha,
                          0.0f, NULL);
         }
 }
@@ -203,7 +204,7 @@ static void by_dims(const struct attn_block *b, float *y, int64_t ld, int64_t ro
     strips += first * t->nr * t->size;
     for (int64_t i = 0; i < dim; i += t->nr) {
         part.b = strips + i * each;
-        t->sum_parts(&part, 1, y + i, ld, rows, MIN(t->nr, dim - i), alpha, 1.0f, NULL);
+        t->sum(&part, 1, y + i, ld, rows, MIN(t->nr, dim - i), alpha, 1.0f, NULL);
     }
 }
 
@@ -221,8 +222,8 @@ static void to_columns(const struct attn_block *b, float *y, float alpha, const 
         }
         if (from >= to) continue;
         t->pack_turned(b->m.panel, s + from * COLS + c, COLS, rows, to - from);
-        by_dims(b, y + c * dim, dim, rows, (struct tile_part){ to - from, b->m.panel, NULL, 0 },
-                alpha, strips, b->keys, from);
+        const struct tile_part part = { .depth = to - from, .a = b->m.panel };
+        by_dims(b, y + c * dim, dim, rows, part, alpha, strips, b->keys, from);
     }
 }
 

@@ -1,4 +1,5 @@
 /* Sharing rows out among the workers. */
+#include "kernel/tile.h"
 #include "kernel/kernel.h"
 
 struct rows_job { range_fn *fn; void *arg; int64_t n, grain; };
@@ -9,6 +10,8 @@ static void rows_task(void *arg, int64_t task, int worker)
     int64_t begin = task * j->grain;
     j->fn(j->arg, begin, MIN(begin + j->grain, j->n), worker);
 }
+
+bool compute_half(const struct compute *c) { return c->tile && c->tile->rounds; }
 
 float *compute_scratch(const struct compute *c, int worker)
 {

@@ -11,7 +11,7 @@ enum {
 };
 static inline int64_t few_rows(const struct compute *c)
 {
-    return c->half ? FEW_ROWS_HALF : FEW_ROWS;
+    return compute_half(c) ? FEW_ROWS_HALF : FEW_ROWS;
 }
 /* Float32 that is aligned, to be read where it is; a safetensors file need not hold it so. */
 static inline bool has_floats(const struct matrix *w)

@@ -26,7 +26,7 @@ enum {
     PANELS = ROWS * 1024,            /* its rows times its depth */
     WIDE = 96, WIDEST = 288,         /* columns of a task, and whole blocks of the type */
     MOST_WIDE = WIDEST + TILE_COLS,  /* in whole strips */
-    STRIPS = MOST_WIDE * 768,        /* they expanded */
+    STRIPS = MOST_WIDE * 768,        /* they expanded, in words; step_of has no more of them */
     LINE = TILE_COLS * 1536,         /* what lies between */
     BLOCKS = 8,                      /* of the depth, at most, that they are of */
     SPLIT_ROWS = 256,                /* with fewer, a task would expand too much for too little */
@@ -38,7 +38,7 @@ enum {
     NARROW_COLS = 96,                /* of it, which tiles of all kinds divide */
     LINES = 32,                      /* at most, and an even number */
     PACK_ROWS = 64,                  /* of a task that packs; whole panels of all tiles */
-    SIDE_STRIPS = MOST_WIDE * LOW_RANK,
+    SIDE_STRIPS = MOST_WIDE * LOW_RANK * TILE_SIZE / 4,
     HEADING = 64,                    /* bytes: struct heading */
     SCRATCH = STRIPS + LINE + SIDE_STRIPS + 64
 };
@@ -61,7 +61,7 @@ const struct tile *tile_float(const struct compute *c)
 
 const struct tile *tile_of(const struct compute *c)
 {
-    return c->half ? c->half : tile_float(c);
+    return c->tile ? c->tile : tile_float(c);
 }
 
 const struct tile *tile_half(enum cpu_level level)
@@ -69,6 +69,15 @@ const struct tile *tile_half(enum cpu_level level)
 #ifdef __x86_64__
     if (level == CPU_AVX512 && tile_amx.sum && cpu_has_unit(UNIT_AMX)) return &tile_amx;
     if (level == CPU_AVX512 && tile_pair.sum && cpu_has_unit(UNIT_PAIRS)) return &tile_pair;
+#endif
+    (void)level;
+    return NULL;
+}
+
+const struct tile *tile_full(enum cpu_level level)
+{
+#ifdef __x86_64__
+    if (level == CPU_AVX512 && tile_split.sum && cpu_has_unit(UNIT_AMX)) return &tile_split;
 #endif
     (void)level;
     return NULL;
@@ -112,7 +121,7 @@ int64_t linear_panels(int64_t n, int64_t in, int64_t out)
 {
     int64_t rows = MIN(n, PANELS) + PACK_ROWS, depth = MIN(MAX(in, out), PANELS) + PACK_ROWS;
     int64_t most = MIN(rows * depth, PANELS) + MIN(rows, ROWS) * LOW_RANK;
-    return MAX(most * (int64_t)sizeof(float) + HEADING, PANELS_MIN);
+    return MAX(most * TILE_SIZE + HEADING, PANELS_MIN);
 }
 
 /* --------------------------------------------------- products by tiles */
@@ -405,9 +414,10 @@ static void sum_blocks(const struct tile *t, const struct block *b, int n, const
     for (int64_t s = 0; s < at->cols; s += t->nr)
         for (int64_t r = 0; r < at->rows; r += t->mr) {
             for (int k = 0; k < n; k++)
-                part[k] = (struct tile_part){ b[k].depth, b[k].panels + (at->row + r) * b[k].each,
-                                              b[k].strips + s * b[k].each, 0 };
-            t->sum_parts(part, n, at->c + r * at->ld + s, at->ld, MIN(t->mr, at->rows - r),
+                part[k] = (struct tile_part){ .depth = b[k].depth,
+                                              .a = b[k].panels + (at->row + r) * b[k].each,
+                                              .b = b[k].strips + s * b[k].each };
+            t->sum(part, n, at->c + r * at->ld + s, at->ld, MIN(t->mr, at->rows - r),
                    MIN(t->nr, at->cols - s), alpha, beta, past);
         }
 }

@@ -22,8 +22,7 @@ enum {
     HEAD_PARTS = 16, HEAD_PART = 256,     /* parts, and rows of W that are worth one */
     KEYS_BYTES = 768,               /* of the numbers of a column of W that is expanded */
     KEYS_MOST = 384,                /* rows of W at a time, at most */
-    HEAD_ROWS = 128,               /* of h at a time; whole panels of all tiles */
-    HEAD_DEPTH = 768               /* about, of a row of h that is summed at once */
+    HEAD_ROWS = 128                /* of h at a time; whole panels of all tiles */
 };
 
 struct head_job {
@@ -47,8 +46,8 @@ struct head_area { float *line; char *strips, *values; float *z; char *p; };
 static int64_t area_of_head(const struct matrix *w, char *at, struct head_area *m)
 {
     int64_t d = div_up(w->cols + TILE_COLS, 32) * 32, n = 0;
-    const int64_t size[] = { TILE_COLS * d * 4, (KEYS_BYTES + TILE_COLS * 4) * d, KEYS_BYTES * d,
-                             HEAD_ROWS * KEYS_MOST * 4, HEAD_ROWS * KEYS_BYTES };
+    const int64_t size[] = { TILE_COLS * d * 4, (KEYS_BYTES + TILE_COLS * TILE_SIZE) * d,
+                             KEYS_BYTES * d, HEAD_ROWS * KEYS_MOST * 4, HEAD_ROWS * KEYS_BYTES };
     char *p[ARRAY_LEN(size)];
     for (size_t i = 0; i < ARRAY_LEN(size); n += size[i++]) p[i] = at ? at + n : NULL;
     if (at) *m = (struct head_area){ (void *)p[0], p[1], p[2], (void *)p[3], p[4] };
@@ -65,7 +64,7 @@ static int64_t parts_of(const struct matrix *w)
 int64_t head_work(const struct matrix *w, int64_t n, int gradient)
 {
     return n * (parts_of(w) * (13 + (gradient ? w->cols * 4 : 0)) + 4) + 64 +
-           (n + 32) * (w->cols + 32) * 4;
+           (n + 32) * (w->cols + 32) * TILE_SIZE;
 }
 
 static int64_t equal(int64_t n, int64_t most, int64_t unit)
@@ -118,10 +117,12 @@ static void head_logits(const struct head_job *j, const struct head_area *m, int
         const char *panels = j->panels + p * j->padded * t->size + row * each;
         const char *strips = m->strips + p * wide * t->size;
         for (int64_t s = 0; s < keys; s += t->nr)
-            for (int64_t r = 0; r < rows; r += t->mr)
-                t->sum(depth, panels + r * each, strips + s * each, m->z + r * KEYS_MOST + s,
-                       KEYS_MOST, MIN(t->mr, rows - r), MIN(t->nr, keys - s), 1.0f,
-                       p ? 1.0f : 0.0f);
+            for (int64_t r = 0; r < rows; r += t->mr) {
+                const struct tile_part part = { .depth = depth, .a = panels + r * each,
+                                                .b = strips + s * each };
+                t->sum(&part, 1, m->z + r * KEYS_MOST + s, KEYS_MOST, MIN(t->mr, rows - r),
+                       MIN(t->nr, keys - s), 1.0f, p ? 1.0f : 0.0f, NULL);
+            }
     }
 }
 
@@ -157,7 +158,7 @@ static void head_values(const struct head_job *j, const struct head_area *m, int
         for (int64_t r = 0; r < rows; r += t->mr) {
             part.a = (const char *)all.a + r * apart;
             part.b = m->values + i * each;
-            t->sum_parts(&part, 1, o + r * j->d + i, j->d, MIN(t->mr, rows - r),
+            t->sum(&part, 1, o + r * j->d + i, j->d, MIN(t->mr, rows - r),
                          MIN(t->nr, j->d - i), 1.0f, begins(j, key) ? 0.0f : 1.0f, NULL);
         }
 }
@@ -248,14 +249,14 @@ void head_loss(const struct compute *c, const struct head *h, void *work, int st
     struct head_job j = {
         .c = c, .h = h, .tile = t, .n = n, .d = d, .v = h->w->rows, .parts = parts,
         .each = div_up(h->w->rows, parts), .step = step, .steps = steps,
-        .depth = equal(d, HEAD_DEPTH / t->size, t->deep), .padded = div_up(n, t->mr) * t->mr,
+        .depth = equal(d, t->block, t->deep), .padded = div_up(n, t->mr) * t->mr,
         .blas = t == &tile_c && has_floats(h->w) && c->blas->lib, .sum = work,
     };
     j.max = (float *)(void *)(j.sum + parts * n);
     j.logit = j.max + parts * n;
     j.o = h->dh ? j.logit + n : NULL;
     j.panels = (char *)(j.logit + n + (h->dh ? parts * n * d : 0));
-    j.first = (uint8_t *)j.panels + (n + 32) * (d + 32) * 4;
+    j.first = (uint8_t *)j.panels + (n + 32) * (d + 32) * TILE_SIZE;
     if (n <= 0) return;
     if (!step && !j.blas) compute_rows(c, n, HEAD_ROWS, head_pack, &j);
     pool_run(c->pool, parts, head_part, &j);

@@ -93,8 +93,10 @@ struct adamw { float lr, beta1, beta2, eps, decay, gscale; double bias1, bias2; 
 
 /* The table of a level, or NULL when it is not compiled in. */
 const struct kernels *kernels_get(enum cpu_level level);
-/* The best tiles of bfloat16 at a level on this processor; NULL = it has none. */
+/* The best tiles by units of this processor beside a level: of bfloat16, or of float32.
+ * NULL = it has none. */
 const struct tile *tile_half(enum cpu_level level);
+const struct tile *tile_full(enum cpu_level level);
 
 /* A matrix product: the BLAS that was found, or the built-in one.
  * C[m,n] = alpha op(A)[m,k] op(B)[k,n] + beta C, row-major, leading dimensions in elements. */
@@ -113,7 +115,7 @@ void blas_close(struct host *h, struct blas *b);
 struct compute {
     const struct kernels *k;
     const struct blas *blas;
-    const struct tile *half;        /* products of linear layers in bfloat16; NULL: in float32 */
+    const struct tile *tile;        /* of products with weights and of attention; NULL: k's */
     struct pool *pool;
     float *scratch;                 /* scratch_each bytes for every worker */
     int64_t scratch_each;
@@ -121,22 +123,24 @@ struct compute {
     int64_t panels_bytes;
     int again;                      /* x is that of the forward product before, and unchanged */
 };
+/* Whether products are of bfloat16. */
+bool compute_half(const struct compute *c);
 float *compute_scratch(const struct compute *c, int worker);
 /* fn(arg, begin, end, worker) over [0, n) in pieces of `grain`. */
 typedef void range_fn(void *arg, int64_t begin, int64_t end, int worker);
 void compute_rows(const struct compute *c, int64_t n, int64_t grain, range_fn *fn, void *arg);
 
 /* --- what this machine can do with all threads of c, in about half a second; the best of some
- * rounds.  `half` NULL = there are no products in bfloat16.  The memory is as large as what is
- * copied and its copy: some times the caches. */
+ * rounds.  By the tiles `full` and, if not NULL, `half`, of bfloat16.  The memory is as large as
+ * what is copied and its copy: some times the caches. */
 struct peaks {
     double tile, half, blas;        /* flops a second: register tiles on packed operands, which the
                                        first cache holds, of float32 and of bfloat16; and BLAS */
     double copy;                    /* bytes a second, read and written ones */
 };
 enum { PEAKS_MEMORY = 1 << 27 };    /* bytes */
-void peaks_measure(const struct compute *c, const struct tile *half, void *memory,
-                   struct peaks *out);
+void peaks_measure(const struct compute *c, const struct tile *full, const struct tile *half,
+                   void *memory, struct peaks *out);
 
 /* --- linear layers: W [out, in] in any stored type, x [n, in], y [n, out] (leading dimensions are
  * the column counts).  A quantised or 16-bit W is expanded block by block into scratch. */

@@ -16,13 +16,15 @@ struct trial {
 static void try_tile(void *arg, int64_t task, int worker)
 {
     const struct trial *t = arg;
-    _Alignas(64) char a[TRY_ROWS * TRY_DEPTH * 4] = { 0 }, b[TILE_COLS * TRY_DEPTH * 4] = { 0 };
+    _Alignas(64) char a[TRY_ROWS * TRY_DEPTH * TILE_SIZE] = { 0 };
+    _Alignas(64) char b[TILE_COLS * TRY_DEPTH * TILE_SIZE] = { 0 };
     float c[TRY_ROWS * TILE_COLS];
+    const struct tile_part part = { .depth = TRY_DEPTH, .a = a, .b = b };
     (void)task;
     (void)worker;
     if (t->tile->begin) t->tile->begin();
     for (int64_t i = 0; i < t->repeat; i++)
-        t->tile->sum(TRY_DEPTH, a, b, c, t->tile->nr, t->tile->mr, t->tile->nr, 1.0f, 0.0f);
+        t->tile->sum(&part, 1, c, t->tile->nr, t->tile->mr, t->tile->nr, 1.0f, 0.0f, NULL);
     if (t->tile->end) t->tile->end();
 }
 
@@ -70,14 +72,12 @@ static double tile_rate(struct trial *t, const struct tile *tile)
     return best_rate(t, try_tile, 2.0 * tile->mr * tile->nr * TRY_DEPTH, 1);
 }
 
-void peaks_measure(const struct compute *c, const struct tile *half, void *memory,
-                   struct peaks *out)
+void peaks_measure(const struct compute *c, const struct tile *full, const struct tile *half,
+                   void *memory, struct peaks *out)
 {
-    struct compute plain = *c;
     struct trial t = { .c = c, .memory = memory, .tasks = TRY_TASKS * pool_threads(c->pool) };
-    plain.half = NULL;
     memset(memory, 0, PEAKS_MEMORY);
-    out->tile = tile_rate(&t, tile_of(&plain));
+    out->tile = tile_rate(&t, full);
     out->half = half ? tile_rate(&t, half) : 0;
     out->blas = best_rate(&t, try_blas, 2.0 * TRY_SIDE * TRY_SIDE * TRY_SIDE, 1);
     out->copy = best_rate(&t, try_copy, (double)PEAKS_MEMORY / (double)t.tasks, 0);

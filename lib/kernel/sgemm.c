@@ -24,8 +24,9 @@ void tile_multiply(const struct tile *t, int ta, int tb, int64_t m, int64_t n, i
                 else t->put(strip, 0, b + p * ldb + j, ldb, depth, cols);
                 if (!tb) tile_fill(t, strip, depth);
                 for (int64_t r = 0; r < rows; r += t->mr)
-                    t->sum(depth, block + r * panel, strip, c + (i + r) * ldc + j, ldc,
-                           MIN(t->mr, rows - r), cols, alpha, beta);
+                    t->sum(&(struct tile_part){ .depth = depth, .a = block + r * panel,
+                                                .b = strip }, 1, c + (i + r) * ldc + j, ldc,
+                           MIN(t->mr, rows - r), cols, alpha, beta, NULL);
             }
         }
     }

@@ -503,12 +503,14 @@ static int set_compute(struct model *m, const peft_load_opts *o)
     if (rc) return rc;
     m->compute = (struct compute){ .k = kernels_get(m->level), .blas = m->blas, .pool = m->pool };
     const char *kind = o && o->compute ? o->compute : "f32";
+    m->compute.tile = tile_full(m->level);
     if (!strcmp(kind, "f32")) return PEFT_OK;
     int any = !strcmp(kind, "auto");
     if (!any && strcmp(kind, "bf16"))
         return fail(PEFT_EARG, "compute \"%s\", expected f32, bf16 or auto", kind);
-    m->compute.half = tile_half(m->level);
-    return m->compute.half || any ? PEFT_OK
+    const struct tile *half = tile_half(m->level);
+    if (half) m->compute.tile = half;
+    return half || any ? PEFT_OK
         : fail(PEFT_EUNSUPPORTED, "compute bf16 wants a processor with AVX512-BF16 or AMX, and "
                "kernels of level avx512 (here: %s)", cpu_level_names[m->level]);
 }

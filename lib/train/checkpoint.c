@@ -37,7 +37,7 @@ static int64_t fingerprint(const struct trainer *t, int i)
     case 7: return t->o.packing;
     case 8: return t->o.no_shuffle;
     case 9: return t->whole;
-    case 10: return t->m->compute.half ? 16 : 32;
+    case 10: return compute_half(&t->m->compute) ? 16 : 32;
     case 11: return t->storage->bits;
     default: return -1;
     }

@@ -171,7 +171,7 @@ static int make_context(struct prefix *x, uint8_t out[SHA256_BYTES])
     sha256_add(&c.s, numbers, sizeof(numbers));
     hash_text(&c, m->arch->name);
     hash_text(&c, m->compute.k->name);
-    hash_text(&c, m->compute.half ? m->compute.half->name : NULL);
+    hash_text(&c, m->compute.tile ? m->compute.tile->name : NULL);
     hash_text(&c, m->blas ? m->blas->name : NULL);
     hash_text(&c, m->blas ? m->blas->core : NULL);
     int rc = add_probe(x, &c);

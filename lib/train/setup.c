@@ -364,9 +364,11 @@ int trainer_size(struct trainer *t)
     return rc;
 }
 
-/* Measures the nodes of the training graph of a batch of size t->max, as it is planned. */
+/* Measures the nodes of the training graph of a batch of size t->max, as it is planned.  The
+ * panels that it had stay. */
 int trainer_measure(struct trainer *t, const char *only, double deadline, int64_t memory)
 {
+    struct plan_report report = { 0 };
     struct arena a;
     struct dummy d;
     arena_init(&a, &t->m->host.mem);
@@ -377,7 +379,8 @@ int trainer_measure(struct trainer *t, const char *only, double deadline, int64_
     if (!rc) {
         struct tensor *x = t->objective->features(&t->pass, &d.b);
         x = objective_loss(t->objective, &t->pass, &d.b, x, 1.0f, NULL);
-        rc = graph_plan(t->graph, x, t->how.policy, NULL);
+        rc = graph_plan(t->graph, x, t->how.policy, &report);
+        t->panels = MAX(t->panels, report.panels);
     }
     if (!rc) rc = pace_measure(t->pace, t->graph, only, deadline, memory);
     graph_reset(t->graph);

@@ -129,7 +129,7 @@ static void test_half(void)
     end(&r);
     compute = "auto";
     begin(&r, 1, &o, 0.1f);
-    int has = model_of(r.m)->compute.half != NULL;
+    int has = compute_half(&model_of(r.m)->compute);
     end(&r);
     if (!has) {
         peft_load_opts l = { .size = sizeof(l), .compute = "bf16" };

@@ -23,7 +23,7 @@ struct run {
 static struct host host;
 static struct blas *blas[2];                 /* built in, best found */
 static const struct kernels *kernels;
-static const struct tile *half;              /* of the calls; NULL = in float32 */
+static const struct tile *tile;              /* of the calls; NULL = the level's */
 static uint32_t seed = 1;
 
 static float rnd(void)
@@ -181,7 +181,7 @@ static void ref_run(struct run *r)
 static void attn_run(struct run *r, int threads, int which, int backward, int add)
 {
     struct compute c = {.k = kernels, .blas = blas[which], .scratch_each = attn_scratch(&r->a),
-                        .half = half};
+                        .tile = tile};
     CHECK_EQ(pool_new(&host, threads, &c.pool), PEFT_OK);
     c.scratch = mem_alloc(&host.mem, c.scratch_each * pool_threads(c.pool));
     const float *bias = r->n_b ? r->bias : NULL;
@@ -304,18 +304,18 @@ static void test_groups(void)
     for (size_t i = 0; i < ARRAY_LEN(shapes); i++) check_shape(&shapes[i], 5e-6);
 }
 
-/* Products in bfloat16, whose numbers have 8 bits. */
-static void test_half(void)
+/* By tiles beside the levels': in bfloat16, whose numbers have 8 bits, and in float32. */
+static void test_units(void)
 {
-    const struct tile *tiles[] = {&tile_pair_c, tile_half(cpu_best()),
+    const struct tile *tiles[] = {&tile_pair_c, tile_half(cpu_best()), tile_full(cpu_best()),
                                   tile_pair.sum && cpu_has_unit(UNIT_PAIRS) ? &tile_pair : NULL};
     for (size_t k = 0; k < ARRAY_LEN(tiles); k++)
         for (int mask = 0; mask < MASKS && tiles[k]; mask++) {
             struct shape s = {200, 200, 6, 2, mask % 2 ? 64 : 33, (enum mask)mask, 0, 1,
                               mask % 3 == 0};
-            half = tiles[k];
-            check_shape(&s, 2e-2);
-            half = NULL;
+            tile = tiles[k];
+            check_shape(&s, tile->rounds ? 2e-2 : 5e-6);
+            tile = NULL;
         }
 }
 
@@ -463,7 +463,7 @@ int main(void)
         RUN(test_softcap);
         RUN(test_bias);
         RUN(test_groups);
-        RUN(test_half);
+        RUN(test_units);
         RUN(test_decode);
         RUN(test_empty);
         RUN(test_extreme);

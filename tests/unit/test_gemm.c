@@ -113,12 +113,12 @@ static void sgemm_of_nothing(void)
 /* --- linear layers */
 
 struct bench { struct compute c; };
-static const struct tile *half;      /* in bfloat16 by these */
+static const struct tile *tile;      /* by these; NULL: by the level's */
 static int64_t panels_bytes = PANELS_MIN;
 
 static struct bench bench_new(int threads, int64_t scratch)
 {
-    struct bench b = {{.k = kernels, .blas = blas, .half = half,
+    struct bench b = {{.k = kernels, .blas = blas, .tile = tile,
                         .scratch_each = (scratch + 63) & ~63}};
     CHECK_EQ(pool_new(&host, threads, &b.c.pool), 0);
     b.c.scratch = malloc((size_t)(b.c.scratch_each * POOL_MAX + 64));
@@ -221,9 +221,9 @@ static void check_linear(const struct qtype *t, int64_t n, int64_t out, int64_t 
     double *wy = malloc((size_t)(n * out) * 8), *wx = malloc((size_t)(n * in) * 8);
     double *ww = malloc((size_t)(out * in) * 8);
     float *dy = numbers(n * out, 25);
-    float *sx = seen(x, n * in, half != NULL), *sy = seen(dy, n * out, half != NULL);
-    float *sw = seen(g.value, in * out, half != NULL);
-    bool rounds = half && n > FEW_ROWS_HALF;
+    bool half = tile && tile->rounds, rounds = half && n > FEW_ROWS_HALF;
+    float *sx = seen(x, n * in, half), *sy = seen(dy, n * out, half);
+    float *sw = seen(g.value, in * out, half);
     float *fx = rounds ? sx : x, *fw = rounds ? sw : g.value;
     int narrow = MIN(in, out) <= LOW_RANK;       /* in float32 always */
     float *gx = narrow ? x : sx, *gy = narrow ? dy : sy;
@@ -386,7 +386,7 @@ static void gated_as_stored(void)
 {
     static const int threads[] = { 1, 2, 3, 8 };
     for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
-        struct compute c = { .k = kernels, .blas = blas, .half = half };
+        struct compute c = { .k = kernels, .blas = blas, .tile = tile };
         if (!low_rank_gated(&c, 1)) return;
         check_gated(&qtype_f32, 70, 67, 33, 5, threads[i]);
         check_gated(&qtype_f32, 3, 40, 24, 4, threads[i]);
@@ -527,23 +527,24 @@ static void run_all(void)
     RUN(rows_are_shared_out);
 }
 
-/* Every set of tiles for bfloat16 that this processor has, and their twin. */
-static void half_tiles(void)
+/* Every set of tiles beside the levels' that this processor has, and the twin of those of
+ * bfloat16. */
+static void unit_tiles(void)
 {
-    const struct tile *all[] = { &tile_pair_c, &tile_pair, &tile_amx };
-    int has[] = { 1, cpu_has_unit(UNIT_PAIRS), cpu_has_unit(UNIT_AMX) };
+    const struct tile *all[] = { &tile_pair_c, &tile_pair, &tile_amx, &tile_split };
+    int amx = cpu_has_unit(UNIT_AMX), has[] = { 1, cpu_has_unit(UNIT_PAIRS), amx, amx };
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         if (!has[i] || !all[i]->sum) continue;
-        half = all[i];
+        tile = all[i];
         int bad = test_bad;
         linear_every_type();
         linear_large();
         low_rank_in_one_pass();
         gated_as_stored();
         bits_do_not_depend_on_threads();
-        if (test_bad > bad) printf("  (bfloat16: %s)\n", half->name);
+        if (test_bad > bad) printf("  (%s)\n", tile->name);
     }
-    half = NULL;
+    tile = NULL;
 }
 
 int main(void)
@@ -562,7 +563,7 @@ int main(void)
     blas = b;
     printf("%s %s%s%s\n", b->name, b->core, advice[0] ? ": " : "", advice);
     if (b->lib) run_all();
-    RUN(half_tiles);
+    RUN(unit_tiles);
     blas_close(&host, b);
     CHECK_EQ(atomic_load(&host.mem.live), 0);
     return TEST_END();

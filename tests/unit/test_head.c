@@ -85,7 +85,7 @@ static void row_errors(const struct head *h, const float *w, const struct result
     *loss = fmax(*loss, fabs((double)r->loss[i] - want));
     for (int64_t j = 0; j < d; j++)
         *gradient = fmax(*gradient, fabs((double)r->dh[i * d + j] - dh[j]));
-    if (!compute.half) CHECK_EQ(r->hit[i], best == h->target[i]);
+    if (!compute_half(&compute)) CHECK_EQ(r->hit[i], best == h->target[i]);
     free(z);
     free(dh);
 }
@@ -119,7 +119,8 @@ static void check(struct shape s)
     struct result r = run(h, 1, 1);
     double loss = 0, gradient = 0;
     for (int64_t i = 0; i < s.n; i++) row_errors(&h, w, &r, i, &loss, &gradient);
-    double near = (compute.half ? 8e-3 : 1e-6) * sqrt((double)s.d) * (double)MAX(s.size, 1);
+    double near = (compute_half(&compute) ? 8e-3 : 1e-6) * sqrt((double)s.d) *
+                  (double)MAX(s.size, 1);
     CHECK_NEAR(loss, 0, near * 4);
     CHECK_NEAR(gradient, 0, near);
     static const int threads[] = { 2, 3, 8 };
@@ -181,18 +182,19 @@ static void all_levels(void)
     }
 }
 
-/* Every set of tiles for bfloat16 that this processor has, and their twin. */
-static void half_tiles(void)
+/* Every set of tiles beside the levels' that this processor has, and the twin of those of
+ * bfloat16. */
+static void unit_tiles(void)
 {
-    const struct tile *all[] = { &tile_pair_c, &tile_pair, &tile_amx };
-    int has[] = { 1, cpu_has_unit(UNIT_PAIRS), cpu_has_unit(UNIT_AMX) };
+    const struct tile *all[] = { &tile_pair_c, &tile_pair, &tile_amx, &tile_split };
+    int amx = cpu_has_unit(UNIT_AMX), has[] = { 1, cpu_has_unit(UNIT_PAIRS), amx, amx };
     compute.k = kernels_get(cpu_best());
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         if (!has[i] || !all[i]->sum) continue;
-        compute.half = all[i];
+        compute.tile = all[i];
         shapes();
     }
-    compute.half = NULL;
+    compute.tile = NULL;
 }
 
 int main(void)
@@ -204,7 +206,7 @@ int main(void)
     for (int i = 0; i < 2; i++) {
         compute.blas = blas[i];
         RUN(all_levels);
-        if (!i) RUN(half_tiles);
+        if (!i) RUN(unit_tiles);
         blas_close(&host, blas[i]);
     }
     CHECK_EQ(atomic_load(&host.mem.live), 0);

@@ -1,6 +1,7 @@
-/* Tiles of bfloat16 against their twin in plain C: depths round the blocks that AMX takes at
- * once, odd rows and columns within poisoned borders; and results that go past the caches,
- * which have the bits of those that do not, on every thread that reads them. */
+/* Tiles of bfloat16, and those of float32 by them, against their twin in plain C: depths round
+ * the blocks that AMX takes at once, odd rows and columns within poisoned borders; and results
+ * that go past the caches, which have the bits of those that do not, on every thread that reads
+ * them. */
 #include "base/rng.h"
 #include "kernel/kernel.h"
 #include "kernel/tile.h"
@@ -8,13 +9,15 @@
 #include "test.h"
 
 static struct host host;
-static const struct tile *kinds[] = { &tile_pair_c, &tile_pair, &tile_amx };
+static const struct tile *kinds[] = { &tile_pair_c, &tile_pair, &tile_amx, &tile_split };
 
 static bool has(const struct tile *t)
 {
-    int unit = t == &tile_amx ? UNIT_AMX : UNIT_PAIRS;
+    int unit = t == &tile_pair ? UNIT_PAIRS : UNIT_AMX;
     return t == &tile_pair_c || (t->sum && cpu_has_unit(unit));
 }
+
+static const struct tile *twin(const struct tile *t) { return t->rounds ? &tile_pair_c : &tile_c; }
 
 /* On whole cache lines, as the memory of graphs is. */
 static float *room(int64_t n)
@@ -47,7 +50,8 @@ static void product(const struct tile *t, float *c, const float *a, const float 
                     int64_t cols, int64_t depth, float alpha, float beta, struct tile_past *past)
 {
     int64_t first = depth / 2 / t->deep * t->deep, n = first ? 2 : 1;
-    float *panel = room(t->mr * (depth + 2 * t->deep)), *strip = room(t->nr * (depth + 64));
+    int64_t all = (depth + 2 * t->deep) * t->size / 4 + 1;
+    float *panel = room(t->mr * all), *strip = room(t->nr * all);
     for (int64_t i = 0; i < rows; i += t->mr)
         for (int64_t j = 0; j < cols; j += t->nr) {
             int64_t some = MIN(t->mr, rows - i), wide = MIN(t->nr, cols - j), at = 0;
@@ -63,7 +67,7 @@ static void product(const struct tile *t, float *c, const float *a, const float 
                 at += d;
             }
             if (t->begin) t->begin();
-            t->sum_parts(part, (int)n, c + i * LD + j, LD, some, wide, alpha, beta, past);
+            t->sum(part, (int)n, c + i * LD + j, LD, some, wide, alpha, beta, past);
             if (t->end) t->end();
         }
     if (past) tile_past_end(past);
@@ -81,7 +85,7 @@ static void check_tile(const struct tile *t, int64_t rows, int64_t cols, int64_t
     poison(want, old, rows, cols, beta);
     memcpy(plain, want, SIDE * LD * sizeof *want);
     memcpy(past, want, SIDE * LD * sizeof *want);
-    product(&tile_pair_c, want, a, b, rows, cols, depth, alpha, beta, NULL);
+    product(twin(t), want, a, b, rows, cols, depth, alpha, beta, NULL);
     product(t, plain, a, b, rows, cols, depth, alpha, beta, NULL);
     product(t, past, a, b, rows, cols, depth, alpha, beta, &some);
     CHECK_NEAR(apart(plain, want, SIDE * LD), 0, 2e-7 * (double)(depth + 8));
@@ -107,13 +111,118 @@ static void tiles_are_right(void)
     }
 }
 
+/* --- float32 by AMX */
+
+/* Of all sizes, and whose last `zero` bits are 0. */
+static float *spread(int64_t n, uint64_t stream, int zero)
+{
+    float *x = numbers(n, stream), *e = numbers(n, stream + 100);
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits;
+        x[i] = ldexpf(x[i], (int)(e[i] * 12));
+        memcpy(&bits, x + i, 4);
+        bits &= ~0u << zero;
+        memcpy(x + i, &bits, 4);
+    }
+    free(e);
+    return x;
+}
+
+/* Root mean square of what a product misses of float64's, over the sizes of what is added. */
+static double missed(const struct tile *t, const float *a, const float *b, int64_t depth)
+{
+    float *c = room(SIDE * LD);
+    double sum = 0;
+    product(t, c, a, b, SIDE, SIDE, depth, 1, 0, NULL);
+    for (int64_t i = 0; i < SIDE; i++)
+        for (int64_t j = 0; j < SIDE; j++) {
+            double want = 0, size = 0;
+            for (int64_t p = 0; p < depth; p++) {
+                double one = (double)a[i * depth + p] * (double)b[j * depth + p];
+                want += one;
+                size += one * one;
+            }
+            double miss = ((double)c[i * LD + j] - want) / sqrt(size);
+            sum += miss * miss;
+        }
+    free(c);
+    return sqrt(sum / (SIDE * SIDE));
+}
+
+/* No further from the truth than the plain sums of float32, however many bits are in use: what
+ * the products miss, up to twice as much as by their rounding, is less than by that of sums. */
+static void split_is_float32(void)
+{
+    static const int64_t depths[] = { 1, 32, 64, 577 };
+    for (size_t i = 0; i < ARRAY_LEN(depths) && has(&tile_split); i++)
+        for (int zero = 0; zero <= 16; zero += 8) {
+            float *a = spread(SIDE * depths[i], 11, 0), *b = spread(SIDE * depths[i], 12, zero);
+            double split = missed(&tile_split, a, b, depths[i]);
+            CHECK(split <= missed(&tile_c, a, b, depths[i]) * (depths[i] < 32 ? 2.2 : 1));
+            CHECK(split < 6e-8 + 1e-8 * sqrt((double)depths[i]));
+            free(a); free(b);
+        }
+}
+
+/* Strips of blocks with one, two and three parts; the first number of some is what could be
+ * taken for the sign that there is no further part. */
+static void parts_that_are_not_there(void)
+{
+    enum { DEPTH = 33 * 32 + 5, TIMES = 3 };
+    const struct tile *t = &tile_split;
+    if (!has(t)) return;
+    int64_t words = t->nr * tile_deep(t, DEPTH) * t->size / 4;
+    int64_t block = t->nr * t->deep * t->size / 4;
+    float *w = numbers(DEPTH * t->nr, 13), *turned = room(DEPTH * t->nr);
+    float *a = numbers(32 * DEPTH, 14);
+    for (int64_t p = 0; p < DEPTH; p++)
+        for (int64_t j = 0; j < t->nr; j++) {
+            float *x = w + p * t->nr + j;
+            uint32_t bits;
+            memcpy(&bits, x, 4);
+            bits &= ~0u << (p / 32 % 3 * 8);
+            if (p / 32 % 4 == 1 && j == 0) bits = p % 64 ? 0x80000001 : 0x80000000;
+            memcpy(x, &bits, 4);
+            turned[j * DEPTH + p] = *x;
+        }
+    uint32_t *strip[TIMES];
+    float *c[TIMES], *panel = room(32 * tile_deep(t, DEPTH) * t->size / 4);
+    for (int k = 0; k < TIMES; k++) strip[k] = (void *)numbers(words, 15), c[k] = room(SIDE * LD);
+    t->put(strip[0], 0, w, t->nr, DEPTH, t->nr);
+    tile_fill(t, strip[0], DEPTH);
+    for (int64_t p = 0, n; p < DEPTH; p += n) {
+        n = MIN(p % 32 ? 32 - p % 32 : p / 32 % 16 * 2 + 2, DEPTH - p);
+        t->put(strip[1], p, w + p * t->nr, t->nr, n, t->nr);
+    }
+    tile_fill(t, strip[1], DEPTH);
+    t->turn(strip[2], turned, DEPTH, t->nr, DEPTH);
+    t->pack(panel, a, DEPTH, 32, DEPTH);
+    for (int k = 0; k < 2 * TIMES; k++) {
+        const struct tile_part part = { .depth = DEPTH, .a = panel, .b = strip[k % TIMES] };
+        int told = 0;
+        for (int64_t i = 0; i < words && k >= TIMES; i += block / 3) {
+            told += strip[k % TIMES][i] == 0x80008000;
+            if (i % block) strip[k % TIMES][i] &= 0x7fff7fff;
+        }
+        if (k >= TIMES) CHECK(told > 11 + 11);
+        t->begin();
+        t->sum(&part, 1, c[k % TIMES], LD, 32, t->nr, 1, 0, NULL);
+        t->end();
+        CHECK(!memcmp(c[0], c[k % TIMES], (size_t)t->nr * sizeof(float)));
+        for (int64_t i = 0; i < 32; i++)
+            CHECK(!memcmp(c[0] + i * LD, c[k % TIMES] + i * LD, (size_t)t->nr * sizeof(float)));
+    }
+    for (int k = 0; k < TIMES; k++) free(strip[k]), free(c[k]);
+    free(w); free(turned); free(a); free(panel);
+}
+
 /* --- layers */
 
 struct setting { struct compute c; };
 
-static struct setting setting_new(const struct tile *half, int threads, int64_t panels)
+static struct setting setting_new(const struct tile *tile, int threads, int64_t panels)
 {
-    struct setting s = { { .k = kernels_get(cpu_best()), .half = half, .panels_bytes = panels,
+    struct setting s = { { .k = kernels_get(cpu_best()), .tile = tile, .panels_bytes = panels,
                            .scratch_each = (linear_scratch() + 63) & ~63 } };
     struct blas *b = NULL;
     char advice[320];
@@ -137,9 +246,9 @@ static void setting_free(struct setting *s)
  * as few blocks as may be. */
 struct layer { int64_t n, out, in; float *y, *dx; };
 
-static void run_layer(const struct layer *l, const struct tile *half, float beta, int threads)
+static void run_layer(const struct layer *l, const struct tile *tile, float beta, int threads)
 {
-    struct setting s = setting_new(half, threads, linear_panels(l->n, l->in, l->out));
+    struct setting s = setting_new(tile, threads, linear_panels(l->n, l->in, l->out));
     float *x = numbers(l->n * l->in, 4), *w = numbers(l->out * l->in, 5);
     float *dy = numbers(l->n * l->out, 6);
     const struct matrix m = { &qtype_f32, w, l->out, l->in };
@@ -157,7 +266,7 @@ static void check_layer(const struct tile *t, int64_t n, int64_t out, int64_t in
     int bad = test_bad;
     for (float beta = 0; beta <= 1; beta++) {
         run_layer(&a, t, beta, 2);
-        run_layer(&b, &tile_pair_c, beta, 2);
+        run_layer(&b, twin(t), beta, 2);
         CHECK_NEAR(apart(a.y, b.y, n * out), 0, 2e-7 * (double)(in + 8));
         CHECK_NEAR(apart(a.dx, b.dx, n * in), 0, 2e-7 * (double)(out + 8));
     }
@@ -228,6 +337,8 @@ int main(void)
 {
     host_init(&host, NULL);
     RUN(tiles_are_right);
+    RUN(split_is_float32);
+    RUN(parts_that_are_not_there);
     RUN(blocks_of_the_depth);
     RUN(past_is_as_near);
     CHECK_EQ(atomic_load(&host.mem.live), 0);
