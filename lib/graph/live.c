@@ -118,7 +118,7 @@ static void go_back(struct plan *p, struct tensor *const *node, const struct ten
     p->buffer[n->grad].last = e;
     if (n->aux >= 0 && plan_reads(t) & SAVE_AUX) p->buffer[n->aux].last = e;
     if (t->temp_bytes) n->temp = ev->temp = new_buffer(p, t->temp_bytes, e, e);
-    if (t->op->later) leave_work(p, node, t, e);
+    if (t->op->later && t->temp_bytes) leave_work(p, node, t, e);
     for (int k = 0; k < GRAPH_IN; k++)
         if (wants(t, k)) make_gradient(p, node, t, k, &passed, e);
 }

@@ -159,8 +159,8 @@ void linear_dx(const struct compute *c, float *dx, const float *dy, const struct
 /* dw [out, in] += alpha dy^T x */
 void linear_dw(const struct compute *c, float *dw, const float *dy, const float *x, int64_t n,
                int64_t out, int64_t in, float alpha);
-/* The same of some small ones, of which any may be one, in one pass over x: dw [r, in] += dy^T x
- * with dy [n, r]. */
+/* The same of some small ones in one pass over x: each dw [r, in] += dy^T x with dy [n, r].
+ * Several may have the same dw. */
 enum { THINS = 4 };                  /* at most */
 struct thin { float *dw; const float *dy; int64_t r; };
 void thin_dws(const struct compute *c, const struct thin *t, int thins, const float *x, int64_t n,
