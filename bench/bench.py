@@ -170,7 +170,7 @@ COLUMNS = [("limit_bytes", "limit MB", "%.0f", 1e-6), ("texts_per_second", "text
            ("first_epoch_seconds", "epoch 1 s", "%.3f", 1),
            ("later_epoch_seconds", "later epochs s", "%.4f", 1),
            ("predicted_seconds", "said s", "%.3f", 1), ("taken_seconds", "taken s", "%.3f", 1),
-           ("over", "said / taken", "%.2f", 1),
+           ("over", "said / taken", "%.2f", 1), ("apart", "runs apart", "%.2f", 1),
            ("predicted_peak_bytes", "said MB", "%.0f", 1e-6),
            ("peak_bytes", "peak MB", "%.0f", 1e-6),
            ("activation_bytes", "activations MB", "%.1f", 1e-6),

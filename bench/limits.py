@@ -53,14 +53,14 @@ def compare(env):
     for name, (case, limits) in CASES.items():
         if not env.wants(name):
             continue
-        free = results[name] = plan.measure(env, places, case)
+        free = results[name] = plan.measure(env, places, case, 1)
         plan.tell(name, free)
         least = least_of(env, places, case, 1)
         most = max(free["peak_bytes"] / MEGA, least)
         limits = limits or [int(least + (most - least) * share) for share in (1, 0.6, 0.3)]
         for limit in [n for n in limits if n > least] + [least]:
             key = "%s, %d MB%s" % (name, limit, ", the least" * (limit == least))
-            r = results[key] = plan.measure(env, places, case, "--memory", "%dM" % limit)
+            r = results[key] = plan.measure(env, places, case, 1, "--memory", "%dM" % limit)
             r["limit_bytes"] = limit * MEGA
             r["loss_difference"] = max(abs(a - b) / abs(b)
                                        for a, b in zip(r["losses"], free["losses"]))

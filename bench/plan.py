@@ -2,9 +2,10 @@
 megabytes while they are made.
 
 A case is a model, its rows and the options of a run of a second or two; plan and run
-follow each other on the same machine.  Seconds are those of the steps, by the run's own
-rows.  Encoder-decoders and pictures are random models, made of the small ones of
-tests/golden by larger sizes.
+follow each other on the same machine, three times: medians count, and beside them stands
+how far apart equal runs were.  Seconds are those of the steps, by the run's own rows.
+Encoder-decoders and pictures are random models, made of the small ones of tests/golden by
+larger sizes.
 
     BENCH_ONLY=plan make bench       BENCH_ONLY=plan/MiniLM: cases of this name
 """
@@ -13,6 +14,7 @@ import os
 import random
 import re
 import shutil
+import statistics
 import struct
 import subprocess
 import sys
@@ -20,6 +22,7 @@ import sys
 import data
 from contender import Failed, UNIT
 
+ROUNDS = 3
 # Options beside --method, and what the rows are.
 LAST = ["--method", "last", "--last", "4", "--lr", "1e-4", "--no-shuffle"]
 LORA = ["--method", "lora", "--batch", "4"]
@@ -186,8 +189,8 @@ def words(env, places, case):
             *(["--steps", str(steps)] if steps else [])]
 
 
-def measure(env, places, case, *more):
-    """Of one case: what was said, and what was."""
+def once(env, places, case, *more):
+    """Of one run: what was said, and what was."""
     command = [*words(env, places, case), *more]
     (plan,), _ = lines([env.peft, "plan"] + command)
     made, most = lines([env.peft, "train"] + command + ["--out", env.path("plan-run"),
@@ -203,6 +206,20 @@ def measure(env, places, case, *more):
             "losses": [row["loss"] for row in made], "choice": plan.get("choice", "")}
 
 
+def measure(env, places, case, rounds, *more):
+    """Of equal runs the median seconds, the most memory, and how far apart they were."""
+    runs = [once(env, places, case, *more) for _ in range(rounds)]
+    said, taken = ([r[k] for r in runs] for k in ("predicted_seconds", "taken_seconds"))
+    result = dict(runs[0], predicted_seconds=statistics.median(said),
+                  taken_seconds=statistics.median(taken),
+                  predicted_peak_bytes=min(r["predicted_peak_bytes"] for r in runs),
+                  **{k: max(r[k] for r in runs) for k in ("steps_bytes", "peak_bytes")})
+    result["over"] = result["predicted_seconds"] / result["taken_seconds"]
+    if rounds > 1:
+        result["apart"] = max(taken) / min(taken)
+    return result
+
+
 def tell(name, r):
     print("  %-36s %8.3f s said, %8.3f s taken: %.2f   %4.0f MB said, %4.0f taken  %s" % (
         name, r["predicted_seconds"], r["taken_seconds"], r["over"],
@@ -214,7 +231,7 @@ def compare(env):
     places, results = prepare(env), {}
     for name, case in CASES.items():
         if env.wants(name):
-            r = results[name] = measure(env, places, case)
+            r = results[name] = measure(env, places, case, ROUNDS)
             r["peak_bytes"] = r.pop("steps_bytes")      # what is written at the end is beside it
             tell(name, r)
     return results
