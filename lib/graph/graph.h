@@ -35,6 +35,7 @@ struct tensor {
     int64_t temp_bytes;                  /* memory of one backward call, zero-filled never */
     int64_t work_bytes;                  /* the same of one forward call */
     void *temp;                          /* that memory, while the call lasts */
+    const struct tensor *left;           /* whose backward left work to this one's, and temp */
     const char *name;
     int32_t id, segment;
     uint8_t needs_grad;
@@ -42,6 +43,7 @@ struct tensor {
     uint8_t keep;                        /* the value stays readable after the run */
     uint8_t external;                    /* x is memory of the caller's */
     uint8_t watched;                     /* graph_watch's function looks at the value */
+    uint8_t leaves;                      /* is another's `left` */
 };
 static inline int64_t tensor_len(const struct tensor *t) { return t->rows * t->cols; }
 static inline float *tensor_f32(const struct tensor *t) { return t->x; }

@@ -6,7 +6,8 @@
  * later ones add, to the node's own backward event, where an operand's
  * gradient may take its memory over in turn (`grad_inplace`), or have it beside
  * others that are the same number by number (`grad_same`).  Aux belongs to the
- * forward or replay that made it; temp to one event. */
+ * forward or replay that made it; temp to one event, and to those that work is
+ * left to. */
 #include "graph/plan.h"
 
 static int32_t base_id(const struct plan *p, const struct tensor *t)
@@ -111,6 +112,23 @@ static void make_gradient(struct plan *p, struct tensor *const *node, const stru
     p->buffer[b->grad].holders++;
 }
 
+/* Of ops that make gradients of leaves together, the last one does. */
+static void leave_work(struct plan *p, struct tensor *const *node, const struct tensor *t,
+                       int32_t e)
+{
+    int32_t *latest = &p->node[t->in[0]->id].latest, n = 1;
+    for (int k = 0; k < GRAPH_IN; k++)
+        if (t->op->later >> k & 1 && (!wants(t, k) || t->in[k]->op)) return;
+    for (int32_t i = *latest; i >= 0; i = p->node[i].left) n++;
+    if (n <= THINS && *latest >= 0 && node[*latest]->op == t->op) {
+        p->node[t->id].left = *latest;
+        p->node[*latest].leaves = 1;
+    }
+    for (int32_t i = p->node[t->id].left; i >= 0; i = p->node[i].left)
+        p->buffer[p->node[i].temp].last = e;
+    *latest = t->id;
+}
+
 static void go_back(struct plan *p, struct tensor *const *node, const struct tensor *t, int32_t e)
 {
     struct plan_node *n = &p->node[t->id];
@@ -119,7 +137,8 @@ static void go_back(struct plan *p, struct tensor *const *node, const struct ten
     else p->buffer[n->grad].holders--;
     p->buffer[n->grad].last = e;
     if (n->aux >= 0 && plan_reads(t) & SAVE_AUX) p->buffer[n->aux].last = e;
-    if (t->temp_bytes) ev->temp = new_buffer(p, t->temp_bytes, e, e);
+    if (t->temp_bytes) n->temp = ev->temp = new_buffer(p, t->temp_bytes, e, e);
+    if (t->op->later && t->temp_bytes) leave_work(p, node, t, e);
     for (int k = 0; k < GRAPH_IN; k++)
         if (wants(t, k)) make_gradient(p, node, t, k, e);
 }

@@ -40,6 +40,8 @@ struct op {
     uint8_t rowwise;                     /* bit k: row i of the value takes of in[k] row i alone */
     uint8_t view;                        /* the value IS in[0]'s memory (reshape) */
     uint8_t packs;                       /* products of in[0] as it is, in any order */
+    uint8_t later;                       /* bit k: the gradient of in[k], a leaf, may be left to the
+                                            next backward of this op with the same in[0] */
     uint8_t part;                        /* bit k: of in[k] only as much is read as is written */
     /* Checks operands, sets rows, cols, aux_bytes, temp_bytes, work_bytes; may fail(). */
     int (*shape)(struct tensor *t, struct graph *g);

@@ -109,7 +109,8 @@ static void lay_bench(struct bench *b, const struct tensor *t)
 {
     b->bytes = 0;
     b->t = *t;
-    b->t.adds = 0;
+    b->t.adds = b->t.leaves = 0;
+    b->t.left = NULL;
     b->t.x = pace_room(b, tensor_len(t) * 4);
     b->t.g = pace_room(b, tensor_len(t) * 4);
     b->t.aux = pace_room(b, t->aux_bytes);

@@ -28,7 +28,9 @@ struct buffer {
 /* What the planner knows of a node. */
 struct plan_node {
     int32_t base;                        /* whose memory the value is: itself unless a view */
-    int32_t value, aux, grad;            /* the latest buffers; -1 = none */
+    int32_t value, aux, grad, temp;      /* the latest buffers; -1 = none */
+    int32_t left, latest;                /* whose work is left to this one, and of those with this
+                                            in[0] the last one; -1 = none */
     int32_t last[2];                     /* last event that reads the value: first made, replayed */
     uint8_t needed;                      /* run at all */
     uint8_t visited;                     /* has a gradient to pass on */
@@ -37,7 +39,7 @@ struct plan_node {
     uint8_t pinned;                      /* read from another segment */
     uint8_t again;                       /* replayed when the backward phase reads it */
     uint8_t replayed;
-    uint8_t adds;
+    uint8_t adds, leaves;
 };
 
 /* All that a plan follows from; equal keys have equal plans. */

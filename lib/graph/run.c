@@ -77,6 +77,8 @@ void graph_start(struct graph *g)
         if (!t->op) continue;
         const struct tensor *base = g->node[p->node[i].base];
         t->adds = p->node[i].adds;
+        t->leaves = p->node[i].leaves;
+        t->left = p->node[i].left < 0 ? NULL : g->node[p->node[i].left];
         t->g = base->op ? buffer_at(g, p->node[i].grad) : base->g;
     }
     g->at = g->step = 0;

@@ -32,7 +32,7 @@ static void mark_bases(struct plan *p, struct tensor *const *node)
     for (int64_t i = 0; i < p->n_nodes; i++) {
         const struct tensor *t = node[i];
         p->node[i] = (struct plan_node){ .base = (int32_t)i, .value = -1, .aux = -1, .grad = -1,
-                                         .last = { -1, -1 } };
+                                         .left = -1, .latest = -1, .last = { -1, -1 } };
         if (is_view(t)) p->node[i].base = p->node[t->in[0]->id].base;
     }
     for (int64_t i = 0; i < p->n_nodes; i++)

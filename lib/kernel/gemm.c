@@ -105,6 +105,15 @@ static const float *floats(const struct matrix *w, int64_t row, int64_t col, int
     return line;
 }
 
+/* What is read next, into the second cache.  Inline, since gcc takes a function that does
+ * nothing else for one without effect. */
+static inline __attribute__((always_inline)) void ask_rows(const float *x, int64_t ld,
+                                                           int64_t rows, int64_t cols)
+{
+    for (; rows > 0; rows--, x += ld)
+        for (int64_t s = 0; s < cols; s += 16) __builtin_prefetch(x + s, 0, 2);
+}
+
 int64_t linear_scratch(void) { return SCRATCH * (int64_t)sizeof(float); }
 
 /* A few rows and a little depth more than there are, and a low-rank term's. */
@@ -248,37 +257,61 @@ static void panel_columns(const struct product *g, int64_t i, int64_t rows, int6
 
 /* --- narrow products */
 
-/* C[r, cols] += alpha thin^T wide over n rows, or C^T; r is small.  The wide operand
- * is read where it is and once, so this is in float32 always.  Where it is the A of a
- * product besides, its panels are made meanwhile. */
+/* C[r, cols] += alpha thin^T wide over n rows, or C^T, of some thin operands; r is small.  The
+ * wide one is read where it is and once, so this is in float32 always.  Where it is the A of
+ * a product besides, its panels are made meanwhile. */
 struct thin_product {
     const struct compute *c;
     const struct tile *tile;
-    float *out;
-    const float *thin, *wide;
-    int64_t n, r, cols, ld, each;    /* ld: of wide and of C; each: columns of a task */
+    struct thin thin[THINS];
+    int thins, flipped;
+    const float *wide;
+    int64_t n, cols, ld, each;       /* ld: of wide and of C; each: columns of a task */
     float alpha;
-    int flipped;
     const struct product *product;
 };
+
+/* Rows of the sums of one of them: whole panels. */
+static int64_t sum_rows(const struct thin_product *g, int k)
+{
+    return div_up(g->thin[k].r, g->tile->mr) * g->tile->mr;
+}
 
 static void narrow_rows(const struct thin_product *g, float *sum, float *panels, int64_t i,
                         int64_t rows, int64_t j, int64_t cols)
 {
     const struct tile *t = g->tile;
     const float *b = g->wide + i * g->ld + j;
-    t->pack_turned(panels, g->thin + i * g->r, g->r, g->r, rows);
-    for (int64_t k = 0; k < div_up(g->r, t->mr) * t->mr * rows && g->alpha != 1; k++)
-        panels[k] *= g->alpha;
-    for (int64_t s = 0; s < cols; s += t->nr)
-        for (int64_t r = 0; r < g->r; r += t->mr)
-            t->sum_rows(rows, panels + r * rows, b + s, g->ld, sum + r * cols + s, cols,
-                        MIN(t->mr, g->r - r), MIN(t->nr, cols - s));
+    int64_t all = 0;
+    for (int k = 0; k < g->thins; all += sum_rows(g, k++)) {
+        const struct thin *o = &g->thin[k];
+        t->pack_turned(panels + all * rows, o->dy + i * o->r, o->r, o->r, rows);
+    }
+    for (int64_t k = 0; k < all * rows && g->alpha != 1; k++) panels[k] *= g->alpha;
+    for (int64_t s = 0; s < cols; s += t->nr) {
+        int64_t wide = MIN(t->nr, cols - s);
+        ask_rows(b + rows * g->ld + s, g->ld, MIN(NARROW, g->n - i - rows), wide);
+        for (int64_t r = 0; r < all; r += t->mr)
+            t->sum_rows(rows, panels + r * rows, b + s, g->ld, sum + r * cols + s, cols, t->mr,
+                        wide);
+    }
 }
 
-static float *narrow_at(const struct thin_product *g, int64_t r, int64_t j)
+/* C's columns [j, j + cols) are taken, or brought back. */
+static void narrow_sums(const struct thin_product *g, float *sum, int64_t j, int64_t cols,
+                        bool back)
 {
-    return g->out + (g->flipped ? j * g->r + r : r * g->ld + j);
+    for (int k = 0; k < g->thins; sum += sum_rows(g, k++) * cols) {
+        int64_t n = g->thin[k].r;
+        float *c = g->thin[k].dw + (g->flipped ? j * n : j);
+        for (int64_t r = 0; r < n && !g->flipped; r++)
+            memcpy(back ? c + r * g->ld : sum + r * cols, back ? sum + r * cols : c + r * g->ld,
+                   (size_t)cols * sizeof *c);
+        for (int64_t s = 0; s < cols && g->flipped; s++, c += n)
+            for (int64_t r = 0; r < n; r++)
+                if (back) c[r] = sum[r * cols + s];
+                else sum[r * cols + s] = c[r];
+    }
 }
 
 /* The sums begin with C, so that they are the same in however many parts the rows come. */
@@ -287,25 +320,22 @@ static void narrow_task(void *arg, int64_t task, int worker)
     const struct thin_product *g = arg;
     int64_t j = task * g->each, cols = MIN(g->each, g->cols - j);
     float *sum = compute_scratch(g->c, worker), *panels = sum + STRIPS;
-    for (int64_t r = 0; r < g->r; r++)
-        for (int64_t s = 0; s < cols; s++) sum[r * cols + s] = *narrow_at(g, r, j + s);
+    narrow_sums(g, sum, j, cols, false);
     for (int64_t i = 0; i < g->n; i += NARROW) {
-        const float *next = g->wide + (i + NARROW) * g->ld + j;
-        for (int64_t k = 0; k < MIN(NARROW, g->n - i - NARROW); k++)
-            for (int64_t s = 0; s < cols; s += 16) __builtin_prefetch(next + k * g->ld + s, 0, 2);
         if (g->product) panel_columns(g->product, i, MIN(NARROW, g->n - i), j, cols);
         narrow_rows(g, sum, panels, i, MIN(NARROW, g->n - i), j, cols);
     }
-    for (int64_t r = 0; r < g->r; r++)
-        for (int64_t s = 0; s < cols; s++) *narrow_at(g, r, j + s) = sum[r * cols + s];
+    narrow_sums(g, sum, j, cols, true);
 }
 
 static void narrow_product(struct thin_product *g)
 {
+    int64_t r = 0;
     g->tile = tile_float(g->c);
+    for (int k = 0; k < g->thins; k++) r += sum_rows(g, k);
     g->each = MIN(width(g->c, g->cols, NARROW_COLS, WIDEST),
-                  STRIPS / g->r / NARROW_COLS * NARROW_COLS);
-    double work = (double)g->n * (double)(g->r + (g->product ? 16 : 0)) * (double)g->cols;
+                  STRIPS / r / NARROW_COLS * NARROW_COLS);
+    double work = (double)g->n * (double)(r + (g->product ? 16 : 0)) * (double)g->cols;
     run_tasks(g->c, work, div_up(g->cols, g->each), narrow_task, g);
 }
 
@@ -321,8 +351,8 @@ static void make_panels(struct product *g)
     struct thin_product part = *g->thin;
     part.product = g;
     part.wide += g->row * t->lda + g->from;
-    part.thin += g->row * part.r;
-    part.out += g->from * (part.flipped ? part.r : 1);
+    part.thin[0].dy += g->row * part.thin[0].r;
+    part.thin[0].dw += g->from * (part.flipped ? part.thin[0].r : 1);
     part.n = g->n;
     part.cols = g->depth;
     narrow_product(&part);
@@ -351,6 +381,7 @@ static void expand_strips(const struct tile *tile, const struct term *t, char *t
     for (int64_t i = 0; i < depth; i += lines) {
         int64_t rows = MIN(lines, depth - i);
         const float *w = floats(&t->w, p + i, j, rows, whole, line, &ld);
+        if (has_floats(&t->w)) ask_rows(w + rows * ld, ld, MIN(lines, depth - i - rows), cols);
         for (int64_t s = 0; s < cols; s += nr)
             tile->put(to + s / nr * strip, i, w + s, ld, rows, MIN(nr, cols - s));
     }
@@ -599,10 +630,16 @@ void linear_dx(const struct compute *c, float *dx, const float *dy, const struct
 static struct thin_product thin_dw(const struct compute *c, float *dw, const float *dy,
                                    const float *x, int64_t n, int64_t out, int64_t in, float alpha)
 {
-    struct thin_product s = { .c = c, .out = dw, .thin = dy, .wide = x, .n = n, .r = out,
-                              .cols = in, .ld = in, .alpha = alpha };
-    if (in < out) s.thin = x, s.wide = dy, s.r = in, s.cols = s.ld = out, s.flipped = 1;
-    return s;
+    bool flipped = in < out;
+    return (struct thin_product){
+        .c = c, .thin = { { dw, flipped ? x : dy, MIN(in, out) } }, .thins = 1, .alpha = alpha,
+        .wide = flipped ? dy : x, .n = n, .cols = MAX(in, out), .ld = MAX(in, out),
+        .flipped = flipped };
+}
+
+static bool is_thin(const struct compute *c, int64_t r)
+{
+    return r <= LOW_RANK && tile_of(c) != &tile_c;
 }
 
 void linear_dw(const struct compute *c, float *dw, const float *dy, const float *x, int64_t n,
@@ -613,8 +650,21 @@ void linear_dw(const struct compute *c, float *dw, const float *dy, const float 
                          .term = { { .a = dy, .lda = out, .depth = n, .turned = 1,
                                      .w = { &qtype_f32, x, n, in } } } };
     struct thin_product s = thin_dw(c, dw, dy, x, n, out, in, alpha);
-    if (s.r <= LOW_RANK && tile_of(c) != &tile_c) narrow_product(&s);
+    if (is_thin(c, s.thin[0].r)) narrow_product(&s);
     else multiply(&g);
+}
+
+void thin_dws(const struct compute *c, const struct thin *t, int thins, const float *x, int64_t n,
+              int64_t in)
+{
+    struct thin_product s = { .c = c, .alpha = 1, .wide = x, .n = n, .cols = in, .ld = in };
+    for (int k = 0; k < thins; k++) {
+        bool fits = is_thin(c, t[k].r) && t[k].r <= in;
+        for (int i = 0; i < s.thins; i++) fits &= s.thin[i].dw != t[k].dw;
+        if (fits) s.thin[s.thins++] = t[k];
+        else linear_dw(c, t[k].dw, t[k].dy, x, n, t[k].r, in, 1.0f);
+    }
+    if (s.thins && n > 0) narrow_product(&s);
 }
 
 /* g's product, and low = s a op(first), of which low op(after) is added to it; whether that
@@ -659,7 +709,7 @@ void low_rank_forward(const struct compute *c, float *y, float *low, const float
 
 int low_rank_gated(const struct compute *c, int64_t r)
 {
-    return r <= LOW_RANK && tile_of(c) != &tile_c;
+    return is_thin(c, r);
 }
 
 void gated_forward(const struct compute *c, float *y, float *low, const struct gated *x,

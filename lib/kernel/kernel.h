@@ -159,6 +159,12 @@ void linear_dx(const struct compute *c, float *dx, const float *dy, const struct
 /* dw [out, in] += alpha dy^T x */
 void linear_dw(const struct compute *c, float *dw, const float *dy, const float *x, int64_t n,
                int64_t out, int64_t in, float alpha);
+/* The same of some small ones in one pass over x: each dw [r, in] += dy^T x with dy [n, r].
+ * Several may have the same dw. */
+enum { THINS = 4 };                  /* at most */
+struct thin { float *dw; const float *dy; int64_t r; };
+void thin_dws(const struct compute *c, const struct thin *t, int thins, const float *x, int64_t n,
+              int64_t in);
 /* With a low-rank term, A [r, in] and B [out, r] of floats, in one pass over x or dy:
  * low [n, r] = s x A^T,  y = x W^T + low B^T */
 void low_rank_forward(const struct compute *c, float *y, float *low, const float *x,

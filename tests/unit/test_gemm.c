@@ -395,6 +395,29 @@ static void gated_as_stored(void)
     }
 }
 
+/* Gradients that share x, two of them of one factor, have the bits of each by itself. */
+static void thin_at_once(void)
+{
+    enum { ROWS = 75, IN = 203, RANK = 16 };
+    static const int64_t rank[THINS] = { 5, RANK, RANK, 8 };
+    float *x = numbers(ROWS * IN, 51), *dy = numbers(THINS * ROWS * RANK, 52);
+    float *got = numbers(THINS * RANK * IN, 53), *want = numbers(THINS * RANK * IN, 53);
+    struct bench c = bench_new(3, linear_scratch());
+    struct thin t[THINS];
+    for (int k = 0; k < THINS; k++) {
+        int64_t at = (k == 2 ? 1 : k) * RANK * IN;
+        t[k] = (struct thin){ got + at, dy + k * ROWS * RANK, rank[k] };
+    }
+    for (int i = 0; i < THINS; i++) {
+        int k = (int[THINS]){ 2, 0, 1, 3 }[i];
+        linear_dw(&c.c, want + (t[k].dw - got), t[k].dy, x, ROWS, rank[k], IN, 1);
+    }
+    thin_dws(&c.c, t, THINS, x, ROWS, IN);
+    CHECK(!memcmp(got, want, THINS * RANK * IN * sizeof *got));
+    bench_free(&c);
+    free(x); free(dy); free(got); free(want);
+}
+
 /* --- threads */
 
 /* Nor do they on how much room the panels have. */
@@ -498,6 +521,7 @@ static void run_all(void)
     RUN(linear_large);
     RUN(linear_unaligned);
     RUN(low_rank_in_one_pass);
+    RUN(thin_at_once);
     RUN(gated_as_stored);
     RUN(bits_do_not_depend_on_threads);
     RUN(rows_are_shared_out);

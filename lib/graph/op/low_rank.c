@@ -41,6 +41,16 @@ static void forward_low_rank(const struct tensor *t, const struct run *r)
     low_rank_forward(r->c, t->x, t->aux, t->in[LOW_X]->x, &w, &a, &b, t->rows, args->scale);
 }
 
+/* That of A, and with it those of others with the same x. */
+static void low_rank_da(const struct tensor *t, const struct run *r, const float *x)
+{
+    struct thin a[THINS];
+    int n = 0;
+    for (const struct tensor *u = t; u; u = u->left)
+        a[n++] = (struct thin){ u->in[LOW_A]->g, u->temp, u->in[LOW_A]->rows };
+    thin_dws(r->c, a, n, x, t->rows, t->in[LOW_X]->cols);
+}
+
 static void backward_low_rank(const struct tensor *t, const struct run *r)
 {
     const struct low_rank_args *args = t->args;
@@ -59,7 +69,7 @@ static void backward_low_rank(const struct tensor *t, const struct run *r)
         if (db) linear_dw(r->c, db, t->g, t->aux, n, w.rows, rank, 1.0f);
     }
     if (wants(t, LOW_W)) linear_dw(r->c, t->in[LOW_W]->g, t->g, x->x, n, w.rows, w.cols, 1.0f);
-    if (wants(t, LOW_A)) linear_dw(r->c, t->in[LOW_A]->g, t->temp, x->x, n, rank, w.cols, 1.0f);
+    if (wants(t, LOW_A) && !t->leaves) low_rank_da(t, r, x->x);
 }
 
 static struct gated gated_at(const struct tensor *t, int64_t row)
@@ -136,6 +146,7 @@ const struct op op_low_rank = {
     .name = "low_rank",
     .rowwise = 1,
     .packs = 1,
+    .later = 1 << LOW_A,
     .save = { [LOW_X] = SAVE_IN1 | SAVE_IN2 | SAVE_IN3, [LOW_W] = SAVE_IN0,
               [LOW_A] = SAVE_IN0 | SAVE_IN3, [LOW_B] = SAVE_AUX },
     .stored = 1 << LOW_W,
