@@ -9,7 +9,9 @@
 #include <stdatomic.h>
 
 enum { GATE_OPEN = 1 << 30 };
-static const double spin_seconds = 20e-6;
+/* A thread that waits keeps its core for a while, then lends it to whoever wants it, and sleeps at
+ * last: a core without work is given away by the host of a virtual machine, and comes back late. */
+static const double spin_seconds = 20e-6, awake_seconds = 1e-3;
 
 struct pool_worker {
     struct pool *pool;
@@ -21,7 +23,7 @@ struct pool {
     struct host *host;
     int threads;                     /* workers, the caller counted */
     int pid;                         /* a forked child has no threads */
-    double spin;
+    bool awake;                      /* no more threads than cores: waiting awake costs nobody */
     pool_fn *fn;                     /* the job; written while the gate is shut */
     void *arg;
     int64_t tasks;
@@ -58,16 +60,30 @@ static bool job_is_new(struct pool *p, unsigned seen)
     return atomic_load(&p->round) != seen || atomic_load(&p->quit);
 }
 
-static void wait_for_job(struct pool *p, unsigned seen)
+static bool all_have_left(struct pool *p, unsigned seen)
 {
-    double until = p->spin > 0 ? os_seconds() + p->spin : 0;
-    while (p->spin > 0) {
+    (void)seen;
+    return atomic_load(&p->gate) == 0;
+}
+
+/* Whether what is waited for came before it is time to sleep. */
+static bool wait_awake(struct pool *p, bool (*came)(struct pool *, unsigned), unsigned seen)
+{
+    double begin = p->awake ? os_seconds() : 0, waited = 0;
+    while (p->awake && waited < awake_seconds) {
         for (int i = 0; i < 64; i++) {
-            if (job_is_new(p, seen)) return;
+            if (came(p, seen)) return true;
             pause_cpu();
         }
-        if (os_seconds() >= until) break;
+        waited = os_seconds() - begin;
+        if (waited > spin_seconds) os_yield();
     }
+    return false;
+}
+
+static void wait_for_job(struct pool *p, unsigned seen)
+{
+    if (wait_awake(p, job_is_new, seen)) return;
     os_lock(p->mutex);
     p->asleep++;
     while (!job_is_new(p, seen)) os_cond_wait(p->wake, p->mutex);
@@ -130,7 +146,7 @@ int pool_new(struct host *h, int threads, struct pool **out)
     p->host = h;
     p->threads = 1;
     p->pid = os_pid();
-    p->spin = threads <= cores ? spin_seconds : 0;
+    p->awake = threads <= cores;
     int rc = os_mutex_new(h, &p->mutex);
     if (rc >= 0) rc = os_cond_new(h, &p->wake);
     if (rc >= 0) rc = os_cond_new(h, &p->done);
@@ -177,16 +193,9 @@ int pool_threads(const struct pool *p)
 static void wait_for_workers(struct pool *p)
 {
     if (atomic_fetch_and(&p->gate, ~GATE_OPEN) == GATE_OPEN) return;
-    double until = p->spin > 0 ? os_seconds() + p->spin : 0;
-    while (p->spin > 0) {
-        for (int i = 0; i < 64; i++) {
-            if (atomic_load(&p->gate) == 0) return;
-            pause_cpu();
-        }
-        if (os_seconds() >= until) break;
-    }
+    if (wait_awake(p, all_have_left, 0)) return;
     os_lock(p->mutex);
-    while (atomic_load(&p->gate) != 0) os_cond_wait(p->done, p->mutex);
+    while (!all_have_left(p, 0)) os_cond_wait(p->done, p->mutex);
     os_unlock(p->mutex);
 }
 

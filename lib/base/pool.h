@@ -12,7 +12,7 @@ int pool_new(struct host *h, int threads, struct pool **out);
 void pool_free(struct pool *p);
 int pool_threads(const struct pool *p);
 /* Runs fn(arg, 0..tasks-1, worker) and returns when all are done.  The caller
- * is worker 0 and takes part.  Not reentrant.  Idle threads sleep. */
+ * is worker 0 and takes part.  Not reentrant.  Idle threads sleep after a millisecond. */
 void pool_run(struct pool *p, int64_t tasks, pool_fn *fn, void *arg);
 
 /* --- operating system (posix.c, windows.c) */
@@ -45,6 +45,7 @@ void *os_pages(void *p, size_t old, size_t n);
 struct os_thread;
 int os_thread_start(struct host *h, void *(*fn)(void *), void *arg, struct os_thread **out);
 void os_thread_join(struct os_thread *t);
+void os_yield(void);                   /* the core to another thread that is ready, if any is */
 int os_mutex_new(struct host *h, struct os_mutex **out);
 void os_mutex_free(struct os_mutex *m);
 void os_lock(struct os_mutex *m), os_unlock(struct os_mutex *m);

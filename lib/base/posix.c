@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -295,6 +296,8 @@ void os_thread_join(struct os_thread *t)
     pthread_join(t->id, NULL);
     mem_free(&t->host->mem, t);
 }
+
+void os_yield(void) { sched_yield(); }
 
 int os_mutex_new(struct host *h, struct os_mutex **out)
 {

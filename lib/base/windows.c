@@ -297,6 +297,8 @@ void os_thread_join(struct os_thread *t)
     mem_free(&t->host->mem, t);
 }
 
+void os_yield(void) { SwitchToThread(); }
+
 int os_mutex_new(struct host *h, struct os_mutex **out)
 {
     struct os_mutex *m = mem_zalloc(&h->mem, sizeof *m);
