@@ -658,13 +658,15 @@ void thin_dws(const struct compute *c, const struct thin *t, int thins, const fl
               int64_t in)
 {
     struct thin_product s = { .c = c, .alpha = 1, .wide = x, .n = n, .cols = in, .ld = in };
+    bool alone[THINS];
     for (int k = 0; k < thins; k++) {
-        bool fits = is_thin(c, t[k].r) && t[k].r <= in;
-        for (int i = 0; i < s.thins; i++) fits &= s.thin[i].dw != t[k].dw;
-        if (fits) s.thin[s.thins++] = t[k];
-        else linear_dw(c, t[k].dw, t[k].dy, x, n, t[k].r, in, 1.0f);
+        alone[k] = !is_thin(c, t[k].r) || t[k].r > in;
+        for (int i = 0; i < s.thins; i++) alone[k] |= s.thin[i].dw == t[k].dw;
+        if (!alone[k]) s.thin[s.thins++] = t[k];
     }
     if (s.thins && n > 0) narrow_product(&s);
+    for (int k = 0; k < thins; k++)
+        if (alone[k]) linear_dw(c, t[k].dw, t[k].dy, x, n, t[k].r, in, 1.0f);
 }
 
 /* g's product, and low = s a op(first), of which low op(after) is added to it; whether that

@@ -408,10 +408,8 @@ static void thin_at_once(void)
         int64_t at = (k == 2 ? 1 : k) * RANK * IN;
         t[k] = (struct thin){ got + at, dy + k * ROWS * RANK, rank[k] };
     }
-    for (int i = 0; i < THINS; i++) {
-        int k = (int[THINS]){ 2, 0, 1, 3 }[i];
+    for (int k = 0; k < THINS; k++)
         linear_dw(&c.c, want + (t[k].dw - got), t[k].dy, x, ROWS, rank[k], IN, 1);
-    }
     thin_dws(&c.c, t, THINS, x, ROWS, IN);
     CHECK(!memcmp(got, want, THINS * RANK * IN * sizeof *got));
     bench_free(&c);
