@@ -26,7 +26,7 @@ enum {
     PANELS = ROWS * 1024,            /* its rows times its depth */
     WIDE = 96, WIDEST = 288,         /* columns of a task, and whole blocks of the type */
     MOST_WIDE = WIDEST + TILE_COLS,  /* in whole strips */
-    STRIPS = MOST_WIDE * 768,        /* they expanded, in words; step_of has no more of them */
+    STRIPS = MOST_WIDE * 768,        /* they expanded */
     LINE = TILE_COLS * 1536,         /* what lies between */
     BLOCKS = 8,                      /* of the depth, at most, that they are of */
     SPLIT_ROWS = 256,                /* with fewer, a task would expand too much for too little */
@@ -171,10 +171,12 @@ static int64_t multiple(int64_t a, int64_t b)
     return a / x * b;
 }
 
+/* No deeper than that a task's columns, expanded, have room. */
 static int64_t step_of(const struct tile *tile, const struct term *t)
 {
     int64_t unit = multiple(tile->deep, t->transposed ? t->w.type->block : 8);
-    int64_t most = MAX(tile->block / unit, 1) * unit;
+    int64_t most = MIN(tile->block, STRIPS * 4 / (WIDEST * tile->size));
+    most = MAX(most / unit, 1) * unit;
     return even_out(t->depth, div_up(t->depth, most), unit);
 }
 

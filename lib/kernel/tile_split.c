@@ -5,7 +5,7 @@
  * bfloat16 is exact, and all are summed in float32, 32 at a time.  What is left out is below 2^-23
  * of |x| |y|, on average about what rounding x y takes; sums of 32 and more are nearer to
  * float64's than plain ones of float32.  But numbers below 2^-126 count as zeros, those below
- * 2^-110 lose bits, and an infinity makes NaN.
+ * 2^-110 lose bits, and an infinity, or what rounds to one, makes NaN.
  *
  * Weights often need fewer: bfloat16 one, many quantised types two.  Where a block of a strip has
  * no second or third part, the first word of this holds two negative zeros, and it is passed
